@@ -1,0 +1,492 @@
+"""The types that everything else speaks: batch, output, place, term, method, source.
+
+Floor 0: this module knows no formula, no network and no data set.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import difflib
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+Shape = tuple[int, ...]
+
+
+class RedistillError(ValueError):
+    """Something the user gave cannot work; the message says what was given, what was expected and what to do."""
+
+
+def nearest(name: str, candidates: Iterable[str], what: str) -> str:
+    """The sentence for an unknown name: what was given, the nearest names, or all of them where none is near.
+
+    >>> nearest("resnet2O", ["resnet20", "resnet56"], "network")
+    "unknown network 'resnet2O': did you mean resnet20 or resnet56?"
+    """
+    known = sorted(set(candidates))
+    lowered = {k.lower(): k for k in known}
+    close = [lowered[c] for c in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.6)]
+    if close:
+        return f"unknown {what} {name!r}: did you mean {' or '.join(close)}?"
+    return f"unknown {what} {name!r}: known are {', '.join(known) if known else '(none)'}"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What flows through one step
+# ---------------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Batch:
+    """One batch of the stream, the same for every student of a cohort.
+
+    Attributes:
+        images: [B, C, H, W], normalised in the space of the stream, on the device and in the precision of the run.
+        labels: [B] int64, or None where the data has none.
+        index: [B] int64, position of each image in its data set (-1 for generated images).
+        variant: [B] int64, which augmentation of the image this is (0 for none).
+        views: further versions of the same images, for methods that ask for them.
+    """
+
+    images: Tensor
+    labels: Tensor | None = None
+    index: Tensor | None = None
+    variant: Tensor | None = None
+    views: tuple[Tensor, ...] = ()
+
+    def labels_for(self, who: Any) -> Tensor:
+        """The labels, or a sentence that says which term needed them."""
+        if self.labels is None:
+            name = who if isinstance(who, str) else type(who).__name__
+            raise RedistillError(
+                f"{name} needs labels, but this batch has none (label-free images or generated ones): "
+                f"remove {name} from the method or give a labelled source"
+            )
+        return self.labels
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a network said about one batch: ``logits`` [B, classes] and the features some term asked for, by place."""
+
+    logits: Tensor
+    taps: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __getitem__(self, place: str) -> Tensor:
+        if place not in self.taps:
+            raise RedistillError(f"place {place!r} was not tapped: this output holds {sorted(self.taps) or 'logits only'}")
+        return self.taps[place]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a feature is read: the output (or the input) of a module, named by its path in the network.
+
+    ``again``: the published code obtains this feature by calling the module a second time, which shows only in a teacher
+    left in train mode, whose running statistics then move twice a step (``Recipe.teacher_mode = "train"``).
+    """
+
+    module: str
+    side: Literal["out", "in"] = "out"
+    again: bool = False
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Terms
+# ---------------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Context:
+    """What a term may look at, once, before the first step.
+
+    Attributes:
+        student, teacher: the two networks (teacher None: ordinary training).
+        student_places, teacher_places: every place a network offers by name, with the shape [B, ...] of its tensor.
+        student_stages, teacher_stages: names of the stages, shallowest first, a subset of the places.
+        classes: number of classes. count: images in the data set, or None where the source has no end.
+        labels: [count] int64 labels of the data set, or None.
+        seed: the run's seed; draw only through ``redistill.rng.stream(ctx.seed, "term", ...)`` or ``seeded``.
+    """
+
+    student: nn.Module
+    teacher: nn.Module | None
+    student_places: Mapping[str, Shape]
+    teacher_places: Mapping[str, Shape]
+    student_stages: tuple[str, ...]
+    teacher_stages: tuple[str, ...]
+    classes: int
+    count: int | None = None
+    labels: Tensor | None = None
+    seed: int = 0
+
+    def shape(self, whose: Literal["student", "teacher"], place: str) -> Shape:
+        """Shape of one place, or a sentence with the nearest names."""
+        places = self.student_places if whose == "student" else self.teacher_places
+        if place not in places:
+            raise RedistillError(f"{nearest(place, places, f'place of the {whose}')} (shapes: {describe_places(places)})")
+        return places[place]
+
+
+def describe_places(places: Mapping[str, Shape]) -> str:
+    """``stage1 16x32x32, stage2 ...`` for messages."""
+    return ", ".join(f"{name} {'x'.join(map(str, shape[1:]))}" for name, shape in places.items()) or "none"
+
+
+Pair = tuple[str, str]
+At = str | Sequence[str | Sequence[str]] | None
+
+
+def pairs_of(at: At) -> tuple[Pair, ...] | None:
+    """The written form of ``at=`` as (student place, teacher place) pairs; None stands for the term's own default.
+
+    A name alone means the same place in both networks.
+
+    >>> pairs_of(["stage1", ("stage2", "layer3")])
+    (('stage1', 'stage1'), ('stage2', 'layer3'))
+    """
+    if at is None:
+        return None
+    entries = [at] if isinstance(at, str) else list(at)
+    pairs: list[Pair] = []
+    for entry in entries:
+        pair = (entry, entry) if isinstance(entry, str) else tuple(entry)
+        if len(pair) != 2 or not all(isinstance(name, str) for name in pair):
+            raise RedistillError(
+                f"at={at!r}: every entry is a place ('stage2') or a pair (student place, teacher place), got {entry!r}"
+            )
+        pairs.append((pair[0], pair[1]))
+    if not pairs:
+        raise RedistillError("at=[] names no place: leave it out for the default, or name at least one")
+    return tuple(pairs)
+
+
+class Term(nn.Module):
+    """One formula of one paper, without a weight.
+
+    A subclass is a dataclass whose fields are the formula's settings (``@dataclass(eq=False, repr=False)``), beside each
+    default its origin. It is final: nothing implemented is overridden. It declares
+
+    * ``needs_labels`` / ``needs_teacher``: what it cannot do without,
+    * ``theorems``: names of the properties that ``redistill.testing.check_term`` proves for it,
+    * ``numerics``: a whole number, raised whenever a change can move a result,
+    * optionally ``setup(ctx)``: called once; sees shapes and builds adapters, anchors, banks as parameters and buffers,
+    * ``forward(student, teacher, batch) -> scalar``. A term never reads the epoch.
+
+    Feature terms have a field ``at`` and set ``self.pairs`` in ``setup``.
+    """
+
+    needs_labels: ClassVar[bool] = False
+    needs_teacher: ClassVar[bool] = True
+    theorems: ClassVar[tuple[str, ...]] = ()
+    numerics: ClassVar[int] = 1
+
+    pairs: tuple[Pair, ...] = ()
+    ready: bool = True
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.check()
+
+    def check(self) -> None:
+        """Refuse settings that cannot work; called once on construction. Default: accepts everything."""
+
+    def setup(self, ctx: Context) -> None:
+        """Look at the networks once; default: nothing to prepare."""
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+        raise TypeError(f"{type(self).__name__} defines no forward")
+
+    # -- as a value ---------------------------------------------------------------------------------------------------
+    def settings(self) -> dict[str, Any]:
+        """Every setting, defaults written out: what a record and an experiment file hold."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+
+    def fresh(self) -> Term:
+        """The same formula with the same settings and no state."""
+        return type(self)(**copy.deepcopy(self.settings()))
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{k}={v!r}" for k, v in self.settings().items())
+
+    def __repr__(self) -> str:
+        defaults = {f.name: f.default for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        shown = [f"{k}={v!r}" for k, v in self.settings().items() if v != defaults[k]]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    # -- arithmetic: 0.1 * CE() + 0.9 * KD(T=4) -----------------------------------------------------------------------
+    def __rmul__(self, weight: float | Ramp) -> Method:
+        return Method(((weight, self),))
+
+    __mul__ = __rmul__
+
+    def __add__(self, other: Term | Method) -> Method:
+        return 1.0 * self + other
+
+    def __radd__(self, other: Any) -> Method:
+        if other == 0:  # so that sum([...]) works
+            return 1.0 * self
+        return NotImplemented
+
+
+def require_ready(term: Term) -> None:
+    """For terms with adapters: a sentence instead of an attribute error when ``setup`` was forgotten."""
+    if not term.ready:
+        name = type(term).__name__
+        raise RedistillError(
+            f"{name} has adapters that are sized from the networks: call {name.lower()}.setup(redistill.context(student, "
+            f"teacher, images)) once before the first step (redistill.fit does it for you)"
+        )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Weights and methods
+# ---------------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Ramp:
+    """A weight that moves linearly from ``first`` at ``start`` to ``last`` at ``end``, constant outside.
+
+    Args:
+        start, end: in whole epochs counted from 0 (``unit="epoch"``, the weight is constant within an epoch, as the
+            published loops have it) or in steps (``unit="step"``).
+        first, last: the weight before and after.
+
+    ``Ramp(0, 20)`` is ReviewKD's warm-up (weight 0 in the first epoch); mdistiller, which counts epochs from 1, is
+    ``Ramp(-1, 19)``. ``5 * Ramp(0, 20)`` ends at 5.
+
+    >>> [Ramp(0, 4).at(epoch=e, step=0) for e in range(6)]
+    [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
+    """
+
+    start: float
+    end: float
+    first: float = 0.0
+    last: float = 1.0
+    unit: Literal["epoch", "step"] = "epoch"
+
+    def __post_init__(self) -> None:
+        if not self.end > self.start:
+            raise RedistillError(f"Ramp({self.start}, {self.end}): the end must come after the start")
+        if not all(map(math.isfinite, (self.start, self.end, self.first, self.last))):
+            raise RedistillError(f"{self}: all four numbers must be finite")
+        if self.unit not in ("epoch", "step"):
+            raise RedistillError(f"Ramp unit must be 'epoch' or 'step', got {self.unit!r}")
+
+    def at(self, *, epoch: int, step: int) -> float:
+        now = epoch if self.unit == "epoch" else step
+        part = min(max((now - self.start) / (self.end - self.start), 0.0), 1.0)
+        return self.first + (self.last - self.first) * part
+
+    def __rmul__(self, factor: float) -> Ramp:
+        return dataclasses.replace(self, first=factor * self.first, last=factor * self.last)
+
+
+Weight = float | Ramp
+
+
+class Method(nn.Module):
+    """A weighted sum of terms: ``0.1 * CE() + 0.9 * KD(T=4) + 1000 * AT()``. A value until ``setup``.
+
+    A weight is a number or a :class:`Ramp`. ``fit`` works on a fresh copy, so one method can serve many runs.
+    """
+
+    def __init__(self, parts: Iterable[tuple[Weight, Term]]):
+        super().__init__()
+        weights: list[Weight] = []
+        terms: list[Term] = []
+        for weight, term in parts:
+            if not isinstance(term, Term):
+                raise RedistillError(f"a method is made of terms, got {term!r} ({type(term).__name__})")
+            if isinstance(weight, bool) or not isinstance(weight, int | float | Ramp):
+                raise RedistillError(f"the weight of {term!r} must be a number or a Ramp, got {weight!r}")
+            if not isinstance(weight, Ramp):
+                weight = float(weight)
+                if not math.isfinite(weight):
+                    raise RedistillError(f"the weight of {term!r} must be finite, got {weight}")
+            weights.append(weight)
+            terms.append(term)
+        if not terms:
+            raise RedistillError("a method needs at least one term, for example 1.0 * redistill.CE()")
+        self.weights: tuple[Weight, ...] = tuple(weights)
+        self.terms = nn.ModuleList(terms)
+
+    @classmethod
+    def of(cls, what: Method | Term) -> Method:
+        """A bare term has weight 1."""
+        if isinstance(what, Method):
+            return what
+        if isinstance(what, Term):
+            return cls(((1.0, what),))
+        raise RedistillError(f"expected a method such as 0.1 * CE() + 0.9 * KD(T=4), got {what!r}")
+
+    def parts(self) -> Iterator[tuple[Weight, Term]]:
+        for weight, term in zip(self.weights, self.terms, strict=True):
+            assert isinstance(term, Term)
+            yield weight, term
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """One name a term, numbered where a formula occurs twice (``AT``, ``AT.2``)."""
+        seen: dict[str, int] = {}
+        names = []
+        for _, term in self.parts():
+            name = type(term).__name__
+            seen[name] = seen.get(name, 0) + 1
+            names.append(name if seen[name] == 1 else f"{name}.{seen[name]}")
+        return tuple(names)
+
+    @property
+    def needs_teacher(self) -> bool:
+        return any(term.needs_teacher for _, term in self.parts())
+
+    def fresh(self) -> Method:
+        return Method((weight, term.fresh()) for weight, term in self.parts())
+
+    def setup(self, ctx: Context) -> None:
+        for _, term in self.parts():
+            term.setup(ctx)
+
+    def places(self, whose: Literal["student", "teacher"]) -> tuple[str, ...]:
+        """Every place that some term reads, in a fixed order. Known after ``setup``."""
+        which = 0 if whose == "student" else 1
+        return tuple(dict.fromkeys(pair[which] for _, term in self.parts() for pair in term.pairs))
+
+    def weight_table(self, steps: int, steps_per_epoch: int) -> Tensor:
+        """All weights of a run, [steps, terms] float64, made before its first step."""
+        table = torch.empty(steps, len(self.weights), dtype=torch.float64)
+        for column, weight in enumerate(self.weights):
+            if isinstance(weight, Ramp):
+                rows = [weight.at(epoch=s // steps_per_epoch, step=s) for s in range(steps)]
+                table[:, column] = torch.tensor(rows, dtype=torch.float64)
+            else:
+                table[:, column] = weight
+        return table
+
+    def forward(self, student: Output, teacher: Output | None, batch: Batch) -> tuple[Tensor, ...]:
+        """The unweighted terms, in order. The loop multiplies and adds; in your own loop use :meth:`loss`."""
+        missing = [type(t).__name__ for _, t in self.parts() if t.needs_teacher] if teacher is None else []
+        if missing:
+            raise RedistillError(f"{missing[0]} compares with a teacher, but there is none: give a teacher or remove it")
+        return tuple(term(student, teacher, batch) for _, term in self.parts())
+
+    def loss(self, student: Output, teacher: Output | None, batch: Batch, *, epoch: int = 0, step: int = 0) -> Tensor:
+        """The weighted sum, for your own loop."""
+        weights = [w.at(epoch=epoch, step=step) if isinstance(w, Ramp) else w for w in self.weights]
+        return weighted_sum(weights, self(student, teacher, batch))
+
+    def settings(self) -> list[dict[str, Any]]:
+        """One table a term, as in an experiment file: ``use``, ``weight``, and every setting."""
+        rows = []
+        for weight, term in self.parts():
+            written = dataclasses.asdict(weight) if isinstance(weight, Ramp) else weight
+            rows.append({"use": type(term).__name__, "weight": written, **term.settings()})
+        return rows
+
+    # nn.Module defines == by identity already; a method prints as it was written
+    def __repr__(self) -> str:
+        return " + ".join(repr(t) if w == 1.0 else f"{w!r} * {t!r}" for w, t in self.parts())
+
+    def __add__(self, other: Method | Term) -> Method:
+        if not isinstance(other, Method | Term):
+            return NotImplemented
+        return Method([*self.parts(), *Method.of(other).parts()])
+
+    def __radd__(self, other: Any) -> Method:
+        if other == 0:
+            return self
+        return NotImplemented
+
+    def __rmul__(self, factor: float) -> Method:
+        return Method((factor * weight, term) for weight, term in self.parts())
+
+    __mul__ = __rmul__
+
+
+def weighted_sum(weights: Sequence[float | Tensor], losses: Sequence[Tensor]) -> Tensor:
+    """Σ w·l in the order of the terms; a weight of exactly 1 is not multiplied."""
+    total: Tensor | None = None
+    for weight, loss in zip(weights, losses, strict=True):
+        part = loss if isinstance(weight, float) and weight == 1.0 else weight * loss
+        total = part if total is None else total + part
+    assert total is not None
+    return total
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Sources
+# ---------------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Room:
+    """What a source is given when a run starts.
+
+    Attributes:
+        seed: the run's seed. batch_size: images a batch. device, dtype: where and in what the images are wanted.
+        teacher: the frozen teacher, or None. students: the networks being trained (a source that depends on the student
+            gets exactly one). autocast: context factory under which the run computes its forwards.
+        steps: how many steps the run will take.
+    """
+
+    seed: int
+    batch_size: int
+    device: torch.device
+    dtype: torch.dtype
+    steps: int
+    teacher: nn.Module | None = None
+    students: tuple[nn.Module, ...] = ()
+    drop_last: bool = False
+    channels_last: bool = False
+    autocast: Any = None
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """A source at work in one run. ``batch(step)`` returns the *same object* for as long as the images are the same, so
+    that the loop does not ask the teacher twice."""
+
+    def batch(self, step: int) -> Batch: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+    def log(self) -> dict[str, float]:
+        """Numbers about the source itself since the last call, for the curves (empty for images)."""
+        ...
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where inputs come from: images, a generator that trains against the student, a mixture."""
+
+    @property
+    def depends_on_student(self) -> bool: ...
+
+    @property
+    def labelled(self) -> bool: ...
+
+    @property
+    def classes(self) -> int | None: ...
+
+    @property
+    def image_shape(self) -> Shape:
+        """[C, H, W]."""
+        ...
+
+    @property
+    def count(self) -> int | None: ...
+
+    @property
+    def all_labels(self) -> Tensor | None: ...
+
+    @property
+    def normalisation(self) -> str:
+        """Name of the set in which the stream is normalised; a network that expects another one is adapted."""
+        ...
+
+    def steps_per_epoch(self, batch_size: int, drop_last: bool) -> int: ...
+
+    def start(self, room: Room) -> Stream: ...
+
+    def settings(self) -> dict[str, Any]: ...
