@@ -1,0 +1,223 @@
+"""How a student is optimised: one frozen value, complete, that prints, hashes and stands in TOML.
+
+Floor 0; imports no torch. The learning rate of every step is a table made before the run (:meth:`Recipe.rates`), so that
+the off-by-one forms of the published loops are settings and not accidents.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import ConfigDict, Field, model_validator
+
+Unit = Literal["epoch", "step"]
+
+
+class Value(pydantic.BaseModel):
+    """Base of everything that may stand in a TOML file: frozen, nothing unknown accepted, no silent conversions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+
+
+class Constant(Value):
+    """The same rate from the first step to the last."""
+
+    kind: Literal["constant"] = "constant"
+
+    def factor(self, now: float, total: float) -> float:
+        return 1.0
+
+
+class Step(Value):
+    """Times ``gamma`` every ``every`` epochs (or steps)."""
+
+    kind: Literal["step"] = "step"
+    every: float = Field(gt=0)
+    gamma: float = Field(default=0.1, gt=0)
+    unit: Unit = "epoch"
+    late: int = Field(default=0, ge=0)
+
+    def factor(self, now: float, total: float) -> float:
+        return float(self.gamma ** math.floor(max(now - self.late, 0.0) / self.every))
+
+
+class MultiStep(Value):
+    """Times ``gamma`` at each milestone.
+
+    Args:
+        at: milestones in epochs or steps; with ``unit="fraction"`` as parts of the whole run (0.6 = after 60 %).
+        late: how many epochs (steps) after the milestone the new rate is first used. 0: the first epoch counted from 0
+            that equals the milestone. 1: the published loops that call the scheduler after the epoch
+            (RepDistiller and ReviewKD: milestones 150, 180, 210, new rate from epoch 151, 181, 211; FewShotKT too).
+        reset_momentum: attention-transfer builds a new optimiser at each drop, which empties the momentum buffers.
+    """
+
+    kind: Literal["multistep"] = "multistep"
+    at: tuple[float, ...] = Field(min_length=1)
+    gamma: float = Field(default=0.1, gt=0)
+    unit: Literal["epoch", "step", "fraction"] = "epoch"
+    late: int = Field(default=0, ge=0)
+    reset_momentum: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> MultiStep:
+        if list(self.at) != sorted(set(self.at)):
+            raise ValueError(f"milestones must rise, got {list(self.at)}")
+        if self.unit == "fraction" and not all(0 < a < 1 for a in self.at):
+            raise ValueError(f"milestones as fractions must lie between 0 and 1, got {list(self.at)}")
+        return self
+
+    def passed(self, now: float, total: float) -> int:
+        marks = [a * total for a in self.at] if self.unit == "fraction" else list(self.at)
+        # 0.6 * 200 is 120.00000000000001 in binary: a milestone is passed within a millionth of a step
+        return sum(now >= m + self.late - 1e-6 for m in marks)
+
+    def factor(self, now: float, total: float) -> float:
+        return float(self.gamma ** self.passed(now, total))
+
+
+class Cosine(Value):
+    """Half a cosine from the full rate to ``eta_min``, optionally restarted (SGDR, Loshchilov & Hutter 2017, eq. 5).
+
+    Args:
+        T_max: length of the (first) half period; default: the whole run.
+        eta_min: the rate at its end, absolute, not a factor.
+        restarts: after T_max start again at the full rate; without it the cosine continues upward as its formula says.
+        T_mult: each period is this much longer than the one before.
+    """
+
+    kind: Literal["cosine"] = "cosine"
+    T_max: float | None = Field(default=None, gt=0)
+    eta_min: float = Field(default=0.0, ge=0)
+    restarts: bool = False
+    T_mult: float = Field(default=1.0, ge=1)
+    unit: Unit = "epoch"
+
+    def part(self, now: float, total: float) -> float:
+        """(1 + cos(pi * t / T)) / 2 at ``now``."""
+        period = self.T_max if self.T_max is not None else total
+        if self.restarts:
+            while now >= period:
+                now -= period
+                period *= self.T_mult
+        return (1.0 + math.cos(math.pi * now / period)) / 2.0
+
+
+Schedule = Annotated[Constant | Step | MultiStep | Cosine, Field(discriminator="kind")]
+
+
+class Recipe(Value):
+    """Optimiser, schedule, length, precision. Every default is written into the record.
+
+    Args:
+        epochs, steps: the length, exactly one of the two. An epoch is one pass over the source.
+        lr: initial learning rate. 0.1: WRN (Zagoruyko & Komodakis 2016) and both zero-shot papers' baselines.
+        batch_size: images a step. 128: the same. drop_last: leave out an epoch's last incomplete batch (PyTorch's
+            default, and the published loops': False).
+        optimizer: ``sgd``, ``adam`` or ``adamw``. momentum .9, nesterov: off (attention-transfer, RepDistiller); betas,
+            eps: PyTorch's.
+        weight_decay: 5e-4 in every supervised recipe of the four projects, on students and on adapters.
+        no_decay: what weight decay leaves out: any of ``"norm"`` (gains and shifts of normalisation layers) and
+            ``"bias"``. The published recipes leave out nothing.
+        schedule: a value of this module. warmup: epochs (or steps, see ``warmup_unit``) of linear rise to ``lr`` first.
+        per: whether the rate changes once an ``epoch`` (published supervised loops) or every ``step``.
+        clip: largest norm of the student's gradient; None does not clip (zero-shot clips at 5).
+        precision: ``strict`` (IEEE fp32, default for anything published), ``double`` (proofs), ``fast`` (bf16 where the
+            device has bf16 units for matrices, else fp32). compile: torch.compile, only with ``fast``.
+        channels_last: memory layout of images and weights. fused: PyTorch's fused optimiser, where it exists.
+        teacher_mode: ``eval``; ``train`` is what two published codes have (batch statistics, drifting running
+            statistics), on a private copy. student_mode: ``train``; ``eval`` is the extra-M code of the RE report.
+    """
+
+    epochs: int | None = Field(default=None, ge=1)
+    steps: int | None = Field(default=None, ge=1)
+    lr: float = Field(default=0.1, ge=0)
+    batch_size: int = Field(default=128, ge=1)
+    drop_last: bool = False
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    nesterov: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=5e-4, ge=0)
+    no_decay: tuple[Literal["norm", "bias"], ...] = ()
+    schedule: Schedule = Constant()
+    warmup: float = Field(default=0.0, ge=0)
+    warmup_unit: Unit = "epoch"
+    per: Unit = "epoch"
+    clip: float | None = Field(default=None, gt=0)
+    precision: Literal["strict", "double", "fast"] = "strict"
+    compile: bool = False
+    channels_last: bool = False
+    fused: bool = True
+    teacher_mode: Literal["eval", "train"] = "eval"
+    student_mode: Literal["train", "eval"] = "train"
+
+    @model_validator(mode="after")
+    def _possible(self) -> Recipe:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError(
+                f"give the length once, as epochs or as steps; got epochs={self.epochs}, steps={self.steps}"
+            )
+        if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
+            raise ValueError("nesterov needs optimizer='sgd' and momentum above 0")
+        if self.compile and self.precision != "fast":
+            raise ValueError(f"compile=True changes rounding and is allowed with precision='fast' only, not {self.precision!r}")
+        if not all(0 <= b < 1 for b in self.betas):
+            raise ValueError(f"betas must lie in [0, 1), got {self.betas}")
+        return self
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Length of the run in steps."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None
+        return self.epochs * steps_per_epoch
+
+    def rate(self, step: int, steps_per_epoch: int) -> float:
+        """Learning rate of one step (0-based)."""
+        total = self.total_steps(steps_per_epoch)
+        unit = getattr(self.schedule, "unit", "epoch")
+
+        def clock(which: str) -> float:
+            if which == "step" or (which == "fraction" and self.per == "step"):
+                return float(step)
+            epoch = step // steps_per_epoch
+            return float(epoch) if self.per == "epoch" else step / steps_per_epoch
+
+        if unit == "step" or (unit == "fraction" and self.per == "step"):
+            length = float(total)
+        else:
+            length = total / steps_per_epoch
+        now = clock(unit)
+        if self.warmup:
+            # the ramp is continuous in steps whatever `per` says: a warm-up of two epochs at one value each is no warm-up
+            done = (step + 1) / (steps_per_epoch if self.warmup_unit == "epoch" else 1)
+            if done <= self.warmup:
+                return self.lr * done / self.warmup
+            if isinstance(self.schedule, Cosine) and self.schedule.T_max is None:
+                per_unit = 1.0 if unit == "step" else float(steps_per_epoch)
+                ramp = self.warmup * (steps_per_epoch if self.warmup_unit == "epoch" else 1) / per_unit
+                now, length = max(now - ramp, 0.0), length - ramp
+        if isinstance(self.schedule, Cosine):
+            low = self.schedule.eta_min
+            return low + (self.lr - low) * self.schedule.part(now, length)
+        return self.lr * self.schedule.factor(now, length)
+
+    def rates(self, steps_per_epoch: int) -> list[float]:
+        """Learning rate of every step, before the run."""
+        return [self.rate(s, steps_per_epoch) for s in range(self.total_steps(steps_per_epoch))]
+
+    def momentum_resets(self, steps_per_epoch: int) -> set[int]:
+        """Steps before which the optimiser is built anew (``MultiStep(reset_momentum=True)``)."""
+        schedule = self.schedule
+        if not (isinstance(schedule, MultiStep) and schedule.reset_momentum):
+            return set()
+        rates = self.rates(steps_per_epoch)
+        return {s for s in range(1, len(rates)) if rates[s] != rates[s - 1]}
+
+    def settings(self) -> dict[str, Any]:
+        """Every switch, defaults written out, JSON-able."""
+        return self.model_dump(mode="json")

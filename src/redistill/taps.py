@@ -1,0 +1,291 @@
+"""Features by place, for any ``nn.Module``: which places a network has, and a reader that returns them with the logits.
+
+Our networks declare their places. For a stranger's network one probe forward finds where the resolution changes; it
+leaves the network bitwise as it was, and is refused with the candidates where it is unsure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from redistill.core import Context, Output, Pair, Place, RedistillError, Shape, describe_places, nearest
+
+NUMERICS = 1
+
+
+@dataclass(frozen=True)
+class Map:
+    """The places of one network, with the shape each has for one probe batch."""
+
+    places: Mapping[str, Place]
+    shapes: Mapping[str, Shape]
+    stages: tuple[str, ...]
+
+
+@contextlib.contextmanager
+def _untouched(net: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; every module's own mode is restored, so nothing in the network changes."""
+    modes = [(m, m.training) for m in net.modules()]
+    net.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _tensor(value: object) -> Tensor | None:
+    return value if isinstance(value, Tensor) else None
+
+
+def _probe(net: nn.Module, images: Tensor) -> tuple[list[tuple[str, Shape]], list[tuple[str, Shape]], Tensor]:
+    """One forward: (module path, output shape) in the order of completion, inputs of linear layers, and the logits."""
+    outputs: list[tuple[str, Shape]] = []
+    linears: list[tuple[str, Shape]] = []
+    handles = []
+    for name, module in net.named_modules():
+        if not name:
+            continue
+
+        def hook(m: nn.Module, args: tuple[object, ...], out: object, name: str = name) -> None:
+            found = _tensor(out)
+            if found is not None:
+                outputs.append((name, tuple(found.shape)))
+            if isinstance(m, nn.Linear) and args and (first := _tensor(args[0])) is not None:
+                linears.append((name, tuple(first.shape)))
+
+        handles.append(module.register_forward_hook(hook))
+    try:
+        with _untouched(net):
+            logits = _tensor(net(images))
+    finally:
+        for handle in handles:
+            handle.remove()
+    if logits is None or logits.ndim != 2 or logits.shape[0] != images.shape[0]:
+        got = "no tensor" if logits is None else f"shape {tuple(logits.shape)}"
+        raise RedistillError(f"{type(net).__name__} must map images to logits [batch, classes], it returned {got}")
+    return outputs, linears, logits
+
+
+def _found_places(net: nn.Module, outputs: list[tuple[str, Shape]], linears: list[tuple[str, Shape]]) -> dict[str, Place]:
+    """Stages of a stranger's network: the last map of each resolution, larger to smaller, 1x1 maps left out."""
+    runs: list[tuple[int, str]] = []  # (resolution, path of the last module with it)
+    for path, shape in outputs:
+        if len(shape) != 4 or shape[2] * shape[3] == 1:
+            continue
+        # a pooling layer belongs to the step between two stages, not to a stage
+        if isinstance(net.get_submodule(path), nn.MaxPool2d | nn.AvgPool2d | nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
+            continue
+        size = shape[2] * shape[3]
+        if runs and runs[-1][0] == size:
+            runs[-1] = (size, path)
+        elif runs and size > runs[-1][0]:
+            candidates = ", ".join(f"{p} {'x'.join(map(str, s[1:]))}" for p, s in outputs if len(s) == 4)
+            raise RedistillError(
+                f"the resolution of {type(net).__name__} grows again at {path!r}, so its stages cannot be told from one "
+                f"forward; name the places yourself, at=[...], from: {candidates}"
+            )
+        else:
+            runs.append((size, path))
+    places = {f"stage{i + 1}": Place(path) for i, (_, path) in enumerate(runs)}
+    if linears and len(linears[-1][1]) == 2:
+        places["pooled"] = Place(linears[-1][0], "in")
+    return places
+
+
+def places_of(net: nn.Module, images: Tensor) -> Map:
+    """Every place of ``net`` by name, with shapes for ``images`` [B, C, H, W] (two images are enough).
+
+    A network of this package says its places itself (``net.places``, ``net.stages``); any other is probed. A place may
+    also be a module path, read at its output (``"layer1.0.conv2"``).
+    """
+    declared = getattr(net, "places", None)
+    outputs, linears, logits = _probe(net, images)
+    places: dict[str, Place]
+    if isinstance(declared, Mapping):
+        places = dict(declared)
+        stages = tuple(getattr(net, "stages", ()))
+    else:
+        places = _found_places(net, outputs, linears)
+        stages = tuple(name for name in places if name.startswith("stage"))
+    for path, _ in outputs:
+        places.setdefault(path, Place(path))
+    reader = Tapped(net, {name: place for name, place in places.items()})
+    with _untouched(net):
+        taps = reader(images).taps
+    shapes = {name: tuple(taps[name].shape) for name in places if name in taps}
+    shapes["logits"] = tuple(logits.shape)
+    return Map({name: places[name] for name in places if name in taps}, shapes, stages)
+
+
+def context(
+    student: nn.Module,
+    teacher: nn.Module | None,
+    images: Tensor,
+    *,
+    classes: int | None = None,
+    count: int | None = None,
+    labels: Tensor | None = None,
+    seed: int = 0,
+) -> Context:
+    """What terms see in ``setup``: probes both networks with two of ``images`` [B, C, H, W].
+
+    In your own loop: ``at = AT(); at.setup(context(student, teacher, images))``.
+    """
+    few = images[:2]
+    student_map = places_of(student, few)
+    teacher_map = places_of(teacher, few) if teacher is not None else Map({}, {}, ())
+    said = student_map.shapes["logits"][1]
+    if teacher is not None and teacher_map.shapes["logits"][1] != said:
+        raise RedistillError(
+            f"the teacher tells {teacher_map.shapes['logits'][1]} classes apart, the student {said}: they must agree"
+        )
+    return Context(
+        student=student,
+        teacher=teacher,
+        student_places=student_map.shapes,
+        teacher_places=teacher_map.shapes,
+        student_stages=student_map.stages,
+        teacher_stages=teacher_map.stages,
+        classes=classes if classes is not None else said,
+        count=count,
+        labels=labels,
+        seed=seed,
+    )
+
+
+def pair_stages(ctx: Context) -> tuple[Pair, ...]:
+    """Stages of both networks paired by resolution, from the deepest; shallowest pair first.
+
+    Each student stage takes the deepest unused teacher stage of its resolution. Where no resolution is shared at all,
+    stages are paired by position from the deepest.
+    """
+    if not ctx.student_stages or not ctx.teacher_stages:
+        who = "student" if not ctx.student_stages else "teacher"
+        places = ctx.student_places if who == "student" else ctx.teacher_places
+        raise RedistillError(
+            f"the {who} has no feature maps to pair (no stage was found); name the places yourself, "
+            f"at=[(student place, teacher place)], from: {describe_places(places)}"
+        )
+    unused = list(ctx.teacher_stages)
+    found: list[Pair] = []
+    for mine in reversed(ctx.student_stages):
+        size = ctx.student_places[mine][2:]
+        same = [t for t in unused if ctx.teacher_places[t][2:] == size]
+        if same:
+            found.append((mine, same[-1]))
+            del unused[unused.index(same[-1]) :]
+    if not found:
+        found = list(zip(reversed(ctx.student_stages), reversed(ctx.teacher_stages), strict=False))
+    return tuple(reversed(found))
+
+
+def check_pairs(ctx: Context, pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:
+    """Refuse a pair whose place does not exist, with the nearest names."""
+    for mine, theirs in pairs:
+        ctx.shape("student", mine)
+        ctx.shape("teacher", theirs)
+    return pairs
+
+
+class Tapped:
+    """Calls a network and returns its logits with the features at ``places``.
+
+    Args:
+        net: any module that maps images [B, C, H, W] to logits [B, classes].
+        places: names of this network's places (after :func:`places_of`), or a mapping of names to :class:`Place`.
+        again: repeat the module call at places whose published code does so (see :class:`Place`); for a teacher in
+            train mode.
+
+    A tapped tensor that the network overwrites in place afterwards is noticed by its version counter on the first call
+    and read before the change from then on.
+    """
+
+    def __init__(self, net: nn.Module, places: Mapping[str, Place] | tuple[str, ...] = (), *, again: bool = False):
+        self.net = net
+        declared: Mapping[str, Place] = getattr(net, "places", {})
+        if not isinstance(places, Mapping):
+            modules = dict(net.named_modules())
+            table = {}
+            for name in places:
+                if name == "logits":
+                    continue
+                if name not in declared and name not in modules:
+                    raise RedistillError(nearest(name, [*declared, *(m for m in modules if m)], "place"))
+                table[name] = declared[name] if name in declared else Place(name)
+            places = table
+        self.places = dict(places)
+        self.again = again
+        self._copy: set[str] = set()  # places that are overwritten in place later on
+
+    def __call__(self, images: Tensor) -> Output:
+        if not self.places:
+            return Output(self.net(images))
+        taps, logits, changed = self._run(images)
+        if changed:
+            if self.net.training:
+                # the forward that found out has moved running statistics: it must not be repeated
+                names = ", ".join(sorted(changed))
+                raise RedistillError(
+                    f"{type(self.net).__name__} overwrites {names} in place after they were read; call "
+                    f"places_of(net, images) or Tapped.prepare(images) before training"
+                )
+            self._copy |= changed
+            taps, logits, _ = self._run(images)
+        return Output(logits, taps)
+
+    def prepare(self, images: Tensor) -> None:
+        """Find the places that are overwritten in place, without touching the network."""
+        with _untouched(self.net):
+            self(images)
+
+    def _run(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor, set[str]]:
+        taps: dict[str, Tensor] = {}
+        versions: dict[str, int] = {}
+        inputs: dict[str, Tensor] = {}
+        handles = []
+
+        def keep(name: str, tensor: Tensor | None) -> None:
+            if tensor is None:
+                return
+            # inference tensors count no versions; the package never makes them, a caller may
+            versions[name] = 0 if tensor.is_inference() else tensor._version
+            taps[name] = tensor.clone() if name in self._copy else tensor
+
+        for name, place in self.places.items():
+            module = self.net.get_submodule(place.module)
+            if place.side == "in":
+
+                def before(m: nn.Module, args: tuple[object, ...], name: str = name) -> None:
+                    keep(name, _tensor(args[0]) if args else None)
+
+                handles.append(module.register_forward_pre_hook(before))
+            else:
+
+                def after(m: nn.Module, args: tuple[object, ...], out: object, name: str = name) -> None:
+                    keep(name, _tensor(out))
+                    if self.again and self.places[name].again and args and (given := _tensor(args[0])) is not None:
+                        inputs[name] = given
+
+                handles.append(module.register_forward_hook(after))
+        try:
+            logits = self.net(images)
+        finally:
+            for handle in handles:
+                handle.remove()
+        for name, given in inputs.items():
+            taps[name] = self.net.get_submodule(self.places[name].module)(given)
+        changed = {
+            name
+            for name, tensor in taps.items()
+            if name not in self._copy and name not in inputs and not tensor.is_inference()
+            and tensor._version != versions[name]
+        }
+        ordered = {name: taps[name] for name in self.places if name in taps}
+        return ordered, logits, changed

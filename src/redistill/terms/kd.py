@@ -1,0 +1,96 @@
+"""Soft targets: the student imitates the teacher's class probabilities, softened by a temperature.
+
+    L = T^k · KL(p_t || p_s),   p = softmax(z / T),   KL = (1/B) Σ_b Σ_c p_t log(p_t / p_s)
+
+Hinton, Vinyals & Dean 2015 (arXiv:1503.02531), section 2: eq. 1 is the softened softmax; T² makes the size of the
+gradient independent of T (the argument after eq. 4).
+
+Where the codes differ, for the same logits and "weight" (papers.md 0.4):
+
+=====================  ================  ===========  ====================================================
+code                   reduction         T²           effect
+=====================  ================  ===========  ====================================================
+RepDistiller, AT, DKD  sum over c, /B    yes          the definition above
+polo5 few-shot, RE     mean over b, c    yes, and x2  2/C of it: 0.2 with ten classes
+polo5, RE zero-shot    mean over b, c    no (T = 1)   1/C of it, so "β = 250" weighs 2,500
+FitNets eq. 2          cross-entropy     no           H(p_t, p_s), same gradient as KL, T² smaller
+=====================  ================  ===========  ====================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from redistill.core import Batch, Output, RedistillError, Term
+
+Reduction = Literal["batch", "element"]
+
+
+def softened_kl(student: Tensor, teacher: Tensor, T: float = 1.0) -> Tensor:
+    """KL(p_t || p_s) of softened logits [B, C], one value an image: [B], without T²."""
+    log_t = torch.log_softmax(teacher / T, dim=1)
+    log_s = torch.log_softmax(student / T, dim=1)
+    return (log_t.exp() * (log_t - log_s)).sum(dim=1)
+
+
+def check_logits(who: str, student: Tensor, teacher: Tensor) -> None:
+    """Same images, same classes, or a sentence with both numbers."""
+    if student.shape != teacher.shape:
+        raise RedistillError(
+            f"{who}: student logits have shape {tuple(student.shape)}, the teacher's {tuple(teacher.shape)}; both must be "
+            f"[images, classes] of the same batch and classes"
+        )
+
+
+@dataclass(eq=False, repr=False)
+class KD(Term):
+    """Softened Kullback-Leibler divergence from the teacher's to the student's probabilities.
+
+    Args:
+        T: temperature. 4: attention-transfer and the CRD benchmark; Hinton et al. give none for images.
+        reduction: ``"batch"``: sum over classes, mean over images (the definition). ``"element"``: mean over both, as
+            ``F.kl_div`` does by default and the zero-shot codes therefore do.
+        scale_T2: multiply by T² (Hinton et al. section 2); off in FitNets' eq. 2.
+        factor: further constant of a published code; 2 in polo5's few-shot code and the RE report's.
+        target: ``"kl"`` or ``"cross-entropy"`` (FitNets: differs by the teacher's entropy, a constant).
+
+    >>> import torch
+    >>> from redistill.core import Batch, Output
+    >>> s, t = torch.tensor([[0.0, 0.0]]), torch.tensor([[2.0, 0.0]])
+    >>> round(float(KD(T=1.0)(Output(s), Output(t), Batch(s))), 4)    # .8808 log(.8808/.5) + .1192 log(.1192/.5)
+    0.3278
+    """
+
+    T: float = 4.0
+    reduction: Reduction = "batch"
+    scale_T2: bool = True
+    factor: float = 1.0
+    target: Literal["kl", "cross-entropy"] = "kl"
+
+    theorems: ClassVar[tuple[str, ...]] = (
+        "zero at match", "logit shift", "class permutation", "batch permutation", "non-negative"
+    )
+
+    def check(self) -> None:
+        if not self.T > 0:
+            raise RedistillError(f"KD(T={self.T}): the temperature must be above 0")
+        if self.reduction not in ("batch", "element"):
+            raise RedistillError(f"KD(reduction={self.reduction!r}): known are 'batch' and 'element'")
+        if self.target not in ("kl", "cross-entropy"):
+            raise RedistillError(f"KD(target={self.target!r}): known are 'kl' and 'cross-entropy'")
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+        z_s, z_t = student.logits, teacher.logits
+        check_logits("KD", z_s, z_t)
+        if self.target == "kl":
+            per_image = softened_kl(z_s, z_t, self.T)
+        else:
+            p_t = torch.softmax(z_t / self.T, dim=1)
+            per_image = -(p_t * torch.log_softmax(z_s / self.T, dim=1)).sum(dim=1)
+        images, classes = z_s.shape
+        total = per_image.sum() / (images if self.reduction == "batch" else images * classes)
+        return self.factor * (self.T**2 if self.scale_T2 else 1.0) * total
