@@ -1,0 +1,162 @@
+"""What a network says on a set of images: accuracy with its interval, calibration, agreement with another network.
+
+Networks are evaluated in evaluation mode, without augmentation, in fixed batches, and left bitwise as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from redistill.core import RedistillError
+from redistill.stats import binomial_interval
+
+NUMERICS = 1
+BATCH = 500  # images a forward; part of the numbers' last bits, so it is a constant and not a setting
+
+
+class ImageSet(Protocol):
+    """What evaluation needs of a data set (``redistill.data.Images`` and ``Folder`` have it)."""
+
+    classes: int
+
+    @property
+    def normalise(self) -> str: ...
+
+    @property
+    def all_labels(self) -> Tensor | None: ...
+
+    def with_(self, *, normalise: str) -> ImageSet: ...
+
+    def batches(
+        self, batch_size: int, device: torch.device, dtype: torch.dtype, channels_last: bool = False
+    ) -> Iterator[Any]: ...
+
+
+def predict(net: nn.Module, images: ImageSet, *, normalise: str | None = None, channels_last: bool = False) -> Tensor:
+    """Logits [N, classes] on the CPU for every image, in order, in the precision and on the device of ``net``.
+
+    Args:
+        normalise: the set in which ``net`` wants its images; default: the one it was trained in (``net.normalisation``),
+            and where it carries none, the data set's own.
+    """
+    wanted = normalise or getattr(net, "normalisation", None) or images.normalise
+    if wanted != images.normalise:
+        images = images.with_(normalise=wanted)
+    first = next(net.parameters(), None)
+    device = first.device if first is not None else torch.device("cpu")
+    dtype = first.dtype if first is not None else torch.float32
+    modes = [(m, m.training) for m in net.modules()]
+    net.eval()
+    try:
+        with torch.no_grad():
+            rows = [net(batch.images).float().cpu() for batch in images.batches(BATCH, device, dtype, channels_last)]
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    return torch.cat(rows)
+
+
+def hits(logits: Tensor, labels: Tensor) -> int:
+    """How many rows have their largest logit at the label (the first one where several are equal)."""
+    return int((logits.argmax(1) == labels).sum())
+
+
+def accuracy(net: nn.Module, images: ImageSet, *, normalise: str | None = None, channels_last: bool = False) -> float:
+    """Top-1 accuracy in percent."""
+    labels = _labels(images)
+    return 100.0 * hits(predict(net, images, normalise=normalise, channels_last=channels_last), labels) / len(labels)
+
+
+def agreement(a: nn.Module, b: nn.Module, images: ImageSet) -> float:
+    """How often the two networks predict the same class, in percent."""
+    said_a, said_b = predict(a, images).argmax(1), predict(b, images).argmax(1)
+    return 100.0 * float((said_a == said_b).double().mean())
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One network on one set. Accuracies and agreement in percent, NLL in nats.
+
+    Attributes:
+        accuracy, accuracy_interval: top-1 and its 95 % Wilson interval over the images (not over seeds).
+        top5: None below six classes. nll: mean negative log likelihood.
+        calibration_error: expected calibration error, 15 bins of equal width (Guo et al. 2017, eq. 3), in percent.
+        per_class: accuracy of each class, None for a class without images.
+        agreement, kl_from_teacher, kl_to_teacher: with a teacher only: same prediction; mean KL(teacher || student) and
+            KL(student || teacher) at temperature 1.
+    """
+
+    images: int
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    top5: float | None
+    nll: float
+    calibration_error: float
+    per_class: list[float | None]
+    agreement: float | None = None
+    kl_from_teacher: float | None = None
+    kl_to_teacher: float | None = None
+
+
+def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 15) -> float:
+    """Σ_b |B_b|/N · |accuracy(B_b) - confidence(B_b)|, as a fraction (Guo et al. 2017, arXiv:1706.04599, eq. 3)."""
+    confidence, said = probabilities.max(1)
+    right = (said == labels).double()
+    which = (confidence.double() * bins).ceil().long().clamp(1, bins) - 1
+    gap = torch.zeros(bins, dtype=torch.float64).index_add_(0, which, right - confidence.double())
+    return float(gap.abs().sum() / len(labels))
+
+
+def evaluate(
+    net: nn.Module, images: ImageSet, *, teacher: nn.Module | None = None, normalise: str | None = None
+) -> Evaluation:
+    """Everything of :class:`Evaluation`, from one pass (two with a teacher)."""
+    labels = _labels(images)
+    logits = predict(net, images, normalise=normalise)
+    if logits.shape[1] != images.classes:
+        raise RedistillError(
+            f"the network tells {logits.shape[1]} classes apart, the data set has {images.classes}: "
+            f"they must agree for an accuracy to mean anything"
+        )
+    log_p = torch.log_softmax(logits.double(), 1)
+    n, right = len(labels), hits(logits, labels)
+    low, high = binomial_interval(right, n)
+    said = logits.argmax(1)
+    per_class: list[float | None] = []
+    for c in range(images.classes):
+        of_class = labels == c
+        count = int(of_class.sum())
+        per_class.append(100.0 * int((said[of_class] == c).sum()) / count if count else None)
+    top5 = None
+    if images.classes > 5:
+        top5 = 100.0 * int((logits.topk(5, 1).indices == labels[:, None]).any(1).sum()) / n
+    same = forward = backward = None
+    if teacher is not None:
+        log_t = torch.log_softmax(predict(teacher, images).double(), 1)
+        same = 100.0 * float((log_t.argmax(1) == said).double().mean())
+        forward = float((log_t.exp() * (log_t - log_p)).sum(1).mean())
+        backward = float((log_p.exp() * (log_p - log_t)).sum(1).mean())
+    return Evaluation(
+        images=n,
+        accuracy=100.0 * right / n,
+        accuracy_interval=(100.0 * low, 100.0 * high),
+        top5=top5,
+        nll=float(-log_p.gather(1, labels[:, None]).mean()),
+        calibration_error=100.0 * calibration_error(log_p.exp(), labels),
+        per_class=per_class,
+        agreement=same,
+        kl_from_teacher=forward,
+        kl_to_teacher=backward,
+    )
+
+
+def _labels(images: ImageSet) -> Tensor:
+    labels = images.all_labels
+    if labels is None:
+        raise RedistillError("accuracy needs labels, and this data set has none; agreement(a, b, images) does without")
+    return labels

@@ -1,0 +1,603 @@
+"""The one loop: one stream of batches, one teacher, any number of students that each take their own step.
+
+``fit`` trains one student, ``fit_cohort`` several; both drain a :class:`Loop`, which yields at every step boundary and
+can be saved there (``state``) and continued elsewhere (``load_state``) bit for bit. Nothing else hooks in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from redistill import rng
+from redistill.core import Batch, Method, Output, RedistillError, Room, Source, Term, weighted_sum
+from redistill.data import affine_between
+from redistill.evaluate import ImageSet, accuracy
+from redistill.recipe import Recipe
+from redistill.taps import Tapped, context, places_of
+
+NUMERICS = 1
+READ = 200  # steps between two readings of the loss buffer inside a long epoch
+
+
+class Diverged(RedistillError):
+    """A loss stopped being a finite number; says which term, with which weight, at which step."""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Accuracy of one evaluation set, in percent, each number named for what it is.
+
+    Attributes:
+        last: after the last step. best: the highest of all evaluations; chosen *on this set*, so on a test set it is an
+            optimistic number. best_step: the step count at which it was reached. curve: (steps taken, accuracy).
+    """
+
+    last: float
+    best: float
+    best_step: int
+    curve: tuple[tuple[int, float], ...]
+
+    @classmethod
+    def of(cls, curve: Sequence[tuple[int, float]]) -> Accuracy:
+        step, best = max(curve, key=lambda point: (point[1], -point[0]))
+        return cls(last=curve[-1][1], best=best, best_step=step, curve=tuple(curve))
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one student's training measured. Nothing was written to disk.
+
+    Attributes:
+        accuracy: by evaluation set. losses: by term, mean unweighted loss of each epoch. steps: taken.
+        seconds: wall time of the whole cohort. diverged: the sentence about a non-finite loss, or None.
+        method: the terms with their trained adapters.
+    """
+
+    accuracy: dict[str, Accuracy]
+    losses: dict[str, tuple[float, ...]]
+    rates: tuple[float, ...]
+    steps: int
+    seconds: float
+    cpu_seconds: float
+    diverged: str | None
+    method: Method
+    source_log: tuple[tuple[int, dict[str, float]], ...] = ()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a loop stands: ``step`` of ``steps`` done."""
+
+    step: int
+    steps: int
+    epoch: int
+
+
+def resolve_device(device: str | torch.device = "auto") -> torch.device:
+    """``auto``: the accelerator torch reports, else the CPU."""
+    if str(device) != "auto":
+        try:
+            return torch.device(device)
+        except RuntimeError as error:
+            raise RedistillError(f"unknown device {device!r}: use auto, cpu, cuda, cuda:1, mps ...") from error
+    if torch.accelerator.is_available():
+        found = torch.accelerator.current_accelerator()
+        if found is not None:
+            return found
+    return torch.device("cpu")
+
+
+def has_bf16_matrix_units(device: torch.device) -> bool:
+    """Whether the device declares units that multiply bf16 matrices (CPU: AMX tiles or AVX512-BF16; CUDA: sm_80)."""
+    if device.type == "cpu":
+        flags = torch.backends.cpu.get_cpu_capability()
+        if flags == "DEFAULT":
+            return False
+        probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+        return any(bool(getattr(torch.cpu, name, lambda: False)()) for name in probes)
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return False
+
+
+def arithmetic(recipe: Recipe, device: torch.device) -> dict[str, Any]:
+    """What a recipe means on a device: dtype of the forward passes, memory layout. Written into the experiment."""
+    bf16 = recipe.precision == "fast" and has_bf16_matrix_units(device)
+    forward = {"double": "float64", "strict": "float32", "fast": "bfloat16" if bf16 else "float32"}[recipe.precision]
+    layout = recipe.channels_last or (recipe.precision == "fast" and bf16)
+    return {"forward": forward, "channels_last": layout, "compile": recipe.compile}
+
+
+@contextlib.contextmanager
+def _ieee(device: torch.device, exact: bool) -> Iterator[None]:
+    """fp32 means fp32: no TF32, no reduced matmul precision, deterministic kernels; the caller's settings come back."""
+    matmul = torch.get_float32_matmul_precision()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.set_float32_matmul_precision("highest" if exact else matmul)
+    if exact and device.type == "cuda":
+        # a few kernels (adaptive pooling backward) have no deterministic form: they warn, and the record says "cuda"
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with torch.backends.cudnn.flags(
+            enabled=torch.backends.cudnn.enabled, benchmark=not exact, deterministic=exact, allow_tf32=not exact
+        ):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(matmul)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+
+
+_NORMS = (
+    nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.LocalResponseNorm
+)
+
+
+def parameter_groups(modules: Sequence[nn.Module], recipe: Recipe) -> list[dict[str, Any]]:
+    """Trainable parameters, those that weight decay leaves out in a group of their own."""
+    decayed: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
+    seen: set[int] = set()
+    for root in modules:
+        for module in root.modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                if id(parameter) in seen or not parameter.requires_grad:
+                    continue
+                seen.add(id(parameter))
+                out = ("norm" in recipe.no_decay and isinstance(module, _NORMS)) or (
+                    "bias" in recipe.no_decay and name.endswith("bias")
+                )
+                (spared if out else decayed).append(parameter)
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}] if decayed else []
+    if spared:
+        groups.append({"params": spared, "weight_decay": 0.0})
+    if not groups:
+        raise RedistillError("there is nothing to train: no parameter of the student or of the method requires a gradient")
+    return groups
+
+
+def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
+    """PyTorch's own optimisers, fused where they exist for the device (fallback: one kernel a tensor)."""
+    fused = recipe.fused
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=fused, foreach=False
+        )
+    kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, lr=recipe.lr, betas=recipe.betas, eps=recipe.eps, fused=fused, foreach=False)
+
+
+def matched(net: nn.Module, stream: str) -> Any | None:
+    """A pre-hook that renormalises the stream for a network trained in another normalisation; None where none is needed."""
+    own = getattr(net, "normalisation", None)
+    if own is None or own == stream:
+        return None
+    scale, shift = affine_between(stream, own)
+
+    def renormalise(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        images = args[0]
+        channels = images.shape[1]
+        a = torch.as_tensor(scale, dtype=images.dtype, device=images.device).expand(channels).view(1, channels, 1, 1)
+        b = torch.as_tensor(shift, dtype=images.dtype, device=images.device).expand(channels).view(1, channels, 1, 1)
+        return (images * a + b, *args[1:])
+
+    return net.register_forward_pre_hook(renormalise)
+
+
+@dataclass
+class _Student:
+    """One network of the cohort with everything that is its own."""
+
+    net: nn.Module
+    tapped: Tapped
+    method: Method
+    optimizer: torch.optim.Optimizer
+    weights: list[list[float]]
+    buffer: Tensor  # [READ block, terms] losses on the device, read at the end of a block
+    epoch_sum: Tensor  # [terms] float64 on the CPU
+    losses: list[list[float]] = field(default_factory=list)
+    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    diverged: str | None = None
+    stopped_at: int | None = None
+
+
+class Loop:
+    """Trains a cohort step by step: ``for progress in loop: ...``; afterwards ``loop.results()``.
+
+    Args:
+        students: (network, method) pairs. Networks are trained in place; methods are copied fresh.
+        teacher: any module from images to logits, left bitwise untouched; None for ordinary training.
+        source: images or another source. recipe: how it is optimised. seed: of every draw.
+        evaluate: evaluation sets by name. every: epochs between evaluations (the last step is always evaluated);
+            default: 20 evaluations over the run.
+        device: ``auto`` or a torch device.
+    """
+
+    def __init__(
+        self,
+        students: Sequence[tuple[nn.Module, Method | Term]],
+        teacher: nn.Module | None,
+        source: Source,
+        recipe: Recipe,
+        *,
+        seed: int,
+        evaluate: Mapping[str, ImageSet] | None = None,
+        every: int | None = None,
+        device: str | torch.device = "auto",
+    ):
+        self.recipe, self.seed, self.source = recipe, seed, source
+        rng.derive(seed)  # refuses an impossible seed before any work
+        self.device = resolve_device(device)
+        self.exact = recipe.precision != "fast"
+        means = arithmetic(recipe, self.device)
+        self.dtype = torch.float64 if means["forward"] == "float64" else torch.float32
+        self.bf16 = means["forward"] == "bfloat16"
+        self.layout = torch.channels_last if means["channels_last"] else torch.contiguous_format
+        self.evaluate = dict(evaluate or {})
+        self.per_epoch = source.steps_per_epoch(recipe.batch_size, recipe.drop_last)
+        self.steps = recipe.total_steps(self.per_epoch)
+        epochs = math.ceil(self.steps / self.per_epoch)
+        if every is not None and every < 1:
+            raise RedistillError(f"every={every}: evaluate every 1 or more epochs")
+        self.every = every if every is not None else max(1, math.ceil(epochs / 20))
+        self.rates = recipe.rates(self.per_epoch)
+        self.resets = recipe.momentum_resets(self.per_epoch)
+        self.block = min(self.per_epoch, READ)
+        self._check(students, teacher, source)
+
+        self._hooks: list[Any] = []
+        self.teacher = self._own_teacher(teacher)
+        probe = self._probe_images()
+        self.students = [self._enrol(net, Method.of(method), probe) for net, method in students]
+        self.teacher_taps: Tapped | None = None
+        if self.teacher is not None:
+            wanted = tuple(dict.fromkeys(p for s in self.students for p in s.method.places("teacher")))
+            table = {n: p for n, p in places_of(self.teacher, probe).places.items() if n in wanted}
+            self.teacher_taps = Tapped(self.teacher, table, again=recipe.teacher_mode == "train")
+            self.teacher_taps.prepare(probe)
+            if recipe.compile and not table:
+                self.teacher_taps.net = torch.compile(self.teacher)  # type: ignore[assignment]
+            self.teacher.train(recipe.teacher_mode == "train")
+        self.stream = source.start(
+            Room(
+                seed=seed,
+                batch_size=recipe.batch_size,
+                device=self.device,
+                dtype=self.dtype,
+                steps=self.steps,
+                teacher=self.teacher,
+                students=tuple(s.net for s in self.students),
+                drop_last=recipe.drop_last,
+                channels_last=means["channels_last"],
+                autocast=self._autocast,
+            )
+        )
+        self.step = 0
+        self._taught: tuple[Batch, Output] | None = None
+        self._seconds = self._cpu = 0.0
+        self._source_log: list[tuple[int, dict[str, float]]] = []
+
+    # -- before the first step ----------------------------------------------------------------------------------------
+    def _check(self, students: Sequence[tuple[nn.Module, Method | Term]], teacher: nn.Module | None, source: Source) -> None:
+        if not students:
+            raise RedistillError("a cohort needs at least one (student, method) pair")
+        if len({id(net) for net, _ in students}) != len(students):
+            raise RedistillError("the same network stands twice in the cohort: every student needs its own weights")
+        if teacher is not None and any(net is teacher for net, _ in students):
+            raise RedistillError("teacher and student are one network: give the student its own weights (copy.deepcopy)")
+        if len(students) > 1 and source.depends_on_student:
+            raise RedistillError(
+                f"{type(source).__name__} makes its images against one student, so it cannot feed a cohort of "
+                f"{len(students)}: run the students one by one"
+            )
+        if len(students) > 1 and self.recipe.teacher_mode == "train":
+            raise RedistillError("teacher_mode='train' moves the teacher's statistics: run the students one by one")
+        for net, what in students:
+            method = Method.of(what)
+            for _, term in method.parts():
+                name = type(term).__name__
+                if term.needs_teacher and teacher is None:
+                    raise RedistillError(f"{name} compares with a teacher, but there is none: give a teacher or remove {name}")
+                if term.needs_labels and not source.labelled:
+                    raise RedistillError(f"{name} needs labels, and this source has none: remove {name} or give labelled images")
+            if not any(p.requires_grad for p in net.parameters()):
+                raise RedistillError(f"no parameter of the student {type(net).__name__} requires a gradient")
+
+    def _place(self, net: nn.Module) -> nn.Module:
+        net.to(device=self.device, dtype=self.dtype)
+        if self.layout is torch.channels_last:
+            net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return net
+
+    def _own_teacher(self, teacher: nn.Module | None) -> nn.Module | None:
+        """A private copy: the caller's teacher keeps its device, precision, mode, gradients and statistics."""
+        if teacher is None:
+            return None
+        own = self._place(copy.deepcopy(teacher))
+        own.requires_grad_(False)
+        own.eval()
+        if (hook := matched(own, self.source.normalisation)) is not None:
+            self._hooks.append(hook)
+        return own
+
+    def _probe_images(self) -> Tensor:
+        shape = tuple(self.source.image_shape)
+        return torch.zeros(2, *shape, device=self.device, dtype=self.dtype).to(memory_format=self.layout)
+
+    def _enrol(self, net: nn.Module, template: Method, probe: Tensor) -> _Student:
+        self._place(net)
+        if (hook := matched(net, self.source.normalisation)) is not None:
+            self._hooks.append(hook)
+        method = template.fresh()
+        ctx = context(
+            net, self.teacher, probe, count=self.source.count, labels=self.source.all_labels, seed=self.seed
+        )
+        expected = self.source.classes
+        if expected is not None and ctx.classes != expected:
+            raise RedistillError(
+                f"the student {type(net).__name__} tells {ctx.classes} classes apart, the data have {expected}: they must agree"
+            )
+        method.setup(ctx)
+        self._place(method)
+        table = {n: p for n, p in places_of(net, probe).places.items() if n in method.places("student")}
+        tapped = Tapped(net, table)
+        tapped.prepare(probe)
+        if self.recipe.compile and not table:
+            tapped.net = torch.compile(net)  # type: ignore[assignment]
+        net.train(self.recipe.student_mode == "train")
+        method.train()
+        weights = method.weight_table(self.steps, self.per_epoch).tolist()
+        return _Student(
+            net=net,
+            tapped=tapped,
+            method=method,
+            optimizer=make_optimizer(parameter_groups([net, method], self.recipe), self.recipe),
+            weights=weights,
+            buffer=torch.zeros(self.block, len(method.weights), dtype=self.dtype, device=self.device),
+            epoch_sum=torch.zeros(len(method.weights), dtype=torch.float64),
+            curves={name: [] for name in self.evaluate},
+        )
+
+    # -- one step -----------------------------------------------------------------------------------------------------
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self.bf16:
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return contextlib.nullcontext()
+
+    def _float(self, out: Output) -> Output:
+        """Terms compute in fp32 whatever the networks computed in."""
+        if not self.bf16:
+            return out
+        return Output(out.logits.float(), {name: tap.float() for name, tap in out.taps.items()})
+
+    def _teach(self, batch: Batch) -> Output | None:
+        if self.teacher_taps is None:
+            return None
+        if self._taught is not None and self._taught[0] is batch and self.recipe.teacher_mode == "eval":
+            return self._taught[1]
+        # no_grad and not inference_mode: a term that saves the teacher's output for backward refuses inference tensors
+        with torch.no_grad(), self._autocast():
+            said = self.teacher_taps(batch.images)
+        out = self._float(said)
+        self._taught = (batch, out)
+        return out
+
+    def _learn(self, student: _Student, batch: Batch, taught: Output | None, step: int) -> None:
+        if step in self.resets:
+            student.optimizer = make_optimizer(parameter_groups([student.net, student.method], self.recipe), self.recipe)
+        for group in student.optimizer.param_groups:
+            group["lr"] = self.rates[step]
+        student.optimizer.zero_grad(set_to_none=True)
+        # layers that draw (dropout) see the same stream whoever else is in the cohort
+        with rng.seeded(self.seed, "layers", step, device=self.device):
+            with self._autocast():
+                said = student.tapped(batch.images)
+            losses = student.method(self._float(said), taught, batch)
+            weighted_sum(student.weights[step], losses).backward()
+        if self.recipe.clip is not None:
+            nn.utils.clip_grad_norm_(student.net.parameters(), self.recipe.clip)
+        student.optimizer.step()
+        with torch.no_grad():
+            row = student.buffer[step % self.per_epoch % self.block]
+            for column, loss in enumerate(losses):
+                row[column] = loss.detach()
+
+    def __iter__(self) -> Iterator[Progress]:
+        return self
+
+    def __next__(self) -> Progress:
+        if self.step >= self.steps or all(s.diverged for s in self.students):
+            self.close()
+            raise StopIteration
+        wall, cpu = time.perf_counter(), time.process_time()
+        step = self.step
+        with _ieee(self.device, self.exact):
+            batch = self.stream.batch(step)
+            taught = self._teach(batch)
+            for student in self.students:
+                if student.diverged is None:
+                    self._learn(student, batch, taught, step)
+            self.step = step + 1
+            within = step % self.per_epoch + 1
+            last = self.step == self.steps
+            if within % self.block == 0 or within == self.per_epoch or last:
+                self._read(step)
+            if within == self.per_epoch or last:
+                self._end_epoch(step // self.per_epoch, within, last)
+        self._seconds += time.perf_counter() - wall
+        self._cpu += time.process_time() - cpu
+        return Progress(self.step, self.steps, step // self.per_epoch)
+
+    def _read(self, step: int) -> None:
+        """Fetch the losses of the block that ends with ``step``; stop students whose losses are not finite."""
+        within = step % self.per_epoch
+        count = within % self.block + 1
+        for student in self.students:
+            if student.diverged is not None:
+                continue
+            rows = student.buffer[:count].double().cpu()
+            bad = (~torch.isfinite(rows)).nonzero()
+            if len(bad):
+                row, column = (int(v) for v in bad[0])
+                where = step - count + 1 + row
+                name, weight = student.method.names[column], student.weights[where][column]
+                student.diverged = (
+                    f"{name} (weight {weight:g}) became {float(rows[row, column])} at step {where} of {self.steps} "
+                    f"(learning rate {self.rates[where]:g}): lower the rate or the weight, or clip the gradient"
+                )
+                student.stopped_at = self.step
+            else:
+                student.epoch_sum += rows.sum(0)
+
+    def _end_epoch(self, epoch: int, taken: int, last: bool) -> None:
+        due = last or (epoch + 1) % self.every == 0
+        for student in self.students:
+            if student.diverged is not None:
+                continue
+            student.losses.append((student.epoch_sum / taken).tolist())
+            student.epoch_sum.zero_()
+            if due:
+                for name, images in self.evaluate.items():
+                    value = accuracy(
+                        student.net,
+                        images,
+                        # the student sees images as the stream gives them; a pre-hook adapts them where it wants others
+                        normalise=self.source.normalisation,
+                        channels_last=self.layout is torch.channels_last,
+                    )
+                    student.curves[name].append((self.step, value))
+        if numbers := self.stream.log():
+            self._source_log.append((self.step, numbers))
+
+    # -- saving and going on ------------------------------------------------------------------------------------------
+    def state(self) -> dict[str, Any]:
+        """Everything the rest of the run depends on: tensors and plain values, to be saved as they are."""
+        return {
+            "step": self.step,
+            "seconds": self._seconds,
+            "cpu_seconds": self._cpu,
+            "stream": self.stream.state_dict(),
+            "source_log": list(self._source_log),
+            "teacher": self.teacher.state_dict() if self.teacher is not None and self.teacher.training else None,
+            "students": [
+                {
+                    "net": s.net.state_dict(),
+                    "method": s.method.state_dict(),
+                    "optimizer": s.optimizer.state_dict(),
+                    "buffer": s.buffer.clone(),
+                    "epoch_sum": s.epoch_sum.clone(),
+                    "losses": [list(row) for row in s.losses],
+                    "curves": {name: list(points) for name, points in s.curves.items()},
+                    "diverged": s.diverged,
+                    "stopped_at": s.stopped_at,
+                }
+                for s in self.students
+            ],
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue where :meth:`state` was taken; the loop must have been made from the same experiment."""
+        if len(state["students"]) != len(self.students):
+            raise RedistillError(
+                f"this checkpoint holds {len(state['students'])} students, the cohort has {len(self.students)}"
+            )
+        self.step = int(state["step"])
+        self._seconds, self._cpu = float(state["seconds"]), float(state["cpu_seconds"])
+        self._source_log = [(int(step), dict(numbers)) for step, numbers in state["source_log"]]
+        self.stream.load_state_dict(state["stream"])
+        self._taught = None
+        if self.teacher is not None and state["teacher"] is not None:
+            self.teacher.load_state_dict(state["teacher"])
+        for student, saved in zip(self.students, state["students"], strict=True):
+            student.net.load_state_dict(saved["net"])
+            student.method.load_state_dict(saved["method"])
+            student.optimizer.load_state_dict(saved["optimizer"])
+            student.buffer.copy_(saved["buffer"])
+            student.epoch_sum.copy_(saved["epoch_sum"])
+            student.losses = [list(row) for row in saved["losses"]]
+            student.curves = {name: [(int(s), float(v)) for s, v in points] for name, points in saved["curves"].items()}
+            student.diverged = saved["diverged"]
+            student.stopped_at = saved["stopped_at"]
+
+    def close(self) -> None:
+        """Give the students back as ordinary networks: hooks removed, normalisation noted, evaluation mode."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+        for student in self.students:
+            if getattr(student.net, "normalisation", None) is None:
+                student.net.normalisation = self.source.normalisation  # type: ignore[assignment]
+            student.net.eval()
+
+    def results(self) -> list[Result]:
+        """One :class:`Result` a student, in the order given."""
+        return [
+            Result(
+                accuracy={name: Accuracy.of(points) for name, points in s.curves.items() if points},
+                losses={n: tuple(row[i] for row in s.losses) for i, n in enumerate(s.method.names)},
+                rates=tuple(self.rates[:: self.per_epoch]),
+                steps=s.stopped_at if s.stopped_at is not None else self.step,
+                seconds=self._seconds,
+                cpu_seconds=self._cpu,
+                diverged=s.diverged,
+                method=s.method,
+                source_log=tuple(self._source_log),
+            )
+            for s in self.students
+        ]
+
+
+def fit_cohort(
+    students: Sequence[tuple[nn.Module, Method | Term]],
+    teacher: nn.Module | None,
+    source: Source,
+    recipe: Recipe,
+    *,
+    seed: int,
+    evaluate: Mapping[str, ImageSet] | None = None,
+    every: int | None = None,
+    device: str | torch.device = "auto",
+) -> list[Result]:
+    """Train several (student, method) pairs on one stream with one teacher; see :class:`Loop`.
+
+    In strict and double precision each student ends bit-identical to the same student trained alone. A student that
+    diverges stops alone; its result says so in ``diverged``.
+    """
+    loop = Loop(students, teacher, source, recipe, seed=seed, evaluate=evaluate, every=every, device=device)
+    for _ in loop:
+        pass
+    return loop.results()
+
+
+def fit(
+    student: nn.Module,
+    teacher: nn.Module | None,
+    method: Method | Term,
+    source: Source,
+    recipe: Recipe,
+    *,
+    seed: int,
+    evaluate: Mapping[str, ImageSet] | None = None,
+    every: int | None = None,
+    device: str | torch.device = "auto",
+) -> Result:
+    """Train one student in place and return what was measured; a cohort of one. See :class:`Loop`.
+
+    Raises:
+        Diverged: a loss became NaN or infinite (the message names term, weight and step).
+    """
+    result = fit_cohort(
+        [(student, method)], teacher, source, recipe, seed=seed, evaluate=evaluate, every=every, device=device
+    )[0]
+    if result.diverged is not None:
+        raise Diverged(result.diverged)
+    return result
