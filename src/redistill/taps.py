@@ -44,10 +44,23 @@ def _tensor(value: object) -> Tensor | None:
     return value if isinstance(value, Tensor) else None
 
 
-def _probe(net: nn.Module, images: Tensor) -> tuple[list[tuple[str, Shape]], list[tuple[str, Shape]], Tensor]:
-    """One forward: (module path, output shape) in the order of completion, inputs of linear layers, and the logits."""
-    outputs: list[tuple[str, Shape]] = []
+_POOLS = nn.MaxPool2d | nn.AvgPool2d | nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One module's output in a probe forward; ``pooled`` when a pooling layer made it (a container may pass it on)."""
+
+    path: str
+    shape: Shape
+    pooled: bool
+
+
+def _probe(net: nn.Module, images: Tensor) -> tuple[list[_Seen], list[tuple[str, Shape]], Tensor]:
+    """One forward: module outputs in the order of completion, inputs of linear layers, and the logits."""
+    outputs: list[_Seen] = []
     linears: list[tuple[str, Shape]] = []
+    pooled: list[Tensor] = []
     handles = []
     for name, module in net.named_modules():
         if not name:
@@ -56,7 +69,9 @@ def _probe(net: nn.Module, images: Tensor) -> tuple[list[tuple[str, Shape]], lis
         def hook(m: nn.Module, args: tuple[object, ...], out: object, name: str = name) -> None:
             found = _tensor(out)
             if found is not None:
-                outputs.append((name, tuple(found.shape)))
+                if isinstance(m, _POOLS):
+                    pooled.append(found)
+                outputs.append(_Seen(name, tuple(found.shape), any(found is p for p in pooled)))
             if isinstance(m, nn.Linear) and args and (first := _tensor(args[0])) is not None:
                 linears.append((name, tuple(first.shape)))
 
@@ -73,26 +88,23 @@ def _probe(net: nn.Module, images: Tensor) -> tuple[list[tuple[str, Shape]], lis
     return outputs, linears, logits
 
 
-def _found_places(net: nn.Module, outputs: list[tuple[str, Shape]], linears: list[tuple[str, Shape]]) -> dict[str, Place]:
+def _found_places(net: nn.Module, outputs: list[_Seen], linears: list[tuple[str, Shape]]) -> dict[str, Place]:
     """Stages of a stranger's network: the last map of each resolution, larger to smaller, 1x1 maps left out."""
+    # a pooling layer belongs to the step between two stages, not to a stage
+    maps = [o for o in outputs if len(o.shape) == 4 and o.shape[2] * o.shape[3] > 1 and not o.pooled]
     runs: list[tuple[int, str]] = []  # (resolution, path of the last module with it)
-    for path, shape in outputs:
-        if len(shape) != 4 or shape[2] * shape[3] == 1:
-            continue
-        # a pooling layer belongs to the step between two stages, not to a stage
-        if isinstance(net.get_submodule(path), nn.MaxPool2d | nn.AvgPool2d | nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
-            continue
-        size = shape[2] * shape[3]
+    for seen in maps:
+        size = seen.shape[2] * seen.shape[3]
         if runs and runs[-1][0] == size:
-            runs[-1] = (size, path)
+            runs[-1] = (size, seen.path)
         elif runs and size > runs[-1][0]:
-            candidates = ", ".join(f"{p} {'x'.join(map(str, s[1:]))}" for p, s in outputs if len(s) == 4)
+            candidates = ", ".join(f"{m.path} {'x'.join(map(str, m.shape[1:]))}" for m in maps)
             raise RedistillError(
-                f"the resolution of {type(net).__name__} grows again at {path!r}, so its stages cannot be told from one "
-                f"forward; name the places yourself, at=[...], from: {candidates}"
+                f"the resolution of {type(net).__name__} grows again at {seen.path!r}, so its stages cannot be told from "
+                f"one forward; name the places yourself, at=[...], from: {candidates}"
             )
         else:
-            runs.append((size, path))
+            runs.append((size, seen.path))
     places = {f"stage{i + 1}": Place(path) for i, (_, path) in enumerate(runs)}
     if linears and len(linears[-1][1]) == 2:
         places["pooled"] = Place(linears[-1][0], "in")
@@ -114,8 +126,8 @@ def places_of(net: nn.Module, images: Tensor) -> Map:
     else:
         places = _found_places(net, outputs, linears)
         stages = tuple(name for name in places if name.startswith("stage"))
-    for path, _ in outputs:
-        places.setdefault(path, Place(path))
+    for seen in outputs:
+        places.setdefault(seen.path, Place(seen.path))
     reader = Tapped(net, {name: place for name, place in places.items()})
     with _untouched(net):
         taps = reader(images).taps

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from redistill.core import Term, nearest, RedistillError
+from redistill.core import RedistillError, Term, nearest
 from redistill.terms.ce import CE, cross_entropy
 from redistill.terms.kd import KD, softened_kl
 

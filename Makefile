@@ -1,0 +1,25 @@
+# make install | demo | test | lint | docs - everything happens in .venv
+PYTHON ?= python3
+BIN := .venv/bin
+
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,demo]'
+	touch $@
+
+install: .venv/installed
+
+demo: install
+	$(BIN)/python examples/demo.py --out demo
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+docs: install
+	$(BIN)/python scripts/make_method_cards.py
+
+.PHONY: install demo test lint docs

@@ -1,0 +1,21 @@
+"""What several test files need."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with golden numbers, real data and checkpoints: beside the repository, or $REDISTILL_SHARED."""
+    given = os.environ.get("REDISTILL_SHARED")
+    place = Path(given) if given else Path(__file__).resolve().parents[2] / "shared"
+    if not (place / "golden").is_dir():
+        pytest.skip(f"no golden numbers at {place}: set REDISTILL_SHARED")
+    return place

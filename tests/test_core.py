@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from redistill.core import Batch, Method, Output, Ramp, RedistillError, nearest, pairs_of
+from redistill.terms import CE, KD, by_name
+
+
+def test_methods_print_as_they_are_written() -> None:
+    method = 0.1 * CE() + 0.9 * KD(T=2.0)
+    assert repr(method) == "0.1 * CE() + 0.9 * KD(T=2.0)"
+    assert repr(CE() + 0.9 * KD()) == "CE() + 0.9 * KD()"
+    assert repr(2 * (CE() + KD())) == "2.0 * CE() + 2.0 * KD()"
+    assert repr(sum([CE(), KD()])) == "CE() + KD()"
+    assert (CE() + CE(smoothing=0.1)).names == ("CE", "CE.2")
+
+
+def test_the_loss_is_the_weighted_sum() -> None:
+    s, t, y = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)), torch.eye(4, 3), torch.tensor([0, 1, 2, 0])
+    batch = Batch(s, labels=y)
+    got = (0.1 * CE() + 0.9 * KD()).loss(Output(s), Output(t), batch)
+    want = 0.1 * CE()(Output(s), None, batch) + 0.9 * KD()(Output(s), Output(t), batch)
+    assert float(got) == pytest.approx(float(want), rel=1e-7)
+
+
+def test_ramps() -> None:
+    warm = 5.0 * Ramp(0, 20)
+    assert [warm.at(epoch=e, step=0) for e in (0, 1, 20, 99)] == [0.0, 0.25, 5.0, 5.0]
+    table = (CE() + (5.0 * Ramp(0, 2)) * KD()).weight_table(6, 2)
+    assert table.tolist() == [[1, 0], [1, 0], [1, 2.5], [1, 2.5], [1, 5], [1, 5]]
+    fitnets = Ramp(0, 500, first=4.0, last=1.0)
+    assert fitnets.at(epoch=250, step=0) == 2.5
+    assert [Ramp(2, 4, unit="step").at(epoch=0, step=s) for s in range(6)] == [0, 0, 0, 0.5, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: float("inf") * CE(), "must be finite"),
+        (lambda: Method([]), "at least one term"),
+        (lambda: Method([("0.1", CE())]), "must be a number or a Ramp"),
+        (lambda: Method.of("KD"), "expected a method such as"),
+        (lambda: Ramp(3, 3), "end must come after the start"),
+        (lambda: KD(T=0), "temperature must be above 0"),
+        (lambda: KD(reduction="mean"), "known are 'batch' and 'element'"),
+        (lambda: CE(smoothing=1.0), r"must lie in \[0, 1\)"),
+        (lambda: by_name("KDD"), "unknown term 'KDD': did you mean KD"),
+        (lambda: pairs_of([("a", "b", "c")]), "every entry is a place"),
+        (lambda: pairs_of([]), "names no place"),
+    ],
+)
+def test_bad_values_are_sentences(make, says: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(RedistillError, match=says):
+        make()
+
+
+def test_label_free_batches_say_who_asked() -> None:
+    with pytest.raises(RedistillError, match="CE needs labels, but this batch has none"):
+        CE()(Output(torch.zeros(2, 3)), None, Batch(torch.zeros(2, 1, 8, 8)))
+
+
+def test_shapes_that_differ_are_told_with_both() -> None:
+    x = torch.zeros(2, 1, 8, 8)
+    with pytest.raises(RedistillError, match=r"student logits have shape \(2, 3\), the teacher's \(2, 5\)"):
+        KD()(Output(torch.zeros(2, 3)), Output(torch.zeros(2, 5)), Batch(x))
+    with pytest.raises(RedistillError, match="5 labels for 2 rows"):
+        CE()(Output(torch.zeros(2, 3)), None, Batch(x, labels=torch.zeros(5, dtype=torch.int64)))
+
+
+def test_a_method_without_teacher_says_so() -> None:
+    with pytest.raises(RedistillError, match="KD compares with a teacher, but there is none"):
+        (CE() + KD())(Output(torch.zeros(2, 3)), None, Batch(torch.zeros(2, 1), labels=torch.tensor([0, 1])))
+
+
+def test_nearest_lists_all_when_nothing_is_near() -> None:
+    assert nearest("zzz", ["a", "b"], "thing") == "unknown thing 'zzz': known are a, b"

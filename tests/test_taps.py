@@ -1,0 +1,117 @@
+"""Places of networks that know nothing of this package, and features that are overwritten in place."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from redistill.core import Place, RedistillError
+from redistill.taps import Tapped, context, pair_stages, places_of
+
+
+class PlainCNN(nn.Module):
+    """In-place activations, no names anyone knows."""
+
+    def __init__(self, widths: tuple[int, ...] = (4, 8, 12), classes: int = 3):
+        super().__init__()
+        layers: list[nn.Module] = []
+        before = 1
+        for width in widths:
+            layers += [nn.Conv2d(before, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
+            before = width
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Linear(before, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).mean((2, 3)))
+
+
+class MLP(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(256, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+class UNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.down, self.b = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 2, 2), nn.Conv2d(4, 4, 1)
+        self.up, self.head = nn.Upsample(scale_factor=2), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.up(self.b(self.down(self.a(x)))).mean((2, 3)))
+
+
+X = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def test_stages_are_where_the_resolution_changes() -> None:
+    found = places_of(PlainCNN(), X)
+    assert found.stages == ("stage1", "stage2", "stage3")
+    assert [found.places[s].module for s in found.stages] == ["body.2", "body.6", "body.10"]
+    assert [found.shapes[s] for s in found.stages] == [(2, 4, 16, 16), (2, 8, 8, 8), (2, 12, 4, 4)]
+    assert found.shapes["pooled"] == (2, 12) and found.shapes["logits"] == (2, 3)
+    assert found.shapes["body.4"] == (2, 8, 8, 8)  # any module path is a place
+
+
+def test_probing_leaves_the_network_bitwise_as_it_was() -> None:
+    net = PlainCNN().train()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    places_of(net, X)
+    assert net.training and all(m.training for m in net.modules())
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    assert all(not m._forward_hooks and not m._forward_pre_hooks for m in net.modules())
+
+
+def test_a_feature_overwritten_in_place_is_read_before_the_change() -> None:
+    torch.manual_seed(0)
+    net = PlainCNN().eval()
+    tapped = Tapped(net, ("body.1",))  # a batch norm, followed by an in-place ReLU
+    value = tapped(X)["body.1"]
+    with torch.no_grad():
+        want = net.body[1](net.body[0](X))
+    assert (want < 0).any() and torch.equal(value, want)
+    value.sum().backward()  # and it can be differentiated
+
+
+def test_in_train_mode_the_change_is_refused_until_prepared() -> None:
+    net = PlainCNN().train()
+    with pytest.raises(RedistillError, match=r"overwrites body.1 in place"):
+        Tapped(net, ("body.1",))(X)
+    tapped = Tapped(net, ("body.1",))
+    tapped.prepare(X)
+    mean = net.body[1].running_mean.clone()
+    assert (tapped(X)["body.1"] < 0).any()
+    assert not torch.equal(mean, net.body[1].running_mean)
+
+
+def test_pairs_go_by_resolution_from_the_deepest() -> None:
+    ctx = context(PlainCNN((4, 8)), PlainCNN((2, 4, 8, 16)), X)
+    assert pair_stages(ctx) == (("stage1", "stage1"), ("stage2", "stage2"))
+    halved = nn.Sequential(nn.AvgPool2d(2), PlainCNN((4, 8)))
+    assert pair_stages(context(PlainCNN((4, 8, 8)), halved, X)) == (("stage2", "stage1"), ("stage3", "stage2"))
+
+
+def test_again_calls_the_module_twice() -> None:
+    net = PlainCNN().train()
+    tapped = Tapped(net, {"p": Place("body.1", "out", again=True)}, again=True)
+    tapped.prepare(X)
+    count = int(net.body[1].num_batches_tracked)
+    tapped(X)
+    assert int(net.body[1].num_batches_tracked) == count + 2
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: places_of(UNet(), X), "grows again at 'up'.*name the places yourself"),
+        (lambda: Tapped(PlainCNN(), ("body.22",)), "unknown place 'body.22': did you mean body.2"),
+        (lambda: context(PlainCNN(classes=3), PlainCNN(classes=5), X), "teacher tells 5 classes apart, the student 3"),
+        (lambda: pair_stages(context(MLP(), MLP(), X)), "the student has no feature maps to pair"),
+        (lambda: places_of(nn.Conv2d(1, 2, 3), X), r"must map images to logits \[batch, classes\]"),
+        (lambda: Tapped(PlainCNN(), ("body.2",)).__call__(X)["body.3"], "was not tapped"),
+    ],
+)
+def test_what_cannot_be_found_is_told_with_candidates(make, says: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(RedistillError, match=says):
+        make()
