@@ -1,0 +1,294 @@
+"""The loop: what must be bitwise equal is compared bitwise, and a run against the same loop written out by hand."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from redistill import rng
+from redistill.core import Batch, Method, Ramp, RedistillError, Room
+from redistill.evaluate import accuracy
+from redistill.fit import Diverged, Loop, fit, fit_cohort, parameter_groups
+from redistill.recipe import Cosine, MultiStep, Recipe
+from redistill.terms import CE, KD
+
+
+class Blobs:
+    """Three classes of noisy 1x8x8 images: a source of our own, which shows that the protocol is all it takes."""
+
+    depends_on_student = False
+    normalise = normalisation = "none"
+    classes = 3
+    image_shape = (1, 8, 8)
+
+    def __init__(self, n: int = 30, labelled: bool = True, seed: int = 0, poison: int | None = None):
+        g = torch.Generator().manual_seed(seed)
+        self.y = torch.arange(n) % 3
+        self.x = torch.randn(n, 1, 8, 8, generator=g) + torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(9))[self.y]
+        self.labelled, self.count, self.poison = labelled, n, poison
+
+    @property
+    def all_labels(self) -> Tensor | None:
+        return self.y if self.labelled else None
+
+    def steps_per_epoch(self, batch_size: int, drop_last: bool) -> int:
+        return -(-self.count // batch_size)
+
+    def settings(self) -> dict[str, Any]:
+        return {"blobs": self.count}
+
+    def with_(self, *, normalise: str) -> Blobs:
+        raise AssertionError(f"asked to renormalise as {normalise}")
+
+    def batches(self, size: int, device: torch.device, dtype: torch.dtype, channels_last: bool = False) -> Iterator[Batch]:
+        for i in range(0, self.count, size):
+            yield Batch(self.x[i : i + size].to(device, dtype))
+
+    def start(self, room: Room) -> BlobStream:
+        return BlobStream(self, room)
+
+
+class BlobStream:
+    def __init__(self, source: Blobs, room: Room):
+        self.source, self.room = source, room
+
+    def batch(self, step: int) -> Batch:
+        size = self.room.batch_size
+        per_epoch = self.source.steps_per_epoch(size, False)
+        epoch, within = divmod(step, per_epoch)
+        order = torch.randperm(self.source.count, generator=rng.stream(self.room.seed, "order", epoch))
+        index = order[within * size : (within + 1) * size]
+        images = self.source.x[index].to(self.room.dtype)
+        if step == self.source.poison:
+            images = images * float("inf")
+        return Batch(images, self.source.y[index] if self.source.labelled else None, index)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        assert state == {}
+
+    def log(self) -> dict[str, float]:
+        return {}
+
+
+class Net(nn.Module):
+    """Convolution, batch norm, dropout: everything whose state could leak."""
+
+    def __init__(self, width: int = 4, seed: int = 0, classes: int = 3):
+        super().__init__()
+        with rng.seeded(seed, "init", f"net-{width}"):
+            self.conv, self.bn = nn.Conv2d(1, width, 3, padding=1), nn.BatchNorm2d(width)
+            self.drop, self.head = nn.Dropout(0.3), nn.Linear(width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.drop(F.relu(self.bn(self.conv(x))).mean((2, 3))))
+
+
+def bits(net: nn.Module) -> dict[str, Tensor]:
+    return {k: v.clone() for k, v in net.state_dict().items()}
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+RECIPE = Recipe(epochs=3, lr=0.1, batch_size=8, schedule=Cosine(), per="step")
+KINDS = {
+    "sgd": RECIPE,
+    "nesterov, double": Recipe(epochs=3, lr=0.1, batch_size=8, nesterov=True, precision="double"),
+    "adam, clipped": Recipe(epochs=3, lr=0.01, batch_size=8, optimizer="adam", clip=0.5),
+    "adamw, no decay of norms": Recipe(epochs=3, lr=0.01, batch_size=8, optimizer="adamw", no_decay=("norm", "bias")),
+    "momentum reset": Recipe(epochs=3, lr=0.1, batch_size=8, schedule=MultiStep(at=(1, 2), reset_momentum=True)),
+    "unfused, channels last": Recipe(epochs=3, lr=0.1, batch_size=8, fused=False, channels_last=True),
+}
+METHODS = {"ce": Method.of(CE()), "kd": 0.1 * CE() + 0.9 * KD(), "ramp": CE() + Ramp(0, 2) * KD(T=2.0), "smooth": Method.of(CE(0.1))}
+
+
+@pytest.mark.parametrize("recipe", KINDS.values(), ids=KINDS)
+def test_in_a_cohort_as_alone(recipe: Recipe) -> None:
+    teacher, data = Net(8), Blobs()
+    together = {name: Net() for name in METHODS}
+    fit_cohort([(together[n], METHODS[n]) for n in METHODS], teacher, data, recipe, seed=5, device="cpu")
+    for name, method in METHODS.items():
+        alone = Net()
+        fit(alone, teacher, method, data, recipe, seed=5, device="cpu")
+        assert same(bits(alone), bits(together[name])), name
+    assert not same(bits(together["ce"]), bits(together["kd"]))
+
+
+def test_the_teacher_is_bitwise_untouched() -> None:
+    teacher = Net(8).train()
+    before = bits(teacher)
+    fit(Net(), teacher, METHODS["kd"], Blobs(), RECIPE.model_copy(update={"precision": "double"}), seed=0, device="cpu")
+    assert same(before, bits(teacher)) and teacher.training
+    assert all(p.requires_grad and p.grad is None and p.dtype == torch.float32 for p in teacher.parameters())
+
+
+def test_a_teacher_in_train_mode_is_a_switch_on_a_private_copy() -> None:
+    teacher = Net(8)
+    before, results = bits(teacher), []
+    for mode in ("eval", "train"):
+        student = Net()
+        fit(student, teacher, METHODS["kd"], Blobs(), RECIPE.model_copy(update={"teacher_mode": mode}), seed=0, device="cpu")
+        results.append(bits(student))
+    assert same(before, bits(teacher)) and not same(*results)
+
+
+def test_global_random_state_is_neither_used_nor_changed() -> None:
+    results = []
+    for start in (1, 2):
+        torch.manual_seed(start)
+        before = torch.get_rng_state()
+        net = Net()
+        fit(net, Net(8), METHODS["kd"], Blobs(), RECIPE, seed=0, device="cpu")
+        assert torch.equal(before, torch.get_rng_state())
+        results.append(bits(net))
+    assert same(*results)
+
+
+def test_the_run_equals_the_loop_written_out_by_hand() -> None:
+    recipe = Recipe(epochs=4, lr=0.1, batch_size=8, nesterov=True, precision="double",
+                    schedule=MultiStep(at=(2,)), clip=1.0)
+    student, teacher, data = Net(), Net(8), Blobs()
+    mine, theirs = copy.deepcopy(student).double().train(), copy.deepcopy(teacher).double().eval()
+    result = fit(student, teacher, 0.1 * CE() + 0.9 * KD(T=4.0), data, recipe, seed=2, device="cpu")
+
+    optimizer = torch.optim.SGD(mine.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    step = 0
+    for epoch in range(4):
+        for group in optimizer.param_groups:
+            group["lr"] = 0.1 if epoch < 2 else 0.01
+        order = torch.randperm(30, generator=rng.stream(2, "order", epoch))
+        for index in order.split(8):
+            x, y = data.x[index].double(), data.y[index]
+            with torch.no_grad():
+                t = theirs(x)
+            with rng.seeded(2, "layers", step):
+                s = mine(x)
+            kd = F.kl_div(F.log_softmax(s / 4, 1), F.softmax(t / 4, 1), reduction="batchmean") * 16
+            loss = 0.1 * F.cross_entropy(s, y) + 0.9 * kd
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(mine.parameters(), 1.0)
+            optimizer.step()
+            step += 1
+    assert result.steps == step == 16
+    for (name, got), want in zip(student.state_dict().items(), mine.state_dict().values(), strict=True):
+        assert torch.allclose(got, want, rtol=1e-12, atol=1e-14), name
+
+
+@pytest.mark.parametrize("recipe", KINDS.values(), ids=KINDS)
+def test_a_loop_continues_bit_for_bit_from_its_state(recipe: Recipe) -> None:
+    def loop() -> tuple[Loop, list[nn.Module]]:
+        nets: list[nn.Module] = [Net(), Net()]
+        methods = (METHODS["kd"], METHODS["ramp"])
+        return Loop(list(zip(nets, methods, strict=True)), Net(8), Blobs(), recipe, seed=1, evaluate={"test": Blobs(12, seed=3)},
+                    every=1, device="cpu"), nets
+
+    whole, nets = loop()
+    list(whole)
+    for stop in (1, 4, 7, 11):
+        first, _ = loop()
+        for _ in range(stop):
+            next(first)
+        saved = copy.deepcopy(first.state())
+        second, again = loop()
+        second.load_state(saved)
+        list(second)
+        for a, b, left, right in zip(nets, again, whole.results(), second.results(), strict=True):
+            assert same(bits(a), bits(b)), stop
+            assert (left.losses, left.accuracy, left.steps) == (right.losses, right.accuracy, right.steps)
+
+
+def test_adding_a_method_moves_nobody_else() -> None:
+    few, more = [Net(), Net()], [Net(), Net(), Net()]
+    fit_cohort([(few[0], METHODS["ce"]), (few[1], METHODS["kd"])], Net(8), Blobs(), RECIPE, seed=0, device="cpu")
+    fit_cohort([(more[0], METHODS["smooth"]), (more[1], METHODS["ce"]), (more[2], METHODS["kd"])], Net(8), Blobs(), RECIPE,
+               seed=0, device="cpu")
+    assert same(bits(few[0]), bits(more[1])) and same(bits(few[1]), bits(more[2]))
+
+
+def test_a_student_that_diverges_stops_alone_and_says_why() -> None:
+    nets = [Net(), Net()]
+    wild = 0.1 * CE() + 1e30 * KD()
+    results = fit_cohort([(nets[0], wild), (nets[1], METHODS["ce"])], Net(8), Blobs(), RECIPE, seed=0, device="cpu")
+    assert results[1].diverged is None and results[1].steps == 12
+    alone = Net()
+    fit(alone, Net(8), METHODS["ce"], Blobs(), RECIPE, seed=0, device="cpu")
+    assert same(bits(alone), bits(nets[1]))
+    said = results[0].diverged
+    assert said is not None and results[0].steps < 12
+    with pytest.raises(Diverged, match=r"(CE \(weight 0.1\)|KD \(weight 1e\+30\)) became (nan|inf) at step \d+ of 12"):
+        fit(Net(), Net(8), wild, Blobs(), RECIPE, seed=0, device="cpu")
+
+
+def test_the_first_non_finite_loss_is_named_with_its_step() -> None:
+    with pytest.raises(Diverged, match=r"CE \(weight 1\) became nan at step 6 of 12"):
+        fit(Net(), None, CE(), Blobs(poison=6), RECIPE, seed=0, device="cpu")
+
+
+def test_curves_say_what_they_are() -> None:
+    test = Blobs(12, seed=3)
+    net = Net()
+    result = fit(net, None, CE(), Blobs(), RECIPE, seed=0, evaluate={"test": test}, every=1, device="cpu")
+    found = result.accuracy["test"]
+    assert [s for s, _ in found.curve] == [4, 8, 12]
+    assert found.last == found.curve[-1][1] == accuracy(net, test)
+    assert found.best == max(v for _, v in found.curve)
+    assert len(result.losses["CE"]) == 3 and result.losses["CE"][-1] < result.losses["CE"][0]
+    assert net.normalisation == "none" and not net.training
+
+
+def test_weight_decay_can_leave_out_norms_and_biases() -> None:
+    net = Net()
+    groups = parameter_groups([net], Recipe(epochs=1, no_decay=("norm", "bias")))
+    names = {id(p): n for n, p in net.named_parameters()}
+    assert [[names[id(p)] for p in g["params"]] for g in groups] == [
+        ["conv.weight", "head.weight"], ["conv.bias", "bn.weight", "bn.bias", "head.bias"]]
+    assert [g["weight_decay"] for g in groups] == [5e-4, 0.0]
+
+
+def test_a_network_of_another_normalisation_gets_the_affine_map_in_front() -> None:
+    teacher, student = Net(8), Net()
+    teacher.normalisation = "half"  # (x - .5) / .5 of what the stream ("none") gives
+    shifted = copy.deepcopy(teacher)
+    hook = shifted.register_forward_pre_hook(lambda m, a: ((a[0] - 0.5) / 0.5,))
+    shifted.normalisation = "none"
+    results = []
+    for net in (teacher, shifted):
+        s = copy.deepcopy(student)
+        fit(s, net, METHODS["kd"], Blobs(), RECIPE, seed=0, device="cpu")
+        results.append(s.head.weight.detach())
+    hook.remove()
+    assert torch.allclose(*results, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: fit(Net(), None, KD(), Blobs(), RECIPE, seed=0), "KD compares with a teacher, but there is none"),
+        (lambda: fit(Net(), None, CE(), Blobs(labelled=False), RECIPE, seed=0), "CE needs labels, and this source has none"),
+        (lambda: fit(Net(classes=5), None, CE(), Blobs(), RECIPE, seed=0), "tells 5 classes apart, the data have 3"),
+        (lambda: fit(Net(), Net(classes=4), KD(), Blobs(), RECIPE, seed=0), "teacher tells 4 classes apart, the student 3"),
+        (lambda: fit(Net(), None, CE(), Blobs(), RECIPE, seed=-1), "seed must be a whole number >= 0, got -1"),
+        (lambda: fit(Net(), None, CE(), Blobs(), RECIPE, seed=0, every=0), "every=0"),
+        (lambda: fit(Net(), None, CE(), Blobs(), RECIPE, seed=0, device="cpuu"), "unknown device 'cpuu'"),
+        (lambda: fit_cohort([], None, Blobs(), RECIPE, seed=0), "at least one"),
+        (lambda: (lambda n: fit_cohort([(n, CE()), (n, CE())], None, Blobs(), RECIPE, seed=0))(Net()), "stands twice"),
+        (lambda: (lambda n: fit(n, n, KD(), Blobs(), RECIPE, seed=0))(Net()), "teacher and student are one network"),
+        (lambda: fit_cohort([(Net(), CE()), (Net(), CE())], Net(), Blobs(), RECIPE.model_copy(update={"teacher_mode": "train"}),
+                            seed=0), "run the students one by one"),
+        (lambda: fit(Net().requires_grad_(False), None, CE(), Blobs(), RECIPE, seed=0), "requires a gradient"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_the_first_step(make, says: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises((RedistillError, ValueError), match=says):
+        make()
