@@ -17,13 +17,13 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from redistill import rng
-from redistill.core import Batch, Method, Output, RedistillError, Room, Shape, weighted_sum
+from redistill.core import Batch, Method, Output, RedistillError, Room, Shape
 from redistill.sources.variants import Variant
 from redistill.taps import Tapped, context, places_of
 from redistill.terms import KD
@@ -149,7 +149,9 @@ def standing_for(net: nn.Module, forwards: int) -> Iterator[None]:
             module.momentum = momentum
     for module, _ in changed:
         if module.training:
-            module.num_batches_tracked += forwards - 1  # type: ignore[operator]
+            counted = module.num_batches_tracked
+            assert counted is not None
+            counted += forwards - 1
 
 
 class AdversarialStream:
@@ -197,15 +199,15 @@ class AdversarialStream:
         self.method.setup(ctx)
         self.method.to(device=self.room.device, dtype=self.room.dtype)
         if any(True for _ in self.method.parameters()):
-            raise RedistillError("a term of the generator has parameters of its own, which no optimiser would train: leave it out")
-        self.taps: dict[str, Tapped] = {}
-        networks: tuple[tuple[Literal["student", "teacher"], nn.Module], ...] = (("student", self.student), ("teacher", self.teacher))
-        for whose, net in networks:
-            wanted = self.method.places(whose)
-            places = {n: p for n, p in places_of(net, probe).places.items() if n in wanted} if wanted else {}
-            tapped = Tapped(net, places)
-            tapped.prepare(probe)
-            self.taps[whose] = tapped
+            raise RedistillError("a term of the generator has parameters, which no optimiser would train: leave it out")
+        self.student_taps = self._tapped(self.student, self.method.places("student"), probe)
+        self.teacher_taps = self._tapped(self.teacher, self.method.places("teacher"), probe)
+
+    def _tapped(self, net: nn.Module, wanted: tuple[str, ...], probe: Tensor) -> Tapped:
+        places = {n: p for n, p in places_of(net, probe).places.items() if n in wanted} if wanted else {}
+        tapped = Tapped(net, places)
+        tapped.prepare(probe)
+        return tapped
 
     # -- one block ----------------------------------------------------------------------------------------------------
     def _draw(self, block: int, draw: int) -> Tensor:
@@ -245,10 +247,9 @@ class AdversarialStream:
                 assert self._noise is not None
                 images = self._images(self._noise)
                 with self._autocast():
-                    said, taught = self.taps["student"](images), self.taps["teacher"](images)
+                    said, taught = self.student_taps(images), self.teacher_taps(images)
                 said, taught = self._wide(said), self._wide(taught)
-                losses = self.method(said, taught, Batch(images))
-                loss = weighted_sum([w if isinstance(w, float) else w.at(epoch=block, step=block) for w in self.method.weights], losses)
+                loss = self.method.loss(said, taught, Batch(images), epoch=block, step=block)
                 # gradients of the generator's weights only: the engine then skips those of both networks
                 for parameter, gradient in zip(self.parameters, torch.autograd.grad(loss, self.parameters), strict=True):
                     parameter.grad = gradient
@@ -276,8 +277,9 @@ class AdversarialStream:
         if step == self._last and self._batch is not None:
             return self._batch
         v = self.variant
-        # layers of the generator or the student that draw (dropout) see the same stream after a resume
-        with rng.seeded(self.room.seed, "generator", step, device=self.room.device), _mode(self.generator, v.generator_mode == "train"):
+        # layers that draw (dropout) see the same stream after a resume
+        drawn = rng.seeded(self.room.seed, "generator", step, device=self.room.device)
+        with drawn, _mode(self.generator, v.generator_mode == "train"):
             if block != self._block:
                 before = self._train_generator(block)
                 self._block, self._batch = block, None

@@ -30,7 +30,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from redistill.core import Method, RedistillError, nearest
 from redistill.recipe import Constant, Cosine, Recipe, Value
@@ -70,12 +70,14 @@ class Variant(Value):
     student_mode: Literal["train", "eval"] = "train"
     generator_mode: Literal["train", "eval"] = "train"
 
-    def model_post_init(self, context: object, /) -> None:
+    @model_validator(mode="after")
+    def _possible(self) -> Variant:
         if self.noise == "fresh" and self.images == "before":
-            raise RedistillError(
+            raise ValueError(
                 "noise='fresh' needs images='after': images made before the generator's update come from the noise of that "
                 "update, so there are none of other noise"
             )
+        return self
 
     @property
     def draws(self) -> int:
