@@ -155,7 +155,12 @@ def standing_for(net: nn.Module, forwards: int) -> Iterator[None]:
 
 
 class AdversarialStream:
-    """The generator at work in one run. ``generator`` is the network in training."""
+    """The generator at work in one run.
+
+    Attributes:
+        generator: the network in training. losses, norms: of the current block's generator steps, the loss and the norm of
+            the gradient before it was bounded.
+    """
 
     def __init__(self, source: Adversarial, room: Room):
         if room.teacher is None:
@@ -175,11 +180,13 @@ class AdversarialStream:
         self.optimizer = torch.optim.Adam(self.parameters, lr=v.lr, betas=v.betas, eps=v.eps, fused=True, foreach=False)
         self.method = source.method.fresh()
         self._prepare()
+        self.losses: list[Tensor] = []
+        self.norms: list[Tensor] = []
         self._block = -1
         self._last = -1  # step whose images ``_batch`` holds
         self._noise: Tensor | None = None
         self._batch: Batch | None = None
-        self._sums: Tensor | None = None  # [3 + 2 + 2 * classes], see log
+        self._sums: Tensor | None = None  # [5 + 2 * classes], see log
         self._summed = 0
 
     def _prepare(self) -> None:
@@ -239,7 +246,8 @@ class AdversarialStream:
         v = self.variant
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate(block)
-        images = None
+        self.losses, self.norms = [], []
+        images = said = taught = None
         with _mode(self.student, v.student_mode == "train"):
             for i in range(v.n_G):
                 if i == 0 or v.generator_noise == "fresh":
@@ -253,10 +261,11 @@ class AdversarialStream:
                 # gradients of the generator's weights only: the engine then skips those of both networks
                 for parameter, gradient in zip(self.parameters, torch.autograd.grad(loss, self.parameters), strict=True):
                     parameter.grad = gradient
-                norm = self._clip()
+                self.losses.append(loss.detach())
+                self.norms.append(self._clip())
                 self.optimizer.step()
-                self._observe(loss.detach(), norm, said.logits.detach(), taught.logits.detach())
-        assert images is not None
+        assert images is not None and said is not None and taught is not None
+        self._observe(said.logits.detach(), taught.logits.detach())
         return images.detach()
 
     def _wide(self, out: Output) -> Output:
@@ -302,24 +311,25 @@ class AdversarialStream:
         return Batch(images, None, nowhere, torch.zeros_like(nowhere))
 
     # -- what is told and what is saved ---------------------------------------------------------------------------------
-    def _observe(self, loss: Tensor, norm: Tensor, said: Tensor, taught: Tensor) -> None:
-        """Add one generator step to the sums, on the device: nothing waits for it."""
+    def _observe(self, said: Tensor, taught: Tensor) -> None:
+        """Add one block to the sums, on the device: nothing waits for it."""
         p_s, p_t = said.softmax(1), taught.softmax(1)
         (top_s, c_s), (top_t, c_t) = p_s.max(1), p_t.max(1)
-        b = said.shape[0]
-        parts = [loss.reshape(1), norm.to(loss).reshape(1)]
-        parts += [(x.sum() / b).reshape(1) for x in (top_t, top_s, (c_s == c_t).to(loss))]
-        parts += [torch.bincount(c, minlength=self.classes).to(loss) / b for c in (c_t, c_s)]
-        row = torch.cat(parts).double() if loss.device.type != "mps" else torch.cat(parts)
+        b, steps = said.shape[0], len(self.losses)
+        numbers = [sum(self.losses) / steps, sum(self.norms) / steps]
+        numbers += [x.sum() / b for x in (top_t, top_s, (c_s == c_t).to(said))]
+        shares = [torch.bincount(c, minlength=self.classes).to(said) / b for c in (c_t, c_s)]
+        row = torch.cat([torch.stack([torch.as_tensor(n).to(said) for n in numbers]), *shares])
         self._sums = row if self._sums is None else self._sums + row
         self._summed += 1
 
     def log(self) -> dict[str, float]:
-        """Means over the generator steps since the last call, of images as they were before each update.
+        """Means over the blocks since the last call.
 
-        ``generator_loss``; ``generator_gradient_norm`` (before the bound); ``teacher_confidence`` and
-        ``student_confidence``: mean largest probability; ``agreement``: share of images on which both say the same class;
-        ``teacher_class_c``, ``student_class_c``: share of images that each network calls class c.
+        ``generator_loss``, ``generator_gradient_norm`` (before the bound): of every generator step. Of the images of the
+        block's last generator step, before its update: ``teacher_confidence`` and ``student_confidence``: mean largest
+        probability; ``agreement``: share of images on which both say the same class; ``teacher_class_c``,
+        ``student_class_c``: share of images that each network calls class c.
         """
         if self._sums is None:
             return {}
