@@ -1,1 +1,93 @@
+"""redistill: distil neural networks, and find out whether a paper's number is true.
 
+The public names, loaded when first used, so that ``redistill --help`` never waits for torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Batch": "core", "Context": "core", "Method": "core", "Output": "core", "Place": "core", "Ramp": "core",
+    "RedistillError": "core", "Source": "core", "Term": "core",
+    "Recipe": "recipe", "Constant": "recipe", "Step": "recipe", "MultiStep": "recipe", "Cosine": "recipe",
+    "Tapped": "taps", "context": "taps", "places_of": "taps",
+    "CE": "terms", "KD": "terms", "FitNet": "terms", "AT": "terms", "VID": "terms", "Review": "terms", "Anchor": "terms",
+    "Loop": "fit", "Result": "fit", "Diverged": "fit", "fit": "fit", "fit_cohort": "fit",
+    "accuracy": "evaluate", "agreement": "evaluate", "evaluate": "evaluate", "predict": "evaluate",
+}  # fmt: skip
+_ROOMS = ("data", "models", "terms", "rng", "stats", "testing")
+
+__all__ = [  # by hand, so that editors see them; a test compares it with the table above
+    "AT",
+    "CE",
+    "KD",
+    "VID",
+    "Anchor",
+    "Batch",
+    "Constant",
+    "Context",
+    "Cosine",
+    "Diverged",
+    "FitNet",
+    "Loop",
+    "Method",
+    "MultiStep",
+    "Output",
+    "Place",
+    "Ramp",
+    "Recipe",
+    "RedistillError",
+    "Result",
+    "Review",
+    "Source",
+    "Step",
+    "Tapped",
+    "Term",
+    "__version__",
+    "accuracy",
+    "agreement",
+    "context",
+    "data",
+    "evaluate",
+    "fit",
+    "fit_cohort",
+    "models",
+    "places_of",
+    "predict",
+    "rng",
+    "stats",
+    "terms",
+    "testing",
+]
+
+if TYPE_CHECKING:
+    from redistill import data, models, rng, stats, terms, testing
+    from redistill.core import Batch, Context, Method, Output, Place, Ramp, RedistillError, Source, Term
+    from redistill.evaluate import accuracy, agreement, evaluate, predict
+    from redistill.fit import Diverged, Loop, Result, fit, fit_cohort
+    from redistill.recipe import Constant, Cosine, MultiStep, Recipe, Step
+    from redistill.taps import Tapped, context, places_of
+    from redistill.terms import AT, CE, KD, VID, Anchor, FitNet, Review
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"redistill.{_HOME[name]}"), name)
+    elif name in _ROOMS:
+        value = importlib.import_module(f"redistill.{name}")
+    else:
+        import difflib
+
+        close = difflib.get_close_matches(name, __all__, n=1)
+        hint = f": did you mean {close[0]}?" if close else ""
+        raise AttributeError(f"module 'redistill' has no attribute {name!r}{hint}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

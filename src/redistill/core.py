@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import difflib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,25 +15,10 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from redistill.errors import RedistillError as RedistillError
+from redistill.errors import nearest as nearest
+
 Shape = tuple[int, ...]
-
-
-class RedistillError(ValueError):
-    """Something the user gave cannot work; the message says what was given, what was expected and what to do."""
-
-
-def nearest(name: str, candidates: Iterable[str], what: str) -> str:
-    """The sentence for an unknown name: what was given, the nearest names, or all of them where none is near.
-
-    >>> nearest("resnet2O", ["resnet20", "resnet56"], "network")
-    "unknown network 'resnet2O': did you mean resnet20 or resnet56?"
-    """
-    known = sorted(set(candidates))
-    lowered = {k.lower(): k for k in known}
-    close = [lowered[c] for c in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.6)]
-    if close:
-        return f"unknown {what} {name!r}: did you mean {' or '.join(close)}?"
-    return f"unknown {what} {name!r}: known are {', '.join(known) if known else '(none)'}"
 
 
 # ---------------------------------------------------------------------------------------------------------------------

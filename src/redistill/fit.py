@@ -58,7 +58,8 @@ class Result:
 
     Attributes:
         accuracy: by evaluation set. losses: by term, mean unweighted loss of each epoch. steps: taken.
-        seconds: wall time of the whole cohort. diverged: the sentence about a non-finite loss, or None.
+        own_seconds: wall time of this student's own steps. seconds, cpu_seconds: of the whole cohort, with the stream,
+            the teacher and the evaluations. diverged: the sentence about a non-finite loss, or None.
         method: the terms with their trained adapters.
     """
 
@@ -66,6 +67,7 @@ class Result:
     losses: dict[str, tuple[float, ...]]
     rates: tuple[float, ...]
     steps: int
+    own_seconds: float
     seconds: float
     cpu_seconds: float
     diverged: str | None
@@ -208,6 +210,7 @@ class _Student:
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     diverged: str | None = None
     stopped_at: int | None = None
+    seconds: float = 0.0
 
 
 class Loop:
@@ -425,7 +428,9 @@ class Loop:
             taught = self._teach(batch)
             for student in self.students:
                 if student.diverged is None:
+                    began = time.perf_counter()
                     self._learn(student, batch, taught, step)
+                    student.seconds += time.perf_counter() - began
             self.step = step + 1
             within = step % self.per_epoch + 1
             last = self.step == self.steps
@@ -499,6 +504,7 @@ class Loop:
                     "curves": {name: list(points) for name, points in s.curves.items()},
                     "diverged": s.diverged,
                     "stopped_at": s.stopped_at,
+                    "seconds": s.seconds,
                 }
                 for s in self.students
             ],
@@ -527,6 +533,7 @@ class Loop:
             student.curves = {name: [(int(s), float(v)) for s, v in points] for name, points in saved["curves"].items()}
             student.diverged = saved["diverged"]
             student.stopped_at = saved["stopped_at"]
+            student.seconds = float(saved["seconds"])
 
     def close(self) -> None:
         """Give the students back as ordinary networks: hooks removed, normalisation noted, evaluation mode."""
@@ -546,6 +553,7 @@ class Loop:
                 losses={n: tuple(row[i] for row in s.losses) for i, n in enumerate(s.method.names)},
                 rates=tuple(self.rates[:: self.per_epoch]),
                 steps=s.stopped_at if s.stopped_at is not None else self.step,
+                own_seconds=s.seconds,
                 seconds=self._seconds,
                 cpu_seconds=self._cpu,
                 diverged=s.diverged,

@@ -1,0 +1,132 @@
+"""One KD step, WRN-40-2 -> WRN-16-1, batch 128: the package's loop against a plain PyTorch loop doing the same work.
+
+Same-work gate first: the loss of the first step and every gradient must agree (fp32 1e-5, bf16 2e-2), else no ratio. Then
+the contenders are interleaved in one process, one thread, and the process CPU time of each step is compared pair by pair.
+
+    python benchmarks/kd_step.py [--rounds 15] [--batch 128] [--compile] [--json results/benchmarks/kd_step.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import redistill as rd
+from redistill.fit import has_bf16_matrix_units
+
+
+class PlainLoop:
+    """What a careful user writes: fp32, live teacher in eval mode, SGD, KL from the functional library."""
+
+    def __init__(self, teacher: nn.Module, student: nn.Module, x: Tensor, y: Tensor, batch: int):
+        self.teacher, self.student = teacher.eval(), student.train()
+        self.optimizer = torch.optim.SGD(student.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+        self.x, self.y, self.size, self.step = x, y, batch, 0
+        self.loss = 0.0
+
+    def __call__(self) -> None:
+        index = torch.arange(self.size) + (self.step * self.size) % (len(self.x) - self.size + 1)
+        images, labels = self.x[index], self.y[index]
+        with torch.no_grad():
+            t = self.teacher(images)
+        s = self.student(images)
+        kl = F.kl_div(F.log_softmax(s / 4, 1), F.softmax(t / 4, 1), reduction="batchmean") * 16
+        loss = 0.1 * F.cross_entropy(s, labels) + 0.9 * kl
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.loss = loss.item()
+        self.step += 1
+
+
+def gradients(net: nn.Module) -> dict[str, Tensor]:
+    return {n: p.grad.detach().float().clone() for n, p in net.named_parameters() if p.grad is not None}
+
+
+def package_loop(precision: str, steps: int, batch: int, images: Any, teacher: nn.Module, compiled: bool) -> tuple[Any, nn.Module]:
+    student = rd.models.wrn(16, 1, classes=10, seed=0)
+    recipe = rd.Recipe(steps=steps, batch_size=batch, lr=0.1, precision=precision, compile=compiled)
+    method = 0.1 * rd.CE() + 0.9 * rd.KD(T=4)
+    return rd.Loop([(student, method)], teacher, images, recipe, seed=0, device="cpu"), student
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--compile", action="store_true", help="also time the compiled fast step (the first call takes a minute)")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+
+    g = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 256, (args.batch, 3, 32, 32), generator=g, dtype=torch.uint8)
+    y = torch.randint(0, 10, (args.batch,), generator=g)
+    images = rd.data.Images(x=x, y=y, classes=10, name="noise", normalise="cifar10-kuangliu")
+    teacher = rd.models.wrn(40, 2, classes=10, seed=1)
+    order = torch.arange(args.batch)
+    floats = images.normalised(order)
+
+    contenders: dict[str, Any] = {}
+    plain_student = rd.models.wrn(16, 1, classes=10, seed=0)
+    contenders["plain"] = plain = PlainLoop(teacher, plain_student, floats, y, args.batch)
+    gates: dict[str, float] = {}
+    plain()
+    reference, reference_loss = gradients(plain_student), plain.loss
+    bf16 = has_bf16_matrix_units(torch.device("cpu"))
+    kinds = ["strict", "fast", *(["fast compiled"] if args.compile else [])]
+    total = args.rounds + 3
+    for kind in kinds:
+        loop, student = package_loop(kind.split()[0], total, args.batch, images, teacher, "compiled" in kind)
+        next(loop)
+        tolerance = 1e-5 if kind == "strict" or not bf16 else 2e-2
+        found = gradients(student)
+        # all images are in the batch, so another order changes nothing but the rounding of the sums
+        largest = max(float(g.abs().max()) for g in reference.values())
+        worst = max(float((found[n] - g).abs().max()) for n, g in reference.items()) / largest
+        loss = sum(w * float(v) for w, v in zip((0.1, 0.9), loop.students[0].buffer[0], strict=True))
+        gates[kind] = max(worst, abs(loss - reference_loss) / abs(reference_loss))
+        print(f"gate {kind}: loss {loss:.6f} (plain {reference_loss:.6f}), largest difference {gates[kind]:.1e}, allowed {tolerance:.0e}")
+        if gates[kind] > tolerance:
+            raise SystemExit(f"{kind} does not do the same work: no ratio")
+        contenders[kind] = lambda loop=loop: next(loop)
+
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for round_ in range(args.rounds + 1):
+        for name, step in contenders.items():
+            began = time.process_time()
+            step()
+            if round_:  # the first round warms up
+                times[name].append(time.process_time() - began)
+    row: dict[str, Any] = {
+        "work": f"KD step WRN-40-2 -> WRN-16-1, batch {args.batch}, one thread, process CPU time",
+        "machine": platform.processor() or platform.machine(),
+        "torch": torch.__version__,
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "bf16_matrix_units": bf16,
+        "rounds": args.rounds,
+        "gate": gates,
+        "milliseconds": {n: round(1e3 * statistics.median(t), 1) for n, t in times.items()},
+        "ratio_to_plain": {},
+    }
+    for name in kinds:
+        ratios = sorted(a / b for a, b in zip(times[name], times["plain"], strict=True))
+        low, middle, high = (round(r, 3) for r in (ratios[0], statistics.median(ratios), ratios[-1]))
+        row["ratio_to_plain"][name] = {"median": middle, "min": low, "max": high}
+    print(json.dumps(row, indent=1))
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
