@@ -129,27 +129,20 @@ class Estimate:
             return "above"
         return "below" if high < -tolerance else "open"
 
-    def chance(self, tolerance: float, alpha: float = 0.05) -> float:
-        """How often a repetition would be decided rightly, were the truth this value and the spreads these.
+    def chance(self, tolerance: float, moves: float, alpha: float = 0.05) -> float:
+        """How often a repetition would be decided on the side where the value now is, were it the truth.
 
-        Normal approximation. Zero at the tolerance itself, where nothing can be decided rightly.
+        ``moves``: standard error of what a repetition draws anew. A printed number is uncertain, but is never drawn again,
+        so this is the error of our part alone. Normal approximation; zero at the tolerance itself.
         """
-        gap = tolerance - abs(self.value)
-        if gap == 0:
-            return 0.0
-        if self.error == 0:
-            return 1.0
-        c, scale = self.critical(alpha), self.error
+        half, gap = self.critical(alpha) * self.error, tolerance - abs(self.value)
         if gap < 0:
-            return float(special.ndtr(-gap / scale - c))
-        far = (tolerance + abs(self.value)) / scale
-        return max(0.0, float(special.ndtr(gap / scale - c) - special.ndtr(c - far)))
+            return _normal(-gap - half, moves)
+        return max(0.0, _normal(gap - half, moves) - _normal(half - tolerance - abs(self.value), moves)) if gap else 0.0
 
     def chance_apart(self, alpha: float) -> float:
         """How often a repetition would be called different from zero (two-sided at ``alpha``) with the sign it has now."""
-        if self.error == 0:
-            return 0.0 if self.value == 0 else 1.0
-        return float(special.ndtr(abs(self.value) / self.error - self.critical(alpha / 2)))
+        return _normal(abs(self.value) - self.critical(alpha / 2) * self.error, self.error) if self.value else 0.0
 
     def _tail(self, t: float) -> float:
         """The alpha at which ``critical`` equals t >= 0."""
@@ -183,8 +176,8 @@ def median_interval(values: Sequence[float], level: float = 0.95, spread: Spread
     Args:
         spread: a pooled spread where there is one; else the standard deviation of ``values``.
 
-    The bootstrap is no way out for few seeds: of three values it knows three gaps, and where two of them happen to lie
-    together it finds hardly any error.
+    A 90 % interval covers in 90 % of cases with a pooled spread, in 91 to 92 % with that of three to seven values. The
+    bootstrap knows three gaps of three values and finds hardly any error where two of them happen to be small: 81 %.
     """
     x = _values(values, 2, "median_interval")
     spread = spread or Spread(float(x.std(ddof=1)), len(x) - 1)
@@ -348,6 +341,11 @@ def _values(values: Sequence[float], least: int, who: str) -> np.ndarray[tuple[i
     if not np.isfinite(x).all():
         raise RedistillError(f"{who} was given {x[~np.isfinite(x)][0]}: every value must be finite")
     return x
+
+
+def _normal(x: float, sd: float) -> float:
+    """Distribution function of a normal number around 0; of 0 itself where ``sd`` is 0."""
+    return float(special.ndtr(x / sd)) if sd > 0 else float(x >= 0)
 
 
 def _level(level: float) -> float:
