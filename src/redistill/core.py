@@ -216,12 +216,12 @@ class Term(nn.Module):
 
 
 def require_ready(term: Term) -> None:
-    """For terms with adapters: a sentence instead of an attribute error when ``setup`` was forgotten."""
+    """For terms that look at the networks first: a sentence instead of an attribute error when ``setup`` was forgotten."""
     if not term.ready:
         name = type(term).__name__
         raise RedistillError(
-            f"{name} has adapters that are sized from the networks: call {name.lower()}.setup(redistill.context(student, "
-            f"teacher, images)) once before the first step (redistill.fit does it for you)"
+            f"{name} has not seen the networks yet, whose places and sizes it needs: call {name.lower()}.setup("
+            f"redistill.context(student, teacher, images)) once before the first step (redistill.fit does it for you)"
         )
 
 

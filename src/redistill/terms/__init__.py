@@ -3,12 +3,45 @@
 from __future__ import annotations
 
 from redistill.core import RedistillError, Term, nearest
+from redistill.terms.abf import ABF, Cascade, DirectFusion, Transform
+from redistill.terms.anchor import Anchor, distance_from
+from redistill.terms.at import AT, attention_distance, attention_map
 from redistill.terms.ce import CE, cross_entropy
+from redistill.terms.fitnet import FitNet, Regressor, hint_distance
+from redistill.terms.hcl import Pyramid, context_loss, hcl
 from redistill.terms.kd import KD, softened_kl
+from redistill.terms.review import Review
+from redistill.terms.vid import VID, VariationalHead, vid_loss
 
-ALL: tuple[type[Term], ...] = (CE, KD)
+ALL: tuple[type[Term], ...] = (CE, KD, FitNet, AT, VID, Review, Anchor)
 
-__all__ = ["ALL", "CE", "KD", "by_name", "cross_entropy", "softened_kl"]
+__all__ = [
+    "ABF",
+    "ALL",
+    "AT",
+    "CE",
+    "KD",
+    "VID",
+    "Anchor",
+    "Cascade",
+    "DirectFusion",
+    "FitNet",
+    "Pyramid",
+    "Regressor",
+    "Review",
+    "Transform",
+    "VariationalHead",
+    "attention_distance",
+    "attention_map",
+    "by_name",
+    "context_loss",
+    "cross_entropy",
+    "distance_from",
+    "hcl",
+    "hint_distance",
+    "softened_kl",
+    "vid_loss",
+]
 
 
 def by_name(name: str) -> type[Term]:

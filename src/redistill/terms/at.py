@@ -1,0 +1,135 @@
+"""Attention transfer: where the student looks should be where the teacher looks, channel by channel or not.
+
+    Q = vec((1/C) Σ_c A_c^p),   ΔQ = Q_S/‖Q_S‖₂ − Q_T/‖Q_T‖₂
+
+    mean:  L = Σ_l (1/(B·H·W)) Σ_b Σ_i ΔQ_bi²         every released code
+    sum:   L = Σ_l (1/B) Σ_b ‖ΔQ_b‖₂²
+    norm:  L = Σ_l (1/B) Σ_b ‖ΔQ_b‖₂                  the papers
+
+Zagoruyko & Komodakis 2017 (arXiv:1612.03928), eq. 2 with F²_sum, weighted β/2; Micaelli & Storkey 2019
+(arXiv:1905.09768), eq. 1, weighted β. Mean or sum over channels is the same after the normalisation.
+
+Where paper and codes differ:
+
+| source | term | weight | effect |
+|---|---|---|---|
+| AT eq. 2 | `AT(form="norm", factor=0.5)` | β | unsquared norm, half |
+| AT code, CRD, DKD, [RE] KD-AT | `AT()` | 1000 | (1000/HW)·‖ΔQ‖² |
+| Micaelli eq. 1 | `AT(form="norm")` | 250 | unsquared norm |
+| Micaelli code, [RE] zero-shot | `AT()` | 250 | (250/HW)·‖ΔQ‖²: 0.24 for 32x32, 3.9 for 8x8 maps |
+
+All codes raise the activations to p without an absolute value, so that signs count for odd p; the paper writes |A|.
+Zagoruyko's "β about 0.1 = 10³ / (elements of the map · batch)" holds for 8x8 maps and a batch of 128 only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
+from redistill.terms.maps import named_or_paired, to_smaller
+
+Form = Literal["mean", "sum", "norm"]
+
+
+def attention_map(feature: Tensor, p: float = 2.0, *, absolute: bool = False, normalise: bool = True) -> Tensor:
+    """Attention of maps [B, C, H, W] over positions: [B, H·W], of unit length where ``normalise``.
+
+    >>> import torch
+    >>> attention_map(torch.tensor([[[[1.0, 0.0]], [[1.0, 2.0]]]]), normalise=False)     # (1+1)/2, (0+4)/2
+    tensor([[1., 2.]])
+    """
+    channels = feature.shape[1]
+    raised = (feature.abs() if absolute else feature).pow(p)
+    attention = raised.sum(dim=1).flatten(1) / channels
+    if not normalise:
+        return attention
+    length: Tensor = torch.linalg.vector_norm(attention, dim=1, keepdim=True)
+    return attention / length.clamp_min(1e-12)  # the codes' guard against a dead map
+
+
+def attention_distance(student: Tensor, teacher: Tensor, form: Form = "mean") -> Tensor:
+    """Distance of two attention maps [B, N]: a scalar, mean over images; ``form`` as in the module's formulas."""
+    difference = student - teacher
+    images, positions = difference.shape
+    if form == "norm":
+        # vector_norm has gradient 0 at 0, where the square root of a sum would have none
+        lengths: Tensor = torch.linalg.vector_norm(difference, dim=1)
+        return lengths.sum() / images
+    squared: Tensor = difference.square().sum() / images
+    return squared if form == "sum" else squared / positions
+
+
+@dataclass(eq=False, repr=False)
+class AT(Term):
+    """Attention transfer between pairs of feature maps, summed over pairs. No adapters: any channel counts meet.
+
+    Maps of unlike size meet at the smaller: the larger is averaged down before its activations are raised to p (CRD
+    benchmark; the other codes refuse). Features are read as the network gives them: stages of a WRN are raw sums, those of
+    a ResNet come after the activation.
+
+    Args:
+        at: pairs of places; default: every pair of stages.
+        p: exponent of the activations, 2 everywhere; fractions need ``absolute``.
+        form: ``"mean"`` (all codes), ``"sum"`` or ``"norm"`` (the papers' equations).
+        absolute: |A|^p as the paper writes instead of A^p as all codes compute; the same for even p.
+        normalise: divide each map by its length (always, in papers and codes).
+        factor: constant; 0.5 is the ½ of the paper's β/2.
+
+    >>> import torch
+    >>> from redistill.core import Batch, Output
+    >>> s, t = torch.tensor([[[[3.0, 0.0]]]]), torch.tensor([[[[0.0, 2.0]]]])    # look left, look right
+    >>> out = lambda feature: Output(torch.zeros(1, 2), {"stage1": feature})
+    >>> float(AT(at="stage1")(out(s), out(t), Batch(s)))                         # (1² + 1²) / 2 positions
+    1.0
+    """
+
+    at: At = None
+    p: float = 2.0
+    form: Form = "mean"
+    absolute: bool = False
+    normalise: bool = True
+    factor: float = 1.0
+
+    theorems: ClassVar[tuple[str, ...]] = (
+        "zero at match", "non-negative", "batch permutation", "channel permutation", "feature scale"
+    )
+
+    def check(self) -> None:
+        self.at = pairs_of(self.at)
+        self.pairs = self.at or ()
+        self.ready = self.at is not None
+        if not self.p > 0:
+            raise RedistillError(f"AT(p={self.p}): the exponent must be above 0")
+        if self.p != int(self.p) and not self.absolute:
+            raise RedistillError(f"AT(p={self.p}): a negative activation has no such power; add absolute=True")
+        if self.form not in ("mean", "sum", "norm"):
+            raise RedistillError(f"AT(form={self.form!r}): known are 'mean', 'sum' and 'norm'")
+
+    def setup(self, ctx: Context) -> None:
+        self.pairs = named_or_paired(ctx, pairs_of(self.at))
+        for mine, theirs in self.pairs:
+            for place, shape in ((mine, ctx.shape("student", mine)), (theirs, ctx.shape("teacher", theirs))):
+                if len(shape) != 4 or shape[2] * shape[3] == 1:
+                    raise RedistillError(
+                        f"AT compares where maps [B, C, H, W] are active, but {place!r} has shape {list(shape)}: "
+                        f"name places with more than one position"
+                    )
+        self.ready = True
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+        require_ready(self)
+        return self.factor * sum(self.distances(student, teacher), start=student.logits.new_zeros(()))
+
+    def distances(self, student: Output, teacher: Output) -> list[Tensor]:
+        """One distance a pair, in the order of ``pairs``, without ``factor``."""
+        found = []
+        for mine, theirs in self.pairs:
+            f_s, f_t = to_smaller(student[mine], teacher[theirs])
+            q_s, q_t = (attention_map(f, self.p, absolute=self.absolute, normalise=self.normalise) for f in (f_s, f_t))
+            found.append(attention_distance(q_s, q_t, self.form))
+        return found
