@@ -1,0 +1,258 @@
+"""What a paper printed, what we measured, and what came of comparing them: values without behaviour."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from redistill.errors import RedistillError, nearest
+from redistill.stats import Interval, Spread, median_factor
+
+Kind = Literal["value", "gain", "order", "checkpoint"]
+Which = Literal["last", "best_on_test", "best_on_validation", "at_step", "unknown", "none"]
+"""Which epoch a number was taken at; ``at_step``: a named step, ``none``: training has no part in it."""
+Epoch = Literal["last", "best_on_test"]
+Aggregate = Literal["mean", "median", "single", "unknown"]
+Design = Literal["paired", "unpaired"]
+Verdict = Literal["reproduced", "above", "below", "unclear", "not attempted", "pending", "stale", "disputed"]
+
+
+def _known(name: str, names: Any, what: str) -> None:
+    if name not in get_args(names):
+        raise RedistillError(nearest(str(name), get_args(names), what))
+
+
+def share(n: int, median: bool) -> float:
+    """Variance of the mean (or median) of ``n`` runs, in variances of one run."""
+    return median_factor(n) ** 2 if median else 1 / n
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What was printed, what was measured
+# ---------------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Published:
+    """One printed number.
+
+    Attributes:
+        value: as printed. decimals: how many were printed.
+        std: the printed standard deviation (a variance or a standard error is converted where the paper is read).
+        seeds: how many runs stand behind it, None where the paper does not say.
+        ddof: of ``std``; None where unknown, then read as 0, which is numpy's default and the wider reading.
+        which, aggregate: the epoch and the statistic it reports.
+        approximate: read off a figure.
+    """
+
+    value: float
+    std: float | None = None
+    seeds: int | None = None
+    ddof: Literal[0, 1] | None = None
+    which: Which = "unknown"
+    aggregate: Aggregate = "unknown"
+    decimals: int = 2
+    approximate: bool = False
+
+    def __post_init__(self) -> None:
+        _known(self.which, Which, "epoch of a published number")
+        _known(self.aggregate, Aggregate, "statistic of a published number")
+        if not math.isfinite(self.value):
+            raise RedistillError(f"published value {self.value}: leave out a claim whose number is not printed")
+        if self.seeds is not None and self.seeds < 1:
+            raise RedistillError(f"published seeds = {self.seeds}: give the number of runs, or None where it is not known")
+        if self.aggregate == "single" and self.seeds not in (None, 1):
+            raise RedistillError(f"a single published run cannot have {self.seeds} seeds: say mean or median")
+        if self.std is not None and not (self.std >= 0 and self.seeds is not None and self.seeds >= 2):
+            raise RedistillError(
+                f"published std = {self.std} of {self.seeds} seeds: a spread must be >= 0 and needs the number of its runs, "
+                f"2 or more; leave std out where that is not known"
+            )
+        if self.ddof not in (None, 0, 1):
+            raise RedistillError(f"published ddof = {self.ddof}: must be 0, 1 or None (unknown)")
+
+    @property
+    def spread(self) -> Spread | None:
+        """The printed spread as an unbiased one (ddof 1), or None."""
+        if self.std is None or self.seeds is None:
+            return None
+        return Spread(self.std if self.ddof == 1 else self.std * math.sqrt(self.seeds / (self.seeds - 1)), self.seeds - 1)
+
+    @property
+    def share(self) -> float:
+        """Variance of the printed number, in variances of one run: 1/k for a mean of k, 1 where k is not known."""
+        return share(self.seeds or 1, self.aggregate == "median")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run of ours: accuracies in percent at the last epoch and at the best one on the test set.
+
+    ``stale``: made before something changed that moves its numbers; never judged.
+    """
+
+    seed: int
+    last: float
+    best_on_test: float | None = None
+    stale: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value in (("last", self.last), ("best_on_test", self.best_on_test)):
+            if value is not None and not math.isfinite(value):
+                raise RedistillError(f"seed {self.seed}: {name} is {value}: a diverged run has an accuracy too, give it")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One number, gain or order of a paper with the rule by which it is judged.
+
+    Attributes:
+        cell: the runs it is about. baseline: for a gain what is subtracted, for an order what the paper puts lower.
+        published: the paper's number for ``cell``; for an order it may be missing. published_baseline: the one for
+            ``baseline``; without it a gain's ``published`` is the printed gain itself.
+        decides: whether the paired or the unpaired comparison decides a gain or an order; both are shown.
+        tolerance: half width of what counts as equal, in points (0.5: about the gap between last and best epoch).
+        seeds: how many are planned; no verdict before they are there. 3: what most of the papers ran.
+        compare: which of our numbers stands against the paper's; None: the like one, else the last.
+        contradicting: other values printed for the same thing; they make a claim disputed.
+    """
+
+    id: str
+    kind: Kind
+    cell: str
+    published: Published | None = None
+    baseline: str | None = None
+    published_baseline: Published | None = None
+    decides: Design | None = None
+    tolerance: float = 0.5
+    seeds: int = 3
+    compare: Epoch | None = None
+    contradicting: tuple[Published, ...] = ()
+
+    def __post_init__(self) -> None:
+        _known(self.kind, Kind, f"kind of claim {self.id!r}")
+        if self.compare is not None:
+            _known(self.compare, Epoch, f"epoch compared in claim {self.id!r}")
+        differs = self.kind in ("gain", "order")
+        if differs != (self.baseline is not None) or differs != (self.decides is not None):
+            raise RedistillError(
+                f"claim {self.id!r} is a claim of {self.kind}: baseline and decides ('paired' or 'unpaired') are "
+                f"{'needed' if differs else 'for gains and orders only'}, got {self.baseline!r} and {self.decides!r}"
+            )
+        if self.decides is not None:
+            _known(self.decides, Design, f"design that decides claim {self.id!r}")
+        if self.published is None and (self.kind != "order" or self.published_baseline is not None or self.contradicting):
+            raise RedistillError(f"claim {self.id!r}: give the published number of {self.cell!r}")
+        if not (self.tolerance > 0 and self.seeds >= 1):
+            raise RedistillError(
+                f"claim {self.id!r}: tolerance must be above 0 and seeds at least 1, got {self.tolerance} and {self.seeds}"
+            )
+        if self.published and self.published.aggregate == "median" and self.decides == "paired":
+            raise RedistillError(
+                f"claim {self.id!r} compares medians, and a difference of medians has no paired error: decides = 'unpaired'"
+            )
+        if self.kind == "order" and self.claimed is not None and not self.claimed > 0:
+            raise RedistillError(
+                f"claim {self.id!r} puts {self.cell!r} above {self.baseline!r}, but the published difference is "
+                f"{self.claimed:+g}: exchange the two"
+            )
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The cells whose runs it needs."""
+        return (self.cell,) if self.baseline is None else (self.cell, self.baseline)
+
+    @property
+    def claimed(self) -> float | None:
+        """The published number, or the published difference for a gain or an order."""
+        if self.published is None:
+            return None
+        if self.published_baseline is not None:
+            return self.published.value - self.published_baseline.value
+        return self.published.value if self.kind != "order" else None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What was found
+# ---------------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Reading:
+    """The claim looked at in one way.
+
+    Attributes:
+        what: spread and design (and what else is different), in words.
+        ours: our mean, median or difference of two, with its 95 % interval and n.
+        difference, interval: ours minus the paper's, with the 90 % interval that decides; None where nothing is printed.
+        p: two-sided p-value of "our difference is zero" (gain and order; as tested alone), else None.
+    """
+
+    what: str
+    ours: Interval
+    difference: float | None
+    interval: tuple[float, float] | None
+    p: float | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim beside our runs.
+
+    Attributes:
+        reading: the way of looking that decides. others: the same claim with the other spread, design, epoch or printed
+            value. epoch: of our numbers. All None or empty where there is nothing to judge.
+        p: adjusted by Holm in a table. more_seeds: for *unclear*, how many more seeds of ours settle it in four of five
+            cases, were the truth what we see now; None: a thousand do not.
+        mismatch: where unlike is compared with unlike, in words. note: whatever else a reader must know.
+        measured: of a checkpoint, what the evaluation gave.
+    """
+
+    claim: Claim
+    verdict: Verdict
+    reading: Reading | None = None
+    others: tuple[Reading, ...] = ()
+    epoch: Epoch | None = None
+    p: float | None = None
+    more_seeds: int | None = None
+    mismatch: str = ""
+    note: str = ""
+    measured: float | None = None
+
+    @property
+    def ours(self) -> Interval | None:
+        return self.reading.ours if self.reading else None
+
+    @property
+    def difference(self) -> float | None:
+        if self.measured is not None and self.claim.published is not None:
+            return self.measured - self.claim.published.value
+        return self.reading.difference if self.reading else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        return self.reading.interval if self.reading else None
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The spread common to the cells of a table, and the p-value of "all cells scatter equally" (None: one cell)."""
+
+    spread: Spread
+    p: float | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A table in a few numbers.
+
+    Attributes:
+        counts: findings by verdict. judged: verdicts of size (value and gain), each false with at most 5 %.
+        expected_false: 5 % of ``judged``: at most so many of them are expected to be false, *unclear* never being false.
+        holm: adjusted p-value of each claim of gain and order. pools: by the epoch compared.
+    """
+
+    counts: Mapping[Verdict, int]
+    judged: int
+    expected_false: float
+    holm: Mapping[str, float]
+    pools: Mapping[Epoch, Pool]

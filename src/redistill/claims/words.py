@@ -1,0 +1,151 @@
+"""Findings as plain sentences."""
+
+from __future__ import annotations
+
+from redistill.claims.model import Claim, Finding, Published, Reading, Summary
+from redistill.claims.view import ALPHA
+
+_EPOCH = {
+    "last": "last epoch",
+    "best_on_test": "best epoch on the test set",
+    "best_on_validation": "epoch chosen on validation images",
+    "at_step": "at a named step",
+    "unknown": "epoch not stated",
+    "none": "",
+}
+
+
+def sentence(finding: Finding) -> str:
+    """One finding in one sentence: verdict, ours, the paper's, the difference, and what to mind."""
+    claim, reading = finding.claim, finding.reading
+    if finding.measured is not None:
+        body = _checkpoint(finding)
+    elif reading is None:
+        printed = f" (the paper's {_number(claim, claim.claimed)})" if claim.claimed is not None else ""
+        body = f"{finding.note}{printed}"
+    else:
+        body = {"value": _size, "gain": _size, "order": _order}[claim.kind](finding, reading)
+    ends = [body]
+    if finding.verdict == "disputed":
+        ends.append(_disputed(finding))
+    if finding.more_seeds is not None:
+        seeds = f"{finding.more_seeds} more {'seed' if finding.more_seeds == 1 else 'seeds'}"
+        ends.append(f"{seeds} would probably settle it" if reading else f"run {seeds}")
+    if finding.note and body != finding.note and (reading is not None or finding.measured is not None):
+        ends.append(finding.note)
+    if finding.mismatch:
+        ends.append(f"mind that {finding.mismatch}")
+    return f"{claim.id} is {finding.verdict}: {'; '.join(ends)}."
+
+
+def summary_sentences(summary: Summary) -> list[str]:
+    """A table in a few sentences: counts, how many verdicts are expected to be false, spreads, Holm."""
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in summary.counts.items())
+    lines = [f"Of {sum(summary.counts.values())} claims: {counts}."]
+    if summary.judged:
+        lines.append(
+            f"{summary.judged} claims of value or gain were judged, each by itself at {ALPHA:.0%}: at most "
+            f"{summary.expected_false:.2f} false verdicts among them are to be expected."
+        )
+    if summary.holm:
+        lines.append(
+            f"The differences behind {len(summary.holm)} claims of gain or order are tested together (Holm): the chance of "
+            f"any false one is at most {ALPHA:.0%}."
+        )
+    for epoch, pool in summary.pools.items():
+        test = "one cell only" if pool.p is None else f"equality of the cells' spreads: {p_words(pool.p)}"
+        lines.append(f"Spread over seeds, {_EPOCH[epoch]}: {pool.spread.sd:.2f} ({pool.spread.df:g} degrees; {test}).")
+    return lines
+
+
+def p_words(p: float) -> str:
+    """A p-value as a reader wants it.
+
+    >>> p_words(0.0214), p_words(1e-7)
+    ('p = 0.021', 'p < 0.001')
+    """
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def _size(finding: Finding, reading: Reading) -> str:
+    claim, published = finding.claim, finding.claim.published
+    assert published is not None and reading.interval is not None and reading.difference is not None
+    low, high = (_number(claim, x, sign=True) for x in reading.interval)
+    edge = f"{claim.tolerance:g}"
+    side = {
+        "reproduced": f"inside ±{edge}",
+        "above": f"wholly above +{edge}",
+        "below": f"wholly below -{edge}",
+        "unclear": f"which leaves open whether it is within ±{edge}",
+    }
+    verdict = reading.verdict if finding.verdict == "disputed" else finding.verdict
+    says = side[verdict]
+    if verdict == "unclear" and -claim.tolerance <= reading.interval[0] and reading.interval[1] <= claim.tolerance:
+        says = f"inside ±{edge}, but that there is a gain at all is not shown"
+    return (
+        f"{_ours(finding, reading)}, the paper's {_number(claim, claim.claimed, sign=claim.kind == 'gain')} "
+        f"({_source(published)}); the difference {_number(claim, reading.difference, sign=True)} has the 90 % interval "
+        f"[{low}, {high}], {says}"
+    )
+
+
+def _order(finding: Finding, reading: Reading) -> str:
+    claim = finding.claim
+    says = {
+        "reproduced": "as the paper has it",
+        "below": "the other way round than the paper has it",
+        "unclear": "which does not show whose is higher",
+    }
+    printed = "" if claim.claimed is None else f" ({_number(claim, claim.claimed, sign=True)})"
+    return f"{_ours(finding, reading)}, {says[finding.verdict]}{printed}"
+
+
+def _ours(finding: Finding, reading: Reading) -> str:
+    claim, ours = finding.claim, reading.ours
+    differs = claim.baseline is not None
+    value, low, high = (_number(claim, x, sign=differs) for x in (ours.value, ours.low, ours.high))
+    median = claim.published is not None and claim.published.aggregate == "median"
+    what = f"{'median' if median else 'mean'} of {ours.n} seeds"
+    if finding.epoch:
+        what += f", {_EPOCH[finding.epoch]}"
+    if not differs:
+        return f"ours {value} [{low}, {high}] ({what})"
+    p = f", {p_words(finding.p)}" if finding.p is not None else ""
+    return f"{claim.cell} minus {claim.baseline} is {value} [{low}, {high}] ({claim.decides}, {what}{p})"
+
+
+def _checkpoint(finding: Finding) -> str:
+    claim = finding.claim
+    printed = _number(claim, claim.claimed)
+    if finding.verdict == "reproduced":
+        return f"the published file reaches {finding.measured:g}, the paper prints {printed}"
+    difference = _number(claim, finding.difference, sign=True)
+    return f"the published file reaches {finding.measured:g}, {difference} from the printed {printed}"
+
+
+def _disputed(finding: Finding) -> str:
+    claim = finding.claim
+    if finding.reading is None:
+        return "printed too: " + ", ".join(f"{p.value:.{p.decimals}f}" for p in claim.contradicting)
+    against = [r for r in finding.others if r.what.startswith("against ")]
+    seen = [f"{finding.reading.verdict} against {_number(claim, claim.claimed)}", *(f"{r.verdict} {r.what}" for r in against)]
+    return "published values contradict each other: " + ", ".join(seen)
+
+
+def _source(published: Published) -> str:
+    runs = "number of runs not stated" if published.seeds is None else f"{published.seeds} seeds"
+    words = {
+        "mean": f"mean of {runs}" if published.seeds else f"mean, {runs}",
+        "median": f"median of {runs}" if published.seeds else f"median, {runs}",
+        "single": "one run",
+        "unknown": runs,
+    }
+    spread = "" if published.std is not None else ", no spread printed"
+    figure = ", read off a figure" if published.approximate else ""
+    return ", ".join(part for part in (words[published.aggregate], _EPOCH[published.which]) if part) + spread + figure
+
+
+def _number(claim: Claim, x: float | None, sign: bool = False) -> str:
+    assert x is not None
+    decimals = max(2, claim.published.decimals) if claim.published else 2
+    return f"{x:+.{decimals}f}" if sign else f"{x:.{decimals}f}"
