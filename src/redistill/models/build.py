@@ -1,0 +1,260 @@
+"""Networks by name: ours, a class in a file or module, and three libraries' as extras."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from redistill import rng
+from redistill.core import RedistillError, nearest
+from redistill.models.arch import Arch, Network
+from redistill.models.generator import Generator
+from redistill.models.lenet import MLP, LeNet
+from redistill.models.mobilenetv2 import MobileNetV2
+from redistill.models.resnet import ResNet, parse
+from redistill.models.resnetv2 import ResNetV2
+from redistill.models.shufflenetv1 import ShuffleNetV1
+from redistill.models.shufflenetv2 import ShuffleNetV2
+from redistill.models.vgg import CONVOLUTIONS, VGG
+from redistill.models.wrn import WRN, Init
+
+_NAMES = [
+    *(f"resnet{d}" for d in (8, 14, 20, 32, 44, 56, 110)), "resnet8x4", "resnet32x4",
+    *(f"wrn-{d}-{w}" for d in (10, 16, 40) for w in (1, 2, 4)),
+    *(f"vgg{d}" for d in CONVOLUTIONS), "resnet18", "resnet50", "mobilenetv2", "mobilenetv2-tiny",
+    "shufflenetv1", "shufflenetv2", "lenet", "mlp", "zskt-generator",
+]  # fmt: skip
+
+
+def names() -> list[str]:
+    """The networks that have a name (any other depth and width of WRN and CIFAR ResNet works too)."""
+    return list(_NAMES)
+
+
+def _made(arch: Arch, make: Callable[[Arch], Network], seed: int, initialise: bool = True) -> Network:
+    """Build under the stream (seed, "init", architecture): equal architectures start equal whatever ran before."""
+    with rng.seeded(seed, "init", arch.key) if initialise else contextlib.nullcontext():
+        return make(arch)
+
+
+def wrn(
+    depth: int,
+    width: int,
+    classes: int = 10,
+    *,
+    seed: int = 0,
+    channels: int = 3,
+    image_size: int = 32,
+    dropout: float = 0.0,
+    branch: str = "activated",
+    projection: str = "needed",
+    gamma: bool = True,
+    init: Init = "fan-out",
+    initialise: bool = True,
+) -> Network:
+    """WRN-depth-width (:mod:`redistill.models.wrn`).
+
+    Args:
+        dropout: between the convolutions of a block; 0 in all four projects.
+        branch: ``"activated"``: the shortcut of a widening block starts after its BN-ReLU (all published codes); ``"raw"``.
+        projection: ``"needed"``: only where widths differ (all published codes); ``"always"``: in every group's first block.
+        gamma: False: batch norms without scale (the TensorFlow reproduction of VID).
+        init: ``"fan-out"`` N(0, 2/(9 C_out)) (RepDistiller, polo5), ``"zagoruyko"`` (attention-transfer) or ``"pytorch"``.
+        initialise: False leaves the first weights to the caller's random state (for loading a file over them).
+    """
+    given: dict[str, Any] = {"dropout": dropout, "branch": branch, "projection": projection, "gamma": gamma, "init": init}
+    usual = {"dropout": 0.0, "branch": "activated", "projection": "needed", "gamma": True, "init": "fan-out"}
+    args = {k: v for k, v in given.items() if v != usual[k]}
+    arch = Arch(f"wrn-{depth}-{width}", classes, channels, image_size, args)
+    return _made(arch, lambda a: WRN(a, depth, width, dropout, branch, projection, gamma, init), seed, initialise)
+
+
+def resnet(
+    variant: str | int, classes: int = 10, *, seed: int = 0, channels: int = 3, image_size: int = 32, initialise: bool = True
+) -> Network:
+    """CIFAR ResNet: ``20``, ``"56"``, ``"8x4"``, ``"32x4"`` (:mod:`redistill.models.resnet`)."""
+    depth, widths = parse(str(variant))
+    return _made(Arch(f"resnet{variant}", classes, channels, image_size), lambda a: ResNet(a, depth, widths), seed, initialise)
+
+
+def vgg(
+    depth: int, classes: int = 10, *, seed: int = 0, channels: int = 3, image_size: int = 32, initialise: bool = True
+) -> Network:
+    """VGG 8, 11, 13, 16 or 19 with batch norm (:mod:`redistill.models.vgg`)."""
+    if depth not in CONVOLUTIONS:
+        raise RedistillError(f"VGG depths are {', '.join(map(str, CONVOLUTIONS))}, got {depth}")
+    return _made(Arch(f"vgg{depth}", classes, channels, image_size), lambda a: VGG(a, depth), seed, initialise)
+
+
+def resnetv2(
+    depth: int, classes: int = 10, *, seed: int = 0, channels: int = 3, image_size: int = 32, initialise: bool = True
+) -> Network:
+    """ResNet-18 or -50 with a 3x3 stem (:mod:`redistill.models.resnetv2`)."""
+    return _made(Arch(f"resnet{depth}", classes, channels, image_size), lambda a: ResNetV2(a, depth), seed, initialise)
+
+
+def mobilenetv2(
+    classes: int = 10,
+    *,
+    seed: int = 0,
+    channels: int = 3,
+    image_size: int = 32,
+    width: float = 0.5,
+    expansion: int = 6,
+    initialise: bool = True,
+) -> Network:
+    """MobileNetV2 of the CRD benchmark (:mod:`redistill.models.mobilenetv2`); 64-pixel images: the Tiny-ImageNet form."""
+    usual = {"width": 0.5, "expansion": 6}
+    args = {k: v for k, v in {"width": width, "expansion": expansion}.items() if v != usual[k]}
+    name = "mobilenetv2-tiny" if image_size == 64 else "mobilenetv2"
+    return _made(Arch(name, classes, channels, image_size, args), lambda a: MobileNetV2(a, width, expansion), seed, initialise)
+
+
+def shufflenetv1(
+    classes: int = 10, *, seed: int = 0, channels: int = 3, image_size: int = 32, initialise: bool = True
+) -> Network:
+    """ShuffleNetV1 of the CRD benchmark (:mod:`redistill.models.shufflenetv1`)."""
+    return _made(Arch("shufflenetv1", classes, channels, image_size), ShuffleNetV1, seed, initialise)
+
+
+def shufflenetv2(
+    classes: int = 10, *, seed: int = 0, channels: int = 3, image_size: int = 32, size: float = 1.0, initialise: bool = True
+) -> Network:
+    """ShuffleNetV2 of the CRD benchmark (:mod:`redistill.models.shufflenetv2`)."""
+    args = {"size": size} if size != 1.0 else {}
+    arch = Arch("shufflenetv2", classes, channels, image_size, args)
+    return _made(arch, lambda a: ShuffleNetV2(a, float(size)), seed, initialise)
+
+
+def lenet(classes: int = 10, *, seed: int = 0, channels: int = 3, image_size: int = 32, initialise: bool = True) -> Network:
+    """LeNet of the zero-shot code (:mod:`redistill.models.lenet`)."""
+    return _made(Arch("lenet", classes, channels, image_size), LeNet, seed, initialise)
+
+
+def mlp(
+    classes: int = 3,
+    *,
+    seed: int = 0,
+    inputs: int = 2,
+    hidden: tuple[int, ...] = (100, 500),
+    channels: int = 1,
+    image_size: int = 1,
+    initialise: bool = True,
+) -> Network:
+    """Multi-layer perceptron; the defaults are the toy experiment's 2-100-500-3."""
+    hidden = tuple(hidden)
+    args: dict[str, Any] = {"inputs": inputs, "hidden": list(hidden)}
+    args = {} if (inputs, hidden) == (2, (100, 500)) else args
+    return _made(Arch("mlp", classes, channels, image_size, args), lambda a: MLP(a, inputs, hidden), seed, initialise)
+
+
+def generator(
+    *, seed: int = 0, z: int = 100, channels: int = 3, image_size: int = 32, classes: int = 1, initialise: bool = True
+) -> Network:
+    """The zero-shot generator (:mod:`redistill.models.generator`); ``z``: 100 in paper and codes. ``classes`` has no meaning."""
+    args = {"z": z} if z != 100 else {}
+    return _made(Arch("zskt-generator", classes, channels, image_size, args), lambda a: Generator(a, z), seed, initialise)
+
+
+def build(name: str, classes: int = 10, *, seed: int = 0, channels: int = 3, image_size: int = 32, **args: Any) -> nn.Module:
+    """A network by name, with its own first weights.
+
+    Args:
+        name: one of :func:`names`, any ``wrn-D-W`` or ``resnetN``/``resnetNxF``; ``./file.py:Class`` or ``package.module:Class``
+            (called with ``classes=`` and ``args``); ``torchvision:NAME``, ``timm:NAME``, ``hf:NAME`` where those are installed.
+        args: what the network's own constructor in this module takes.
+    """
+    common: dict[str, Any] = {"seed": seed, "channels": channels, "image_size": image_size, **args}
+    if ":" in name:
+        return _from_elsewhere(name, classes, seed, args)
+    if found := re.fullmatch(r"wrn-(\d+)-(\d+)", name):
+        return wrn(int(found[1]), int(found[2]), classes, **common)
+    if name in ("resnet18", "resnet50"):
+        return resnetv2(int(name[6:]), classes, **common)
+    if found := re.fullmatch(r"resnet(\d+(?:x\d+)?)", name):
+        return resnet(found[1], classes, **common)
+    if (found := re.fullmatch(r"vgg(\d+)", name)) and int(found[1]) in CONVOLUTIONS:
+        return vgg(int(found[1]), classes, **common)
+    if name == "mobilenetv2-tiny":
+        return mobilenetv2(classes, **{**common, "image_size": 64})
+    simple: dict[str, Callable[..., Network]] = {
+        "mobilenetv2": mobilenetv2, "shufflenetv1": shufflenetv1, "shufflenetv2": shufflenetv2, "lenet": lenet, "mlp": mlp,
+        "zskt-generator": generator,
+    }  # fmt: skip
+    if name not in simple:
+        raise RedistillError(nearest(name, names(), "network"))
+    if name == "mlp":  # its images are whatever flattens to `inputs`
+        common = {k: v for k, v in common.items() if k not in ("channels", "image_size")}
+    return simple[name](classes=classes, **common)
+
+
+def _from_elsewhere(name: str, classes: int, seed: int, args: dict[str, Any]) -> nn.Module:
+    where, _, what = name.partition(":")
+    args = {k: v for k, v in args.items() if k != "initialise"}
+    with rng.seeded(seed, "init", f"{name}({classes},{sorted(args.items())})"):
+        if where in ("torchvision", "timm", "hf"):
+            net = _from_library(where, what, classes, args)
+        else:
+            net = attribute(name)(classes=classes, **args)
+    if not isinstance(net, nn.Module):
+        raise RedistillError(f"{name} made a {type(net).__name__}, expected a torch.nn.Module")
+    return net
+
+
+def attribute(name: str) -> Any:
+    """What ``./file.py:name`` or ``package.module:name`` means; the file is run, so it must be one you trust."""
+    where, _, what = name.partition(":")
+    if where.endswith(".py"):
+        path = Path(where).expanduser()
+        if not path.is_file():
+            raise RedistillError(f"{name}: there is no file {path}")
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    else:
+        try:
+            module = importlib.import_module(where)
+        except ModuleNotFoundError as error:
+            raise RedistillError(f"{name}: there is no module {error.name!r} to import; for a file write ./file.py:{what}") from error
+    if not hasattr(module, what):
+        raise RedistillError(nearest(what, [n for n in vars(module) if not n.startswith("_")], f"name in {where}"))
+    return getattr(module, what)
+
+
+def _from_library(library: str, name: str, classes: int, args: dict[str, Any]) -> nn.Module:
+    package = {"hf": "transformers"}.get(library, library)
+    try:
+        module = importlib.import_module(package)
+    except ImportError as error:
+        raise RedistillError(f"{library}:{name} needs the package {package}, which cannot be imported ({error}): install it") from error
+    net: Any
+    if library == "torchvision":
+        net = module.models.get_model(name, weights=None, num_classes=classes, **args)
+    elif library == "timm":
+        net = module.create_model(name, pretrained=False, num_classes=classes, **args)
+    else:
+        config = module.AutoConfig.from_pretrained(name, num_labels=classes, **args)
+        net = LogitsOnly(module.AutoModelForImageClassification.from_config(config))
+    made: nn.Module = net
+    return made
+
+
+class LogitsOnly(nn.Module):
+    """A transformers image classifier as a network from images to logits."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.net(pixel_values=x).logits
+        return logits

@@ -1,0 +1,49 @@
+"""The zero-shot generator (Micaelli & Storkey 2019, arXiv:1905.09768, section 4.1 and appendix; architecture from their code).
+
+Noise [B, z] -> linear to 128 maps of a quarter of the size -> BN -> twice (nearest up-sampling, 3x3 convolution, BN, LeakyReLU
+0.2; 128 then 64 channels) -> 3x3 convolution to the image's channels -> BN. No LeakyReLU after the first BN, no tanh at the
+end: the images live in the space of the normalised stream and are unbounded. First weights are PyTorch's, as in the original.
+Names and order of the state dict are polo5's.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from redistill.core import RedistillError
+from redistill.models.arch import Arch, Network
+
+
+class Generator(Network):
+    """See :func:`redistill.models.generator`."""
+
+    def __init__(self, arch: Arch, z: int):
+        super().__init__(arch)
+        if arch.image_size % 4:
+            raise RedistillError(f"the generator doubles its maps twice, so the image size must be a multiple of 4, got {arch.image_size}")
+        if z < 1:
+            raise RedistillError(f"the generator needs noise of at least 1 number, got z={z}")
+        self.z = z
+        side = arch.image_size // 4
+        self.layers = nn.Sequential(
+            nn.Linear(z, 128 * side * side),
+            nn.Unflatten(1, (128, side, side)),
+            nn.BatchNorm2d(128),
+            nn.Upsample(scale_factor=2),
+            nn.Conv2d(128, 128, 3, padding=1),
+            nn.BatchNorm2d(128),
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Upsample(scale_factor=2),
+            nn.Conv2d(128, 64, 3, padding=1),
+            nn.BatchNorm2d(64),
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Conv2d(64, arch.channels, 3, padding=1),
+            nn.BatchNorm2d(arch.channels, affine=True),
+        )
+
+    def forward(self, noise: Tensor) -> Tensor:
+        """[B, z] to images [B, C, H, W]."""
+        if noise.ndim != 2 or noise.shape[1] != self.z:
+            raise RedistillError(f"the generator takes noise [batch, {self.z}], got {list(noise.shape)}")
+        images: Tensor = self.layers(noise)
+        return images

@@ -1,0 +1,67 @@
+"""LeNet for 32x32 images (LeCun et al. 1998 in the form of the zero-shot code) and the toy experiment's MLP."""
+
+from __future__ import annotations
+
+import itertools
+
+from torch import Tensor, nn
+
+from redistill.core import Place
+from redistill.models.arch import Arch, Network
+
+
+class LeNet(Network):
+    """Two 5x5 convolutions with pooling and three linear layers; first weights PyTorch's. See :func:`redistill.models.lenet`."""
+
+    def __init__(self, arch: Arch):
+        super().__init__(arch)
+        side = (((arch.image_size - 4) // 2) - 4) // 2
+        self.layers = nn.Sequential(
+            nn.Conv2d(arch.channels, 6, 5),
+            nn.ReLU(inplace=False),
+            nn.MaxPool2d(2),
+            nn.Conv2d(6, 16, 5),
+            nn.ReLU(inplace=False),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(16 * side * side, 120),
+            nn.ReLU(inplace=True),
+            nn.Linear(120, 84),
+            nn.ReLU(inplace=True),
+            nn.Linear(84, arch.classes),
+        )
+        # the published code returns the convolutions, overwritten by the ReLU that follows in place: so, after it
+        self.declare(
+            {
+                "stage1": Place("layers.1"),
+                "stage1:pre": Place("layers.0"),
+                "stage2": Place("layers.4"),
+                "stage2:pre": Place("layers.3"),
+                "pooled": Place("layers.11", "in"),
+            }
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.check_images(x, self.arch.image_size)
+        logits: Tensor = self.layers(x)
+        return logits
+
+
+class MLP(Network):
+    """Linear layers with ReLU between, 2-100-500-3 in Micaelli & Storkey's toy experiment; first weights PyTorch's.
+
+    It takes points [B, D] as well as images, which are flattened.
+    """
+
+    def __init__(self, arch: Arch, inputs: int, hidden: tuple[int, ...]):
+        super().__init__(arch)
+        widths = (inputs, *hidden, arch.classes)
+        layers: list[nn.Module] = []
+        for a, b in itertools.pairwise(widths):
+            layers += [nn.Linear(a, b), nn.ReLU(inplace=True)]
+        self.layers = nn.Sequential(*layers[:-1])
+        self.declare({"pooled": Place(f"layers.{len(layers) - 2}", "in")})
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.layers(x.flatten(1))
+        return logits

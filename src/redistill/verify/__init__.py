@@ -1,0 +1,102 @@
+"""Proof against golden numbers: every case of a folder is computed in double precision and compared.
+
+``redistill verify DIR`` prints one line a case and a line of totals; :func:`report` is that command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from redistill.core import RedistillError
+from redistill.verify import losses
+from redistill.verify.compare import Compared, compare
+from redistill.verify.reader import Array, Case, Damaged, NotSupported, find_cases
+
+Outcome = Literal["pass", "fail", "not supported"]
+
+GROUPS: dict[str, Callable[[Case], dict[str, Tensor | Array]]] = {"losses": losses.compute}
+"""Who computes the cases of each group: from a case to its ``out/``, ``grad/`` and ``after/`` arrays by name."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one case.
+
+    Attributes:
+        case: ``group/id``. source: repository and commit of the numbers. outcome: the verdict.
+        error, tolerance: of the array that comes nearest to its tolerance, or exceeds it most; None where nothing was
+            compared. reason: why not supported, or what failed.
+    """
+
+    case: str
+    source: str
+    outcome: Outcome
+    error: float | None = None
+    tolerance: float | None = None
+    reason: str = ""
+
+    def line(self) -> str:
+        """Five columns, two spaces between: case, source, error (or why there is none), tolerance, verdict."""
+        error = "-" if self.error is None else f"{self.error:.1e}"
+        if self.reason:
+            error = self.reason if self.error is None else f"{error} at {self.reason}"
+        tolerance = "-" if self.tolerance is None else f"{self.tolerance:g}"
+        return "  ".join((self.case, self.source, error, tolerance, self.outcome))
+
+
+def verify_case(sidecar: Path) -> Verdict:
+    """Read, compute and compare one case (the path of its sidecar)."""
+    name, source = f"{sidecar.parent.name}/{sidecar.stem}", "?"
+    try:
+        case = Case(sidecar)
+        name, source = case.name, case.source
+        if case.group not in GROUPS:
+            raise NotSupported(f"group {case.group} is not computed")
+        computed = GROUPS[case.group](case)
+        case.refuse_unused()
+        worst = max(compare(case, computed), key=lambda c: (c.ratio, c.array), default=None)
+    except NotSupported as reason:
+        return Verdict(name, source, "not supported", reason=_one_line(reason))
+    except (Damaged, RedistillError) as reason:
+        return Verdict(name, source, "fail", reason=_one_line(reason))
+    except (RuntimeError, ValueError, IndexError) as error:
+        # torch says so when the shapes of a case do not fit together: that is a failure of this case, not of the run
+        return Verdict(name, source, "fail", reason=_one_line(f"{type(error).__name__}: {error}"))
+    if worst is None:
+        return Verdict(name, source, "fail", reason="the case expects nothing")
+    return Verdict(
+        name, source, "pass" if worst.passed else "fail", worst.error, worst.tolerance, "" if worst.passed else worst.array
+    )
+
+
+def _one_line(what: object) -> str:
+    return " ".join(str(what).split())
+
+
+def verify(folder: str | Path) -> Iterator[Verdict]:
+    """Every case below a folder, one verdict at a time, in the order of group and name."""
+    root = Path(folder)
+    if not root.is_dir():
+        raise RedistillError(f"no folder {root}: give the folder that holds <group>/<case>.json with <case>.npz")
+    sidecars = find_cases(root)
+    if not sidecars:
+        raise RedistillError(f"{root} holds no case: a case is a pair <group>/<id>.json and <group>/<id>.npz")
+    return (verify_case(path) for path in sidecars)
+
+
+def report(folder: str | Path, write: Callable[[str], None] = print) -> int:
+    """Write one line a case and a last line of totals; the exit status is 1 where a case failed, else 0."""
+    totals: dict[Outcome, int] = {"pass": 0, "fail": 0, "not supported": 0}
+    for verdict in verify(folder):
+        write(verdict.line())
+        totals[verdict.outcome] += 1
+    write("  ".join(f"{count} {outcome}" for outcome, count in totals.items()))
+    return 1 if totals["fail"] else 0
+
+
+__all__ = ["GROUPS", "Case", "Compared", "Damaged", "NotSupported", "Verdict", "report", "verify", "verify_case"]

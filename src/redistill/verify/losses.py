@@ -1,0 +1,37 @@
+"""Golden losses, computed with the package's own terms and modules: which method is computed where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
+
+from redistill.verify import features, logits
+from redistill.verify.computed import Computed
+from redistill.verify.reader import Array, Case, NotSupported
+
+METHODS: Mapping[str, Callable[[Case], Computed]] = {
+    "kd": logits.kd,
+    "kd_zagoruyko": logits.kd_zagoruyko,
+    "kd_att_seed": logits.kd_att_seed,
+    "zskt_student": logits.zskt_student,
+    "zskt_student_seed": logits.zskt_student_seed,
+    "zskt_generator": logits.zskt_generator,
+    "extra_m_seed": logits.extra_m_seed,
+    "at": features.at,
+    "at_zagoruyko": features.at,
+    "at_polo5": features.at,
+    "at_seed": features.at,
+    "fitnet": features.fitnet,
+    "vid": features.vid,
+    "abf": features.abf,
+    "hcl": features.hcl,
+    "reviewkd_framework": features.framework,
+}
+
+
+def compute(case: Case) -> dict[str, Tensor | Array]:
+    """The ``out/``, ``grad/`` and ``after/`` arrays of a loss case."""
+    if case.method not in METHODS:
+        raise NotSupported(f"method {case.method} is not computed")
+    return METHODS[case.method](case).arrays()
