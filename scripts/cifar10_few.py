@@ -25,6 +25,7 @@ from typing import Any
 import torch
 
 import redistill as rd
+from redistill import evaluate, fit, taps
 from redistill.fit import arithmetic, resolve_device
 
 TEACHERS = {"wrn-16-2": "wrn-16-2-seed-0-dict.pth", "wrn-40-1": "wrn-40-1-seed-0-dict.pth"}
@@ -55,7 +56,7 @@ def run(teacher_name: str, seed: int, args: argparse.Namespace) -> None:
     teacher = rd.models.load(file, model=teacher_name, classes=10, normalisation="cifar10-kuangliu")
     students = {name: rd.models.wrn(16, 1, classes=10, seed=seed) for name in METHODS}
     loop = rd.Loop(
-        [(students[n], METHODS[n]) for n in METHODS], teacher, few, RECIPE, seed=seed, evaluate={"test": test}, every=12, device="cpu"
+        [(students[n], METHODS[n]) for n in METHODS], teacher, few, RECIPE, seed=seed, evaluate={"test": test}, every=30, device="cpu"
     )
     checkpoint = record_file.with_suffix(".checkpoint")
     if checkpoint.exists():
@@ -79,6 +80,7 @@ def run(teacher_name: str, seed: int, args: argparse.Namespace) -> None:
         "recipe": RECIPE.settings(),
         "arithmetic": arithmetic(RECIPE, resolve_device("cpu")),
         "methods": {name: rd.Method.of(m).settings() for name, m in METHODS.items()},
+        "numerics": {"rng": rd.rng.NUMERICS, "fit": fit.NUMERICS, "taps": taps.NUMERICS, "evaluate": evaluate.NUMERICS},
         "versions": {"redistill": rd.__version__, "torch": torch.__version__, "python": platform.python_version()},
         "threads": torch.get_num_threads(),
         "students": {},

@@ -117,7 +117,9 @@ def arithmetic(recipe: Recipe, device: torch.device) -> dict[str, Any]:
     """What a recipe means on a device: dtype of the forward passes, memory layout. Written into the experiment."""
     bf16 = recipe.precision == "fast" and has_bf16_matrix_units(device)
     forward = {"double": "float64", "strict": "float32", "fast": "bfloat16" if bf16 else "float32"}[recipe.precision]
-    layout = recipe.channels_last or (recipe.precision == "fast" and bf16)
+    layout = recipe.channels_last
+    if layout is None:
+        layout = recipe.precision != "double" and (device.type == "cpu" or bf16)
     return {"forward": forward, "channels_last": layout, "compile": recipe.compile}
 
 

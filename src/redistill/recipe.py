@@ -131,7 +131,8 @@ class Recipe(Value):
         clip: largest norm of the student's gradient; None does not clip (zero-shot clips at 5).
         precision: ``strict`` (IEEE fp32, default for anything published), ``double`` (proofs), ``fast`` (bf16 where the
             device has bf16 units for matrices, else fp32). compile: torch.compile, only with ``fast``.
-        channels_last: memory layout of images and weights. fused: PyTorch's fused optimiser, where it exists.
+        channels_last: memory layout of images and weights; None: on a CPU (0.87 of a strict step's time) and with bf16, else
+            off; ``double`` stays contiguous. fused: PyTorch's fused optimiser, where it exists.
         teacher_mode: ``eval``; ``train`` is what two published codes have (batch statistics, drifting running
             statistics), on a private copy. student_mode: ``train``; ``eval`` is the extra-M code of the RE report.
     """
@@ -155,7 +156,7 @@ class Recipe(Value):
     clip: float | None = Field(default=None, gt=0)
     precision: Literal["strict", "double", "fast"] = "strict"
     compile: bool = False
-    channels_last: bool = False
+    channels_last: bool | None = None
     fused: bool = True
     teacher_mode: Literal["eval", "train"] = "eval"
     student_mode: Literal["train", "eval"] = "train"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import tomllib
@@ -37,9 +38,7 @@ RESERVED = ("use", "weight", "code", "file")
 def load(path: Path, *, seed: int | None = None, device: str = "auto", change: Sequence[str] = ()) -> Experiment:
     """See :meth:`redistill.experiment.value.Experiment.load`."""
     data, mistakes = _parse(path)
-    for one in change:
-        _change(data, one)
-    mistakes.data = data
+    mistakes.data = data = changed(data, change)
     made = _Reader(path.parent, device, (path.resolve(),)).experiment(data, mistakes)
     mistakes.stop()
     assert made is not None
@@ -74,6 +73,14 @@ def _parse(path: Path) -> tuple[dict[str, Any], Mistakes]:
     if path.suffix == ".json" and "experiment" in data:
         data = data["experiment"]
     return data, Mistakes(str(path), {} if path.suffix == ".json" else of_keys(text))
+
+
+def changed(settings: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """Settings shaped like the TOML file with some of them replaced, ``"recipe.lr=0.05"``."""
+    made: dict[str, Any] = copy.deepcopy(settings)
+    for one in changes:
+        _change(made, one)
+    return made
 
 
 def _change(data: dict[str, Any], change: str) -> None:

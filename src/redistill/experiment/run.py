@@ -170,7 +170,12 @@ class Work:
             lock.release()
 
     # -- beginning ----------------------------------------------------------------------------------------------------
-    def _begin(self) -> Loop:
+    def begin(self) -> None:
+        """Build everything and load the checkpoints, where there are any."""
+        if self._loop is None:
+            self._loop = self._made()
+
+    def _made(self) -> Loop:
         for folder, one in zip(self.folders, self.experiments, strict=True):
             sweep(folder)
             pending = {"format": FORMAT, "label": one.label, "id": one.id, "experiment": one.written()}
@@ -211,9 +216,9 @@ class Work:
         return self
 
     def __next__(self) -> Progress:
-        if self._loop is None:
-            self._loop = self._begin()
+        self.begin()
         loop = self._loop
+        assert loop is not None
         try:
             progress = next(loop)
         except StopIteration:

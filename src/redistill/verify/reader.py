@@ -41,7 +41,7 @@ def closed_form(tag: int, shape: Sequence[int], salt: int = 0) -> Array:
     is (2k + 1 - 1000003) / 1000003.
 
     >>> closed_form(0, (2,)).round(6).tolist()
-    [0.454817, -0.63493]
+    [0.454813, 0.883415]
     """
     t = (tag + 1 + salt) % _PRIME
     j = np.arange(1, math.prod(shape) + 1, dtype=np.int64) % _PRIME
@@ -162,7 +162,7 @@ class Case:
             if not file.is_file():
                 raise Damaged(f"{file.name} is missing")
             try:
-                with np.load(file, allow_pickle=False) as opened:
+                with file.open("rb") as raw, np.load(raw, allow_pickle=False) as opened:
                     arrays = {name: opened[name] for name in opened.files}
             except (OSError, ValueError, zipfile.BadZipFile) as error:
                 raise Damaged(f"{file.name} cannot be read: {error}") from error

@@ -1,0 +1,125 @@
+"""Augmentation of whole batches of uint8 images in memory: pad, crop at an offset, flip.
+
+Every augmented version of an image is one whole number, its *variant*. With padding p there are (2p+1)^2 offsets and two
+orientations, so padding 4 has 162 variants::
+
+    variant = (dy * (2p+1) + dx) * 2 + flip        0 <= dy, dx <= 2p
+
+The image is padded by p on each side (with black, or by reflection without repeating the border), the window of the original
+size whose upper left corner lies at row dy and column dx is cut out, and mirrored left to right where flip is 1: pixel for
+pixel the usual per-image transforms. The variant in which nothing happens is (p, p, 0).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from redistill.core import RedistillError, nearest
+
+NUMERICS = 1
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """``none``, ``flip``, ``crop-flip`` or ``crop-flip-reflect``; ``:p`` after the last two sets the padding (4).
+
+    Attributes:
+        name: as written. pad: pixels on each side. reflect: pad by reflection instead of black. flip: mirror half of them.
+    """
+
+    name: str
+    pad: int
+    reflect: bool
+    flip: bool
+
+    @property
+    def variants(self) -> int:
+        """How many versions of one image there are."""
+        return (2 * self.pad + 1) ** 2 * (2 if self.flip else 1)
+
+    def parts(self, variant: int) -> tuple[int, int, bool]:
+        """``(dy, dx, flip)`` of one variant."""
+        where, flip = divmod(variant, 2) if self.flip else (variant, 0)
+        dy, dx = divmod(where, 2 * self.pad + 1)
+        return dy, dx, bool(flip)
+
+
+_KINDS = ("none", "flip", "crop-flip", "crop-flip-reflect")
+
+
+def augmentation(name: str) -> Augmentation:
+    """Read a name.
+
+    >>> augmentation("crop-flip").variants, augmentation("crop-flip-reflect:2").variants
+    (162, 50)
+    """
+    found = re.fullmatch(r"(.+?)(?::(\d+))?", name)
+    kind, pad = (found[1], found[2]) if found else (name, None)
+    if kind not in _KINDS:
+        raise RedistillError(nearest(kind, _KINDS, "augmentation"))
+    crops = kind.startswith("crop")
+    if pad is not None and (not crops or int(pad) < 1):
+        raise RedistillError(f"augmentation {name!r}: only a crop has a padding, of at least 1 pixel, for example 'crop-flip:8'")
+    size = int(pad or 4) if crops else 0
+    return Augmentation(name, size, kind.endswith("reflect"), kind != "none")
+
+
+class Augmenter:
+    """An augmentation applied to the images of one tensor: ``augmenter(index, variant) -> uint8 [B, C, H, W]``.
+
+    One gather makes crop, padding and flip: the source position of every output pixel is the sum of an entry of a table of
+    rows [2p+1, H] and one of a table of columns [2(2p+1), W]; positions outside the image all point at one extra black pixel.
+    No loop over images, no branch on data, so that it can stand in a CUDA graph.
+    """
+
+    def __init__(self, augment: Augmentation, images: Tensor):
+        """``images``: uint8 [N, C, H, W], already on the device that is to work."""
+        _, _, height, width = images.shape
+        if augment.reflect and augment.pad >= min(height, width):
+            raise RedistillError(
+                f"augmentation {augment.name!r} reflects {augment.pad} pixels, the images have {height}x{width}: "
+                f"reflect fewer than {min(height, width)}"
+            )
+        self.images = images
+        self.augment = augment
+        outside = height * width
+        rows = _windows(height, augment) * width
+        columns = _windows(width, augment)
+        if augment.flip:
+            columns = torch.stack([columns, columns.flip(1)], 1).reshape(-1, width)
+        # one coordinate outside already makes the sum reach ``outside``; clamped, it points at the black pixel
+        self.rows = torch.where(rows < 0, outside, rows).to(images.device)
+        self.columns = torch.where(columns < 0, outside, columns).to(images.device)
+        self.outside = outside
+
+    def __call__(self, index: Tensor, variant: Tensor) -> Tensor:
+        """``index``, ``variant``: [B] int64 on the device of the images."""
+        batch = self.images.index_select(0, index)
+        if self.augment.variants == 1:
+            return batch
+        count, channels, height, width = batch.shape
+        across = len(self.columns)  # all (dx, flip) of one dy
+        rows = self.rows.index_select(0, torch.div(variant, across, rounding_mode="floor"))
+        columns = self.columns.index_select(0, variant % across)
+        source = rows.unsqueeze(2) + columns.unsqueeze(1)
+        flat = batch.view(count, channels, height * width)
+        if self.augment.pad and not self.augment.reflect:
+            source.clamp_(max=self.outside)
+            flat = F.pad(flat, (0, 1))
+        source = source.view(count, 1, height * width).expand(count, channels, height * width)
+        return flat.gather(2, source).view(batch.shape)
+
+
+def _windows(size: int, augment: Augmentation) -> Tensor:
+    """[2p+1, size]: which row of the image each row of the window is, for every offset; -1 outside the image."""
+    padded = torch.arange(-augment.pad, size + augment.pad)
+    if augment.reflect:
+        padded = (size - 1) - ((size - 1) - padded.abs()).abs()
+    else:
+        padded[(padded < 0) | (padded >= size)] = -1
+    return padded.unfold(0, size, 1)

@@ -1,0 +1,283 @@
+"""What every set of images can do, whether it lies in memory (:class:`Images`) or on disk (:class:`Folder`).
+
+Subsets are values: a method such as ``per_class`` returns a new set of the same kind, which says by ``rule`` how it came
+about and by ``index`` which images of the full official part it holds.
+"""
+
+from __future__ import annotations
+
+import abc
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from redistill import rng
+from redistill.core import Batch, RedistillError, Room, Shape, Stream
+from redistill.data import subsets
+from redistill.data.subsets import whole
+
+Rule = tuple[str, dict[str, Any]]
+"""One entry of a set's history: the name of a rule and its settings, JSON-able."""
+
+
+class DataSet(abc.ABC):
+    """Images that are there before a run starts; a ``redistill.core.Source``.
+
+    Attributes:
+        y: int64 [N] labels, or None. classes: how many there are, or None where nothing says so.
+        name: "cifar10:train". normalise, augment: names of a normalisation set and of an augmentation.
+        index: int64 [N], position of each image in the full official part.
+        rule: the rules that led from that part to this set, in order.
+        class_names: one name a class, or None where the data have none.
+    """
+
+    y: Tensor | None
+    classes: int | None
+    name: str
+    normalise: str
+    augment: str
+    index: Tensor
+    rule: tuple[Rule, ...]
+    class_names: tuple[str, ...] | None
+
+    @abc.abstractmethod
+    def subset(self, positions: Tensor, rule: Rule) -> Self:
+        """The images at ``positions`` [n] of this set, in that order; ``rule`` is added to the history."""
+
+    @abc.abstractmethod
+    def with_(self, *, augment: str | None = None, normalise: str | None = None) -> Self:
+        """The same images under another augmentation or normalisation."""
+
+    @abc.abstractmethod
+    def unlabelled(self) -> Self:
+        """The same images without their labels."""
+
+    @abc.abstractmethod
+    def batches(
+        self,
+        batch_size: int = 500,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        channels_last: bool = False,
+    ) -> Iterator[Batch]:
+        """All images once, in order, normalised, without augmentation: for evaluation."""
+
+    @property
+    @abc.abstractmethod
+    def image_shape(self) -> Shape: ...
+
+    @abc.abstractmethod
+    def start(self, room: Room) -> Stream: ...
+
+    @abc.abstractmethod
+    def _particulars(self) -> dict[str, Any]:
+        """Settings that only this kind of set has."""
+
+    @abc.abstractmethod
+    def _digest(self, digest: Any) -> None:
+        """Feed what the images are made of into a hash."""
+
+    # -- as a source --------------------------------------------------------------------------------------------------
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def depends_on_student(self) -> bool:
+        return False
+
+    @property
+    def labelled(self) -> bool:
+        return self.y is not None
+
+    @property
+    def count(self) -> int:
+        return len(self)
+
+    @property
+    def all_labels(self) -> Tensor | None:
+        return self.y
+
+    @property
+    def normalisation(self) -> str:
+        return self.normalise
+
+    def steps_per_epoch(self, batch_size: int, drop_last: bool) -> int:
+        return steps_per_epoch(len(self), batch_size, drop_last)
+
+    def settings(self) -> dict[str, Any]:
+        """What this set is, JSON-able: name, rule, normalisation, augmentation, count."""
+        return {
+            "data": self.name,
+            "rule": [[rule, dict(settings)] for rule, settings in self.rule],
+            "normalise": self.normalise,
+            "augment": self.augment,
+            "count": len(self),
+            **self._particulars(),
+        }
+
+    def manifest(self) -> dict[str, Any]:
+        """Which images these are: name, rule, count and a SHA-256 over positions, labels and images. Computed once."""
+        return {key: self.settings()[key] for key in ("data", "rule", "count")} | {"sha256": self.sha256}
+
+    def _hash(self) -> str:
+        digest = hashlib.sha256(json.dumps([list(self.image_shape), self.y is not None]).encode())
+        digest.update(self.index.numpy().astype("<i8").data)
+        if self.y is not None:
+            digest.update(self.y.numpy().astype("<i8").data)
+        self._digest(digest)
+        return digest.hexdigest()
+
+    @property
+    @abc.abstractmethod
+    def sha256(self) -> str: ...
+
+    # -- subsets ------------------------------------------------------------------------------------------------------
+    def class_counts(self) -> tuple[int, ...]:
+        """How many images each class has."""
+        return tuple(map(len, self._groups("class_counts")))
+
+    def per_class(self, M: int, seed: int) -> Self:
+        """M random images of every class. ``per_class(10, s)`` is contained in ``per_class(20, s)``."""
+        groups = self._groups("per_class")
+        whole("per_class: M", M, 1)
+        whole("per_class: seed", seed, 0)
+        chosen = subsets.per_class(groups, M, seed, self.name, self.class_names)
+        return self.subset(chosen, ("per_class", {"M": M, "seed": seed}))
+
+    def first_per_class(self, M: int) -> Self:
+        """The first M images of every class, in the order of the files."""
+        groups = self._groups("first_per_class")
+        whole("first_per_class: M", M, 1)
+        chosen = subsets.first_per_class(groups, M, self.name, self.class_names)
+        return self.subset(chosen, ("first_per_class", {"M": M}))
+
+    def fraction(self, p: float, seed: int) -> Self:
+        """A random share 0 < p <= 1 of the images, rounded to whole images, every class in proportion to its size.
+
+        Without labels the images are drawn without regard to classes.
+        """
+        whole("fraction: seed", seed, 0)
+        if not 0 < p <= 1:
+            raise RedistillError(f"fraction: p must be above 0 and at most 1, got {p!r}: for a number of images use per_class(M)")
+        chosen = self._balanced(max(1, round(p * len(self))), seed, "fraction")
+        return self.subset(chosen, ("fraction", {"p": p, "seed": seed}))
+
+    def held_out(self, n: int | float, seed: int) -> tuple[Self, Self]:
+        """Two disjoint sets ``(rest, held)`` with n images held out, every class in proportion to its size.
+
+        ``n`` is a number of images, or as a float between 0 and 1 a share of them.
+        """
+        whole("held_out: seed", seed, 0)
+        total = len(self)
+        count = round(n * total) if isinstance(n, float) else whole("held_out: n", n, 1)
+        if not 0 < count < total:
+            raise RedistillError(
+                f"held_out: n={n!r} holds out {count} of the {total} images of {self.name}: "
+                f"choose between 1 and {total - 1} images, or a share between 0 and 1 such as 0.1"
+            )
+        held = self._balanced(count, seed, "held_out")
+        keep = torch.ones(total, dtype=torch.bool)
+        keep[held] = False
+        rest = torch.nonzero(keep).flatten()
+        written = {"n": n, "seed": seed}
+        return (
+            self.subset(rest, ("held_out", {**written, "part": "rest"})),
+            self.subset(held, ("held_out", {**written, "part": "held"})),
+        )
+
+    def matching(self, matches: Tensor, n: int, seed: int) -> Self:
+        """n random images out of those where ``matches`` (bool [N]) is true, for example where two networks agree."""
+        return self._matching("matching", subsets.matching, matches, n, seed)
+
+    def per_class_ferles(self, M: int, seed: int) -> Self:
+        """A published mistake, for comparison with the numbers made with it: *not* M images of every class.
+
+        See :func:`redistill.data.subsets.per_class_ferles`.
+        """
+        groups = self._groups("per_class_ferles")
+        whole("per_class_ferles: M", M, 1)
+        whole("per_class_ferles: seed", seed, 0)
+        assert self.y is not None
+        chosen = subsets.per_class_ferles(self.y, groups, M, seed, self.name, self.class_names)
+        return self.subset(chosen, ("per_class_ferles", {"M": M, "seed": seed}))
+
+    def matching_ferles(self, matches: Tensor, n: int, seed: int) -> Self:
+        """A published mistake: images that have nothing to do with ``matches``.
+
+        See :func:`redistill.data.subsets.matching_ferles`.
+        """
+        return self._matching("matching_ferles", subsets.matching_ferles, matches, n, seed)
+
+    def _groups(self, rule: str) -> list[Tensor]:
+        if self.y is None or self.classes is None:
+            raise RedistillError(
+                f"{rule} needs labels, and {self.name} has none here: use fraction(p, seed), which does without, or labelled data"
+            )
+        return subsets.members(self.y, self.classes)
+
+    def _balanced(self, count: int, seed: int, rule: str) -> Tensor:
+        groups = [torch.arange(len(self))] if self.y is None or self.classes is None else self._groups(rule)
+        return subsets.balanced(groups, count, seed, rule)
+
+    def _matching(self, rule: str, choose: Any, matches: Tensor, n: int, seed: int) -> Self:
+        whole(f"{rule}: n", n, 1)
+        whole(f"{rule}: seed", seed, 0)
+        if matches.dtype != torch.bool or matches.shape != (len(self),):
+            raise RedistillError(
+                f"{rule}: matches must be a bool tensor [{len(self)}], one entry an image, "
+                f"got {matches.dtype} {list(matches.shape)}"
+            )
+        matches = matches.cpu()
+        seen = hashlib.sha256(matches.numpy().data).hexdigest()
+        return self.subset(choose(matches, n, seed), (rule, {"n": n, "seed": seed, "matches_sha256": seen}))
+
+
+def require_consistent(name: str, count: int, y: Tensor | None, classes: int | None, class_names: tuple[str, ...] | None) -> None:
+    """Refuse labels that do not fit the images or the number of classes."""
+    if count == 0:
+        raise RedistillError(f"{name} holds no image: give at least one")
+    if y is None:
+        return
+    if y.dtype != torch.int64 or y.shape != (count,):
+        raise RedistillError(f"{name}: labels must be int64 [{count}], one an image, got {y.dtype} {list(y.shape)}")
+    if classes is None or classes < 1:
+        raise RedistillError(f"{name} has labels: say how many classes there are, got classes={classes!r}")
+    low, high = int(y.min()), int(y.max())
+    if low < 0 or high >= classes:
+        raise RedistillError(
+            f"{name}: labels run from {low} to {high}, but {classes} classes have labels 0 to {classes - 1}: "
+            f"give classes={high + 1} or mend the labels"
+        )
+    if class_names is not None and len(class_names) != classes:
+        raise RedistillError(f"{name}: {len(class_names)} class names for {classes} classes: give one name a class")
+
+
+def steps_per_epoch(count: int, batch_size: int, drop_last: bool) -> int:
+    """Batches in one pass over ``count`` images; a batch larger than the set holds all of it."""
+    size = min(whole("batch_size", batch_size, 1), count)
+    return count // size if drop_last else -(-count // size)
+
+
+class Schedule:
+    """The order of images: for every epoch a permutation drawn on the CPU from (seed, "order", epoch), nothing else."""
+
+    def __init__(self, count: int, room: Room, device: torch.device | str):
+        self.count = count
+        self.seed = room.seed
+        self.size = min(room.batch_size, count)
+        self.steps = steps_per_epoch(count, room.batch_size, room.drop_last)
+        self.device = device
+        self._orders: dict[int, Tensor] = {}
+
+    def positions(self, step: int) -> tuple[int, Tensor]:
+        """The epoch of a step, and the positions [B] of its images on ``device``."""
+        epoch, within = divmod(step, self.steps)
+        if epoch not in self._orders:
+            order = torch.randperm(self.count, generator=rng.stream(self.seed, "order", epoch))
+            # two epochs are enough for whoever reads ahead over the end of one
+            self._orders = {e: o for e, o in self._orders.items() if abs(e - epoch) == 1} | {epoch: order.to(self.device)}
+        return epoch, self._orders[epoch][within * self.size : (within + 1) * self.size]

@@ -1,0 +1,161 @@
+"""Images in memory: one uint8 tensor, labels, and where they come from. The central value of the data room."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from redistill import rng
+from redistill.core import Batch, RedistillError, Room, Shape
+from redistill.data.augment import Augmenter, augmentation
+from redistill.data.dataset import DataSet, Rule, Schedule, require_consistent
+from redistill.data.normalise import normalisation
+from redistill.data.subsets import whole
+
+NUMERICS = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Images(DataSet):
+    """A set of images of one size, held as bytes; itself a source of batches.
+
+    Attributes:
+        x: uint8 [N, C, H, W].
+        y: int64 [N] labels, or None.
+        classes: number of classes; None only where there are no labels and nothing says it.
+        name: where the images come from, "cifar10:train".
+        normalise: name of the normalisation set of the stream.
+        augment: name of the augmentation of the stream (evaluation never augments).
+        index: int64 [N], position of each image in the full official part; default 0..N-1.
+        rule: the rules that led from that part to this set, for example ``(("per_class", {"M": 200, "seed": 0}),)``.
+        class_names: one name a class, or None.
+    """
+
+    x: Tensor
+    y: Tensor | None
+    classes: int | None
+    name: str
+    normalise: str
+    augment: str = "none"
+    index: Tensor = field(default_factory=lambda: torch.arange(0))  # empty stands for 0..N-1
+    rule: tuple[Rule, ...] = ()
+    class_names: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.x.dtype != torch.uint8 or self.x.dim() != 4:
+            raise RedistillError(
+                f"{self.name}: images must be uint8 [N, C, H, W], got {self.x.dtype} {list(self.x.shape)}: "
+                f"give the pixels as bytes, unnormalised"
+            )
+        if not len(self.index):
+            object.__setattr__(self, "index", torch.arange(len(self.x)))
+        require_consistent(self.name, len(self.x), self.y, self.classes, self.class_names)
+        if self.index.dtype != torch.int64 or self.index.shape != (len(self.x),):
+            raise RedistillError(f"{self.name}: index must be int64 [{len(self.x)}], one position an image")
+        normalisation(self.normalise).require_channels(self.x.shape[1])
+        Augmenter(augmentation(self.augment), self.x)  # refuses what does not fit these images
+
+    def __repr__(self) -> str:
+        size = "x".join(map(str, self.image_shape))
+        history = "".join(f".{rule}({', '.join(f'{k}={v!r}' for k, v in s.items())})" for rule, s in self.rule)
+        return f"<{self.name}{history}: {len(self)} images {size}, {self.normalise}, augment {self.augment}>"
+
+    @property
+    def image_shape(self) -> Shape:
+        return tuple(self.x.shape[1:])
+
+    @cached_property
+    def sha256(self) -> str:
+        return self._hash()
+
+    def _particulars(self) -> dict[str, Any]:
+        return {}
+
+    def _digest(self, digest: Any) -> None:
+        digest.update(self.x.cpu().contiguous().numpy().data)
+
+    def subset(self, positions: Tensor, rule: Rule) -> Self:
+        y = None if self.y is None else self.y[positions]
+        return dataclasses.replace(self, x=self.x[positions], y=y, index=self.index[positions], rule=(*self.rule, rule))
+
+    def with_(self, *, augment: str | None = None, normalise: str | None = None) -> Self:
+        return dataclasses.replace(self, augment=augment or self.augment, normalise=normalise or self.normalise)
+
+    def unlabelled(self) -> Self:
+        return dataclasses.replace(self, y=None, rule=(*self.rule, ("unlabelled", {})))
+
+    def normalised(self, positions: Tensor | slice | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
+        """[n, C, H, W] without augmentation; all images where no positions are given."""
+        chosen = self.x if positions is None else self.x[positions]
+        return normalisation(self.normalise).on(self.x.device, dtype)(chosen)
+
+    def batches(
+        self,
+        batch_size: int = 500,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        channels_last: bool = False,
+    ) -> Iterator[Batch]:
+        whole("batch_size", batch_size, 1)
+        normalise = normalisation(self.normalise).on(device, dtype)
+        for first in range(0, len(self), batch_size):
+            here = slice(first, first + batch_size)
+            index = torch.arange(first, min(first + batch_size, len(self)), device=device)
+            labels = None if self.y is None else self.y[here].to(device)
+            yield Batch(normalise(self.x[here].to(device), channels_last), labels, index, torch.zeros_like(index))
+
+    def start(self, room: Room) -> ImageStream:
+        return ImageStream(self, room)
+
+
+class ImageStream:
+    """:class:`Images` at work in one run: a pure function of the step, so that nothing has to be saved.
+
+    The pixels go to the device once; order and variants of an epoch are whole-number tensors drawn on the CPU from
+    (seed, "order", epoch) and (seed, "variant", epoch) and uploaded once an epoch. ``variant[i]`` belongs to image i of the
+    set, whenever in the epoch it comes.
+    """
+
+    def __init__(self, images: Images, room: Room):
+        self.seed = room.seed
+        self.device = room.device
+        self.channels_last = room.channels_last
+        self.labels = None if images.y is None else images.y.to(room.device)
+        self.augment = Augmenter(augmentation(images.augment), images.x.contiguous().to(room.device))
+        self.normalise = normalisation(images.normalise).on(room.device, room.dtype)
+        self.schedule = Schedule(len(images), room, room.device)
+        self._variants: tuple[int, Tensor] | None = None
+        self._last: tuple[int, Batch] | None = None
+
+    def batch(self, step: int) -> Batch:
+        if self._last is None or self._last[0] != step:
+            epoch, index = self.schedule.positions(step)
+            variant = self._variant(epoch).index_select(0, index)
+            images = self.normalise(self.augment(index, variant), self.channels_last)
+            labels = None if self.labels is None else self.labels.index_select(0, index)
+            self._last = step, Batch(images, labels, index, variant)
+        return self._last[1]
+
+    def _variant(self, epoch: int) -> Tensor:
+        if self._variants is None or self._variants[0] != epoch:
+            count, number = self.schedule.count, self.augment.augment.variants
+            drawn = torch.randint(0, number, (count,), generator=rng.stream(self.seed, "variant", epoch))
+            self._variants = epoch, drawn.to(self.device)
+        return self._variants[1]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Empty: the step is all there is."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state:
+            raise RedistillError(f"a stream of images has no state, got {sorted(state)}: this checkpoint is of another source")
+
+    def log(self) -> dict[str, float]:
+        return {}

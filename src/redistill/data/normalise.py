@@ -1,0 +1,107 @@
+"""Named normalisation sets: which mean and standard deviation are taken from the pixels, and the map between two sets.
+
+A stream is normalised once, by name; the name travels with checkpoints and records. A pixel q of 0..peak becomes
+``(q / peak - mean) / std``, computed in that order in fp32 (fp64 for a run in double precision), which is bitwise what the
+usual ``ToTensor`` and ``Normalize`` transforms compute.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from redistill.core import RedistillError, nearest
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """One named set.
+
+    Attributes:
+        name: how experiments and checkpoints call it.
+        mean, std: one number a channel, or a single number for every channel, in units of the full pixel range 0..1.
+        peak: the stored pixel value that counts as 1 (255; the digits of scikit-learn have 17 grey levels, 0..16).
+    """
+
+    name: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    peak: int = 255
+
+    def require_channels(self, channels: int) -> None:
+        """Refuse images whose number of channels this set was not made for."""
+        if len(self.mean) not in (1, channels):
+            fitting = ", ".join(n for n, s in SETS.items() if len(s.mean) in (1, channels))
+            raise RedistillError(
+                f"normalisation {self.name!r} has {len(self.mean)} channels, the images have {channels}: use one of {fitting}"
+            )
+
+    def on(self, device: torch.device | str, dtype: torch.dtype) -> Normaliser:
+        """The set as constants on one device, ready for batches that are wanted in ``dtype``."""
+        work = torch.float64 if dtype == torch.float64 else torch.float32
+        mean, std = (torch.tensor(v, dtype=work, device=device).view(-1, 1, 1) for v in (self.mean, self.std))
+        return Normaliser(mean, std, self.peak, work, dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Normaliser:
+    """Constants of one set on one device; ``work`` is the precision of the arithmetic, ``dtype`` that of the result."""
+
+    mean: Tensor
+    std: Tensor
+    peak: int
+    work: torch.dtype
+    dtype: torch.dtype
+
+    def __call__(self, pixels: Tensor, channels_last: bool = False) -> Tensor:
+        """uint8 [B, C, H, W] -> normalised [B, C, H, W] in ``dtype``, rounded once where that is narrower than fp32."""
+        images = pixels.to(self.work).div_(self.peak).sub_(self.mean).div_(self.std).to(self.dtype)
+        # converting the layout last is the fastest order measured (fp32, batch 128: 0.43 ms against 0.83 ms first)
+        return images.contiguous(memory_format=torch.channels_last) if channels_last else images
+
+
+SETS: dict[str, Normalisation] = {
+    s.name: s
+    for s in (
+        # pixel mean; std is the mean over images of the std within one image: kuangliu/pytorch-cifar, and from there
+        # Micaelli & Storkey's and Ferles et al.'s codes (and ReviewKD's for CIFAR-100)
+        Normalisation("cifar10-kuangliu", (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+        # mean and standard deviation of all training pixels
+        Normalisation("cifar10", (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+        Normalisation("cifar100", (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
+        Normalisation("svhn-zskt", (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),  # polo5/ZeroShotKnowledgeTransfer
+        Normalisation("imagenet", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        Normalisation("mnist", (0.1307,), (0.3081,)),
+        Normalisation("fashion-mnist", (0.2860,), (0.3530,)),
+        # measured over all 1,797 images of sklearn.datasets.load_digits divided by 16: 0.30526, 0.37605
+        Normalisation("digits", (0.3053,), (0.3760,), peak=16),
+        Normalisation("half", (0.5,), (0.5,)),
+        Normalisation("none", (0.0,), (1.0,)),
+    )
+}
+
+
+def normalisation(name: str) -> Normalisation:
+    """The set of that name."""
+    if name not in SETS:
+        raise RedistillError(nearest(name, SETS, "normalisation"))
+    return SETS[name]
+
+
+def affine_between(a: str | Normalisation, b: str | Normalisation) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """``(scale, shift)`` a channel, so that images normalised by ``a``, times scale, plus shift, are normalised by ``b``.
+
+    >>> affine_between("none", "half")
+    ((2.0,), (-1.0,))
+    """
+    one = normalisation(a) if isinstance(a, str) else a
+    two = normalisation(b) if isinstance(b, str) else b
+    channels = max(len(one.mean), len(two.mean))
+    one.require_channels(channels)
+    two.require_channels(channels)
+    full = [v * channels if len(v) == 1 else v for v in (one.mean, one.std, two.mean, two.std)]
+    scale = tuple(s1 / s2 for _, s1, _, s2 in zip(*full, strict=True))
+    shift = tuple((m1 - m2) / s2 for m1, _, m2, s2 in zip(*full, strict=True))
+    return scale, shift

@@ -1,0 +1,68 @@
+"""Public conformance: what every term promises, proven for one term, yours as well as ours.
+
+    from redistill.testing import check_term
+    check_term(lambda: MyTerm(T=4.0))
+
+The term is tried between two small convolutional networks in double precision; with ``student``, ``teacher`` and
+``images`` between yours. A broken promise raises :class:`NotConformant` with one sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+from torch import Tensor, nn
+
+from redistill import rng
+from redistill.testing.bench import Bench, Make, NotConformant, SmallNet, Trial
+from redistill.testing.promises import PROMISES
+from redistill.testing.theorems import THEOREMS
+
+__all__ = ["PROMISES", "THEOREMS", "Bench", "NotConformant", "SmallNet", "check_term"]
+
+
+def check_term(
+    make: Make,
+    *,
+    theorems: Collection[str] | None = None,
+    student: nn.Module | None = None,
+    teacher: nn.Module | None = None,
+    images: Tensor | None = None,
+) -> tuple[str, ...]:
+    """Prove the promises of every term, and the theorems that this one declares, for the terms that ``make`` makes.
+
+    Args:
+        make: a new term at every call, always with the same settings.
+        theorems: which to prove; default: those of the class. A setting may cost one (cross-entropy is not 0 at a match).
+        student, teacher: networks from images to logits; default: two small networks of three stages, unlike in width.
+        images: [B, C, H, W], B ≥ 3; default: 5 of 3x16x16.
+
+    Returns: what was proven, one sentence each.
+
+    Raises:
+        NotConformant: with the sentence that does not hold and the numbers that show it.
+
+    >>> from redistill.terms import KD
+    >>> check_term(lambda: KD(T=2.0))[:2]
+    ('no draw from a global generator', 'the same seed gives the same adapters and the same loss, bit for bit')
+    """
+    if images is None:
+        images = torch.randn(5, 3, 16, 16, generator=rng.stream(0, "testing", "images"))
+    if student is None:
+        student = SmallNet((4, 6, 8), 5, seed=1)
+    if teacher is None:
+        teacher = SmallNet((6, 8, 10), 5, seed=2)
+    trial = Trial(make, student, teacher, images)
+    term = make()
+    declared = term.theorems if theorems is None else tuple(theorems)
+    if unknown := [name for name in declared if name not in THEOREMS]:
+        raise NotConformant(f"{type(term).__name__} declares {unknown[0]!r}: known theorems are {', '.join(THEOREMS)}")
+    proven = []
+    for check in (*PROMISES, *(THEOREMS[name] for name in declared)):
+        try:
+            check(trial)
+        except NotConformant as broken:
+            raise NotConformant(f"{term!r}: {broken}") from None
+        proven.append(check.__doc__ or check.__name__)
+    return tuple(proven)

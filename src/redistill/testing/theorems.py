@@ -1,0 +1,108 @@
+"""Theorems that a term may declare by name. Each docstring is the sentence that its function proves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from redistill import rng
+from redistill.core import Output
+from redistill.testing.bench import Trial, require
+
+
+def _same(a: float, b: float, what: str) -> None:
+    require(abs(a - b) <= 1e-9 * max(abs(a), abs(b), 1e-3), f"{what} changes the loss from {b} to {a}")
+
+
+def _permuted(out: Output, order: Tensor) -> Output:
+    return Output(out.logits[order], {name: tap[order] for name, tap in out.taps.items()})
+
+
+def _zero_at_match(trial: Trial) -> None:
+    """the loss of a student that says what the teacher says is 0"""
+    bench = trial.bench()
+    copied = Output(bench.taught.logits, {mine: bench.taught[theirs] for mine, theirs in bench.term.pairs})
+    require(abs(value := bench.value(copied)) <= 1e-12, f"student equal to teacher gives {value}, not 0")
+
+
+def _zero_at_start(trial: Trial) -> None:
+    """the loss of a student that has not moved since ``setup`` is 0"""
+    require((value := trial.bench(moved=False).value()) == 0.0, f"an unmoved student gives {value}, not 0")
+
+
+def _non_negative(trial: Trial) -> None:
+    """the loss is never below 0"""
+    bench = trial.bench()
+    noise = rng.stream(0, "testing", "logits")
+    for scale in (0.0, 0.1, 1.0, 10.0):
+        said = bench.said()
+        away = Output(
+            said.logits + scale * torch.randn(said.logits.shape, generator=noise, dtype=torch.float64),
+            {n: v + scale * torch.randn(v.shape, generator=noise, dtype=torch.float64) for n, v in said.taps.items()},
+        )
+        require((value := bench.value(away)) >= -1e-12, f"the loss is {value}, below 0")
+
+
+def _logit_shift(trial: Trial) -> None:
+    """one number added to all logits of an image changes nothing"""
+    bench = trial.bench()
+    said, by = bench.said(), torch.arange(len(bench.batch.images), dtype=torch.float64)[:, None] - 1.5
+    _same(bench.value(Output(said.logits + by, said.taps)), bench.value(), "adding a number to all logits of an image")
+    if bench.term.needs_teacher:
+        taught = Output(bench.taught.logits - by, bench.taught.taps)
+        _same(bench.value(teacher=taught), bench.value(), "adding a number to all of the teacher's logits of an image")
+
+
+def _class_permutation(trial: Trial) -> None:
+    """other names for the classes change nothing"""
+    bench = trial.bench()
+    said, classes = bench.said(), bench.taught.logits.shape[1]
+    order = torch.randperm(classes, generator=rng.stream(0, "testing", "classes"))
+    batch = bench.batch
+    if batch.labels is not None:
+        batch = replace(batch, labels=torch.argsort(order)[batch.labels])
+    mine, theirs = Output(said.logits[:, order], said.taps), Output(bench.taught.logits[:, order], bench.taught.taps)
+    _same(bench.value(mine, theirs, batch), bench.value(), "renaming the classes")
+
+
+def _batch_permutation(trial: Trial) -> None:
+    """the order of the images changes nothing"""
+    bench = trial.bench()
+    order = torch.arange(len(bench.batch.images)).flip(0)
+    fields = {name: getattr(bench.batch, name) for name in ("images", "labels", "index", "variant")}
+    batch = replace(bench.batch, **{name: v[order] for name, v in fields.items() if v is not None})
+    _same(
+        bench.value(_permuted(bench.said(), order), _permuted(bench.taught, order), batch), bench.value(), "another order"
+    )
+
+
+def _channel_permutation(trial: Trial) -> None:
+    """the order of the student's channels changes nothing"""
+    bench = trial.bench()
+    said = bench.said()
+    flipped = Output(said.logits, {name: tap.flip(1) for name, tap in said.taps.items()})
+    _same(bench.value(flipped), bench.value(said), "another order of the student's channels")
+
+
+def _feature_scale(trial: Trial) -> None:
+    """the student's features times a positive number for each image change nothing"""
+    bench = trial.bench()
+    said = bench.said()
+    by = 0.5 + torch.arange(len(bench.batch.images), dtype=torch.float64)
+    scaled = {name: tap * by.view(-1, *[1] * (tap.ndim - 1)) for name, tap in said.taps.items()}
+    _same(bench.value(Output(said.logits, scaled)), bench.value(said), "scaling the student's features")
+
+
+THEOREMS: dict[str, Callable[[Trial], None]] = {
+    "zero at match": _zero_at_match,
+    "zero at start": _zero_at_start,
+    "non-negative": _non_negative,
+    "logit shift": _logit_shift,
+    "class permutation": _class_permutation,
+    "batch permutation": _batch_permutation,
+    "channel permutation": _channel_permutation,
+    "feature scale": _feature_scale,
+}
