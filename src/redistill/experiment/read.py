@@ -338,7 +338,8 @@ class _Reader:
                 rows |= {"use": found.name, "code": found.code, "file": found.file}
         elif "data" in rows:
             with mistakes.at(("source", "data")):
-                rows = {**sources.defaults(str(rows["data"]), "train", self.folder), **rows}
+                usual = sources.defaults(str(rows["data"]), "train", self.folder)
+                rows = {**{n: v for n, v in usual.items() if n in model.model_fields}, **rows}
                 rows["data"] = sources.full_name(str(rows["data"]), "train", self.folder)
         if kind == "own":
             rows.setdefault("code", "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from redistill.experiment.lines import Path as Key
 from redistill.experiment.lines import of_keys
 from redistill.experiment.mistakes import Mistakes
 from redistill.papers.cells import Cell, Paper, Printed
-from redistill.papers.schema import PaperFile, Table, Where, quoted
+from redistill.papers.schema import PaperFile, Pointing, Table, Where
 
 
 def names() -> list[str]:
@@ -142,9 +142,8 @@ def _resolved(mistakes: Mistakes, file: PaperFile) -> None:
         if case.recipe is not None:
             named(("case", number, "recipe"), case.recipe, file.recipe, "recipe")
         facts_of(("case", number, "start"), case.start or {})
-    for kind, pointing in (("also", file.also), ("checkpoint", file.checkpoint)):
-        for number, entry in enumerate(pointing):
-            named((kind, number, "table"), entry.table, file.table, "table")
+    for key, entry in _pointing(file):
+        named((*key, "table"), entry.table, file.table, "table")
     seen: set[str] = set()
     for number, departs in enumerate(file.departs):
         if departs.name in seen:
@@ -152,6 +151,14 @@ def _resolved(mistakes: Mistakes, file: PaperFile) -> None:
         seen.add(departs.name)
     for name, table in file.table.items():
         _table(mistakes, ("table", name), table, facts_of)
+
+
+def _pointing(file: PaperFile) -> Iterator[tuple[Key, Pointing]]:
+    """Every entry that speaks of one cell, with its key."""
+    for number, also in enumerate(file.also):
+        yield ("also", number), also
+    for number, checkpoint in enumerate(file.checkpoint):
+        yield ("checkpoint", number), checkpoint
 
 
 def _wheres(mistakes: Mistakes, kind: str, entries: Iterable[Where], facts_of: Any) -> None:
@@ -220,11 +227,10 @@ def _cells(mistakes: Mistakes, paper: Paper) -> None:
         for number, entry in enumerate(entries):
             if not any(entry.holds(facts) for facts in everything):
                 mistakes.add((kind, number, "where"), "holds for no cell of the paper")
-    for kind, single in (("also", file.also), ("checkpoint", file.checkpoint)):
-        for number, entry in enumerate(single):
-            there = [cell for cell in paper.cells_of(entry.table) if entry.holds(cell.facts)]
-            if len(there) != 1:
-                mistakes.add((kind, number, "where"), f"must mean one cell of table {entry.table}, it means {len(there)}")
+    for place, pointing in _pointing(file):
+        there = [cell for cell in paper.cells_of(pointing.table) if pointing.holds(cell.facts)]
+        if len(there) != 1:
+            mistakes.add((*place, "where"), f"must mean one cell of table {pointing.table}, it means {len(there)}")
     for number, also in enumerate(file.also):
         with mistakes.at(("also", number, "value")):
             if Printed.read(also.value) is None:
@@ -249,4 +255,4 @@ def checked(paper: Paper) -> list[str]:
     return wrong
 
 
-__all__ = ["checked", "load", "names", "parse", "quoted"]
+__all__ = ["checked", "load", "names", "parse"]

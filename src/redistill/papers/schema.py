@@ -100,7 +100,7 @@ class Setup(Value):
 class Where(Value):
     """Base of entries that hold for some cells: all of ``where`` must hold, each value alone or one of a list."""
 
-    where: dict[str, Fact | tuple[Fact, ...]] = {}
+    where: dict[str, Fact | tuple[Fact, ...]] = Field(default_factory=dict)
 
     def holds(self, facts: Mapping[str, str]) -> bool:
         return all(facts.get(name, "") in ((v,) if isinstance(v, str) else v) for name, v in self.where.items())
@@ -118,7 +118,7 @@ class Case(Where):
 
     source: str | None = None
     recipe: str | None = None
-    set: dict[str, Any] = {}
+    set: dict[str, Any] = Field(default_factory=dict)
     start: Facts | None = None
 
 
@@ -138,7 +138,7 @@ class Departs(Where):
     theirs: str
     ours: str
     because: str
-    change: dict[str, Any] = {}
+    change: dict[str, Any] = Field(default_factory=dict)
 
 
 class Unknown(Where):
@@ -147,23 +147,27 @@ class Unknown(Where):
     because: str
 
 
-class Also(Where):
-    """``[[also]]``: another value printed for one cell of ``table``, with its source."""
+class Pointing(Where):
+    """Base of entries that speak of exactly one cell of ``table``."""
 
     table: str
+
+
+class Also(Pointing):
+    """``[[also]]``: another value printed for one cell of ``table``, with its source."""
+
     value: str
     source: str
     because: str = ""
 
 
-class Checkpoint(Where):
+class Checkpoint(Pointing):
     """``[[checkpoint]]``: a published file whose accuracy a cell of ``table`` claims.
 
     Args:
         file: its name. sha256: of its content. model, normalise: how it is read. data: what it is evaluated on.
     """
 
-    table: str
     file: str
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     model: str
@@ -198,11 +202,11 @@ class Table(Value):
     kind: Literal["paper", "figure", "text", "code", "readme", "log", "asked"] = "paper"
     metric: Metric = "accuracy"
     note: str = ""
-    where: Facts = {}
+    where: Facts = Field(default_factory=dict)
     header: tuple[str, ...] = Field(min_length=2)
     rows: tuple[tuple[str, ...], ...] = Field(min_length=1)
     column: dict[str, Facts]
-    row: dict[str, Facts] = {}
+    row: dict[str, Facts] = Field(default_factory=dict)
     gains: tuple[tuple[str, str], ...] = ()
     orders: tuple[tuple[str, str], ...] = ()
     protocol: ProtocolOfTable = ProtocolOfTable()
@@ -241,7 +245,8 @@ def together(paper: Protocol, table: ProtocolOfTable) -> Protocol:
     """A table's whole protocol."""
     given = {name: value for name, value in table.model_dump().items() if value is not None}
     rows: dict[str, Any] = {**paper.model_dump(), **given}
-    return Protocol(**{name: None if value == "unknown" and name in ("seeds", "ddof") else value for name, value in rows.items()})
+    unknown = {name: None for name in ("seeds", "ddof") if rows[name] == "unknown"}
+    return Protocol.model_validate({**rows, **unknown})
 
 
 def quoted(given: Mapping[str, str], row: Mapping[str, str]) -> dict[str, str]:

@@ -1,0 +1,94 @@
+"""The numbers of the paper files are those of the claim files, one for one, both ways."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from redistill import papers
+from redistill.papers import Cell, Paper, Printed
+
+# claim table -> (paper, its table or tables). A claim table that stands in no paper file is in ABSENT, with the reason.
+TABLES = {
+    "micaelli2019_zeroshot.json": {
+        "table1": ("micaelli2019", "1"),
+        "figure2_svhn": ("micaelli2019", "figure2-svhn"),
+        "figure2_cifar10": ("micaelli2019", "figure2-cifar10"),
+        "table2": ("micaelli2019", "2"),
+        "learning_curve_cifar10": ("micaelli2019", "curve-cifar10"),
+        "learning_curve_svhn": ("micaelli2019", "curve-svhn"),
+        "notebook_constants": ("micaelli2019", "notebook"),
+    },
+}
+ABSENT = {
+    "micaelli2019_zeroshot.json": {
+        "text_claims": "the numbers of the figures again, an average over pairs, a number of another paper; 94.06 is in [[also]]",
+        "text_confidence": "rounded probabilities during training, no accuracy",
+        "table2_notebook": "more digits of Table 2; the one that differs is in [[also]]",
+        "figure4": "curves read off a figure",
+    },
+}
+METHODS = {"VID (Ahn et al. 2019, quoted)": "VID (quoted)"}
+
+
+def facts_of(row: dict[str, Any], table: dict[str, Any]) -> dict[str, str]:
+    """What a claim row says, in the words of the paper files."""
+    setting = row["setting"] or ""
+    facts = {"method": METHODS.get(row["method"], row["method"])}
+    facts |= {role: row[role] for role in ("teacher", "student") if row[role] is not None}
+    text = f"{table['dataset']} {setting}" if "/" not in table["dataset"] else setting
+    facts["data"] = "svhn" if "SVHN" in text else "cifar100" if "CIFAR-100" in text else "cifar10"
+    if "full data" in setting:
+        facts["M"] = "all"
+    elif found := re.search(r"M=(\d+)", setting):
+        facts["M"] = found[1]
+    if found := re.search(r"after (\d+) blocks", setting):
+        facts["blocks"] = found[1]
+    if found := re.search(r"seed (\d)", setting):
+        facts["seed"] = found[1]
+    return facts
+
+
+def fitting(paper: Paper, table: str, facts: dict[str, str]) -> list[Cell]:
+    return [cell for cell in paper.cells_of(table) if all(cell.facts.get(n, v) == v for n, v in facts.items())]
+
+
+@pytest.mark.parametrize("file", TABLES)
+def test_every_claim_has_its_cell_and_every_cell_its_claim(file: str, shared: Path) -> None:
+    claims = json.loads((shared / "papers" / "claims" / file).read_text(encoding="utf-8"))
+    missing = {t["id"] for t in claims["tables"]} - TABLES[file].keys() - ABSENT.get(file, {}).keys()
+    assert not missing, f"claim tables that no paper file has: {missing}"
+    for table in claims["tables"]:
+        if table["id"] not in TABLES[file]:
+            continue
+        name, ours = TABLES[file][table["id"]]
+        paper = papers.load(name)
+        left = {cell.id: cell for cell in paper.cells_of(ours) if cell.printed is not None}
+        for row in table["rows"]:
+            found = [cell for cell in fitting(paper, ours, facts_of(row, table)) if cell.id in left]
+            assert len(found) == 1, f"{file} {table['id']}: {row} means {[c.id for c in found]}"
+            printed = left.pop(found[0].id).printed
+            assert printed is not None
+            assert (printed.value, printed.std) == (row["value"], row["std"]), f"{found[0].id}: {printed}, claimed {row}"
+            assert printed.approximate == row["approximate"], found[0].id
+        assert not left, f"{name} table {ours} prints what no claim has: {sorted(left)}"
+
+
+def test_contradicting_values_stand_beside_the_printed_ones(shared: Path) -> None:
+    paper = papers.load("micaelli2019")
+    found = {cell.id: [Printed.read(also.value) for also in cell.also] for cell in paper.cells if cell.also}
+    assert found == {
+        "micaelli2019:figure2-svhn:zero-shot:M = 0": [Printed(94.06, 2, 0.27)],
+        "micaelli2019:2:CIFAR-10:KD+AT": [Printed(0.7182, 4)],
+    }
+    claims = json.loads((shared / "papers" / "claims" / "micaelli2019_zeroshot.json").read_text(encoding="utf-8"))
+    tables = {table["id"]: table["rows"] for table in claims["tables"]}
+    assert any((row["value"], row["std"]) == (94.06, 0.27) for row in tables["text_claims"])
+    notebook = [row["value"] for row in tables["table2_notebook"]]
+    assert notebook == [0.0941, 0.6361, 0.2182, 0.7182]
+    printed = [cell.printed.value for cell in paper.cells_of("2") if cell.printed is not None]
+    assert [round(value, 2) == p for value, p in zip(notebook, printed, strict=True)] == [True, True, True, False]
