@@ -3,7 +3,7 @@
 Floor 0; knows numbers only. Everything assumes that the results of one cell (equal settings, different seeds) scatter
 normally; what happens where spreads differ is measured in ``docs/verdicts.md``.
 
-References: Student 1908 (t); Welch 1947 and Satterthwaite 1946 (unequal spreads); Cochran & Cox 1950, section 4.14
+References: Student 1908 (t); Welch 1947 and Satterthwaite 1946 (unequal spreads); Cochran and Cox 1950
 (weighted t quantile); Wilson 1927 (one proportion); Schuirmann 1987 (two one-sided tests); Bartlett 1937 (equality of
 spreads); Holm 1979 (many claims).
 """
