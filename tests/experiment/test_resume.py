@@ -108,7 +108,7 @@ def test_every_kind_of_recipe_resumes_exactly(
     one = make(recipe=recipe, seed=0)
     draw = random.Random(str(recipe))
     expected = whole((one,), tmp_path / "whole", taught)
-    assert_same(expected, interrupted((one,), place, set(draw.sample(range(2, 9), 3))))
+    assert_same(expected, interrupted((one,), place, set(draw.sample(range(2, 9, 2), 3))))
 
 
 def test_a_cohort_resumes_exactly_and_can_fall_apart(place: Store, taught: Path, tmp_path: Path, make: Any) -> None:
