@@ -107,6 +107,11 @@ def test_median_factor_is_the_integral_over_order_statistics() -> None:
         )[0]
         assert median_factor(n) == pytest.approx(math.sqrt(variance), rel=1e-9)
     # variances of the median of n standard normal values as tabled by Teichroew 1956 (n = 4 from the two middle ones)
+    even = scipy.integrate.dblquad(  # the mean of the middle two of four, over both
+        lambda y, x: ((x + y) / 2) ** 2 * 24 * np.exp(scipy.stats.norm.logcdf(x) + scipy.stats.norm.logsf(y))
+        * math.exp(-(x * x + y * y) / 2) / (2 * math.pi), -8, 8, lambda x: x, 8, epsabs=1e-7,
+    )[0]  # fmt: skip
+    assert median_factor(4) == pytest.approx(math.sqrt(even), rel=1e-6)
     assert [round(median_factor(n) ** 2, 4) for n in (3, 4, 5, 7)] == [0.4487, 0.2982, 0.2868, 0.2104]
     assert median_factor(2001) == pytest.approx(math.sqrt(math.pi / (2 * 2001)), rel=2e-3)
     assert median_factor(2000) == pytest.approx(median_factor(2001), rel=2e-3)
@@ -207,6 +212,19 @@ def test_cochrans_quantile_keeps_the_level_that_satterthwaites_breaks() -> None:
     satterthwaite = scipy.stats.t.ppf(0.95, (a + b) ** 2 / (a**2 / 12 + b**2 / 2))
     assert np.mean(t > cochran) < 0.05
     assert np.mean(t > satterthwaite) == pytest.approx(0.060, abs=0.002)
+
+
+def test_the_price_of_cochrans_quantile_is_what_the_class_says() -> None:
+    def price(df: float) -> float:
+        prices = []
+        for share in np.linspace(0, 1, 201):
+            satterthwaite = 1 / ((1 - share) ** 2 / df + share**2 / 2)
+            cochran = Estimate(0.0, (Part(1 - share, df), Part(share, 2))).critical(0.05)
+            prices.append(cochran / scipy.stats.t.ppf(0.95, satterthwaite))
+        return max(prices)
+
+    assert price(12) == pytest.approx(1.25, abs=0.01) and price(1e6) < 1.25
+    assert price(2) == pytest.approx(1.37, abs=0.005)
 
 
 def test_without_any_spread_the_value_itself_decides() -> None:

@@ -115,3 +115,8 @@ def test_again_calls_the_module_twice() -> None:
 def test_what_cannot_be_found_is_told_with_candidates(make, says: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(RedistillError, match=says):
         make()
+
+
+def test_images_that_a_network_does_not_take_are_named() -> None:
+    with pytest.raises(RedistillError, match=r"Sequential does not accept images of shape \[3, 8, 8\] .*channels.*that fit"):
+        places_of(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.LazyLinear(2)), torch.zeros(2, 3, 8, 8))

@@ -60,7 +60,8 @@ class Result:
         accuracy: by evaluation set. losses: by term, mean unweighted loss of each epoch. steps: taken.
         own_seconds: wall time of this student's own steps. seconds, cpu_seconds: of the whole cohort, with the stream,
             the teacher and the evaluations. diverged: the sentence about a non-finite loss, or None.
-        method: the terms with their trained adapters.
+        method: the terms with their trained adapters. gradient_norms: mean norm of the student's gradient before it was
+            clipped, each epoch; empty where the recipe does not clip.
     """
 
     accuracy: dict[str, Accuracy]
@@ -73,6 +74,7 @@ class Result:
     diverged: str | None
     method: Method
     source_log: tuple[tuple[int, dict[str, float]], ...] = ()
+    gradient_norms: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -208,6 +210,9 @@ class _Student:
     weights: list[list[float]]
     buffer: Tensor  # [READ block, terms] losses on the device, read at the end of a block
     epoch_sum: Tensor  # [terms] float64 on the CPU
+    norms: Tensor  # [READ block] norm of the gradient before it was clipped, on the device
+    norm_sum: float = 0.0
+    gradient_norms: list[float] = field(default_factory=list)
     losses: list[list[float]] = field(default_factory=list)
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     diverged: str | None = None
@@ -369,6 +374,7 @@ class Loop:
             weights=weights,
             buffer=torch.zeros(self.block, len(method.weights), dtype=self.dtype, device=self.device),
             epoch_sum=torch.zeros(len(method.weights), dtype=torch.float64),
+            norms=torch.zeros(self.block, dtype=self.dtype, device=self.device),
             curves={name: [] for name in self.evaluate},
         )
 
@@ -408,11 +414,12 @@ class Loop:
                 said = student.tapped(batch.images)
             losses = student.method(self._float(said), taught, batch)
             weighted_sum(student.weights[step], losses).backward()
+        place = step % self.per_epoch % self.block
         if self.recipe.clip is not None:
-            nn.utils.clip_grad_norm_(student.net.parameters(), self.recipe.clip)
+            student.norms[place] = nn.utils.clip_grad_norm_(student.net.parameters(), self.recipe.clip)
         student.optimizer.step()
         with torch.no_grad():
-            row = student.buffer[step % self.per_epoch % self.block]
+            row = student.buffer[place]
             for column, loss in enumerate(losses):
                 row[column] = loss.detach()
 
@@ -464,6 +471,8 @@ class Loop:
                 student.stopped_at = self.step
             else:
                 student.epoch_sum += rows.sum(0)
+                if self.recipe.clip is not None:
+                    student.norm_sum += float(student.norms[:count].double().sum())
 
     def _end_epoch(self, epoch: int, taken: int, last: bool) -> None:
         due = last or (epoch + 1) % self.every == 0
@@ -472,6 +481,9 @@ class Loop:
                 continue
             student.losses.append((student.epoch_sum / taken).tolist())
             student.epoch_sum.zero_()
+            if self.recipe.clip is not None:
+                student.gradient_norms.append(student.norm_sum / taken)
+                student.norm_sum = 0.0
             if due:
                 for name, images in self.evaluate.items():
                     value = accuracy(
@@ -502,6 +514,9 @@ class Loop:
                     "optimizer": s.optimizer.state_dict(),
                     "buffer": s.buffer.clone(),
                     "epoch_sum": s.epoch_sum.clone(),
+                    "norms": s.norms.clone(),
+                    "norm_sum": s.norm_sum,
+                    "gradient_norms": list(s.gradient_norms),
                     "losses": [list(row) for row in s.losses],
                     "curves": {name: list(points) for name, points in s.curves.items()},
                     "diverged": s.diverged,
@@ -531,6 +546,9 @@ class Loop:
             student.optimizer.load_state_dict(saved["optimizer"])
             student.buffer.copy_(saved["buffer"])
             student.epoch_sum.copy_(saved["epoch_sum"])
+            student.norms.copy_(saved["norms"])
+            student.norm_sum = float(saved["norm_sum"])
+            student.gradient_norms = [float(norm) for norm in saved["gradient_norms"]]
             student.losses = [list(row) for row in saved["losses"]]
             student.curves = {name: [(int(s), float(v)) for s, v in points] for name, points in saved["curves"].items()}
             student.diverged = saved["diverged"]
@@ -561,6 +579,7 @@ class Loop:
                 diverged=s.diverged,
                 method=s.method,
                 source_log=tuple(self._source_log),
+                gradient_norms=tuple(s.gradient_norms),
             )
             for s in self.students
         ]

@@ -86,6 +86,8 @@ class Cosine(Value):
         eta_min: the rate at its end, absolute, not a factor.
         restarts: after T_max start again at the full rate; without it the cosine continues upward as its formula says.
         T_mult: each period is this much longer than the one before.
+        hold: the rate moves only every so many epochs (steps). The zero-shot loops decay once a block of ten student steps:
+            ``Cosine(T_max=800_000, unit="step", hold=10)``.
     """
 
     kind: Literal["cosine"] = "cosine"
@@ -94,9 +96,12 @@ class Cosine(Value):
     restarts: bool = False
     T_mult: float = Field(default=1.0, ge=1)
     unit: Unit = "epoch"
+    hold: int = Field(default=1, ge=1)
 
     def part(self, now: float, total: float) -> float:
         """(1 + cos(pi * t / T)) / 2 at ``now``."""
+        if self.hold > 1:
+            now = now // self.hold * self.hold
         period = self.T_max if self.T_max is not None else total
         if self.restarts:
             while now >= period:

@@ -81,6 +81,11 @@ def _probe(net: nn.Module, images: Tensor) -> tuple[list[_Seen], list[tuple[str,
     try:
         with _untouched(net):
             logits = _tensor(net(images))
+    except RuntimeError as error:  # torch's own words about channels and sizes, after what was tried
+        raise RedistillError(
+            f"{type(net).__name__} does not accept images of shape {list(images.shape[1:])} ({str(error).splitlines()[0]}): "
+            f"give it images, or the images a network, that fit"
+        ) from error
     finally:
         for handle in handles:
             handle.remove()

@@ -24,6 +24,7 @@ class Generator(Network):
         if z < 1:
             raise RedistillError(f"the generator needs noise of at least 1 number, got z={z}")
         self.z = z
+        self.image_shape = (arch.channels, arch.image_size, arch.image_size)
         side = arch.image_size // 4
         self.layers = nn.Sequential(
             nn.Linear(z, 128 * side * side),

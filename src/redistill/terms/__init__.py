@@ -8,12 +8,13 @@ from redistill.terms.anchor import Anchor, distance_from
 from redistill.terms.at import AT, attention_distance, attention_map
 from redistill.terms.ce import CE, cross_entropy
 from redistill.terms.fitnet import FitNet, Regressor, hint_distance
-from redistill.terms.hcl import Pyramid, context_loss, hcl
+from redistill.terms.generator import Consistency, Diversity, StudentEntropy, TeacherEntropy
 from redistill.terms.kd import KD, softened_kl
+from redistill.terms.pyramid import Pyramid, context_loss, hcl
 from redistill.terms.review import Review
 from redistill.terms.vid import VID, VariationalHead, vid_loss
 
-ALL: tuple[type[Term], ...] = (CE, KD, FitNet, AT, VID, Review, Anchor)
+ALL: tuple[type[Term], ...] = (CE, KD, FitNet, AT, VID, Review, Anchor, TeacherEntropy, StudentEntropy, Consistency, Diversity)
 
 __all__ = [
     "ABF",
@@ -24,11 +25,15 @@ __all__ = [
     "VID",
     "Anchor",
     "Cascade",
+    "Consistency",
     "DirectFusion",
+    "Diversity",
     "FitNet",
     "Pyramid",
     "Regressor",
     "Review",
+    "StudentEntropy",
+    "TeacherEntropy",
     "Transform",
     "VariationalHead",
     "attention_distance",

@@ -1,0 +1,215 @@
+"""Readers of the official file formats. Nothing stored in a file is ever executed.
+
+* CIFAR python files are pickles. :func:`read_pickle` builds lists, dictionaries, numbers, bytes and plain numeric arrays, and
+  refuses a file that names anything else, before that thing is looked up.
+* ``.mat`` (version 5), ``idx`` and ``.npz`` hold numbers only; object arrays, which would be pickles, are refused.
+"""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+import pickletools
+import re
+import struct
+import warnings
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from redistill.core import RedistillError
+
+Pixels = npt.NDArray[np.uint8]
+"""[N, C, H, W]."""
+Labels = npt.NDArray[np.int64]
+"""[N]."""
+
+
+# -- pickles ----------------------------------------------------------------------------------------------------------
+class _DType:
+    """Stands for ``numpy.dtype`` while a pickle is read: only its name is kept."""
+
+    def __init__(self, name: bytes | str, align: object = False, copy: object = False):
+        self.name = name.decode("latin1") if isinstance(name, bytes) else name
+        self.order = "|"
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        order = state[1]
+        self.order = order.decode("latin1") if isinstance(order, bytes) else order
+
+
+class _Array:
+    """Stands for an array while a pickle is read; filled by ``__setstate__`` from its raw bytes."""
+
+    value: npt.NDArray[Any] | None = None
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, dtype, fortran, raw = state
+        if not isinstance(dtype, _DType) or not re.fullmatch("[uifb][1-8]", dtype.name) or not isinstance(raw, bytes):
+            raise pickle.UnpicklingError("an array of something other than numbers")
+        flat = np.frombuffer(raw, np.dtype(f"{dtype.order}{dtype.name}"))
+        self.value = flat.reshape(shape, order="F" if fortran else "C")
+
+
+class _NdArray:
+    """Stands for the class ``numpy.ndarray``, which a pickle names but never calls."""
+
+
+def _reconstruct(kind: object, shape: object, code: object) -> _Array:
+    return _Array()
+
+
+_PERMITTED = {
+    ("numpy", "ndarray"): _NdArray,
+    ("numpy", "dtype"): _DType,
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,  # the same function since NumPy 2
+}
+
+
+# what the unpickler raises on bytes that are no pickle
+_UNREADABLE = (pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError, AttributeError, OverflowError, MemoryError)
+
+
+class _Forbidden(pickle.UnpicklingError):
+    """A pickle names something that is not permitted."""
+
+
+_MEMO = 1_000_000  # the official files number a few thousand objects
+
+
+def _refuse_huge_memo(path: Path) -> None:
+    """An altered index of the pickle's memo would make the reader allocate eight bytes for every number below it."""
+    with path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about escapes in altered text; what cannot be read is refused
+        for opcode, argument, _ in pickletools.genops(file):
+            if opcode.name == "LONG_BINPUT" and argument is not None and argument > _MEMO:
+                raise pickle.UnpicklingError(f"object number {argument} of at most {_MEMO}")
+
+
+class _Reader(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _PERMITTED:
+            raise _Forbidden(f"{module}.{name}")
+        return _PERMITTED[module, name]
+
+
+def read_pickle(path: Path) -> dict[str, Any]:
+    """A dictionary of lists, numbers, bytes and numeric arrays from a pickle of Python 2 or 3.
+
+    Keys become text. Anything that would call a function while loading is refused and not called.
+    """
+    try:
+        _refuse_huge_memo(path)
+        with path.open("rb") as file:
+            loaded = _Reader(file, encoding="bytes").load()
+    except _Forbidden as error:
+        raise RedistillError(
+            f"{path} asks for {error} while loading, which could run code: refused, nothing was executed; "
+            f"a data file needs only numeric arrays, so get the official file again"
+        ) from None
+    except _UNREADABLE as error:
+        raise RedistillError(f"{path} is not a readable data file ({error}): get the official file again") from error
+    if not isinstance(loaded, dict):
+        raise RedistillError(f"{path} holds a {type(loaded).__name__}, expected a dictionary: get the official file again")
+    named = {k.decode(errors="replace") if isinstance(k, bytes) else str(k): v for k, v in loaded.items()}
+    return {key: value.value if isinstance(value, _Array) else value for key, value in named.items()}
+
+
+def _entry(path: Path, found: dict[str, Any], key: str) -> Any:
+    if key not in found:
+        held = ", ".join(sorted(found)) or "nothing"
+        raise RedistillError(f"{path} holds {held}, expected {key!r}: get the official file again")
+    return found[key]
+
+
+def read_cifar(path: Path, labels: str) -> tuple[Pixels, Labels]:
+    """One batch file of CIFAR-10 (``labels="labels"``) or CIFAR-100 (``"fine_labels"``, ``"coarse_labels"``)."""
+    found = read_pickle(path)
+    x, y = _entry(path, found, "data"), np.asarray(_entry(path, found, labels), np.int64)
+    if not isinstance(x, np.ndarray) or x.dtype != np.uint8 or x.ndim != 2 or x.shape[1] != 3072 or y.shape != (len(x),):
+        raise RedistillError(f"{path} does not hold rows of 3,072 bytes with one label each: get the official file again")
+    return x.reshape(-1, 3, 32, 32), y
+
+
+def read_names(path: Path, key: str) -> tuple[str, ...]:
+    """Class names from a CIFAR ``meta`` file."""
+    found = _entry(path, read_pickle(path), key)
+    return tuple(name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in found)
+
+
+# -- SVHN -------------------------------------------------------------------------------------------------------------
+def read_svhn(path: Path) -> tuple[Pixels, Labels]:
+    """A cropped-digits file (MATLAB version 5): X [32, 32, 3, N], y [N, 1] with 1..10, where 10 stands for the digit 0."""
+    import scipy.io
+
+    try:
+        found = scipy.io.loadmat(str(path), variable_names=("X", "y"))
+    except (ValueError, TypeError, OSError, RuntimeError, zlib.error, struct.error) as error:
+        raise RedistillError(f"{path} is not a MATLAB version 5 file ({error}): get the official file again") from error
+    x, y = _entry(path, found, "X"), _entry(path, found, "y").astype(np.int64).reshape(-1)
+    if x.dtype != np.uint8 or x.ndim != 4 or x.shape[:3] != (32, 32, 3) or x.shape[3] != len(y):
+        raise RedistillError(f"{path} does not hold X [32, 32, 3, N] with N labels y: get the official file again")
+    y[y == 10] = 0
+    return np.ascontiguousarray(x.transpose(3, 2, 0, 1)), y
+
+
+# -- idx --------------------------------------------------------------------------------------------------------------
+def read_idx(path: Path) -> Pixels:
+    """An idx file of unsigned bytes, plain or gzipped: magic 0, 0, 8, number of sizes; big-endian sizes; the bytes."""
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise RedistillError(f"{path} cannot be unpacked ({error}): get the official file again") from error
+    dims = content[3] if len(content) >= 4 and content[:3] == b"\0\0\x08" else 0
+    start = 4 + 4 * dims
+    shape = struct.unpack(f">{dims}I", content[4:start]) if dims and len(content) >= start else (0,)
+    if not dims or len(content) - start != int(np.prod(shape, dtype=np.int64)):
+        raise RedistillError(f"{path} is not an idx file of bytes with the size it announces: get the official file again")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def read_mnist(images: Path, labels: Path) -> tuple[Pixels, Labels]:
+    """The pair of idx files of MNIST and Fashion-MNIST: [N, 28, 28] and [N]."""
+    x, y = read_idx(images), read_idx(labels)
+    if x.ndim != 3 or y.ndim != 1 or len(x) != len(y):
+        raise RedistillError(f"{images} [{len(x)} images] and {labels} [{len(y)} labels] do not belong together")
+    return x[:, None].copy(), y.astype(np.int64)
+
+
+# -- two arrays -------------------------------------------------------------------------------------------------------
+# what numpy and zipfile raise on bytes that are no archive of arrays
+_NO_ARRAYS = (ValueError, OSError, EOFError, RuntimeError, MemoryError, AttributeError, zipfile.BadZipFile, zlib.error)
+
+
+def read_arrays(path: Path) -> tuple[Pixels, Labels | None]:
+    """``x`` (uint8 [N, C, H, W], [N, H, W, C] or [N, H, W]) and, where there are labels, ``y`` (whole numbers [N])."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = {key: file[key] for key in ("x", "y") if key in file.files}
+    except _NO_ARRAYS as error:
+        raise RedistillError(
+            f"{path} cannot be read as arrays ({error}): write it with numpy.savez(file, x=images, y=labels), "
+            f"x as uint8 [N, C, H, W] and y as whole numbers"
+        ) from error
+    if "x" not in found:
+        raise RedistillError(f"{path} has no array 'x': write it with numpy.savez(file, x=images, y=labels)")
+    x = found["x"]
+    if x.dtype != np.uint8 or x.ndim not in (3, 4):
+        raise RedistillError(
+            f"{path}: x must be uint8 [N, C, H, W] or [N, H, W, C], got {x.dtype} {list(x.shape)}: give pixels 0..255 as bytes"
+        )
+    if x.ndim == 3:
+        x = x[:, None]
+    elif x.shape[1] not in (1, 3):
+        if x.shape[3] not in (1, 3):
+            raise RedistillError(f"{path}: x {list(x.shape)} has neither 1 nor 3 channels in second or last place")
+        x = x.transpose(0, 3, 1, 2)
+    y = found.get("y")
+    if y is not None and (y.dtype.kind not in "iu" or y.shape != (len(x),)):
+        raise RedistillError(f"{path}: y must be whole numbers [{len(x)}], one an image, got {y.dtype} {list(y.shape)}")
+    return np.ascontiguousarray(x), None if y is None else y.astype(np.int64)

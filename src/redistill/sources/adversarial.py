@@ -1,0 +1,366 @@
+"""Zero-shot distillation as a source: a generator looks for images on which the student disagrees with the teacher.
+
+    L_G = -KL(T(x) || S(x)),   x = G(z),   z ~ N(0, I)
+
+Micaelli & Storkey 2019 (arXiv:1905.09768), algorithm 1. In each block the generator takes ``n_G`` steps on L_G, the gradient
+flowing through both networks, and then the loop takes ``n_S`` steps of the student, with any method, on the images of this
+source. What published forms do differently are the switches of :class:`redistill.sources.variants.Variant`.
+
+Nothing is computed twice. The released code makes the images again before every student step; with the same noise and the
+same generator they are the same images, so they are made once, and the generator's running statistics, which that code
+moves k times, are moved once with momentum 1 - (1 - m)^k. Gradients are taken of the generator's weights only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from redistill import rng
+from redistill.core import Batch, Method, Output, RedistillError, Room, Shape
+from redistill.sources.variants import Variant
+from redistill.taps import Tapped, context, places_of
+from redistill.terms import KD
+
+NUMERICS = 1
+
+Noise = Callable[[int], Tensor]
+
+
+def _kl() -> Method:
+    return -1.0 * KD(T=1.0, reduction="element", scale_T2=False)
+
+
+@dataclass(eq=False)
+class Adversarial:
+    """A generator that trains against the one student of the run. The generator is trained in place, as the student is.
+
+    Args:
+        generator: from noise [B, z] to images [B, C, H, W] in the space of the stream; says both sizes itself, as
+            ``generator.z`` and ``generator.image_shape``.
+        normalisation: the named set in whose space the images are meant; networks trained in another one are adapted.
+        variant: what a block does; default: the released code.
+        method: what the generator minimises; default: ``-1.0 * KD(T=1, reduction="element", scale_T2=False)``. Further
+            terms may be added, ``redistill.terms.generator`` holds the paper's four. Attention is left out on purpose:
+            "makes it too easy to fool the student".
+        blocks: length of the full schedule, in blocks; it sets the generator's cosine. A run may stop earlier.
+        epoch_blocks: blocks between two points of the curves; default: 1 % of ``blocks``.
+        noise: the k-th noise [B, z] of the run, counted from 0 over all draws; default: normal numbers from
+            ``stream(seed, "noise", block, draw)``.
+        described: how an experiment file names the generator, for the record; default: its class and sizes.
+
+    Raises:
+        RedistillError: the generator does not say its sizes, or a count is below 1.
+    """
+
+    generator: nn.Module
+    normalisation: str
+    variant: Variant = field(default_factory=Variant)
+    method: Method = field(default_factory=_kl)
+    blocks: int = 80_000
+    epoch_blocks: int | None = None
+    noise: Noise | None = None
+    described: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("z", "image_shape"):
+            if not hasattr(self.generator, name):
+                raise RedistillError(
+                    f"the generator {type(self.generator).__name__} has no attribute {name!r}: it must say the length of its "
+                    f"noise as z and the shape of one image as image_shape, for example z = 100, image_shape = (3, 32, 32)"
+                )
+        if self.blocks < 1 or (self.epoch_blocks is not None and self.epoch_blocks < 1):
+            raise RedistillError(f"blocks={self.blocks}, epoch_blocks={self.epoch_blocks}: both must be 1 or more")
+        for _, term in self.method.parts():
+            if term.needs_labels:
+                raise RedistillError(f"{type(term).__name__} needs labels, and generated images have none")
+
+    depends_on_student = True
+    labelled = False
+    classes: int | None = None
+    count: int | None = None
+    all_labels: Tensor | None = None
+
+    @property
+    def image_shape(self) -> Shape:
+        shape: Shape = tuple(self.generator.image_shape)  # type: ignore[arg-type]
+        return shape
+
+    def steps_per_epoch(self, batch_size: int, drop_last: bool) -> int:
+        """Student steps between two points of the curves: ``epoch_blocks`` blocks."""
+        return self.variant.n_S * (self.epoch_blocks or max(1, self.blocks // 100))
+
+    def settings(self) -> dict[str, Any]:
+        own = {"class": type(self.generator).__name__, "z": int(self.generator.z), "image_shape": list(self.image_shape)}  # type: ignore[arg-type]
+        return {
+            "kind": "adversarial",
+            "generator": self.described if self.described is not None else own,
+            "normalisation": self.normalisation,
+            "variant": self.variant.model_dump(mode="json"),
+            "method": self.method.settings(),
+            "blocks": self.blocks,
+            "epoch_blocks": self.epoch_blocks,
+            "numerics": NUMERICS,
+        }
+
+    def start(self, room: Room) -> AdversarialStream:
+        return AdversarialStream(self, room)
+
+
+@contextlib.contextmanager
+def _mode(net: nn.Module, train: bool) -> Iterator[None]:
+    """Train or evaluation mode for a while; every module's own mode comes back."""
+    modes = [(m, m.training) for m in net.modules()]
+    net.train(train)
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextlib.contextmanager
+def standing_for(net: nn.Module, forwards: int) -> Iterator[None]:
+    """One forward in train mode moves running statistics as ``forwards`` equal ones would.
+
+    r ← (1 - m) r + m x, k times with the same x, is r ← (1 - m)^k r + (1 - (1 - m)^k) x; with the cumulative average
+    (momentum None) after n batches it is r ← (n r + k x) / (n + k).
+    """
+    changed: list[tuple[nn.modules.batchnorm._BatchNorm, float | None]] = []
+    if forwards > 1:
+        for module in net.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.num_batches_tracked is not None:
+                before = module.momentum
+                changed.append((module, before))
+                if before is None:
+                    module.momentum = forwards / (int(module.num_batches_tracked) + forwards)
+                else:
+                    module.momentum = 1.0 - (1.0 - before) ** forwards
+    try:
+        yield
+    finally:
+        for module, momentum in changed:
+            module.momentum = momentum
+    for module, _ in changed:
+        if module.training:
+            counted = module.num_batches_tracked
+            assert counted is not None
+            counted += forwards - 1
+
+
+class AdversarialStream:
+    """The generator at work in one run.
+
+    Attributes:
+        generator: the network in training. losses, norms: of the current block's generator steps, the loss and the norm of
+            the gradient before it was bounded.
+    """
+
+    def __init__(self, source: Adversarial, room: Room):
+        if room.teacher is None:
+            raise RedistillError("zero-shot images are made where a teacher and the student disagree: give a teacher")
+        if len(room.students) != 1:
+            raise RedistillError(f"a generator trains against one student, this run has {len(room.students)}")
+        self.source, self.room = source, room
+        self.variant = source.variant
+        self.teacher, self.student = room.teacher, room.students[0]
+        self.generator = source.generator.to(device=room.device, dtype=room.dtype)
+        if room.channels_last:
+            self.generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.parameters = [p for p in self.generator.parameters() if p.requires_grad]
+        if not self.parameters:
+            raise RedistillError(f"no parameter of the generator {type(self.generator).__name__} requires a gradient")
+        v = self.variant
+        self.optimizer = torch.optim.Adam(self.parameters, lr=v.lr, betas=v.betas, eps=v.eps, fused=True, foreach=False)
+        self.method = source.method.fresh()
+        self._prepare()
+        self.losses: list[Tensor] = []
+        self.norms: list[Tensor] = []
+        self._block = -1
+        self._last = -1  # step whose images ``_batch`` holds
+        self._noise: Tensor | None = None
+        self._batch: Batch | None = None
+        self._sums: Tensor | None = None  # [5 + 2 * classes], see log
+        self._summed = 0
+
+    def _prepare(self) -> None:
+        probe = torch.zeros(2, *self.source.image_shape, device=self.room.device, dtype=self.room.dtype)
+        if self.room.channels_last:
+            probe = probe.to(memory_format=torch.channels_last)
+        z = torch.zeros(2, int(self.generator.z), device=self.room.device, dtype=self.room.dtype)  # type: ignore[arg-type]
+        with torch.no_grad(), _mode(self.generator, False):
+            made = tuple(self.generator(z).shape)
+        if made != tuple(probe.shape):
+            raise RedistillError(
+                f"the generator {type(self.generator).__name__} makes images of shape {list(made[1:])} but says "
+                f"image_shape={list(self.source.image_shape)}: give it the image size and channels of the student"
+            )
+        ctx = context(self.student, self.teacher, probe, seed=self.room.seed)
+        self.classes = ctx.classes
+        self.method.setup(ctx)
+        self.method.to(device=self.room.device, dtype=self.room.dtype)
+        if any(True for _ in self.method.parameters()):
+            raise RedistillError("a term of the generator has parameters, which no optimiser would train: leave it out")
+        self.student_taps = self._tapped(self.student, self.method.places("student"), probe)
+        self.teacher_taps = self._tapped(self.teacher, self.method.places("teacher"), probe)
+
+    def _tapped(self, net: nn.Module, wanted: tuple[str, ...], probe: Tensor) -> Tapped:
+        places = {n: p for n, p in places_of(net, probe).places.items() if n in wanted} if wanted else {}
+        tapped = Tapped(net, places)
+        tapped.prepare(probe)
+        return tapped
+
+    # -- one block ----------------------------------------------------------------------------------------------------
+    def _draw(self, block: int, draw: int) -> Tensor:
+        """Noise on the device; drawn on the CPU in fp32 whatever the run computes in, so that all see the same."""
+        if self.source.noise is not None:
+            z = self.source.noise(block * self.variant.draws + draw)
+        else:
+            generator = rng.stream(self.room.seed, "noise", block, draw)
+            z = torch.randn(self.room.batch_size, int(self.generator.z), generator=generator)  # type: ignore[arg-type]
+        return z.to(device=self.room.device, dtype=self.room.dtype)
+
+    def _images(self, z: Tensor) -> Tensor:
+        with self._autocast():
+            images: Tensor = self.generator(z)
+        images = images.to(self.room.dtype)
+        return images.contiguous(memory_format=torch.channels_last) if self.room.channels_last else images
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        return self.room.autocast() if self.room.autocast is not None else contextlib.nullcontext()
+
+    def _rate(self, block: int) -> float:
+        if self.variant.decay == "constant":
+            return self.variant.lr
+        period = self.variant.T_max or self.source.blocks
+        return self.variant.lr * (1.0 + math.cos(math.pi * block / period)) / 2.0
+
+    def _train_generator(self, block: int) -> Tensor:
+        """``n_G`` steps; returns the images of the last one, made before its update."""
+        v = self.variant
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate(block)
+        self.losses, self.norms = [], []
+        images = said = taught = None
+        with _mode(self.student, v.student_mode == "train"):
+            for i in range(v.n_G):
+                if i == 0 or v.generator_noise == "fresh":
+                    self._noise = self._draw(block, i)
+                assert self._noise is not None
+                images = self._images(self._noise)
+                with self._autocast():
+                    said, taught = self.student_taps(images), self.teacher_taps(images)
+                said, taught = self._wide(said), self._wide(taught)
+                loss = self.method.loss(said, taught, Batch(images), epoch=block, step=block)
+                # gradients of the generator's weights only: the engine then skips those of both networks
+                for parameter, gradient in zip(self.parameters, torch.autograd.grad(loss, self.parameters), strict=True):
+                    parameter.grad = gradient
+                self.losses.append(loss.detach())
+                self.norms.append(self._clip())
+                self.optimizer.step()
+        assert images is not None and said is not None and taught is not None
+        self._observe(said.logits.detach(), taught.logits.detach())
+        return images.detach()
+
+    def _wide(self, out: Output) -> Output:
+        """Terms compute in the run's precision whatever the networks computed in."""
+        return Output(out.logits.to(self.room.dtype), {name: tap.to(self.room.dtype) for name, tap in out.taps.items()})
+
+    def _clip(self) -> Tensor:
+        """The gradient's norm before it is bounded."""
+        if self.variant.clip is not None and self.variant.clip_by == "norm":
+            return nn.utils.clip_grad_norm_(self.parameters, self.variant.clip)
+        norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        if self.variant.clip is not None:
+            nn.utils.clip_grad_value_(self.parameters, self.variant.clip)
+        return norm
+
+    def batch(self, step: int) -> Batch:
+        block, within = divmod(step, self.variant.n_S)
+        if step == self._last and self._batch is not None:
+            return self._batch
+        v = self.variant
+        # layers that draw (dropout) see the same stream after a resume
+        drawn = rng.seeded(self.room.seed, "generator", step, device=self.room.device)
+        with drawn, _mode(self.generator, v.generator_mode == "train"):
+            if block != self._block:
+                before = self._train_generator(block)
+                self._block, self._batch = block, None
+                if v.images == "before":
+                    self._batch = self._as_batch(before)
+                elif v.noise == "same":
+                    assert self._noise is not None
+                    with torch.no_grad(), standing_for(self.generator, v.n_S):
+                        self._batch = self._as_batch(self._images(self._noise))
+            if v.noise == "fresh":
+                first = v.n_G if v.generator_noise == "fresh" else 1
+                with torch.no_grad():
+                    self._batch = self._as_batch(self._images(self._draw(block, first + within)))
+        self._last = step
+        assert self._batch is not None
+        return self._batch
+
+    def _as_batch(self, images: Tensor) -> Batch:
+        nowhere = torch.full((images.shape[0],), -1, dtype=torch.int64, device=images.device)
+        return Batch(images, None, nowhere, torch.zeros_like(nowhere))
+
+    # -- what is told and what is saved ---------------------------------------------------------------------------------
+    def _observe(self, said: Tensor, taught: Tensor) -> None:
+        """Add one block to the sums, on the device: nothing waits for it."""
+        p_s, p_t = said.softmax(1), taught.softmax(1)
+        (top_s, c_s), (top_t, c_t) = p_s.max(1), p_t.max(1)
+        b, steps = said.shape[0], len(self.losses)
+        numbers = [sum(self.losses) / steps, sum(self.norms) / steps]
+        numbers += [x.sum() / b for x in (top_t, top_s, (c_s == c_t).to(said))]
+        shares = [torch.bincount(c, minlength=self.classes).to(said) / b for c in (c_t, c_s)]
+        row = torch.cat([torch.stack([torch.as_tensor(n).to(said) for n in numbers]), *shares])
+        self._sums = row if self._sums is None else self._sums + row
+        self._summed += 1
+
+    def log(self) -> dict[str, float]:
+        """Means over the blocks since the last call.
+
+        ``generator_loss``, ``generator_gradient_norm`` (before the bound): of every generator step. Of the images of the
+        block's last generator step, before its update: ``teacher_confidence`` and ``student_confidence``: mean largest
+        probability; ``agreement``: share of images on which both say the same class; ``teacher_class_c``,
+        ``student_class_c``: share of images that each network calls class c.
+        """
+        if self._sums is None:
+            return {}
+        names = ["generator_loss", "generator_gradient_norm", "teacher_confidence", "student_confidence", "agreement"]
+        names += [f"{who}_class_{c}" for who in ("teacher", "student") for c in range(self.classes)]
+        values = (self._sums / self._summed).tolist()
+        self._sums, self._summed = None, 0
+        return dict(zip(names, values, strict=True))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "generator": self.generator.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "method": self.method.state_dict(),
+            "block": self._block,
+            "last": self._last,
+            "noise": self._noise,
+            "images": self._batch.images if self._batch is not None else None,
+            "sums": self._sums,
+            "summed": self._summed,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.generator.load_state_dict(state["generator"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.method.load_state_dict(state["method"])
+        self._block, self._last, self._summed = int(state["block"]), int(state["last"]), int(state["summed"])
+
+        def here(value: Tensor | None) -> Tensor | None:
+            return value.to(self.room.device) if value is not None else None
+
+        self._noise, self._sums = here(state["noise"]), here(state["sums"])
+        images = here(state["images"])
+        self._batch = self._as_batch(images) if images is not None else None

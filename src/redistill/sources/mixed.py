@@ -1,0 +1,119 @@
+"""Two sources in turn, whole batch by whole batch: real images and generated ones, for example."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from redistill.core import Batch, RedistillError, Room, Shape, Source, Stream
+
+NUMERICS = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Mixed:
+    """``take[0]`` batches of ``first``, then ``take[1]`` of ``second``, and again.
+
+    An epoch is one pass over ``first``. Each source counts its own batches, so either goes through its images and its
+    blocks exactly as it would alone.
+
+    Raises:
+        RedistillError: the two make images of unlike shape, normalisation or classes.
+    """
+
+    first: Source
+    second: Source
+    take: tuple[int, int] = (1, 1)
+
+    def __post_init__(self) -> None:
+        if len(self.take) != 2 or min(self.take) < 1:
+            raise RedistillError(f"take={self.take}: two numbers of batches, each 1 or more")
+        a, b = self.first, self.second
+        for what, x, y in (
+            ("shape", tuple(a.image_shape), tuple(b.image_shape)),
+            ("normalisation", a.normalisation, b.normalisation),
+        ):
+            if x != y:
+                raise RedistillError(f"the two sources make images of unlike {what}, {x} and {y}: make them agree")
+        if a.classes is not None and b.classes is not None and a.classes != b.classes:
+            raise RedistillError(f"the two sources have {a.classes} and {b.classes} classes: they must agree")
+
+    @property
+    def depends_on_student(self) -> bool:
+        return self.first.depends_on_student or self.second.depends_on_student
+
+    @property
+    def labelled(self) -> bool:
+        return self.first.labelled and self.second.labelled
+
+    @property
+    def classes(self) -> int | None:
+        return self.first.classes if self.first.classes is not None else self.second.classes
+
+    @property
+    def image_shape(self) -> Shape:
+        return self.first.image_shape
+
+    @property
+    def count(self) -> int | None:
+        """None: an index of one source means nothing in the other."""
+        return None
+
+    @property
+    def all_labels(self) -> Tensor | None:
+        return None
+
+    @property
+    def normalisation(self) -> str:
+        return self.first.normalisation
+
+    def steps_per_epoch(self, batch_size: int, drop_last: bool) -> int:
+        turns = -(-self.first.steps_per_epoch(batch_size, drop_last) // self.take[0])
+        return turns * sum(self.take)
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "kind": "mixed",
+            "first": self.first.settings(),
+            "second": self.second.settings(),
+            "take": list(self.take),
+            "numerics": NUMERICS,
+        }
+
+    def start(self, room: Room) -> MixedStream:
+        return MixedStream(self, room)
+
+
+class MixedStream:
+    """Two streams, each asked for its own next batch."""
+
+    def __init__(self, source: Mixed, room: Room):
+        self.take = source.take
+        turns, rest = divmod(room.steps, sum(self.take))
+        steps = (
+            turns * self.take[0] + min(rest, self.take[0]),
+            turns * self.take[1] + max(0, rest - self.take[0]),
+        )
+        self.streams: tuple[Stream, Stream] = (
+            source.first.start(dataclasses.replace(room, steps=steps[0])),
+            source.second.start(dataclasses.replace(room, steps=steps[1])),
+        )
+
+    def batch(self, step: int) -> Batch:
+        turn, within = divmod(step, sum(self.take))
+        which = 0 if within < self.take[0] else 1
+        own = turn * self.take[which] + (within if which == 0 else within - self.take[0])
+        return self.streams[which].batch(own)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"first": self.streams[0].state_dict(), "second": self.streams[1].state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.streams[0].load_state_dict(state["first"])
+        self.streams[1].load_state_dict(state["second"])
+
+    def log(self) -> dict[str, float]:
+        return {**self.streams[0].log(), **self.streams[1].log()}

@@ -1,0 +1,174 @@
+"""Every published form of zero-shot distillation as one value: which switch stands where, and the presets by name.
+
+Micaelli & Storkey 2019 (arXiv:1905.09768) describe one algorithm and released another; Ferles et al. 2020 wrote it again
+and changed it once more. The four forms, switch by switch:
+
+=====================  ==========================  =======================  =======================  ===================
+switch                 ``paper``                   ``authors``              ``re-2020``              ``modified``
+=====================  ==========================  =======================  =======================  ===================
+images of the student  before the generator's step after it                 before it                after it
+noise of its steps     the block's                 the block's              the block's              fresh each step
+noise of n_G > 1       the block's                 the block's              fresh each step          fresh each step
+KL                     sum over classes, mean      mean over images and     as authors               as authors
+                       over images                 classes (C times less)
+attention              unsquared norm              mean of squares          as authors               as authors
+generator's rate       2e-3                        1e-3                     1e-3                     1e-3
+gradient clipping      none is named               norm 5, both networks    as authors               as authors
+blocks (CIFAR-10)      80,000                      80,000                   80,000                   65,000 [1]_
+=====================  ==========================  =======================  =======================  ===================
+
+.. [1] the released code; the report's text says 80,000.
+
+Sources: algorithm 1 and eq. 1 of the paper; polo5/ZeroShotKnowledgeTransfer@e24915d ``solver.py``, ``utils/loaders.py``;
+the [RE] report's repository @5b4f27a ``train_reproducibility_zero_shot.py``, ``train_modified_zero_shot.py``. Common to all:
+one generator step and ten student steps a block, Adam with PyTorch's defaults, cosine to zero, temperature 1, weight 250 on
+attention, noise of 100 normal numbers; batch 128 and both networks in train mode (both codes; the paper names neither).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from redistill.core import Method, RedistillError, nearest
+from redistill.recipe import Constant, Cosine, Recipe, Value
+from redistill.terms import AT, KD
+
+Precision = Literal["strict", "double", "fast"]
+
+
+class Variant(Value):
+    """What happens in one block: ``n_G`` generator steps, then ``n_S`` student steps.
+
+    Args:
+        n_G, n_S: steps a block; 1 and 10 in every publication.
+        images: the student sees the images made ``"before"`` the generator's (last) update or ``"after"`` it.
+        noise: its steps share the block's noise (``"same"``: one batch of images a block) or each draws its own
+            (``"fresh"``, only with images after the update).
+        generator_noise: with ``n_G`` > 1, whether the generator's steps share the block's noise.
+        lr, betas, eps: the generator's Adam. decay: ``"cosine"`` from ``lr`` at the first block to 0 after ``T_max`` blocks,
+            or ``"constant"``. T_max: in blocks; default: the source's ``blocks``.
+        clip: bound of the generator's gradient, None for no bound; clip_by: of its ``"norm"`` or of every ``"value"``.
+        student_mode, generator_mode: ``train`` or ``eval`` while the generator learns. In train mode, which both codes have,
+            the generator's step moves the student's running statistics too.
+    """
+
+    n_G: int = Field(default=1, ge=1)
+    n_S: int = Field(default=10, ge=1)
+    images: Literal["before", "after"] = "after"
+    noise: Literal["same", "fresh"] = "same"
+    generator_noise: Literal["same", "fresh"] = "same"
+    lr: float = Field(default=1e-3, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = Field(default=1e-8, gt=0)
+    decay: Literal["cosine", "constant"] = "cosine"
+    T_max: int | None = Field(default=None, ge=1)
+    clip: float | None = Field(default=5.0, gt=0)
+    clip_by: Literal["norm", "value"] = "norm"
+    student_mode: Literal["train", "eval"] = "train"
+    generator_mode: Literal["train", "eval"] = "train"
+
+    @model_validator(mode="after")
+    def _possible(self) -> Variant:
+        if self.noise == "fresh" and self.images == "before":
+            raise ValueError(
+                "noise='fresh' needs images='after': images made before the generator's update come from the noise of that "
+                "update, so there are none of other noise"
+            )
+        return self
+
+    @property
+    def draws(self) -> int:
+        """Batches of noise in one block."""
+        return (self.n_G if self.generator_noise == "fresh" else 1) + (self.n_S if self.noise == "fresh" else 0)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One published form, whole.
+
+    Attributes:
+        variant: what a block does. method: what the student learns by. generator_method: what the generator minimises.
+        recipe: the student's optimiser and the length of the run. blocks: length of the full schedule.
+    """
+
+    variant: Variant
+    method: Method
+    generator_method: Method
+    recipe: Recipe
+    blocks: int
+
+
+def _kl(reduction: Literal["batch", "element"]) -> KD:
+    return KD(T=1.0, reduction=reduction, scale_T2=False)
+
+
+_AUTHORS = Variant()
+_VARIANTS: dict[str, tuple[Variant, int]] = {
+    "paper": (Variant(images="before", lr=2e-3, clip=None), 80_000),
+    "authors": (_AUTHORS, 80_000),
+    "re-2020": (Variant(images="before", generator_noise="fresh"), 80_000),
+    "modified": (Variant(noise="fresh", generator_noise="fresh"), 65_000),
+}
+PRESETS: tuple[str, ...] = tuple(_VARIANTS)
+
+
+def preset(
+    name: str,
+    *,
+    blocks: int | None = None,
+    stop_after: int | None = None,
+    attention: float = 250.0,
+    decay_per: Literal["block", "step"] = "block",
+    batch_size: int = 128,
+    precision: Precision = "strict",
+) -> Preset:
+    """One of ``paper``, ``authors``, ``re-2020``, ``modified``.
+
+    Args:
+        blocks: length of the full schedule; default: the published one for CIFAR-10 (SVHN: 50,000 in the paper).
+        stop_after: end the run after so many blocks, rates as in the full schedule.
+        attention: weight β of the attention term; 0 leaves it out (networks without common feature maps).
+        decay_per: the student's cosine moves once a ``"block"`` (published) or every student ``"step"``.
+    """
+    if name not in _VARIANTS:
+        raise RedistillError(nearest(name, _VARIANTS, "zero-shot preset"))
+    variant, published = _VARIANTS[name]
+    length = blocks if blocks is not None else published
+    taken = stop_after if stop_after is not None else length
+    if not 1 <= taken <= length:
+        raise RedistillError(f"stop_after={stop_after}: the schedule has {length} blocks, so stop after 1 to {length} of them")
+    if attention < 0:
+        raise RedistillError(f"attention={attention}: the weight of the attention term must be 0 or more")
+    kl = _kl("batch" if name == "paper" else "element")
+    method = Method.of(kl)
+    if attention:
+        method = kl + attention * AT(form="norm" if name == "paper" else "mean")
+    schedule = Cosine(T_max=length * variant.n_S, unit="step", hold=variant.n_S if decay_per == "block" else 1)
+    recipe = Recipe(
+        steps=taken * variant.n_S,
+        lr=2e-3,
+        batch_size=batch_size,
+        optimizer="adam",
+        weight_decay=0.0,
+        schedule=schedule,
+        per="step",
+        clip=variant.clip,
+        precision=precision,
+    )
+    return Preset(variant, method, -1.0 * kl, recipe, length)
+
+
+def points(steps: int) -> Preset:
+    """Figure 1 of the paper: points instead of a generator, 50 steps on them and 10 of the student a round.
+
+    Constant rates of 1e-3; every entry of the points' gradient is bounded by 3, the student's gradient by norm 3.
+    """
+    variant = Variant(n_G=50, n_S=10, lr=1e-3, decay="constant", clip=3.0, clip_by="value")
+    recipe = Recipe(
+        steps=steps, lr=1e-3, batch_size=50, optimizer="adam", weight_decay=0.0, schedule=Constant(), clip=3.0
+    )
+    kl = _kl("element")
+    return Preset(variant, Method.of(kl), -1.0 * kl, recipe, max(1, steps // 10))

@@ -1,0 +1,111 @@
+"""Networks of golden cases: from the name of the original and its salt to our network with the same closed-form weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from redistill import models
+from redistill.models import foreign
+from redistill.verify.reader import Array, NotSupported, checksum, closed_entry
+
+_ELSEWHERE = {
+    "shufflev1": "shufflenetv1", "shufflev2": "shufflenetv2", "mobilenetv2": "mobilenetv2", "resnet50": "resnet50",
+    "resnet18": "resnet18", "mdistiller_resnet18": "resnet18", "polo5_lenet": "lenet",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Named:
+    """A network of ours with the names and the order of the original's state dict."""
+
+    net: nn.Module
+    family: str
+
+    def entries(self) -> list[tuple[str, str]]:
+        """(our name, the original's) in the original's order."""
+        return foreign.order_in(self.family, list(self.net.state_dict()))
+
+    def fill(self, salt: int) -> None:
+        """Closed-form weights in double precision."""
+        state = self.net.double().state_dict()
+        values = {
+            ours: torch.from_numpy(closed_entry(i, theirs, state[ours].shape, salt))
+            for i, (ours, theirs) in enumerate(self.entries())
+        }
+        self.net.load_state_dict(values)
+
+    def rows(self, names: Sequence[str] | None = None) -> Array:
+        """Checksums [n, 3] of ``names`` (of the original; default: every entry that is not a counter)."""
+        state, table = self.net.state_dict(), {theirs: ours for ours, theirs in self.entries()}
+        wanted = names if names is not None else [t for t in table if not t.endswith("num_batches_tracked")]
+        if odd := [n for n in wanted if n not in table]:
+            raise NotSupported(f"our network has no entry {odd[0]}")
+        return np.stack([checksum(state[table[name]].numpy()) for name in wanted])
+
+
+def network(described: dict[str, Any], classes: int) -> Named:
+    """The network that a sidecar describes as ``{"arch": ..., "salt": ...}``, weights filled."""
+    arch, salt = described.get("arch"), described.get("salt")
+    if odd := sorted(set(described) - {"arch", "salt", "state_dict_entries"}):
+        raise NotSupported(f"network setting {odd[0]} is unknown")
+    if not isinstance(arch, str) or not isinstance(salt, int):
+        raise NotSupported("a network needs arch and salt")
+    named = _built(arch, classes)
+    if listed := described.get("state_dict_entries"):
+        state = named.net.state_dict()
+        ours = [[theirs, list(state[name].shape)] for name, theirs in named.entries()]
+        if ours != listed:
+            raise NotSupported(f"the state dict of {arch} differs from ours")
+    named.fill(salt)
+    return named
+
+
+def _built(arch: str, classes: int) -> Named:
+    if found := re.fullmatch(r"polo5 WideResNet\((\d+), ?(\d+), ?(\d+)\)", arch):
+        depth, own, width = map(int, found.groups())
+        if own != classes:
+            raise NotSupported(f"{arch} has {own} classes, the case {classes}")
+        return Named(models.wrn(depth, width, classes), "ours")
+    if found := re.fullmatch(r"seed WideResNet\(d=(\d+), ?k=(\d+)\)", arch):
+        return Named(models.wrn(int(found[1]), int(found[2]), classes), "ferles")
+    if found := re.fullmatch(r"polo5 Generator\((\d+)\)", arch):
+        return Named(models.generator(z=int(found[1])), "ours")
+    if arch == "seed Generator()":
+        return Named(models.generator(), "ferles")
+    if found := re.fullmatch(r"wrn[-_](\d+)[-_](\d+)", arch):
+        return Named(models.wrn(int(found[1]), int(found[2]), classes), "ours")
+    name = _ELSEWHERE.get(arch.casefold(), arch)
+    if re.fullmatch(r"resnet\d+(x\d+)?|vgg\d+", name) or name in _ELSEWHERE.values():
+        return Named(models.build(name, classes), "ours")
+    raise NotSupported(f"network {arch} is unknown")
+
+
+def levels(net: nn.Module) -> list[str]:
+    """Places in the order of RepDistiller's feature list: stem, stages, pooled."""
+    places: Any = net.places
+    return [name for name in places if ":" not in name]
+
+
+def closed_images(described: Any) -> int:
+    """The salt of the closed-form images; other data are not supported."""
+    rule = "batch t: x = 2*closed_form(10000+t, (B,3,32,32), salt); label_n = (37*n + 11*t + 5) mod C"
+    if not isinstance(described, dict) or described.get("rule") != rule or described.get("crd") is not None:
+        raise NotSupported("these data are unknown")
+    if odd := sorted(set(described) - {"rule", "salt", "crd"}):
+        raise NotSupported(f"data setting {odd[0]} is unknown")
+    salt = described.get("salt")
+    if not isinstance(salt, int) or salt < 0:
+        raise NotSupported(f"data salt = {salt} is unknown")
+    return salt
+
+
+def numbers(values: Sequence[Tensor | float]) -> Array:
+    """One number a step."""
+    return np.array([float(v) for v in values], dtype=np.float64)

@@ -1,0 +1,288 @@
+"""Golden trajectories with real labels: the package's own loop repeats short trainings of the authors' code."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from redistill.core import Batch, Room, Shape, Term
+from redistill.fit import Loop
+from redistill.recipe import Recipe
+from redistill.terms import AT, CE, KD, VID, FitNet, Review
+from redistill.verify import zero_shot
+from redistill.verify.networks import Named, closed_images, levels, network, numbers
+from redistill.verify.reader import (
+    Array,
+    Case,
+    Kind,
+    NotSupported,
+    anything,
+    checksum,
+    closed_entry,
+    closed_form,
+    count,
+    flag,
+    number,
+    one_of,
+    positive,
+)
+
+
+@dataclass(frozen=True)
+class Closed:
+    """Closed-form images and labels, batch t of ``steps``: a source that needs no random generator."""
+
+    size: int
+    classes: int
+    steps: int
+    salt: int
+    depends_on_student = False
+    labelled = True
+    image_shape: Shape = (3, 32, 32)
+    count: int | None = None
+    all_labels: Tensor | None = None
+    normalisation = "cifar10-kuangliu"
+
+    def steps_per_epoch(self, batch_size: int, drop_last: bool) -> int:
+        return self.steps
+
+    def settings(self) -> dict[str, Any]:
+        return {"kind": "closed form", "salt": self.salt}
+
+    def start(self, room: Room) -> Closed:
+        return self
+
+    def batch(self, step: int) -> Batch:
+        images = 2.0 * torch.from_numpy(closed_form(10_000 + step, (self.size, *self.image_shape), self.salt))
+        return Batch(images, (37 * torch.arange(self.size) + 11 * step + 5) % self.classes)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing is kept: batch t follows from t."""
+
+    def log(self) -> dict[str, float]:
+        return {}
+
+
+@dataclass(frozen=True)
+class Course:
+    """What each step of a training gave: unweighted losses by term, totals, and the student's rows after the first."""
+
+    losses: dict[str, list[float]]
+    totals: list[float]
+    first: Array
+
+
+def follow(loop: Loop, student: Named, rows: list[str]) -> Course:
+    """Drain a loop of one student, noting its losses step by step."""
+    own = loop.students[0]
+    losses: dict[str, list[float]] = {name: [] for name in own.method.names}
+    totals, first = [], np.empty((0, 3))
+    for progress in loop:
+        values = own.buffer[(progress.step - 1) % loop.per_epoch % loop.block].tolist()
+        for name, value in zip(own.method.names, values, strict=True):
+            losses[name].append(value)
+        totals.append(sum(w * v for w, v in zip(own.weights[progress.step - 1], values, strict=True)))
+        if progress.step == 1:
+            first = student.rows(rows)
+    return Course(losses, totals, first)
+
+
+def _common(case: Case, course: Course, student: Named, source: Closed) -> dict[str, Tensor | Array]:
+    with torch.no_grad():
+        logits: Tensor = student.net.eval()(source.batch(0).images)
+    return {
+        "out/loss": numbers(course.totals),
+        "out/first_step_student_checksums": course.first,
+        "out/final_student_checksums": student.rows(case.meta["final_student_rows"]),
+        "out/final_eval_logits_batch0": logits,
+    }
+
+
+def fill_list(modules: list[nn.Module], salt: int) -> list[tuple[str, Tensor]]:
+    """Closed-form state for modules as one list's state dict; entries are counted through the whole list."""
+    entries = [(f"{k}.{name}" if len(modules) > 1 else name, v) for k, m in enumerate(modules) for name, v in m.state_dict().items()]
+    with torch.no_grad():
+        for i, (name, value) in enumerate(entries):
+            value.copy_(torch.from_numpy(closed_entry(i, name, value.shape, salt)))
+    return entries
+
+
+def _listed(case: Case, entries: list[tuple[str, Tensor]]) -> None:
+    """The sidecar lists the adapters' entries: ours must be the same, by name and shape."""
+    given = case.meta.get("extra_entries")
+    if given is not None and given != [[name, list(value.shape)] for name, value in entries]:
+        raise NotSupported("the adapters of the case differ from ours")
+
+
+def _extra_rows(entries: list[tuple[str, Tensor]]) -> Array:
+    return np.stack([checksum(v.numpy()) for name, v in entries if not name.endswith("num_batches_tracked")])
+
+
+_COMMON: dict[str, Kind] = {
+    "lr": positive, "momentum": number, "nesterov": flag, "weight_decay": number, "steps": count, "batch": count,
+    "num_classes": count,
+}  # fmt: skip
+
+
+def _networks(case: Case, given: dict[str, Any]) -> tuple[Named, Named, Closed]:
+    classes = given["num_classes"]
+    student, teacher = (network(case.meta[who], classes) for who in ("student", "teacher"))
+    source = Closed(given["batch"], classes, given["steps"], closed_images(case.meta.get("data")))
+    return student, teacher, source
+
+
+def _recipe(given: dict[str, Any], **more: Any) -> Recipe:
+    return Recipe(
+        steps=given["steps"],
+        lr=given["lr"],
+        batch_size=given["batch"],
+        momentum=given["momentum"],
+        nesterov=given["nesterov"],
+        weight_decay=given["weight_decay"],
+        precision="double",
+        **more,
+    )
+
+
+def _only(case: Case, *expected: str) -> None:
+    """What a sidecar of a trajectory may hold beside what every sidecar holds."""
+    known = {
+        "id", "group", "method", "case", "set", "source", "formula", "conventions", "hyperparameters", "student", "teacher", "data",
+        "patches", "final_student_rows", "conditioning", "tolerances", "float32_prefix", "expected_loss", "generated_with", "arrays",
+        "notes", "paper", "rng", "series", "zero_gradients", "grad_scale", "module_mode", *expected,
+    }  # fmt: skip
+    if odd := sorted(set(case.meta) - known):
+        raise NotSupported(f"{odd[0]} is unknown")
+
+
+def repdistiller(case: Case) -> dict[str, Tensor | Array]:
+    """gamma CE + alpha KD + beta L of RepDistiller's loop: kd, hint, attention, vid."""
+    _only(case, "extra_modules", "extra_entries")
+    kinds: dict[str, Kind] = {
+        **_COMMON, "distill": one_of("kd", "hint", "attention", "vid"), "gamma": number, "alpha": number, "beta": number,
+        "kd_T": positive, "hint_layer": count, "vid_init_pred_var": positive, "nce": one_of(None),
+    }  # fmt: skip
+    given = case.settings(kinds, optional=("hint_layer", "vid_init_pred_var", "nce"))
+    case.conventions(
+        {
+            "student_mode": one_of("train"),
+            "teacher_mode": one_of("eval"),
+            "features": anything,
+            "criteria": one_of("kd series is unweighted"),
+        }
+    )
+    student, teacher, source = _networks(case, given)
+    pairs = list(zip(levels(student.net), levels(teacher.net), strict=False))
+    distill, variance = given["distill"], given.get("vid_init_pred_var", 5.0)
+    own: list[Term] = []
+    if distill == "attention":
+        own = [AT(at=pairs[1:-1])]
+    elif distill == "hint":
+        own = [FitNet(at=[pairs[given.get("hint_layer", 2)]])]
+    elif distill == "vid":
+        own = [VID(at=[pair], init_pred_var=variance) for pair in pairs[1:-1]]
+    method = given["gamma"] * CE() + given["alpha"] * KD(T=given["kd_T"])
+    for term in own:
+        method = method + given["beta"] * term
+    loop = Loop([(student.net, method)], teacher.net, source, _recipe(given), seed=0, device="cpu")
+    adapters = [m for t in loop.students[0].method.terms for m in (*getattr(t, "regressors", ()), *getattr(t, "heads", ()))]
+    entries: list[tuple[str, Tensor]] = []
+    if adapters:
+        extra = case.meta.get("extra_modules") or {}
+        entries = fill_list(adapters, int(extra.get("salt", 300)))
+        _listed(case, entries)
+        for name, value in entries:
+            if name.endswith("log_scale"):
+                value.fill_(math.log(math.expm1(variance - 1e-5)))
+    course = follow(loop, student, case.meta["final_student_rows"])
+    found = _common(case, course, student, source)
+    names = list(course.losses)
+    found |= {"out/cls": numbers(course.losses["CE"]), "out/div": numbers(course.losses["KD"])}
+    for k, name in enumerate(names[2:]):
+        found["out/kd" if distill != "vid" else f"out/kd{k}"] = numbers(course.losses[name])
+    if entries:
+        found["out/final_extra_checksums"] = _extra_rows(entries)
+    return found
+
+
+def reviewkd(case: Case) -> dict[str, Tensor | Array]:
+    """CE + warm-up factor x weight x Review, teacher in the mode of the case."""
+    _only(case, "extra_modules", "extra_entries")
+    kinds: dict[str, Kind] = {
+        **_COMMON, "kd_loss_weight": number, "warm_up_factor": number, "use_kl": one_of(False), "kl_weight": number, "T": positive,
+        "teacher_train_mode": flag,
+    }  # fmt: skip
+    given = case.settings(kinds, optional=("use_kl", "kl_weight", "T"))
+    case.conventions(
+        {
+            "student_mode": one_of("train"),
+            "teacher_mode": anything,  # said again, and exactly, by teacher_train_mode
+            "student_features": one_of("is_feat without preact"),
+            "teacher_features": one_of(
+                "preact=True; for WRN this calls the next BN once more (running statistics updated twice in train mode)"
+            ),
+        }
+    )
+    student, teacher, source = _networks(case, given)
+    method = CE() + given["warm_up_factor"] * given["kd_loss_weight"] * Review()
+    recipe = _recipe(given, teacher_mode="train" if given["teacher_train_mode"] else "eval")
+    loop = Loop([(student.net, method)], teacher.net, source, recipe, seed=0, device="cpu")
+    review = loop.students[0].method.terms[1]
+    assert isinstance(review, Review)
+    extra = case.meta.get("extra_modules") or {}
+    if extra.get("what") != "abfs (deepest first)":
+        raise NotSupported(f"extra_modules = {extra} are unknown")
+    entries = fill_list([review.cascade.abfs], int(extra["salt"]))
+    _listed(case, entries)
+    course = follow(loop, student, case.meta["final_student_rows"])
+    found = _common(case, course, student, source)
+    found |= {"out/cls": numbers(course.losses["CE"]), "out/review_unweighted": numbers(course.losses["Review"])}
+    found["out/final_extra_checksums"] = _extra_rows(entries)
+    assert loop.teacher is not None
+    found["out/final_teacher_checksums"] = Named(loop.teacher, teacher.family).rows()
+    return found
+
+
+def seed_kd_att(case: Case) -> dict[str, Tensor | Array]:
+    """The [RE] report's KD-AT."""
+    _only(case)
+    given = case.settings({**_COMMON, "T": positive, "a": number, "b": number})
+    case.conventions({"student_mode": one_of("train"), "teacher_mode": one_of("eval (not under no_grad)", "eval")})
+    student, teacher, source = _networks(case, given)
+    kd = KD(T=given["T"], reduction="element", factor=2.0)
+    method = (1 - given["a"]) * CE() + given["a"] * kd + given["b"] * AT()
+    loop = Loop([(student.net, method)], teacher.net, source, _recipe(given), seed=0, device="cpu")
+    course = follow(loop, student, case.meta["final_student_rows"])
+    return _common(case, course, student, source)
+
+
+METHODS: Mapping[str, Callable[[Case], dict[str, Tensor | Array]]] = {
+    "rep_kd": repdistiller,
+    "rep_hint": repdistiller,
+    "rep_attention": repdistiller,
+    "rep_vid": repdistiller,
+    "reviewkd": reviewkd,
+    "seed_kd_att": seed_kd_att,
+    "polo5_zero_shot": zero_shot.polo5,
+    "seed_zero_shot": zero_shot.seed,
+    "seed_modified_zero_shot": zero_shot.seed_modified,
+}
+
+
+def compute(case: Case) -> dict[str, Tensor | Array]:
+    """Every series and state of a trajectory case."""
+    method = case.method.split("__")[0]
+    if method not in METHODS:
+        raise NotSupported(f"method {method} is not computed")
+    found = METHODS[method](case)
+    # the original's own run in float32 is a record of its error, not something to compute
+    return found | {"out/float32_run_loss": case.arrays["out/float32_run_loss"]} if "out/float32_run_loss" in case.arrays else found

@@ -1,0 +1,95 @@
+"""Two sources in turn."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from redistill.core import Batch, RedistillError, Room
+from redistill.fit import Loop, fit
+from redistill.recipe import Recipe
+from redistill.sources import Mixed
+from redistill.terms import CE
+
+
+@dataclasses.dataclass
+class Counting:
+    """Batches whose images hold the number of the batch."""
+
+    sign: float
+    per_epoch: int
+    labelled: bool = True
+    classes: int | None = 2
+    depends_on_student = False
+    normalisation = "none"
+    image_shape = (1, 2, 2)
+    count = 4
+    all_labels = None
+
+    def steps_per_epoch(self, batch_size: int, drop_last: bool) -> int:
+        return self.per_epoch
+
+    def settings(self) -> dict[str, Any]:
+        return {"sign": self.sign}
+
+    def start(self, room: Room) -> CountingStream:
+        return CountingStream(self.sign, room.steps)
+
+
+class CountingStream:
+    def __init__(self, sign: float, steps: int):
+        self.sign, self.steps, self.asked = sign, steps, 0
+
+    def batch(self, step: int) -> Batch:
+        self.asked = step + 1
+        return Batch(torch.full((2, 1, 2, 2), float(self.sign * (step + 1))), torch.tensor([0, 1]))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"asked": self.asked}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.asked = state["asked"]
+
+    def log(self) -> dict[str, float]:
+        return {f"asked {self.sign:+.0f}": float(self.asked)}
+
+
+def room(steps: int) -> Room:
+    return Room(seed=0, batch_size=2, device=torch.device("cpu"), dtype=torch.float32, steps=steps)
+
+
+def test_whole_batches_in_turn_each_source_counting_its_own() -> None:
+    mixed = Mixed(Counting(1, 4), Counting(-1, 9), take=(2, 3))
+    stream = mixed.start(room(12))
+    seen = [float(stream.batch(s).images[0, 0, 0, 0]) for s in range(12)]
+    assert seen == [1, 2, -1, -2, -3, 3, 4, -4, -5, -6, 5, 6]
+    assert [s.steps for s in stream.streams] == [6, 6]  # type: ignore[attr-defined]
+    assert mixed.steps_per_epoch(2, False) == 10
+    assert stream.log() == {"asked +1": 6.0, "asked -1": 6.0}
+    other = mixed.start(room(12))
+    other.load_state_dict(stream.state_dict())
+    assert other.log() == stream.log()
+
+
+def test_facts_of_both() -> None:
+    mixed = Mixed(Counting(1, 4), Counting(-1, 9, labelled=False, classes=None))
+    assert (mixed.labelled, mixed.classes, mixed.count, mixed.depends_on_student) == (False, 2, None, False)
+    assert mixed.settings()["take"] == [1, 1]
+    with pytest.raises(RedistillError, match="CE needs labels, and this source has none"):
+        fit(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), None, CE(), mixed, Recipe(steps=2), seed=0)
+    with pytest.raises(RedistillError, match="have 2 and 3 classes"):
+        Mixed(Counting(1, 4), Counting(-1, 9, classes=3))
+
+
+def test_trains_in_the_loop() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    before: Tensor = net[1].weight.detach().clone()
+    loop = Loop([(net, CE())], None, Mixed(Counting(1, 2), Counting(-1, 2)), Recipe(epochs=2, lr=0.1), seed=0, device="cpu")
+    for _ in loop:
+        pass
+    assert loop.steps == 8 and not torch.equal(before, net[1].weight)
+    assert loop.results()[0].source_log == ((4, {"asked +1": 2.0, "asked -1": 2.0}), (8, {"asked +1": 4.0, "asked -1": 4.0}))
