@@ -6,6 +6,8 @@ The public names, loaded when first used, so that ``redistill --help`` never wai
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -18,6 +20,7 @@ _HOME = {
     "CE": "terms", "KD": "terms", "FitNet": "terms", "AT": "terms", "VID": "terms", "Review": "terms", "Anchor": "terms",
     "Loop": "fit", "Result": "fit", "Diverged": "fit", "fit": "fit", "fit_cohort": "fit",
     "accuracy": "evaluate", "agreement": "evaluate", "evaluate": "evaluate", "predict": "evaluate",
+    "Experiment": "experiment.value", "Store": "experiment.store", "Run": "experiment.store",
 }  # fmt: skip
 _ROOMS = ("data", "models", "terms", "rng", "stats", "testing")
 
@@ -68,6 +71,8 @@ if TYPE_CHECKING:
     from redistill import data, models, rng, stats, terms, testing
     from redistill.core import Batch, Context, Method, Output, Place, Ramp, RedistillError, Source, Term
     from redistill.evaluate import accuracy, agreement, evaluate, predict
+    from redistill.experiment.store import Run, Store
+    from redistill.experiment.value import Experiment
     from redistill.fit import Diverged, Loop, Result, fit, fit_cohort
     from redistill.recipe import Constant, Cosine, MultiStep, Recipe, Step
     from redistill.taps import Tapped, context, places_of
@@ -87,6 +92,17 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'redistill' has no attribute {name!r}{hint}")
     globals()[name] = value
     return value
+
+
+class _Package(ModuleType):
+    """``redistill.fit`` and ``redistill.evaluate`` are functions: importing the modules of those names must not hide them."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

@@ -71,8 +71,8 @@ class Estimate:
     With one part this is Student's t. With several the statistic is Welch's, and its quantile is Cochran's: the t quantiles
     of the parts, weighted by their variances. Welch and Satterthwaite's degrees of freedom are not used here because they
     break their level where many degrees of freedom meet two (a spread pooled over a table against the printed spread of
-    three seeds: 6.0 % for 5 %), which Cochran's quantile was never seen to do (``docs/verdicts.md``); its price is an
-    interval up to a quarter wider.
+    three seeds: 6.0 % for 5 %), which Cochran's quantile was never seen to do (``docs/verdicts.md``). Its price is a wider
+    interval: by a quarter at most with a pooled spread, by 37 % with two spreads of three values.
     """
 
     value: float
@@ -129,27 +129,20 @@ class Estimate:
             return "above"
         return "below" if high < -tolerance else "open"
 
-    def chance(self, tolerance: float, alpha: float = 0.05) -> float:
-        """How often a repetition would be decided rightly, were the truth this value and the spreads these.
+    def chance(self, tolerance: float, moves: float, alpha: float = 0.05) -> float:
+        """How often a repetition would be decided on the side where the value now is, were it the truth.
 
-        Normal approximation. Zero at the tolerance itself, where nothing can be decided rightly.
+        ``moves``: standard error of what a repetition draws anew. A printed number is uncertain, but is never drawn again,
+        so this is the error of our part alone. Normal approximation; zero at the tolerance itself.
         """
-        gap = tolerance - abs(self.value)
-        if gap == 0:
-            return 0.0
-        if self.error == 0:
-            return 1.0
-        c, scale = self.critical(alpha), self.error
+        half, gap = self.critical(alpha) * self.error, tolerance - abs(self.value)
         if gap < 0:
-            return float(special.ndtr(-gap / scale - c))
-        far = (tolerance + abs(self.value)) / scale
-        return max(0.0, float(special.ndtr(gap / scale - c) - special.ndtr(c - far)))
+            return _normal(-gap - half, moves)
+        return max(0.0, _normal(gap - half, moves) - _normal(half - tolerance - abs(self.value), moves)) if gap else 0.0
 
     def chance_apart(self, alpha: float) -> float:
         """How often a repetition would be called different from zero (two-sided at ``alpha``) with the sign it has now."""
-        if self.error == 0:
-            return 0.0 if self.value == 0 else 1.0
-        return float(special.ndtr(abs(self.value) / self.error - self.critical(alpha / 2)))
+        return _normal(abs(self.value) - self.critical(alpha / 2) * self.error, self.error) if self.value else 0.0
 
     def _tail(self, t: float) -> float:
         """The alpha at which ``critical`` equals t >= 0."""
@@ -183,8 +176,8 @@ def median_interval(values: Sequence[float], level: float = 0.95, spread: Spread
     Args:
         spread: a pooled spread where there is one; else the standard deviation of ``values``.
 
-    The bootstrap is no way out for few seeds: of three values it knows three gaps, and where two of them happen to lie
-    together it finds hardly any error.
+    A 90 % interval covers in 90 % of cases with a pooled spread, in 91 to 92 % with that of three to seven values. The
+    bootstrap knows three gaps of three values and finds hardly any error where two of them happen to be small: 81 %.
     """
     x = _values(values, 2, "median_interval")
     spread = spread or Spread(float(x.std(ddof=1)), len(x) - 1)
@@ -284,15 +277,15 @@ def median_factor(n: int) -> float:
     """
     if n < 1:
         raise RedistillError(f"median_factor({n}): a median needs at least one value")
-    m = np.linspace(-9.0, 9.0, 401) * min(1.0, 1.25 / math.sqrt(n))
+    m = np.linspace(-9.0, 9.0, 201) * min(1.0, 1.25 / math.sqrt(n))
     if n % 2:
         k = (n - 1) // 2
         log = k * (special.log_ndtr(m) + special.log_ndtr(-m)) - m * m / 2
         density = np.exp(log - log.max())
     else:  # the middle two are m - h and m + h; over h from 0 by Simpson's rule
-        k, h = n // 2 - 1, np.linspace(0.0, min(9.0, 60.0 / n), 401)[:, None]
+        k, h = n // 2 - 1, np.linspace(0.0, min(9.0, 60.0 / n), 201)[:, None]
         log = k * (special.log_ndtr(m - h) + special.log_ndtr(-m - h)) - m * m - h * h
-        simpson = np.where(np.arange(401) % 2, 4.0, 2.0)
+        simpson = np.where(np.arange(201) % 2, 4.0, 2.0)
         simpson[[0, -1]] = 1.0
         density = simpson @ np.exp(log - log.max())
     return math.sqrt(float((density * m * m).sum() / density.sum()))
@@ -323,9 +316,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def seeds_needed(chance: Callable[[int], float], power: float = 0.8, most: int = 1000) -> int | None:
-    """The fewest additional seeds m >= 1 with ``chance(m) >= power``; None where even ``most`` do not reach it.
+    """The fewest additional seeds m >= 1 from which on ``chance(m) >= power``; None where ``most`` do not reach it.
 
-    ``chance`` must not fall with m.
+    ``chance`` may only rise once it is above one half.
     """
     if chance(most) < power:
         return None
@@ -338,7 +331,6 @@ def seeds_needed(chance: Callable[[int], float], power: float = 0.8, most: int =
     return high
 
 
-# ---------------------------------------------------------------------------------------------------------------------
 def _values(values: Sequence[float], least: int, who: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 1:
@@ -348,6 +340,11 @@ def _values(values: Sequence[float], least: int, who: str) -> np.ndarray[tuple[i
     if not np.isfinite(x).all():
         raise RedistillError(f"{who} was given {x[~np.isfinite(x)][0]}: every value must be finite")
     return x
+
+
+def _normal(x: float, sd: float) -> float:
+    """Distribution function of a normal number around 0; of 0 itself where ``sd`` is 0."""
+    return float(special.ndtr(x / sd)) if sd > 0 else float(x >= 0)
 
 
 def _level(level: float) -> float:

@@ -202,7 +202,7 @@ class Finding:
         reading: the way of looking that decides. others: the same claim with the other spread, design, epoch or printed
             value. epoch: of our numbers. All None or empty where there is nothing to judge.
         p: adjusted by Holm in a table. more_seeds: for *unclear*, how many more seeds of ours settle it in four of five
-            cases, were the truth what we see now; None: no number does.
+            cases, were the truth what we see now; None: a thousand do not.
         mismatch: where unlike is compared with unlike, in words. note: whatever else a reader must know.
         measured: of a checkpoint, what the evaluation gave.
     """

@@ -130,7 +130,7 @@ class View:
         return verdict
 
     def more_seeds(self, family: int) -> int | None:
-        """How many more seeds settle it in four of five cases, were the truth as it looks now; None: no number does.
+        """How many more seeds settle it in four of five cases, were the truth as it looks now; None: 1000 do not.
 
         ``family``: how many claims share the level of the test for a difference.
         """
@@ -139,7 +139,7 @@ class View:
             ours, difference = self.estimates(extra)
             if difference is None or self.claim.kind == "order":
                 return ours.chance_apart(ALPHA / family)
-            settled = difference.chance(self.claim.tolerance, ALPHA)
+            settled = difference.chance(self.claim.tolerance, ours.error, ALPHA)
             inside = abs(difference.value) < self.claim.tolerance
             if inside and self._needs_gain():
                 settled = min(settled, ours.chance_apart(ALPHA / family))

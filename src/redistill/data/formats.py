@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import gzip
 import pickle
+import pickletools
 import re
 import struct
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -77,6 +79,18 @@ class _Forbidden(pickle.UnpicklingError):
     """A pickle names something that is not permitted."""
 
 
+_MEMO = 1_000_000  # the official files number a few thousand objects
+
+
+def _refuse_huge_memo(path: Path) -> None:
+    """An altered index of the pickle's memo would make the reader allocate eight bytes for every number below it."""
+    with path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about escapes in altered text; what cannot be read is refused
+        for opcode, argument, _ in pickletools.genops(file):
+            if opcode.name == "LONG_BINPUT" and argument is not None and argument > _MEMO:
+                raise pickle.UnpicklingError(f"object number {argument} of at most {_MEMO}")
+
+
 class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _PERMITTED:
@@ -90,6 +104,7 @@ def read_pickle(path: Path) -> dict[str, Any]:
     Keys become text. Anything that would call a function while loading is refused and not called.
     """
     try:
+        _refuse_huge_memo(path)
         with path.open("rb") as file:
             loaded = _Reader(file, encoding="bytes").load()
     except _Forbidden as error:

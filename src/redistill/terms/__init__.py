@@ -9,8 +9,8 @@ from redistill.terms.at import AT, attention_distance, attention_map
 from redistill.terms.ce import CE, cross_entropy
 from redistill.terms.fitnet import FitNet, Regressor, hint_distance
 from redistill.terms.generator import Consistency, Diversity, StudentEntropy, TeacherEntropy
-from redistill.terms.hcl import Pyramid, context_loss, hcl
 from redistill.terms.kd import KD, softened_kl
+from redistill.terms.pyramid import Pyramid, context_loss, hcl
 from redistill.terms.review import Review
 from redistill.terms.vid import VID, VariationalHead, vid_loss
 

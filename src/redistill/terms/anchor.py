@@ -67,6 +67,7 @@ class Anchor(Term):
 
     >>> import torch
     >>> from redistill.core import Batch, Context, Output
+    >>> from torch import nn
     >>> net = nn.Linear(1, 2)
     >>> anchor = Anchor()
     >>> anchor.setup(Context(net, None, {}, {}, (), (), classes=2))

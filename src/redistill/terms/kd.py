@@ -5,20 +5,19 @@
 Hinton, Vinyals & Dean 2015 (arXiv:1503.02531), section 2: eq. 1 is the softened softmax; T² makes the size of the
 gradient independent of T (the argument after eq. 4).
 
-Where the codes differ, for the same logits and "weight" (papers.md 0.4):
+Where the codes differ, for the same logits and the same written weight:
 
-=====================  ================  ===========  ====================================================
-code                   reduction         T²           effect
-=====================  ================  ===========  ====================================================
-RepDistiller, AT, DKD  sum over c, /B    yes          the definition above
-polo5 few-shot, RE     mean over b, c    yes, and x2  2/C of it: 0.2 with ten classes
-polo5, RE zero-shot    mean over b, c    no (T = 1)   1/C of it, so "β = 250" weighs 2,500
-FitNets eq. 2          cross-entropy     no           H(p_t, p_s), same gradient as KL, T² smaller
-=====================  ================  ===========  ====================================================
+| code | term | T² | effect |
+|---|---|---|---|
+| RepDistiller, AT, DKD: sum over classes, mean over images | `KD()` | yes | the definition above |
+| polo5 few-shot, [RE]: mean over both, doubled | `KD(reduction="element", factor=2.0)` | yes | 2/C of it: 0.2 with ten classes |
+| polo5 and [RE] zero-shot: mean over both, T = 1 | `KD(T=1.0, reduction="element")` | no | 1/C of it, so "β = 250" weighs 2,500 |
+| FitNets eq. 2 | `KD(T=3.0, target="cross-entropy", scale_T2=False)` | no | H(p_t, p_s): the gradient of KL, T² smaller |
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -76,8 +75,8 @@ class KD(Term):
     )
 
     def check(self) -> None:
-        if not self.T > 0:
-            raise RedistillError(f"KD(T={self.T}): the temperature must be above 0")
+        if not 0 < self.T < math.inf:
+            raise RedistillError(f"KD(T={self.T}): the temperature must be above 0 and finite")
         if self.reduction not in ("batch", "element"):
             raise RedistillError(f"KD(reduction={self.reduction!r}): known are 'batch' and 'element'")
         if self.target not in ("kl", "cross-entropy"):

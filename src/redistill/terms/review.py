@@ -39,8 +39,8 @@ from redistill import rng
 from redistill.core import At, Batch, Context, Output, Pair, RedistillError, Term, pairs_of, require_ready
 from redistill.pairs import check_pairs, pair_stages
 from redistill.terms.abf import Cascade, Fusion, Size, Transform
-from redistill.terms.hcl import Level, Pyramid, context_loss
 from redistill.terms.maps import as_map, map_shape, same_shape
+from redistill.terms.pyramid import Level, Pyramid, context_loss
 
 Framework = Literal["residual", "pairs", "sums", "levels"]
 
@@ -61,11 +61,16 @@ class Review(Term):
         fusion: ``"attention"``, ``"sum"``, or ``"figure3a"``, without middle channels; of the residual framework.
         distance: ``"hcl"`` or ``"mse"``, the mean square.
         mid: channels of the residual; default min(512, the deepest student map's) (authors); 64 in the reproduction.
-        levels, weights, keep, count, denominator: the pyramid of HCL, :class:`redistill.terms.hcl.Pyramid`.
+        levels: of the pyramid of HCL: cells a side, or ``"h"`` (the map itself), ``"h/2"``, ``"h-1"`` ...
+        weights: one a level; 1, ½, ¼, ⅛ everywhere.
+        keep: levels smaller than the map, ``"l<h"`` (authors), or up to it, ``"l<=h"`` (reproduction).
+        count: weights in the order of ``"use"`` (authors) or as ``"listed"`` (reproduction).
+        denominator: sum of the weights ``"used"`` (authors) or a number, 1.875 in the reproduction.
         trained: False leaves the adapters at their first weights (reproduction, rows none and RM).
 
     >>> import torch
     >>> from redistill.core import Context
+    >>> from torch import nn
     >>> shapes = {"stage1": (2, 4, 8, 8), "pooled": (2, 4)}
     >>> review = Review()
     >>> review.setup(Context(nn.Identity(), nn.Identity(), shapes, shapes, ("stage1",), ("stage1",), classes=3))

@@ -121,7 +121,8 @@ class VID(Term):
 
     Args:
         at: pairs of places; default: every pair of stages (RepDistiller: the outputs of the groups).
-        init_pred_var: σ² before training: 5 (CRD benchmark, mdistiller). eps: floor of σ², 1e-5 there, 1e-3 in vidtf.
+        init_pred_var: σ² before training: 5 (CRD benchmark, mdistiller).
+        eps: floor of σ²: 1e-5 (CRD benchmark, mdistiller); 1e-3 in vidtf.
         init_log_scale: start of a_c itself instead; 5.0 in vidtf.
         mid: channels between the convolutions; default: the teacher's (``"plain"``), twice those (``"norm"``).
         regressor: ``"plain"`` (CRD benchmark, mdistiller) or ``"norm"`` (vidtf).

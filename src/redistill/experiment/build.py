@@ -1,0 +1,224 @@
+"""From an experiment to the things it names: networks, method, source, evaluation sets; and facts about them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import safetensors.torch
+from torch import nn
+
+from redistill import rng
+from redistill.core import Method, RedistillError, Source, Term
+from redistill.evaluate import ImageSet, accuracy
+from redistill.experiment import own, sources
+from redistill.experiment.checkpoint import header, pack, tensors_digest
+from redistill.experiment.files import canonical, file_digest, read
+from redistill.experiment.store import WEIGHTS, Run, Store
+from redistill.experiment.value import Experiment, Net, Part
+
+if TYPE_CHECKING:
+    from redistill.fit import Result
+
+
+def check_model(name: str) -> None:
+    """Refuse a name that no network of this package has, with the nearest ones."""
+    from redistill import models
+
+    models.check(name)
+
+
+def model_in_file(path: Path) -> str:
+    """The name of the network whose weights a file of ours holds."""
+    from redistill import models
+
+    return str(models.load(path).arch)  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Networks
+# ---------------------------------------------------------------------------------------------------------------------
+def construct(net: Net, facts: dict[str, Any], seed: int) -> nn.Module:
+    """A network with its drawn first weights. ``facts``: classes, channels and image size of the data.
+
+    One's own network is called with ``args`` under the stream (seed, "init", name); what of ``classes``, ``channels`` and
+    ``image_size`` its signature asks for and ``args`` does not hold comes from the data.
+    """
+    if net.code is None:
+        from redistill import models
+
+        return models.build(net.model, seed=seed, **facts)
+    made = own.load(net.model, Path(), file=net.file, code=net.code).object
+    args = {**{name: value for name, value in facts.items() if name in own.parameters(made)}, **(net.args or {})}
+    with rng.seeded(seed, "init", net.model, canonical(args)):
+        network = made(**args)
+    if not isinstance(network, nn.Module):
+        raise RedistillError(f"{net.model} must give a torch.nn.Module, it gave a {type(network).__name__}")
+    return network
+
+
+def facts_of(source: Source, sets: Sequence[ImageSet]) -> dict[str, Any]:
+    """What a network must fit: number of classes (a source of made images has none: the first evaluation set's), channels,
+    image size."""
+    channels, *size = source.image_shape
+    classes = source.classes if source.classes is not None else next((s.classes for s in sets), None)
+    if classes is None:
+        raise RedistillError("nothing says how many classes there are: add an evaluation set, [evaluate] test = \"cifar10:test\"")
+    return {"classes": classes, "channels": channels, "image_size": size[-1]}
+
+
+def load_weights(network: nn.Module, path: Path, what: str) -> None:
+    """Fill a network from a safetensors file; a network that does not fit is refused with the first difference."""
+    content = read(path)
+    metadata = header(content, path)
+    tensors = safetensors.torch.load(content)
+    mine = network.state_dict()
+    for name in sorted(mine.keys() | tensors.keys()):
+        if name not in tensors or name not in mine:
+            where = "the file has none" if name not in tensors else f"{what} has none"
+            raise RedistillError(f"{path} does not fit {what}: {name!r} differs ({where})")
+        if mine[name].shape != tensors[name].shape:
+            shapes = f"{tuple(tensors[name].shape)} in the file, {tuple(mine[name].shape)} in {what}"
+            raise RedistillError(f"{path} does not fit {what}: {name!r} has shape {shapes}")
+    network.load_state_dict(tensors)
+    if metadata.get("normalisation"):
+        network.normalisation = metadata["normalisation"]  # type: ignore[assignment]
+
+
+def first_network(net: Net, facts: dict[str, Any], seed: int, store: Store) -> tuple[nn.Module, dict[str, Any] | None]:
+    """A network with the weights the experiment says, and where they come from (None: drawn)."""
+    if (maker := net.maker(seed)) is not None:
+        run = store.find(maker)
+        if run is None:
+            raise RedistillError(f"{store.folder(maker)} is not there yet: it makes the weights of {net.model}")
+        network, path = run.network(), run.weights()
+        fact: dict[str, Any] = {"run": run.id, "folder": maker.folder}
+    elif net.weights is not None:
+        path = Path(net.weights.path)
+        if not path.is_file() or file_digest(path) != net.weights.sha256:
+            raise RedistillError(f"{path} is gone or has changed (wanted: SHA-256 {net.weights.sha256[:12]})")
+        fact = {"path": str(path)}
+        if net.code is None:
+            from redistill import models
+
+            network = models.load(path)
+        else:
+            network = construct(net, facts, seed)
+            load_weights(network, path, net.model)
+    else:
+        network = construct(net, facts, seed)
+        return network, None
+    return network, {"model": net.model, "sha256": file_digest(path), **fact}
+
+
+def weights_file(net: Net, facts: dict[str, Any], network: nn.Module, about: dict[str, Any]) -> bytes:
+    """The trained weights with what is needed to build and to feed the network again."""
+    metadata = {
+        "redistill": "weights",
+        "model": net.model,
+        "normalisation": str(getattr(network, "normalisation", "") or ""),
+        **{name: json.dumps(value) for name, value in {**facts, **about}.items()},
+    }
+    if net.code is not None:
+        metadata |= {"args": canonical(net.args or {}), "code": net.code, "file": net.file or ""}
+    return pack(network.state_dict(), metadata)
+
+
+def trained(run: Run) -> nn.Module:
+    """The student of a finished run in evaluation mode; its experiment and weights file say how it is built."""
+    path = run.weights()
+    metadata = header(read(path), path)
+    facts = {name: json.loads(metadata[name]) for name in ("classes", "channels", "image_size")}
+    given = run.record["experiment"]["student"]
+    net = Net.model_validate({key: given[key] for key in ("model", "args", "code", "file") if key in given})
+    network = construct(net, facts, 0)
+    load_weights(network, path, net.model)
+    network.eval()
+    return network
+
+
+def made_method(parts: Sequence[Part]) -> Method:
+    """The weighted sum of terms, fresh."""
+    from redistill import terms
+
+    made = []
+    for part in parts:
+        cls: type[Term]
+        if part.code is None:
+            cls = terms.by_name(part.use)
+        else:
+            cls = own.load(part.use, Path(), file=part.file, code=part.code).object
+        made.append((part.weight, cls(**part.settings)))
+    return Method(made)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A cohort
+# ---------------------------------------------------------------------------------------------------------------------
+class Materials:
+    """Everything a cohort needs, built from its experiments.
+
+    Attributes:
+        students: (network, method) pairs. teacher, source, evaluate: what they share.
+    """
+
+    def __init__(self, experiments: Sequence[Experiment], store: Store, data_dir: Path | None):
+        first = experiments[0]
+        self.experiments = experiments
+        built = first.source.build(first.seed, data_dir)
+        self.source = built.source
+        self.evaluate: dict[str, ImageSet] = {
+            **{name: sources.load_data(data, data_dir) for name, data in first.evaluate.sets.items()},
+            **built.evaluate,
+        }
+        self.sizes = facts_of(self.source, list(self.evaluate.values()))
+        self.teacher: nn.Module | None = None
+        self.teacher_fact: dict[str, Any] | None = None
+        if first.teacher is not None:
+            self.teacher, self.teacher_fact = first_network(first.teacher, self.sizes, first.seed, store)
+            if self.teacher_fact is None:
+                self.teacher_fact = {"model": first.teacher.model, "sha256": tensors_digest(self.teacher.state_dict())}
+        self.students: list[tuple[nn.Module, Method]] = []
+        self.starts: list[dict[str, Any] | None] = []
+        for one in experiments:
+            network, start = first_network(one.student, self.sizes, one.seed, store)
+            self.students.append((network, made_method(one.method)))
+            self.starts.append(start)
+
+    def facts(self, store: Store) -> dict[str, Any]:
+        """For every record of the cohort: which images, which teacher and how good it is."""
+        fact: dict[str, Any] = {"data": {"train": self._manifest(self.source, store)}}
+        fact["data"] |= {name: self._manifest(images, store) for name, images in self.evaluate.items()}
+        if self.teacher is not None and self.teacher_fact is not None:
+            measured = {name: accuracy(self.teacher, images) for name, images in self.evaluate.items()}
+            fact["teacher"] = {**self.teacher_fact, "accuracy": measured}
+        return fact
+
+    def _manifest(self, images: Any, store: Store) -> dict[str, Any]:
+        describe = getattr(images, "manifest", None)
+        if describe is None:
+            return dict(images.settings()) if hasattr(images, "settings") else {"data": type(images).__name__}
+        manifest: dict[str, Any] = dict(describe())
+        if manifest.get("rule"):
+            manifest["indices"] = store.indices(manifest, images.index.tolist())
+        return manifest
+
+    def own_facts(self, number: int, result: Result) -> dict[str, Any]:
+        """For one student's record: where it started, and a hash of what its method learned."""
+        network = self.students[number][0]
+        return {
+            "start": self.starts[number],
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "weights_sha256": tensors_digest(network.state_dict()),
+            "method_sha256": tensors_digest(result.method.state_dict()),
+        }
+
+    def weights(self, number: int, result: Result) -> bytes:
+        one = self.experiments[number]
+        about = {"run": one.id, "accuracy": {name: found.last for name, found in result.accuracy.items()}}
+        return weights_file(one.student, self.sizes, self.students[number][0], about)
+
+
+__all__ = ["WEIGHTS", "Materials", "check_model", "construct", "made_method", "model_in_file", "trained"]

@@ -1,0 +1,419 @@
+"""From a file to an experiment: every default written out, every mistake reported at once."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import tomllib
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from redistill import rng, taps
+from redistill.core import Ramp, RedistillError, Term, nearest
+from redistill.evaluate import NUMERICS as EVALUATE
+from redistill.experiment import own, sources
+from redistill.experiment.files import file_digest, read
+from redistill.experiment.lines import of_keys
+from redistill.experiment.mistakes import Mistakes
+from redistill.experiment.store import PENDING, RECORD
+from redistill.experiment.value import Arithmetic, Evaluate, Experiment, Net, Part
+from redistill.fit import NUMERICS as FIT
+from redistill.fit import arithmetic, resolve_device
+from redistill.recipe import Constant, Cosine, MultiStep, Recipe, Step, Value
+
+SECTIONS = ("name", "notes", "teacher", "student", "method", "source", "recipe", "evaluate", "seed")
+DERIVED = ("arithmetic", "numerics")  # stand in records; made anew when one is read
+SCHEDULES: dict[str, type[Value]] = {"constant": Constant, "step": Step, "multistep": MultiStep, "cosine": Cosine}
+RESERVED = ("use", "weight", "code", "file")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Files
+# ---------------------------------------------------------------------------------------------------------------------
+def load(path: Path, *, seed: int | None = None, device: str = "auto", change: Sequence[str] = ()) -> Experiment:
+    """See :meth:`redistill.experiment.value.Experiment.load`."""
+    data, mistakes = _parse(path)
+    mistakes.data = data = changed(data, change)
+    made = _Reader(path.parent, device, (path.resolve(),)).experiment(data, mistakes)
+    mistakes.stop()
+    assert made is not None
+    return made if seed is None else made.with_seed(seed)
+
+
+def resolve(settings: Mapping[str, Any], *, folder: Path, seed: int | None = None, device: str = "auto") -> Experiment:
+    """See :meth:`redistill.experiment.value.Experiment.of`."""
+    mistakes = Mistakes("experiment", data=settings)
+    made = _Reader(folder, device, ()).experiment(dict(settings), mistakes)
+    mistakes.stop()
+    assert made is not None
+    return made if seed is None else made.with_seed(seed)
+
+
+def _parse(path: Path) -> tuple[dict[str, Any], Mistakes]:
+    if path.is_dir():
+        # a run's folder stands for its record, or for what was begun there
+        path = next((path / name for name in (RECORD, PENDING) if (path / name).exists()), path / RECORD)
+    content = read(path)
+    try:
+        text = content.decode()
+        data = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        raise RedistillError(f"{path}: is not text in UTF-8 ({error.reason} at byte {error.start})") from error
+    except json.JSONDecodeError as error:
+        raise RedistillError(f"{path}: line {error.lineno}: not valid JSON: {error.msg}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise RedistillError(f"{path}: not valid TOML: {error}") from error
+    if not isinstance(data, dict):
+        raise RedistillError(f"{path}: an experiment is a table, this is a {type(data).__name__}")
+    if path.suffix == ".json" and "experiment" in data:
+        data = data["experiment"]
+    return data, Mistakes(str(path), {} if path.suffix == ".json" else of_keys(text))
+
+
+def changed(settings: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """Settings shaped like the TOML file with some of them replaced, ``"recipe.lr=0.05"``."""
+    made: dict[str, Any] = copy.deepcopy(settings)
+    for one in changes:
+        _change(made, one)
+    return made
+
+
+def _change(data: dict[str, Any], change: str) -> None:
+    """Apply ``recipe.lr=0.05`` or ``method.KD.T=2`` (a term by its name, or by its number counted from 0)."""
+    key, equals, text = change.partition("=")
+    if not equals or not key.strip():
+        raise RedistillError(f"--set {change!r}: write key=value, for example --set recipe.lr=0.05")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()  # a bare word is text, as --set recipe.optimizer=adam
+    *before, last = key.strip().split(".")
+    here: Any = data
+    for part in before:
+        if isinstance(here, list):
+            here = _element(here, part, change)
+        else:
+            here = here.setdefault(part, {})
+        if not isinstance(here, dict | list):
+            raise RedistillError(f"--set {change!r}: {part!r} is a value, not a table")
+    if isinstance(here, list):
+        raise RedistillError(f"--set {change!r}: {'.'.join(before)} is a list: say which entry, for example method.KD.T=2")
+    here[last] = value
+
+
+def _element(rows: list[Any], part: str, change: str) -> Any:
+    if part.isdigit() and int(part) < len(rows):
+        return rows[int(part)]
+    named = [row for row in rows if isinstance(row, dict) and row.get("use") == part]
+    if len(named) != 1:
+        names = [str(row.get("use")) for row in rows if isinstance(row, dict)]
+        which = nearest(part, names, "term") if not named else f"{part} stands there {len(named)} times: give its number"
+        raise RedistillError(f"--set {change!r}: {which}")
+    return named[0]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Sections
+# ---------------------------------------------------------------------------------------------------------------------
+class _Reader:
+    """Completes one file; ``chain`` holds the files that led to it, so that a circle is noticed."""
+
+    def __init__(self, folder: Path, device: str, chain: tuple[Path, ...]):
+        self.folder, self.device, self.chain = folder, device, chain
+
+    def experiment(self, data: dict[str, Any], mistakes: Mistakes) -> Experiment | None:
+        before = len(mistakes.found)
+        mistakes.unknown((), data, (*SECTIONS, *DERIVED), "section")
+        for needed in ("student", "method", "source", "recipe"):
+            if needed not in data:
+                mistakes.add((), f"the section [{needed}] is missing")
+        tables = {n: self._table(n, data, mistakes) for n in ("teacher", "student", "source", "recipe", "evaluate")}
+        teacher = student = None
+        if tables["teacher"] is not None:
+            teacher = self.net("teacher", tables["teacher"], mistakes)
+        if tables["student"] is not None:
+            student = self.net("student", tables["student"], mistakes)
+        method = self.method(data.get("method"), mistakes) if "method" in data else []
+        source = self.source(tables["source"], mistakes) if tables["source"] is not None else None
+        recipe = self.recipe(tables["recipe"], mistakes) if tables["recipe"] is not None else None
+        shown = self.evaluate(tables["evaluate"], source, recipe, mistakes)
+        self._together(tables["teacher"] is not None, method, source, mistakes)
+        with mistakes.at(()):
+            device = resolve_device(self.device)
+        if len(mistakes.found) > before:
+            return None
+        assert student is not None and source is not None and recipe is not None
+        made = None
+        with mistakes.at(()):
+            made = Experiment(
+                teacher=teacher,
+                student=student,
+                method=tuple(part for part, _ in method),
+                source=source,
+                recipe=recipe,
+                evaluate=shown,
+                arithmetic=Arithmetic(device=device.type, **arithmetic(recipe, device)),
+                numerics=numerics([term for _, term in method], source),
+                seed=data.get("seed", 0),
+                name=data.get("name", ""),
+                notes=data.get("notes", ""),
+            )
+        return made
+
+    def _table(self, name: str, data: dict[str, Any], mistakes: Mistakes) -> dict[str, Any] | None:
+        found = data.get(name)
+        if found is not None and not isinstance(found, dict):
+            mistakes.add((name,), f"must be a table, [{name}], not one value")
+            return None
+        return found
+
+    # -- networks -----------------------------------------------------------------------------------------------------
+    def net(self, role: str, given: dict[str, Any], mistakes: Mistakes) -> Net | None:
+        before = len(mistakes.found)
+        mistakes.unknown((role,), given, ("model", "args", "from", "run", "seed", "code", "file"))
+        rows: dict[str, Any] = {}
+        if "from" in given and "run" in given:
+            mistakes.add((role, "from"), "weights come from a file (from) or from an experiment (run), not from both")
+        maker = None
+        if "run" in given:
+            maker = self.chained(role, given["run"], mistakes)
+            rows |= {"run": maker, "seed": given.get("seed", "same")}
+        elif "seed" in given:
+            mistakes.add((role, "seed"), 'chooses the seed of the experiment in run = "...", and there is none')
+        if "from" in given:
+            with mistakes.at((role, "from")):
+                rows["from"] = self.weights(given["from"])
+        model = given.get("model")
+        if maker is not None:
+            rows |= {"model": maker.student.model, "args": maker.student.args}
+            rows |= {"code": maker.student.code, "file": maker.student.file}
+            if model is not None and not own.is_own(str(model)) and model != maker.student.model:
+                mistakes.add((role, "model"), f"the experiment in run trains {maker.student.model!r}: leave model out")
+        elif "run" not in given:
+            with mistakes.at((role, "model")):
+                rows |= self.model(role, model, given, rows)
+        if len(mistakes.found) > before:
+            return None
+        made = None
+        with mistakes.at((role,)):
+            made = Net.model_validate(rows)
+        return made
+
+    def model(self, role: str, model: Any, given: dict[str, Any], rows: dict[str, Any]) -> dict[str, Any]:
+        from redistill.experiment import build
+
+        if model is None:
+            if "from" not in rows:
+                raise RedistillError("is missing: name a network, for example model = \"wrn-16-1\"")
+            return {"model": build.model_in_file(Path(rows["from"]["path"]))}
+        if not isinstance(model, str):
+            raise RedistillError("must be text, for example model = \"wrn-16-1\"")
+        if own.is_own(model):
+            found = own.load(model, self.folder, file=given.get("file"), code=given.get("code"))
+            return {"model": found.name, "args": given.get("args", {}), "code": found.code, "file": found.file}
+        if "args" in given:
+            raise RedistillError("args are for networks of one's own (./file.py:name); the name of ours says all")
+        build.check_model(model)
+        if role == "teacher" and "from" not in rows:
+            raise RedistillError('the teacher has no weights: add from = "file" or run = "experiment.toml"')
+        return {"model": model}
+
+    def weights(self, given: Any) -> dict[str, str]:
+        if isinstance(given, dict):
+            path, sha = Path(str(given.get("path"))), given.get("sha256")
+        else:
+            path, sha = Path(str(given)).expanduser(), None
+        path = (self.folder / path).resolve()
+        if not path.is_file():
+            raise RedistillError(f"there is no file {path}" + (f" (wanted: SHA-256 {sha})" if sha else ""))
+        found = file_digest(path)
+        if sha is not None and sha != found:
+            raise RedistillError(f"{path} has changed: SHA-256 {found[:12]}, this experiment was made with {str(sha)[:12]}")
+        return {"sha256": found, "path": str(path)}
+
+    def chained(self, role: str, given: Any, mistakes: Mistakes) -> Experiment | None:
+        """The experiment that makes a network's weights: a file, or (in a record) the experiment itself."""
+        if isinstance(given, Experiment):
+            return given
+        if isinstance(given, dict):
+            inner = Mistakes(f"{mistakes.file}: [{role}] run", data=given)
+            made = _Reader(self.folder, self.device, self.chain).experiment(given, inner)
+            mistakes.found += inner.found
+            return made
+        if not isinstance(given, str):
+            mistakes.add((role, "run"), 'must be the file of an experiment, run = "teacher.toml"')
+            return None
+        path = self.folder / given
+        if path.resolve() in self.chain:
+            circle = " -> ".join(p.name for p in (*self.chain, path))
+            mistakes.add((role, "run"), f"the experiments need each other in a circle: {circle}")
+            return None
+        try:
+            data, inner = _parse(path)
+        except RedistillError as error:
+            mistakes.add((role, "run"), str(error))
+            return None
+        inner.data = data
+        made = _Reader(path.parent, self.device, (*self.chain, path.resolve())).experiment(data, inner)
+        mistakes.found += inner.found
+        return made
+
+    # -- method -------------------------------------------------------------------------------------------------------
+    def method(self, given: Any, mistakes: Mistakes) -> list[tuple[Part, Term]]:
+        if not isinstance(given, list) or not given or not all(isinstance(row, dict) for row in given):
+            mistakes.add(("method",), 'must be a list of terms, each [[method]] with use = "KD" and its settings')
+            return []
+        parts = []
+        for number, row in enumerate(given):
+            before = len(mistakes.found)
+            with mistakes.at(("method", number, "use")):
+                cls, extra = self.term(row)
+            if len(mistakes.found) > before:
+                continue
+            if (made := self._part(cls, row, extra, number, mistakes)) is not None:
+                parts.append(made)
+        return parts
+
+    def term(self, row: dict[str, Any]) -> tuple[type[Term], dict[str, Any]]:
+        from redistill import terms
+
+        use = row.get("use")
+        if not isinstance(use, str):
+            raise RedistillError('is missing: name a term, use = "KD"')
+        if not own.is_own(use):
+            return terms.by_name(use), {"use": use}
+        found = own.load(use, self.folder, file=row.get("file"), code=row.get("code"))
+        if not (isinstance(found.object, type) and issubclass(found.object, Term)):
+            raise RedistillError(f"{use} must be a subclass of redistill.Term, it is {found.object!r}")
+        return found.object, {"use": found.name, "code": found.code, "file": found.file}
+
+    def _part(
+        self, cls: type[Term], row: dict[str, Any], extra: dict[str, Any], number: int, mistakes: Mistakes
+    ) -> tuple[Part, Term] | None:
+        key = ("method", number)
+        before = len(mistakes.found)
+        shape = settings_of(cls)
+        given = {name: value for name, value in row.items() if name not in RESERVED}
+        mistakes.unknown(key, given, shape.model_fields, f"setting of {cls.__name__}")
+        settings: dict[str, Any] = {}
+        term = None
+        with mistakes.at(key):
+            filled = shape.model_validate({n: v for n, v in given.items() if n in shape.model_fields})
+            settings = json.loads(json.dumps(filled.model_dump(mode="json")))
+            term = cls(**{name: getattr(filled, name) for name in shape.model_fields})
+        weight = row.get("weight", 1.0)
+        if isinstance(weight, bool) or not isinstance(weight, int | float | dict):
+            mistakes.add((*key, "weight"), "must be a number or a table { start = 0, end = 20, last = 5.0 }")
+        elif isinstance(weight, dict):
+            known = [field.name for field in dataclasses.fields(Ramp)]
+            mistakes.unknown((*key, "weight"), weight, known)
+            weight = {name: value for name, value in weight.items() if name in known}
+        if len(mistakes.found) > before:
+            return None
+        made = None
+        with mistakes.at((*key, "weight") if isinstance(weight, dict) else key):
+            made = Part(weight=ramp(weight) if isinstance(weight, dict) else float(weight), settings=settings, **extra)
+        return None if made is None or term is None else (made, term)
+
+    # -- the rest -----------------------------------------------------------------------------------------------------
+    def source(self, given: dict[str, Any], mistakes: Mistakes) -> Any:
+        kind = given.get("kind", "images")
+        if kind not in sources.KINDS:
+            mistakes.add(("source", "kind"), nearest(str(kind), sources.KINDS, "kind of source"))
+            return None
+        model = sources.KINDS[kind]
+        mistakes.unknown(("source",), given, model.model_fields)
+        rows: dict[str, Any] = {"kind": kind, **{n: v for n, v in given.items() if n in model.model_fields}}
+        if kind == "own" and "use" in rows:
+            with mistakes.at(("source", "use")):
+                found = own.load(str(rows["use"]), self.folder, file=rows.get("file"), code=rows.get("code"))
+                rows |= {"use": found.name, "code": found.code, "file": found.file}
+        elif "data" in rows:
+            with mistakes.at(("source", "data")):
+                rows = {**sources.defaults(str(rows["data"]), "train", self.folder), **rows}
+                rows["data"] = sources.full_name(str(rows["data"]), "train", self.folder)
+        if kind == "own":
+            rows.setdefault("code", "")
+        made = None
+        if kind != "images" or "data" not in rows or "normalise" in rows:
+            with mistakes.at(("source",)):
+                made = model.model_validate(rows)
+        return made
+
+    def recipe(self, given: dict[str, Any], mistakes: Mistakes) -> Recipe | None:
+        before = len(mistakes.found)
+        mistakes.unknown(("recipe",), given, Recipe.model_fields)
+        rows = {name: value for name, value in given.items() if name in Recipe.model_fields}
+        schedule = rows.get("schedule")
+        if isinstance(schedule, dict) and schedule.get("kind") in SCHEDULES:
+            fields = SCHEDULES[schedule["kind"]].model_fields
+            mistakes.unknown(("recipe", "schedule"), schedule, fields, f"setting of schedule {schedule['kind']!r}")
+            rows["schedule"] = {name: value for name, value in schedule.items() if name in fields}
+        made = None
+        with mistakes.at(("recipe",)):
+            made = Recipe.model_validate(rows)
+        return made if len(mistakes.found) == before else None
+
+    def evaluate(self, given: dict[str, Any] | None, source: Any, recipe: Recipe | None, mistakes: Mistakes) -> Evaluate:
+        rows = dict(given) if given is not None else {}
+        every = rows.pop("every", None)
+        if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
+            mistakes.add(("evaluate", "every"), "must be a whole number of epochs, at least 1")
+            every = None
+        if every is None and recipe is not None and recipe.epochs is not None:
+            every = max(1, -(-recipe.epochs // 20))
+        if given is None and isinstance(source, sources.ImagesSettings) and source.data.endswith(":train"):
+            rows = {"test": source.data.removesuffix("train") + "test"}
+        sets = {}
+        for name, data in rows.items():
+            if name == "held_out":
+                mistakes.add(("evaluate", name), "held_out is the name of the part that [source] held_out sets apart")
+            elif not isinstance(data, str):
+                mistakes.add(("evaluate", name), 'must be the name of a data set, test = "cifar10:test"')
+            else:
+                with mistakes.at(("evaluate", name)):
+                    sets[name] = sources.full_name(data, "test", self.folder)
+        return Evaluate(sets=sets, every=every)
+
+    def _together(self, teacher: bool, method: list[tuple[Part, Term]], source: Any, mistakes: Mistakes) -> None:
+        """What only shows when the sections are put side by side."""
+        for number, (part, term) in enumerate(method):
+            if term.needs_teacher and not teacher:
+                mistakes.add(("method", number, "use"), f"{part.use} compares with a teacher: add a section [teacher]")
+            if term.needs_labels and source is not None and not source.labelled:
+                mistakes.add(("method", number, "use"), f"{part.use} needs labels, and [source] has none")
+
+
+def ramp(table: dict[str, Any]) -> Ramp:
+    """A ramp from its table, numbers as numbers: ``5`` and ``5.0`` are one experiment."""
+    made: Ramp = pydantic.TypeAdapter(Ramp).validate_python(table)
+    return made
+
+
+def settings_of(cls: type[Term]) -> type[Value]:
+    """The settings of a term as a model that checks and completes them; made from its fields and their types."""
+    hints = typing.get_type_hints(cls)
+    fields: dict[str, Any] = {}
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        default: Any = ...
+        if field.default is not dataclasses.MISSING:
+            default = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            default = pydantic.Field(default_factory=field.default_factory)
+        fields[field.name] = (hints[field.name], default)
+    made: type[Value] = pydantic.create_model(
+        cls.__name__, __base__=Value, __config__=None, __module__=__name__, **fields
+    )
+    return made
+
+
+def numerics(terms: list[Term], source: Any) -> dict[str, int]:
+    """Versions of everything that can move a number."""
+    found = {"rng": rng.NUMERICS, "taps": taps.NUMERICS, "fit": FIT, "evaluate": EVALUATE}
+    found |= {f"term:{type(term).__name__}": term.numerics for term in terms}
+    return {**found, **source.numerics()}

@@ -1,0 +1,192 @@
+"""The kinds of ``[source]`` an experiment file may have: their settings, and how each becomes a source.
+
+A further kind is one more class here and one more member of :data:`SourceSettings`: frozen settings with a ``kind``, complete
+when they are made, that say how they are ``written``, what their ``numerics`` are, and ``build`` the source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from redistill.core import RedistillError, Source, nearest
+from redistill.evaluate import ImageSet
+from redistill.experiment import own
+from redistill.recipe import Value
+
+Seed = Literal["same"] | Annotated[int, Field(ge=0)]
+"""A rule: ``same`` as the run's own seed, or always this number."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """A source, and the evaluation sets that come with it (the held-out part)."""
+
+    source: Source
+    evaluate: Mapping[str, ImageSet]
+
+
+class ImagesSettings(Value):
+    """Images of a data set, or a part of them.
+
+    Args:
+        data: "cifar10", "digits:train", "folder:path" ...; the part is ``train`` where none is named.
+        held_out: number (or, as a float, share) of training images set apart *first*; evaluated as ``held_out``.
+        per_class, first_per_class, fraction: at most one: that many images a class, drawn or in file order; that share.
+        unlabelled: hide the labels from every term.
+        augment, normalise: default: the data set's own.
+        seed: of the drawn subsets.
+    """
+
+    kind: Literal["images"] = "images"
+    data: str
+    held_out: int | float | None = Field(default=None, gt=0)
+    per_class: int | None = Field(default=None, ge=1)
+    first_per_class: int | None = Field(default=None, ge=1)
+    fraction: float | None = Field(default=None, gt=0, le=1)
+    unlabelled: bool = False
+    augment: str
+    normalise: str
+    seed: Seed = "same"
+
+    depends_on_student: ClassVar[bool] = False
+
+    @model_validator(mode="after")
+    def _one_subset(self) -> ImagesSettings:
+        given = [n for n in ("per_class", "first_per_class", "fraction") if getattr(self, n) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} both choose a subset: give one of them")
+        return self
+
+    @property
+    def label(self) -> str:
+        if self.per_class or self.first_per_class:
+            return f"{self.data}, {self.per_class or self.first_per_class} images a class"
+        return f"{self.data}, {self.fraction:g} of it" if self.fraction else self.data
+
+    @property
+    def labelled(self) -> bool:
+        return not self.unlabelled
+
+    def numerics(self) -> dict[str, int]:
+        from redistill.data import images, subsets
+
+        return {"source:images": images.NUMERICS, "subsets": subsets.NUMERICS}
+
+    def written(self) -> dict[str, Any]:
+        return self.model_dump(exclude_none=True)
+
+    def build(self, seed: int, data_dir: Path | None) -> Built:
+        drawn = seed if self.seed == "same" else self.seed
+        images: Any = load_data(self.data, data_dir).with_(augment=self.augment, normalise=self.normalise)
+        evaluate = {}
+        if self.held_out is not None:
+            images, held = images.held_out(self.held_out, seed=drawn)
+            evaluate["held_out"] = held.with_(augment="none")
+        if self.per_class is not None:
+            images = images.per_class(self.per_class, seed=drawn)
+        elif self.first_per_class is not None:
+            images = images.first_per_class(self.first_per_class)
+        elif self.fraction is not None:
+            images = images.fraction(self.fraction, seed=drawn)
+        return Built(images.unlabelled() if self.unlabelled else images, evaluate)
+
+
+class OwnSettings(Value):
+    """A source of one's own: ``use(seed=..., **args)`` is called once a run and must return a ``redistill.Source``.
+
+    Args:
+        use: ``./file.py:name`` or ``module:name``. args: further keyword arguments. labelled: whether it has labels.
+    """
+
+    kind: Literal["own"]
+    use: str
+    args: dict[str, Any] = {}
+    labelled: bool = True
+    code: str
+    file: str | None = None
+    seed: Seed = "same"
+
+    depends_on_student: ClassVar[bool] = True  # unknown before it is made, so it gets a cohort of its own
+
+    @property
+    def label(self) -> str:
+        return self.use
+
+    def numerics(self) -> dict[str, int]:
+        return {}  # the SHA-256 of its code says more
+
+    def written(self) -> dict[str, Any]:
+        return self.model_dump(exclude_none=True)
+
+    def build(self, seed: int, data_dir: Path | None) -> Built:
+        made = own.load(self.use, Path(), file=self.file, code=self.code).object
+        source = made(seed=seed if self.seed == "same" else self.seed, **self.args)
+        if not isinstance(source, Source):
+            raise RedistillError(f"{self.use} must return a redistill.Source, it returned a {type(source).__name__}")
+        return Built(source, {})
+
+
+SourceSettings = Annotated[ImagesSettings | OwnSettings, Field(discriminator="kind")]
+KINDS: dict[str, type[ImagesSettings] | type[OwnSettings]] = {"images": ImagesSettings, "own": OwnSettings}
+
+
+# What a data set's name stands for: (normalisation, augmentation of the training part). Written down here so that an
+# experiment has its identity before its data are on this machine; a test compares it with what the readers say.
+DEFAULTS = {
+    "cifar10": ("cifar10-kuangliu", "crop-flip"),
+    "cifar100": ("cifar100", "crop-flip"),
+    "cifar100-coarse": ("cifar100", "crop-flip"),
+    "svhn": ("svhn-zskt", "none"),
+    "mnist": ("mnist", "none"),
+    "mnist32": ("mnist", "none"),
+    "fashion-mnist": ("fashion-mnist", "none"),
+    "fashion-mnist32": ("fashion-mnist", "none"),
+    "digits": ("digits", "none"),
+}
+
+
+def full_name(name: str, part: str, folder: Path) -> str:
+    """The name with its part: ``cifar10`` is ``cifar10:train`` in [source], ``cifar10:test`` in [evaluate]."""
+    if is_own_data(name):
+        found = own.load(name, folder)
+        return f"{found.file}:{name.rpartition(':')[2]}"
+    if name in DEFAULTS:
+        return f"{name}:{part}"
+    from redistill import data
+
+    known = [n.partition(":")[0] for n in data.names()]
+    kind = name.partition(":")[0]
+    if kind not in known:
+        raise RedistillError(nearest(kind, known, "data"))
+    if name not in data.names() and kind in DEFAULTS:
+        raise RedistillError(nearest(name, [n for n in data.names() if n.startswith(f"{kind}:")], "part"))
+    return name
+
+
+def defaults(name: str, part: str, folder: Path) -> dict[str, str]:
+    """A data set's own normalisation and augmentation; data of one's own are opened to ask them."""
+    full = full_name(name, part, folder)
+    kind, _, which = full.partition(":")
+    if kind in DEFAULTS:
+        normalise, augment = DEFAULTS[kind]
+        return {"normalise": normalise, "augment": "none" if which == "test" else augment}
+    made = load_data(full, None)
+    return {"normalise": made.normalise, "augment": getattr(made, "augment", "none")}
+
+
+def load_data(name: str, data_dir: Path | None) -> Any:
+    """A data set by name; ``./file.py:name`` is called without arguments."""
+    if is_own_data(name):
+        return own.load(name, Path()).object()
+    from redistill import data
+
+    return data.load(name, data_dir)
+
+
+def is_own_data(name: str) -> bool:
+    return ".py:" in name

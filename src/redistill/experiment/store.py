@@ -1,0 +1,241 @@
+"""Runs on disk: ``<root>/<cell>/seed-<n>/`` with ``record.json``, ``curves.json`` and ``weights.safetensors``.
+
+The folders are the truth; there is no database. A record is written last and in one step, so a folder without one holds no
+run, and a run is never edited.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from redistill.errors import RedistillError, nearest
+from redistill.experiment.files import canonical, digest, file_digest, make_folder, pretty, read, write
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from redistill.experiment.value import Experiment
+
+FORMAT = 1
+RECORD, CURVES, WEIGHTS, PENDING, LOCK = "record.json", "curves.json", "weights.safetensors", "experiment.json", "lock"
+
+
+def sealed(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with the SHA-256 of its own content, by which an altered one is known."""
+    return {**record, "sha256": digest(canonical(record))}
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """One record, checked, or a sentence that says what is wrong with it and what is left."""
+    folder = path.parent
+    left = [n for n in (WEIGHTS, CURVES) if (folder / n).exists()]
+    rest = f"; beside it {' and '.join(left)} {'is' if len(left) == 1 else 'are'} still there" if left else ""
+    again = f"{rest}. Delete {path} to train this run again"
+    try:
+        record = json.loads(read(path))
+        version = record["format"]
+        claimed = record["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RedistillError(f"{path} is damaged: it is not a complete record ({error}){again}") from error
+    if version > FORMAT:
+        raise RedistillError(
+            f"{path} was written by a newer redistill (record format {version}, this one reads up to {FORMAT}): update redistill"
+        )
+    if digest(canonical({k: v for k, v in record.items() if k != "sha256"})) != claimed:
+        raise RedistillError(f"{path} was altered: its content does not match its SHA-256{again}")
+    return dict(record)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A fact: one finished run."""
+
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        return str(self.record["id"])
+
+    @property
+    def cell(self) -> str:
+        return str(self.record["cell"])
+
+    @property
+    def seed(self) -> int:
+        return int(self.record["seed"])
+
+    @property
+    def label(self) -> str:
+        return str(self.record["label"])
+
+    @property
+    def diverged(self) -> str | None:
+        found = self.record["diverged"]
+        return None if found is None else str(found)
+
+    def accuracy(self, name: str = "test") -> float:
+        """Accuracy after the last step on one evaluation set, in percent."""
+        table = self.record["accuracy"]
+        if name not in table:
+            raise RedistillError(f"{self.folder}: {nearest(name, table, 'evaluation set')}")
+        return float(table[name]["last"])
+
+    def curves(self) -> dict[str, Any]:
+        """Losses, rates and accuracies over the run (``curves.json``)."""
+        return dict(json.loads(self._checked(CURVES)))
+
+    def weights(self) -> Path:
+        """The file of the trained weights, checked."""
+        self._checked(WEIGHTS)
+        return self.folder / WEIGHTS
+
+    def network(self) -> nn.Module:
+        """The trained student, ready to use."""
+        from redistill.experiment.build import trained
+
+        return trained(self)
+
+    def _checked(self, name: str) -> bytes:
+        content = read(self.folder / name)
+        if digest(content) != self.record["files"][name]:
+            raise RedistillError(
+                f"{self.folder / name} was altered or cut off: it does not match the SHA-256 in {RECORD}; the record's "
+                f"numbers are still good. Delete the folder to train this run again"
+            )
+        return content
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A folder whose record cannot be used, and why."""
+
+    folder: Path
+    why: str
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run that was begun: ``step`` of the last good checkpoint, 0 where there is none; what it is, if that can be read."""
+
+    folder: Path
+    experiment: dict[str, Any] | None
+    label: str
+
+
+class Store:
+    """A folder of runs.
+
+    Args:
+        root: the folder; made when the first run is written.
+    """
+
+    def __init__(self, root: str | Path = "runs"):
+        self.root = Path(root)
+
+    def folder(self, experiment: Experiment) -> Path:
+        return self.root / experiment.folder
+
+    def find(self, experiment: Experiment) -> Run | None:
+        """The finished run of an experiment, or None.
+
+        Raises:
+            RedistillError: there is a record and it is damaged, altered or of a newer version.
+        """
+        path = self.folder(experiment) / RECORD
+        if not path.exists():
+            return None
+        record = read_record(path)
+        if record["id"] != experiment.id:
+            raise RedistillError(
+                f"{path} holds the record of run {record['id']}, the folder belongs to {experiment.id}: it was copied or "
+                f"renamed by hand; move it back"
+            )
+        return Run(path.parent, record)
+
+    def runs(self) -> Iterator[Run | Damaged | Unfinished]:
+        """Everything in the store, in the order of the folders."""
+        for folder in sorted(self.root.glob("*/seed-*"), key=_by_number):
+            if (folder / RECORD).exists():
+                try:
+                    yield Run(folder, read_record(folder / RECORD))
+                except RedistillError as error:
+                    yield Damaged(folder, str(error))
+            elif (folder / PENDING).exists():
+                try:
+                    pending = json.loads((folder / PENDING).read_bytes())
+                    yield Unfinished(folder, pending["experiment"], str(pending["label"]))
+                except (ValueError, KeyError, OSError):
+                    yield Unfinished(folder, None, "?")
+
+    def finished(self) -> list[Run]:
+        return [run for run in self.runs() if isinstance(run, Run)]
+
+    def pick(self, text: str) -> list[Run]:
+        """Runs by folder, by the beginning of an id, or all seeds of a cell by the beginning of the cell or by its name.
+
+        Raises:
+            RedistillError: nothing, or more than one cell, is meant.
+        """
+        for path in (Path(text), self.root / text):
+            if path.name == RECORD and path.is_file():
+                path = path.parent
+            if (path / RECORD).is_file():
+                return [Run(path, read_record(path / RECORD))]
+            inside = sorted(path.glob(f"seed-*/{RECORD}"), key=lambda p: _by_number(p.parent))
+            if inside:
+                return [Run(p.parent, read_record(p)) for p in inside]
+        known = self.finished()
+        if exact := [run for run in known if len(text) >= 4 and run.id.startswith(text)]:
+            if len({run.id for run in exact}) > 1:
+                raise RedistillError(f"{text!r} is the beginning of {len(exact)} ids: give more digits")
+            return exact
+        cells = [run for run in known if (len(text) >= 4 and run.cell.startswith(text)) or run.record["name"] == text]
+        if len({run.cell for run in cells}) > 1:
+            names = ", ".join(sorted({run.cell for run in cells}))
+            raise RedistillError(f"{text!r} means several cells of {self.root}: {names}; give one of them")
+        if not cells:
+            names = [n for run in known for n in (run.id, run.cell, run.record["name"]) if n]
+            raise RedistillError(f"{nearest(text, names, 'run')} (in {self.root})")
+        return cells
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+    def indices(self, manifest: dict[str, Any], index: list[int]) -> str:
+        """Write which images a subset holds, once for all runs that use it; returns the file's place in the store."""
+        place = f"indices/{manifest['sha256'][:16]}.json"
+        path = self.root / place
+        if not path.exists():
+            make_folder(path.parent)
+            write(path, (canonical({**manifest, "index": index}) + "\n").encode())
+        return place
+
+    def finish(self, folder: Path, record: dict[str, Any], curves: dict[str, Any], weights: bytes) -> Run:
+        """Write the three files of a finished run, the record last."""
+        shown = pretty(curves)
+        write(folder / WEIGHTS, weights)
+        write(folder / CURVES, shown)
+        files = {WEIGHTS: digest(weights), CURVES: digest(shown)}
+        whole = sealed({**record, "files": files})
+        write(folder / RECORD, pretty(whole))
+        return Run(folder, whole)
+
+
+def _by_number(folder: Path) -> tuple[str, int]:
+    number = folder.name.removeprefix("seed-")
+    return folder.parent.name, int(number) if number.isdigit() else -1
+
+
+def stale(run: Run, store: Store) -> str | None:
+    """Why a run is out of date: a network that it started or learned from has since been trained again to other weights."""
+    for role in ("teacher", "start"):
+        used = run.record.get(role)
+        if not used or "folder" not in used:
+            continue
+        path = store.root / used["folder"] / WEIGHTS
+        if path.exists() and file_digest(path) != used["sha256"]:
+            return f"its {'teacher' if role == 'teacher' else 'starting point'} {used['folder']} has other weights by now"
+    return None

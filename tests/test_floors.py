@@ -1,0 +1,100 @@
+"""The architecture as a test: a module imports only from lower floors, and rooms on one floor do not know each other."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).resolve().parents[1] / "src" / "redistill"
+
+FLOORS: tuple[tuple[str, ...], ...] = (
+    # floor 0: types, how it is optimised, one seed and many streams, intervals; each line may use the one above
+    ("errors",),
+    ("core",),
+    ("pairs", "recipe", "rng", "stats"),
+    # floor 1: formulas, networks, images, features by place
+    ("terms", "models", "data", "taps"),
+    # floor 2: inputs that are not a data set; what is measured
+    ("sources", "evaluate", "belief"),
+    ("fit",),
+    ("experiment", "jobs"),
+    ("papers",),
+    ("claims",),
+    ("report", "verify", "testing", "bench"),
+    ("cli",),
+    # the public names, loaded lazily
+    ("__init__", "__main__"),
+)
+HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def rooms(source: Path = SRC) -> list[Path]:
+    """Every module of the package."""
+    return sorted(source.rglob("*.py"))
+
+
+def room_of(module: Path, source: Path = SRC) -> str:
+    """``terms`` for ``terms/at.py``, ``core`` for ``core.py``."""
+    return module.relative_to(source).with_suffix("").parts[0]
+
+
+def imports(text: str, own: tuple[str, ...]) -> Iterator[str]:
+    """Rooms of the package that a module imports, anywhere in it; ``own``: its package, for relative imports."""
+    for node in ast.walk(ast.parse(text)):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = own[: len(own) - node.level + 1] if node.level else ()
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            names = [f"{stem}.{alias.name}" for alias in node.names] if stem == "redistill" else [stem]
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "redistill":
+                yield parts[1] if len(parts) > 1 and parts[1] in HEIGHT else "__init__"
+
+
+def breaches(source: Path = SRC) -> list[str]:
+    """One sentence for each import that the floors forbid."""
+    found = []
+    for module in rooms(source):
+        room = room_of(module, source)
+        if room not in HEIGHT:
+            found.append(f"{room} stands on no floor: put it into FLOORS")
+            continue
+        package = ("redistill", *module.relative_to(source).parts[:-1])
+        for other in imports(module.read_text(encoding="utf-8"), package):
+            if other != room and HEIGHT[other] >= HEIGHT[room]:
+                where = "its own floor" if HEIGHT[other] == HEIGHT[room] else "a higher floor"
+                found.append(f"{module.relative_to(source)} imports {other} from {where}")
+    return found
+
+
+def test_every_module_imports_from_lower_floors_only() -> None:
+    assert breaches() == []
+    assert {"core", "terms", "taps", "verify", "testing"} <= {room_of(m) for m in rooms()}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "sentence"),
+    [
+        ("core.py", "from redistill.terms import KD", "core.py imports terms from a higher floor"),
+        ("terms/at.py", "import redistill.taps", "terms/at.py imports taps from its own floor"),
+        ("terms/at.py", "def f():\n    from redistill import models", "terms/at.py imports models from its own floor"),
+        ("taps.py", "from . import terms", "taps.py imports terms from its own floor"),
+        ("terms/at.py", "from ..fit import fit", "terms/at.py imports fit from a higher floor"),
+        ("fit.py", "import redistill", "fit.py imports __init__ from a higher floor"),
+        ("rng.py", "from redistill.stats import mean", "rng.py imports stats from its own floor"),
+        ("helpers.py", "", "helpers stands on no floor: put it into FLOORS"),
+        ("terms/at.py", "from redistill.terms.maps import as_map\nfrom . import kd\nfrom redistill.core import Term", None),
+        ("cli.py", "from redistill import fit, report\nimport redistill.verify", None),
+    ],
+)
+def test_a_breach_is_found(tmp_path: Path, file: str, text: str, sentence: str | None) -> None:
+    module = tmp_path / file
+    module.parent.mkdir(exist_ok=True)
+    module.write_text(text, encoding="utf-8")
+    assert breaches(tmp_path) == ([] if sentence is None else [sentence])
