@@ -435,4 +435,4 @@ def run_one(experiment: Experiment, store: Store, data_dir: str | Path | None = 
     return run
 
 
-__all__ = ["Interrupted", "Queue", "Work", "plan", "run_one", "RECORD"]
+__all__ = ["RECORD", "Interrupted", "Queue", "Work", "plan", "run_one"]

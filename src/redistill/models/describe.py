@@ -51,8 +51,8 @@ def describe(net: nn.Module, inputs: tuple[int, ...] | None = None) -> Info:
 
     for module in net.modules():
         handles.append(module.register_forward_hook(count))
-    for stage in net.stages if isinstance(net, Network) else ():
-        path = net.places[stage].module
+    stages = {name: net.places[name].module for name in net.stages} if isinstance(net, Network) else {}
+    for stage, path in stages.items():
 
         def note(module: nn.Module, args: tuple[Tensor, ...], out: Tensor, stage: str = stage) -> None:
             shapes[stage] = tuple(out.shape[1:])

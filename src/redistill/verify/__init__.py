@@ -13,7 +13,7 @@ from typing import Literal
 from torch import Tensor
 
 from redistill.core import RedistillError
-from redistill.verify import losses, trajectories
+from redistill.verify import losses, metrics, trajectories
 from redistill.verify.compare import Compared, compare
 from redistill.verify.reader import Array, Case, Damaged, NotSupported, find_cases
 
@@ -22,6 +22,7 @@ Outcome = Literal["pass", "fail", "not supported"]
 GROUPS: dict[str, Callable[[Case], dict[str, Tensor | Array]]] = {
     "losses": losses.compute,
     "training": trajectories.compute,
+    "metrics": metrics.compute,
 }
 """Who computes the cases of each group: from a case to its ``out/``, ``grad/`` and ``after/`` arrays by name."""
 
@@ -67,8 +68,8 @@ def verify_case(sidecar: Path) -> Verdict:
         return Verdict(name, source, "not supported", reason=_one_line(reason))
     except (Damaged, RedistillError) as reason:
         return Verdict(name, source, "fail", reason=_one_line(reason))
-    except (RuntimeError, ValueError, IndexError) as error:
-        # torch says so when the shapes of a case do not fit together: that is a failure of this case, not of the run
+    except (LookupError, RuntimeError, TypeError, ValueError) as error:
+        # shapes that do not fit together, say: a failure of this case, which must not hide the others
         return Verdict(name, source, "fail", reason=_one_line(f"{type(error).__name__}: {error}"))
     if worst is None:
         return Verdict(name, source, "fail", reason="the case expects nothing")
