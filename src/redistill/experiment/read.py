@@ -338,8 +338,7 @@ class _Reader:
                 rows |= {"use": found.name, "code": found.code, "file": found.file}
         elif "data" in rows:
             with mistakes.at(("source", "data")):
-                usual = sources.defaults(str(rows["data"]), "train", self.folder)
-                rows = {**{n: v for n, v in usual.items() if n in model.model_fields}, **rows}
+                rows = {**sources.defaults(str(rows["data"]), "train", self.folder), **rows}
                 rows["data"] = sources.full_name(str(rows["data"]), "train", self.folder)
         if kind == "own":
             rows.setdefault("code", "")

@@ -13,11 +13,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from redistill.core import Method, RedistillError, Source, Term, nearest
+from redistill.core import RedistillError, Source, nearest
 from redistill.evaluate import ImageSet
 from redistill.experiment import own
 from redistill.recipe import Value
-from redistill.sources.variants import Variant
 
 Seed = Literal["same"] | Annotated[int, Field(ge=0)]
 """A rule: ``same`` as the run's own seed, or always this number."""
@@ -132,102 +131,8 @@ class OwnSettings(Value):
         return Built(source, {})
 
 
-class AdversarialSettings(Value):
-    """Images of a generator that trains against the student (``redistill.sources.adversarial``); no image is read.
-
-    Args:
-        preset: only in files, never kept: the published form (``authors``, ``paper``, ``re-2020``, ``modified``; default
-            ``authors``) that fills what is not given of ``variant``, ``method`` and ``blocks``.
-        data: whose normalisation and size the images have. normalise, image_size, channels: default: those.
-        variant: what happens in a block. method: what the generator minimises, terms as in ``[[method]]``.
-        blocks: length of the generator's schedule. epoch_blocks: blocks between two points of the curves.
-        generator, generator_args: a network of this package; its first weights follow ``seed``.
-    """
-
-    kind: Literal["adversarial"]
-    preset: str | None = Field(default=None, exclude=True)
-    data: str
-    normalise: str
-    image_size: int = Field(default=32, ge=1)
-    channels: int = Field(default=3, ge=1)
-    variant: Variant
-    method: tuple[dict[str, Any], ...] = Field(min_length=1)
-    blocks: int = Field(ge=1)
-    epoch_blocks: int = Field(ge=1)
-    generator: str = "zskt-generator"
-    generator_args: dict[str, Any] = {}
-    seed: Seed = "same"
-
-    depends_on_student: ClassVar[bool] = True
-    labelled: ClassVar[bool] = False
-
-    @model_validator(mode="before")
-    @classmethod
-    def _complete(cls, given: Any) -> Any:
-        if not isinstance(given, Mapping):
-            return given
-        from redistill.sources import preset
-
-        rows = dict(given)
-        name = rows.pop("preset", None)
-        published = preset(str(name if name is not None else "authors"))
-        if isinstance(variant := rows.get("variant", {}), Mapping):
-            rows["variant"] = {**published.variant.model_dump(), **variant}
-        rows.setdefault("method", published.generator_method.settings())
-        rows.setdefault("blocks", published.blocks)
-        if isinstance(rows["blocks"], int):
-            rows.setdefault("epoch_blocks", max(1, rows["blocks"] // 100))
-        rows["method"] = [row for row, _ in _terms(rows["method"])]
-        return rows
-
-    @property
-    def label(self) -> str:
-        return f"generated images ({self.blocks} blocks)"
-
-    def numerics(self) -> dict[str, int]:
-        from redistill.sources import adversarial
-
-        return {"source:adversarial": adversarial.NUMERICS} | {
-            f"term:{type(term).__name__}": term.numerics for _, term in _terms(self.method)
-        }
-
-    def written(self) -> dict[str, Any]:
-        return self.model_dump(mode="json")
-
-    def build(self, seed: int, data_dir: Path | None) -> Built:
-        from redistill import models
-        from redistill.sources import Adversarial
-
-        drawn = seed if self.seed == "same" else self.seed
-        generator = models.build(
-            self.generator, seed=drawn, channels=self.channels, image_size=self.image_size, **self.generator_args
-        )
-        method = Method((row["weight"], term) for row, term in _terms(self.method))
-        described = {"model": self.generator, "args": self.generator_args}
-        source = Adversarial(
-            generator, self.normalise, self.variant, method, self.blocks, self.epoch_blocks, described=described
-        )
-        return Built(source, {})
-
-
-def _terms(rows: Any) -> list[tuple[dict[str, Any], Term]]:
-    """Terms of the generator: each with all its settings written out."""
-    from redistill.terms import by_name
-
-    made = []
-    for row in rows:
-        given = {name: value for name, value in row.items() if name not in ("use", "weight")}
-        term = by_name(str(row.get("use")))(**given)
-        made.append(({"use": type(term).__name__, "weight": float(row.get("weight", 1.0)), **term.settings()}, term))
-    return made
-
-
-SourceSettings = Annotated[ImagesSettings | OwnSettings | AdversarialSettings, Field(discriminator="kind")]
-KINDS: dict[str, type[ImagesSettings] | type[OwnSettings] | type[AdversarialSettings]] = {
-    "images": ImagesSettings,
-    "own": OwnSettings,
-    "adversarial": AdversarialSettings,
-}
+SourceSettings = Annotated[ImagesSettings | OwnSettings, Field(discriminator="kind")]
+KINDS: dict[str, type[ImagesSettings] | type[OwnSettings]] = {"images": ImagesSettings, "own": OwnSettings}
 
 
 # What a data set's name stands for: (normalisation, augmentation of the training part). Written down here so that an
