@@ -161,14 +161,15 @@ def preset(
     return Preset(variant, method, -1.0 * kl, recipe, length)
 
 
-def points(steps: int) -> Preset:
+def points(rounds: int) -> Preset:
     """Figure 1 of the paper: points instead of a generator, 50 steps on them and 10 of the student a round.
 
     Constant rates of 1e-3; every entry of the points' gradient is bounded by 3, the student's gradient by norm 3.
     """
     variant = Variant(n_G=50, n_S=10, lr=1e-3, decay="constant", clip=3.0, clip_by="value")
     recipe = Recipe(
-        steps=steps, lr=1e-3, batch_size=50, optimizer="adam", weight_decay=0.0, schedule=Constant(), clip=3.0
-    )
+        steps=10 * rounds, lr=1e-3, batch_size=50, optimizer="adam", weight_decay=0.0, schedule=Constant(), clip=3.0,
+        channels_last=False,
+    )  # fmt: skip
     kl = _kl("element")
-    return Preset(variant, Method.of(kl), -1.0 * kl, recipe, max(1, steps // 10))
+    return Preset(variant, Method.of(kl), -1.0 * kl, recipe, rounds)
