@@ -193,7 +193,8 @@ class Paper:
         for needed in ("source", "recipe"):
             if needed not in made:
                 raise RedistillError(f"no [[case]] gives a {needed} to {said(facts)}")
-        made["source"].setdefault("data", facts["data"])
+        if made["source"].get("kind", "images") == "images":
+            made["source"].setdefault("data", facts["data"])
         if any(by_name(str(term["use"])).needs_teacher for term in terms):
             made["teacher"] = self.teacher(facts)
         if start is not None:

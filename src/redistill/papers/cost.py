@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from redistill.experiment.files import canonical, make_folder, write
-from redistill.experiment.sources import AdversarialSettings, ImagesSettings
+from redistill.experiment.generated import AdversarialSettings
+from redistill.experiment.sources import ImagesSettings
 from redistill.experiment.value import Experiment, Net
 
 IMAGES = {
@@ -61,7 +62,7 @@ def images_of(source: ImagesSettings) -> int:
 def steps_of(one: Experiment) -> tuple[int, int]:
     """(steps of the run, steps of an epoch)."""
     if isinstance(one.source, AdversarialSettings):
-        epoch = one.source.epoch_blocks * one.source.variant.n_S
+        epoch = (one.source.epoch_blocks or max(1, one.source.blocks // 100)) * one.source.n_S
     elif isinstance(one.source, ImagesSettings):
         count, batch = images_of(one.source), one.recipe.batch_size
         epoch = max(1, count // batch if one.recipe.drop_last else math.ceil(count / batch))
@@ -80,7 +81,7 @@ def cost(group: Sequence[Experiment]) -> float:
     batch = one.recipe.batch_size
     if isinstance(one.source, AdversarialSettings):
         variant = one.source.variant
-        made = _macs(one.source.generator, canonical(one.source.generator_args), 1, one.source.channels, one.source.image_size)
+        made = _macs(one.source.generator, canonical({"z": one.source.z}), 1, one.source.channels, one.source.image_size)
         blocks = steps / variant.n_S
         # the generator's step goes through both networks back to the images; then new images, unless those before are used
         again = 0 if variant.images == "before" else 1 if variant.noise == "same" else variant.n_S

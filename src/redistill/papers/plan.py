@@ -234,11 +234,11 @@ def scaled(written: Mapping[str, Any], scale: float) -> dict[str, Any]:
     recipe, source = made["recipe"], made["source"]
     whole = 1
     if source.get("kind") == "adversarial":
-        whole = source["variant"]["n_S"]
+        whole = source["n_S"]
         source["blocks"] = _part(source["blocks"], scale)
-        source["epoch_blocks"] = max(1, source["blocks"] // 100)
-        if source["variant"].get("T_max") is not None:
-            source["variant"]["T_max"] = _part(source["variant"]["T_max"], scale)
+        source.pop("epoch_blocks", None)  # again a hundredth
+        if source.get("T_max") is not None:
+            source["T_max"] = _part(source["T_max"], scale)
     before = recipe.get("steps")
     for length in ("epochs", "steps"):
         if recipe.get(length) is not None:
