@@ -79,7 +79,7 @@ def benchmarks() -> str:
         lines.append(f"| {row['work']} | {where} | {row['rounds']} | {ratios} |")
     if not lines:
         return ""
-    head = "## Speed\n\nRatios of time to a plain PyTorch loop doing the same work, interleaved, median (range); equality checked first.\n\n"
+    head = "## Speed\n\nTime relative to a plain PyTorch loop doing the same work, interleaved, median (range); equality checked first.\n\n"
     return head + "| work | where | rounds | ratio to plain |\n|---|---|--:|---|\n" + "\n".join(lines) + "\n"
 
 
