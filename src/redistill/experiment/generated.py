@@ -14,16 +14,14 @@ weight = 0.1
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import pydantic
 from pydantic import Field, field_validator
 
 from redistill.core import Method, RedistillError
 from redistill.experiment.sources import Built, ImagesSettings, OwnSettings, Seed
-from redistill.recipe import Recipe, Value
+from redistill.recipe import Value
 from redistill.sources import PRESETS, Adversarial, Mixed, Variant, adversarial, mixed, preset
 from redistill.terms import KD, by_name
 

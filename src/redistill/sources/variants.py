@@ -27,8 +27,9 @@ attention, noise of 100 normal numbers; batch 128 and both networks in train mod
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -118,6 +119,7 @@ PRESETS: tuple[str, ...] = tuple(_VARIANTS)
 def preset(
     name: str,
     *,
+    change: Mapping[str, Any] | None = None,
     blocks: int | None = None,
     stop_after: int | None = None,
     attention: float = 250.0,
@@ -128,6 +130,7 @@ def preset(
     """One of ``paper``, ``authors``, ``re-2020``, ``modified``.
 
     Args:
+        change: switches of :class:`Variant` that differ, by name.
         blocks: length of the full schedule; default: the published one for CIFAR-10 (SVHN: 50,000 in the paper).
         stop_after: end the run after so many blocks, rates as in the full schedule.
         attention: weight β of the attention term; 0 leaves it out (networks without common feature maps).
@@ -136,6 +139,8 @@ def preset(
     if name not in _VARIANTS:
         raise RedistillError(nearest(name, _VARIANTS, "zero-shot preset"))
     variant, published = _VARIANTS[name]
+    if change:
+        variant = Variant.model_validate({**variant.model_dump(), **change})
     length = blocks if blocks is not None else published
     taken = stop_after if stop_after is not None else length
     if not 1 <= taken <= length:
