@@ -182,6 +182,7 @@ class Paper:
         terms = [dict(copy.deepcopy(term)) for term in self.file.method[facts["method"]]]
         made: dict[str, Any] = {"student": {}, "method": terms, "evaluate": {"test": f"{facts['data']}:test"}}
         start: Facts | None = None
+        taught: Facts = {"method": self.file.setup.teacher.method}
         for case in self.file.case:
             if not case.holds(facts):
                 continue
@@ -190,13 +191,14 @@ class Paper:
                     made[kind] = copy.deepcopy(table[name])
             put(made, filled(case.set, facts))
             start = case.start if case.start is not None else start
+            taught |= case.teacher or {}
         for needed in ("source", "recipe"):
             if needed not in made:
                 raise RedistillError(f"no [[case]] gives a {needed} to {said(facts)}")
         if made["source"].get("kind", "images") == "images":
             made["source"].setdefault("data", facts["data"])
         if any(by_name(str(term["use"])).needs_teacher for term in terms):
-            made["teacher"] = self.teacher(facts)
+            made["teacher"] = self.teacher(facts, taught)
         if start is not None:
             before = quoted({**facts, **start}, facts)
             made["student"] = {"run": self.made(before), "seed": "same"}
@@ -204,12 +206,11 @@ class Paper:
             made["student"] = {"model": self.network(facts, str(facts.get("trains", "student"))), **made["student"]}
         return made
 
-    def teacher(self, facts: Mapping[str, str]) -> dict[str, Any]:
-        """The section [teacher] of an experiment with these facts."""
-        rule = self.file.setup.teacher
+    def teacher(self, facts: Mapping[str, str], rule: Mapping[str, str]) -> dict[str, Any]:
+        """The section [teacher] of an experiment with these facts: the teacher, trained by ``rule`` on the same data."""
         self.network(facts, "teacher")
-        alone = {"method": rule.method, "student": facts["teacher"], "data": facts["data"]}
-        return {"run": self.made(alone), "seed": rule.seed}
+        alone = {"student": facts["teacher"], "data": facts["data"], **rule}
+        return {"run": self.made(alone), "seed": self.file.setup.teacher.seed}
 
     def network(self, facts: Mapping[str, str], role: str) -> str:
         """Our name of the network that plays a role."""
@@ -231,26 +232,28 @@ def said(facts: Mapping[str, str]) -> str:
 
 
 def filled(changes: Mapping[str, Any], facts: Mapping[str, str]) -> dict[str, Any]:
-    """Changes with every value ``"{M}"`` replaced by the fact of that name, as a number.
+    """Changes with every text ``"{M}"`` replaced by the fact of that name, a number where it is one.
 
-    >>> filled({"source": {"per_class": "{M}"}}, {"M": "200"})
-    {'source': {'per_class': 200}}
+    >>> filled({"per_class": "{M}", "at": [["{mine}", "stage2"]]}, {"M": "200", "mine": "stage1"})
+    {'per_class': 200, 'at': [['stage1', 'stage2']]}
 
     Raises:
-        RedistillError: there is no such fact, or it is no whole number.
+        RedistillError: there is no such fact.
     """
-    made: dict[str, Any] = {}
-    for name, value in changes.items():
-        if isinstance(value, Mapping):
-            made[name] = filled(value, facts)
-        elif isinstance(value, str) and value.startswith("{") and value.endswith("}"):
-            fact = facts.get(value[1:-1], "")
-            if not fact.isdigit():
-                raise RedistillError(f"{name} = {value!r} wants a whole number, and {said(facts)} gives {fact!r}")
-            made[name] = int(fact)
-        else:
-            made[name] = value
-    return made
+    return {name: _filled(value, facts) for name, value in changes.items()}
+
+
+def _filled(value: Any, facts: Mapping[str, str]) -> Any:
+    if isinstance(value, Mapping):
+        return filled(value, facts)
+    if isinstance(value, list):
+        return [_filled(entry, facts) for entry in value]
+    if isinstance(value, str) and value.startswith("{") and value.endswith("}"):
+        if value[1:-1] not in facts:
+            raise RedistillError(f"{value!r} asks for a fact that {said(facts)} does not have")
+        fact = facts[value[1:-1]]
+        return int(fact) if fact.isdigit() else fact
+    return value
 
 
 def put(settings: dict[str, Any], changes: Mapping[str, Any]) -> None:

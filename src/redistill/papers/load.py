@@ -141,7 +141,10 @@ def _resolved(mistakes: Mistakes, file: PaperFile) -> None:
             named(("case", number, "source"), case.source, file.source, "source")
         if case.recipe is not None:
             named(("case", number, "recipe"), case.recipe, file.recipe, "recipe")
-        facts_of(("case", number, "start"), case.start or {})
+        for kind, given in (("teacher", case.teacher), ("start", case.start)):
+            facts_of(("case", number, kind), given or {})
+            if given and "method" in given:
+                named(("case", number, kind, "method"), given["method"], file.method, "method")
     for key, entry in _pointing(file):
         named((*key, "table"), entry.table, file.table, "table")
     seen: set[str] = set()

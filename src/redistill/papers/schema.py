@@ -111,14 +111,16 @@ class Case(Where):
 
     Args:
         source, recipe: names of ``[source.*]`` and ``[recipe.*]``. set: further settings, shaped like an experiment file,
-            put in key by key; a term is named by its ``use`` (``method.AT.weight``), ``"{M}"`` stands for the number in
-            that fact, and "" takes a key away.
+            put in key by key; a term is named by its ``use`` (``method.AT.weight``), ``"{M}"`` stands for that fact, and ""
+            takes a key away.
+        teacher: facts of the experiment that makes the teacher, where they are not those of [setup] teacher.
         start: the student starts from the student of another cell, whose facts these are (the others as in this cell).
     """
 
     source: str | None = None
     recipe: str | None = None
     set: dict[str, Any] = Field(default_factory=dict)
+    teacher: Facts | None = None
     start: Facts | None = None
 
 
