@@ -1,9 +1,9 @@
 """Intervals and equivalence for a handful of seeds.
 
 Floor 0; knows numbers only. Everything assumes that the results of one cell (equal settings, different seeds) scatter
-normally; what happens where they do not, or where spreads differ, is measured in ``docs/verdicts.md``.
+normally; what happens where spreads differ is measured in ``docs/verdicts.md``.
 
-References: Student 1908 (t); Welch 1947 and Satterthwaite 1946 (unequal spreads); Cochran & Cox 1950, section 4.14
+References: Student 1908 (t); Welch 1947 and Satterthwaite 1946 (unequal spreads); Cochran and Cox 1950
 (weighted t quantile); Wilson 1927 (one proportion); Schuirmann 1987 (two one-sided tests); Bartlett 1937 (equality of
 spreads); Holm 1979 (many claims).
 """
@@ -109,7 +109,7 @@ class Estimate:
         return self._tail(t) if t >= 0 else 1 - self._tail(-t)
 
     def p_below(self, bound: float) -> float:
-        """One-sided p-value of "the truth is at least ``bound``": small means that it is below."""
+        """The same of "the truth is at least ``bound``"."""
         return Estimate(-self.value, self.parts).p_above(-bound)
 
     def p(self, null: float = 0.0) -> float:
@@ -125,9 +125,7 @@ class Estimate:
         low, high = self.interval(1 - 2 * alpha)
         if -tolerance <= low and high <= tolerance:
             return "inside"
-        if low > tolerance:
-            return "above"
-        return "below" if high < -tolerance else "open"
+        return "above" if low > tolerance else "below" if high < -tolerance else "open"
 
     def chance(self, tolerance: float, moves: float, alpha: float = 0.05) -> float:
         """How often a repetition would be decided on the side where the value now is, were it the truth.
@@ -247,9 +245,9 @@ def pooled_sd(groups: Sequence[Sequence[float]]) -> Spread:
 def equal_spreads(groups: Sequence[Sequence[float]]) -> float | None:
     """p-value of "all groups scatter equally" (Bartlett's test); None with fewer than two groups of two values.
 
-    Bartlett and not Brown and Forsythe: with three seeds one distance to the median is always zero, and Brown and
-    Forsythe's test at 5 % then rejects almost never, neither equal spreads nor threefold ones. Bartlett's keeps its level
-    at n = 3 and sees the most among normal results. It also answers to long tails, which errs on the side of a warning.
+    Bartlett and not Brown and Forsythe: of three seeds one always is the median, and Brown and Forsythe's test then rejects
+    almost never, neither equal spreads nor threefold ones. Bartlett's keeps its level at n = 3 and sees the most among
+    normal results. It also answers to long tails, which errs on the side of a warning.
     """
     used = [x for x in (_values(group, 0, "equal_spreads") for group in groups) if len(x) > 1]
     if len(used) < 2:

@@ -173,11 +173,11 @@ def same(a: list[Tensor], b: list[Tensor]) -> bool:
     return len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-def run(variant: Variant, steps: int = 14, *, dropout: float = 0.0, method: Method | None = None, **more: Any) -> tuple[Loop, Net, Generator]:
+def run(variant: Variant, steps: int = 14, *, dropout: float = 0.0, **more: Any) -> tuple[Loop, Net, Generator]:
     student, teacher, generator = Net(3, seed=1, dropout=dropout), Net(5, seed=2), Generator()
     recipe = Recipe(steps=steps, batch_size=BATCH, lr=2e-3, optimizer="adam", weight_decay=0.0, clip=5.0)
     source = Adversarial(generator, "none", variant, epoch_blocks=2, **more)
-    loop = Loop([(student, method or KD(T=1.0, reduction="element"))], teacher, source, recipe, seed=4, device="cpu")
+    loop = Loop([(student, KD(T=1.0, reduction="element"))], teacher, source, recipe, seed=4, device="cpu")
     return loop, student, generator
 
 
@@ -319,7 +319,8 @@ def test_noise_is_named_not_global() -> None:
 
 def test_extra_generator_terms_by_hand() -> None:
     """The four terms of the appendix change the generator's gradient by exactly their own."""
-    extra = -1.0 * KD(T=1.0, reduction="element") + 0.3 * TeacherEntropy() + 0.2 * StudentEntropy() + 0.1 * Diversity() + 0.4 * Consistency()
+    own = 0.3 * TeacherEntropy() + 0.2 * StudentEntropy() + 0.1 * Diversity() + 0.4 * Consistency()
+    extra = -1.0 * KD(T=1.0, reduction="element") + own
     student, teacher, generator = Net(3, seed=1), Net(5, seed=2), Generator()
     s, t, g = copy.deepcopy(student), copy.deepcopy(teacher).eval(), copy.deepcopy(generator)
     x = g(torch.randn(BATCH, Z, generator=rng.stream(0, "noise", 0, 0)))
@@ -371,7 +372,8 @@ RECIPE = Recipe(steps=2, batch_size=BATCH)
         (lambda s, t, g: Adversarial(nn.Linear(2, 2), "none"), "has no attribute 'z'"),
         (lambda s, t, g: Adversarial(Generator(), "none", method=Method.of(CE())), "CE needs labels, and generated images have none"),
         (lambda s, t, g: Adversarial(Generator(), "none", blocks=0), "blocks=0"),
-        (lambda s, t, g: fit(s, t, KD(), Adversarial(Generator().requires_grad_(False), "none"), RECIPE, seed=0), "generator .* requires a"),
+        (lambda s, t, g: fit(s, t, KD(), Adversarial(Generator().requires_grad_(False), "none"), RECIPE, seed=0),
+         "generator .* requires a"),
         (lambda s, t, g: Variant(images="before", noise="fresh"), "noise='fresh' needs images='after'"),
         (lambda s, t, g: preset("author"), "unknown zero-shot preset 'author': did you mean authors"),
         (lambda s, t, g: preset("authors", blocks=10, stop_after=11), "the schedule has 10 blocks"),

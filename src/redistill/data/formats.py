@@ -8,15 +8,16 @@
 from __future__ import annotations
 
 import gzip
+import io
 import pickle
 import pickletools
 import re
 import struct
-import warnings
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -31,15 +32,14 @@ Labels = npt.NDArray[np.int64]
 
 # -- pickles ----------------------------------------------------------------------------------------------------------
 class _DType:
-    """Stands for ``numpy.dtype`` while a pickle is read: only its name is kept."""
+    """Stands for a ``numpy.dtype`` while a pickle is read: only its name and byte order are kept."""
 
-    def __init__(self, name: bytes | str, align: object = False, copy: object = False):
-        self.name = name.decode("latin1") if isinstance(name, bytes) else name
+    def __init__(self, name: object):
+        self.name = _text(name)
         self.order = "|"
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        order = state[1]
-        self.order = order.decode("latin1") if isinstance(order, bytes) else order
+        self.order = _text(state[1])
 
 
 class _Array:
@@ -55,47 +55,66 @@ class _Array:
         self.value = flat.reshape(shape, order="F" if fortran else "C")
 
 
-class _NdArray:
-    """Stands for the class ``numpy.ndarray``, which a pickle names but never calls."""
+def _text(value: object) -> str:
+    return value.decode("latin1") if isinstance(value, bytes) else str(value)
 
 
-def _reconstruct(kind: object, shape: object, code: object) -> _Array:
-    return _Array()
+class _Make:
+    """What a permitted name stands for: a call that makes a stand-in; without attributes that a pickle could change."""
+
+    __slots__ = ()
+
+    def __call__(self, *args: object) -> _Array | _DType:
+        # numpy._reconstruct is called with (class, shape, type code), numpy.dtype with (name, align, copy)
+        return _DType(args[0]) if isinstance(args[0], bytes | str) else _Array()
 
 
 _PERMITTED = {
-    ("numpy", "ndarray"): _NdArray,
-    ("numpy", "dtype"): _DType,
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,  # the same function since NumPy 2
+    ("numpy", "ndarray"),  # named, never called
+    ("numpy", "dtype"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),  # the same function since NumPy 2
 }
-
-
-# what the unpickler raises on bytes that are no pickle
-_UNREADABLE = (pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError, AttributeError, OverflowError, MemoryError)
+# Operations that build plain data; all others (instances, extensions, persistent names, buffers) are refused.
+_OPERATIONS = frozenset(
+    "PROTO FRAME STOP MARK EMPTY_DICT EMPTY_LIST EMPTY_TUPLE DICT LIST TUPLE TUPLE1 TUPLE2 TUPLE3 APPEND APPENDS SETITEM "
+    "SETITEMS NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING "
+    "SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 PUT BINPUT LONG_BINPUT "
+    "MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD".split()
+)
 
 
 class _Forbidden(pickle.UnpicklingError):
-    """A pickle names something that is not permitted."""
+    """A pickle asks for something that is not permitted."""
 
 
-_MEMO = 1_000_000  # the official files number a few thousand objects
+def _refusal(operation: str) -> Callable[[_Reader], None]:
+    def refuse(reader: _Reader) -> None:
+        raise _Forbidden(f"the operation {operation}")
+
+    return refuse
 
 
-def _refuse_huge_memo(path: Path) -> None:
-    """An altered index of the pickle's memo would make the reader allocate eight bytes for every number below it."""
-    with path.open("rb") as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about escapes in altered text; what cannot be read is refused
-        for opcode, argument, _ in pickletools.genops(file):
-            if opcode.name == "LONG_BINPUT" and argument is not None and argument > _MEMO:
-                raise pickle.UnpicklingError(f"object number {argument} of at most {_MEMO}")
+class _Reader(pickle._Unpickler):
+    """The unpickler in Python, which looks up every operation in a table (the one in C cannot be restricted, and allocates
+    whatever memory a damaged file asks for)."""
 
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
+        ord(o.code): pickle._Unpickler.dispatch[ord(o.code)] if o.name in _OPERATIONS else _refusal(o.name)
+        for o in pickletools.opcodes
+    }
 
-class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _PERMITTED:
             raise _Forbidden(f"{module}.{name}")
-        return _PERMITTED[module, name]
+        return _Make()
+
+
+# what the unpickler raises on bytes that are no pickle
+_UNREADABLE = (
+    *(pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError, AttributeError, AssertionError),
+    *(OverflowError, MemoryError, struct.error),
+)
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
@@ -104,16 +123,15 @@ def read_pickle(path: Path) -> dict[str, Any]:
     Keys become text. Anything that would call a function while loading is refused and not called.
     """
     try:
-        _refuse_huge_memo(path)
-        with path.open("rb") as file:
-            loaded = _Reader(file, encoding="bytes").load()
+        loaded = _Reader(io.BytesIO(path.read_bytes()), encoding="bytes").load()
     except _Forbidden as error:
         raise RedistillError(
             f"{path} asks for {error} while loading, which could run code: refused, nothing was executed; "
             f"a data file needs only numeric arrays, so get the official file again"
         ) from None
     except _UNREADABLE as error:
-        raise RedistillError(f"{path} is not a readable data file ({error}): get the official file again") from error
+        reason = str(error) or type(error).__name__
+        raise RedistillError(f"{path} is not a readable data file ({reason}): get the official file again") from error
     if not isinstance(loaded, dict):
         raise RedistillError(f"{path} holds a {type(loaded).__name__}, expected a dictionary: get the official file again")
     named = {k.decode(errors="replace") if isinstance(k, bytes) else str(k): v for k, v in loaded.items()}

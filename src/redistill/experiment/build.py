@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
+import torch
 from torch import nn
 
 from redistill import rng
@@ -23,18 +24,28 @@ if TYPE_CHECKING:
     from redistill.fit import Result
 
 
-def check_model(name: str) -> None:
-    """Refuse a name that no network of this package has, with the nearest ones."""
+LIBRARIES = ("torchvision", "timm", "hf")  # their networks are named "timm:resnet50"
+
+
+def check_model(name: str, args: dict[str, Any]) -> None:
+    """Refuse a name, or an argument, that no network of this package has; nothing is allocated."""
     from redistill import models
 
-    models.check(name)
+    if name.partition(":")[0] in LIBRARIES:
+        return  # building it is the only way to know
+    with torch.device("meta"):
+        try:
+            models.build(name, initialise=False, **args)
+        except TypeError as error:
+            raise RedistillError(f"args of {name}: {str(error).rpartition('() ')[2]}") from error
 
 
-def model_in_file(path: Path) -> str:
-    """The name of the network whose weights a file of ours holds."""
+def model_in_file(path: Path) -> tuple[str, dict[str, Any]]:
+    """Name and arguments of the network whose weights a file holds."""
     from redistill import models
 
-    return str(models.load(path).arch)  # type: ignore[arg-type]
+    found: Any = models.load(path)
+    return str(found.arch.name), dict(found.arch.args)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -49,7 +60,7 @@ def construct(net: Net, facts: dict[str, Any], seed: int) -> nn.Module:
     if net.code is None:
         from redistill import models
 
-        return models.build(net.model, seed=seed, **facts)
+        return models.build(net.model, seed=seed, **facts, **(net.args or {}))
     made = own.load(net.model, Path(), file=net.file, code=net.code).object
     args = {**{name: value for name, value in facts.items() if name in own.parameters(made)}, **(net.args or {})}
     with rng.seeded(seed, "init", net.model, canonical(args)):
@@ -72,7 +83,6 @@ def facts_of(source: Source, sets: Sequence[ImageSet]) -> dict[str, Any]:
 def load_weights(network: nn.Module, path: Path, what: str) -> None:
     """Fill a network from a safetensors file; a network that does not fit is refused with the first difference."""
     content = read(path)
-    metadata = header(content, path)
     tensors = safetensors.torch.load(content)
     mine = network.state_dict()
     for name in sorted(mine.keys() | tensors.keys()):
@@ -83,8 +93,8 @@ def load_weights(network: nn.Module, path: Path, what: str) -> None:
             shapes = f"{tuple(tensors[name].shape)} in the file, {tuple(mine[name].shape)} in {what}"
             raise RedistillError(f"{path} does not fit {what}: {name!r} has shape {shapes}")
     network.load_state_dict(tensors)
-    if metadata.get("normalisation"):
-        network.normalisation = metadata["normalisation"]  # type: ignore[assignment]
+    if normalisation := header_of_ours(path).get("normalisation"):
+        network.normalisation = normalisation
 
 
 def first_network(net: Net, facts: dict[str, Any], seed: int, store: Store) -> tuple[nn.Module, dict[str, Any] | None]:
@@ -103,7 +113,9 @@ def first_network(net: Net, facts: dict[str, Any], seed: int, store: Store) -> t
         if net.code is None:
             from redistill import models
 
-            network = models.load(path)
+            network = models.load(path, model=None if "arch" in header_of_ours(path) else net.model)
+            if getattr(getattr(network, "arch", None), "name", net.model) != net.model:
+                raise RedistillError(f"{path} holds a {network.arch.name}, the experiment says {net.model}")  # type: ignore[union-attr]
         else:
             network = construct(net, facts, seed)
             load_weights(network, path, net.model)
@@ -113,24 +125,34 @@ def first_network(net: Net, facts: dict[str, Any], seed: int, store: Store) -> t
     return network, {"model": net.model, "sha256": file_digest(path), **fact}
 
 
-def weights_file(net: Net, facts: dict[str, Any], network: nn.Module, about: dict[str, Any]) -> bytes:
+def weights_file(net: Net, facts: dict[str, Any], network: nn.Module, about: dict[str, str]) -> bytes:
     """The trained weights with what is needed to build and to feed the network again."""
-    metadata = {
-        "redistill": "weights",
-        "model": net.model,
-        "normalisation": str(getattr(network, "normalisation", "") or ""),
-        **{name: json.dumps(value) for name, value in {**facts, **about}.items()},
+    arch = getattr(network, "arch", None)
+    own_header = {
+        "format": 1,
+        "normalisation": getattr(network, "normalisation", None),
+        **({"arch": arch.as_json()} if arch is not None else {}),
     }
+    metadata = {"redistill": canonical(own_header), "model": net.model, "sizes": canonical(facts), **about}
+    if net.args:
+        metadata["args"] = canonical(net.args)
     if net.code is not None:
-        metadata |= {"args": canonical(net.args or {}), "code": net.code, "file": net.file or ""}
+        metadata["code"] = net.code
     return pack(network.state_dict(), metadata)
+
+
+def header_of_ours(path: Path) -> dict[str, Any]:
+    """What a weights file of this package says about its network; empty for any other file."""
+    if path.suffix != ".safetensors":
+        return {}
+    text = header(read(path), path).get("redistill", "")
+    return dict(json.loads(text)) if text.startswith("{") else {}
 
 
 def trained(run: Run) -> nn.Module:
     """The student of a finished run in evaluation mode; its experiment and weights file say how it is built."""
     path = run.weights()
-    metadata = header(read(path), path)
-    facts = {name: json.loads(metadata[name]) for name in ("classes", "channels", "image_size")}
+    facts = json.loads(header(read(path), path)["sizes"])
     given = run.record["experiment"]["student"]
     net = Net.model_validate({key: given[key] for key in ("model", "args", "code", "file") if key in given})
     network = construct(net, facts, 0)
@@ -217,7 +239,7 @@ class Materials:
 
     def weights(self, number: int, result: Result) -> bytes:
         one = self.experiments[number]
-        about = {"run": one.id, "accuracy": {name: found.last for name, found in result.accuracy.items()}}
+        about = {"run": one.id, "accuracy": canonical({name: found.last for name, found in result.accuracy.items()})}
         return weights_file(one.student, self.sizes, self.students[number][0], about)
 
 

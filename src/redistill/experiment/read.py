@@ -23,7 +23,7 @@ from redistill.experiment.mistakes import Mistakes
 from redistill.experiment.store import PENDING, RECORD
 from redistill.experiment.value import Arithmetic, Evaluate, Experiment, Net, Part
 from redistill.fit import NUMERICS as FIT
-from redistill.fit import arithmetic, resolve_device
+from redistill.precision import arithmetic, resolve_device
 from redistill.recipe import Constant, Cosine, MultiStep, Recipe, Step, Value
 
 SECTIONS = ("name", "notes", "teacher", "student", "method", "source", "recipe", "evaluate", "seed")
@@ -176,6 +176,9 @@ class _Reader:
     def net(self, role: str, given: dict[str, Any], mistakes: Mistakes) -> Net | None:
         before = len(mistakes.found)
         mistakes.unknown((role,), given, ("model", "args", "from", "run", "seed", "code", "file"))
+        if not isinstance(given.get("args", {}), dict):
+            mistakes.add((role, "args"), "must be a table, args = { dropout = 0.3 }")
+            return None
         rows: dict[str, Any] = {}
         if "from" in given and "run" in given:
             mistakes.add((role, "from"), "weights come from a file (from) or from an experiment (run), not from both")
@@ -210,18 +213,18 @@ class _Reader:
         if model is None:
             if "from" not in rows:
                 raise RedistillError("is missing: name a network, for example model = \"wrn-16-1\"")
-            return {"model": build.model_in_file(Path(rows["from"]["path"]))}
+            name, args = build.model_in_file(Path(rows["from"]["path"]))
+            return {"model": name, "args": args or None}
         if not isinstance(model, str):
             raise RedistillError("must be text, for example model = \"wrn-16-1\"")
-        if own.is_own(model):
+        args = given.get("args", {})
+        if own.is_own(model) and model.partition(":")[0] not in build.LIBRARIES:
             found = own.load(model, self.folder, file=given.get("file"), code=given.get("code"))
-            return {"model": found.name, "args": given.get("args", {}), "code": found.code, "file": found.file}
-        if "args" in given:
-            raise RedistillError("args are for networks of one's own (./file.py:name); the name of ours says all")
-        build.check_model(model)
+            return {"model": found.name, "args": args, "code": found.code, "file": found.file}
+        build.check_model(model, args)
         if role == "teacher" and "from" not in rows:
             raise RedistillError('the teacher has no weights: add from = "file" or run = "experiment.toml"')
-        return {"model": model}
+        return {"model": model, "args": args or None}
 
     def weights(self, given: Any) -> dict[str, str]:
         if isinstance(given, dict):

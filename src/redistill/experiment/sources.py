@@ -146,6 +146,7 @@ DEFAULTS = {
     "mnist32": ("mnist", "none"),
     "fashion-mnist": ("fashion-mnist", "none"),
     "fashion-mnist32": ("fashion-mnist", "none"),
+    "tiny-imagenet": ("imagenet", "none"),
     "digits": ("digits", "none"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -49,6 +50,7 @@ class Stop:
         self.deadline = None if budget is None else time.monotonic() + budget
         self.listen = listen
         self.signal: signal.Signals | None = None
+        self.with_us: set[int] = set()  # processes that end when this one is made to end at once
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Stop:
@@ -64,8 +66,11 @@ class Stop:
 
     def _asked(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:
+            for process in self.with_us:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
             # the second time: now. Files are replaced in one step, so nothing can be left half-written under its name
-            os.write(2, b"\x1b[?25h\nstopped at once; the last checkpoint is intact\n" if sys.stderr.isatty() else b"stopped at once\n")
+            os.write(2, (b"\x1b[?25h\n" if sys.stderr.isatty() else b"") + b"stopped at once; the last checkpoint is intact\n")
             os._exit(128 + number)
         self.signal = signal.Signals(number)
 

@@ -39,8 +39,8 @@ class Net(Value):
     """A network and where its first weights come from.
 
     Args:
-        model: a name of this package, or ``module:name`` / ``./file.py:name``. args: keyword arguments of one's own
-            network, None for a network of this package, whose name says all.
+        model: a name of this package, or ``module:name`` / ``./file.py:name``. args: further keyword arguments of its
+            constructor; number of classes, channels and image size come from the data.
         code, file: of one's own network: SHA-256 of its file, and where it was.
         weights: a file of weights (``from`` in TOML). run: the experiment whose student this is, with its ``seed`` rule.
             Neither: drawn from (seed, "init", architecture).

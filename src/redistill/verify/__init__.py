@@ -13,7 +13,7 @@ from typing import Literal
 from torch import Tensor
 
 from redistill.core import RedistillError
-from redistill.verify import losses, trajectories
+from redistill.verify import losses, metrics, trajectories
 from redistill.verify.compare import Compared, compare
 from redistill.verify.reader import Array, Case, Damaged, NotSupported, find_cases
 
@@ -22,6 +22,7 @@ Outcome = Literal["pass", "fail", "not supported"]
 GROUPS: dict[str, Callable[[Case], dict[str, Tensor | Array]]] = {
     "losses": losses.compute,
     "training": trajectories.compute,
+    "metrics": metrics.compute,
 }
 """Who computes the cases of each group: from a case to its ``out/``, ``grad/`` and ``after/`` arrays by name."""
 

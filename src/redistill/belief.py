@@ -1,0 +1,313 @@
+"""Do two networks believe the same near their decision boundaries? Transition curves and the mean transition error.
+
+From an image x_0 on which A and B predict the same class i, A is attacked towards every other class j:
+
+    x_{k+1} = x_k - ξ ∂CE(A(x_k), j)/∂x,   k = 0 ... K-1;   p_j^A(x_k) and p_j^B(x_k) are recorded before each step
+
+    MTE(A, B) = 1/N Σ_n 1/(C-1) Σ_{j≠i} 1/K Σ_k |p_j^A(x_k) - p_j^B(x_k)|
+
+Micaelli & Storkey 2019 (arXiv:1905.09768), algorithm 2 and eq. 2, with K = 100, ξ = 1, N = 1000, A the student and B the
+teacher. Steps are taken in the space of the normalised images, without clipping. All images and classes go through
+the networks together; that changes nothing, because in evaluation mode no image sees another.
+
+Where the codes differ (switches of this module):
+
+=====================  ====================================  ==========================================================
+switch                 paper and [RE] report's code          polo5's code
+=====================  ====================================  ==========================================================
+classes aimed at       all but the predicted, ascending      all but the true label y: y + 1, y + 2, ... modulo C
+attacked network       the student; [RE] also the teacher    net A of the call
+curve on disk          [RE]: mean over prefixes, see below   plain mean
+=====================  ====================================  ==========================================================
+
+With the true label, an image on which both networks agree and err has one "transition" to the class it is in already.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from redistill import rng
+from redistill.core import RedistillError
+from redistill.data import affine_between
+from redistill.data import normalisation as named_set
+
+NUMERICS = 1
+AT_ONCE = 500  # rows (an image on its way to one class) that go through the networks together
+
+Aim = Literal["predicted", "true"]
+Net = Callable[[Tensor], Tensor]
+
+
+class Pictures(Protocol):
+    """What is needed of an evaluation set (``redistill.data.Images`` has it)."""
+
+    @property
+    def normalise(self) -> str: ...
+
+    @property
+    def all_labels(self) -> Tensor | None: ...
+
+    def batches(self, batch_size: int, device: torch.device, dtype: torch.dtype) -> Iterator[Any]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Transition:
+    """What two networks believed along the way of one of them.
+
+    Attributes:
+        attacked, other: names. p_attacked, p_other: [N, T, K], probability of class ``targets[n, t]`` before step k.
+        targets: [N, T]. index: [N], position of each image in the set. rate: ξ.
+    """
+
+    attacked: str
+    other: str
+    p_attacked: Tensor
+    p_other: Tensor
+    targets: Tensor
+    index: Tensor
+    rate: float
+
+    @property
+    def mte(self) -> float:
+        """Mean transition error, in [0, 1]; 0: the same beliefs everywhere on the way."""
+        return float((self.p_attacked - self.p_other).abs().mean())
+
+    @property
+    def mte_standard_error(self) -> float:
+        """Of the mean over images, which are the independent units; nan for a single image."""
+        return float(_standard_error((self.p_attacked - self.p_other).abs().mean((1, 2))))
+
+    @property
+    def relative_mte(self) -> float:
+        """MTE divided by the mean belief of the attacked network: 0 the same beliefs, 1 where the other never moves."""
+        return self.mte / float(self.p_attacked.mean())
+
+    def curve(self, which: Literal["attacked", "other"], *, prefixes: bool = False) -> Tensor:
+        """Mean belief at each step [K]. ``prefixes``: as the [RE] report's code saves it, a mean over m = 1 ... T of the
+        mean over the first m classes, so that early classes weigh more; the MTE does not depend on it."""
+        p = self.p_attacked if which == "attacked" else self.p_other
+        if not prefixes:
+            return p.mean((0, 1))
+        classes = p.shape[1]
+        counts = torch.arange(1, classes + 1, dtype=p.dtype)[:, None]
+        return (p.mean(0).cumsum(0) / counts).mean(0)
+
+    def standard_error(self, which: Literal["attacked", "other"]) -> Tensor:
+        """Standard error of :meth:`curve` over images [K]; the paper's lines are two of them wide on either side."""
+        return _standard_error((self.p_attacked if which == "attacked" else self.p_other).mean(1))
+
+    def rows(self) -> list[dict[str, float]]:
+        """The curves as data: one row a step."""
+        parts = {
+            "attacked": self.curve("attacked"),
+            "attacked_standard_error": self.standard_error("attacked"),
+            "other": self.curve("other"),
+            "other_standard_error": self.standard_error("other"),
+        }
+        return [{"step": float(k), **{n: float(v[k]) for n, v in parts.items()}} for k in range(self.p_attacked.shape[2])]
+
+
+def _standard_error(values: Tensor) -> Tensor:
+    """Of the mean over the first axis."""
+    n = values.shape[0]
+    return values.std(0, correction=1) / math.sqrt(n) if n > 1 else torch.full_like(values[0], math.nan)
+
+
+def aims(predicted: Tensor, classes: int, labels: Tensor | None = None) -> Tensor:
+    """Classes to aim at, [N, C-1]: all but ``predicted`` [N], ascending; with ``labels`` [N]: y+1, y+2 ... modulo C.
+
+    >>> import torch
+    >>> aims(torch.tensor([1]), 4).tolist(), aims(torch.tensor([1]), 4, labels=torch.tensor([2])).tolist()
+    ([[0, 2, 3]], [[3, 0, 1]])
+    """
+    if labels is not None:
+        return (labels[:, None] + torch.arange(1, classes, device=labels.device)) % classes
+    every = torch.arange(classes, device=predicted.device).expand(len(predicted), classes)
+    return every[every != predicted[:, None]].view(len(predicted), classes - 1)
+
+
+def check_walk(K: int, rate: float) -> None:
+    """Refuse a number of steps or a rate that makes no walk."""
+    if isinstance(K, bool) or not isinstance(K, int) or K < 1:
+        raise RedistillError(f"K={K}: the walk needs a whole number of steps, 1 or more (the paper's is 100)")
+    if not (math.isfinite(rate) and rate > 0):
+        raise RedistillError(f"xi={rate}: the rate of the walk must be a finite number above 0 (the paper's is 1)")
+
+
+def walk(attacked: Net, others: Sequence[Net], images: Tensor, targets: Tensor, *, K: int = 100, rate: float = 1.0) -> Tensor:
+    """Beliefs along the way: [1 + others, N, T, K], the attacked network's first.
+
+    Args:
+        attacked, others: from images to logits, in evaluation mode. images: [N, ...]. targets: [N, T] int64.
+        K: steps. rate: ξ.
+    """
+    check_walk(K, rate)
+    n, aimed = targets.shape
+    x = images.repeat_interleave(aimed, dim=0)
+    j = targets.reshape(-1)
+    parts = [_walk(attacked, others, x[i : i + AT_ONCE], j[i : i + AT_ONCE], K, rate) for i in range(0, len(x), AT_ONCE)]
+    return torch.cat(parts, dim=1).view(1 + len(others), n, aimed, K)
+
+
+def _walk(attacked: Net, others: Sequence[Net], x: Tensor, j: Tensor, K: int, rate: float) -> Tensor:
+    """One batch of rows: [nets, rows, K]."""
+    columns = []
+    for k in range(K):
+        logits, moved = _step(attacked, x, j, rate, last=k == K - 1)
+        with torch.no_grad():
+            said = torch.stack([logits, *(other(x) for other in others)]).softmax(2)
+        columns.append(said.gather(2, j.expand(len(said), len(j))[:, :, None])[:, :, 0])
+        x = moved
+    return torch.stack(columns, dim=2)
+
+
+def _step(net: Net, x: Tensor, j: Tensor, rate: float, last: bool = False) -> tuple[Tensor, Tensor]:
+    """Logits at x, and x after one step; the last step would be seen by nobody."""
+    if last:
+        with torch.no_grad():
+            return net(x), x
+    x = x.detach().requires_grad_()
+    logits = net(x)
+    # a sum: every row gets the gradient of its own cross-entropy
+    loss = -torch.log_softmax(logits, 1).gather(1, j[:, None]).sum()
+    (gradient,) = torch.autograd.grad(loss, x)
+    return logits.detach(), (x - rate * gradient).detach()
+
+
+def journey(net: nn.Module, images: Tensor, targets: Tensor, at: Sequence[int], *, rate: float = 1.0) -> Tensor:
+    """Images on their way: [N, len(at), ...], each image after ``at`` steps (rising) towards its class of ``targets`` [N]."""
+    check_walk(max(at, default=0) + 1, rate)
+    if list(at) != sorted(set(at)) or min(at) < 0:
+        raise RedistillError(f"at={list(at)}: numbers of steps must rise from 0")
+    shown = []
+    with _Quiet(net):
+        x = images
+        for k in range(max(at) + 1):
+            if k in at:
+                shown.append(x.detach().clone())
+            _, x = _step(net, x, targets, rate)
+    return torch.stack(shown, dim=1)
+
+
+class _Quiet:
+    """Evaluation mode for a while; every module's own mode comes back."""
+
+    def __init__(self, *nets: nn.Module):
+        self.modes = [(m, m.training) for net in nets for m in net.modules()]
+        self.nets = nets
+
+    def __enter__(self) -> None:
+        for net in self.nets:
+            net.eval()
+
+    def __exit__(self, *_: object) -> None:
+        for module, mode in self.modes:
+            module.training = mode
+
+
+def seeing(net: nn.Module, stream: str) -> Net:
+    """The network behind the affine map from the stream's normalisation to its own, where it has another."""
+    own = getattr(net, "normalisation", None)
+    if own is None or own == stream:
+        return net
+    scale, shift = affine_between(stream, own)
+
+    def looking(x: Tensor) -> Tensor:
+        a, b = (torch.as_tensor(v, dtype=x.dtype, device=x.device).view(1, -1, 1, 1) for v in (scale, shift))
+        logits: Tensor = net(x * a + b)
+        return logits
+
+    return looking
+
+
+def _together(images: Pictures, nets: Mapping[str, nn.Module]) -> tuple[Tensor, Tensor | None]:
+    """Every image of the set, normalised as the set says, in the precision and on the device of the networks."""
+    first = next(iter(nets.values()))
+    parameter = next(first.parameters())
+    rows = [batch.images for batch in images.batches(AT_ONCE, parameter.device, parameter.dtype)]
+    return torch.cat(rows), images.all_labels
+
+
+def transitions(
+    nets: Mapping[str, nn.Module],
+    images: Pictures,
+    *,
+    count: int = 1000,
+    K: int = 100,
+    rate: float = 1.0,
+    aim: Aim = "predicted",
+    attack: Sequence[str] | None = None,
+) -> dict[tuple[str, str], Transition]:
+    """Transition curves of every ordered pair (attacked, other).
+
+    Args:
+        nets: by name, two or more, of the same classes; left bitwise as they were.
+        images: an evaluation set, in the normalisation in which the steps are taken.
+        count: images a pair: the first ones of the set on which both networks of the pair predict the same class.
+        K, rate: steps and ξ. aim: see the module. attack: names to be attacked; default: all.
+
+    Raises:
+        RedistillError: unlike classes, no label where ``aim="true"``, no image on which a pair agrees, K or ξ out of range.
+    """
+    check_walk(K, rate)
+    if len(nets) < 2:
+        raise RedistillError(f"beliefs are compared between two networks or more, got {len(nets)}")
+    if count < 1:
+        raise RedistillError(f"count={count}: at least one image is needed")
+    if aim not in ("predicted", "true"):
+        raise RedistillError(f"aim={aim!r}: known are 'predicted' (paper) and 'true' (polo5's code)")
+    x, labels = _together(images, nets)
+    if aim == "true" and labels is None:
+        raise RedistillError("aim='true' starts from the labels, and this set has none: use aim='predicted'")
+    views = {name: seeing(net, images.normalise) for name, net in nets.items()}
+    found: dict[tuple[str, str], Transition] = {}
+    with _Quiet(*nets.values()):
+        with torch.no_grad():
+            logits = {n: torch.cat([view(x[i : i + AT_ONCE]) for i in range(0, len(x), AT_ONCE)]) for n, view in views.items()}
+        widths = {name: z.shape[1] for name, z in logits.items()}
+        if len(set(widths.values())) > 1:
+            raise RedistillError(f"the networks tell unlike numbers of classes apart ({widths}): they must agree")
+        said = {name: z.argmax(1) for name, z in logits.items()}
+        for name in attack if attack is not None else list(nets):
+            others = [other for other in nets if other != name]
+            mine = {other: (said[name] == said[other]).nonzero()[:count, 0] for other in others}
+            if lonely := [other for other in others if not len(mine[other])]:
+                raise RedistillError(f"{name} and {lonely[0]} predict the same class on none of the {len(x)} images")
+            index = torch.cat(list(mine.values())).unique()
+            own_labels = labels.to(index.device)[index] if labels is not None and aim == "true" else None
+            targets = aims(said[name][index], widths[name], own_labels)
+            p = walk(views[name], [views[o] for o in others], x[index], targets, K=K, rate=rate).double().cpu()
+            for row, other in enumerate(others, start=1):
+                rows = torch.isin(index, mine[other]).cpu()
+                found[name, other] = Transition(
+                    name, other, p[0, rows], p[row, rows], targets.cpu()[rows], index.cpu()[rows], rate
+                )
+    return found
+
+
+def noise_histogram(net: nn.Module, shape: Sequence[int], *, count: int = 1000, seed: int = 0, normalise: str | None = None) -> list[int]:
+    """How often each class is predicted on images of uniform noise (pixels in [0, 1], then normalised); Figure 5 of the paper.
+
+    Args:
+        shape: [C, H, W]. normalise: the named set; default: the network's own, else none.
+    """
+    if count < 1:
+        raise RedistillError(f"count={count}: at least one image is needed")
+    parameter = next(net.parameters())
+    name = normalise or getattr(net, "normalisation", None) or "none"
+    named_set(name).require_channels(shape[0])
+    scale, shift = affine_between("none", name)
+    a, b = (torch.as_tensor(v).view(1, -1, 1, 1) for v in (scale, shift))
+    pixels = torch.rand(count, *shape, generator=rng.stream(seed, "uniform noise"))
+    images = (pixels * a + b).to(device=parameter.device, dtype=parameter.dtype)
+    with _Quiet(net), torch.no_grad():
+        logits = torch.cat([net(images[i : i + AT_ONCE]) for i in range(0, count, AT_ONCE)])
+    counts: list[int] = torch.bincount(logits.argmax(1), minlength=logits.shape[1]).tolist()
+    return counts

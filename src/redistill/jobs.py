@@ -1,0 +1,146 @@
+"""Several commands on one machine at the same time: each a process of its own, started when what it needs is done.
+
+Knows nothing of experiments. A process that dies takes nothing with it but itself and what needs it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+State = Literal["waits", "runs", "done", "failed", "stopped"]
+POLL = 0.1  # seconds between two looks at the processes
+
+
+@dataclass
+class Task:
+    """One command.
+
+    Attributes:
+        name: for people. command: its words. log: where its output goes; removed when it ends well.
+        needs: names of tasks that must be done before. again: an exit status that means "stopped, and can go on".
+        state, why, seconds: what became of it so far.
+    """
+
+    name: str
+    command: Sequence[str]
+    log: Path
+    needs: frozenset[str] = frozenset()
+    again: frozenset[int] = frozenset({75, 130, 143})
+    state: State = "waits"
+    why: str = ""
+    started: float = 0.0
+    ended: float = 0.0
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def seconds(self) -> float:
+        if not self.started:
+            return 0.0
+        return (self.ended or time.monotonic()) - self.started
+
+    def last_line(self) -> str:
+        """The last line that the process has written."""
+        try:
+            with open(self.log, "rb") as file:
+                file.seek(max(0, self.log.stat().st_size - 2000))
+                lines = file.read().decode(errors="replace").split("\n")
+        except OSError:
+            return ""
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def threads_each(jobs: int) -> int:
+    """The cores of this machine that this process may use, shared out among ``jobs`` processes."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // jobs)
+
+
+class Pool:
+    """Works through tasks, ``jobs`` at a time: ``for changed in pool: ...`` looks again and again until all is over.
+
+    Args:
+        tasks: in the order in which they should start. environment: of the processes.
+    """
+
+    def __init__(self, tasks: Sequence[Task], jobs: int, environment: Mapping[str, str] | None = None):
+        self.tasks = list(tasks)
+        self.jobs = jobs
+        self.environment = dict(os.environ if environment is None else environment)
+        self._by_name = {task.name: task for task in self.tasks}
+        self._stopping = False
+
+    def running(self) -> list[Task]:
+        return [task for task in self.tasks if task.state == "runs"]
+
+    def __iter__(self) -> Iterator[list[Task]]:
+        """Yields the tasks whose state has just changed, every tenth of a second."""
+        while True:
+            changed = self._settle() + self._block() + self._begin()
+            yield changed
+            if not self.running() and (self._stopping or all(task.state != "waits" for task in self.tasks)):
+                return
+            time.sleep(POLL)
+
+    def stop(self, number: int = signal.SIGINT) -> None:
+        """Start nothing more, and ask what runs to stop."""
+        self._stopping = True
+        for task in self.running():
+            assert task.process is not None
+            task.process.send_signal(number)
+
+    def _begin(self) -> list[Task]:
+        begun = []
+        for task in self.tasks:
+            if self._stopping or len(self.running()) >= self.jobs:
+                break
+            if task.state != "waits" or any(self._by_name[name].state != "done" for name in task.needs):
+                continue
+            task.log.parent.mkdir(parents=True, exist_ok=True)
+            with open(task.log, "wb") as log:
+                # a session of its own: Ctrl-C reaches it through stop(), once
+                task.process = subprocess.Popen(
+                    list(task.command), stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.environment, start_new_session=True
+                )
+            task.state, task.started = "runs", time.monotonic()
+            begun.append(task)
+        return begun
+
+    def _settle(self) -> list[Task]:
+        ended = []
+        for task in self.running():
+            assert task.process is not None
+            status = task.process.poll()
+            if status is None:
+                continue
+            task.ended = time.monotonic()
+            if status == 0:
+                task.state = "done"
+                task.log.unlink(missing_ok=True)
+            elif status in task.again:
+                task.state, task.why = "stopped", task.last_line()
+            elif status < 0:
+                task.state, task.why = "failed", f"ended by {signal.Signals(-status).name} (its output: {task.log})"
+            else:
+                task.state, task.why = "failed", task.last_line() or f"ended with status {status}"
+            ended.append(task)
+        return ended
+
+    def _block(self) -> list[Task]:
+        """What needs something that failed has failed too."""
+        blocked = []
+        for task in self.tasks:
+            lost = [name for name in sorted(task.needs) if self._by_name[name].state in ("failed", "stopped")]
+            if task.state == "waits" and lost and self._by_name[lost[0]].state == "failed":
+                task.state, task.why = "failed", f"needs {lost[0]}, which failed"
+                blocked.append(task)
+            elif task.state == "waits" and lost:
+                task.state, task.why = "stopped", f"needs {lost[0]}, which was stopped"
+                blocked.append(task)
+        return blocked
