@@ -24,6 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("papers",),
     ("claims",),
     ("report", "verify", "testing", "bench"),
+    ("toy",),
     ("cli",),
     # the public names, loaded lazily
     ("__init__", "__main__"),

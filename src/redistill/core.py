@@ -441,6 +441,15 @@ class Stream(Protocol):
 
 
 @runtime_checkable
+class Keeper(Protocol):
+    """A stream with something worth keeping beside the student: a trained generator, samples."""
+
+    def keepsakes(self) -> dict[str, dict[str, Tensor]]:
+        """Tensors by file name (without ending) and name."""
+        ...
+
+
+@runtime_checkable
 class Source(Protocol):
     """Where inputs come from: images, a generator that trains against the student, a mixture."""
 

@@ -18,6 +18,8 @@ from redistill.core import Ramp, RedistillError, Term, nearest
 from redistill.evaluate import NUMERICS as EVALUATE
 from redistill.experiment import own, sources
 from redistill.experiment.files import file_digest, read
+from redistill.experiment.generated import expanded
+from redistill.experiment.kinds import KINDS
 from redistill.experiment.lines import of_keys
 from redistill.experiment.mistakes import Mistakes
 from redistill.experiment.store import PENDING, RECORD
@@ -128,6 +130,8 @@ class _Reader:
 
     def experiment(self, data: dict[str, Any], mistakes: Mistakes) -> Experiment | None:
         before = len(mistakes.found)
+        with mistakes.at(("source", "preset")):
+            data = expanded(data)
         mistakes.unknown((), data, (*SECTIONS, *DERIVED), "section")
         for needed in ("student", "method", "source", "recipe"):
             if needed not in data:
@@ -324,27 +328,32 @@ class _Reader:
         return None if made is None or term is None else (made, term)
 
     # -- the rest -----------------------------------------------------------------------------------------------------
-    def source(self, given: dict[str, Any], mistakes: Mistakes) -> Any:
+    def source(self, given: dict[str, Any], mistakes: Mistakes, key: tuple[str, ...] = ("source",)) -> Any:
         kind = given.get("kind", "images")
-        if kind not in sources.KINDS:
-            mistakes.add(("source", "kind"), nearest(str(kind), sources.KINDS, "kind of source"))
+        if kind not in KINDS:
+            mistakes.add((*key, "kind"), nearest(str(kind), KINDS, "kind of source"))
             return None
-        model = sources.KINDS[kind]
-        mistakes.unknown(("source",), given, model.model_fields)
+        model = KINDS[kind]
+        mistakes.unknown(key, given, model.model_fields)
         rows: dict[str, Any] = {"kind": kind, **{n: v for n, v in given.items() if n in model.model_fields}}
+        for half in ("first", "second") if kind == "mixed" else ():
+            if isinstance(inner := rows.get(half), dict):
+                rows[half] = self.source(inner, mistakes, (*key, half))
+                if rows[half] is None:
+                    return None
         if kind == "own" and "use" in rows:
-            with mistakes.at(("source", "use")):
+            with mistakes.at((*key, "use")):
                 found = own.load(str(rows["use"]), self.folder, file=rows.get("file"), code=rows.get("code"))
                 rows |= {"use": found.name, "code": found.code, "file": found.file}
         elif "data" in rows:
-            with mistakes.at(("source", "data")):
+            with mistakes.at((*key, "data")):
                 rows = {**sources.defaults(str(rows["data"]), "train", self.folder), **rows}
                 rows["data"] = sources.full_name(str(rows["data"]), "train", self.folder)
         if kind == "own":
             rows.setdefault("code", "")
         made = None
         if kind != "images" or "data" not in rows or "normalise" in rows:
-            with mistakes.at(("source",)):
+            with mistakes.at(key):
                 made = model.model_validate(rows)
         return made
 

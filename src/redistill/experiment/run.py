@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from redistill.core import Keeper, Stream
 from redistill.errors import RedistillError
 from redistill.experiment import checkpoint, machine
 from redistill.experiment.build import Materials
@@ -270,9 +271,18 @@ class Work:
                 "git": machine.git(),
                 "finished": now(),
             }
-            self.runs.append(self.store.finish(folder, record, curves_of(result), weights))
+            more = kept_by(loop.stream, one)
+            self.runs.append(self.store.finish(folder, record, curves_of(result), weights, more))
             checkpoint.remove(folder)
             (folder / PENDING).unlink(missing_ok=True)
+
+
+def kept_by(stream: Stream, one: Experiment) -> dict[str, bytes]:
+    """Files of what the stream wants kept beside the weights."""
+    if not isinstance(stream, Keeper):
+        return {}
+    metadata = {"redistill": "kept", "run": one.id}
+    return {f"{name}.safetensors": checkpoint.pack(tensors, metadata) for name, tensors in stream.keepsakes().items()}
 
 
 def now() -> str:
@@ -330,12 +340,16 @@ def record_of(one: Experiment, result: Result) -> dict[str, Any]:
 
 
 def curves_of(result: Result) -> dict[str, Any]:
-    """``accuracy``: (step, percent) by set; ``losses``: mean of each epoch by term; ``rates``: first of each epoch."""
+    """``accuracy``: (step, percent) by set; ``losses``: mean of each epoch by term; ``rates``: first of each epoch;
+
+    ``source``: (step, numbers of the source's own); ``gradient_norms``: mean of each epoch before clipping, if it clips.
+    """
     return {
         "accuracy": {name: [list(point) for point in found.curve] for name, found in result.accuracy.items()},
         "losses": {name: list(values) for name, values in result.losses.items()},
         "rates": list(result.rates),
         "source": [[step, numbers] for step, numbers in result.source_log],
+        "gradient_norms": list(result.gradient_norms),
     }
 
 

@@ -1,7 +1,8 @@
 """The kinds of ``[source]`` an experiment file may have: their settings, and how each becomes a source.
 
-A further kind is one more class here and one more member of :data:`SourceSettings`: frozen settings with a ``kind``, complete
-when they are made, that say how they are ``written``, what their ``numerics`` are, and ``build`` the source.
+A further kind is one more class and one more member of :data:`redistill.experiment.kinds.SourceSettings`: frozen settings
+with a ``kind``, complete when they are made, that say how they are ``written``, what their ``numerics`` are, and ``build``
+the source.
 """
 
 from __future__ import annotations
@@ -129,10 +130,6 @@ class OwnSettings(Value):
         if not isinstance(source, Source):
             raise RedistillError(f"{self.use} must return a redistill.Source, it returned a {type(source).__name__}")
         return Built(source, {})
-
-
-SourceSettings = Annotated[ImagesSettings | OwnSettings, Field(discriminator="kind")]
-KINDS: dict[str, type[ImagesSettings] | type[OwnSettings]] = {"images": ImagesSettings, "own": OwnSettings}
 
 
 # What a data set's name stands for: (normalisation, augmentation of the training part). Written down here so that an

@@ -7,7 +7,7 @@ run, and a run is never edited.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from redistill.errors import RedistillError, nearest
 from redistill.experiment.files import canonical, digest, file_digest, make_folder, pretty, read, write
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from redistill.experiment.value import Experiment
 
@@ -99,6 +99,16 @@ class Run:
         from redistill.experiment.build import trained
 
         return trained(self)
+
+    def kept(self, name: str) -> dict[str, Tensor]:
+        """Tensors that the source left beside the weights: ``"generator"``, ``"samples"`` of a zero-shot run."""
+        file = f"{name}.safetensors"
+        if file not in self.record["files"]:
+            others = [n.removesuffix(".safetensors") for n in self.record["files"] if n.endswith(".safetensors") and n != WEIGHTS]
+            raise RedistillError(f"{self.folder}: {nearest(name, others, 'kept file')}")
+        import safetensors.torch
+
+        return safetensors.torch.load(self._checked(file))
 
     def _checked(self, name: str) -> bytes:
         content = read(self.folder / name)
@@ -213,12 +223,14 @@ class Store:
             write(path, (canonical({**manifest, "index": index}) + "\n").encode())
         return place
 
-    def finish(self, folder: Path, record: dict[str, Any], curves: dict[str, Any], weights: bytes) -> Run:
-        """Write the three files of a finished run, the record last."""
-        shown = pretty(curves)
-        write(folder / WEIGHTS, weights)
-        write(folder / CURVES, shown)
-        files = {WEIGHTS: digest(weights), CURVES: digest(shown)}
+    def finish(
+        self, folder: Path, record: dict[str, Any], curves: dict[str, Any], weights: bytes, more: Mapping[str, bytes] | None = None
+    ) -> Run:
+        """Write the files of a finished run, the record last. ``more``: what the source wants kept, by file name."""
+        contents = {WEIGHTS: weights, CURVES: pretty(curves), **(more or {})}
+        for name, content in contents.items():
+            write(folder / name, content)
+        files = {name: digest(content) for name, content in contents.items()}
         whole = sealed({**record, "files": files})
         write(folder / RECORD, pretty(whole))
         return Run(folder, whole)

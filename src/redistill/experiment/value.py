@@ -15,7 +15,7 @@ from pydantic import Field
 
 from redistill.core import Ramp
 from redistill.experiment.files import canonical, digest
-from redistill.experiment.sources import SourceSettings
+from redistill.experiment.kinds import SourceSettings
 from redistill.recipe import Recipe, Value
 
 if TYPE_CHECKING:

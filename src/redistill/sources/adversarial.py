@@ -14,6 +14,7 @@ moves k times, are moved once with momentum 1 - (1 - m)^k. Gradients are taken o
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from redistill.taps import Tapped, context, places_of
 from redistill.terms import KD
 
 NUMERICS = 1
+SHOWN, KEPT = 64, 16  # draws made together for a sample, and how many of them are kept
 
 Noise = Callable[[int], Tensor]
 
@@ -159,7 +161,8 @@ class AdversarialStream:
 
     Attributes:
         generator: the network in training. losses, norms: of the current block's generator steps, the loss and the norm of
-            the gradient before it was bounded.
+            the gradient before it was bounded. samples: by block, images of the same noise, at 0, 1, 10, 50 and 100 % of the
+            run.
     """
 
     def __init__(self, source: Adversarial, room: Room):
@@ -182,6 +185,9 @@ class AdversarialStream:
         self._prepare()
         self.losses: list[Tensor] = []
         self.norms: list[Tensor] = []
+        blocks = -(-room.steps // self.variant.n_S)
+        self.moments = {0, *(blocks * part // 100 for part in (1, 10, 50)), blocks}
+        self.samples: dict[int, Tensor] = {}
         self._block = -1
         self._last = -1  # step whose images ``_batch`` holds
         self._noise: Tensor | None = None
@@ -285,6 +291,8 @@ class AdversarialStream:
         block, within = divmod(step, self.variant.n_S)
         if step == self._last and self._batch is not None:
             return self._batch
+        if within == 0:
+            self._sample(block)
         v = self.variant
         # layers that draw (dropout) see the same stream after a resume
         drawn = rng.seeded(self.room.seed, "generator", step, device=self.room.device)
@@ -310,7 +318,7 @@ class AdversarialStream:
         nowhere = torch.full((images.shape[0],), -1, dtype=torch.int64, device=images.device)
         return Batch(images, None, nowhere, torch.zeros_like(nowhere))
 
-    # -- what is told and what is saved ---------------------------------------------------------------------------------
+    # -- what is shown, told and saved ---------------------------------------------------------------------------------
     def _observe(self, said: Tensor, taught: Tensor) -> None:
         """Add one block to the sums, on the device: nothing waits for it."""
         p_s, p_t = said.softmax(1), taught.softmax(1)
@@ -322,6 +330,25 @@ class AdversarialStream:
         row = torch.cat([torch.stack([torch.as_tensor(n).to(said) for n in numbers]), *shares])
         self._sums = row if self._sums is None else self._sums + row
         self._summed += 1
+
+    def _sample(self, block: int) -> None:
+        """Before the block's first step, at the moments of the run: images of the same noise every time.
+
+        A copy makes them in train mode, as the student sees images, so that nothing of the run moves.
+        """
+        if block not in self.moments or block in self.samples:
+            return
+        z = torch.randn(SHOWN, int(self.generator.z), generator=rng.stream(self.room.seed, "noise", "shown"))  # type: ignore[arg-type]
+        twin = copy.deepcopy(self.generator).train()
+        for module in twin.modules():
+            module._forward_hooks.clear()  # whoever listens to the generator in training did not ask for this
+        with torch.no_grad(), rng.seeded(self.room.seed, "shown", block, device=self.room.device):
+            self.samples[block] = twin(z.to(device=self.room.device, dtype=self.room.dtype))[:KEPT].float().cpu()
+
+    def keepsakes(self) -> dict[str, dict[str, Tensor]]:
+        """``generator``: its state; ``samples``: by block, the same :data:`KEPT` draws as they were made at that time."""
+        self._sample(-(-self.room.steps // self.variant.n_S))
+        return {"generator": dict(self.generator.state_dict()), "samples": {str(b): x for b, x in self.samples.items()}}
 
     def log(self) -> dict[str, float]:
         """Means over the blocks since the last call.
@@ -348,6 +375,7 @@ class AdversarialStream:
             "last": self._last,
             "noise": self._noise,
             "images": self._batch.images if self._batch is not None else None,
+            "samples": {str(b): x for b, x in self.samples.items()},
             "sums": self._sums,
             "summed": self._summed,
         }
@@ -361,6 +389,7 @@ class AdversarialStream:
         def here(value: Tensor | None) -> Tensor | None:
             return value.to(self.room.device) if value is not None else None
 
+        self.samples = {int(b): x.cpu() for b, x in state["samples"].items()}
         self._noise, self._sums = here(state["noise"]), here(state["sums"])
         images = here(state["images"])
         self._batch = self._as_batch(images) if images is not None else None

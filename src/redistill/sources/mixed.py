@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from redistill.core import Batch, RedistillError, Room, Shape, Source, Stream
+from redistill.core import Batch, Keeper, RedistillError, Room, Shape, Source, Stream
 
 NUMERICS = 1
 
@@ -117,3 +117,6 @@ class MixedStream:
 
     def log(self) -> dict[str, float]:
         return {**self.streams[0].log(), **self.streams[1].log()}
+
+    def keepsakes(self) -> dict[str, dict[str, Tensor]]:
+        return {name: kept for s in self.streams if isinstance(s, Keeper) for name, kept in s.keepsakes().items()}

@@ -27,8 +27,9 @@ attention, noise of 100 normal numbers; batch 128 and both networks in train mod
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -118,6 +119,7 @@ PRESETS: tuple[str, ...] = tuple(_VARIANTS)
 def preset(
     name: str,
     *,
+    change: Mapping[str, Any] | None = None,
     blocks: int | None = None,
     stop_after: int | None = None,
     attention: float = 250.0,
@@ -128,6 +130,7 @@ def preset(
     """One of ``paper``, ``authors``, ``re-2020``, ``modified``.
 
     Args:
+        change: switches of :class:`Variant` that differ, by name.
         blocks: length of the full schedule; default: the published one for CIFAR-10 (SVHN: 50,000 in the paper).
         stop_after: end the run after so many blocks, rates as in the full schedule.
         attention: weight β of the attention term; 0 leaves it out (networks without common feature maps).
@@ -136,6 +139,8 @@ def preset(
     if name not in _VARIANTS:
         raise RedistillError(nearest(name, _VARIANTS, "zero-shot preset"))
     variant, published = _VARIANTS[name]
+    if change:
+        variant = Variant.model_validate({**variant.model_dump(), **change})
     length = blocks if blocks is not None else published
     taken = stop_after if stop_after is not None else length
     if not 1 <= taken <= length:
@@ -161,14 +166,15 @@ def preset(
     return Preset(variant, method, -1.0 * kl, recipe, length)
 
 
-def points(steps: int) -> Preset:
+def points(rounds: int) -> Preset:
     """Figure 1 of the paper: points instead of a generator, 50 steps on them and 10 of the student a round.
 
     Constant rates of 1e-3; every entry of the points' gradient is bounded by 3, the student's gradient by norm 3.
     """
     variant = Variant(n_G=50, n_S=10, lr=1e-3, decay="constant", clip=3.0, clip_by="value")
     recipe = Recipe(
-        steps=steps, lr=1e-3, batch_size=50, optimizer="adam", weight_decay=0.0, schedule=Constant(), clip=3.0
-    )
+        steps=10 * rounds, lr=1e-3, batch_size=50, optimizer="adam", weight_decay=0.0, schedule=Constant(), clip=3.0,
+        channels_last=False,
+    )  # fmt: skip
     kl = _kl("element")
-    return Preset(variant, Method.of(kl), -1.0 * kl, recipe, max(1, steps // 10))
+    return Preset(variant, Method.of(kl), -1.0 * kl, recipe, rounds)

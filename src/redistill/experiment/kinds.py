@@ -1,0 +1,18 @@
+"""Every kind of ``[source]``, together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from redistill.experiment.generated import AdversarialSettings, MixedSettings
+from redistill.experiment.sources import ImagesSettings, OwnSettings
+from redistill.recipe import Value
+
+SourceSettings = Annotated[
+    ImagesSettings | AdversarialSettings | MixedSettings | OwnSettings, Field(discriminator="kind")
+]
+KINDS: dict[str, type[Value]] = {
+    "images": ImagesSettings, "adversarial": AdversarialSettings, "mixed": MixedSettings, "own": OwnSettings,
+}  # fmt: skip
