@@ -153,6 +153,8 @@ OUT_4 = _set("hyperparameters", "out_channel", 4)
         ("kd_zagoruyko__T2", lambda s, a: a.pop("in/labels"), "the case has no in/labels"),
         ("zskt_student__T2", _set("hyperparameters", "n_classes", 5), "n_classes = 5, but the logits have 4"),
         ("at__p3_pooled", _set("conventions", "squared", "no"), 'convention squared = "no" is unknown'),
+        ("at__p3_pooled", _set("hyperparameters", "p", 1.5), "hyperparameter p = 1.5 is unknown"),
+        ("extra_m_seed__half", _set("hyperparameters", "b", 1000), "hyperparameter b = 1000 is unknown"),
         ("vid__teacher_larger", _set("hyperparameters", "bias", True), "hyperparameter bias is unknown"),
         ("vid__teacher_larger", lambda s, a: s.update(module_mode="fp8"), 'module_mode = "fp8" is unknown'),
         ("fitnet__teacher_twice", _add("param/bn2.weight"), "state bn2.weight is only in the case"),
@@ -175,6 +177,9 @@ def test_what_we_do_not_know_is_not_supported(name: str, change: Change, reason:
         ("kd__T3", _set("hyperparameters", "T", 2.0), None),
         ("kd__T3", _set("conventions", "T2_factor", False), None),
         ("fitnet__teacher_twice", _set("hyperparameters", "use_relu", True), None),
+        # shapes that do not fit fail this case, not the run
+        ("hcl__levels_6_3_1", lambda s, a: a.update({"in/teacher_feat0": a["in/teacher_feat0"][:1]}), None),
+        ("kd_zagoruyko__T2", lambda s, a: a.update({"in/labels": np.array([0, 9, 1])}), None),
         # what we do not compute is not passed over
         ("kd__T3", _add("out/entropy"), "out/entropy"),
         ("kd__T3", _add("grad/in/temperature"), "grad/in/temperature"),

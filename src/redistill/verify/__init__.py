@@ -67,8 +67,8 @@ def verify_case(sidecar: Path) -> Verdict:
         return Verdict(name, source, "not supported", reason=_one_line(reason))
     except (Damaged, RedistillError) as reason:
         return Verdict(name, source, "fail", reason=_one_line(reason))
-    except (RuntimeError, ValueError, IndexError) as error:
-        # torch says so when the shapes of a case do not fit together: that is a failure of this case, not of the run
+    except (LookupError, RuntimeError, TypeError, ValueError) as error:
+        # shapes that do not fit together, say: a failure of this case, which must not hide the others
         return Verdict(name, source, "fail", reason=_one_line(f"{type(error).__name__}: {error}"))
     if worst is None:
         return Verdict(name, source, "fail", reason="the case expects nothing")

@@ -9,7 +9,7 @@ from redistill.core import Batch
 from redistill.terms import ABF, Cascade, Pyramid, Regressor, VariationalHead, context_loss, hint_distance, vid_loss
 from redistill.terms.maps import to_smaller
 from redistill.verify.computed import Computed, attention, features, inputs, output
-from redistill.verify.reader import Case, Kind, NotSupported, count, counts, flag, one_of, positive
+from redistill.verify.reader import Case, Kind, NotSupported, count, counts, flag, one_of, positive, whole
 
 _AT_REDUCTION = one_of(
     "mean over batch and positions, per layer; layers summed",
@@ -18,7 +18,8 @@ _AT_REDUCTION = one_of(
 
 
 def at(case: Case) -> Computed:
-    p = case.settings({"p": positive})["p"]
+    # raw activations are raised to p, which only whole numbers allow
+    p = case.settings({"p": whole})["p"]
     case.conventions(
         {
             "reduction": _AT_REDUCTION,

@@ -124,7 +124,9 @@ class _Named(nn.Module):
 
 
 def extra_m_seed(case: Case) -> Computed:
-    given = case.settings({"lamda": number, "T": positive, "a": number}, optional=("T", "a"))
+    given = case.settings(
+        {"lamda": number, "T": positive, "a": number, "b": one_of(0, 0.0)}, optional=("T", "a", "b")
+    )
     case.conventions(
         {
             "reduction": one_of("mean absolute difference per parameter tensor, summed over tensors (not over elements)"),

@@ -98,6 +98,11 @@ def positive(value: Any) -> bool:
     return number(value) and value > 0
 
 
+def whole(value: Any) -> bool:
+    """A positive number without a fraction, written as ``2`` or ``2.0``."""
+    return positive(value) and value == int(value)
+
+
 def count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
