@@ -161,7 +161,8 @@ def main() -> None:
                 result["kills"][kill] = result["kills"].get(kill, 0) + 1
             result["cases"][name] = result["cases"].get(name, 0) + 1
             write(path, pretty(result))
-            print(f"{result['times']} of {arguments.times}: {name}, {len(found['kills'])} kills, {found['differences'] or 'identical'}", flush=True)
+            same = found["differences"] or "identical"
+            print(f"{result['times']} of {arguments.times}: {name}, {len(found['kills'])} kills, {same}", flush=True)
     print(f"{result['times']} times, {sum(result['kills'].values())} kills, {len(result['differences'])} differences; written: {path}")
     sys.exit(1 if result["differences"] else 0)
 

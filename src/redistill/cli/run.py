@@ -50,7 +50,8 @@ def run(
     from redistill.experiment.value import Experiment
 
     wanted: list[Experiment] = []
-    for seed in seeds_of(seeds) or [None]:
+    every: list[int | None] = list(seeds_of(seeds) or [])
+    for seed in every or [None]:
         wanted += [Experiment.load(file, seed=seed, device=device, change=change) for file in files]
     carry_out(
         wanted,

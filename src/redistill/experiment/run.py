@@ -184,8 +184,8 @@ class Work:
             write(folder / PENDING, pretty(pending))
         saved = [Saved.of(folder, one) for folder, one in zip(self.folders, self.experiments, strict=True)]
         step = common_step(saved)
-        for one in saved:
-            self.notes += [f"{problem}; going on from step {step}" for problem in one.damaged]
+        for found in saved:
+            self.notes += [f"{problem}; going on from step {step}" for problem in found.damaged]
         self.materials = Materials(self.experiments, self.store, self.data_dir)
         first = self.experiments[0]
         loop = Loop(

@@ -106,7 +106,7 @@ class OwnSettings(Value):
 
     kind: Literal["own"]
     use: str
-    args: dict[str, Any] = {}
+    args: dict[str, Any] = Field(default_factory=dict)
     labelled: bool = True
     code: str
     file: str | None = None

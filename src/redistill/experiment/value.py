@@ -19,8 +19,7 @@ from redistill.experiment.kinds import SourceSettings
 from redistill.recipe import Recipe, Value
 
 if TYPE_CHECKING:
-    from redistill.experiment.run import Run
-    from redistill.experiment.store import Store
+    from redistill.experiment.store import Run, Store
 
 Seed = Literal["same"] | Annotated[int, Field(ge=0)]
 """A rule: ``same`` as the run's own seed, or always this number."""
@@ -75,7 +74,7 @@ class Part(Value):
 
     use: str
     weight: float | Ramp = 1.0
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
     code: str | None = None
     file: str | None = None
 
