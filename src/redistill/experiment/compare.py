@@ -56,8 +56,8 @@ def differences(a: Run, b: Run) -> list[Difference]:
     found = [Difference(part, *row) for part, x, y in parts for row in all_differences(x, y)]
     if one["weights_sha256"] != two["weights_sha256"]:
         mine, theirs = (safetensors.torch.load(read(run.weights())) for run in (a, b))
-        where = difference(mine, theirs) or "the weights files differ"
-        found.append(Difference("weights", where, one["weights_sha256"][:12], two["weights_sha256"][:12]))
-    if (says := difference(a.curves(), b.curves())) is not None:
-        found.append(Difference("curves", says, None, None))
+        says = difference(mine, theirs) or "the weights files differ"
+        found.append(Difference("weights", says, one["weights_sha256"][:12], two["weights_sha256"][:12]))
+    if (first := difference(a.curves(), b.curves())) is not None:
+        found.append(Difference("curves", first, None, None))
     return sorted(found, key=lambda d: not d.matters)
