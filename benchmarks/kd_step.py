@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import redistill as rd
-from redistill.fit import has_bf16_matrix_units
+from redistill.precision import has_bf16_matrix_units
 
 
 class PlainLoop:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import redistill as rd
 from torch import Tensor, nn
+
+import redistill as rd
 
 
 class Tiny(nn.Sequential):

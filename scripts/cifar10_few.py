@@ -26,7 +26,7 @@ import torch
 
 import redistill as rd
 from redistill import evaluate, fit, taps
-from redistill.fit import arithmetic, resolve_device
+from redistill.precision import arithmetic, resolve_device
 
 TEACHERS = {"wrn-16-2": "wrn-16-2-seed-0-dict.pth", "wrn-40-1": "wrn-40-1-seed-0-dict.pth"}
 SEEDS = (0, 1, 2)

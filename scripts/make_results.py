@@ -1,8 +1,8 @@
-"""Write RESULTS.md from the records under results/: no number in it was typed by hand.
+"""Write RESULTS.md, and the table in README.md, from the records under results/: no number in them was typed by hand.
 
     python scripts/make_results.py [--check]
 
-``--check`` writes nothing and fails where the file is stale.
+``--check`` writes nothing and fails where a file is stale.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def benchmarks() -> str:
         lines.append(f"| {row['work']} | {where} | {row['rounds']} | {ratios} |")
     if not lines:
         return ""
-    head = "## Speed\n\nRatios of time to a plain PyTorch loop doing the same work, interleaved, median (range); equality checked first.\n\n"
+    head = "## Speed\n\nTime relative to a plain PyTorch loop doing the same work, interleaved, median (range); equality checked first.\n\n"
     return head + "| work | where | rounds | ratio to plain |\n|---|---|--:|---|\n" + "\n".join(lines) + "\n"
 
 
@@ -92,17 +92,29 @@ def text() -> str:
     return "\n".join([head, *(part for make in SECTIONS if (part := make()))]).rstrip() + "\n"
 
 
+BEGIN, END = "<!-- demo table: written by scripts/make_results.py from results/digits-demo -->", "<!-- end of demo table -->"
+
+
+def readme() -> str:
+    """README.md with the recorded demo table between its two marks."""
+    now = (ROOT / "README.md").read_text(encoding="utf-8")
+    before, rest = now.split(BEGIN)
+    _, after = rest.split(END)
+    table = RESULTS / "digits-demo" / "table.md"
+    body = table.read_text(encoding="utf-8").split("\n", 2)[2].strip() if table.exists() else ""
+    return f"{before}{BEGIN}\n\n{body}\n\n{END}{after}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
-    target = ROOT / "RESULTS.md"
-    wanted = text()
-    if parser.parse_args().check:
-        if not target.exists() or target.read_text(encoding="utf-8") != wanted:
-            sys.exit("RESULTS.md is stale: run python scripts/make_results.py")
-        return
-    target.write_text(wanted, encoding="utf-8")
-    print(f"written: {target}")
+    check = parser.parse_args().check
+    for target, wanted in ((ROOT / "RESULTS.md", text()), (ROOT / "README.md", readme())):
+        if not check:
+            target.write_text(wanted, encoding="utf-8")
+            print(f"written: {target.name}")
+        elif not target.exists() or target.read_text(encoding="utf-8") != wanted:
+            sys.exit(f"{target.name} is stale: run python scripts/make_results.py")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ _HOME = {
     "accuracy": "evaluate", "agreement": "evaluate", "evaluate": "evaluate", "predict": "evaluate",
     "Experiment": "experiment.value", "Store": "experiment.store", "Run": "experiment.store",
 }  # fmt: skip
-_ROOMS = ("data", "models", "terms", "rng", "stats", "testing")
+_ROOMS = ("claims", "data", "models", "terms", "rng", "stats", "testing")
 
 __all__ = [  # by hand, so that editors see them; a test compares it with the table above
     "AT",
@@ -53,6 +53,7 @@ __all__ = [  # by hand, so that editors see them; a test compares it with the ta
     "__version__",
     "accuracy",
     "agreement",
+    "claims",
     "context",
     "data",
     "evaluate",
@@ -68,7 +69,7 @@ __all__ = [  # by hand, so that editors see them; a test compares it with the ta
 ]
 
 if TYPE_CHECKING:
-    from redistill import data, models, rng, stats, terms, testing
+    from redistill import claims, data, models, rng, stats, terms, testing
     from redistill.core import Batch, Context, Method, Output, Place, Ramp, RedistillError, Source, Term
     from redistill.evaluate import accuracy, agreement, evaluate, predict
     from redistill.experiment.store import Run, Store

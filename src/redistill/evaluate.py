@@ -22,7 +22,8 @@ BATCH = 500  # images a forward; part of the numbers' last bits, so it is a cons
 class ImageSet(Protocol):
     """What evaluation needs of a data set (``redistill.data.Images`` and ``Folder`` have it)."""
 
-    classes: int
+    @property
+    def classes(self) -> int | None: ...
 
     @property
     def normalise(self) -> str: ...
@@ -118,9 +119,10 @@ def evaluate(
     """Everything of :class:`Evaluation`, from one pass (two with a teacher)."""
     labels = _labels(images)
     logits = predict(net, images, normalise=normalise)
-    if logits.shape[1] != images.classes:
+    classes = images.classes
+    if classes is None or logits.shape[1] != classes:
         raise RedistillError(
-            f"the network tells {logits.shape[1]} classes apart, the data set has {images.classes}: "
+            f"the network tells {logits.shape[1]} classes apart, the data set has {classes}: "
             f"they must agree for an accuracy to mean anything"
         )
     log_p = torch.log_softmax(logits.double(), 1)
@@ -128,12 +130,12 @@ def evaluate(
     low, high = binomial_interval(right, n)
     said = logits.argmax(1)
     per_class: list[float | None] = []
-    for c in range(images.classes):
+    for c in range(classes):
         of_class = labels == c
         count = int(of_class.sum())
         per_class.append(100.0 * int((said[of_class] == c).sum()) / count if count else None)
     top5 = None
-    if images.classes > 5:
+    if classes > 5:
         top5 = 100.0 * int((logits.topk(5, 1).indices == labels[:, None]).any(1).sum()) / n
     same = forward = backward = None
     if teacher is not None:

@@ -21,6 +21,8 @@ from redistill import rng
 from redistill.core import Batch, Method, Output, RedistillError, Room, Source, Term, weighted_sum
 from redistill.data import affine_between
 from redistill.evaluate import ImageSet, accuracy
+from redistill.optimise import make_optimizer, parameter_groups
+from redistill.precision import arithmetic, ieee, resolve_device
 from redistill.recipe import Recipe
 from redistill.taps import Tapped, context, places_of
 
@@ -84,102 +86,6 @@ class Progress:
     step: int
     steps: int
     epoch: int
-
-
-def resolve_device(device: str | torch.device = "auto") -> torch.device:
-    """``auto``: the accelerator torch reports, else the CPU."""
-    if str(device) != "auto":
-        try:
-            return torch.device(device)
-        except RuntimeError as error:
-            raise RedistillError(f"unknown device {device!r}: use auto, cpu, cuda, cuda:1, mps ...") from error
-    if torch.accelerator.is_available():
-        found = torch.accelerator.current_accelerator()
-        if found is not None:
-            return found
-    return torch.device("cpu")
-
-
-def has_bf16_matrix_units(device: torch.device) -> bool:
-    """Whether the device declares units that multiply bf16 matrices (CPU: AMX tiles or AVX512-BF16; CUDA: sm_80)."""
-    if device.type == "cpu":
-        flags = torch.backends.cpu.get_cpu_capability()
-        if flags == "DEFAULT":
-            return False
-        probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-        return any(bool(getattr(torch.cpu, name, lambda: False)()) for name in probes)
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    return False
-
-
-def arithmetic(recipe: Recipe, device: torch.device) -> dict[str, Any]:
-    """What a recipe means on a device: dtype of the forward passes, memory layout. Written into the experiment."""
-    bf16 = recipe.precision == "fast" and has_bf16_matrix_units(device)
-    forward = {"double": "float64", "strict": "float32", "fast": "bfloat16" if bf16 else "float32"}[recipe.precision]
-    layout = recipe.channels_last
-    if layout is None:
-        layout = recipe.precision != "double" and (device.type == "cpu" or bf16)
-    return {"forward": forward, "channels_last": layout, "compile": recipe.compile}
-
-
-@contextlib.contextmanager
-def _ieee(device: torch.device, exact: bool) -> Iterator[None]:
-    """fp32 means fp32: no TF32, no reduced matmul precision, deterministic kernels; the caller's settings come back."""
-    matmul = torch.get_float32_matmul_precision()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.set_float32_matmul_precision("highest" if exact else matmul)
-    if exact and device.type == "cuda":
-        # a few kernels (adaptive pooling backward) have no deterministic form: they warn, and the record says "cuda"
-        torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        with torch.backends.cudnn.flags(
-            enabled=torch.backends.cudnn.enabled, benchmark=not exact, deterministic=exact, allow_tf32=not exact
-        ):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(matmul)
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-
-
-_NORMS = (
-    nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.LocalResponseNorm
-)
-
-
-def parameter_groups(modules: Sequence[nn.Module], recipe: Recipe) -> list[dict[str, Any]]:
-    """Trainable parameters, those that weight decay leaves out in a group of their own."""
-    decayed: list[nn.Parameter] = []
-    spared: list[nn.Parameter] = []
-    seen: set[int] = set()
-    for root in modules:
-        for module in root.modules():
-            for name, parameter in module.named_parameters(recurse=False):
-                if id(parameter) in seen or not parameter.requires_grad:
-                    continue
-                seen.add(id(parameter))
-                out = ("norm" in recipe.no_decay and isinstance(module, _NORMS)) or (
-                    "bias" in recipe.no_decay and name.endswith("bias")
-                )
-                (spared if out else decayed).append(parameter)
-    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}] if decayed else []
-    if spared:
-        groups.append({"params": spared, "weight_decay": 0.0})
-    if not groups:
-        raise RedistillError("there is nothing to train: no parameter of the student or of the method requires a gradient")
-    return groups
-
-
-def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
-    """PyTorch's own optimisers, fused where they exist for the device (fallback: one kernel a tensor)."""
-    fused = recipe.fused
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=fused, foreach=False
-        )
-    kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, lr=recipe.lr, betas=recipe.betas, eps=recipe.eps, fused=fused, foreach=False)
 
 
 def matched(net: nn.Module, stream: str) -> Any | None:
@@ -432,7 +338,7 @@ class Loop:
             raise StopIteration
         wall, cpu = time.perf_counter(), time.process_time()
         step = self.step
-        with _ieee(self.device, self.exact):
+        with ieee(self.device, self.exact):
             batch = self.stream.batch(step)
             taught = self._teach(batch)
             for student in self.students:

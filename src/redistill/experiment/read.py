@@ -25,7 +25,7 @@ from redistill.experiment.mistakes import Mistakes
 from redistill.experiment.store import PENDING, RECORD
 from redistill.experiment.value import Arithmetic, Evaluate, Experiment, Net, Part
 from redistill.fit import NUMERICS as FIT
-from redistill.fit import arithmetic, resolve_device
+from redistill.precision import arithmetic, resolve_device
 from redistill.recipe import Constant, Cosine, MultiStep, Recipe, Step, Value
 
 SECTIONS = ("name", "notes", "teacher", "student", "method", "source", "recipe", "evaluate", "seed")

@@ -22,7 +22,8 @@ from redistill.experiment.files import Lock, canonical, make_folder, pretty, swe
 from redistill.experiment.stop import Interrupted, Stop
 from redistill.experiment.store import FORMAT, LOCK, PENDING, RECORD, Run, Store
 from redistill.experiment.value import Experiment, identity
-from redistill.fit import Loop, Progress, Result, resolve_device
+from redistill.fit import Loop, Progress, Result
+from redistill.precision import resolve_device
 
 Group = tuple[Experiment, ...]
 State = dict[str, Any]

@@ -1,0 +1,50 @@
+"""The optimiser a recipe describes: PyTorch's own, with the parameters it is to move."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from redistill.core import RedistillError
+from redistill.recipe import Recipe
+
+_NORMS = (
+    nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.LocalResponseNorm
+)
+
+
+def parameter_groups(modules: Sequence[nn.Module], recipe: Recipe) -> list[dict[str, Any]]:
+    """Trainable parameters, those that weight decay leaves out in a group of their own."""
+    decayed: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
+    seen: set[int] = set()
+    for root in modules:
+        for module in root.modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                if id(parameter) in seen or not parameter.requires_grad:
+                    continue
+                seen.add(id(parameter))
+                out = ("norm" in recipe.no_decay and isinstance(module, _NORMS)) or (
+                    "bias" in recipe.no_decay and name.endswith("bias")
+                )
+                (spared if out else decayed).append(parameter)
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}] if decayed else []
+    if spared:
+        groups.append({"params": spared, "weight_decay": 0.0})
+    if not groups:
+        raise RedistillError("there is nothing to train: no parameter of the student or of the method requires a gradient")
+    return groups
+
+
+def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
+    """PyTorch's own optimisers, fused where they exist for the device (fallback: one kernel a tensor)."""
+    fused = recipe.fused
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=fused, foreach=False
+        )
+    kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, lr=recipe.lr, betas=recipe.betas, eps=recipe.eps, fused=fused, foreach=False)
