@@ -31,8 +31,8 @@ def markdown(text: str) -> str:
 
 def sections(doc: str) -> tuple[str, dict[str, str], str]:
     """A class docstring as (what stands before ``Args:``, settings by name, the doctest)."""
-    prose, _, rest = inspect.cleandoc(doc).partition("\nArgs:\n")
-    args, _, example = rest.partition("\n\n")
+    text, mark, example = inspect.cleandoc(doc).partition("\n>>> ")
+    prose, _, args = text.partition("\nArgs:\n")
     entries: dict[str, str] = {}
     # an entry is "name: text" or "name, name: text", its further lines indented
     joined = " ".join(line.strip() if line.startswith("     ") else "\0" + line.strip() for line in args.splitlines())
@@ -40,12 +40,14 @@ def sections(doc: str) -> tuple[str, dict[str, str], str]:
         names, _, text = chunk.partition(": ")
         for name in names.split(", "):
             entries[name.strip()] = text.strip()
-    return prose.strip(), entries, example
+    return prose.strip(), entries, mark.strip("\n") + example
 
 
 def settings_table(cls: type[Term]) -> str:
     """Name, default and meaning of every setting; a setting without a sentence is refused."""
     _, meanings, _ = sections(cls.__doc__ or "")
+    if not dataclasses.fields(cls):  # type: ignore[arg-type]
+        return "None."
     rows = ["| setting | default | meaning |", "|---|---|---|"]
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         if field.name not in meanings:
@@ -55,10 +57,19 @@ def settings_table(cls: type[Term]) -> str:
     return "\n".join(rows)
 
 
+def title(cls: type[Term]) -> str:
+    """The first line of the term's file, or of the class where a file holds several terms."""
+    several = sum(other.__module__ == cls.__module__ for other in ALL) > 1
+    doc = cls.__doc__ if several else sys.modules[cls.__module__].__doc__
+    return markdown(inspect.cleandoc(doc or "").partition("\n")[0])
+
+
 def card(cls: type[Term]) -> str:
     """The whole page of one term."""
     module = sys.modules[cls.__module__]
-    title, _, body = inspect.cleandoc(module.__doc__ or "").partition("\n")
+    body = inspect.cleandoc(module.__doc__ or "")
+    if title(cls) == markdown(body.partition("\n")[0]):
+        body = body.partition("\n")[2]
     prose, _, example = sections(cls.__doc__ or "")
     needs = [what for what, needed in (("a teacher", cls.needs_teacher), ("labels", cls.needs_labels)) if needed]
     parts = []
@@ -69,13 +80,14 @@ def card(cls: type[Term]) -> str:
     return "\n\n".join(
         (
             f"<!-- made from {path_of(module)} by scripts/make_method_cards.py; do not edit -->\n# {cls.__name__}",
-            f"**{markdown(title)}**\n{markdown(body)}",
+            f"**{title(cls)}**\n\n{markdown(body).lstrip(chr(10))}",
             f"## Use\n\n{markdown(prose)}",
             f"```python\n>>> from redistill.terms import {cls.__name__}\n{inspect.cleandoc(example)}\n```",
             f"Needs {' and '.join(needs) or 'neither teacher nor labels'}.",
             f"## Settings\n\n{settings_table(cls)}",
             *parts,
-            f"## Proven\n\nBy `redistill.testing.check_term`, besides what every term promises:\n\n{theorems}",
+            f"## Proven\n\nBy `redistill.testing.check_term`{', besides' if theorems else ':'} what every term promises"
+            + (f":\n\n{theorems}" if theorems else "."),
             f"File: `{path_of(module)}`, numerics version {cls.numerics}\n",
         )
     )
@@ -89,8 +101,7 @@ def index() -> str:
     """The list of cards."""
     rows = []
     for cls in ALL:
-        title = inspect.cleandoc(sys.modules[cls.__module__].__doc__ or "").partition("\n")[0]
-        rows.append(f"| [{cls.__name__}]({cls.__name__}.md) | {markdown(title)} |")
+        rows.append(f"| [{cls.__name__}]({cls.__name__}.md) | {title(cls)} |")
     head = "<!-- made by scripts/make_method_cards.py; do not edit -->\n# Methods\n\n"
     return head + "\n".join(("| term | idea |", "|---|---|", *rows)) + "\n"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import pickle
@@ -11,11 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from redistill import models
 from redistill.core import RedistillError
 from redistill.models import foreign
+from redistill.models.shufflenetv1 import shuffle
 from redistill.taps import Tapped, places_of
 
 SMALL = ["resnet8", "resnet8x4", "wrn-10-1", "wrn-16-2", "vgg8", "mobilenetv2", "shufflenetv1", "shufflenetv2", "lenet", "resnet18"]
@@ -130,12 +134,121 @@ def test_a_hostile_file_is_refused_and_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("name", ["FILE:Net", "no_such_module_of_a_file:Net"])
+def test_a_header_may_not_choose_code(tmp_path: Path, name: str) -> None:
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')\nfrom torch.nn import Linear as Net\n")
+    arch = {"name": name.replace("FILE", str(tmp_path / "evil.py")), "classes": 1, "channels": 3, "image_size": 32, "args": {}}
+    save_file({"weight": torch.zeros(1)}, str(tmp_path / "h.safetensors"), metadata={"redistill": json.dumps({"arch": arch})})
+    with pytest.raises(RedistillError, match="code from elsewhere, which a file may not choose"):
+        models.load(tmp_path / "h.safetensors")
+    assert not (tmp_path / "run").exists()
+    save_file({"weight": torch.zeros(1)}, str(tmp_path / "i.safetensors"), metadata={"redistill": '{"arch": {"name": "x"}}'})
+    with pytest.raises(RedistillError, match="its header holds no architecture"):
+        models.load(tmp_path / "i.safetensors")
+
+
+@pytest.mark.parametrize("name", [n for n in models.names() if n not in ("resnet34", "resnet101", "resnet152")])
+def test_a_bare_state_dict_tells_its_network(tmp_path: Path, name: str) -> None:
+    with torch.device("meta"):
+        state = models.build(name, 7, channels=1, initialise=False).state_dict()
+    generator = torch.Generator().manual_seed(0)
+    torch.save({k: torch.rand(v.shape, generator=generator).to(torch.float16) for k, v in state.items()}, tmp_path / "a.pth")
+    again = models.load(tmp_path / "a.pth")
+    assert again.arch.name == name and again.arch.classes == (1 if name == "zskt-generator" else 7)
+    assert list(again.state_dict()) == list(state)
+    assert again.arch.channels == 1 and not again.training
+
+
+@pytest.mark.parametrize("args", [{}, {"gamma": False}, {"projection": "always"}, {"gamma": False, "projection": "always"}])
+@pytest.mark.parametrize("family", ["ours", "ferles", "zagoruyko"])
+def test_wrns_of_any_size_and_variant_are_recognised(tmp_path: Path, family: str, args: dict[str, Any]) -> None:
+    net = models.wrn(22, 1, 4, seed=1, **args)
+    torch.save(foreign.from_ours(net.state_dict(), family), tmp_path / "a.pth")
+    for model in (None, "wrn-22-1"):
+        again = models.load(tmp_path / "a.pth", model=model)
+        assert again.arch == net.arch and torch.equal(again.conv1.weight, net.conv1.weight)
+
+
+def test_files_keep_their_precision_options_and_statistics(tmp_path: Path) -> None:
+    net = models.build("resnet8", 5, seed=2).double()
+    models.save(net, tmp_path / "d.safetensors")
+    assert torch.equal(models.load(tmp_path / "d.safetensors").fc.weight, net.fc.weight)
+    torch.save({"opt": argparse.Namespace(lr=0.1), "model": net.state_dict()}, tmp_path / "last.pth")  # RepDistiller
+    assert models.load(tmp_path / "last.pth").arch.name == "resnet8"
+    wrn = models.wrn(10, 2, seed=1)
+    state = foreign.from_ours(wrn.state_dict(), "zagoruyko")
+    stats = {k: v for k, v in state.items() if "running" in k}
+    torch.save({"params": {k: v for k, v in state.items() if k not in stats}, "stats": stats}, tmp_path / "model.pt7")
+    assert models.load(tmp_path / "model.pt7").arch.name == "wrn-10-2"
+    save_file(wrn.state_dict(), str(tmp_path / "plain.safetensors"), metadata={"redistill": "weights", "normalise": "cifar10"})
+    assert models.load(tmp_path / "plain.safetensors").normalisation == "cifar10"
+    assert hash(wrn.arch) == hash(models.wrn(10, 2).arch)
+
+
+def test_the_tiny_imagenet_mobilenet_is_another_network() -> None:
+    # mdistiller's own, written again slowly from its state dict
+    net = models.mobilenetv2_tiny(20).double().eval()
+    generator = torch.Generator().manual_seed(0)
+    for name, value in net.state_dict().items():
+        if "num_batches" not in name:
+            value.copy_(torch.rand(value.shape, generator=generator, dtype=torch.float64) * 0.2 + 0.01)
+    s = net.state_dict()
+    assert list(s)[:2] == ["pre.0.weight", "pre.0.bias"] and s["stage1.residual.0.weight"].shape == (32, 32, 1, 1)
+    assert "stage2.1.residual.6.bias" in s and s["conv2.weight"].shape == (20, 1280, 1, 1)
+
+    def layer(x: Tensor, conv: str, bn: str, stride: int = 1, pad: int = 0, groups: int = 1) -> Tensor:
+        x = F.conv2d(x, s[conv + ".weight"], s[conv + ".bias"], stride, pad, 1, groups)
+        mean, var = s[bn + ".running_mean"].view(-1, 1, 1), s[bn + ".running_var"].view(-1, 1, 1)
+        return (x - mean) / (var + 1e-5).sqrt() * s[bn + ".weight"].view(-1, 1, 1) + s[bn + ".bias"].view(-1, 1, 1)
+
+    def block(x: Tensor, at: str, stride: int) -> Tensor:
+        y = layer(x, at + ".residual.0", at + ".residual.1").clamp(0, 6)
+        y = layer(y, at + ".residual.3", at + ".residual.4", stride, 1, y.shape[1]).clamp(0, 6)
+        y = layer(y, at + ".residual.6", at + ".residual.7")
+        return x + y if stride == 1 and x.shape == y.shape else y
+
+    x = torch.randn(2, 3, 16, 16, generator=generator, dtype=torch.float64)
+    features = [layer(x, "pre.0", "pre.1", 1, 1).clamp(0, 6)]
+    out = block(features[0], "stage1", 1)
+    for stage, count, stride in ((2, 2, 2), (3, 3, 2), (4, 4, 2), (5, 3, 1), (6, 3, 1)):
+        for i in range(count):
+            out = block(out, f"stage{stage}.{i}", stride if i == 0 else 1)
+        if stage <= 4:
+            features.append(out)
+    out = layer(block(out, "stage7", 1), "conv1.0", "conv1.1").clamp(0, 6)
+    features += [out, out.mean((2, 3))]
+    want = features[-1] @ s["conv2.weight"][:, :, 0, 0].T + s["conv2.bias"]
+    got = Tapped(net, tuple(net.places))(x)
+    assert torch.allclose(got.logits, want, rtol=1e-10)
+    for name, feature in zip(net.places, features, strict=True):
+        assert torch.allclose(got.taps[name], feature, rtol=1e-10), name
+
+
+@pytest.mark.parametrize("name", ["shufflenetv1", "shufflenetv2"])
+def test_shuffles_agree_in_both_memory_formats(name: str) -> None:
+    net = models.build(name, 5, seed=1).double().eval()
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    want = net(x)
+    last = net.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last))
+    assert torch.allclose(last, want, rtol=1e-10, atol=1e-12)
+    maps = torch.arange(24.0).view(1, 6, 2, 2)
+    shuffled = shuffle(maps, 3)[0, :, 0, 0]
+    assert shuffled.tolist() == [0, 8, 16, 4, 12, 20]  # channels 0, 2, 4, 1, 3, 5
+    kept = shuffle(maps.to(memory_format=torch.channels_last), 3)
+    assert kept.is_contiguous(memory_format=torch.channels_last) and torch.equal(kept, shuffle(maps, 3))
+
+
+def test_vgg_pools_once_more_at_64_pixels_only() -> None:
+    sizes = {size: dict(models.describe(models.vgg(8), (3, size, size)).stages)["stage4"][1] for size in (32, 64, 96)}
+    assert sizes == {32: 4, 64: 4, 96: 12}
+
+
 def test_files_that_do_not_fit_say_why(tmp_path: Path) -> None:
     torch.save(models.build("wrn-16-2", 10).state_dict(), tmp_path / "w.pth")
     with pytest.raises(RedistillError, match=r"does not fit wrn-16-1: block1.layer.0.conv1.weight has shape \[32, 16, 3, 3\] in the "
                                              r"file, \[16, 16, 3, 3\] in the network.*nearest is wrn-16-2"):
         models.load(tmp_path / "w.pth", model="wrn-16-1")
-    with pytest.raises(RedistillError, match="tells 10 classes apart, the network wrn-16-2 was built for 100"):
+    with pytest.raises(RedistillError, match="tells 10 classes apart, 100 were asked for"):
         models.load(tmp_path / "w.pth", model="wrn-16-2", classes=100)
     with pytest.raises(RedistillError, match="there is no network file"):
         models.load(tmp_path / "none.pth")
@@ -151,8 +264,6 @@ def test_files_that_do_not_fit_say_why(tmp_path: Path) -> None:
     torch.save({"x": 3}, tmp_path / "y.pth")
     with pytest.raises(RedistillError, match="holds no state dict"):
         models.load(tmp_path / "y.pth", model="resnet8")
-    from safetensors.torch import save_file
-
     save_file({"x": torch.zeros(1)}, str(tmp_path / "new.safetensors"), metadata={"redistill": json.dumps({"format": 99})})
     with pytest.raises(RedistillError, match="newer version"):
         models.load(tmp_path / "new.safetensors")
@@ -174,6 +285,13 @@ def test_files_that_do_not_fit_say_why(tmp_path: Path) -> None:
         (lambda: models.vgg(8)(torch.zeros(2, 3, 4, 4)), "at least 8x8, got 4x4"),
         (lambda: models.generator()(torch.zeros(2, 99)), r"noise \[batch, 100\], got \[2, 99\]"),
         (lambda: models.wrn(10, 1, branch="x"), "'activated'"),
+        (lambda: models.build("wrn-10-1", droput=0.1), "wrn-10-1: unknown argument 'droput': did you mean dropout"),
+        (lambda: models.check("wrn_40_2"), "unknown network 'wrn_40_2': did you mean wrn-40-2"),
+        (lambda: models.resnet(50), r"resnet50 is the network with four stages: use models.resnetv2\(50\)"),
+        (lambda: models.resnetv2(20), "depth 18, 34, 50, 101, 152, got 20"),
+        (lambda: models.lenet()(torch.zeros(1, 3, 40, 40)), "built for images of 32x32, got 40x40"),
+        (lambda: models.lenet(image_size=12), "at least 16x16, got image_size=12"),
+        (lambda: models.mlp()(torch.zeros(1, 5)), r"mlp takes 2 numbers a point or image, got \[1, 5\]"),
     ],
 )
 def test_what_cannot_be_built_is_told(make, says: str) -> None:  # type: ignore[no-untyped-def]

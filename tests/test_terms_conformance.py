@@ -12,11 +12,29 @@ from torch import Tensor, nn
 
 from redistill import rng
 from redistill.core import Batch, Context, Output, Term, require_ready
-from redistill.terms import ALL, AT, CE, KD, VID, Anchor, FitNet, Review
+from redistill.terms import (
+    ALL,
+    AT,
+    CE,
+    KD,
+    VID,
+    Anchor,
+    Consistency,
+    Diversity,
+    FitNet,
+    Review,
+    StudentEntropy,
+    TeacherEntropy,
+)
 from redistill.testing import PROMISES, THEOREMS, NotConformant, check_term
 
+FOR_GENERATORS: tuple[type[Term], ...] = (TeacherEntropy, StudentEntropy, Consistency, Diversity)
+"""Losses that pull at the images."""
+
 FORMS: dict[str, tuple[Callable[[], Term], tuple[str, ...] | None]] = {
-    **{cls.__name__: (cls, None) for cls in ALL},
+    **{cls.__name__: (cls, None) for cls in ALL if cls not in FOR_GENERATORS},
+    **{f"generator: {cls.__name__}": (cls, None) for cls in FOR_GENERATORS},
+    "generator: KD": (lambda: KD(T=1.0, reduction="element", scale_T2=False), None),
     "CE, smoothed": (lambda: CE(0.1), None),
     "KD, zero-shot codes": (lambda: KD(T=1.0, reduction="element", scale_T2=False), None),
     "KD, few-shot codes": (lambda: KD(reduction="element", factor=2.0), None),
@@ -59,7 +77,7 @@ FORMS: dict[str, tuple[Callable[[], Term], tuple[str, ...] | None]] = {
 def test_every_term_keeps_its_promises(form: str) -> None:
     make, theorems = FORMS[form]
     declared = make().theorems if theorems is None else theorems
-    proven = check_term(make, theorems=theorems)
+    proven = check_term(make, theorems=theorems, generated=form.startswith("generator: "))
     assert proven == tuple(check.__doc__ for check in (*PROMISES, *(THEOREMS[name] for name in declared)))
 
 
@@ -188,6 +206,14 @@ class Idle(Term):
 
 
 @dataclass(eq=False, repr=False)
+class Blind(Term):
+    """Looks at the teacher only."""
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+        return teacher.logits.square().sum()
+
+
+@dataclass(eq=False, repr=False)
 class Wrong(Term):
     """Its gradient is half of its derivative."""
 
@@ -257,7 +283,8 @@ class Unlike(Term):
         (Noisy, "drew from a global random generator"),
         (Writer, "the term wrote into the teacher logits"),
         (Hidden, r"a trained tensor of shape \[5\] is not in term.parameters\(\)"),
-        (Idle, r"the parameter \['unused'\] of the term gets no gradient"),
+        (Idle, r"\[\"the term's unused\"\] gets no gradient"),
+        (Blind, "the loss depends on nothing that is trained"),
         (Wrong, "the gradient says .* a small step measures"),
         (Forgetful, "come back as"),
         (Unready, "used before setup it must raise RedistillError"),

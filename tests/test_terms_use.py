@@ -200,7 +200,7 @@ def test_a_pickled_anchor_keeps_its_start_and_asks_for_its_student() -> None:
     pushed(student)
     again = pickle.loads(pickle.dumps(1.0 * anchor)).terms[0]
     assert len(pickle.dumps(anchor)) < 2 * len(pickle.dumps(student))
-    with pytest.raises(RedistillError, match=r"unpickled without its student: call anchor.attach\(student\)"):
+    with pytest.raises(RedistillError, match=r"unpickled without the network that it reads: call anchor.attach\(student\)"):
         value(again)
     again.attach(student)
     assert value(again) == value(anchor)

@@ -1,0 +1,105 @@
+"""``redistill evaluate`` and ``redistill verify``: what a network says on a data set; our formulas against golden numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from redistill.cli import app
+from redistill.cli.options import DataDir, Device, Json, Out, show_json
+from redistill.errors import RedistillError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from redistill.experiment.store import Run
+
+
+@app.command()
+def evaluate(
+    what: Annotated[str, typer.Argument(help="A run, or a checkpoint file of any supported format.", metavar="RUN|CHECKPOINT")],
+    data: Annotated[str | None, typer.Option(help="Data set, cifar10:test; default for a run: its own test set.")] = None,
+    model: Annotated[str | None, typer.Option(help="The network of a checkpoint, where the file does not say it.")] = None,
+    normalise: Annotated[str | None, typer.Option(help="Normalisation set the network wants; default: the one it carries.")] = None,
+    teacher: Annotated[str | None, typer.Option(help="A run or checkpoint to compare with (agreement, KL).")] = None,
+    teacher_model: Annotated[str | None, typer.Option(help="The network of the teacher's checkpoint.")] = None,
+    out: Out = Path("runs"),
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Accuracy with its interval, top-5, NLL, calibration, and agreement with a teacher, from one pass over a data set."""
+    from redistill.evaluate import evaluate as measure
+    from redistill.experiment.sources import load_data
+    from redistill.precision import resolve_device
+
+    where = resolve_device(device)
+    net, run = network_of(what, model, out)
+    if data is None:
+        if run is None or "test" not in run.record["experiment"]["evaluate"]:
+            raise RedistillError("say on which data: --data cifar10:test")
+        data = str(run.record["experiment"]["evaluate"]["test"])
+    images = load_data(data if ":" in data else f"{data}:test", data_dir)
+    require_fit(net, images, what)
+    other = None if teacher is None else network_of(teacher, teacher_model, out)[0].to(where)
+    found = measure(net.to(where), images, teacher=other, normalise=normalise)
+    used = normalise or getattr(net, "normalisation", None) or images.normalise
+    row: dict[str, Any] = {"what": what, "data": data, "normalise": used, **dataclasses.asdict(found)}
+    if as_json:
+        show_json(row)
+        return
+    low, high = found.accuracy_interval
+    print(f"{what} on {data} ({found.images:,} images, normalised as {used})")
+    print(f"  accuracy     {found.accuracy:.2f} %  (95 %: {low:.2f} to {high:.2f})")
+    for label, value, unit in (
+        ("top-5", found.top5, " %"), ("NLL", found.nll, " nats"), ("calibration", found.calibration_error, " %"),
+        ("agreement", found.agreement, " %"), ("KL(teacher||)", found.kl_from_teacher, " nats"),
+        ("KL(||teacher)", found.kl_to_teacher, " nats"),
+    ):  # fmt: skip
+        if value is not None:
+            print(f"  {label:<13}{value:.4g}{unit}")
+
+
+def network_of(what: str, model: str | None, out: Path) -> tuple[nn.Module, Run | None]:
+    """A network by run or by file, and the run where it is one."""
+    from redistill import models
+    from redistill.experiment.store import RECORD, Store
+
+    path = Path(what).expanduser()
+    if path.is_file() and path.name != RECORD:
+        return models.load(path, model=model), None
+    if path.suffix in (".pth", ".pt", ".tar", ".safetensors"):
+        raise RedistillError(f"there is no file {path}")
+    found = Store(out).pick(what)
+    if len(found) != 1:
+        raise RedistillError(f"{what!r} means {len(found)} runs ({', '.join(str(r.folder) for r in found)}): give one of them")
+    return found[0].network(), found[0]
+
+
+def require_fit(net: nn.Module, images: Any, what: str) -> None:
+    arch = getattr(net, "arch", None)
+    if arch is not None and arch.channels != images.image_shape[0]:
+        raise RedistillError(f"{what} takes images with {arch.channels} channels, the data have {images.image_shape[0]}")
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="Folder of golden numbers: <group>/<case>.json and .npz.", metavar="DIR")],
+    as_json: Json = False,
+) -> None:
+    """Compute every golden case in double precision and compare; exit status 1 if one fails."""
+    import redistill.verify as verifier
+
+    if as_json:
+        verdicts = list(verifier.verify(folder))
+        show_json([dataclasses.asdict(verdict) for verdict in verdicts])
+        status = int(any(verdict.outcome == "fail" for verdict in verdicts))
+    else:
+        status = verifier.report(folder)
+    sys.stdout.flush()
+    if status:
+        raise typer.Exit(status)

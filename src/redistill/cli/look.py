@@ -1,0 +1,264 @@
+"""Commands that look at runs: ``runs``, ``show``, ``compare``, ``diff``; and at what there is: ``list``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from redistill.cli import app
+from redistill.cli.options import Json, Out, show_json
+from redistill.errors import RedistillError, nearest
+
+if TYPE_CHECKING:
+    from redistill.experiment.store import Run, Store
+
+RunNames = typer.Argument(help="Folders, beginnings of ids or cells, or names.", metavar="RUN...")
+
+
+def columns(rows: Iterable[Sequence[str]]) -> str:
+    """Aligned plain text; nothing is cut, so that it can be read by other programs."""
+    table = [list(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table)
+
+
+def _matches(run: Run, data: str | None, student: str | None, method: str | None) -> bool:
+    written = run.record["experiment"]
+    source = written["source"]
+    uses = {part["use"].lower() for part in written["method"]}
+    return (
+        (data is None or data.lower() in str(source.get("data", source.get("use", source["kind"]))).lower())
+        and (student is None or student.lower() in written["student"]["model"].lower())
+        and (method is None or method.lower() in uses)
+    )
+
+
+@app.command()
+def runs(
+    out: Out = Path("runs"),
+    data: Annotated[str | None, typer.Option(help="Only runs on this data set.")] = None,
+    student: Annotated[str | None, typer.Option(help="Only runs of this student.")] = None,
+    method: Annotated[str | None, typer.Option(help="Only runs with this term.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the runs of a store: finished, begun, damaged."""
+    from redistill.experiment.store import Damaged, Run, Store, stale
+
+    store = Store(out)
+    filtered = data is not None or student is not None or method is not None
+    rows: list[dict[str, Any]] = []
+    for run in store.runs():
+        row: dict[str, Any] = {"folder": str(run.folder), "id": None, "label": "", "seed": None, "accuracy": {}, "state": "", "why": ""}
+        if isinstance(run, Run):
+            if not _matches(run, data, student, method):
+                continue
+            row |= {"id": run.id, "label": run.label, "seed": run.seed, "state": "done"}
+            row["accuracy"] = {name: table["last"] for name, table in run.record["accuracy"].items()}
+            if run.diverged is not None:
+                row |= {"state": "diverged", "why": run.diverged}
+            elif (why := stale(run, store)) is not None:
+                row |= {"state": "stale", "why": why}
+        elif filtered:
+            continue
+        elif isinstance(run, Damaged):
+            row |= {"state": "damaged", "why": run.why}
+        else:
+            row |= {"state": "begun", "label": run.label, "why": f"redistill run {run.folder} --out {out} goes on"}
+        rows.append(row)
+    if as_json:
+        show_json(rows)
+        return
+    if not rows:
+        print(f"no runs in {out}" + (" fit" if filtered else ""), file=sys.stderr)
+        return
+    table = [["id", "seed", "state", "accuracy %", "run", ""]]
+    for row in rows:
+        numbers = " ".join(f"{name} {value:.2f}" for name, value in row["accuracy"].items())
+        seed = "" if row["seed"] is None else str(row["seed"])
+        table.append([row["id"] or row["folder"], seed, row["state"], numbers, row["label"], row["why"]])
+    print(columns(table))
+
+
+@app.command()
+def show(
+    run: Annotated[str, typer.Argument(help="Folder, beginning of an id, or name.", metavar="RUN")],
+    out: Out = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Show one run: what was asked, what came out, with what and where."""
+    from redistill.experiment.store import Store, stale
+
+    store = Store(out)
+    for found in store.pick(run):
+        if as_json:
+            show_json(found.record)
+            continue
+        _tell(found, stale(found, store))
+
+
+def _tell(run: Run, old: str | None) -> None:
+    record = run.record
+    print(f"{run.label}, seed {run.seed}  (id {run.id}, {run.folder})")
+    if old is not None:
+        print(f"  STALE: {old}")
+    if run.diverged is not None:
+        print(f"  DIVERGED: {run.diverged}")
+    for name, table in record["accuracy"].items():
+        print(f"  {name} ({table['data']}): {table['last']:.2f} % at the last step; {table['best']:.2f} % is {table['best_is']}")
+    if "teacher" in record:
+        measured = ", ".join(f"{name} {value:.2f} %" for name, value in record["teacher"]["accuracy"].items())
+        print(f"  teacher {record['teacher']['model']}: {measured or 'not measured'} (SHA-256 {record['teacher']['sha256'][:12]})")
+    train = record["data"]["train"]
+    print(f"  trained on {train.get('count', '?')} images, {record['parameters']:,} parameters, {record['steps']:,} steps")
+    seconds, machine = record["time"], record["sessions"][-1]["hardware"]
+    sessions = len(record["sessions"])
+    print(f"  {seconds['wall']:.1f} s wall, {seconds['cpu']:.1f} s CPU, {machine['device']}, {machine['threads']} threads, "
+          f"{sessions} session{'s' if sessions > 1 else ''}, bit-identical: {record['exact']}")  # fmt: skip
+    versions = record["versions"]
+    commit = f", commit {record['git']['commit'][:10]}{' (changed)' if record['git']['changed'] else ''}" if record["git"] else ""
+    print(f"  redistill {versions['redistill']}, torch {versions['torch']}{commit}, finished {record['finished']}")
+    for part in record["experiment"]["method"]:
+        rest = ", ".join(f"{key}={value!r}" for key, value in part.items() if key not in ("use", "weight", "code", "file"))
+        print(f"  {part['weight']} * {part['use']}({rest})")
+    print(f"  recipe: {', '.join(f'{k}={v}' for k, v in record['experiment']['recipe'].items())}")
+
+
+class TableForm(StrEnum):
+    """How a table is written."""
+
+    markdown = "markdown"
+    csv = "csv"
+    latex = "latex"
+
+
+@app.command()
+def compare(
+    names: Annotated[list[str], RunNames],
+    out: Out = Path("runs"),
+    baseline: Annotated[str | None, typer.Option(help="Which cell the others are compared with; default: the first.")] = None,
+    on: Annotated[str, typer.Option(help="Evaluation set.")] = "test",
+    form: Annotated[TableForm, typer.Option("--format", help="How to write the table.")] = TableForm.markdown,
+    as_json: Json = False,
+) -> None:
+    """Compare cells over their seeds: means with 95 % intervals, and differences paired by seed."""
+    import dataclasses
+
+    from redistill.experiment.store import Store
+    from redistill.report.table import comma_separated, comparison, latex, markdown
+
+    cells = _cells(Store(out), names)
+    accuracies = {title: {run.seed: run.accuracy(on) for run in found if run.diverged is None} for title, found in cells.items()}
+    if empty := [title for title, by_seed in accuracies.items() if not by_seed]:
+        raise RedistillError(f"every run of {empty[0]!r} diverged: there is no accuracy to compare")
+    seconds = {title: sum(r.record["time"]["own"] for r in found) / len(found) for title, found in cells.items()}
+    first = next(iter(cells))
+    if baseline is not None:
+        chosen = {run.cell for run in Store(out).pick(baseline)}
+        first = next((title for title, found in cells.items() if found[0].cell in chosen), "")
+        if not first:
+            raise RedistillError(f"--baseline {baseline!r} is none of the cells compared: {', '.join(cells)}")
+    rows = comparison(accuracies, first, seconds)
+    if as_json:
+        show_json([{**dataclasses.asdict(row), "runs": [run.id for run in cells[row.method]]} for row in rows])
+        return
+    write = {TableForm.markdown: markdown, TableForm.csv: comma_separated, TableForm.latex: latex}[form]
+    print(write(rows, first), end="")
+    if gone := [f"{r.label}, seed {r.seed}" for found in cells.values() for r in found if r.diverged is not None]:
+        print(f"left out because they diverged: {'; '.join(gone)}", file=sys.stderr)
+
+
+def _cells(store: Store, names: Sequence[str]) -> dict[str, list[Run]]:
+    """The runs named, by cell; a cell is titled by its label, with its hash where labels are equal."""
+    cells: dict[str, dict[int, Run]] = {}
+    for name in names:
+        for run in store.pick(name):
+            cells.setdefault(run.cell, {})[run.seed] = run
+    labels = [next(iter(found.values())).label for found in cells.values()]
+    titled = {}
+    for (cell, found), label in zip(cells.items(), labels, strict=True):
+        titled[label if labels.count(label) == 1 else f"{label} ({cell[:6]})"] = [found[seed] for seed in sorted(found)]
+    return titled
+
+
+@app.command()
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A")],
+    b: Annotated[str, typer.Argument(metavar="B")],
+    out: Out = Path("runs"),
+    assert_equal: Annotated[
+        bool, typer.Option("--assert-equal", help="Exit status 1 if weights, curves or switches differ (time and machine may).")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Every switch, version and number in which two runs differ."""
+    import dataclasses
+
+    from redistill.experiment.compare import differences
+    from redistill.experiment.store import Store
+
+    store = Store(out)
+    one, two = (_single(store, name) for name in (a, b))
+    found = differences(one, two)
+    if as_json:
+        show_json([{**dataclasses.asdict(d), "matters": d.matters} for d in found])
+    else:
+        rows = [[d.part, d.where, *("" if v is None else str(v) for v in (d.a, d.b))] for d in found]
+        print(columns([["", "", str(one.folder), str(two.folder)], *rows]) if rows else "no difference")
+    if assert_equal and (which := [d for d in found if d.matters]):
+        print(f"redistill: the runs differ in {', '.join(dict.fromkeys(d.part for d in which))}", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _single(store: Store, name: str) -> Run:
+    found = store.pick(name)
+    if len(found) != 1:
+        seeds = ", ".join(str(run.folder) for run in found)
+        raise RedistillError(f"{name!r} means {len(found)} runs ({seeds}): give one of them")
+    return found[0]
+
+
+@app.command("list")
+def list_(
+    what: Annotated[str, typer.Argument(help="terms, models or data.")],
+    as_json: Json = False,
+) -> None:
+    """List the terms, networks or data sets that experiments can name."""
+    rows: list[dict[str, str]]
+    if what == "terms":
+        from redistill import terms
+
+        rows = [{"name": cls.__name__, "about": _first_line(sys.modules[cls.__module__])} for cls in terms.ALL]
+    elif what == "models":
+        from redistill import models
+
+        rows = [{"name": name, "about": _parameters(name)} for name in models.names()]
+    elif what == "data":
+        from redistill import data
+
+        rows = [{"name": name, "about": ""} for name in data.names()]
+    else:
+        raise RedistillError(nearest(what, ("terms", "models", "data"), "list"))
+    if as_json:
+        show_json(rows)
+    else:
+        print(columns([[row["name"], row["about"]] for row in rows]))
+
+
+def _first_line(documented: object) -> str:
+    return next(iter((documented.__doc__ or "").strip().splitlines()), "")
+
+
+def _parameters(name: str) -> str:
+    """The size of a network, counted without allocating it."""
+    import torch
+
+    from redistill import models
+
+    with torch.device("meta"):
+        count = sum(p.numel() for p in models.build(name, initialise=False).parameters())
+    return f"{count:,} parameters"

@@ -27,7 +27,7 @@ class Arch:
     classes: int
     channels: int = 3
     image_size: int = 32
-    args: Mapping[str, Any] = field(default_factory=dict)
+    args: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def as_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import importlib.util
+import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +20,9 @@ from redistill.core import RedistillError, nearest
 from redistill.models.arch import Arch, Network
 from redistill.models.generator import Generator
 from redistill.models.lenet import MLP, LeNet
-from redistill.models.mobilenetv2 import MobileNetV2
+from redistill.models.mobilenetv2 import MobileNetV2, MobileNetV2Tiny
 from redistill.models.resnet import ResNet, parse
-from redistill.models.resnetv2 import ResNetV2
+from redistill.models.resnetv2 import BLOCKS, ResNetV2
 from redistill.models.shufflenetv1 import ShuffleNetV1
 from redistill.models.shufflenetv2 import ShuffleNetV2
 from redistill.models.vgg import CONVOLUTIONS, VGG
@@ -29,7 +31,7 @@ from redistill.models.wrn import WRN, Init
 _NAMES = [
     *(f"resnet{d}" for d in (8, 14, 20, 32, 44, 56, 110)), "resnet8x4", "resnet32x4",
     *(f"wrn-{d}-{w}" for d in (10, 16, 40) for w in (1, 2, 4)),
-    *(f"vgg{d}" for d in CONVOLUTIONS), "resnet18", "resnet50", "mobilenetv2", "mobilenetv2-tiny",
+    *(f"vgg{d}" for d in CONVOLUTIONS), *(f"resnet{d}" for d in BLOCKS), "mobilenetv2", "mobilenetv2-tiny",
     "shufflenetv1", "shufflenetv2", "lenet", "mlp", "zskt-generator",
 ]  # fmt: skip
 
@@ -97,7 +99,9 @@ def vgg(
 def resnetv2(
     depth: int, classes: int = 10, *, seed: int = 0, channels: int = 3, image_size: int = 32, initialise: bool = True
 ) -> Network:
-    """ResNet-18 or -50 with a 3x3 stem (:mod:`redistill.models.resnetv2`)."""
+    """ResNet-18, -34, -50, -101 or -152 with a 3x3 stem (:mod:`redistill.models.resnetv2`)."""
+    if depth not in BLOCKS:
+        raise RedistillError(f"four-stage ResNets have depth {', '.join(map(str, BLOCKS))}, got {depth}")
     return _made(Arch(f"resnet{depth}", classes, channels, image_size), lambda a: ResNetV2(a, depth), seed, initialise)
 
 
@@ -111,11 +115,18 @@ def mobilenetv2(
     expansion: int = 6,
     initialise: bool = True,
 ) -> Network:
-    """MobileNetV2 of the CRD benchmark (:mod:`redistill.models.mobilenetv2`); 64-pixel images: the Tiny-ImageNet form."""
+    """MobileNetV2 of the CRD benchmark (:mod:`redistill.models.mobilenetv2`)."""
     usual = {"width": 0.5, "expansion": 6}
     args = {k: v for k, v in {"width": width, "expansion": expansion}.items() if v != usual[k]}
-    name = "mobilenetv2-tiny" if image_size == 64 else "mobilenetv2"
-    return _made(Arch(name, classes, channels, image_size, args), lambda a: MobileNetV2(a, width, expansion), seed, initialise)
+    arch = Arch("mobilenetv2", classes, channels, image_size, args)
+    return _made(arch, lambda a: MobileNetV2(a, width, expansion), seed, initialise)
+
+
+def mobilenetv2_tiny(
+    classes: int = 200, *, seed: int = 0, channels: int = 3, image_size: int = 64, initialise: bool = True
+) -> Network:
+    """mdistiller's MobileNetV2 for Tiny-ImageNet (:mod:`redistill.models.mobilenetv2`)."""
+    return _made(Arch("mobilenetv2-tiny", classes, channels, image_size), MobileNetV2Tiny, seed, initialise)
 
 
 def shufflenetv1(
@@ -164,6 +175,33 @@ def generator(
     return _made(Arch("zskt-generator", classes, channels, image_size, args), lambda a: Generator(a, z), seed, initialise)
 
 
+_SIMPLE: dict[str, Callable[..., Network]] = {
+    "mobilenetv2": mobilenetv2, "mobilenetv2-tiny": mobilenetv2_tiny, "shufflenetv1": shufflenetv1,
+    "shufflenetv2": shufflenetv2, "lenet": lenet, "mlp": mlp, "zskt-generator": generator,
+}  # fmt: skip
+
+
+def _maker(name: str) -> Callable[..., Network]:
+    """The function that makes the network of this name, with its depth and width filled in."""
+    if name in _SIMPLE:
+        return _SIMPLE[name]
+    if found := re.fullmatch(r"wrn-(\d+)-(\d+)", name):
+        return functools.partial(wrn, int(found[1]), int(found[2]))
+    if (found := re.fullmatch(r"resnet(\d+)", name)) and int(found[1]) in BLOCKS:
+        return functools.partial(resnetv2, int(found[1]))
+    if found := re.fullmatch(r"resnet(\d+(?:x\d+)?)", name):
+        return functools.partial(resnet, found[1])
+    if (found := re.fullmatch(r"vgg(\d+)", name)) and int(found[1]) in CONVOLUTIONS:
+        return functools.partial(vgg, int(found[1]))
+    raise RedistillError(nearest(name, names(), "network"))
+
+
+def check(name: str) -> None:
+    """Refuse a name that :func:`build` does not know, with the nearest ones; what stands behind a colon is not looked at."""
+    if ":" not in name:
+        _maker(name)
+
+
 def build(name: str, classes: int = 10, *, seed: int = 0, channels: int = 3, image_size: int = 32, **args: Any) -> nn.Module:
     """A network by name, with its own first weights.
 
@@ -171,29 +209,19 @@ def build(name: str, classes: int = 10, *, seed: int = 0, channels: int = 3, ima
         name: one of :func:`names`, any ``wrn-D-W`` or ``resnetN``/``resnetNxF``; ``./file.py:Class`` or ``package.module:Class``
             (called with ``classes=`` and ``args``); ``torchvision:NAME``, ``timm:NAME``, ``hf:NAME`` where those are installed.
         args: what the network's own constructor in this module takes.
+
+    Raises:
+        RedistillError: an unknown name or argument, with the nearest ones.
     """
-    common: dict[str, Any] = {"seed": seed, "channels": channels, "image_size": image_size, **args}
     if ":" in name:
         return _from_elsewhere(name, classes, seed, args)
-    if found := re.fullmatch(r"wrn-(\d+)-(\d+)", name):
-        return wrn(int(found[1]), int(found[2]), classes, **common)
-    if name in ("resnet18", "resnet50"):
-        return resnetv2(int(name[6:]), classes, **common)
-    if found := re.fullmatch(r"resnet(\d+(?:x\d+)?)", name):
-        return resnet(found[1], classes, **common)
-    if (found := re.fullmatch(r"vgg(\d+)", name)) and int(found[1]) in CONVOLUTIONS:
-        return vgg(int(found[1]), classes, **common)
-    if name == "mobilenetv2-tiny":
-        return mobilenetv2(classes, **{**common, "image_size": 64})
-    simple: dict[str, Callable[..., Network]] = {
-        "mobilenetv2": mobilenetv2, "shufflenetv1": shufflenetv1, "shufflenetv2": shufflenetv2, "lenet": lenet, "mlp": mlp,
-        "zskt-generator": generator,
-    }  # fmt: skip
-    if name not in simple:
-        raise RedistillError(nearest(name, names(), "network"))
-    if name == "mlp":  # its images are whatever flattens to `inputs`
-        common = {k: v for k, v in common.items() if k not in ("channels", "image_size")}
-    return simple[name](classes=classes, **common)
+    make = _maker(name)
+    own = [n for n in inspect.signature(make).parameters if n not in ("classes", "seed", "channels", "image_size", "initialise")]
+    if unknown := [n for n in args if n not in own and n != "initialise"]:
+        raise RedistillError(f"{name}: {nearest(unknown[0], own, 'argument')}")
+    if name != "mlp":  # its images are whatever flattens to `inputs`
+        args = {**args, "channels": channels, "image_size": image_size}
+    return make(classes=classes, seed=seed, **args)
 
 
 def _from_elsewhere(name: str, classes: int, seed: int, args: dict[str, Any]) -> nn.Module:

@@ -6,7 +6,7 @@ import itertools
 
 from torch import Tensor, nn
 
-from redistill.core import Place
+from redistill.core import Place, RedistillError
 from redistill.models.arch import Arch, Network
 
 
@@ -16,6 +16,8 @@ class LeNet(Network):
     def __init__(self, arch: Arch):
         super().__init__(arch)
         side = (((arch.image_size - 4) // 2) - 4) // 2
+        if side < 1:
+            raise RedistillError(f"lenet needs images of at least 16x16, got image_size={arch.image_size}")
         self.layers = nn.Sequential(
             nn.Conv2d(arch.channels, 6, 5),
             nn.ReLU(inplace=False),
@@ -42,7 +44,13 @@ class LeNet(Network):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        self.check_images(x, self.arch.image_size)
+        self.check_images(x)
+        size = self.arch.image_size
+        if tuple(x.shape[2:]) != (size, size):
+            raise RedistillError(
+                f"lenet was built for images of {size}x{size}, got {x.shape[2]}x{x.shape[3]}: build it with image_size=, or "
+                f"resize them"
+            )
         logits: Tensor = self.layers(x)
         return logits
 
@@ -58,10 +66,17 @@ class MLP(Network):
         widths = (inputs, *hidden, arch.classes)
         layers: list[nn.Module] = []
         for a, b in itertools.pairwise(widths):
-            layers += [nn.Linear(a, b), nn.ReLU(inplace=True)]
+            layers += [nn.Linear(a, b), nn.ReLU(inplace=False)]
         self.layers = nn.Sequential(*layers[:-1])
-        self.declare({"pooled": Place(f"layers.{len(layers) - 2}", "in")})
+        self.inputs = inputs
+        places = {}
+        for i in range(len(hidden)):
+            places[f"stage{i + 1}"] = Place(f"layers.{2 * i + 1}")
+            places[f"stage{i + 1}:pre"] = Place(f"layers.{2 * i}")
+        self.declare({**places, "pooled": Place(f"layers.{len(layers) - 2}", "in")})
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.ndim < 2 or x[0].numel() != self.inputs:
+            raise RedistillError(f"mlp takes {self.inputs} numbers a point or image, got {list(x.shape)}: build it with inputs=")
         logits: Tensor = self.layers(x.flatten(1))
         return logits

@@ -68,6 +68,8 @@ class ResNet(Network):
 
 def parse(variant: str) -> tuple[int, tuple[int, int, int, int]]:
     """``"20"`` or ``"8x4"``: depth and the four widths."""
+    if variant in ("50", "152"):  # 6n + 2 too, but a file called resnet50 must not mean two networks
+        raise RedistillError(f"resnet{variant} is the network with four stages: use models.resnetv2({variant})")
     found = re.fullmatch(r"(\d+)(?:x(\d+))?", variant)
     if not found:
         raise RedistillError(f"a CIFAR ResNet is written 20, 56, 8x4, 32x4 ..., got {variant!r}")

@@ -1,4 +1,4 @@
-"""ResNet-18 and ResNet-50 of ImageNet shape on small images: 3x3 stem without pooling, four stages of widths 64 to 512.
+"""ResNet-18 to -152 of ImageNet shape on small images: 3x3 stem without pooling, four stages of widths 64 to 512.
 
 As in the benchmarks' ``resnetv2.py`` (He et al. 2016, Table 1, with the stem of the CIFAR networks). First weights: Kaiming
 normal by fan-out. Names and order of the state dict are RepDistiller's and mdistiller's.
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from redistill.core import Place
 from redistill.models.arch import Arch, Network, kaiming_fan_out, pooled
 
-BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+"""Depth -> blocks of each stage; bottlenecks from 50 upwards."""
 
 
 class Block(nn.Module):

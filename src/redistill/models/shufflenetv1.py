@@ -16,9 +16,12 @@ STEM, UNITS, WIDTHS, GROUPS = 24, (4, 8, 4), (240, 480, 960), 3
 
 
 def shuffle(x: Tensor, groups: int) -> Tensor:
-    """Channel shuffle: channel (g, c) of [B, G·C, H, W] goes to (c, g)."""
-    batch, channels, height, width = x.shape
-    return x.view(batch, groups, channels // groups, height, width).transpose(1, 2).reshape(batch, channels, height, width)
+    """Channel shuffle: channel (g, c) of [B, G·C, H, W] goes to (c, g); one copy, in the memory format of ``x``."""
+    if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
+        rows: Tensor = x.permute(0, 2, 3, 1).unflatten(3, (groups, -1))
+        return rows.transpose(3, 4).flatten(3).permute(0, 3, 1, 2)
+    parts: Tensor = x.unflatten(1, (groups, -1))
+    return parts.transpose(1, 2).flatten(1, 2)
 
 
 class Unit(nn.Module):
@@ -38,7 +41,9 @@ class Unit(nn.Module):
         self.last = nn.ReLU(inplace=False)  # its input is the place before the activation
 
     def forward(self, x: Tensor) -> Tensor:
-        out = shuffle(F.relu(self.bn1(self.conv1(x)), inplace=True), self.groups)
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        if self.groups > 1:
+            out = shuffle(out, self.groups)
         out = F.relu(self.bn2(self.conv2(out)), inplace=True)
         out = self.bn3(self.conv3(out))
         joined = torch.cat([out, F.avg_pool2d(x, 3, 2, 1)], 1) if self.stride == 2 else out + x

@@ -12,16 +12,11 @@ from torch import Tensor, nn
 
 from redistill.core import Place, RedistillError
 from redistill.models.arch import Arch, Network, pooled
+from redistill.models.shufflenetv1 import shuffle
 
 STEM, UNITS = 24, (3, 7, 3)
 WIDTHS = {0.2: (40, 80, 160, 512), 0.3: (40, 80, 160, 512), 0.5: (48, 96, 192, 1024), 1.0: (116, 232, 464, 1024),
           1.5: (176, 352, 704, 1024), 2.0: (224, 488, 976, 2048)}  # fmt: skip
-
-
-def shuffle(x: Tensor) -> Tensor:
-    """Channel shuffle in two groups."""
-    batch, channels, height, width = x.shape
-    return x.view(batch, 2, channels // 2, height, width).transpose(1, 2).reshape(batch, channels, height, width)
 
 
 class Unit(nn.Module):
@@ -44,7 +39,7 @@ class Unit(nn.Module):
         out = self.bn3(self.conv3(self.bn2(self.conv2(out))))
         if self.before._forward_hooks:  # nobody asks: the join is not made
             self.before(torch.cat([kept, out], 1))
-        return shuffle(torch.cat([kept, F.relu(out)], 1))
+        return shuffle(torch.cat([kept, F.relu(out)], 1), 2)
 
 
 class Halving(nn.Module):
@@ -68,7 +63,7 @@ class Halving(nn.Module):
         left = F.relu(self.bn2(self.conv2(self.bn1(self.conv1(x)))), inplace=True)
         right = F.relu(self.bn3(self.conv3(x)), inplace=True)
         right = F.relu(self.bn5(self.conv5(self.bn4(self.conv4(right)))), inplace=True)
-        return shuffle(torch.cat([left, right], 1))
+        return shuffle(torch.cat([left, right], 1), 2)
 
 
 class ShuffleNetV2(Network):

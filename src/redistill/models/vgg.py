@@ -1,6 +1,6 @@
 """VGG for small images (Simonyan & Zisserman 2015, arXiv:1409.1556) with batch norm: five blocks and one linear layer.
 
-Blocks 0 to 3 are followed by 2x2 max pooling; the last of these only for images of 64 pixels or more, so that 32-pixel
+Blocks 0 to 2 are followed by 2x2 max pooling, block 3 only where the image is exactly 64 pixels high, as published: 32-pixel
 images reach blocks 3 and 4 at 4x4. First weights: N(0, 2/(k·k·C_out)), linear N(0, 0.01). Names as in RepDistiller.
 """
 
@@ -42,10 +42,10 @@ class VGG(Network):
 
     def forward(self, x: Tensor) -> Tensor:
         self.check_images(x, 8)
-        large = x.shape[2] >= 64
+        pooled_again = x.shape[2] == 64
         for b in range(5):
             x = self.get_submodule(f"relu{b}")(self.get_submodule(f"block{b}")(x))
-            if b < 3 or (b == 3 and large):
+            if b < 3 or (b == 3 and pooled_again):
                 x = self.pool(x)
         logits: Tensor = self.classifier(pooled(x))
         return logits

@@ -14,11 +14,12 @@ first step both loss and gradient are 0.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
 from redistill.core import Batch, Context, Output, RedistillError, Term, require_ready
+from redistill.terms.seen import Seen
 
 
 def distance_from(
@@ -36,23 +37,6 @@ def distance_from(
     difference = now - start
     entries = difference.abs() if norm == "absolute" else difference.square()
     return entries.sum() / (entries.numel() if reduction == "tensor" else 1)
-
-
-class _Seen:
-    """The student, read but not owned: neither among a term's modules nor in what is saved.
-
-    A copy made together with the student points to the copied student, any other copy to the same one; a pickle leaves the
-    network out.
-    """
-
-    def __init__(self, net: nn.Module | None):
-        self.net = net
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Seen:
-        return _Seen(memo.get(id(self.net), self.net))
-
-    def __reduce__(self) -> tuple[type[_Seen], tuple[None]]:
-        return _Seen, (None,)
 
 
 @dataclass(eq=False, repr=False)
@@ -89,10 +73,10 @@ class Anchor(Term):
             raise RedistillError(f"Anchor(norm={self.norm!r}): known are 'absolute' and 'squared'")
         if self.reduction not in ("tensor", "sum"):
             raise RedistillError(f"Anchor(reduction={self.reduction!r}): known are 'tensor' and 'sum'")
-        self._seen = _Seen(None)
+        self._seen = Seen(None)
 
     def setup(self, ctx: Context) -> None:
-        self._seen = _Seen(ctx.student)
+        self._seen = Seen(ctx.student)
         for stale in [name for name, _ in self.named_buffers()]:
             delattr(self, stale)
         for name, parameter in ctx.student.named_parameters():
@@ -106,14 +90,12 @@ class Anchor(Term):
         if mine != theirs:
             odd = ", ".join(sorted(mine ^ theirs)[:3])
             raise RedistillError(f"this anchor was made for another network: {odd} is only on one side")
-        self._seen = _Seen(student)
+        self._seen = Seen(student)
 
     def forward(self, student: Output, teacher: Output | None, batch: Batch) -> Tensor:
         require_ready(self)
-        if self._seen.net is None:
-            raise RedistillError("this Anchor was unpickled without its student: call anchor.attach(student)")
         total = student.logits.new_zeros(())
-        for name, parameter in self._seen.net.named_parameters():
+        for name, parameter in self._seen.net("Anchor", "anchor.attach(student)").named_parameters():
             total = total + distance_from(parameter, self.get_buffer(_start_of(name)), self.norm, self.reduction)
         return total
 

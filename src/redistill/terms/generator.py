@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from redistill.core import Batch, Context, Output, RedistillError, Term, require_ready
 from redistill.terms.kd import softened_kl
+from redistill.terms.seen import Seen
 
 
 def mean_entropy(logits: Tensor) -> Tensor:
@@ -55,7 +56,14 @@ def mean_distance(images: Tensor) -> Tensor:
 
 @dataclass(eq=False, repr=False)
 class TeacherEntropy(Term):
-    """Mean entropy of the teacher's prediction; minimised: images of which the teacher is sure."""
+    """Mean entropy of the teacher's prediction; minimised: images of which the teacher is sure.
+
+    >>> import torch
+    >>> from redistill.core import Batch, Output
+    >>> unsure = Output(torch.zeros(1, 4))
+    >>> round(float(TeacherEntropy()(unsure, unsure, Batch(torch.zeros(1, 1)))), 4)      # log 4
+    1.3863
+    """
 
     theorems: ClassVar[tuple[str, ...]] = ("batch permutation", "non-negative")
 
@@ -65,7 +73,13 @@ class TeacherEntropy(Term):
 
 @dataclass(eq=False, repr=False)
 class StudentEntropy(Term):
-    """Mean entropy of the student's prediction; minimised: images of which the student is sure."""
+    """Mean entropy of the student's prediction; minimised: images of which the student is sure.
+
+    >>> import torch
+    >>> from redistill.core import Batch, Output
+    >>> round(float(StudentEntropy()(Output(torch.zeros(1, 2)), None, Batch(torch.zeros(1, 1)))), 4)      # log 2
+    0.6931
+    """
 
     needs_teacher: ClassVar[bool] = False
     theorems: ClassVar[tuple[str, ...]] = ("logit shift", "batch permutation", "non-negative")
@@ -74,43 +88,48 @@ class StudentEntropy(Term):
         return mean_entropy(student.logits)
 
 
-class _Network:
-    """The teacher, called but not owned: it is neither among the term's modules nor in what is saved."""
-
-    def __init__(self, net: nn.Module | None):
-        self.net = net
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Network:
-        return _Network(memo.get(id(self.net), self.net))
-
-    def __reduce__(self) -> tuple[type[_Network], tuple[None]]:
-        return _Network, (None,)
-
-
 @dataclass(eq=False, repr=False)
 class Consistency(Term):
-    """How far the teacher's prediction moves when the image is mirrored. One more forward of the teacher."""
+    """How far the teacher's prediction moves when the image is mirrored. One more forward of the teacher.
+
+    >>> import torch
+    >>> from redistill.core import Batch, Context, Output
+    >>> from torch import nn
+    >>> net = nn.Flatten()                                    # the two pixels of an image are its logits
+    >>> consistency = Consistency()
+    >>> consistency.setup(Context(net, net, {}, {}, (), (), classes=2))
+    >>> x = torch.tensor([[[[2.0, 0.0]]]])
+    >>> round(float(consistency(Output(net(x)), Output(net(x)), Batch(x))), 4)      # .8808 · 2 - .1192 · 2
+    1.5232
+    """
 
     ready = False
 
     def setup(self, ctx: Context) -> None:
         if ctx.teacher is None:
             raise RedistillError("Consistency asks the teacher twice, but there is none: give a teacher or remove it")
-        self._teacher = _Network(ctx.teacher)
+        self._teacher = Seen(ctx.teacher)
         self.ready = True
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         require_ready(self)
         if batch.images.ndim != 4:
             raise RedistillError(f"Consistency mirrors images [B, C, H, W], got shape {list(batch.images.shape)}")
-        assert self._teacher.net is not None
-        mirrored: Tensor = self._teacher.net(batch.images.flip(-1))
+        ask = self._teacher.net("Consistency", "consistency.setup(redistill.context(student, teacher, images))")
+        mirrored: Tensor = ask(batch.images.flip(-1))
         return softened_kl(mirrored.to(teacher.logits.dtype), teacher.logits).sum() / teacher.logits.shape[0]
 
 
 @dataclass(eq=False, repr=False)
 class Diversity(Term):
-    """Minus the mean distance of the images from each other; minimised: a batch of unlike images."""
+    """Minus the mean distance of the images from each other; minimised: a batch of unlike images.
+
+    >>> import torch
+    >>> from redistill.core import Batch, Output
+    >>> x = torch.tensor([[1.0, 1.0], [3.0, 3.0]])
+    >>> float(Diversity()(Output(x), None, Batch(x)))
+    -2.0
+    """
 
     needs_teacher: ClassVar[bool] = False
     theorems: ClassVar[tuple[str, ...]] = ("batch permutation",)

@@ -29,6 +29,7 @@ def check_term(
     student: nn.Module | None = None,
     teacher: nn.Module | None = None,
     images: Tensor | None = None,
+    generated: bool = False,
 ) -> tuple[str, ...]:
     """Prove the promises of every term, and the theorems that this one declares, for the terms that ``make`` makes.
 
@@ -37,6 +38,8 @@ def check_term(
         theorems: which to prove; default: those of the class. A setting may cost one (cross-entropy is not 0 at a match).
         student, teacher: networks from images to logits; default: two small networks of three stages, unlike in width.
         images: [B, C, H, W], B ≥ 3; default: 5 of 3x16x16.
+        generated: the images come from a generator, so gradients run through both networks into them: for the losses of a
+            zero-shot source.
 
     Returns: what was proven, one sentence each.
 
@@ -53,7 +56,7 @@ def check_term(
         student = SmallNet((4, 6, 8), 5, seed=1)
     if teacher is None:
         teacher = SmallNet((6, 8, 10), 5, seed=2)
-    trial = Trial(make, student, teacher, images)
+    trial = Trial(make, student, teacher, images, generated)
     term = make()
     declared = term.theorems if theorems is None else tuple(theorems)
     if unknown := [name for name in declared if name not in THEOREMS]:

@@ -55,7 +55,22 @@ class Bench:
     teacher: nn.Module
     batch: Batch
     read: Tapped
-    taught: Output
+    ask: Tapped
+
+    @property
+    def taught(self) -> Output:
+        """What the teacher says; with a gradient to the images only where these are trained."""
+        if self.batch.images.requires_grad:
+            return self.ask(self.batch.images)
+        with torch.no_grad():
+            return self.ask(self.batch.images)
+
+    @property
+    def trained(self) -> dict[str, Tensor]:
+        """Everything that an optimiser may move: the student, the term, and images that a generator made."""
+        found: dict[str, Tensor] = {f"the student's {n}": p for n, p in self.student.named_parameters()}
+        found |= {f"the term's {n}": p for n, p in self.term.named_parameters() if p.requires_grad}
+        return found | ({"the images": self.batch.images} if self.batch.images.requires_grad else {})
 
     def said(self) -> Output:
         return self.read(self.batch.images)
@@ -72,12 +87,13 @@ class Bench:
 
 @dataclass
 class Trial:
-    """What benches are made from: a term's factory, two networks and images."""
+    """What benches are made from: a term's factory, two networks and images, which ``generated`` makes trainable."""
 
     make: Make
     student: nn.Module
     teacher: nn.Module
     images: Tensor
+    generated: bool = False
 
     @cached_property
     def tables(self) -> tuple[Mapping[str, Place], Mapping[str, Place]]:
@@ -87,7 +103,9 @@ class Trial:
     def bench(self, seed: int = 0, *, moved: bool = True, dtype: torch.dtype = torch.float64) -> Bench:
         """Everything fresh; ``moved``: the student's weights stand a little away from where ``setup`` saw them."""
         student, teacher = copy.deepcopy(self.student).to(dtype), copy.deepcopy(self.teacher).to(dtype)
-        images = self.images.to(dtype)
+        images = self.images.to(dtype, copy=True).requires_grad_(self.generated)
+        if self.generated:
+            teacher.requires_grad_(False)
         student.train()
         teacher.eval()
         with torch.no_grad():
@@ -106,12 +124,12 @@ class Trial:
         mine, theirs = ({pair[which] for pair in term.pairs} for which in (0, 1))
         read = Tapped(student, {name: place for name, place in self.tables[0].items() if name in mine})
         read.prepare(images)
-        with torch.no_grad():
-            taught = Tapped(teacher, {name: place for name, place in self.tables[1].items() if name in theirs})(images)
+        ask = Tapped(teacher, {name: place for name, place in self.tables[1].items() if name in theirs})
+        ask.prepare(images)
         batch = Batch(
             images,
             labels=labels if term.needs_labels else None,
             index=torch.arange(len(images)),
             variant=torch.zeros(len(images), dtype=torch.int64),
         )
-        return Bench(term, student, teacher, batch, read, taught)
+        return Bench(term, student, teacher, batch, read, ask)

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from redistill import rng
 from redistill.core import RedistillError, Term
@@ -55,13 +55,13 @@ def _own_randomness(trial: Trial) -> None:
 def _inputs_untouched(trial: Trial) -> None:
     """logits, features, images and labels stay as they were"""
     bench = trial.bench()
-    said = bench.said()
-    tensors = {"student logits": said.logits, "teacher logits": bench.taught.logits, "images": bench.batch.images}
-    tensors |= {f"student {n}": v for n, v in said.taps.items()} | {f"teacher {n}": v for n, v in bench.taught.taps.items()}
+    said, taught = bench.said(), bench.taught
+    tensors = {"student logits": said.logits, "teacher logits": taught.logits, "images": bench.batch.images}
+    tensors |= {f"student {n}": v for n, v in said.taps.items()} | {f"teacher {n}": v for n, v in taught.taps.items()}
     if bench.batch.labels is not None:
         tensors["labels"] = bench.batch.labels
     before = {name: (value.detach().clone(), value._version) for name, value in tensors.items()}
-    bench.loss(said).backward()
+    bench.loss(said, taught).backward()
     for name, value in tensors.items():
         copied, version = before[name]
         require(torch.equal(copied, value) and version == value._version, f"the term wrote into the {name}")
@@ -81,34 +81,33 @@ def _leaves(loss: Tensor) -> Iterator[Tensor]:
 
 
 def _parameters(trial: Trial) -> None:
-    """gradients reach the student and every learnable parameter of the term, and nothing else"""
+    """gradients reach what is trained and every learnable parameter of the term, and nothing else"""
     bench = trial.bench()
-    student = {id(p): name for name, p in bench.student.named_parameters()}
-    term = {id(p): name for name, p in bench.term.named_parameters() if p.requires_grad}
+    trained = {id(value): name for name, value in bench.trained.items()}
     teacher = {id(p): name for name, p in bench.teacher.named_parameters()}
     loss = bench.loss()
-    require(loss.requires_grad, "the loss does not depend on the student")
+    require(loss.requires_grad, "the loss depends on nothing that is trained")
     reached = {id(leaf): leaf for leaf in _leaves(loss)}
     for key, leaf in reached.items():
         require(key not in teacher, f"the gradient runs into the teacher's {teacher.get(key)}")
         require(
-            key in student or key in term,
+            key in trained,
             f"a trained tensor of shape {list(leaf.shape)} is not in term.parameters(): the optimiser would never see it",
         )
-    unreached = [name for key, name in term.items() if key not in reached]
-    require(not unreached, f"the parameter {unreached[:1]} of the term gets no gradient")
+    unreached = [name for key, name in trained.items() if key not in reached and name.startswith("the term's")]
+    require(not unreached, f"{unreached[:1]} gets no gradient")
     loss.backward()
-    grads = {name: p.grad for name, p in [*bench.student.named_parameters(), *bench.term.named_parameters()]}
-    for name, grad in grads.items():
-        require(grad is None or bool(torch.isfinite(grad).all()), f"the gradient of {name} is not finite")
-    moved = [p.grad is not None and bool(p.grad.abs().max() > 0) for p in bench.student.parameters()]
-    require(any(moved), "no parameter of the student gets a gradient other than 0")
+    for name, value in bench.trained.items():
+        require(value.grad is None or bool(torch.isfinite(value.grad).all()), f"the gradient of {name} is not finite")
+    outside = [value for name, value in bench.trained.items() if not name.startswith("the term's")]
+    moved = [value.grad is not None and bool(value.grad.abs().max() > 0) for value in outside]
+    require(any(moved), "nothing that is trained gets a gradient other than 0")
 
 
 def _derivative(trial: Trial) -> None:
     """the gradient is the derivative of the value"""
     bench = trial.bench()
-    trained = [p for p in (*bench.student.parameters(), *bench.term.parameters()) if p.requires_grad]
+    trained = list(bench.trained.values())
     grads = torch.autograd.grad(bench.loss(), trained, allow_unused=True)
     noise = rng.stream(0, "testing", "direction")
     # a step can cross the kink of some ReLU; a right gradient agrees in most directions, a wrong one in none
@@ -121,7 +120,7 @@ def _derivative(trial: Trial) -> None:
     raise NotConformant(f"the gradient says {slope}, a small step measures {measured}")
 
 
-def _measured_slope(bench: Bench, trained: list[nn.Parameter], ways: list[Tensor], step: float = 1e-8) -> tuple[float, float]:
+def _measured_slope(bench: Bench, trained: list[Tensor], ways: list[Tensor], step: float = 1e-8) -> tuple[float, float]:
     """Central difference of the loss along ``ways``, and the loss."""
     starts = [p.detach().clone() for p in trained]
     values = []
@@ -196,6 +195,6 @@ def _declared(trial: Trial) -> None:
 
 
 PROMISES: tuple[Callable[[Trial], None], ...] = (
-    _own_randomness, _repeatable, _scalar, _inputs_untouched, _parameters, _derivative, _settings, _fresh, _ready, _saved,
+    _own_randomness, _repeatable, _scalar, _parameters, _inputs_untouched, _derivative, _settings, _fresh, _ready, _saved,
     _declared,
 )  # fmt: skip
