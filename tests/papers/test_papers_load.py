@@ -12,56 +12,7 @@ from redistill.papers import Printed, load
 from redistill.papers.cells import changed, put
 from redistill.papers.load import checked
 
-SMALL = """
-[paper]
-title = "A small paper"
-authors = ["A. Author"]
-year = 2020
-history = ["1: first"]
-
-[protocol]
-which = "last"
-aggregate = "mean"
-seeds = 3
-
-[setup]
-data = "digits"
-facts = ["M"]
-teacher = { method = "alone", seed = "same" }
-
-[network]
-LeNet = "lenet"
-Big = "wrn-10-1"
-
-[source.images]
-[recipe.short]
-epochs = 2
-
-[method]
-alone = [{ use = "CE" }]
-KD = [{ use = "CE", weight = 0.1 }, { use = "KD", weight = 0.9, T = 4.0 }]
-
-[[case]]
-source = "images"
-recipe = "short"
-
-[[case]]
-where = { M = [10, 20] }
-set = { source.per_class = "{M}" }
-
-[table.1]
-caption = "c"
-page = "p. 1"
-where = { teacher = "Big", student = "LeNet" }
-header = ["M", "alone", "KD"]
-rows = [
-  ["10", "50.0 ± 0.3", "60.00"],
-  ["20", "55.0",       "-"],
-]
-[table.1.column]
-alone = { method = "alone", teacher = "" }
-KD = { method = "KD" }
-"""
+SMALL = (Path(__file__).parent / "small.toml").read_text(encoding="utf-8")
 
 
 def small(tmp_path: Path, *changes: tuple[str, str]) -> Path:
@@ -110,9 +61,9 @@ def test_a_cell_gives_the_whole_experiment(tmp_path: Path) -> None:
         "name": "small:1:10:KD",
         **base,
         "source": {"data": "digits", "per_class": 10},
-        "student": {"model": "lenet"},
+        "student": {"model": "wrn-10-1"},
         "method": [{"use": "CE", "weight": 0.1}, {"use": "KD", "weight": 0.9, "T": 4.0}],
-        "teacher": {"run": {**base, "student": {"model": "wrn-10-1"}, "method": [{"use": "CE"}]}, "seed": "same"},
+        "teacher": {"run": {**base, "student": {"model": "wrn-16-1"}, "method": [{"use": "CE"}]}, "seed": "same"},
     }
     assert "teacher" not in paper.settings(paper.cell("1:10:alone"))
 
@@ -202,3 +153,21 @@ def test_every_departure_with_a_change_moves_the_experiment(name: str) -> None:
             plain = paper.settings(cells[0])
             moved = Experiment.of(changed(plain, departs.change), device="cpu")
             assert moved.cell != Experiment.of(plain, device="cpu").cell, departs.name
+
+
+@pytest.mark.parametrize(
+    ("cell", "preset", "blocks"),
+    [("micaelli2019:1:WRN-40-2, WRN-16-1:zero-shot", "authors", 80_000), ("micaelli2019:figure2-svhn:zero-shot:M = 0", "authors", 50_000),
+     ("ferles2020:1:WRN-40-2, WRN-16-1:zero-shot", "re-2020", 80_000),
+     ("ferles2020:1:WRN-40-2, WRN-16-1:modified zero-shot", "modified", 65_000)],
+)  # fmt: skip
+def test_zero_shot_cells_are_the_published_forms(cell: str, preset: str, blocks: int) -> None:
+    from redistill import sources
+    from redistill.experiment.value import Experiment
+
+    paper = load(cell.partition(":")[0])
+    one = Experiment.of(paper.settings(paper.cell(cell)), device="cpu")
+    form = sources.preset(preset, blocks=blocks)
+    assert one.source.variant == form.variant and one.source.blocks == blocks
+    assert one.recipe == form.recipe
+    assert [part.written() for part in one.method] == form.method.settings()
