@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import redistill.cli.papers  # noqa: F401  it adds its commands to app
 from redistill import papers
-from redistill.cli import app, run  # noqa: F401  they add their commands to app
+from redistill.cli import app
 from redistill.papers import cost
 
 SMALL = (Path(__file__).parent / "small.toml").read_text(encoding="utf-8")
@@ -48,7 +49,8 @@ def test_a_paper_from_plan_to_report(small: Path, tmp_path: Path) -> None:
     assert out.count("(written: ") == 6 and "10 / alone is " in out
     again = reproduce(small, tmp_path, "--seeds", "2")
     assert again.count("(was there: ") == 6 and "8 of 8 runs are there already" in again
-    result = invoke(app, ["report", str(small), "-o", str(tmp_path / "report"), "--out", str(tmp_path / "runs"), "--seeds", "2", "--device", "cpu"])
+    words = ["-o", str(tmp_path / "report"), "--out", str(tmp_path / "runs"), "--seeds", "2", "--device", "cpu"]
+    result = invoke(app, ["report", str(small), *words])
     assert result.exit_code == 0, result.output
     text = (tmp_path / "report" / "small.md").read_text(encoding="utf-8")
     assert "| 10 / alone | value | 50.0 ± 0.3 |" in text and "not attempted" not in text and "6 runs, " in text
