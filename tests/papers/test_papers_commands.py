@@ -105,3 +105,27 @@ def test_teachers_are_named_with_their_file(small: Path, tmp_path: Path) -> None
         reproduce(small, tmp_path, "--teacher", "Big")
     with pytest.raises(ValueError, match="there is no file"):
         reproduce(small, tmp_path, "--teacher", f"Big={tmp_path / 'none.safetensors'}")
+
+
+def test_departures_are_ranked_by_what_they_do(small: Path, tmp_path: Path) -> None:
+    words = [f"{small}:1:10:KD", "--out", str(tmp_path / "runs"), "--device", "cpu", "--seeds", "2"]
+    first = invoke(app, ["explain", *words, "--dry-run"])
+    assert "8 runs are missing" in first.output and "temperature: not measured (0 seeds)" in first.output
+    result = invoke(app, ["explain", *words])
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()[-3:]
+    assert lines[0].startswith("small:1:10:KD: ") and lines[0].endswith("the paper prints 60.00")
+    sizes = [abs(float(text.split()[1])) for text in lines[1:]]
+    assert sizes == sorted(sizes, reverse=True) and {text.split(":")[0] for text in lines[1:]} == {"temperature", "rate"}
+
+
+def test_what_cannot_be_explained(small: Path) -> None:
+    for words, says in (
+        (["micaelli2019"], "'micaelli2019' is a paper: name a cell of it"),
+        (["micaelli2019:1:WRN-40-2:zero-shot"], "unknown cell '1:WRN-40-2:zero-shot': did you mean"),
+        (["micaelli2019:figure2-cifar10:zero-shot:M = 10"], "no experiment can be made of micaelli2019:figure2-cifar10"),
+        ([f"{small}:1:10:alone"], "has no departure with a switch"),
+        ([f"{small}:1:10:KD", "--only", "temprature"], "unknown departure of small:1:10:KD 'temprature': did you mean temperature"),
+    ):
+        result = invoke(app, ["explain", *words, "--device", "cpu"])
+        assert says in str(result.exception)

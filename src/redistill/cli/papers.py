@@ -24,6 +24,9 @@ Rows = Annotated[
     list[str], typer.Option("--rows", help="Only rows of this label, or with this entry in it; may be repeated.", metavar="ROW")
 ]
 Columns = Annotated[list[str], typer.Option("--columns", help="Only this column; may be repeated.", metavar="COLUMN")]
+Teacher = Annotated[
+    list[str], typer.Option("--teacher", help="Weights that stand in for a trained teacher; may be repeated.", metavar="NET=FILE")
+]
 Seeds = Annotated[str, typer.Option("--seeds", help="3 means 0, 1, 2; 4,7 means 4 and 7.", metavar="SEEDS")]
 
 
@@ -66,9 +69,7 @@ def reproduce(
     columns: Columns = [],  # noqa: B006
     seeds: Seeds = "3",
     scale: Annotated[float, typer.Option("--scale", help="Part of the published length; below 1 nothing earns a verdict.")] = 1.0,
-    teacher: Annotated[
-        list[str], typer.Option("--teacher", help="Weights that stand in for a trained teacher; may be repeated.", metavar="NET=FILE")
-    ] = [],  # noqa: B006
+    teacher: Teacher = [],  # noqa: B006
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost, run nothing, read no data.")] = False,
     time_budget: Budget = None,
     data_dir: DataDir = None,
@@ -122,6 +123,47 @@ def reproduce(
 
 
 @app.command()
+def explain(
+    cell: Annotated[str, typer.Argument(help="A cell, PAPER:TABLE:ROW:COLUMN; redistill papers PAPER --json lists them.")],
+    only: Annotated[list[str], typer.Option("--only", help="Only this departure; may be repeated.", metavar="NAME")] = [],  # noqa: B006
+    seeds: Seeds = "3",
+    scale: Annotated[float, typer.Option("--scale", help="Part of the published length.")] = 1.0,
+    teacher: Teacher = [],  # noqa: B006
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what is there and what would run; run nothing.")] = False,
+    time_budget: Budget = None,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    jobs: Jobs = 1,
+    out: Out = Path("runs"),
+) -> None:
+    """Change one departure of a cell at a time, with the same seeds, and rank them by what they do to the accuracy."""
+    from redistill.experiment.run import plan
+    from redistill.experiment.store import Store
+    from redistill.papers.cost import cost, rate
+    from redistill.papers.explain import effects, told, variants
+    from redistill.papers.load import load
+
+    name, colon, rest = cell.partition(":")
+    paper = load(name)
+    if not colon:
+        raise RedistillError(f"{cell!r} is a paper: name a cell of it, for example {paper.cells[0].id!r}")
+    one = paper.cell(rest)
+    numbers = seeds_of(seeds) or [0]
+    found = variants(paper, one, only=only, device=device, scale=scale, teachers=files_of(teacher))
+    store = Store(out)
+    wanted = [variant.experiment.with_seed(seed) for seed in numbers for variant in found]
+    missing = [group for g in plan(wanted) if (group := tuple(e for e in g if store.find(e) is None))]
+    if missing and dry_run:
+        hours = sum(cost(group) for group in missing) / rate(device) / 3600
+        print(f"{sum(map(len, missing))} runs are missing, {hours:.1f} hours")
+    if missing and not dry_run:
+        carry_out(wanted, out, data_dir, device=device, budget=time_budget, jobs=jobs)
+    print("\n".join(told(effects(found, store, numbers), one)))
+    if scale != 1.0:
+        print(f"scale {scale:g}: what a departure does at the published length may be another thing")
+
+
+@app.command()
 def report(
     paper: PaperName,
     to: Annotated[Path, typer.Option("-o", "--to", help="Folder of the report.", metavar="FOLDER")],
@@ -130,9 +172,7 @@ def report(
     rows: Rows = [],  # noqa: B006
     columns: Columns = [],  # noqa: B006
     seeds: Seeds = "3",
-    teacher: Annotated[
-        list[str], typer.Option("--teacher", help="The teachers' files that the runs were made with.", metavar="NET=FILE")
-    ] = [],  # noqa: B006
+    teacher: Teacher = [],  # noqa: B006
     checkpoints: Annotated[
         Path | None, typer.Option("--checkpoints", help="Folder with published files to evaluate.", metavar="FOLDER")
     ] = None,
@@ -181,15 +221,21 @@ def planned(
     from redistill.papers.load import load
     from redistill.papers.plan import make, select
 
+    found = load(paper)
+    cells = select(found, tables, only, rows, columns)
+    numbers = seeds_of(seeds) or [0]
+    return make(found, cells, seeds=numbers, device=device, scale=scale, teachers=files_of(teacher), cohort=cohort)
+
+
+def files_of(teacher: list[str]) -> dict[str, Path]:
+    """``--teacher wrn-40-2=file`` as a table."""
     files = {}
     for text in teacher:
         name, equals, file = text.partition("=")
         if not equals:
             raise RedistillError(f"--teacher {text!r}: write NET=FILE, for example --teacher wrn-40-2=teacher.safetensors")
         files[name] = Path(file)
-    found = load(paper)
-    cells = select(found, tables, only, rows, columns)
-    return make(found, cells, seeds=seeds_of(seeds) or [0], device=device, scale=scale, teachers=files, cohort=cohort)
+    return files
 
 
 def show(made: Plan, store: Store, device: str, jobs: int, to: object, *, as_json: bool = False) -> None:
