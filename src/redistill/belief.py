@@ -181,18 +181,20 @@ def _step(net: Net, x: Tensor, j: Tensor, rate: float, last: bool = False) -> tu
     return logits.detach(), (x - rate * gradient).detach()
 
 
-def journey(net: nn.Module, images: Tensor, targets: Tensor, at: Sequence[int], *, rate: float = 1.0) -> Tensor:
-    """Images on their way: [N, len(at), ...], each image after ``at`` steps (rising) towards its class of ``targets`` [N]."""
+def journey(net: Net, images: Tensor, targets: Tensor, at: Sequence[int], *, rate: float = 1.0) -> Tensor:
+    """Images on their way: [N, len(at), ...], each image after ``at`` steps (rising) towards its class of ``targets`` [N].
+
+    ``net``: from images to logits, in evaluation mode, as for :func:`walk`.
+    """
     check_walk(max(at, default=0) + 1, rate)
     if list(at) != sorted(set(at)) or min(at) < 0:
         raise RedistillError(f"at={list(at)}: numbers of steps must rise from 0")
     shown = []
-    with _Quiet(net):
-        x = images
-        for k in range(max(at) + 1):
-            if k in at:
-                shown.append(x.detach().clone())
-            _, x = _step(net, x, targets, rate)
+    x = images
+    for k in range(max(at) + 1):
+        if k in at:
+            shown.append(x.detach().clone())
+        _, x = _step(net, x, targets, rate, last=k == max(at))
     return torch.stack(shown, dim=1)
 
 
@@ -290,6 +292,19 @@ def transitions(
                     name, other, p[0, rows], p[row, rows], targets.cpu()[rows], index.cpu()[rows], rate
                 )
     return found
+
+
+def agreement_and_divergence(a: Tensor, b: Tensor) -> tuple[float, float, float]:
+    """Of logits [N, C]: same predictions in percent, mean KL(a || b) and mean KL(b || a) in nats.
+
+    >>> import torch
+    >>> agreement_and_divergence(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 1.0]]))
+    (100.0, 0.0, 0.0)
+    """
+    log_a, log_b = (torch.log_softmax(z.double(), 1) for z in (a, b))
+    same = 100.0 * float((a.argmax(1) == b.argmax(1)).double().mean())
+    forward = float((log_a.exp() * (log_a - log_b)).sum(1).mean())
+    return same, forward, float((log_b.exp() * (log_b - log_a)).sum(1).mean())
 
 
 def noise_histogram(net: nn.Module, shape: Sequence[int], *, count: int = 1000, seed: int = 0, normalise: str | None = None) -> list[int]:

@@ -33,7 +33,7 @@ from redistill.terms import CE
 
 EXTENT = 3.0
 PANELS = (0, 500, 1000, 3000)
-GRID = 200
+GRID = 150
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,14 +38,14 @@ def evaluate(
     from redistill.precision import resolve_device
 
     where = resolve_device(device)
-    net, run = _network(what, model, out)
+    net, run = network_of(what, model, out)
     if data is None:
         if run is None or "test" not in run.record["experiment"]["evaluate"]:
             raise RedistillError("say on which data: --data cifar10:test")
         data = str(run.record["experiment"]["evaluate"]["test"])
     images = load_data(data if ":" in data else f"{data}:test", data_dir)
-    _require(net, images, what)
-    other = None if teacher is None else _network(teacher, teacher_model, out)[0].to(where)
+    require_fit(net, images, what)
+    other = None if teacher is None else network_of(teacher, teacher_model, out)[0].to(where)
     found = measure(net.to(where), images, teacher=other, normalise=normalise)
     used = normalise or getattr(net, "normalisation", None) or images.normalise
     row: dict[str, Any] = {"what": what, "data": data, "normalise": used, **dataclasses.asdict(found)}
@@ -64,7 +64,7 @@ def evaluate(
             print(f"  {label:<13}{value:.4g}{unit}")
 
 
-def _network(what: str, model: str | None, out: Path) -> tuple[nn.Module, Run | None]:
+def network_of(what: str, model: str | None, out: Path) -> tuple[nn.Module, Run | None]:
     """A network by run or by file, and the run where it is one."""
     from redistill import models
     from redistill.experiment.store import RECORD, Store
@@ -80,7 +80,7 @@ def _network(what: str, model: str | None, out: Path) -> tuple[nn.Module, Run | 
     return found[0].network(), found[0]
 
 
-def _require(net: nn.Module, images: Any, what: str) -> None:
+def require_fit(net: nn.Module, images: Any, what: str) -> None:
     arch = getattr(net, "arch", None)
     if arch is not None and arch.channels != images.image_shape[0]:
         raise RedistillError(f"{what} takes images with {arch.channels} channels, the data have {images.image_shape[0]}")

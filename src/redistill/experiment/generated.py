@@ -60,6 +60,7 @@ def expanded(data: dict[str, Any]) -> dict[str, Any]:
     if isinstance(kl := next(iter(chosen.generator_method.parts()))[1], KD):
         settings |= {"T": kl.T, "reduction": kl.reduction}
     own = chosen.recipe.model_dump(mode="json", exclude_defaults=True)
+    own["schedule"] = chosen.recipe.schedule.model_dump(mode="json")  # a default kind would be left out
     if "epochs" in recipe:
         own.pop("steps")
     made = {**data, "source": {**settings, **given}, "recipe": {**own, **recipe}}
@@ -125,7 +126,7 @@ class AdversarialSettings(Variant):
         return {"source:adversarial": adversarial.NUMERICS, "generator term:KD": KD.numerics, **own}
 
     def written(self) -> dict[str, Any]:
-        return self.model_dump(mode="json", exclude_none=True)
+        return self.model_dump(mode="json")
 
     def method(self) -> Method:
         """What the generator minimises."""

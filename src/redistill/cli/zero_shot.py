@@ -1,0 +1,211 @@
+"""``redistill belief``, ``redistill toy`` and ``redistill samples``."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from redistill.cli import app
+from redistill.cli.evaluate import network_of, require_fit
+from redistill.cli.options import DataDir, Device, Json, Out, show_json
+from redistill.errors import RedistillError
+
+if TYPE_CHECKING:
+    from redistill.belief import Transition
+
+To = Annotated[Path, typer.Option("--to", help="Folder for figures and data.", metavar="FOLDER")]
+
+
+@app.command()
+def belief(
+    networks: Annotated[list[str], typer.Argument(help="Two or more runs or checkpoint files.", metavar="A B ...")],
+    data: Annotated[str, typer.Option(help="Evaluation set, cifar10:test.")],
+    to: To = Path("belief"),
+    count: Annotated[int, typer.Option(help="Images a pair, on which both networks agree.")] = 1000,
+    steps: Annotated[int, typer.Option("--steps", "-K", help="Adversarial steps.")] = 100,
+    rate: Annotated[float, typer.Option("--xi", help="Rate of the adversarial steps.")] = 1.0,
+    aim: Annotated[str, typer.Option(help="Classes aimed at: all but the predicted, or all but the true one.")] = "predicted",
+    attack: Annotated[list[str], typer.Option(help="Attack only these networks; may be repeated.")] = [],  # noqa: B006
+    model: Annotated[list[str], typer.Option(help="Networks of checkpoints that do not say it, in their order.")] = [],  # noqa: B006
+    noise: Annotated[int, typer.Option(help="Images of uniform noise for the histograms; 0: none.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
+    out: Out = Path("runs"),
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Transition curves and mean transition error of every ordered pair, images on their way, agreement and KL."""
+    from redistill.belief import agreement_and_divergence, check_walk, noise_histogram, transitions
+    from redistill.evaluate import predict
+    from redistill.experiment.sources import load_data
+    from redistill.precision import resolve_device
+    from redistill.report.zero_shot import noise_figure, transition_figure
+
+    check_walk(steps, rate)
+    if len(networks) < 2:
+        raise RedistillError(f"beliefs are compared between two networks or more, got {len(networks)}")
+    if len(set(networks)) < len(networks):
+        raise RedistillError("the same network is named twice: every one once")
+    where = resolve_device(device)
+    images: Any = load_data(data if ":" in data else f"{data}:test", data_dir)
+    nets = {}
+    for i, name in enumerate(networks):
+        net, _ = network_of(name, model[i] if i < len(model) else None, out)
+        require_fit(net, images, name)
+        nets[short(name)] = net.to(where)
+    if len(nets) < len(networks):
+        raise RedistillError(f"two of the networks have one name ({', '.join(map(short, networks))}): rename a file")
+    attacked = [short(name) for name in attack] or None
+    if attacked and (odd := [name for name in attacked if name not in nets]):
+        raise RedistillError(f"--attack {odd[0]} is none of the networks: {', '.join(nets)}")
+    found = transitions(nets, images, count=count, K=steps, rate=rate, aim=aim, attack=attacked)  # type: ignore[arg-type]
+    to.mkdir(parents=True, exist_ok=True)
+    rows = []
+    logits = {name: predict(net, images) for name, net in nets.items()}
+    for (a, b), t in found.items():
+        same, forward, backward = agreement_and_divergence(logits[a], logits[b])
+        rows.append(
+            {
+                "attacked": a, "other": b, "images": len(t.index), "mte": t.mte, "mte_standard_error": t.mte_standard_error,
+                "relative_mte": t.relative_mte, "agreement": same, "kl_attacked_other": forward, "kl_other_attacked": backward,
+            }
+        )  # fmt: skip
+    written = [transition_figure(to / "transitions.svg", found, f"{data}: K = {steps}, ξ = {rate:g}")]
+    written += [_curves(to / "curves.csv", found), _on_the_way(to / "images.png", nets, images, found, steps, rate)]
+    histograms = {}
+    if noise:
+        shape = tuple(images.image_shape)
+        histograms = {name: noise_histogram(net, shape, count=noise, seed=seed, normalise=own(net, images)) for name, net in nets.items()}
+        classes = list(images.class_names or map(str, range(images.classes)))
+        written.append(noise_figure(to / "noise.svg", histograms, classes, f"predictions on {noise} images of uniform noise"))
+    if as_json:
+        show_json({"pairs": rows, "noise": histograms, "files": [str(path) for path in written]})
+        return
+    for row in rows:
+        print(
+            f"{row['attacked']} attacked, {row['other']} beside it: MTE {row['mte']:.4f} ± {row['mte_standard_error']:.4f} "
+            f"(relative {row['relative_mte']:.3f}), {row['images']} images; agreement {row['agreement']:.2f} %, "
+            f"KL({row['attacked']}||{row['other']}) {row['kl_attacked_other']:.4f}, reverse {row['kl_other_attacked']:.4f} nats"
+        )
+    print(f"written: {', '.join(map(str, written))}")
+
+
+def short(name: str) -> str:
+    """How a network is called in figures: its file without ending, or the last two parts of its folder."""
+    path = Path(name)
+    return path.stem if path.suffix in (".safetensors", ".pth", ".pt", ".tar") else "/".join(path.parts[-2:])
+
+
+def own(net: Any, images: Any) -> str:
+    return str(getattr(net, "normalisation", None) or images.normalise)
+
+
+def _curves(path: Path, found: dict[tuple[str, str], Transition]) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        names = ("step", "attacked", "attacked_standard_error", "other", "other_standard_error")
+        writer.writerow(["attacked_network", "other_network", *names])
+        for (a, b), t in found.items():
+            writer.writerows([a, b, *(row[name] for name in names)] for row in t.rows())
+    return path
+
+
+def _on_the_way(
+    path: Path, nets: dict[str, Any], images: Any, found: dict[tuple[str, str], Transition], steps: int, rate: float, shown: int = 4
+) -> Path:
+    """For the first pair: some images on their way to the first class aimed at, with both networks' belief in it."""
+    import torch
+
+    from redistill.belief import journey, seeing
+    from redistill.report.zero_shot import grid
+
+    (a, b), t = next(iter(found.items()))
+    parameter = next(nets[a].parameters())
+    x = images.normalised(t.index[:shown]).to(parameter)
+    targets = t.targets[:shown, 0].to(x.device)
+    at = sorted({round(steps * part / 6) for part in range(6)} | {steps - 1})
+    trail = journey(seeing(nets[a], images.normalise), x, targets, at, rate=rate)
+    names = images.class_names or tuple(map(str, range(images.classes)))
+    captions = []
+    for n in range(len(x)):
+        with torch.no_grad():
+            p = [seeing(nets[who].eval(), images.normalise)(trail[n]).softmax(1)[:, targets[n]].tolist() for who in (a, b)]
+        captions.append([f"{one:.2f} {two:.2f}" for one, two in zip(*p, strict=True)])
+    titles = [f"to {names[int(c)]}; after {', '.join(map(str, at))} steps; p of {a}, {b}" for c in targets]
+    return grid(path, list(trail), images.normalise, titles=titles, captions=captions)
+
+
+@app.command()
+def toy(
+    to: Annotated[Path, typer.Option("--out", help="Folder for panels, animation and numbers.", metavar="FOLDER")] = Path("toy"),
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of 50 point steps and 10 student steps.")] = 3000,
+    seed: Annotated[int, typer.Option(min=0)] = 4,
+    as_json: Json = False,
+) -> None:
+    """Figure 1 of the zero-shot paper: fifty points teach a student the plane of its teacher. Minutes on one core."""
+    import torch
+
+    from redistill.toy import Toy
+
+    torch.set_num_threads(1)  # networks this small only wait for each other on several cores
+    done = Toy(seed=seed, rounds=rounds)
+    done.run()
+    written = done.write(to)
+    last = done.agreement[-1][1]
+    if as_json:
+        show_json(
+            {
+                "agreement": last, "teacher_accuracy": done.teacher_accuracy, "student_accuracy": done.student_accuracy,
+                "rounds": rounds, "seconds": done.seconds, "files": [str(path) for path in written],
+            }
+        )  # fmt: skip
+        return
+    print(f"teacher {done.teacher_accuracy:.2f} %, student {done.student_accuracy:.2f} % on test points it never saw")
+    print(f"student and teacher agree on {last:.2f} % of the plane after {rounds} rounds, {done.seconds:.0f} s")
+    print(f"written: {', '.join(map(str, written))}")
+
+
+@app.command()
+def samples(
+    run: Annotated[str, typer.Argument(help="A finished zero-shot run: folder, id, cell or name.", metavar="RUN")],
+    to: To = Path("samples"),
+    student: Annotated[bool, typer.Option("--student/--alone", help="Say below each image what the student predicts.")] = True,
+    out: Out = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Images of a run's generator from its beginning to its end, and the curves of the training."""
+    import torch
+
+    from redistill.experiment.store import Store
+    from redistill.report.zero_shot import diagnostics_figure, grid
+
+    found = Store(out).pick(run)
+    if len(found) != 1:
+        raise RedistillError(f"{run!r} means {len(found)} runs ({', '.join(str(r.folder) for r in found)}): give one of them")
+    one = found[0]
+    if "samples.safetensors" not in one.record["files"]:
+        raise RedistillError(f"{one.folder} keeps no samples: its source is not a generator")
+    kept = {int(block): images for block, images in one.kept("samples").items()}
+    order = sorted(kept)
+    source = one.record["experiment"]["source"]
+    normalise = str(next(s["normalise"] for s in (source, *source.values()) if isinstance(s, dict) and s.get("kind") == "adversarial"))
+    captions = None
+    if student:
+        net = one.network()
+        parameter = next(net.parameters())
+        with torch.no_grad():
+            p = [net(kept[block].to(parameter)).softmax(1).max(1) for block in order]
+        captions = [[f"{int(c)}: {float(v):.2f}" for v, c in zip(values, classes, strict=True)] for values, classes in p]
+    to.mkdir(parents=True, exist_ok=True)
+    titles = [f"after {block} blocks" for block in order]
+    written = [grid(to / "samples.png", [kept[block] for block in order], normalise, titles=titles, captions=captions)]
+    curves = one.curves()
+    if any("generator_loss" in numbers for _, numbers in curves["source"]):
+        written.append(diagnostics_figure(to / "training.svg", curves, one.label))
+    if as_json:
+        show_json({"run": one.id, "blocks": order, "files": [str(path) for path in written]})
+    else:
+        print(f"written: {', '.join(map(str, written))}")

@@ -1,0 +1,144 @@
+"""Pictures of zero-shot runs and of beliefs: samples, images on their way, transition curves, what happened in training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from redistill.belief import Transition
+from redistill.data import affine_between
+from redistill.report.figures import ACCENT, INK, MUTED, _save
+
+GAP, LABEL = 4, 14
+RUST = "#b3541e"
+
+
+def pixels(images: Tensor, normalise: str) -> NDArray[np.uint8]:
+    """Normalised images [N, C, H, W] as they would look: uint8 [N, H, W, 3], what lies outside the range cut off."""
+    scale, shift = affine_between(normalise, "none")
+    a, b = (torch.as_tensor(v).view(1, -1, 1, 1) for v in (scale, shift))
+    shown = ((images.float().cpu() * a + b).clamp(0, 1) * 255).round().to(torch.uint8)
+    if shown.shape[1] == 1:
+        shown = shown.expand(-1, 3, -1, -1)
+    found: NDArray[np.uint8] = shown[:, :3].permute(0, 2, 3, 1).contiguous().numpy()
+    return found
+
+
+def grid(
+    path: Path,
+    rows: Sequence[Tensor],
+    normalise: str,
+    *,
+    titles: Sequence[str],
+    captions: Sequence[Sequence[str]] | None = None,
+    enlarge: int = 2,
+) -> Path:
+    """A PNG with one row of images [n, C, H, W] below each title, and a caption below each image where there are any."""
+    pictures = [pixels(row, normalise) for row in rows]
+    height, width = (side * enlarge for side in pictures[0].shape[1:3])
+    if captions is not None:
+        width = max(width, 7 * max((len(text) for line in captions for text in line), default=0))
+    below = LABEL if captions is not None else 0
+    columns = max(len(row) for row in pictures)
+    size = (GAP + columns * (width + GAP), len(rows) * (LABEL + height + below + GAP) + GAP)
+    sheet = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(sheet)
+    for r, row in enumerate(pictures):
+        top = GAP + r * (LABEL + height + below + GAP)
+        draw.text((GAP, top), titles[r], fill=INK)
+        for c, picture in enumerate(row):
+            left = GAP + c * (width + GAP)
+            one = Image.fromarray(picture).resize((picture.shape[1] * enlarge, height), Image.Resampling.NEAREST)
+            sheet.paste(one, (left, top + LABEL))
+            if captions is not None:
+                draw.text((left, top + LABEL + height), captions[r][c], fill=INK)
+    sheet.save(path)
+    return path
+
+
+def _axes(count: int, width: float = 3.4, height: float = 2.8) -> tuple[Any, list[Any]]:
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "redistill", "font.family": "sans-serif", "font.size": 9})
+    import matplotlib.pyplot as plt
+
+    columns = min(count, 3)
+    lines = -(-count // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(width * columns, height * lines), layout="constrained", squeeze=False)
+    flat = list(axes.flat)
+    for ax in flat[count:]:
+        ax.remove()
+    for ax in flat[:count]:
+        for side in ("top", "right"):
+            ax.spines[side].set_visible(False)
+        ax.grid(axis="y", color="#e3e6ea", linewidth=0.8)
+        ax.set_axisbelow(True)
+    return figure, flat[:count]
+
+
+def transition_figure(path: Path, found: Mapping[tuple[str, str], Transition], title: str) -> Path:
+    """One panel an ordered pair: mean belief of both networks in the class aimed at, two standard errors on either side."""
+    figure, axes = _axes(len(found))
+    for ax, t in zip(axes, found.values(), strict=True):
+        for which, name, colour in (("attacked", t.attacked, RUST), ("other", t.other, ACCENT)):
+            mean, error = t.curve(which).numpy(), t.standard_error(which).numpy()  # type: ignore[arg-type]
+            steps = np.arange(len(mean))
+            ax.fill_between(steps, mean - 2 * error, mean + 2 * error, color=colour, alpha=0.25, linewidth=0)
+            ax.plot(steps, mean, color=colour, linewidth=1.4, label=f"{name} (attacked)" if which == "attacked" else name)
+        ax.set(xlabel="adversarial step", ylabel="probability of the class aimed at", ylim=(-0.02, 1.02))
+        ax.set_title(f"MTE {t.mte:.4f} ± {t.mte_standard_error:.4f}, {len(t.index)} images", loc="left", fontsize=9, color=INK)
+        ax.legend(frameon=False, fontsize=8)
+    figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left")
+    return _save(figure, path)
+
+
+def noise_figure(path: Path, counts: Mapping[str, Sequence[int]], class_names: Sequence[str], title: str) -> Path:
+    """One panel a network: share of uniform-noise images that it puts into each class."""
+    figure, axes = _axes(len(counts))
+    for ax, (name, numbers) in zip(axes, counts.items(), strict=True):
+        ax.bar(range(len(numbers)), [100.0 * n / sum(numbers) for n in numbers], color=ACCENT)
+        if len(numbers) <= 20:
+            ax.set_xticks(range(len(numbers)), class_names, rotation=60, ha="right")
+        ax.set(ylabel="% of images", ylim=(0, 100))
+        ax.set_title(name, loc="left", fontsize=9, color=INK)
+    figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left")
+    return _save(figure, path)
+
+
+def diagnostics_figure(path: Path, curves: Mapping[str, Any], title: str) -> Path:
+    """What happened in a zero-shot run, from its ``curves.json``: confidence, generator loss, gradient norms, pseudo-classes."""
+    points = [(step, numbers) for step, numbers in curves["source"] if "generator_loss" in numbers]
+    steps = [step for step, _ in points]
+
+    def of(key: str) -> list[float]:
+        return [numbers[key] for _, numbers in points]
+
+    figure, (confidence, loss, norms, classes) = _axes(4)
+    for key, colour in (("teacher_confidence", RUST), ("student_confidence", ACCENT), ("agreement", MUTED)):
+        confidence.plot(steps, of(key), color=colour, linewidth=1.3, label=key.replace("_", " "))
+    confidence.set(ylim=(0, 1), ylabel="share, mean probability")
+    confidence.legend(frameon=False, fontsize=8)
+    loss.plot(steps, of("generator_loss"), color=RUST, linewidth=1.3)
+    loss.set(ylabel="generator loss")
+    norms.plot(steps, of("generator_gradient_norm"), color=RUST, linewidth=1.3, label="generator")
+    students = curves.get("gradient_norms") or []
+    if len(students) == len(steps):
+        norms.plot(steps, students, color=ACCENT, linewidth=1.3, label="student")
+    norms.set(ylabel="gradient norm before clipping", yscale="log")
+    norms.legend(frameon=False, fontsize=8)
+    width = sum(key.startswith("teacher_class_") for key in points[0][1])
+    shares = np.array([[numbers[f"teacher_class_{c}"] for c in range(width)] for _, numbers in points])
+    classes.stackplot(steps, shares.T, linewidth=0)
+    classes.set(ylim=(0, 1), ylabel="teacher's classes, share of images")
+    for ax in (confidence, loss, norms, classes):
+        ax.set_xlabel("student steps")
+    figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left")
+    return _save(figure, path)

@@ -1,0 +1,138 @@
+"""Zero-shot and mixed sources in experiment files: presets written out, identity, runs that resume and keep their generator."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from redistill import models
+from redistill.core import RedistillError
+from redistill.experiment.compare import differences
+from redistill.experiment.run import Interrupted, Work
+from redistill.experiment.stop import Stop
+from redistill.experiment.store import Run, Store
+from redistill.experiment.value import Experiment
+from redistill.sources import preset
+
+HERE = Path(__file__).parent
+SMALL: dict[str, Any] = {"channels": 1, "image_size": 8, "z": 6, "normalise": "digits"}
+
+
+def of(seed: int = 0, **sections: Any) -> Experiment:
+    settings = {
+        "teacher": {"run": "teacher.toml"},
+        "student": {"model": "./nets.py:Small"},
+        "source": {"kind": "adversarial", "preset": "authors", "attention": 0, "blocks": 20, "stop_after": 3, "n_S": 2, **SMALL},
+        "evaluate": {"test": "digits:test"},
+        "recipe": {"batch_size": 8},
+        **sections,
+    }
+    return Experiment.of({k: v for k, v in settings.items() if v is not None}, folder=HERE, seed=seed, device="cpu")
+
+
+def test_a_preset_is_written_out() -> None:
+    written = of().written()
+    assert written["source"]["n_S"] == 2 and written["source"]["lr"] == 1e-3 and written["source"]["images"] == "after"
+    assert "preset" not in written["source"] and "stop_after" not in written["source"]
+    assert written["method"] == [
+        {"use": "KD", "weight": 1.0, "T": 1.0, "reduction": "element", "scale_T2": False, "factor": 1.0, "target": "kl"}
+    ]
+    recipe = written["recipe"]
+    assert (recipe["steps"], recipe["lr"], recipe["optimizer"], recipe["clip"], recipe["batch_size"]) == (6, 2e-3, "adam", 5.0, 8)
+    assert recipe["schedule"]["T_max"] == 40 and recipe["schedule"]["hold"] == 2
+    assert written["numerics"]["source:adversarial"] == 1
+    again = Experiment.of(json.loads(json.dumps(written)), device="cpu")
+    assert again == of() and again.id == of().id
+    assert of().label.endswith("KD, zero-shot")
+    assert of(source={"kind": "adversarial", "preset": "modified", **SMALL}).source.label == "zero-shot (modified)"
+
+
+@pytest.mark.parametrize("name", ["paper", "authors", "re-2020", "modified"])
+def test_every_preset_reads_back(name: str) -> None:
+    one = of(source={"kind": "adversarial", "preset": name, **SMALL}, recipe=None)
+    p = preset(name)
+    assert one.source.variant == p.variant and one.source.method().settings() == p.generator_method.settings()
+    assert one.recipe == p.recipe
+    assert [part.use for part in one.method] == ["KD", "AT"] and one.method[1].weight == 250.0
+    again = Experiment.of(json.loads(json.dumps(one.written())), device="cpu")
+    assert again == one and again.cell == one.cell
+
+
+def test_switches_extra_terms_and_the_recipe_are_the_files() -> None:
+    extra = [{"use": "Diversity", "weight": 0.1}, {"use": "KD", "weight": 0.5, "T": 2}]
+    source = {"kind": "adversarial", "preset": "paper", "attention": 0, "blocks": 5, "noise": "fresh", "images": "after", "extra": extra}
+    one = of(source={**source, **SMALL}, recipe={"epochs": 1}, method=[{"use": "KD"}])
+    assert one.source.variant.noise == "fresh" and one.source.variant.lr == 2e-3 and one.source.variant.clip is None
+    assert repr(one.source.method()) == "-1.0 * KD(T=1.0, scale_T2=False) + 0.1 * Diversity() + 0.5 * KD(T=2)"
+    assert one.recipe.epochs == 1 and one.recipe.steps is None and one.recipe.optimizer == "adam"
+    assert [part.settings["T"] for part in one.method] == [4.0]
+    assert "generator term:Diversity" in one.numerics
+    assert one.cell != of(source={**source, "extra": extra[:1], **SMALL}, recipe={"epochs": 1}, method=[{"use": "KD"}]).cell
+
+
+@pytest.mark.parametrize(
+    ("sections", "says"),
+    [
+        ({"source": {"kind": "adversarial", "preset": "author"}}, "unknown zero-shot preset 'author': did you mean authors"),
+        ({"source": {"kind": "adversarial", "preset": "authors", "n_s": 3}}, "unknown key 'n_s'.*n_S|n_s"),
+        ({"source": {"kind": "adversarial", "preset": "re-2020", "noise": "fresh"}}, "noise='fresh' needs images='after'"),
+        ({"source": {"kind": "adversarial", "preset": "authors", "blocks": 3, "stop_after": 4}}, "the schedule has 3 blocks"),
+        ({"source": {"kind": "adversarial", "stop_after": 4}, "method": [{"use": "KD"}], "recipe": {"epochs": 1}}, "add preset"),
+        ({"source": {"kind": "adversarial", "preset": "authors", "extra": [{"use": "Diversty"}]}}, "did you mean Diversity"),
+        ({"method": [{"use": "CE"}]}, r"CE needs labels, and \[source\] has none"),
+    ],
+)
+def test_mistakes_of_a_file(sections: dict[str, Any], says: str) -> None:
+    with pytest.raises(RedistillError, match=says):
+        of(**sections)
+
+
+def worked(one: Experiment, store: Store, stops: set[int]) -> Run:
+    while True:
+        stop = Stop()
+        work = Work((one,), store, stop=stop)
+        assert work.take()
+        try:
+            for progress in work:
+                if progress.step + 1 in stops:
+                    stops.discard(progress.step + 1)
+                    stop.deadline = 0.0
+            return work.runs[0]
+        except Interrupted:
+            pass
+        finally:
+            work.release()
+
+
+@pytest.mark.parametrize("kind", ["authors", "modified", "mixed"])
+def test_interrupted_and_gone_on_with_bit_for_bit(kind: str, taught: Path, tmp_path: Path) -> None:
+    if kind == "mixed":
+        half = {"kind": "adversarial", "preset": "authors", "blocks": 20, "n_S": 2, **SMALL}
+        source = {"kind": "mixed", "first": {"data": "digits", "per_class": 1}, "second": half, "take": [1, 2]}
+        one = of(source=source, method=[{"use": "KD"}], recipe={"steps": 7, "batch_size": 8})
+    else:
+        source = {"kind": "adversarial", "preset": kind, "attention": 0, "blocks": 20, "stop_after": 3, "n_S": 2, "epoch_blocks": 1}
+        one = of(source={**source, **SMALL})
+    runs = []
+    for name, stops in (("whole", set[int]()), ("parts", {2, 4})):
+        shutil.copytree(taught, tmp_path / name)
+        runs.append(worked(one, Store(tmp_path / name), stops))
+    assert [d for d in differences(*runs) if d.matters] == []
+    kept = [run.kept("generator") for run in runs]
+    assert kept[0].keys() == kept[1].keys() and all(torch.equal(kept[0][k], kept[1][k]) for k in kept[0])
+    samples = [run.kept("samples") for run in runs]
+    assert all(torch.equal(samples[0][k], samples[1][k]) for k in samples[0])
+    generator = models.generator(z=6, channels=1, image_size=8)
+    generator.load_state_dict(kept[0])
+    if kind == "authors":
+        assert sorted(map(int, samples[0])) == [0, 1, 3] and samples[0]["3"].shape == (16, 1, 8, 8)
+        numbers = runs[0].curves()["source"]
+        assert [step for step, _ in numbers] == [2, 4, 6] and set(numbers[0][1]) >= {"generator_loss", "teacher_class_9"}
+        assert len(runs[0].curves()["gradient_norms"]) == 3
+    with pytest.raises(RedistillError, match="unknown kept file 'sample': did you mean samples"):
+        runs[0].kept("sample")

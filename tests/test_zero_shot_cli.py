@@ -1,0 +1,143 @@
+"""``redistill belief``, ``toy`` and ``samples`` as a user runs them: files, numbers, sentences."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from redistill import cli, data, models
+from redistill.belief import transitions
+from redistill.experiment.value import Experiment
+
+Call = Any
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
+    """``call("belief", ...)``: exit status, standard output, standard error."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["redistill", *map(str, words)])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            status = int(end.code or 0)
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def nets(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("nets")
+    paths = []
+    for name, factor in (("small", 1.0), ("other", 1.5)):  # alike enough to agree somewhere
+        net = models.wrn(10, 1, classes=10, channels=1, image_size=8, seed=0)
+        net.normalisation = "digits"
+        with torch.no_grad():
+            net.bn1.weight.mul_(factor)  # type: ignore[union-attr, operator]
+            net.fc.bias.add_(0.1 * (factor - 1.0))  # type: ignore[union-attr, operator]
+        models.save(net, folder / f"{name}.safetensors")
+        paths.append(folder / f"{name}.safetensors")
+    return paths
+
+
+def test_belief_writes_curves_figures_and_the_numbers_of_the_library(call: Call, nets: list[Path], tmp_path: Path) -> None:
+    words = ("--data", "digits:test", "--count", 3, "-K", 4, "--xi", 2.0, "--noise", 20, "--to", tmp_path, "--device", "cpu", "--json")
+    status, out, err = call("belief", *nets, *words)
+    assert (status, err) == (0, "")
+    told = json.loads(out)
+    both = {path.stem: models.load(path) for path in nets}
+    want = transitions(both, data.load("digits:test"), count=3, K=4, rate=2.0)
+    assert {(row["attacked"], row["other"]): row["mte"] for row in told["pairs"]} == pytest.approx(
+        {pair: t.mte for pair, t in want.items()}, rel=1e-5
+    )
+    assert all(0 <= row["agreement"] <= 100 and row["kl_attacked_other"] > 0 for row in told["pairs"])
+    assert {name: sum(counts) for name, counts in told["noise"].items()} == {"small": 20, "other": 20}
+    with (tmp_path / "curves.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * 4 and float(rows[3]["attacked"]) == pytest.approx(float(want["small", "other"].curve("attacked")[3]), rel=1e-5)
+    for name in ("transitions.svg", "noise.svg"):
+        assert ET.parse(tmp_path / name).getroot().tag.endswith("svg")
+    with Image.open(tmp_path / "images.png") as picture:
+        assert picture.width > 50 and picture.height > 50
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("-K", 0), "K=0: the walk needs a whole number of steps"),
+        (("--xi", 0), "xi=0.0: the rate of the walk"),
+        (("--aim", "best"), "aim='best': known are"),
+        (("--attack", "third"), "--attack third is none of the networks: small, other"),
+        (("--data", "digit:test"), "did you mean digits"),
+    ],
+)
+def test_belief_refuses_with_a_sentence(call: Call, nets: list[Path], tmp_path: Path, words: tuple[object, ...], says: str) -> None:
+    status, _, err = call("belief", *nets, "--data", "digits:test", "--to", tmp_path, *words)
+    assert status == 1 and says in err and "Traceback" not in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_belief_needs_two(call: Call, nets: list[Path]) -> None:
+    assert "two networks or more, got 1" in call("belief", nets[0], "--data", "digits")[2]
+    assert "named twice" in call("belief", nets[0], nets[0], "--data", "digits")[2]
+
+
+def test_toy_in_short(call: Call, tmp_path: Path) -> None:
+    status, out, err = call("toy", "--out", tmp_path, "--rounds", 2, "--seed", 1, "--json")
+    assert status == 0 and "2 rounds: done" in err
+    told = json.loads(out)
+    assert told["teacher_accuracy"] > 90 and 0 <= told["agreement"] <= 100
+    with (tmp_path / "agreement.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["round"]) for row in rows] == [0, 1, 2]
+    assert float(rows[-1]["agreement_percent"]) == pytest.approx(told["agreement"], abs=1e-3)
+    with Image.open(tmp_path / "toy.gif") as moving:
+        assert moving.n_frames == 3
+    text = (tmp_path / "panels.svg").read_text()
+    assert all(f"round {t}" in text for t in (0, 2)) and "real points" in text
+
+
+def test_samples_of_a_run(call: Call, taught_zero_shot: tuple[Path, str], tmp_path: Path) -> None:
+    root, run = taught_zero_shot
+    status, out, err = call("samples", run, "--out", root, "--to", tmp_path / "a", "--json")
+    assert (status, err) == (0, "") and json.loads(out)["blocks"] == [0, 1, 3]
+    with Image.open(tmp_path / "a" / "samples.png") as one:
+        pass
+    status, out, _ = call("samples", run, "--out", root, "--to", tmp_path / "b", "--alone")
+    with Image.open(tmp_path / "b" / "samples.png") as two:
+        assert status == 0 and two.height < one.height
+    assert "generator loss" in (tmp_path / "b" / "training.svg").read_text()
+
+
+def test_samples_of_a_run_without_a_generator(call: Call, taught_zero_shot: tuple[Path, str], tmp_path: Path) -> None:
+    root, _ = taught_zero_shot
+    teacher = next(p.parent for p in root.glob("*/seed-0/record.json") if not (p.parent / "samples.safetensors").exists())
+    status, _, err = call("samples", teacher, "--out", root, "--to", tmp_path)
+    assert status == 1 and "keeps no samples: its source is not a generator" in err
+
+
+@pytest.fixture(scope="session")
+def taught_zero_shot(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    root = tmp_path_factory.mktemp("zero-shot")
+    folder = Path(__file__).parent / "experiment"
+    source = {
+        "kind": "adversarial", "preset": "authors", "attention": 0, "blocks": 20, "stop_after": 3, "n_S": 2, "epoch_blocks": 1,
+        "channels": 1, "image_size": 8, "z": 6, "normalise": "digits",
+    }  # fmt: skip
+    settings = {
+        "teacher": {"run": "teacher.toml"}, "student": {"model": "wrn-10-1"}, "source": source,
+        "evaluate": {"test": "digits:test"}, "recipe": {"batch_size": 8},
+    }  # fmt: skip
+    return root, Experiment.of(settings, folder=folder, device="cpu").run(root).id
