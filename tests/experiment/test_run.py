@@ -147,7 +147,9 @@ def test_runs_in_hand_of_another_process_are_left_to_it(place: Store, make: Any)
     assert drain(Queue(plan([a, b]), place, wait=False)) == [Work((a,), place).label]
 
 
-def test_a_second_process_waits_and_then_reads(place: Store, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_process_waits_and_then_reads(
+    place: Store, make: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     one = make()
     work = Work((one,), place)
     assert work.take()
@@ -160,6 +162,7 @@ def test_a_second_process_waits_and_then_reads(place: Store, make: Any, monkeypa
     monkeypatch.setattr(run.time, "sleep", meanwhile)
     queue = Queue(plan([one]), place)
     assert drain(queue) == [] and [r.id for r in queue.found][-1] == one.id
+    assert capsys.readouterr().err == f"waiting for another process, which holds {place.folder(one)}\n"
 
 
 # -- what is damaged --------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ interrupted may go on as another cohort or alone: bit for bit the same either wa
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -364,7 +365,8 @@ class Queue:
     work whose training fails may be left, then what needs it is not run and stands in ``blocked``.
 
     Attributes:
-        found: runs that were there already. blocked: a sentence for each experiment that could not begin.
+        found: runs that were there already. blocked: a sentence for each experiment that could not begin. While there is
+            nothing else to do, standard error says once which folders are waited for.
     """
 
     groups: list[Group]
@@ -376,10 +378,10 @@ class Queue:
     wait: bool = True
     found: list[Run] = field(default_factory=list)
     blocked: dict[str, str] = field(default_factory=dict)
-    waiting_for: list[str] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Work]:
         pending = list(self.groups)
+        told = False
         given_up: set[str] = set()
         while pending:
             self.stop.check(f"{sum(map(len, pending))} runs are left")
@@ -413,7 +415,9 @@ class Queue:
                 if not self.wait:
                     self.blocked |= {one.id: f"{self.store.folder(one)} is held by another process" for g in pending for one in g}
                     return
-                self.waiting_for = names
+                if not told:
+                    print(f"waiting for another process, which holds {', '.join(names)}", file=sys.stderr, flush=True)
+                    told = True
                 time.sleep(0.5)
 
     def _open(self, group: Group, given_up: set[str]) -> Group:
