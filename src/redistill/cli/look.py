@@ -255,8 +255,11 @@ def _first_line(documented: object) -> str:
 
 def _size(name: str) -> str:
     """Parameters, multiply-accumulates of one image at the network's own size, and the stages' shapes."""
+    import torch
+
     from redistill import models
 
-    info = models.describe(models.build(name, initialise=False))
+    with torch.device("meta"):  # shapes without weights: nothing is allocated or computed
+        info = models.describe(models.build(name, initialise=False))
     stages = ", ".join("x".join(map(str, shape)) for _, shape in info.stages)
     return f"{info.parameters:>10,} parameters  {info.macs / 1e6:>8.1f} M MACs  {stages}"
