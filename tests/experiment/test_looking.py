@@ -140,7 +140,7 @@ def test_train_is_an_experiment_without_a_file(tmp_path: Path) -> None:
     [row] = json.loads(done.stdout)["runs"]
     written = Store(tmp_path).pick(row["id"])[0].record["experiment"]
     assert written["recipe"]["nesterov"] and written["source"]["per_class"] == 5 and "teacher" not in written
-    with pytest.raises(RedistillError, match="unknown network 'wrn-10': did you mean wrn-10-1"):
+    with pytest.raises(RedistillError, match="unknown network 'wrn-10': did you mean wrn-10-"):
         CliRunner().invoke(app, ["train", "wrn-10", *words[2:]], catch_exceptions=False)
 
 
@@ -150,7 +150,7 @@ def test_lists(what: str, one: str) -> None:
     rows = {row["name"]: row["about"] for row in json.loads(done.stdout)}
     assert one in rows
     if what == "models":
-        assert rows["wrn-16-1"] == "175,066 parameters"
+        assert "175,066 parameters" in rows["wrn-16-1"]
 
 
 def test_unknown_lists_name_the_known() -> None:

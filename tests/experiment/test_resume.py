@@ -17,11 +17,11 @@ from redistill.core import Method
 from redistill.errors import RedistillError
 from redistill.experiment import checkpoint
 from redistill.experiment.compare import differences
-from redistill.experiment.run import Interrupted, Work, common_step
-from redistill.experiment.stop import Stop, seconds
+from redistill.experiment.stop import Interrupted, Stop, seconds
 from redistill.experiment.store import Run, Store
 from redistill.experiment.trajectory import components, difference, first_difference, watched
 from redistill.experiment.value import Experiment
+from redistill.experiment.work import Saved, Work, common_step
 from redistill.fit import Loop
 from redistill.recipe import Recipe
 from redistill.terms import CE, KD
@@ -163,8 +163,6 @@ def test_a_cohort_resumes_exactly_and_can_fall_apart(place: Store, taught: Path,
 
 
 def test_students_of_different_steps_go_back_to_a_common_one(make: Any) -> None:
-    from redistill.experiment.run import Saved
-
     def saved(*steps: int) -> Saved:
         return Saved({s: ({}, {}) for s in steps})
 

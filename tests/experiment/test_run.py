@@ -13,11 +13,13 @@ import torch
 from redistill.errors import RedistillError
 from redistill.evaluate import accuracy
 from redistill.experiment import checkpoint, run, store
+from redistill.experiment import work as at_work
 from redistill.experiment.compare import differences
 from redistill.experiment.files import Lock, write
-from redistill.experiment.run import Queue, Work, plan
+from redistill.experiment.run import Queue, plan
 from redistill.experiment.store import Damaged, Run, Store, Unfinished, stale
 from redistill.experiment.value import Experiment
+from redistill.experiment.work import Work
 
 HERE = Path(__file__).parent
 
@@ -79,7 +81,7 @@ def test_the_weights_give_the_network_back(place: Store, make: Any) -> None:
 def test_the_same_again_only_reads(place: Store, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     one = make()
     first = one.run(place)
-    monkeypatch.setattr(run, "Loop", None)  # anything that trains would fail now
+    monkeypatch.setattr(at_work, "Loop", None)  # anything that trains would fail now
     again = one.run(place)
     assert again == first
 
