@@ -20,6 +20,7 @@ lint: install
 	$(BIN)/mypy
 
 docs: install
+	$(BIN)/python scripts/make_results.py
 	$(BIN)/python scripts/make_method_cards.py
 
 .PHONY: install demo test lint docs

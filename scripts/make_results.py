@@ -92,6 +92,33 @@ def text() -> str:
     return "\n".join([head, *(part for make in SECTIONS if (part := make()))]).rstrip() + "\n"
 
 
+FERLES = "NIPS_2019_Reproducibilty_Challenge_Zero-shot_Knowledge_Transfer_via_Adversarial_Belief_Matching"
+
+
+def proof() -> str:
+    """docs/proof.md: every golden case and what became of it."""
+    path = RESULTS / "verify.json"
+    if not path.exists():
+        return "# Proof\n\nNothing recorded yet: run `python scripts/record_verify.py DIR`.\n"
+    record = read(path)
+    totals = ", ".join(f"{count} {outcome}" for outcome, count in record["totals"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    lines = [
+        "# Proof: the package's pieces against the authors' own numbers\n",
+        f"`{record['command']}` in double precision; {versions}. Totals: {totals}. The error is the one nearest to its tolerance "
+        f"among all arrays of a case: max |got - want| / max |want|. Recorded by `scripts/record_verify.py` in "
+        f"`results/verify.json`; this page is generated from it.\n",
+        "| case | source | error | tolerance | verdict |",
+        "|---|---|--:|--:|---|",
+    ]
+    for row in record["rows"]:
+        error = f"{row['error']:.1e}" if row["error"] is not None else row["reason"]
+        tolerance = f"{row['tolerance']:g}" if row["tolerance"] is not None else ""
+        source = row["source"].replace(FERLES, "Ferles et al.")
+        lines.append(f"| {row['case']} | {source} | {error} | {tolerance} | {row['outcome']} |")
+    return "\n".join(lines) + "\n"
+
+
 BEGIN, END = "<!-- demo table: written by scripts/make_results.py from results/digits-demo -->", "<!-- end of demo table -->"
 
 
@@ -109,7 +136,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    for target, wanted in ((ROOT / "RESULTS.md", text()), (ROOT / "README.md", readme())):
+    pages = ((ROOT / "RESULTS.md", text()), (ROOT / "README.md", readme()), (ROOT / "docs" / "proof.md", proof()))
+    for target, wanted in pages:
         if not check:
             target.write_text(wanted, encoding="utf-8")
             print(f"written: {target.name}")

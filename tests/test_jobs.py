@@ -46,7 +46,8 @@ def test_a_dead_worker_loses_only_what_needs_it(tmp_path: Path) -> None:
 
 def test_stopping_asks_all_and_starts_nothing_more(tmp_path: Path) -> None:
     wait = "import signal, sys, time; signal.signal(signal.SIGUSR1, lambda *a: sys.exit(75)); print('up', flush=True); time.sleep(30)"
-    tasks = [task(tmp_path, "one", wait), task(tmp_path, "two", wait), task(tmp_path, "three", "pass"), task(tmp_path, "four", "pass", "one")]
+    tasks = [task(tmp_path, "one", wait), task(tmp_path, "two", wait)]
+    tasks += [task(tmp_path, "three", "pass"), task(tmp_path, "four", "pass", "one")]
     pool = Pool(tasks, 2)
     asked = False
     for _ in pool:

@@ -104,7 +104,7 @@ def test_stopped_and_killed_at_random_it_ends_the_same(out: Path, tmp_path: Path
     one = Experiment.load(HERE / "student.toml", device="cpu", change=changes)
     expected = one.run(whole)
     statuses = []
-    for number in (signal.SIGINT, signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1):
+    for number in (signal.SIGINT, signal.SIGKILL):
         process = begin(out, "--checkpoint-every", "0")
         process.send_signal(number)
         _, errors = process.communicate(timeout=60)
@@ -112,13 +112,13 @@ def test_stopped_and_killed_at_random_it_ends_the_same(out: Path, tmp_path: Path
         if number != signal.SIGKILL:
             assert f"stopped ({number.name}): step " in errors and "run the same command again to go on" in errors
             assert "Traceback" not in errors
-    assert statuses == [130, -9, 143, 75]
+    assert statuses == [130, -9]
     assert Store(out).find(one) is None
     done = redistill("run", HERE / "student.toml", "--out", out, *LONG)
     assert done.returncode == 0, done.stderr
     made = Store(out).find(one)
     assert made is not None and [d for d in differences(expected, made) if d.matters] == []
-    assert len(made.record["sessions"]) > 3
+    assert len(made.record["sessions"]) == 3
 
 
 def test_the_time_budget_stops_and_says_how_to_go_on(out: Path) -> None:
@@ -137,15 +137,15 @@ def test_a_second_process_waits_for_the_first(out: Path) -> None:
     assert row["seed"] == 0
 
 
-def test_jobs_work_side_by_side_and_a_failure_stays_alone(tmp_path: Path) -> None:
-    out = tmp_path / "runs"
+def test_jobs_work_side_by_side_and_a_failure_stays_alone(out: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text((HERE / "teacher.toml").read_text().replace("lr = 0.1", "lr = 1e30"))
+    (tmp_path / "nets.py").write_bytes((HERE / "nets.py").read_bytes())
     words = ["--out", out, "--device", "cpu", "--jobs", "2"]
-    done = redistill("run", HERE / "student.toml", "--seeds", "2", *words)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("written") == 2 and done.stderr.count("done: ") == 4  # two teachers, two students
-    assert not list(out.glob("*/*/log.txt"))
-    bad = redistill("run", HERE / "student.toml", HERE / "teacher.toml", "--set", "recipe.lr=1e30", "--seeds", "1,", *words)
-    assert bad.returncode == 1 and "diverged: CE (weight 1) became nan" in bad.stderr and "Traceback" not in bad.stderr
+    done = redistill("run", tmp_path / "bad.toml", HERE / "student.toml", *words)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "failed: ./nets.py:Small, CE, digits:train (seed 0)" in done.stderr and "diverged: CE (weight 1) became" in done.stderr
+    assert "done: few digits" in done.stderr and "few digits, seed 0: test" in done.stdout
+    assert len(list(out.glob("*/*/log.txt"))) == 1  # the failed one keeps its log
 
 
 def test_jobs_are_stopped_together_and_go_on(out: Path, tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def test_weights_that_were_altered_are_refused(place: Store, make: Any) -> None:
     made = make().run(place)
     path = made.folder / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(RedistillError, match="does not match the SHA-256 in record.json; the record's numbers are still good"):
+    with pytest.raises(RedistillError, match=r"does not match the SHA-256 in record\.json; the record's numbers are still good"):
         made.network()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from redistill.core import Ramp
@@ -99,6 +100,23 @@ def test_defaults_of_the_data_sets_are_what_their_readers_say() -> None:
     assert sources.DEFAULTS["digits"] == (train.normalise, train.augment) and test.augment == "none"
     official = {name.partition(":")[0] for name in data.names() if name.split(":")[1] in ("train", "test", "extra", "val")}
     assert official == set(sources.DEFAULTS)
+
+
+def test_data_of_ones_own_are_named_by_their_content(tmp_path: Path) -> None:
+    def arrays(folder: Path, value: int) -> Experiment:
+        folder.mkdir()
+        x = np.full((6, 1, 8, 8), value, dtype=np.uint8)
+        np.savez(folder / "few.npz", x=x, y=np.arange(6) % 3)
+        sections = {"source": {"data": "arrays:few.npz"}, "evaluate": {"test": "arrays:few.npz"}, "student": {"model": "lenet"}}
+        return Experiment.of({**PLAIN, **sections}, folder=folder, device="cpu")
+
+    one, same, other = (arrays(tmp_path / name, value) for name, value in (("a", 1), ("b", 1), ("c", 2)))
+    assert one.source.data == f"arrays:{tmp_path}/a/few.npz" and one.cell == same.cell != other.cell
+    record = json.loads(json.dumps(one.written()))
+    assert Experiment.of(record, device="cpu").cell == one.cell
+    (tmp_path / "a" / "few.npz").write_bytes((tmp_path / "c" / "few.npz").read_bytes())
+    with pytest.raises(RedistillError, match=r"few\.npz has changed: its content is"):
+        one.source.build(0, None)
 
 
 def test_evaluation_follows_the_data_when_nothing_is_said() -> None:

@@ -35,7 +35,7 @@ def evaluate(
     """Accuracy with its interval, top-5, NLL, calibration, and agreement with a teacher, from one pass over a data set."""
     from redistill.evaluate import evaluate as measure
     from redistill.experiment.sources import load_data
-    from redistill.fit import resolve_device
+    from redistill.precision import resolve_device
 
     where = resolve_device(device)
     net, run = network_of(what, model, out)

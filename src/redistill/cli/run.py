@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,7 +51,8 @@ def run(
     from redistill.experiment.value import Experiment
 
     wanted: list[Experiment] = []
-    for seed in seeds_of(seeds) or [None]:
+    numbers: Sequence[int | None] = seeds_of(seeds) or [None]
+    for seed in numbers:
         wanted += [Experiment.load(file, seed=seed, device=device, change=change) for file in files]
     carry_out(
         wanted,

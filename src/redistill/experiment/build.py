@@ -188,11 +188,12 @@ class Materials:
 
     def __init__(self, experiments: Sequence[Experiment], store: Store, data_dir: Path | None):
         first = experiments[0]
+        shown = first.evaluate
         self.experiments = experiments
         built = first.source.build(first.seed, data_dir)
         self.source = built.source
         self.evaluate: dict[str, ImageSet] = {
-            **{name: sources.load_data(data, data_dir) for name, data in first.evaluate.sets.items()},
+            **{name: sources.load_data(data, data_dir, shown.content.get(name)) for name, data in shown.sets.items()},
             **built.evaluate,
         }
         self.sizes = facts_of(self.source, list(self.evaluate.values()))

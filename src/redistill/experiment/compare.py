@@ -58,6 +58,6 @@ def differences(a: Run, b: Run) -> list[Difference]:
         mine, theirs = (safetensors.torch.load(read(run.weights())) for run in (a, b))
         says = difference(mine, theirs) or "the weights files differ"
         found.append(Difference("weights", says, one["weights_sha256"][:12], two["weights_sha256"][:12]))
-    if (says := difference(a.curves(), b.curves())) is not None:
-        found.append(Difference("curves", says, None, None))
+    if (first := difference(a.curves(), b.curves())) is not None:
+        found.append(Difference("curves", first, None, None))
     return sorted(found, key=lambda d: not d.matters)

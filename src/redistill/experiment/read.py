@@ -349,6 +349,7 @@ class _Reader:
             with mistakes.at((*key, "data")):
                 rows = {**sources.defaults(str(rows["data"]), "train", self.folder), **rows}
                 rows["data"] = sources.full_name(str(rows["data"]), "train", self.folder)
+                rows.setdefault("content", sources.content(rows["data"]))
         if kind == "own":
             rows.setdefault("code", "")
         made = None
@@ -373,7 +374,7 @@ class _Reader:
 
     def evaluate(self, given: dict[str, Any] | None, source: Any, recipe: Recipe | None, mistakes: Mistakes) -> Evaluate:
         rows = dict(given) if given is not None else {}
-        every = rows.pop("every", None)
+        every, known = rows.pop("every", None), rows.pop("content", {})
         if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
             mistakes.add(("evaluate", "every"), "must be a whole number of epochs, at least 1")
             every = None
@@ -381,7 +382,7 @@ class _Reader:
             every = max(1, -(-recipe.epochs // 20))
         if given is None and isinstance(source, sources.ImagesSettings) and source.data.endswith(":train"):
             rows = {"test": source.data.removesuffix("train") + "test"}
-        sets = {}
+        sets, contents = {}, {}
         for name, data in rows.items():
             if name == "held_out":
                 mistakes.add(("evaluate", name), "held_out is the name of the part that [source] held_out sets apart")
@@ -390,7 +391,9 @@ class _Reader:
             else:
                 with mistakes.at(("evaluate", name)):
                     sets[name] = sources.full_name(data, "test", self.folder)
-        return Evaluate(sets=sets, every=every)
+                    if (found := known.get(name) or sources.content(sets[name])) is not None:
+                        contents[name] = found
+        return Evaluate(sets=sets, content=contents, every=every)
 
     def _together(self, teacher: bool, method: list[tuple[Part, Term]], source: Any, mistakes: Mistakes) -> None:
         """What only shows when the sections are put side by side."""

@@ -20,7 +20,7 @@ from redistill.experiment import checkpoint, machine
 from redistill.experiment.build import Materials
 from redistill.experiment.files import Lock, canonical, make_folder, pretty, sweep, write
 from redistill.experiment.stop import Interrupted, Stop
-from redistill.experiment.store import FORMAT, LOCK, PENDING, RECORD, Run, Store
+from redistill.experiment.store import FORMAT, LOCK, PENDING, Run, Store
 from redistill.experiment.value import Experiment, identity
 from redistill.fit import Loop, Progress, Result
 from redistill.precision import resolve_device
@@ -184,8 +184,8 @@ class Work:
             write(folder / PENDING, pretty(pending))
         saved = [Saved.of(folder, one) for folder, one in zip(self.folders, self.experiments, strict=True)]
         step = common_step(saved)
-        for one in saved:
-            self.notes += [f"{problem}; going on from step {step}" for problem in one.damaged]
+        for each in saved:
+            self.notes += [f"{problem}; going on from step {step}" for problem in each.damaged]
         self.materials = Materials(self.experiments, self.store, self.data_dir)
         first = self.experiments[0]
         loop = Loop(
@@ -450,4 +450,4 @@ def run_one(experiment: Experiment, store: Store, data_dir: str | Path | None = 
     return run
 
 
-__all__ = ["RECORD", "Interrupted", "Queue", "Work", "plan", "run_one"]
+__all__ = ["Interrupted", "Queue", "Work", "plan", "run_one"]

@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from redistill.core import RedistillError, Source, nearest
 from redistill.evaluate import ImageSet
 from redistill.experiment import own
+from redistill.experiment.files import digest
 from redistill.recipe import Value
 
 Seed = Literal["same"] | Annotated[int, Field(ge=0)]
@@ -40,6 +41,7 @@ class ImagesSettings(Value):
         per_class, first_per_class, fraction: at most one: that many images a class, drawn or in file order; that share.
         unlabelled: hide the labels from every term.
         augment, normalise: default: the data set's own.
+        content: SHA-256 of data of one's own; it stands for them in the experiment's identity, wherever they lie.
         seed: of the drawn subsets.
     """
 
@@ -52,6 +54,7 @@ class ImagesSettings(Value):
     unlabelled: bool = False
     augment: str
     normalise: str
+    content: str | None = None
     seed: Seed = "same"
 
     depends_on_student: ClassVar[bool] = False
@@ -83,7 +86,7 @@ class ImagesSettings(Value):
 
     def build(self, seed: int, data_dir: Path | None) -> Built:
         drawn = seed if self.seed == "same" else self.seed
-        images: Any = load_data(self.data, data_dir).with_(augment=self.augment, normalise=self.normalise)
+        images: Any = load_data(self.data, data_dir, self.content).with_(augment=self.augment, normalise=self.normalise)
         evaluate = {}
         if self.held_out is not None:
             images, held = images.held_out(self.held_out, seed=drawn)
@@ -106,7 +109,7 @@ class OwnSettings(Value):
 
     kind: Literal["own"]
     use: str
-    args: dict[str, Any] = {}
+    args: dict[str, Any] = Field(default_factory=dict)
     labelled: bool = True
     code: str
     file: str | None = None
@@ -148,11 +151,23 @@ DEFAULTS = {
 }
 
 
+PATHS = ("arrays", "folder", "images")  # kinds whose names hold a path
+
+
 def full_name(name: str, part: str, folder: Path) -> str:
-    """The name with its part: ``cifar10`` is ``cifar10:train`` in [source], ``cifar10:test`` in [evaluate]."""
+    """The name with its part: ``cifar10`` is ``cifar10:train`` in [source], ``cifar10:test`` in [evaluate].
+
+    A path that exists beside the experiment file becomes absolute.
+    """
     if is_own_data(name):
         found = own.load(name, folder)
         return f"{found.file}:{name.rpartition(':')[2]}"
+    kind, _, place = name.partition(":")
+    if kind in PATHS:
+        plain, colon, which = place.rpartition(":")
+        for path, rest in ((place, ""), (plain, f":{which}")):
+            if path and (folder / path).exists() and (rest == "" or colon):
+                return f"{kind}:{(folder / path).resolve()}{rest}"
     if name in DEFAULTS:
         return f"{name}:{part}"
     from redistill import data
@@ -177,8 +192,20 @@ def defaults(name: str, part: str, folder: Path) -> dict[str, str]:
     return {"normalise": made.normalise, "augment": getattr(made, "augment", "none")}
 
 
-def load_data(name: str, data_dir: Path | None) -> Any:
-    """A data set by name; ``./file.py:name`` is called without arguments."""
+def content(full: str) -> str | None:
+    """SHA-256 of data of one's own (of the file that makes them, for ``./file.py:name``); None for official data."""
+    if full.partition(":")[0] in DEFAULTS:
+        return None
+    if is_own_data(full):
+        found = own.load(full, Path())
+        return digest(f"{found.name} {found.code}")
+    return str(load_data(full, None).manifest()["sha256"])
+
+
+def load_data(name: str, data_dir: Path | None, wanted: str | None = None) -> Any:
+    """A data set by name; ``./file.py:name`` is called without arguments. ``wanted``: the content it must have."""
+    if wanted is not None and (found := content(name)) != wanted:
+        raise RedistillError(f"{name} has changed: its content is {str(found)[:12]}, the experiment was made with {wanted[:12]}")
     if is_own_data(name):
         return own.load(name, Path()).object()
     from redistill import data

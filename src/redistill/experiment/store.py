@@ -209,8 +209,8 @@ class Store:
             names = ", ".join(sorted({run.cell for run in cells}))
             raise RedistillError(f"{text!r} means several cells of {self.root}: {names}; give one of them")
         if not cells:
-            names = [n for run in known for n in (run.id, run.cell, run.record["name"]) if n]
-            raise RedistillError(f"{nearest(text, names, 'run')} (in {self.root})")
+            every = [n for run in known for n in (run.id, run.cell, run.record["name"]) if n]
+            raise RedistillError(f"{nearest(text, every, 'run')} (in {self.root})")
         return cells
 
     # -- writing ------------------------------------------------------------------------------------------------------

@@ -19,8 +19,7 @@ from redistill.experiment.kinds import SourceSettings
 from redistill.recipe import Recipe, Value
 
 if TYPE_CHECKING:
-    from redistill.experiment.run import Run
-    from redistill.experiment.store import Store
+    from redistill.experiment.store import Run, Store
 
 Seed = Literal["same"] | Annotated[int, Field(ge=0)]
 """A rule: ``same`` as the run's own seed, or always this number."""
@@ -75,7 +74,7 @@ class Part(Value):
 
     use: str
     weight: float | Ramp = 1.0
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
     code: str | None = None
     file: str | None = None
 
@@ -88,16 +87,18 @@ class Part(Value):
 
 
 class Evaluate(Value):
-    """Evaluation sets by name, and the number of epochs between evaluations.
+    """Evaluation sets by name (``content``: SHA-256 of those of one's own), and the epochs between evaluations.
 
     ``every`` None stands for the loop's own rule, 20 evaluations over the run, where the length is given in steps.
     """
 
     sets: dict[str, str]
+    content: dict[str, str] = Field(default_factory=dict)
     every: int | None
 
     def written(self) -> dict[str, Any]:
-        return {**self.sets, **({} if self.every is None else {"every": self.every})}
+        more: dict[str, Any] = {"content": self.content} if self.content else {}
+        return {**self.sets, **more, **({} if self.every is None else {"every": self.every})}
 
 
 class Arithmetic(Value):
@@ -229,6 +230,10 @@ def identity(written: Any) -> Any:
         skip = {"name", "notes"} if "recipe" in written else {"file"} if "code" in written else set()
         if written.keys() == {"sha256", "path"}:
             skip = {"path"}
+        if isinstance(content := written.get("content"), Mapping):
+            written = {**written, **content}  # evaluation sets
+        elif content is not None and "data" in written:
+            skip = {"data"}
         return {key: identity(value) for key, value in written.items() if key not in skip}
     if isinstance(written, list | tuple):
         return [identity(value) for value in written]

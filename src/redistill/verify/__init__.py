@@ -13,7 +13,7 @@ from typing import Literal
 from torch import Tensor
 
 from redistill.core import RedistillError
-from redistill.verify import losses, metrics, trajectories
+from redistill.verify import losses, metrics, models, trajectories
 from redistill.verify.compare import Compared, compare
 from redistill.verify.reader import Array, Case, Damaged, NotSupported, find_cases
 
@@ -21,6 +21,7 @@ Outcome = Literal["pass", "fail", "not supported"]
 
 GROUPS: dict[str, Callable[[Case], dict[str, Tensor | Array]]] = {
     "losses": losses.compute,
+    "models": models.compute,
     "training": trajectories.compute,
     "metrics": metrics.compute,
 }

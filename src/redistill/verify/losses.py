@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from redistill.verify import features, logits
+from redistill.verify import features, logits, pairs
 from redistill.verify.computed import Computed
 from redistill.verify.reader import Array, Case, NotSupported
 
@@ -32,6 +32,8 @@ METHODS: Mapping[str, Callable[[Case], Computed]] = {
 
 def compute(case: Case) -> dict[str, Tensor | Array]:
     """The ``out/``, ``grad/`` and ``after/`` arrays of a loss case."""
+    if case.method.startswith("reviewkd_pair_"):
+        return pairs.compute(case)
     if case.method not in METHODS:
         raise NotSupported(f"method {case.method} is not computed")
     return METHODS[case.method](case).arrays()

@@ -39,7 +39,9 @@ class Named:
             ours: torch.from_numpy(closed_entry(i, theirs, state[ours].shape, salt))
             for i, (ours, theirs) in enumerate(self.entries())
         }
-        self.net.load_state_dict(values)
+        # a functional network has no step counters, which enter no computation
+        counters = {name: torch.zeros_like(value) for name, value in state.items() if name.endswith("num_batches_tracked")}
+        self.net.load_state_dict({**counters, **values})
 
     def rows(self, names: Sequence[str] | None = None) -> Array:
         """Checksums [n, 3] of ``names`` (of the original; default: every entry that is not a counter)."""
@@ -77,8 +79,15 @@ def _built(arch: str, classes: int) -> Named:
         return Named(models.wrn(int(found[1]), int(found[2]), classes), "ferles")
     if found := re.fullmatch(r"polo5 Generator\((\d+)\)", arch):
         return Named(models.generator(z=int(found[1])), "ours")
-    if arch == "seed Generator()":
+    if arch in ("seed Generator()", "seed_generator"):
         return Named(models.generator(), "ferles")
+    if found := re.fullmatch(r"polo5_generator(?:_z(\d+))?", arch):
+        return Named(models.generator(z=int(found[1] or 100)), "ours")
+    if found := re.fullmatch(r"(seed|zagoruyko|polo5)_wrn_(\d+)_(\d+)", arch):
+        family = {"seed": "ferles", "zagoruyko": "zagoruyko", "polo5": "ours"}[found[1]]
+        return Named(models.wrn(int(found[2]), int(found[3]), classes), family)
+    if arch.startswith("mdistiller_"):  # the same names and functions as RepDistiller's
+        return _built(arch.removeprefix("mdistiller_"), classes)
     if found := re.fullmatch(r"wrn[-_](\d+)[-_](\d+)", arch):
         return Named(models.wrn(int(found[1]), int(found[2]), classes), "ours")
     name = _ELSEWHERE.get(arch.casefold(), arch)

@@ -1,0 +1,108 @@
+"""Golden ReviewKD on whole networks: the term with its defaults between a real student and a real teacher."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from redistill.core import Batch
+from redistill.taps import Tapped, context, places_of
+from redistill.terms import Pyramid, Review, context_loss
+from redistill.verify.networks import Named, network
+from redistill.verify.reader import Array, Case, NotSupported, checksum, closed_form, count, counts, fill_closed, one_of, probes
+
+
+def compute(case: Case) -> dict[str, Tensor | Array]:
+    """The ``out/`` arrays of a ``reviewkd_pair_*`` case."""
+    given = case.settings(
+        {"num_classes": count, "batch": count, "shapes": counts, "out_shapes": counts, "in_channels": counts, "out_channels": counts},
+        optional=("in_channels", "out_channels"),
+    )
+    modes = case.conventions(
+        {
+            "student_mode": one_of("train", "eval"),
+            "teacher_mode": one_of("train", "eval"),
+            "student_features": one_of("post-activation (is_feat)"),
+            "teacher_features": one_of("preact, stem dropped, pooled last"),
+            "loss": one_of("HCL sum, unweighted"),
+            "grads": one_of("of the HCL loss only"),
+        }
+    )
+    described = case.meta.get("input", {})
+    known = {"formula": "x = 2*closed_form(20000, (B,3,32,32), salt)", "labels": "(37n+5) mod C", "salt": described.get("salt")}
+    if described != known or not isinstance(described["salt"], int):
+        raise NotSupported("these images are unknown")
+    student, teacher = (network(case.meta[who], given["num_classes"]) for who in ("student", "teacher"))
+    images = 2 * torch.from_numpy(closed_form(20000, (given["batch"], 3, 32, 32), described["salt"]))
+    term = Review()
+    term.setup(context(student.net, teacher.net, images))
+    term.double()
+    abfs = term.cascade.abfs
+    if [[n, list(v.shape)] for n, v in abfs.state_dict().items()] != case.meta["abfs"]["entries"]:
+        raise NotSupported("the adapters differ from ours in names or shapes")
+    fill_closed(abfs, case.meta["abfs"]["salt"])
+
+    student.net.train(modes["student_mode"] == "train")
+    teacher.net.train(modes["teacher_mode"] == "train")
+    mine, theirs = places_of(student.net, images).places, places_of(teacher.net, images).places
+    said = Tapped(student.net, {p: mine[p] for p, _ in term.pairs})(images)
+    with torch.no_grad():
+        told = Tapped(teacher.net, {p: theirs[p] for _, p in term.pairs}, again=modes["teacher_mode"] == "train")(images)
+    loss = term(said, told, Batch(images))
+
+    targets = [_map(told[p]) for _, p in term.pairs]
+    if [t.shape[2] for t in reversed(targets)] != given["out_shapes"][: len(targets)]:
+        raise NotSupported(f"out_shapes = {given['out_shapes']}, but the teacher's features have {[t.shape[2] for t in targets]}")
+    # the cascade again, for its outputs: batch norm in train mode uses batch statistics, so the second pass is the same
+    fused = term.cascade([_map(said[p]) for p, _ in term.pairs], [(t.shape[2], t.shape[3]) for t in targets])
+    parts = [context_loss(f, t, Pyramid()) for f, t in zip(fused, targets, strict=True)]
+    loss.backward()
+    rows = case.meta["grad_rows"]
+    found: dict[str, Tensor | Array] = {
+        "out/loss": loss,
+        "out/part_levels": torch.stack(parts),
+        "out/logits": said.logits,
+        "out/student_paramgrad_checksums": _rows(student, rows["student"]),
+        "out/abfs_paramgrad_checksums": _adapter_rows(abfs, rows["abfs"]),
+    }
+    touched = [n for n in rows.get("student_without_grad", []) if _gradient(student, n) is not None]
+    if touched:
+        raise ValueError(f"{touched[0]} has a gradient, the original gives it none")
+    for i, (made, target) in enumerate(zip(fused, targets, strict=True)):
+        values = made.detach().numpy()
+        found[f"out/fused{i}_checksum"], found[f"out/fused{i}_probes"] = checksum(values), probes(values)
+        found[f"out/teacher{i}_checksum"] = checksum(told[term.pairs[i][1]].numpy())
+        if list(values.shape) != case.meta["fused_shapes"][i]:
+            raise ValueError(f"fused feature {i} has shape {list(values.shape)}, the original {case.meta['fused_shapes'][i]}")
+        del target
+    return found
+
+
+def _map(feature: Tensor) -> Tensor:
+    return feature[:, :, None, None] if feature.ndim == 2 else feature
+
+
+def _gradient(named: Named, theirs: str) -> Tensor | None:
+    ours = {name: mine for mine, name in named.entries()}
+    if ours.get(theirs) is None:
+        raise NotSupported(f"our network has no parameter {theirs}")
+    return named.net.get_parameter(ours[theirs]).grad
+
+
+def _rows(named: Named, names: list[str]) -> Array:
+    grads = [_gradient(named, name) for name in names]
+    missing = [n for n, g in zip(names, grads, strict=True) if g is None]
+    if missing:
+        raise ValueError(f"{missing[0]} has no gradient")
+    return np.stack([checksum(g.numpy()) for g in grads if g is not None])
+
+
+def _adapter_rows(abfs: nn.Module, names: list[str]) -> Array:
+    rows = []
+    for name in names:
+        grad = abfs.get_parameter(name).grad
+        if grad is None:
+            raise ValueError(f"adapter {name} has no gradient")
+        rows.append(checksum(grad.numpy()))
+    return np.stack(rows)
