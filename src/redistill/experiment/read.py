@@ -308,7 +308,8 @@ class _Reader:
             every = None
         if every is None and recipe is not None and recipe.epochs is not None:
             every = max(1, -(-recipe.epochs // 20))
-        if given is None and isinstance(source, sources.ImagesSettings) and source.data.endswith(":train"):
+        unsaid = given is None or given.keys() == {"every"}  # an empty [evaluate] says: evaluate nothing
+        if unsaid and isinstance(source, sources.ImagesSettings) and source.data.endswith(":train"):
             rows = {"test": source.data.removesuffix("train") + "test"}
         sets, contents = {}, {}
         for name, data in rows.items():
