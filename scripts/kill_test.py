@@ -2,7 +2,7 @@
 
     python scripts/kill_test.py [--times 200] [--out results/kill-test]
 
-Each time: a run (alone or in a cohort, one after the other of the methods below, all optimisers and schedules among them) is
+Each time: a run (alone or in a cohort, one after the other of the cases below: methods, optimisers, schedules, sources) is
 started as a process of its own, stopped at a random moment by SIGKILL, SIGTERM, SIGINT or SIGUSR1, started again, and so on
 until it is through. Checkpoints are written after every step, so that a kill often falls into the writing of one. The final
 run is compared with an uninterrupted one: every switch, curve and weight must be bit-identical.
@@ -43,44 +43,45 @@ data = "digits"
 epochs = 2
 batch_size = 64
 """
-SGD = 'optimizer = "sgd"\nlr = 0.05\n'
-CASES = {
-    "KD": ('[[method]]\nuse = "CE"\n[[method]]\nuse = "KD"\nweight = { start = 0, end = 3, last = 0.9 }\n', SGD),
-    "AT, adam": ('[[method]]\nuse = "AT"\nweight = 1000.0\n', 'optimizer = "adam"\nlr = 0.001\nschedule = { kind = "cosine" }\n'),
+FEW = '[source]\ndata = "digits"\nper_class = 20\naugment = "crop-flip:1"\n'
+SMALL = "n_G = 1\nn_S = 4\nblocks = 6\nz = 10\nchannels = 1\nimage_size = 8\nnormalise = \"digits\"\n"
+SGD = 'optimizer = "sgd"\nlr = 0.05\nepochs = 3\n'
+ADAM = 'optimizer = "adam"\nlr = 0.001\n'
+CE = '[[method]]\nuse = "CE"\n'
+KD = '[[method]]\nuse = "KD"\n'
+CASES = {  # name: method, recipe, source
+    "KD": (CE + KD + "weight = { start = 0, end = 3, last = 0.9 }\n", SGD, FEW),
+    "AT, adam": ('[[method]]\nuse = "AT"\nweight = 1000.0\n', ADAM + 'epochs = 3\nschedule = { kind = "cosine" }\n', FEW),
     "VID, momentum reset": (
-        '[[method]]\nuse = "CE"\n[[method]]\nuse = "VID"\n',
-        SGD + 'schedule = { kind = "multistep", at = [1, 2], reset_momentum = true }\n',
+        CE + '[[method]]\nuse = "VID"\n', SGD + 'schedule = { kind = "multistep", at = [1, 2], reset_momentum = true }\n', FEW
     ),
-    "FitNet, adamw": ('[[method]]\nuse = "CE"\n[[method]]\nuse = "FitNet"\n', 'optimizer = "adamw"\nlr = 0.001\nwarmup = 1\n'),
-    "Review, clipped": ('[[method]]\nuse = "CE"\n[[method]]\nuse = "Review"\n', SGD + "clip = 5.0\nnesterov = true\n"),
-}
-REST = """
-[teacher]
-run = "teacher.toml"
-[student]
-model = "{network}"
-[source]
-data = "digits"
-per_class = 20
-augment = "crop-flip:1"
-[evaluate]
-test = "digits:test"
-every = 1
-"""
+    "FitNet, adamw": (CE + '[[method]]\nuse = "FitNet"\n', 'optimizer = "adamw"\nlr = 0.001\nwarmup = 1\nepochs = 3\n', FEW),
+    "Review, clipped": (CE + '[[method]]\nuse = "Review"\n', SGD + "clip = 5.0\nnesterov = true\n", FEW),
+    "zero-shot": (KD, ADAM + "steps = 24\n", f'[source]\nkind = "adversarial"\n{SMALL}'),
+    "few and made images": (
+        KD, ADAM + "steps = 24\n",
+        f'[source]\nkind = "mixed"\n[source.first]\ndata = "digits"\nper_class = 5\n[source.second]\nkind = "adversarial"\n{SMALL}',
+    ),
+}  # fmt: skip
+
+
+def experiment(name: str, method: str, recipe: str, source: str) -> str:
+    """The text of an experiment file."""
+    nets = f'[teacher]\nrun = "teacher.toml"\n[student]\nmodel = "{NETWORK}"\n[evaluate]\ntest = "digits:test"\nevery = 1\n'
+    return f'name = "{name}"\n{method}[recipe]\nbatch_size = 32\n{recipe}{source}{nets}'
 
 
 def cases(folder: Path) -> list[tuple[str, list[Path]]]:
     """Experiment files: each method alone, then two that share everything else as a cohort."""
     (folder / "teacher.toml").write_text(TEACHER)
     found = []
-    for number, (name, (method, recipe)) in enumerate(CASES.items()):
+    for number, (name, parts) in enumerate(CASES.items()):
         path = folder / f"case{number}.toml"
-        path.write_text(f'name = "{name}"\n{method}[recipe]\nepochs = 3\nbatch_size = 32\n{recipe}{REST.format(network=NETWORK)}')
+        path.write_text(experiment(name, *parts))
         found.append((name, [path]))
     pair = [folder / "pair0.toml", folder / "pair1.toml"]
     for path, name in zip(pair, ("KD", "AT, adam"), strict=True):
-        text = f'name = "{name} in a cohort"\n{CASES[name][0]}[recipe]\nepochs = 3\nbatch_size = 32\n{SGD}'
-        path.write_text(text + REST.format(network=NETWORK))
+        path.write_text(experiment(f"{name} in a cohort", CASES[name][0], SGD, FEW))
     return [*found, ("cohort", pair)]
 
 

@@ -83,7 +83,25 @@ def benchmarks() -> str:
     return head + "| work | where | rounds | ratio to plain |\n|---|---|--:|---|\n" + "\n".join(lines) + "\n"
 
 
-SECTIONS: tuple[Callable[[], str], ...] = (digits, cifar10_few, checkpoints, benchmarks)
+def kill_test() -> str:
+    rows = [read(p) for p in sorted((RESULTS / "kill-test").glob("*.json"))]
+    if not rows:
+        return ""
+    lines = [
+        "## Runs killed at random moments\n",
+        "`python scripts/kill_test.py`; records in `results/kill-test/`. Each run was killed again and again until it was "
+        "through, then compared bit for bit (switches, curves, weights) with an uninterrupted one.\n",
+        "| commit | runs | kills | of these SIGKILL | runs that differ |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for row in rows:
+        kills = row["kills"]
+        cells = (row["git"]["commit"][:10], row["times"], sum(kills.values()), kills.get("SIGKILL", 0), len(row["differences"]))
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines) + "\n"
+
+
+SECTIONS: tuple[Callable[[], str], ...] = (digits, cifar10_few, checkpoints, kill_test, benchmarks)
 
 
 def text() -> str:

@@ -198,7 +198,7 @@ class Toy:
         out.mkdir(parents=True, exist_ok=True)
         real = self.train.x[:800, :, 0, 0].double().numpy(), self.train.y[:800].numpy()
         first = Scene(f"teacher {self.teacher_accuracy:.1f} %, real points", self.theirs, None, *real)
-        title = "Zero-shot in the plane: student's regions, teacher's borders dashed, points in the teacher's classes"
+        title = "Zero-shot in the plane: student's regions, teacher's borders as lines, points in its classes"
         drawn = panels(out / "panels.svg", [first, *(self.scenes[t] for t in sorted(self.scenes))], EXTENT, title)
         moving = animation(out / "toy.gif", self.frames)
         numbers = out / "agreement.csv"

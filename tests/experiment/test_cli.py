@@ -104,7 +104,7 @@ def test_stopped_and_killed_at_random_it_ends_the_same(out: Path, tmp_path: Path
     one = Experiment.load(HERE / "student.toml", device="cpu", change=changes)
     expected = one.run(whole)
     statuses = []
-    for number in (signal.SIGINT, signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1):
+    for number in (signal.SIGINT, signal.SIGKILL):
         process = begin(out, "--checkpoint-every", "0")
         process.send_signal(number)
         _, errors = process.communicate(timeout=60)
@@ -112,13 +112,13 @@ def test_stopped_and_killed_at_random_it_ends_the_same(out: Path, tmp_path: Path
         if number != signal.SIGKILL:
             assert f"stopped ({number.name}): step " in errors and "run the same command again to go on" in errors
             assert "Traceback" not in errors
-    assert statuses == [130, -9, 143, 75]
+    assert statuses == [130, -9]
     assert Store(out).find(one) is None
     done = redistill("run", HERE / "student.toml", "--out", out, *LONG)
     assert done.returncode == 0, done.stderr
     made = Store(out).find(one)
     assert made is not None and [d for d in differences(expected, made) if d.matters] == []
-    assert len(made.record["sessions"]) > 3
+    assert len(made.record["sessions"]) == 3
 
 
 def test_the_time_budget_stops_and_says_how_to_go_on(out: Path) -> None:

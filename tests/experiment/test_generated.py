@@ -13,10 +13,10 @@ import torch
 from redistill import models
 from redistill.core import RedistillError
 from redistill.experiment.compare import differences
-from redistill.experiment.run import Interrupted, Work
-from redistill.experiment.stop import Stop
+from redistill.experiment.stop import Interrupted, Stop
 from redistill.experiment.store import Run, Store
 from redistill.experiment.value import Experiment
+from redistill.experiment.work import Work
 from redistill.sources import preset
 
 HERE = Path(__file__).parent

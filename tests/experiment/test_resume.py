@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,11 @@ from redistill.core import Method
 from redistill.errors import RedistillError
 from redistill.experiment import checkpoint
 from redistill.experiment.compare import differences
-from redistill.experiment.run import Interrupted, Work, common_step
-from redistill.experiment.stop import Stop, seconds
+from redistill.experiment.stop import Interrupted, Stop, seconds
 from redistill.experiment.store import Run, Store
 from redistill.experiment.trajectory import components, difference, first_difference, watched
 from redistill.experiment.value import Experiment
+from redistill.experiment.work import Saved, Work, common_step
 from redistill.fit import Loop
 from redistill.recipe import Recipe
 from redistill.terms import CE, KD
@@ -111,6 +113,25 @@ def test_every_kind_of_recipe_resumes_exactly(
     assert_same(expected, interrupted((one,), place, set(draw.sample(range(2, 9, 2), 3))))
 
 
+ZERO_SHOT = {
+    "kind": "adversarial", "blocks": 5, "n_G": 1, "n_S": 3, "channels": 1, "image_size": 8, "normalise": "digits", "z": 10,
+}  # fmt: skip
+SOURCES: list[dict[str, Any]] = [
+    {"data": "digits", "fraction": 0.05, "held_out": 30, "augment": "crop-flip-reflect:2"},
+    {"data": "digits", "first_per_class": 7, "unlabelled": True},
+    ZERO_SHOT,
+    {"kind": "mixed", "first": {"kind": "images", "data": "digits", "per_class": 5}, "second": ZERO_SHOT, "take": [1, 1]},
+]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=["drawn", "unlabelled", "adversarial", "mixed"])
+def test_every_source_resumes_exactly(source: dict[str, Any], taught: Path, place: Store, tmp_path: Path, make: Any) -> None:
+    recipe = {"epochs": None, "steps": 12, "optimizer": "adam", "lr": 0.002, "batch_size": 16}
+    one = make(source=source, recipe=recipe, method=[{"use": "KD"}])
+    expected = whole((one,), tmp_path / "whole", taught)
+    assert_same(expected, interrupted((one,), place, {2, 5, 8}))
+
+
 def test_a_cohort_resumes_exactly_and_can_fall_apart(place: Store, taught: Path, tmp_path: Path, make: Any) -> None:
     ones = (make(), make(method=[{"use": "CE"}, {"use": "./nets.py:Gap"}]))
     expected = whole(ones, tmp_path / "whole", taught)
@@ -142,8 +163,6 @@ def test_a_cohort_resumes_exactly_and_can_fall_apart(place: Store, taught: Path,
 
 
 def test_students_of_different_steps_go_back_to_a_common_one(make: Any) -> None:
-    from redistill.experiment.run import Saved
-
     def saved(*steps: int) -> Saved:
         return Saved({s: ({}, {}) for s in steps})
 
@@ -281,7 +300,19 @@ def test_bits_are_compared_and_not_values() -> None:
     assert difference({"a": 1}, {"b": 1}) == "a: only one of the two has it"
 
 
-# -- lengths of time --------------------------------------------------------------------------------------------------
+# -- signals, and lengths of time --------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 75)])
+def test_signals_ask_and_are_given_back(number: signal.Signals, status: int) -> None:
+    before = signal.getsignal(number)
+    with Stop(listen=True) as stop:
+        assert stop.why is None
+        os.kill(os.getpid(), number)
+        assert stop.why == number.name and stop.status == status
+        with pytest.raises(Interrupted, match=f"stopped \\({number.name}\\): so far; run the same command again to go on"):
+            stop.check("so far")
+    assert signal.getsignal(number) == before
+
+
 def test_lengths_of_time() -> None:
     assert [seconds(t) for t in ("90", "90s", "30m", "1h30m", "2d", "1.5h")] == [90, 90, 1800, 5400, 172800, 5400]
     for bad in ("", "soon", "3 weeks", "-3"):

@@ -13,11 +13,13 @@ import torch
 from redistill.errors import RedistillError
 from redistill.evaluate import accuracy
 from redistill.experiment import checkpoint, run, store
+from redistill.experiment import work as at_work
 from redistill.experiment.compare import differences
 from redistill.experiment.files import Lock, write
-from redistill.experiment.run import Queue, Work, plan
+from redistill.experiment.run import Queue, plan
 from redistill.experiment.store import Damaged, Run, Store, Unfinished, stale
 from redistill.experiment.value import Experiment
+from redistill.experiment.work import Work
 
 HERE = Path(__file__).parent
 
@@ -79,7 +81,7 @@ def test_the_weights_give_the_network_back(place: Store, make: Any) -> None:
 def test_the_same_again_only_reads(place: Store, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     one = make()
     first = one.run(place)
-    monkeypatch.setattr(run, "Loop", None)  # anything that trains would fail now
+    monkeypatch.setattr(at_work, "Loop", None)  # anything that trains would fail now
     again = one.run(place)
     assert again == first
 
@@ -147,7 +149,9 @@ def test_runs_in_hand_of_another_process_are_left_to_it(place: Store, make: Any)
     assert drain(Queue(plan([a, b]), place, wait=False)) == [Work((a,), place).label]
 
 
-def test_a_second_process_waits_and_then_reads(place: Store, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_process_waits_and_then_reads(
+    place: Store, make: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     one = make()
     work = Work((one,), place)
     assert work.take()
@@ -160,6 +164,7 @@ def test_a_second_process_waits_and_then_reads(place: Store, make: Any, monkeypa
     monkeypatch.setattr(run.time, "sleep", meanwhile)
     queue = Queue(plan([one]), place)
     assert drain(queue) == [] and [r.id for r in queue.found][-1] == one.id
+    assert capsys.readouterr().err == f"waiting for another process, which holds {place.folder(one)}\n"
 
 
 # -- what is damaged --------------------------------------------------------------------------------------------------

@@ -123,7 +123,7 @@ def test_evaluation_follows_the_data_when_nothing_is_said() -> None:
     assert of().evaluate.sets == {"test": "digits:test"} and of().evaluate.every == 1
     assert of(recipe={"epochs": 41}).evaluate.every == 3  # 20 evaluations, rounded up to whole epochs
     assert of(recipe={"steps": 10}).evaluate.every is None
-    assert of(evaluate={}).evaluate.sets == {}
+    assert of(evaluate={"every": 3}).evaluate.sets == {"test": "digits:test"} and of(evaluate={}).evaluate.sets == {}
 
 
 BAD = """\

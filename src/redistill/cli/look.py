@@ -236,7 +236,7 @@ def list_(
     elif what == "models":
         from redistill import models
 
-        rows = [{"name": name, "about": _parameters(name)} for name in models.names()]
+        rows = [{"name": name, "about": _size(name)} for name in models.names()]
     elif what == "data":
         from redistill import data
 
@@ -253,12 +253,13 @@ def _first_line(documented: object) -> str:
     return next(iter((documented.__doc__ or "").strip().splitlines()), "")
 
 
-def _parameters(name: str) -> str:
-    """The size of a network, counted without allocating it."""
+def _size(name: str) -> str:
+    """Parameters, multiply-accumulates of one image at the network's own size, and the stages' shapes."""
     import torch
 
     from redistill import models
 
-    with torch.device("meta"):
-        count = sum(p.numel() for p in models.build(name, initialise=False).parameters())
-    return f"{count:,} parameters"
+    with torch.device("meta"):  # shapes without weights: nothing is allocated or computed
+        info = models.describe(models.build(name, initialise=False))
+    stages = ", ".join("x".join(map(str, shape)) for _, shape in info.stages)
+    return f"{info.parameters:>10,} parameters  {info.macs / 1e6:>8.1f} M MACs  {stages}"

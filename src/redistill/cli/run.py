@@ -84,7 +84,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train one network on labels alone (SGD with Nesterov momentum, a cosine schedule): a teacher, or a baseline."""
-    from redistill.experiment.read import changed
+    from redistill.experiment.text import changed
     from redistill.experiment.value import Experiment
 
     settings: dict[str, Any] = {
@@ -115,8 +115,8 @@ def carry_out(
     """Run what is wanted and say what came out; exits with a status other than 0 unless all of it is there."""
     import torch
 
-    from redistill.experiment.run import Interrupted, Queue, plan
-    from redistill.experiment.stop import Stop, seconds
+    from redistill.experiment.run import Queue, plan
+    from redistill.experiment.stop import Interrupted, Stop, seconds
     from redistill.experiment.store import Store
     from redistill.report.progress import watch
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
-import tomllib
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,12 +15,11 @@ from redistill import rng, taps
 from redistill.core import Ramp, RedistillError, Term, nearest
 from redistill.evaluate import NUMERICS as EVALUATE
 from redistill.experiment import own, sources
-from redistill.experiment.files import file_digest, read
+from redistill.experiment.files import file_digest
 from redistill.experiment.generated import expanded
 from redistill.experiment.kinds import KINDS
-from redistill.experiment.lines import of_keys
 from redistill.experiment.mistakes import Mistakes
-from redistill.experiment.store import PENDING, RECORD
+from redistill.experiment.text import changed, parse
 from redistill.experiment.value import Arithmetic, Evaluate, Experiment, Net, Part
 from redistill.fit import NUMERICS as FIT
 from redistill.precision import arithmetic, resolve_device
@@ -34,12 +31,9 @@ SCHEDULES: dict[str, type[Value]] = {"constant": Constant, "step": Step, "multis
 RESERVED = ("use", "weight", "code", "file")
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Files
-# ---------------------------------------------------------------------------------------------------------------------
 def load(path: Path, *, seed: int | None = None, device: str = "auto", change: Sequence[str] = ()) -> Experiment:
     """See :meth:`redistill.experiment.value.Experiment.load`."""
-    data, mistakes = _parse(path)
+    data, mistakes = parse(path)
     mistakes.data = data = changed(data, change)
     made = _Reader(path.parent, device, (path.resolve(),)).experiment(data, mistakes)
     mistakes.stop()
@@ -56,72 +50,6 @@ def resolve(settings: Mapping[str, Any], *, folder: Path, seed: int | None = Non
     return made if seed is None else made.with_seed(seed)
 
 
-def _parse(path: Path) -> tuple[dict[str, Any], Mistakes]:
-    if path.is_dir():
-        # a run's folder stands for its record, or for what was begun there
-        path = next((path / name for name in (RECORD, PENDING) if (path / name).exists()), path / RECORD)
-    content = read(path)
-    try:
-        text = content.decode()
-        data = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except UnicodeDecodeError as error:
-        raise RedistillError(f"{path}: is not text in UTF-8 ({error.reason} at byte {error.start})") from error
-    except json.JSONDecodeError as error:
-        raise RedistillError(f"{path}: line {error.lineno}: not valid JSON: {error.msg}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise RedistillError(f"{path}: not valid TOML: {error}") from error
-    if not isinstance(data, dict):
-        raise RedistillError(f"{path}: an experiment is a table, this is a {type(data).__name__}")
-    if path.suffix == ".json" and "experiment" in data:
-        data = data["experiment"]
-    return data, Mistakes(str(path), {} if path.suffix == ".json" else of_keys(text))
-
-
-def changed(settings: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
-    """Settings shaped like the TOML file with some of them replaced, ``"recipe.lr=0.05"``."""
-    made: dict[str, Any] = copy.deepcopy(settings)
-    for one in changes:
-        _change(made, one)
-    return made
-
-
-def _change(data: dict[str, Any], change: str) -> None:
-    """Apply ``recipe.lr=0.05`` or ``method.KD.T=2`` (a term by its name, or by its number counted from 0)."""
-    key, equals, text = change.partition("=")
-    if not equals or not key.strip():
-        raise RedistillError(f"--set {change!r}: write key=value, for example --set recipe.lr=0.05")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()  # a bare word is text, as --set recipe.optimizer=adam
-    *before, last = key.strip().split(".")
-    here: Any = data
-    for part in before:
-        if isinstance(here, list):
-            here = _element(here, part, change)
-        else:
-            here = here.setdefault(part, {})
-        if not isinstance(here, dict | list):
-            raise RedistillError(f"--set {change!r}: {part!r} is a value, not a table")
-    if isinstance(here, list):
-        raise RedistillError(f"--set {change!r}: {'.'.join(before)} is a list: say which entry, for example method.KD.T=2")
-    here[last] = value
-
-
-def _element(rows: list[Any], part: str, change: str) -> Any:
-    if part.isdigit() and int(part) < len(rows):
-        return rows[int(part)]
-    named = [row for row in rows if isinstance(row, dict) and row.get("use") == part]
-    if len(named) != 1:
-        names = [str(row.get("use")) for row in rows if isinstance(row, dict)]
-        which = nearest(part, names, "term") if not named else f"{part} stands there {len(named)} times: give its number"
-        raise RedistillError(f"--set {change!r}: {which}")
-    return named[0]
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Sections
-# ---------------------------------------------------------------------------------------------------------------------
 class _Reader:
     """Completes one file; ``chain`` holds the files that led to it, so that a circle is noticed."""
 
@@ -261,7 +189,7 @@ class _Reader:
             mistakes.add((role, "run"), f"the experiments need each other in a circle: {circle}")
             return None
         try:
-            data, inner = _parse(path)
+            data, inner = parse(path)
         except RedistillError as error:
             mistakes.add((role, "run"), str(error))
             return None
@@ -380,7 +308,8 @@ class _Reader:
             every = None
         if every is None and recipe is not None and recipe.epochs is not None:
             every = max(1, -(-recipe.epochs // 20))
-        if given is None and isinstance(source, sources.ImagesSettings) and source.data.endswith(":train"):
+        unsaid = given is None or given.keys() == {"every"}  # an empty [evaluate] says: evaluate nothing
+        if unsaid and isinstance(source, sources.ImagesSettings) and source.data.endswith(":train"):
             rows = {"test": source.data.removesuffix("train") + "test"}
         sets, contents = {}, {}
         for name, data in rows.items():

@@ -59,6 +59,11 @@ class Network(nn.Module):
         if arch.classes < 1 or arch.channels < 1:
             raise RedistillError(f"{arch.name}: classes and channels must be at least 1, got {arch.classes} and {arch.channels}")
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input: [C, H, W]; a generator and an MLP take vectors."""
+        return (self.arch.channels, self.arch.image_size, self.arch.image_size)
+
     def declare(self, places: Mapping[str, Place]) -> None:
         self.places = dict(places)
         self.stages = tuple(n for n in places if n.startswith("stage") and ":" not in n)

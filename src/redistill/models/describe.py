@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from redistill.core import RedistillError
 from redistill.models.arch import Network
-from redistill.models.generator import Generator
 
 
 @dataclass(frozen=True)
@@ -31,10 +30,8 @@ def describe(net: nn.Module, inputs: tuple[int, ...] | None = None) -> Info:
     shape: tuple[int, ...]
     if inputs is not None:
         shape = inputs
-    elif isinstance(net, Generator):
-        shape = (net.z,)
     elif isinstance(net, Network):
-        shape = (net.arch.channels, net.arch.image_size, net.arch.image_size)
+        shape = net.input_shape
     else:
         raise RedistillError(f"{type(net).__name__} does not say what it takes: give inputs=(channels, height, width)")
     total = 0

@@ -42,6 +42,10 @@ class Generator(Network):
             nn.BatchNorm2d(arch.channels, affine=True),
         )
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return (self.z,)
+
     def forward(self, noise: Tensor) -> Tensor:
         """[B, z] to images [B, C, H, W]."""
         if noise.ndim != 2 or noise.shape[1] != self.z:

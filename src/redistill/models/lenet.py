@@ -75,6 +75,10 @@ class MLP(Network):
             places[f"stage{i + 1}:pre"] = Place(f"layers.{2 * i}")
         self.declare({**places, "pooled": Place(f"layers.{len(layers) - 2}", "in")})
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return (self.inputs,)
+
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim < 2 or x[0].numel() != self.inputs:
             raise RedistillError(f"mlp takes {self.inputs} numbers a point or image, got {list(x.shape)}: build it with inputs=")

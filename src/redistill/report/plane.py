@@ -52,7 +52,7 @@ def panels(path: Path, scenes: Sequence[Scene], extent: float, title: str) -> Pa
             for c in range(len(REGIONS)):
                 mask = (scene.boundary == c).T.astype(float)
                 if 0 < mask.mean() < 1:
-                    ax.contour(mask, levels=[0.5], origin="lower", extent=box, colors=[INK], linewidths=0.7, linestyles="dashed")
+                    ax.contour(mask, levels=[0.5], origin="lower", extent=box, colors=[INK], linewidths=0.7)
         ax.scatter(*scene.points.T, c=scene.colours, cmap=dots, vmin=0, vmax=2, s=7, linewidths=0.3, edgecolors="white")
         ax.set(xlim=(-extent, extent), ylim=(-extent, extent), xticks=(-extent, 0, extent), yticks=(-extent, 0, extent), aspect="equal")
         ax.set_title(scene.title, fontsize=9, color=INK)

@@ -70,7 +70,7 @@ def _axes(count: int, width: float = 3.4, height: float = 2.8) -> tuple[Any, lis
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "redistill", "font.family": "sans-serif", "font.size": 9})
     import matplotlib.pyplot as plt
 
-    columns = min(count, 3)
+    columns = 2 if count == 4 else min(count, 3)
     lines = -(-count // columns)
     figure, axes = plt.subplots(lines, columns, figsize=(width * columns, height * lines), layout="constrained", squeeze=False)
     flat = list(axes.flat)

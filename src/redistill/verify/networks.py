@@ -77,6 +77,8 @@ def _built(arch: str, classes: int) -> Named:
         return Named(models.wrn(depth, width, classes), "ours")
     if found := re.fullmatch(r"seed WideResNet\(d=(\d+), ?k=(\d+)\)", arch):
         return Named(models.wrn(int(found[1]), int(found[2]), classes), "ferles")
+    if found := re.fullmatch(r"polo5 LeNet(?:32)?\((\d+)\)", arch):
+        return Named(models.lenet(int(found[1])), "ours")
     if found := re.fullmatch(r"polo5 Generator\((\d+)\)", arch):
         return Named(models.generator(z=int(found[1])), "ours")
     if arch in ("seed Generator()", "seed_generator"):

@@ -1,0 +1,184 @@
+"""One zero-shot block (1 generator step, 10 student steps), WRN-16-2 -> WRN-16-1: the package's loop against the released loop.
+
+The plain loop does what the authors' code does, with all of its work: the images are made again before every student step,
+the student's loss flows back into the generator, and every network gets gradients of its weights. Same-work gate first, in
+double precision over two blocks: every parameter and running statistic of student and generator must agree to 1e-9, then the
+losses of the first block in the timed precision. Then the contenders are interleaved in one process, one thread, and the
+process CPU time of each block is compared pair by pair.
+
+    python benchmarks/zero_shot_block.py [--rounds 5] [--batch 128] [--compile] [--json results/benchmarks/zero_shot_block.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import redistill as rd
+from redistill import rng
+from redistill.precision import has_bf16_matrix_units
+from redistill.sources import Adversarial, preset
+
+STAGES = ("stage1", "stage2", "stage3")
+
+
+def noise(k: int, batch: int) -> Tensor:
+    return torch.randn(batch, 100, generator=rng.stream(0, "benchmark", k))
+
+
+def networks(dtype: torch.dtype) -> tuple[nn.Module, nn.Module, nn.Module]:
+    teacher = rd.models.wrn(16, 2, classes=10, seed=1).to(dtype).eval()
+    student = rd.models.wrn(16, 1, classes=10, seed=0).to(dtype)
+    return teacher, student, rd.models.generator(seed=0).to(dtype)
+
+
+class PlainLoop:
+    """The released loop as its authors wrote it, fp32."""
+
+    def __init__(self, batch: int, n_S: int, blocks: int, dtype: torch.dtype = torch.float32):
+        self.teacher, self.student, self.generator = networks(dtype)
+        self.batch, self.n_S, self.dtype, self.block = batch, n_S, dtype, 0
+        self.opt_s = torch.optim.Adam(self.student.parameters(), lr=2e-3)
+        self.opt_g = torch.optim.Adam(self.generator.parameters(), lr=1e-3)
+        self.decay = [torch.optim.lr_scheduler.CosineAnnealingLR(o, blocks) for o in (self.opt_s, self.opt_g)]
+        self.teacher_taps, self.student_taps = rd.Tapped(self.teacher, STAGES), rd.Tapped(self.student, STAGES)
+        self.losses: list[float] = []
+
+    def __call__(self) -> None:
+        z = noise(self.block, self.batch).to(self.dtype)
+        self.student.train()
+        x = self.generator(z)
+        loss = -F.kl_div(F.log_softmax(self.student_taps(x).logits, 1), F.softmax(self.teacher_taps(x).logits, 1), reduction="none").mean()
+        self.opt_g.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.generator.parameters(), 5)
+        self.opt_g.step()
+        taught = None
+        for _ in range(self.n_S):
+            x = self.generator(z)
+            if taught is None:
+                with torch.no_grad():
+                    taught = self.teacher_taps(x)
+            said = self.student_taps(x)
+            loss = F.kl_div(F.log_softmax(said.logits, 1), F.softmax(taught.logits, 1), reduction="none").mean()
+            for stage in STAGES:
+                q_s, q_t = (F.normalize(f.pow(2).mean(1).flatten(1)) for f in (said[stage], taught[stage]))
+                loss = loss + 250 * (q_s - q_t).pow(2).mean()
+            self.opt_s.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.student.parameters(), 5)
+            self.opt_s.step()
+            self.losses.append(loss.item())
+        for decay in self.decay:
+            decay.step()
+        self.block += 1
+
+
+class PackageLoop:
+    """The package's loop with the ``authors`` preset, a block at a time."""
+
+    def __init__(self, batch: int, n_S: int, blocks: int, precision: str, compiled: bool = False):
+        double = precision == "double"
+        teacher, self.student, self.generator = networks(torch.float64 if double else torch.float32)
+        p = preset("authors", blocks=blocks, change={"n_S": n_S}, batch_size=batch)
+        recipe = p.recipe.model_copy(update={"precision": precision, "compile": compiled})
+        source = Adversarial(
+            self.generator, "cifar10-kuangliu", p.variant, p.generator_method, blocks=blocks, epoch_blocks=blocks,
+            noise=lambda k: noise(k, batch),
+        )  # fmt: skip
+        self.loop = rd.Loop([(self.student, p.method)], teacher, source, recipe, seed=0, device="cpu")
+        self.n_S = n_S
+        self.losses: list[float] = []
+
+    def __call__(self) -> None:
+        own = self.loop.students[0]
+        for _ in range(self.n_S):
+            place = self.loop.step % self.loop.per_epoch % self.loop.block
+            next(self.loop)
+            self.losses.append(sum(w * v for w, v in zip(own.weights[0], own.buffer[place].tolist(), strict=True)))
+
+
+def same_updates(n_S: int) -> float:
+    """Largest relative difference of any parameter or statistic after two blocks in double precision, batch 4."""
+    plain, mine = PlainLoop(4, n_S, 10, torch.float64), PackageLoop(4, n_S, 10, "double")
+    for _ in range(2):
+        plain(), mine()
+    worst = 0.0
+    for a, b in ((plain.student, mine.student), (plain.generator, mine.generator)):
+        # a bias in front of a batch norm has gradient 0, which Adam turns into rounding noise of its own size
+        idle = {"layers.0.bias", "layers.4.bias", "layers.8.bias", "layers.11.bias"} if a is plain.generator else set()
+        state = b.state_dict()
+        for name, want in a.state_dict().items():
+            if name not in idle:
+                gap = float((state[name].double() - want.double()).abs().max())
+                worst = max(worst, gap / max(float(want.double().abs().max()), 1e-12))
+    return worst
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--student-steps", type=int, default=10)
+    parser.add_argument("--compile", action="store_true", help="also time the compiled fast block (the first call takes minutes)")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    n_S, blocks = args.student_steps, args.rounds + 2
+
+    gap = same_updates(n_S)
+    print(f"gate: after two blocks in double precision student and generator differ by {gap:.1e}, allowed 1e-09", flush=True)
+    if not gap <= 1e-9:
+        raise SystemExit("the loops do not make the same updates: no ratio")
+    bf16 = has_bf16_matrix_units(torch.device("cpu"))
+    contenders: dict[str, Any] = {"plain": PlainLoop(args.batch, n_S, blocks)}
+    for kind in ["strict", "fast", *(["fast compiled"] if args.compile else [])]:
+        contenders[kind] = PackageLoop(args.batch, n_S, blocks, kind.split()[0], "compiled" in kind)
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    first: dict[str, float] = {}
+    for round_ in range(args.rounds + 1):
+        for name, block in contenders.items():
+            began = time.process_time()
+            block()
+            if round_:  # the first round warms up, and its first loss is compared
+                times[name].append(time.process_time() - began)
+            else:
+                first[name] = abs(block.losses[0] - contenders["plain"].losses[0]) / abs(contenders["plain"].losses[0])
+                allowed = 1e-4 if name in ("plain", "strict") or not bf16 else 5e-2
+                print(f"gate {name}: first loss {block.losses[0]:.6f}, off by {first[name]:.1e}, allowed {allowed:.0e}", flush=True)
+                if not first[name] <= allowed:
+                    raise SystemExit(f"{name} does not do the same work: no ratio")
+    row: dict[str, Any] = {
+        "work": f"zero-shot block WRN-16-2 -> WRN-16-1, 1 + {n_S} steps, batch {args.batch}, one thread, process CPU time",
+        "machine": platform.processor() or platform.machine(),
+        "load": os.getloadavg()[0],
+        "torch": torch.__version__,
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "bf16_matrix_units": bf16,
+        "rounds": args.rounds,
+        "gate": {"double": gap, **first},
+        "seconds": {n: round(statistics.median(t), 3) for n, t in times.items()},
+        "times_faster_than_plain": {},
+    }
+    for name in list(contenders)[1:]:
+        ratios = sorted(b / a for a, b in zip(times[name], times["plain"], strict=True))
+        low, middle, high = (round(r, 2) for r in (ratios[0], statistics.median(ratios), ratios[-1]))
+        row["times_faster_than_plain"][name] = {"median": middle, "min": low, "max": high}
+    print(json.dumps(row, indent=1))
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
