@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from redistill import papers
-from redistill.experiment.store import FORMAT, Store
+from redistill.errors import RedistillError
+from redistill.experiment.store import FORMAT, Store, sealed
 from redistill.experiment.value import Experiment
 from redistill.papers.plan import Plan, make, select
-from redistill.report.checkpoints import Checked
+from redistill.report.checkpoints import Checked, kept
 from redistill.report.paper import csv_text, latex_text, line, page, save
 from redistill.report.verdicts import judged, published, together
 
@@ -180,6 +182,47 @@ def test_the_three_formats_say_the_same(tmp_path: Path) -> None:
     for row in (line(f) for f in table.findings):
         assert f"| {row.claim} | {row.kind} | {row.paper} | {row.ours} | {row.n} | {row.difference} | {row.verdict} |" in text
     assert "18 runs, 0.3 hours" in text and "![accuracy over the run](chen2021-7.svg)" in text
+
+
+def test_records_that_cannot_be_used_stop_a_report(tmp_path: Path) -> None:
+    plan = table_1(rows=["WRN-40-2, WRN-16-1"], only=["KD+AT"])
+    one = plan.cells[0].experiment
+    assert one is not None
+    store = Store(tmp_path)
+    finished(store, one, 81.0)
+    finished(store, one, 81.5, folder="copy/seed-0")
+    with pytest.raises(RedistillError, match=f"are both run {one.id} and tell different things: a run is a fact"):
+        judged(plan, store)
+    record = tmp_path / "copy" / "seed-0" / "record.json"
+    newer = sealed({**json.loads(record.read_text(encoding="utf-8")), "format": FORMAT + 1})
+    record.write_text(json.dumps(newer), encoding="utf-8")
+    with pytest.raises(RedistillError, match=r"was written by a newer redistill \(record format 2, this one reads up to 1\)"):
+        judged(plan, store)
+
+
+def test_the_same_experiment_in_two_papers_is_one_run() -> None:
+    chen, tian = papers.load("chen2021"), papers.load("tian2020")
+    for ours, theirs in (
+        ("1:KD:WRN40-2 -> WRN16-2", "same:KD:wrn-40-2 -> wrn-16-2"),
+        ("2:VID:VGG13 -> MobileNetV2", "different:VID:vgg13 -> MobileNetV2"),
+        ("1:Teacher:ResNet56 -> ResNet20", "same:Teacher:resnet56 -> resnet20"),
+    ):
+        one, other = (
+            Experiment.of(p.settings(p.cell(name)), device="cpu") for p, name in ((chen, ours), (tian, theirs))
+        )
+        assert one.id == other.id
+
+
+def test_published_files_with_two_stories_are_refused(tmp_path: Path) -> None:
+    row = {"file": "a.pth", "sha256": "0" * 64, "data": "cifar10:test", "normalise": "none", "images": 10, "accuracy": 50.0}
+    (tmp_path / "a.json").write_text(json.dumps(row), encoding="utf-8")
+    assert kept(tmp_path)["0" * 64].accuracy == 50.0
+    (tmp_path / "b.json").write_text(json.dumps({**row, "accuracy": 60.0}), encoding="utf-8")
+    with pytest.raises(RedistillError, match=r"tell different things of one file, a.pth"):
+        kept(tmp_path)
+    (tmp_path / "b.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(RedistillError, match=r"b.json is no record of an evaluated file"):
+        kept(tmp_path)
 
 
 def test_spreads_without_a_number_of_runs_are_left_out() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from redistill.claims import Claim, Finding, Measured, Published, Summary, judge_table
 from redistill.errors import RedistillError
 from redistill.experiment.files import canonical, digest
-from redistill.experiment.store import Run, Store, stale
+from redistill.experiment.store import Damaged, Run, Store, stale
 from redistill.experiment.value import Experiment, identity
 from redistill.papers.cells import Cell, Printed
 from redistill.papers.plan import Plan, Planned
@@ -202,6 +202,11 @@ def _file_claim(file: str, cell: Cell, metric: Metric, protocol: Protocol) -> Cl
 # ---------------------------------------------------------------------------------------------------------------------
 # Runs
 # ---------------------------------------------------------------------------------------------------------------------
+def told(run: Run) -> dict[str, Any]:
+    """What of a record must be the same wherever the run lies: the numbers."""
+    return {name: run.record[name] for name in ("accuracy", "diverged", "steps")}
+
+
 def asked(written: Any) -> Any:
     """What of a written experiment was asked for, without what followed from device and version."""
     if isinstance(written, Mapping):
@@ -213,12 +218,27 @@ class Found:
     """The finished runs of a store by what was asked, so that a run counts on whatever device it was made.
 
     A run whose formulas have changed since (``numerics``), or whose teacher has, is found and is *stale*.
+
+    Raises:
+        RedistillError: a record that cannot be used (damaged, altered, of a newer version), or two records of one run that
+            tell different things.
     """
 
     def __init__(self, store: Store):
         self.store = store
         self.runs: dict[tuple[str, int], list[Run]] = {}
-        for run in store.finished():
+        known: dict[str, Run] = {}
+        for run in store.runs():
+            if isinstance(run, Damaged):
+                raise RedistillError(run.why)
+            if not isinstance(run, Run):
+                continue
+            twin = known.setdefault(run.id, run)
+            if told(twin) != told(run):
+                raise RedistillError(
+                    f"{twin.folder} and {run.folder} are both run {run.id} and tell different things: a run is a fact, so one "
+                    f"of them was changed or made elsewhere; move it out of {store.root}"
+                )
             self.runs.setdefault((self._key(run.record["experiment"]), run.seed), []).append(run)
 
     def _key(self, written: Mapping[str, Any]) -> str:
