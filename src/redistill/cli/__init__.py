@@ -32,7 +32,7 @@ def _options(
 
 def main() -> None:
     """The entry point: an error is one sentence on standard error, ``--debug`` shows where it came from."""
-    from redistill.cli import evaluate, look, run, zero_shot  # noqa: F401  each module adds its commands to ``app``
+    from redistill.cli import evaluate, look, papers, run, zero_shot  # noqa: F401  each module adds its commands to ``app``
 
     global debug
     debug = "--debug" in sys.argv[1:]

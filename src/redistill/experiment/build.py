@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,8 +30,15 @@ LIBRARIES = ("torchvision", "timm", "hf")  # their networks are named "timm:resn
 
 def check_model(name: str, args: dict[str, Any]) -> None:
     """Refuse a name, or an argument, that no network of this package has; nothing is allocated."""
+    _buildable(name, canonical(args))
+
+
+@functools.cache
+def _buildable(name: str, written: str) -> None:
+    """See :func:`check_model`; a paper's plan asks a hundred times for the same few networks."""
     from redistill import models
 
+    args = json.loads(written)
     if name.partition(":")[0] in LIBRARIES:
         return  # building it is the only way to know
     with torch.device("meta"):

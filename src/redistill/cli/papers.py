@@ -1,0 +1,267 @@
+"""``redistill papers``, ``reproduce`` and ``report``: published tables, what they take, and what came of them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from redistill.cli import app
+from redistill.cli.options import DataDir, Device, Json, Out, seeds_of, show_json
+from redistill.cli.run import Alone, Budget, Jobs, NoWait, Threads, carry_out
+from redistill.errors import RedistillError
+
+if TYPE_CHECKING:
+    from redistill.experiment.store import Store
+    from redistill.papers.plan import Plan
+
+PaperName = Annotated[str, typer.Argument(help="A paper: redistill papers; or the path of a paper file.", metavar="PAPER")]
+Tables = Annotated[list[str], typer.Option("--table", help="Only this table; may be repeated.", metavar="TABLE")]
+Only = Annotated[list[str], typer.Option("--only", help="Only this method; may be repeated.", metavar="METHOD")]
+Rows = Annotated[
+    list[str], typer.Option("--rows", help="Only rows of this label, or with this entry in it; may be repeated.", metavar="ROW")
+]
+Columns = Annotated[list[str], typer.Option("--columns", help="Only this column; may be repeated.", metavar="COLUMN")]
+Teacher = Annotated[
+    list[str], typer.Option("--teacher", help="Weights that stand in for a trained teacher; may be repeated.", metavar="NET=FILE")
+]
+Seeds = Annotated[str, typer.Option("--seeds", help="3 means 0, 1, 2; 4,7 means 4 and 7.", metavar="SEEDS")]
+
+
+@app.command()
+def papers(
+    name: Annotated[str | None, typer.Argument(help="One paper, to see its tables.", metavar="[PAPER]")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Build the experiment of every cell and tell what is wrong.")] = False,
+    as_json: Json = False,
+) -> None:
+    """The papers of this package, or the tables of one."""
+    from redistill.papers.load import checked, load, names
+
+    if name is None:
+        found = {each: load(each) for each in names()}
+        if as_json:
+            show_json([{"name": n, "title": p.file.paper.title, "cells": len(p.cells)} for n, p in found.items()])
+            return
+        for each, paper in found.items():
+            print(f"{each:16} {len(paper.cells):4} cells  {paper.file.paper.title} ({paper.file.paper.year})")
+        return
+    paper = load(name)
+    wrong = checked(paper) if check else []
+    if as_json:
+        show_json({"name": paper.name, "tables": {t: [c.id for c in paper.cells_of(t)] for t in paper.file.table}, "wrong": wrong})
+    else:
+        for table, content in paper.file.table.items():
+            print(f"{table:18} {len(paper.cells_of(table)):4} cells  {content.caption}")
+    for mistake in wrong:
+        print(f"redistill: {mistake}", file=sys.stderr)
+    if wrong:
+        raise typer.Exit(1)
+
+
+@app.command()
+def reproduce(
+    paper: PaperName,
+    table: Tables = [],  # noqa: B006  typer reads the defaults and never changes them
+    only: Only = [],  # noqa: B006
+    rows: Rows = [],  # noqa: B006
+    columns: Columns = [],  # noqa: B006
+    seeds: Seeds = "3",
+    scale: Annotated[float, typer.Option("--scale", help="Part of the published length; below 1 nothing earns a verdict.")] = 1.0,
+    teacher: Teacher = [],  # noqa: B006
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost, run nothing, read no data.")] = False,
+    time_budget: Budget = None,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    jobs: Jobs = 1,
+    out: Out = Path("runs"),
+    alone: Alone = False,
+    no_wait: NoWait = False,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Run what the cells of a paper need: teachers first, cohorts together, nothing twice; or only plan it.
+
+    A run that was cut off goes on with the same command. The last line of a plan: cells (published numbers and cells
+    asked for), experiments (runs in all, teachers included), teachers (runs whose students teach), hours still to go on
+    this machine.
+    """
+    from redistill.experiment.store import Store
+
+    made = planned(paper, table, only, rows, columns, seeds, device=device, scale=scale, teacher=teacher, cohort=not alone)
+    store = Store(out)
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    show(made, store, device, jobs, sys.stdout if dry_run and not as_json else sys.stderr, as_json=as_json and dry_run)
+    if dry_run:
+        return
+    if scale != 1.0:
+        print(f"scale {scale:g}: every record says so, and no verdict is given", file=sys.stderr)
+    carry_out(
+        made.wanted,
+        out,
+        data_dir,
+        device=device,
+        budget=time_budget,
+        jobs=jobs,
+        cohort=not alone,
+        wait=not no_wait,
+        threads=threads,
+        as_json=as_json,
+    )
+    if scale == 1.0 and not as_json:
+        from redistill.claims import sentence
+        from redistill.report.verdicts import judged
+
+        for one in judged(made, store):
+            for finding in one.findings:
+                if finding.reading is not None:
+                    print(sentence(finding))
+
+
+@app.command()
+def explain(
+    cell: Annotated[str, typer.Argument(help="A cell, PAPER:TABLE:ROW:COLUMN; redistill papers PAPER --json lists them.")],
+    only: Annotated[list[str], typer.Option("--only", help="Only this departure; may be repeated.", metavar="NAME")] = [],  # noqa: B006
+    seeds: Seeds = "3",
+    scale: Annotated[float, typer.Option("--scale", help="Part of the published length.")] = 1.0,
+    teacher: Teacher = [],  # noqa: B006
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what is there and what would run; run nothing.")] = False,
+    time_budget: Budget = None,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    jobs: Jobs = 1,
+    out: Out = Path("runs"),
+) -> None:
+    """Change one departure of a cell at a time, with the same seeds, and rank them by what they do to the accuracy."""
+    from redistill.experiment.run import plan
+    from redistill.experiment.store import Store
+    from redistill.papers.cost import cost, rate
+    from redistill.papers.explain import effects, told, variants
+    from redistill.papers.load import load
+
+    name, colon, rest = cell.partition(":")
+    paper = load(name)
+    if not colon:
+        raise RedistillError(f"{cell!r} is a paper: name a cell of it, for example {paper.cells[0].id!r}")
+    one = paper.cell(rest)
+    numbers = seeds_of(seeds) or [0]
+    found = variants(paper, one, only=only, device=device, scale=scale, teachers=files_of(teacher))
+    store = Store(out)
+    wanted = [variant.experiment.with_seed(seed) for seed in numbers for variant in found]
+    missing = [group for g in plan(wanted) if (group := tuple(e for e in g if store.find(e) is None))]
+    if missing and dry_run:
+        hours = sum(cost(group) for group in missing) / rate(device) / 3600
+        print(f"{sum(map(len, missing))} runs are missing, {hours:.1f} hours")
+    if missing and not dry_run:
+        carry_out(wanted, out, data_dir, device=device, budget=time_budget, jobs=jobs)
+    print("\n".join(told(effects(found, store, numbers), one)))
+    if scale != 1.0:
+        print(f"scale {scale:g}: what a departure does at the published length may be another thing")
+
+
+@app.command()
+def report(
+    paper: PaperName,
+    to: Annotated[Path, typer.Option("-o", "--to", help="Folder of the report.", metavar="FOLDER")],
+    table: Tables = [],  # noqa: B006
+    only: Only = [],  # noqa: B006
+    rows: Rows = [],  # noqa: B006
+    columns: Columns = [],  # noqa: B006
+    seeds: Seeds = "3",
+    teacher: Teacher = [],  # noqa: B006
+    checkpoints: Annotated[
+        Path | None, typer.Option("--checkpoints", help="Folder with published files to evaluate.", metavar="FOLDER")
+    ] = None,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    out: Out = Path("runs"),
+) -> None:
+    """A paper beside our runs: verdicts, assumptions, departures, curves and cost, as Markdown, CSV and LaTeX."""
+    from redistill.experiment.store import Store
+    from redistill.papers.load import load
+    from redistill.report.checkpoints import evaluate, kept
+    from redistill.report.paper import save
+    from redistill.report.verdicts import judged
+
+    made = planned(paper, table, only, rows, columns, seeds, device=device, teacher=teacher)
+    files = out / "checkpoints"
+    if checkpoints is not None:
+        if not checkpoints.is_dir():
+            raise RedistillError(f"--checkpoints {checkpoints}: there is no such folder")
+        for found in evaluate(load(paper), checkpoints, files, data_dir):
+            if isinstance(found, str):
+                print(f"redistill: {found}", file=sys.stderr)
+            else:
+                print(f"{found.file}: {found.accuracy:g} % of {found.images} images of {found.data}", file=sys.stderr)
+    for path in save(made, judged(made, Store(out), kept(files)), to):
+        print(path)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What the commands share
+# ---------------------------------------------------------------------------------------------------------------------
+def planned(
+    paper: str,
+    tables: list[str],
+    only: list[str],
+    rows: list[str],
+    columns: list[str],
+    seeds: str,
+    *,
+    device: str = "auto",
+    scale: float = 1.0,
+    teacher: list[str],
+    cohort: bool = True,
+) -> Plan:
+    """The plan of a command's filters."""
+    from redistill.papers.load import load
+    from redistill.papers.plan import make, select
+
+    found = load(paper)
+    cells = select(found, tables, only, rows, columns)
+    numbers = seeds_of(seeds) or [0]
+    return make(found, cells, seeds=numbers, device=device, scale=scale, teachers=files_of(teacher), cohort=cohort)
+
+
+def files_of(teacher: list[str]) -> dict[str, Path]:
+    """``--teacher wrn-40-2=file`` as a table."""
+    files = {}
+    for text in teacher:
+        name, equals, file = text.partition("=")
+        if not equals:
+            raise RedistillError(f"--teacher {text!r}: write NET=FILE, for example --teacher wrn-40-2=teacher.safetensors")
+        files[name] = Path(file)
+    return files
+
+
+def show(made: Plan, store: Store, device: str, jobs: int, to: object, *, as_json: bool = False) -> None:
+    """The plan: what cannot be run, cohort by cohort what is still to run and how long it takes, and the totals."""
+    from redistill.papers.cost import cost, rate
+
+    missing = made.missing(store)
+    speed = rate(device)
+    hours = [cost(group) / speed / 3600 for group in missing]
+    unknown = [p.cell for p in made.cells if p.cell.unknown]
+    if as_json:
+        rows = [
+            {"experiments": [one.id for one in group], "labels": [one.label for one in group], "seed": group[0].seed, "hours": h}
+            for group, h in zip(missing, hours, strict=True)
+        ]
+        totals = {"cells": len(made.cells), "experiments": len(made.runs), "teachers": len(made.teachers), "hours": sum(hours) / jobs}
+        show_json({"groups": rows, "unknown": {cell.id: cell.unknown for cell in unknown}, **totals})
+        return
+    out: list[str] = [f"{cell.id}: no experiment: {cell.unknown}" for cell in unknown]
+    teaching = {one.id for one in made.teachers}
+    for group, h in zip(missing, hours, strict=True):
+        kind = "teacher" if all(one.id in teaching for one in group) else f"cohort of {len(group)}" if len(group) > 1 else "run"
+        out += [f"{h:9.2f} h  {kind}, seed {group[0].seed}: {group[0].label}", *(f"{'':13}+ {one.label}" for one in group[1:])]
+    done = len(made.runs) - sum(map(len, missing))
+    if done:
+        out.append(f"{done} of {len(made.runs)} runs are there already")
+    out.append(f"at {speed / 1e9:.1f} GMAC/s a process, {jobs} side by side" if jobs > 1 else f"at {speed / 1e9:.1f} GMAC/s")
+    out.append(made.last_line(3600 * sum(hours) / jobs))
+    print("\n".join(out), file=to)  # type: ignore[call-overload]

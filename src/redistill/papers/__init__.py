@@ -1,0 +1,11 @@
+"""Papers as files: their tables cell by cell, the experiment behind each cell, and what it takes to run them.
+
+``schema`` what a file may say; ``load`` how it is read; ``cells`` its cells and their experiments; ``plan`` what to run.
+"""
+
+from __future__ import annotations
+
+from redistill.papers.cells import Cell, Paper, Printed
+from redistill.papers.load import load, names
+
+__all__ = ["Cell", "Paper", "Printed", "load", "names"]

@@ -1,0 +1,287 @@
+"""The cells of a paper: every printed number with the facts that say what it is of, and the settings of its experiment."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from redistill.errors import RedistillError, nearest
+from redistill.papers.schema import Also, Assumed, Departs, Facts, PaperFile, Protocol, Table, joined, quoted, together
+
+_NUMBER = re.compile(r"(?P<about>≈\s*)?(?P<value>[-−]?\d+(?:\.(?P<decimals>\d+))?)(?:\s*±\s*(?P<std>\d*\.?\d+(?:e-?\d+)?))?")
+NOT_PRINTED = ("", "-", "?")
+"""Entries of a row that hold no number: nothing there, a dash in print, asked for but published nowhere."""
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A number as it stands in print, in the unit of its table."""
+
+    value: float
+    decimals: int
+    std: float | None = None
+    approximate: bool = False
+
+    @classmethod
+    def read(cls, text: str) -> Printed | None:
+        """From an entry of a table; None where it holds none.
+
+        >>> Printed.read("86.60 ± 0.56")
+        Printed(value=86.6, decimals=2, std=0.56, approximate=False)
+
+        Raises:
+            RedistillError: the entry is no number.
+        """
+        if text.strip() in NOT_PRINTED:
+            return None
+        match = _NUMBER.fullmatch(text.strip())
+        if match is None:
+            raise RedistillError(
+                f'{text!r} is not a printed number: write it as it stands, "86.60 ± 0.56", "≈ 0.8" where it is read off a '
+                f'figure, "-" where there is none, "?" where it is asked for and printed nowhere'
+            )
+        std = match["std"]
+        return cls(
+            value=float(match["value"].replace("−", "-")),
+            decimals=len(match["decimals"] or ""),
+            std=None if std is None else float(std),
+            approximate=match["about"] is not None,
+        )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of one table.
+
+    Attributes:
+        paper, table, row, column: where it stands; together they are its ``id``.
+        facts: what it is of. printed: its number, None where it is asked for but published nowhere.
+        also: other values printed for it elsewhere. unknown: why no experiment can be made of it, "" where one can.
+    """
+
+    paper: str
+    table: str
+    row: str
+    column: str
+    facts: Mapping[str, str]
+    printed: Printed | None
+    also: tuple[Also, ...] = ()
+    unknown: str = ""
+
+    @property
+    def id(self) -> str:
+        return f"{self.paper}:{self.table}:{self.row}:{self.column}"
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper file under its name, with what follows from it."""
+
+    name: str
+    file: PaperFile
+
+    # -- cells --------------------------------------------------------------------------------------------------------
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """Every cell once, table by table, row by row; a number printed again in the same table is the same cell."""
+        return tuple(cell for name in self.file.table for cell in self.cells_of(name))
+
+    def cells_of(self, table: str) -> tuple[Cell, ...]:
+        found: dict[tuple[tuple[str, str], ...], Cell] = {}
+        for cell in self.places(table):
+            found.setdefault(tuple(sorted(cell.facts.items())), cell)
+        return tuple(found.values())
+
+    def places(self, name: str) -> list[Cell]:
+        """The cells of a table place by place, a repeated number each time.
+
+        Raises:
+            RedistillError: a row is not as long as the header, or an entry is no number.
+        """
+        table = self.table(name)
+        found = []
+        for number, row in enumerate(table.rows):
+            if len(row) != len(table.header):
+                raise RedistillError(
+                    f"table {name}, row {number + 1} has {len(row)} entries, the header has {len(table.header)}"
+                )
+            facts, labels = self._of_row(table, row)
+            for column, text in zip(table.header, row, strict=True):
+                if column in table.column and text.strip() not in ("", "-"):
+                    whole = {"data": self.file.setup.data, **facts, **table.column[column]}
+                    found.append(self._cell(name, joined(labels), column, quoted(whole, facts), text))
+        return found
+
+    def _of_row(self, table: Table, row: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:
+        facts: dict[str, str] = dict(table.where)
+        labels = []
+        for column, text in zip(table.header, row, strict=True):
+            if column in table.column:
+                continue
+            labels.append(text)
+            if column == "row":
+                if text not in table.row:
+                    raise RedistillError(nearest(text, table.row, "row"))
+                facts |= table.row[text]
+            else:
+                facts[column] = text
+        return facts, labels
+
+    def _cell(self, table: str, row: str, column: str, facts: dict[str, str], text: str) -> Cell:
+        also = tuple(a for a in self.file.also if a.table == table and a.holds(facts))
+        unknown = next((u.because for u in self.file.unknown if u.holds(facts)), "")
+        return Cell(self.name, table, row, column, facts, Printed.read(text), also, unknown)
+
+    def table(self, name: str) -> Table:
+        if name not in self.file.table:
+            raise RedistillError(nearest(name, self.file.table, f"table of {self.name}"))
+        return self.file.table[name]
+
+    def cell(self, text: str) -> Cell:
+        """By its id, with or without the paper's name; a number printed twice has two."""
+        wanted = text.removeprefix(f"{self.name}:")
+        name = wanted.partition(":")[0]
+        self.table(name)
+        known = {f"{c.table}:{c.row}:{c.column}": c for c in self.places(name)}
+        if wanted not in known:
+            raise RedistillError(nearest(wanted, known, "cell"))
+        place = known[wanted]
+        return next(c for c in self.cells_of(name) if c.facts == place.facts)
+
+    def protocol(self, table: str) -> Protocol:
+        return together(self.file.protocol, self.table(table).protocol)
+
+    def assumed(self, cell: Cell) -> list[Assumed]:
+        return [a for a in self.file.assumed if a.holds(cell.facts)]
+
+    def departs(self, cell: Cell) -> list[Departs]:
+        return [d for d in self.file.departs if d.holds(cell.facts)]
+
+    # -- settings -----------------------------------------------------------------------------------------------------
+    def settings(self, cell: Cell) -> dict[str, Any]:
+        """The experiment behind a cell, shaped like an experiment file.
+
+        Raises:
+            RedistillError: there is none (see ``cell.unknown``).
+        """
+        if cell.unknown:
+            raise RedistillError(f"no experiment can be made of {cell.id}: {cell.unknown}")
+        return {"name": cell.id, **self.made(cell.facts)}
+
+    def made(self, facts: Mapping[str, str]) -> dict[str, Any]:
+        """Settings from facts."""
+        from redistill.terms import by_name
+
+        facts = {"data": self.file.setup.data, **facts}
+        if facts.get("method") not in self.file.method:
+            raise RedistillError(nearest(facts.get("method", ""), self.file.method, "method"))
+        terms = [dict(copy.deepcopy(term)) for term in self.file.method[facts["method"]]]
+        made: dict[str, Any] = {"student": {}, "method": terms, "evaluate": {"test": f"{facts['data']}:test"}}
+        start: Facts | None = None
+        taught: Facts = {"method": self.file.setup.teacher.method}
+        for case in self.file.case:
+            if not case.holds(facts):
+                continue
+            for kind, name, table in (("source", case.source, self.file.source), ("recipe", case.recipe, self.file.recipe)):
+                if name is not None:
+                    made[kind] = copy.deepcopy(table[name])
+            put(made, filled(case.set, facts))
+            start = case.start if case.start is not None else start
+            taught |= case.teacher or {}
+        for needed in ("source", "recipe"):
+            if needed not in made:
+                raise RedistillError(f"no [[case]] gives a {needed} to {said(facts)}")
+        if made["source"].get("kind", "images") == "images":
+            made["source"].setdefault("data", facts["data"])
+        if any(by_name(str(term["use"])).needs_teacher for term in terms):
+            made["teacher"] = self.teacher(facts, taught)
+        if start is not None:
+            before = quoted({**facts, **start}, facts)
+            made["student"] = {"run": self.made(before), "seed": "same"}
+        else:
+            made["student"] = {"model": self.network(facts, str(facts.get("trains", "student"))), **made["student"]}
+        return made
+
+    def teacher(self, facts: Mapping[str, str], rule: Mapping[str, str]) -> dict[str, Any]:
+        """The section [teacher] of an experiment with these facts: the teacher, trained by ``rule`` on the same data."""
+        self.network(facts, "teacher")
+        alone = {"student": facts["teacher"], "data": facts["data"], **rule}
+        return {"run": self.made(alone), "seed": self.file.setup.teacher.seed}
+
+    def network(self, facts: Mapping[str, str], role: str) -> str:
+        """Our name of the network that plays a role."""
+        printed = facts.get(role)
+        if printed is None:
+            raise RedistillError(f"{said(facts)} names no {role}")
+        if printed not in self.file.network:
+            raise RedistillError(nearest(printed, self.file.network, f"network as {self.name} prints it"))
+        return self.file.network[printed]
+
+
+def said(facts: Mapping[str, str]) -> str:
+    """Facts in words.
+
+    >>> said({"method": "KD+AT", "M": "200"})
+    'method KD+AT, M 200'
+    """
+    return ", ".join(f"{name} {value}" for name, value in facts.items())
+
+
+def filled(changes: Mapping[str, Any], facts: Mapping[str, str]) -> dict[str, Any]:
+    """Changes with every text ``"{M}"`` replaced by the fact of that name, a number where it is one.
+
+    >>> filled({"per_class": "{M}", "at": [["{mine}", "stage2"]]}, {"M": "200", "mine": "stage1"})
+    {'per_class': 200, 'at': [['stage1', 'stage2']]}
+
+    Raises:
+        RedistillError: there is no such fact.
+    """
+    return {name: _filled(value, facts) for name, value in changes.items()}
+
+
+def _filled(value: Any, facts: Mapping[str, str]) -> Any:
+    if isinstance(value, Mapping):
+        return filled(value, facts)
+    if isinstance(value, list):
+        return [_filled(entry, facts) for entry in value]
+    if isinstance(value, str) and value.startswith("{") and value.endswith("}"):
+        if value[1:-1] not in facts:
+            raise RedistillError(f"{value!r} asks for a fact that {said(facts)} does not have")
+        fact = facts[value[1:-1]]
+        return int(fact) if fact.isdigit() else fact
+    return value
+
+
+def put(settings: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    """Put changes over settings in place, key by key; a term is named by its ``use``, "" takes a key away.
+
+    >>> made = {"recipe": {"lr": 0.1}, "method": [{"use": "AT", "weight": 1000}]}
+    >>> put(made, {"recipe": {"epochs": 5}, "method": {"AT": {"weight": 250}}})
+    >>> made
+    {'recipe': {'lr': 0.1, 'epochs': 5}, 'method': [{'use': 'AT', 'weight': 250}]}
+    """
+    for name, value in changes.items():
+        here = settings.get(name)
+        if isinstance(value, Mapping) and isinstance(here, list):
+            for use, inner in value.items():
+                named = [term for term in here if term.get("use") == use]
+                if len(named) != 1:
+                    raise RedistillError(nearest(use, [str(term.get("use")) for term in here], "term of the method"))
+                put(named[0], inner)
+        elif isinstance(value, Mapping) and isinstance(here, dict):
+            put(here, value)
+        elif value == "":
+            settings.pop(name, None)
+        else:
+            settings[name] = copy.deepcopy(dict(value) if isinstance(value, Mapping) else value)
+
+
+def changed(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of settings with changes put over it."""
+    made: dict[str, Any] = copy.deepcopy(dict(settings))
+    put(made, changes)
+    return made

@@ -1,0 +1,187 @@
+"""What an experiment costs: multiply-accumulates from the sizes of its networks, hours from a rate stored for this machine.
+
+Counted are convolutions and linear layers. A forward of a network of M multiply-accumulates an image costs M, a forward
+with backward 3 M, a backward to the input alone M more. Adapters of terms, augmentation and optimisers are left out, so an
+estimate is low by some per cent; the measured rate contains what they cost for a usual network.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from redistill.experiment.files import canonical, make_folder, write
+from redistill.experiment.generated import AdversarialSettings
+from redistill.experiment.sources import ImagesSettings
+from redistill.experiment.value import Experiment, Net
+
+IMAGES = {
+    "cifar10:train": 50_000, "cifar10:test": 10_000, "cifar100:train": 50_000, "cifar100:test": 10_000,
+    "svhn:train": 73_257, "svhn:test": 26_032, "digits:train": 1_437, "digits:test": 360,
+}  # fmt: skip
+CLASSES = {"cifar10": 10, "cifar100": 100, "svhn": 10, "digits": 10}
+SHAPES = {"digits": (1, 8)}  # (channels, size); (3, 32) otherwise
+
+
+@functools.cache
+def _macs(model: str, args: str, classes: int, channels: int, size: int) -> int:
+    from redistill import models
+
+    given: dict[str, Any] = json.loads(args)
+    network = models.build(model, classes=classes, channels=channels, image_size=size, **given)
+    return models.describe(network).macs
+
+
+def macs_of(net: Net, data: str) -> int:
+    """Multiply-accumulates of one forward of one image; 0 for a network of one's own, which nothing is known of."""
+    if net.code is not None:
+        return 0
+    kind = data.partition(":")[0]
+    channels, size = SHAPES.get(kind, (3, 32))
+    return _macs(net.model, canonical(net.args or {}), CLASSES.get(kind, 10), channels, size)
+
+
+def images_of(source: ImagesSettings) -> int:
+    """Images in the source, 0 where the data set's size is not written down here."""
+    count = IMAGES.get(source.data, 0)
+    classes = CLASSES.get(source.data.partition(":")[0], 0)
+    if source.held_out is not None:
+        held = source.held_out
+        count -= int(held * count) if isinstance(held, float) else held
+    if (few := source.per_class or source.first_per_class) is not None:
+        return min(count, few * classes)
+    return round(count * source.fraction) if source.fraction is not None else count
+
+
+def steps_of(one: Experiment) -> tuple[int, int]:
+    """(steps of the run, steps of an epoch)."""
+    if isinstance(one.source, AdversarialSettings):
+        epoch = (one.source.epoch_blocks or max(1, one.source.blocks // 100)) * one.source.n_S
+    elif isinstance(one.source, ImagesSettings):
+        count, batch = images_of(one.source), one.recipe.batch_size
+        epoch = max(1, count // batch if one.recipe.drop_last else math.ceil(count / batch))
+    else:
+        epoch = 1
+    return one.recipe.total_steps(epoch), epoch
+
+
+def cost(group: Sequence[Experiment]) -> float:
+    """Multiply-accumulates of a cohort: its teacher looks at every batch once, whoever learns from it."""
+    one = group[0]
+    data = next(iter(one.evaluate.sets.values()), "cifar10:test")
+    students = sum(macs_of(member.student, data) for member in group)
+    teacher = macs_of(one.teacher, data) if one.teacher is not None else 0
+    steps, epoch = steps_of(one)
+    batch = one.recipe.batch_size
+    if isinstance(one.source, AdversarialSettings):
+        variant = one.source.variant
+        made = _macs(one.source.generator, canonical({"z": one.source.z}), 1, one.source.channels, one.source.image_size)
+        blocks = steps / variant.n_S
+        # the generator's step goes through both networks back to the images; then new images, unless those before are used
+        again = 0 if variant.images == "before" else 1 if variant.noise == "same" else variant.n_S
+        block = variant.n_G * (3 * made + 2 * students + 2 * teacher) + again * made
+        looks = variant.n_S if variant.noise == "fresh" else 1
+        work = blocks * batch * (block + looks * teacher + variant.n_S * 3 * students)
+    else:
+        seen = images_of(one.source) / epoch if isinstance(one.source, ImagesSettings) else batch
+        work = steps * min(seen, batch) * (teacher + 3 * students)
+    looked = 20 if one.evaluate.every is None else math.ceil(steps / epoch / one.evaluate.every)
+    tested = sum(IMAGES.get(name, 0) for name in one.evaluate.sets.values())
+    return work + looked * tested * students + tested * teacher
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The rate of this machine
+# ---------------------------------------------------------------------------------------------------------------------
+def rates_file() -> Path:
+    """Where rates are kept: $REDISTILL_CACHE, else the user's cache folder."""
+    given = os.environ.get("REDISTILL_CACHE")
+    folder = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "redistill"
+    return folder / "rates.json"
+
+
+def rate(device: str = "auto", precision: str = "strict") -> float:
+    """Multiply-accumulates a second of one process here; measured once (about a second) and kept."""
+    from redistill.experiment.machine import hardware
+    from redistill.precision import resolve_device
+
+    here = resolve_device(device)
+    facts = hardware(here)
+    key = canonical({name: facts[name] for name in ("device", "capability", "threads", "torch")} | {"precision": precision})
+    path = rates_file()
+    kept: dict[str, float] = {}
+    if path.exists():
+        try:
+            kept = {str(name): float(value) for name, value in json.loads(path.read_bytes()).items()}
+        except (ValueError, AttributeError, TypeError):
+            kept = {}  # a damaged cache is measured again
+    if key not in kept:
+        kept[key] = measured(str(here), precision)
+        make_folder(path.parent)
+        write(path, (json.dumps(kept, indent=1) + "\n").encode())
+    return kept[key]
+
+
+def measured(device: str, precision: str) -> float:
+    """Rate of a few training steps of WRN-16-2, about a second of them."""
+    import torch
+
+    from redistill import models
+    from redistill.core import Batch
+    from redistill.fit import Loop
+    from redistill.recipe import Recipe
+    from redistill.terms import CE
+
+    # a processor is as fast with 32 images as with 128; an accelerator is not
+    size = 32 if torch.device(device).type == "cpu" else 128
+
+    class Same:
+        """The same batch again and again."""
+
+        depends_on_student, labelled, classes, image_shape, count = False, True, 10, (3, 32, 32), size
+        all_labels: torch.Tensor | None = None
+        normalisation = "cifar10-kuangliu"
+
+        def steps_per_epoch(self, batch_size: int, drop_last: bool) -> int:
+            return 1
+
+        def start(self, room: object) -> Same:
+            to = {"device": getattr(room, "device", None)}
+            images = torch.zeros(size, 3, 32, 32, dtype=getattr(room, "dtype", None), **to)
+            self.one = Batch(images, torch.zeros(size, dtype=torch.int64, **to))
+            return self
+
+        def batch(self, step: int) -> Batch:
+            return self.one
+
+        def state_dict(self) -> dict[str, object]:
+            return {}
+
+        def load_state_dict(self, state: dict[str, object]) -> None:
+            return None
+
+        def log(self) -> dict[str, float]:
+            return {}
+
+        def settings(self) -> dict[str, object]:
+            return {}
+
+    network = models.wrn(16, 2, classes=10, seed=0)
+    work = 3 * size * models.describe(network).macs
+    recipe = Recipe(steps=10_000, batch_size=size, precision=precision, lr=0.0)  # type: ignore[arg-type]
+    loop = Loop([(network, 1.0 * CE())], None, Same(), recipe, seed=0, device=device)
+    begin, steps = 0.0, -1
+    for progress in loop:
+        if progress.step == 1:  # the first step warms up
+            begin = time.perf_counter()
+        steps = progress.step - 1
+        if steps >= 2 and time.perf_counter() - begin > 1.0:
+            break
+    loop.close()
+    return work * steps / (time.perf_counter() - begin)

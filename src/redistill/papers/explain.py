@@ -1,0 +1,105 @@
+"""Why is our number not the paper's? One departure of the code changed at a time, with the same seeds, ranked by effect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from redistill.errors import RedistillError, nearest
+from redistill.experiment.store import Store
+from redistill.experiment.value import Experiment
+from redistill.papers.cells import Cell, Paper, changed
+from redistill.papers.plan import imported, of
+from redistill.papers.schema import Departs
+from redistill.stats import Interval, paired_difference
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A cell's experiment with one departure taken the other way; ``departs`` None: as the cell has it."""
+
+    departs: Departs | None
+    experiment: Experiment
+
+    @property
+    def name(self) -> str:
+        return self.departs.name if self.departs is not None else "as planned"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one departure does.
+
+    Attributes:
+        values: accuracy of the variant at the last step, by seed. effect: variant minus the cell as planned, paired by
+            seed, with its 95 % interval; None where fewer than two seeds of both are there.
+    """
+
+    variant: Variant
+    values: Mapping[int, float]
+    effect: Interval | None
+
+
+def variants(
+    paper: Paper,
+    cell: Cell,
+    *,
+    only: Sequence[str] = (),
+    device: str = "auto",
+    scale: float = 1.0,
+    teachers: Mapping[str, Path] | None = None,
+) -> list[Variant]:
+    """The cell as planned, then one variant for every departure that can be switched.
+
+    Raises:
+        RedistillError: no experiment can be made of the cell, it has no such departure, or none at all.
+    """
+    settings = paper.settings(cell)
+    imported(settings, teachers or {}, paper)
+    switches = [departs for departs in paper.departs(cell) if departs.change]
+    if not switches:
+        raise RedistillError(f"{cell.id} has no departure with a switch: there is nothing to change one at a time")
+    for name in only:
+        if name not in {departs.name for departs in switches}:
+            raise RedistillError(nearest(name, [departs.name for departs in switches], f"departure of {cell.id}"))
+    made = [Variant(None, of(settings, device, scale))]
+    for departs in switches:
+        if not only or departs.name in only:
+            other = {**changed(settings, departs.change), "name": f"{cell.id} with {departs.name} changed"}
+            made.append(Variant(departs, of(other, device, scale)))
+    return made
+
+
+def effects(found: Sequence[Variant], store: Store, seeds: Sequence[int]) -> list[Effect]:
+    """What the runs in the store say: the plain cell first, then by size of the effect, unmeasured ones last."""
+    values = [_values(variant.experiment, store, seeds) for variant in found]
+    plain = values[0]
+    made = [Effect(found[0], plain, None)]
+    for variant, mine in zip(found[1:], values[1:], strict=True):
+        both = [seed for seed in seeds if seed in mine and seed in plain]
+        interval = paired_difference([mine[s] for s in both], [plain[s] for s in both]) if len(both) > 1 else None
+        made.append(Effect(variant, mine, interval))
+    return made[:1] + sorted(made[1:], key=lambda e: -abs(e.effect.value) if e.effect is not None else 1.0)
+
+
+def _values(one: Experiment, store: Store, seeds: Sequence[int]) -> dict[int, float]:
+    runs = {seed: store.find(one.with_seed(seed)) for seed in seeds}
+    return {seed: run.accuracy() for seed, run in runs.items() if run is not None}
+
+
+def told(found: Sequence[Effect], cell: Cell) -> list[str]:
+    """The ranking as lines of text."""
+    plain = found[0]
+    mean = f"{sum(plain.values.values()) / len(plain.values):.2f}" if plain.values else "not run yet"
+    printed = f", the paper prints {cell.printed.value:.{cell.printed.decimals}f}" if cell.printed is not None else ""
+    lines = [f"{cell.id}: {mean} ({len(plain.values)} seeds){printed}"]
+    for one in found[1:]:
+        assert one.variant.departs is not None
+        about = one.variant.departs
+        if one.effect is None:
+            effect = f"not measured ({len(one.values)} seeds)"
+        else:
+            effect = f"{one.effect.value:+.2f} [{one.effect.low:+.2f}, {one.effect.high:+.2f}], {one.effect.n} seeds"
+        lines.append(f"{about.name}: {effect}; {about.about}: {about.theirs}")
+    return lines

@@ -1,0 +1,261 @@
+"""From a file to a paper: every mistake in one answer, each with its line."""
+
+from __future__ import annotations
+
+import importlib.resources
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pydantic
+from pydantic import BaseModel
+
+from redistill.errors import RedistillError, nearest
+from redistill.experiment.files import read
+from redistill.experiment.lines import Path as Key
+from redistill.experiment.lines import of_keys
+from redistill.experiment.mistakes import Mistakes
+from redistill.papers.cells import Cell, Paper, Printed
+from redistill.papers.schema import PaperFile, Pointing, Table, Where
+
+
+def names() -> list[str]:
+    """The papers of this package."""
+    found = importlib.resources.files("redistill.papers").iterdir()
+    return sorted(entry.name.removesuffix(".toml") for entry in found if entry.name.endswith(".toml"))
+
+
+def load(name: str | Path) -> Paper:
+    """A paper of this package by name, or any paper file by its path.
+
+    Raises:
+        RedistillError: there is no such paper, or every mistake of its file.
+    """
+    path = Path(name)
+    if path.suffix == ".toml":
+        return parse(read(path), str(path), path.stem)
+    if str(name) not in names():
+        raise RedistillError(f"{nearest(str(name), names(), 'paper')} (or give the path of a paper file, ./mine.toml)")
+    inside = importlib.resources.files("redistill.papers") / f"{name}.toml"
+    return parse(inside.read_bytes(), f"{name}.toml", str(name))
+
+
+def parse(content: bytes, where: str, name: str) -> Paper:
+    """A paper from the content of its file; ``where`` is how messages call the file."""
+    try:
+        text = content.decode()
+        data = tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        raise RedistillError(f"{where}: is not text in UTF-8 ({error.reason} at byte {error.start})") from error
+    except tomllib.TOMLDecodeError as error:
+        raise RedistillError(f"{where}: not valid TOML: {error}") from error
+    mistakes = Mistakes(where, {**of_keys(text), **_rows(text, of_keys(text))}, data)
+    file = None
+    try:
+        file = PaperFile.model_validate(data)
+    except pydantic.ValidationError as error:
+        _known(mistakes, (), data, PaperFile)
+        listed = list(mistakes.found)
+        mistakes.validation((), error)
+        # an unknown key has been told with its nearest name already
+        mistakes.found = listed + [m for m in mistakes.found[len(listed) :] if not m.endswith(": unknown setting")]
+    mistakes.stop()
+    assert file is not None
+    _resolved(mistakes, file)
+    mistakes.stop()
+    paper = Paper(name, file)
+    _cells(mistakes, paper)
+    mistakes.stop()
+    return paper
+
+
+def _rows(text: str, lines: Mapping[Key, int]) -> dict[Key, int]:
+    """The line of every row of a table, which stands inside one long value."""
+    found: dict[Key, int] = {}
+    whole = text.splitlines()
+    for key, start in lines.items():
+        if len(key) == 3 and key[0] == "table" and key[2] == "rows":
+            row = 0
+            for number in range(start + 1, len(whole) + 1):
+                line = whole[number - 1].strip()
+                if line.startswith("]"):
+                    break
+                if line.startswith("["):
+                    found[(*key, row)] = number
+                    row += 1
+    return found
+
+
+def _known(mistakes: Mistakes, key: Key, given: Any, model: type[BaseModel]) -> None:
+    """Unknown keys with the nearest allowed one, at every depth."""
+    if not isinstance(given, Mapping):
+        return
+    mistakes.unknown(key, given, model.model_fields, "key")
+    for name, field in model.model_fields.items():
+        inner = _model_in(field.annotation)
+        if inner is None or name not in given:
+            continue
+        value = given[name]
+        if isinstance(value, list):
+            for number, one in enumerate(value):
+                _known(mistakes, (*key, name, number), one, inner)
+        elif name == "table" and isinstance(value, Mapping):
+            for label, one in value.items():
+                _known(mistakes, (*key, name, label), one, inner)
+        else:
+            _known(mistakes, (*key, name), value, inner)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model among the types of a field."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        if (found := _model_in(inner)) is not None:
+            return found
+    return None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Names
+# ---------------------------------------------------------------------------------------------------------------------
+def _resolved(mistakes: Mistakes, file: PaperFile) -> None:
+    """Every name of the file stands for something in it."""
+
+    def named(key: Key, name: str, among: Iterable[str], what: str) -> None:
+        if name not in set(among):
+            mistakes.add(key, nearest(name, among, what))
+
+    def facts_of(key: Key, facts: Iterable[str]) -> None:
+        for fact in facts:
+            named((*key, fact), fact, file.facts, "fact (declare more in [setup] facts)")
+
+    named(("setup", "teacher", "method"), file.setup.teacher.method, file.method, "method")
+    for kind, entries in (("case", file.case), ("assumed", file.assumed), ("departs", file.departs)):
+        _wheres(mistakes, kind, entries, facts_of)
+    for kind, others in (("unknown", file.unknown), ("also", file.also), ("checkpoint", file.checkpoint)):
+        _wheres(mistakes, kind, others, facts_of)
+    for number, case in enumerate(file.case):
+        if case.source is not None:
+            named(("case", number, "source"), case.source, file.source, "source")
+        if case.recipe is not None:
+            named(("case", number, "recipe"), case.recipe, file.recipe, "recipe")
+        for kind, given in (("teacher", case.teacher), ("start", case.start)):
+            facts_of(("case", number, kind), given or {})
+            if given and "method" in given:
+                named(("case", number, kind, "method"), given["method"], file.method, "method")
+    for key, entry in _pointing(file):
+        named((*key, "table"), entry.table, file.table, "table")
+    seen: set[str] = set()
+    for number, departs in enumerate(file.departs):
+        if departs.name in seen:
+            mistakes.add(("departs", number, "name"), "two departures have this name")
+        seen.add(departs.name)
+    for name, table in file.table.items():
+        _table(mistakes, ("table", name), table, facts_of)
+
+
+def _pointing(file: PaperFile) -> Iterator[tuple[Key, Pointing]]:
+    """Every entry that speaks of one cell, with its key."""
+    for number, also in enumerate(file.also):
+        yield ("also", number), also
+    for number, checkpoint in enumerate(file.checkpoint):
+        yield ("checkpoint", number), checkpoint
+
+
+def _wheres(mistakes: Mistakes, kind: str, entries: Iterable[Where], facts_of: Any) -> None:
+    for number, entry in enumerate(entries):
+        facts_of((kind, number, "where"), entry.where)
+
+
+def _table(mistakes: Mistakes, key: Key, table: Table, facts_of: Any) -> None:
+    facts_of((*key, "where"), table.where)
+    for kind, described in (("column", table.column), ("row", table.row)):
+        for label, facts in described.items():
+            facts_of((*key, kind, label), facts)
+    for label in table.column:
+        if label not in table.header:
+            mistakes.add((*key, "column", label), nearest(label, table.header, "entry of the header"))
+    if len(set(table.header)) < len(table.header):
+        mistakes.add((*key, "header"), "names a column twice")
+    facts_of((*key, "header"), [name for name in table.keys if name != "row"])
+    labels = [*table.column, *(row[table.header.index("row")] for row in table.rows if "row" in table.header)]
+    labels += [row[0] for row in table.rows if row and len(table.keys) == 1]
+    for kind, pairs in (("gains", table.gains), ("orders", table.orders)):
+        for label in (label for pair in pairs for label in pair):
+            if label not in labels:
+                mistakes.add((*key, kind), nearest(label, labels, "row or column"))
+    for number, row in enumerate(table.rows):
+        if len(row) != len(table.header):
+            mistakes.add((*key, "rows", number), f"has {len(row)} entries, the header has {len(table.header)}")
+            continue
+        for column, text in zip(table.header, row, strict=True):
+            if column in table.column:
+                with mistakes.at((*key, "rows", number)):
+                    Printed.read(text)
+            elif column == "row" and text not in table.row:
+                mistakes.add((*key, "rows", number), nearest(text, table.row, "row (describe it in row)"))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Cells
+# ---------------------------------------------------------------------------------------------------------------------
+def _cells(mistakes: Mistakes, paper: Paper) -> None:
+    """Cells are unique, methods and networks are there, and every other entry speaks of some cell."""
+    file = paper.file
+    for name in file.table:
+        seen: dict[tuple[tuple[str, str], ...], Cell] = {}
+        for cell in paper.places(name):
+            facts = tuple(sorted(cell.facts.items()))
+            twin = seen.setdefault(facts, cell)
+            if twin.printed != cell.printed:
+                mistakes.add(
+                    ("table", name),
+                    f"{cell.row} / {cell.column} and {twin.row} / {twin.column} are one cell with two numbers: put the second "
+                    f"into [[also]], or tell them apart by a fact",
+                )
+    for cell in paper.cells:
+        key: Key = ("table", cell.table)
+        if cell.unknown:
+            continue
+        if cell.facts.get("method") not in file.method:
+            mistakes.add(key, f"{cell.row} / {cell.column}: {nearest(cell.facts.get('method', ''), file.method, 'method')}")
+        for role in ("teacher", "student"):
+            printed = cell.facts.get(role)
+            if printed is not None and printed not in file.network:
+                mistakes.add(key, f"{cell.row} / {cell.column}: {nearest(printed, file.network, f'{role} (see [network])')}")
+    everything = [cell.facts for cell in paper.cells]
+    for kind, entries in (("unknown", file.unknown), ("assumed", file.assumed), ("departs", file.departs)):
+        for number, entry in enumerate(entries):
+            if not any(entry.holds(facts) for facts in everything):
+                mistakes.add((kind, number, "where"), "holds for no cell of the paper")
+    for place, pointing in _pointing(file):
+        there = [cell for cell in paper.cells_of(pointing.table) if pointing.holds(cell.facts)]
+        if len(there) != 1:
+            mistakes.add((*place, "where"), f"must mean one cell of table {pointing.table}, it means {len(there)}")
+    for number, also in enumerate(file.also):
+        with mistakes.at(("also", number, "value")):
+            if Printed.read(also.value) is None:
+                mistakes.add(("also", number, "value"), "holds no number")
+
+
+def checked(paper: Paper) -> list[str]:
+    """What is wrong with the experiments of a paper, cell by cell: terms, their arguments, networks, recipes, sources.
+
+    Needs torch, unlike :func:`load`.
+    """
+    from redistill.experiment.value import Experiment
+
+    wrong: list[str] = []
+    for cell in paper.cells:
+        if cell.unknown:
+            continue
+        try:
+            Experiment.of(paper.settings(cell), device="cpu")
+        except RedistillError as error:
+            wrong.append(f"{cell.id}: {error}")
+    return wrong
+
+
+__all__ = ["checked", "load", "names", "parse"]

@@ -1,0 +1,274 @@
+"""From the cells of a paper to the runs they need: which, in what order, in which cohorts, and how long they take."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from redistill.errors import RedistillError, nearest
+from redistill.experiment.run import Group
+from redistill.experiment.run import plan as grouped
+from redistill.experiment.store import Store
+from redistill.experiment.value import Experiment
+from redistill.papers.cells import Cell, Paper
+from redistill.papers.cost import cost
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Which cells
+# ---------------------------------------------------------------------------------------------------------------------
+def select(
+    paper: Paper,
+    tables: Sequence[str] = (),
+    only: Sequence[str] = (),
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
+) -> list[Cell]:
+    """The cells that are asked for; an empty filter lets everything pass.
+
+    Args:
+        only: methods. rows, columns: whole labels, or one entry of a row's label (``WRN-16-1``).
+
+    Raises:
+        RedistillError: a name that no cell has, or filters that leave none.
+    """
+    cells = [cell for table in (tables or list(paper.file.table)) for cell in paper.cells_of(_table(paper, table))]
+    for what, wanted, of in (
+        ("method", only, lambda cell: {cell.facts.get("method", "")}),
+        ("row", rows, lambda cell: {cell.row, *cell.row.split(", ")}),
+        ("column", columns, lambda cell: {cell.column}),
+    ):
+        if not wanted:
+            continue
+        known = set().union(*map(of, cells)) if cells else set()
+        for name in wanted:
+            if name not in known:
+                raise RedistillError(f"{nearest(name, known, what)} (of the cells chosen so far)")
+        cells = [cell for cell in cells if of(cell) & set(wanted)]
+    return cells
+
+
+def _table(paper: Paper, name: str) -> str:
+    """A table's name; ``table1`` and ``Table 1`` are ``1``."""
+    short = name.lower().removeprefix("table").strip()
+    return short if short in paper.file.table else next(iter(n for n in paper.file.table if n == name), _refuse(paper, name))
+
+
+def _refuse(paper: Paper, name: str) -> str:
+    if name not in paper.file.table:
+        paper.table(name)
+    return name
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Which experiments
+# ---------------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Planned:
+    """A cell with its experiment.
+
+    Attributes:
+        experiment: None where none can be made. elsewhere: longer experiments that pass through this one's last step with
+            the same rates, so that their curves hold its number too (cells at a named step).
+    """
+
+    cell: Cell
+    experiment: Experiment | None
+    elsewhere: tuple[Experiment, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be run for some cells of a paper.
+
+    Attributes:
+        cells: with their experiments. seeds: of every experiment. groups: cohorts in an order that works.
+        scale: part of the published length; below 1 nothing earns a verdict.
+    """
+
+    paper: Paper
+    cells: tuple[Planned, ...]
+    seeds: tuple[int, ...]
+    groups: tuple[Group, ...]
+    scale: float = 1.0
+
+    @property
+    def wanted(self) -> list[Experiment]:
+        """The experiments of the cells themselves, each once, seed by seed."""
+        return _once(one for planned in self.cells for one in _own(planned, self.seeds))
+
+    @property
+    def runs(self) -> list[Experiment]:
+        """Everything that must be there in the end, teachers and starting points included."""
+        return [one for group in self.groups for one in group]
+
+    @property
+    def teachers(self) -> list[Experiment]:
+        """Those runs whose students teach others."""
+        return _once(
+            maker
+            for one in self.runs
+            if one.teacher is not None and (maker := one.teacher.maker(one.seed)) is not None
+        )
+
+    def missing(self, store: Store) -> list[Group]:
+        """Groups with what is still to be trained."""
+        left = (tuple(one for one in group if store.find(one) is None) for group in self.groups)
+        return [group for group in left if group]
+
+    def last_line(self, seconds: float) -> str:
+        """``cells N experiments N teachers N hours X``."""
+        return f"cells {len(self.cells)} experiments {len(self.runs)} teachers {len(self.teachers)} hours {seconds / 3600:.1f}"
+
+
+def _own(planned: Planned, seeds: Iterable[int]) -> list[Experiment]:
+    if planned.experiment is None or planned.elsewhere:
+        return []
+    return [planned.experiment.with_seed(seed) for seed in seeds]
+
+
+def _once(experiments: Iterable[Experiment]) -> list[Experiment]:
+    return list({one.id: one for one in experiments}.values())
+
+
+def make(
+    paper: Paper,
+    cells: Sequence[Cell],
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+    device: str = "auto",
+    scale: float = 1.0,
+    teachers: Mapping[str, Path] | None = None,
+    cohort: bool = True,
+) -> Plan:
+    """The plan of some cells.
+
+    Args:
+        scale: length of every run as a part of the published one, above 0 and at most 1.
+        teachers: files of weights, by the printed or our name of the network: they stand in for trained teachers.
+
+    Raises:
+        RedistillError: an impossible scale, a teacher that no cell needs, an experiment that cannot be made.
+    """
+    if not 0 < scale <= 1:
+        raise RedistillError(f"--scale {scale:g}: a part of the published length, above 0 and at most 1")
+    if not cells:
+        raise RedistillError("no cell is left: ask for fewer things at a time")
+    made: dict[str, Experiment | None] = {}
+    known: dict[str, Experiment] = {}
+    files = dict(teachers or {})
+    for cell in cells:
+        made[cell.id] = None
+        if cell.unknown:
+            continue
+        settings = paper.settings(cell)
+        imported(settings, files, paper)
+        text = repr({**settings, "name": ""})
+        if text not in known:
+            known[text] = of(settings, device, scale)
+        made[cell.id] = known[text]
+    unused = [name for name in files if not _teaches(name, made.values(), paper)]
+    if unused:
+        names = {one.teacher.model for one in made.values() if one is not None and one.teacher is not None}
+        raise RedistillError(f"--teacher: {nearest(unused[0], names, 'teacher of the chosen cells')}")
+    planned = [Planned(cell, made[cell.id]) for cell in cells]
+    planned = [_passed(one, planned, paper) for one in planned]
+    wanted = _once(one for p in planned for one in _own(p, seeds))
+    return Plan(paper, tuple(planned), tuple(seeds), tuple(grouped(wanted, cohort=cohort)), scale)
+
+
+def of(settings: dict[str, Any], device: str, scale: float) -> Experiment:
+    """The experiment of settings, at a part of its length."""
+    whole = Experiment.of(settings, device=device)
+    if scale == 1.0:
+        return whole
+    return Experiment.of(scaled(whole.written(), scale), device=device)
+
+
+def _passed(planned: Planned, others: Sequence[Planned], paper: Paper) -> Planned:
+    """With the longest other experiment through which a cell at a named step is reached."""
+    mine = planned.experiment
+    if mine is None or paper.protocol(planned.cell.table).which != "at_step" or mine.recipe.steps is None:
+        return planned
+    longer = {
+        one.id: one
+        for other in others
+        if (one := other.experiment) is not None
+        and one.recipe.steps is not None
+        and one.recipe.steps > mine.recipe.steps
+        and one.model_copy(update={"recipe": mine.recipe, "name": mine.name}) == mine
+        and one.recipe.model_copy(update={"steps": mine.recipe.steps}) == mine.recipe
+    }
+    return Planned(planned.cell, mine, tuple(sorted(longer.values(), key=lambda one: -(one.recipe.steps or 0))))
+
+
+def imported(settings: dict[str, Any], files: Mapping[str, Path], paper: Paper) -> None:
+    """Let files of weights stand in for teachers, in place, everywhere in the settings."""
+    for role in ("teacher", "student"):
+        net = settings.get(role)
+        if not isinstance(net, dict) or "run" not in net:
+            continue
+        imported(net["run"], files, paper)
+        model = net["run"]["student"].get("model", "")
+        file = next((f for name, f in files.items() if paper.file.network.get(name, name) == model), None)
+        if role == "teacher" and file is not None:
+            settings[role] = {"model": model, "from": str(file.expanduser().resolve())}
+
+
+def _teaches(name: str, experiments: Iterable[Experiment | None], paper: Paper) -> bool:
+    model = paper.file.network.get(name, name)
+    return any(one.teacher is not None and one.teacher.model == model for one in experiments if one is not None)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A part of the length
+# ---------------------------------------------------------------------------------------------------------------------
+def scaled(written: Mapping[str, Any], scale: float) -> dict[str, Any]:
+    """A complete experiment at a part of its length: steps, milestones, ramps and intervals shrink together."""
+    made: dict[str, Any] = copy.deepcopy(dict(written))
+    made["notes"] = f"scale {scale:g} of the published length"
+    made["name"] = f"{made.get('name', '')} (scale {scale:g})".strip()
+    recipe, source = made["recipe"], made["source"]
+    whole = 1
+    if source.get("kind") == "adversarial":
+        whole = source["n_S"]
+        source["blocks"] = _part(source["blocks"], scale)
+        source.pop("epoch_blocks", None)  # again a hundredth
+        if source.get("T_max") is not None:
+            source["T_max"] = _part(source["T_max"], scale)
+    before = recipe.get("steps")
+    for length in ("epochs", "steps"):
+        if recipe.get(length) is not None:
+            recipe[length] = _part(recipe[length], scale, whole if length == "steps" else 1)
+    schedule = recipe["schedule"]
+    if schedule["kind"] == "multistep" and schedule["unit"] != "fraction":
+        schedule["at"] = [at * scale for at in schedule["at"]]
+    if schedule["kind"] == "step":
+        schedule["every"] *= scale
+    if schedule.get("T_max") is not None:
+        schedule["T_max"] = recipe["steps"] if schedule["T_max"] == before else schedule["T_max"] * scale
+    recipe["warmup"] = recipe.get("warmup", 0.0) * scale
+    for term in made["method"]:
+        if isinstance(term.get("weight"), dict):
+            term["weight"] = {**term["weight"], **{end: term["weight"][end] * scale for end in ("start", "end")}}
+    if "every" in made.get("evaluate", {}):
+        made["evaluate"]["every"] = _part(made["evaluate"]["every"], scale)
+    for role in ("teacher", "student"):
+        if "run" in made.get(role, {}):
+            made[role]["run"] = scaled(made[role]["run"], scale)
+    return made
+
+
+def _part(number: int, scale: float, multiple: int = 1) -> int:
+    return max(1, round(number * scale / multiple)) * multiple
+
+
+def estimate(groups: Iterable[Group], rate: float) -> float:
+    """Seconds of one process for these cohorts, at ``rate`` multiply-accumulates a second."""
+    return sum(cost(group) for group in groups) / rate
+
+
+__all__ = ["Plan", "Planned", "estimate", "make", "scaled", "select"]

@@ -1,0 +1,67 @@
+"""Published files, evaluated: found by their SHA-256, measured once, kept as small records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from redistill.errors import RedistillError
+from redistill.experiment.files import file_digest, make_folder, pretty, write
+from redistill.papers.cells import Paper
+from redistill.papers.schema import Checkpoint
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One evaluation of one published file: percent of ``images`` images of ``data`` classified correctly, strict fp32."""
+
+    file: str
+    sha256: str
+    data: str
+    normalise: str
+    images: int
+    accuracy: float
+
+
+def kept(folder: Path) -> dict[str, Checked]:
+    """Every evaluation in a folder, by SHA-256 of the file.
+
+    Raises:
+        RedistillError: a record that is none, or two records of one file that differ.
+    """
+    found: dict[str, Checked] = {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            one = Checked(**json.loads(path.read_bytes()))
+        except (ValueError, TypeError) as error:
+            raise RedistillError(f"{path} is no record of an evaluated file ({error}): delete it to evaluate again") from error
+        if found.setdefault(one.sha256, one) != one:
+            raise RedistillError(f"{path} and another record tell different things of one file, {one.file}: delete the wrong one")
+    return found
+
+
+def evaluate(paper: Paper, files: Path, out: Path, data_dir: Path | None) -> Iterator[Checked | str]:
+    """Evaluate those files of a paper that lie under ``files`` and were not evaluated yet; one record each in ``out``.
+
+    Files are known by their content, whatever they are called. One whose data are not here gives a sentence instead.
+    """
+    from redistill import data, models
+    from redistill.evaluate import accuracy
+
+    wanted: dict[str, Checkpoint] = {c.sha256: c for c in paper.file.checkpoint}
+    known = kept(out)
+    for path in sorted(p for p in files.rglob("*") if p.is_file()):
+        if (one := wanted.get(file_digest(path))) is None or one.sha256 in known:
+            continue
+        try:
+            images = data.load(one.data, data_dir)
+        except RedistillError as error:
+            yield f"{one.file} is not evaluated: {error}"
+            continue
+        network = models.load(path, model=one.model, classes=images.classes, normalisation=one.normalise)
+        found = Checked(one.file, one.sha256, one.data, one.normalise, len(images), accuracy(network, images))
+        make_folder(out)
+        write(out / f"{one.sha256[:16]}.json", pretty(asdict(found)))
+        yield found

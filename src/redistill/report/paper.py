@@ -1,0 +1,241 @@
+"""A paper beside our runs, as pages: Markdown to read, CSV to compute with, LaTeX to paste."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from redistill.claims import Finding, sentence, summary_sentences
+from redistill.experiment.files import make_folder, write
+from redistill.experiment.store import Run
+from redistill.papers.cells import Paper, said
+from redistill.papers.plan import Plan
+from redistill.papers.schema import Where
+from redistill.report.verdicts import Judged, label
+
+NOT_JUDGED = "not attempted"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One finding as text, column by column; the same in all three formats."""
+
+    claim: str
+    kind: str
+    paper: str
+    ours: str
+    n: str
+    difference: str
+    verdict: str
+    note: str
+
+    HEAD = ("claim", "kind", "paper", "ours [95 %]", "n", "difference [90 %]", "verdict", "note")
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        return (self.claim, self.kind, self.paper, self.ours, self.n, self.difference, self.verdict, self.note)
+
+
+def line(finding: Finding, why: str = "") -> Line:
+    """``why``: reason that no experiment can be made, where there is one."""
+    claim = finding.claim
+    digits = max(2, claim.published.decimals) if claim.published is not None else 2
+    sign = claim.kind in ("gain", "order")
+
+    def number(value: float, plus: bool) -> str:
+        return f"{value:+.{digits}f}" if plus else f"{value:.{digits}f}"
+
+    paper = ""
+    if claim.published is not None:
+        shown = claim.claimed if claim.claimed is not None else claim.published.value
+        printed = claim.published.decimals if not sign else digits
+        paper = f"{shown:+.{printed}f}" if sign else f"{shown:.{printed}f}"
+        if claim.published.std is not None and not sign:
+            paper += f" ± {claim.published.std:g}"
+    ours = difference = n = ""
+    if (reading := finding.reading) is not None:
+        low, high = number(reading.ours.low, sign), number(reading.ours.high, sign)
+        ours = f"{number(reading.ours.value, sign)} [{low}, {high}]"
+        n = str(reading.ours.n)
+        if reading.difference is not None and reading.interval is not None:
+            ends = ", ".join(number(x, True) for x in reading.interval)
+            difference = f"{number(reading.difference, True)} [{ends}]"
+    elif finding.measured is not None:
+        ours, difference, n = f"{finding.measured:g}", number(finding.difference or 0.0, True), "1"
+    notes = [part for part in (why if finding.verdict == NOT_JUDGED else finding.note, finding.mismatch) if part]
+    return Line(claim.id, claim.kind, paper, ours, n, difference, finding.verdict, "; ".join(notes))
+
+
+def lines(table: Judged) -> list[Line]:
+    """All findings of a table."""
+    why = {label(p.cell): p.cell.unknown for p in table.planned}
+    return [line(finding, why.get(finding.claim.id, "")) for finding in table.findings]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Three formats
+# ---------------------------------------------------------------------------------------------------------------------
+def csv_text(table: Judged) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["table", *Line.HEAD])
+    for row in lines(table):
+        writer.writerow([table.table, *row.entries])
+    return out.getvalue()
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "^": r"\^{}", "~": r"\~{}",
+    "{": r"\{", "}": r"\}", "±": r"$\pm$", "->": r"$\to$", "≈": r"$\approx$",
+}  # fmt: skip
+
+
+def latex(text: str) -> str:
+    """Text as LaTeX has it.
+
+    >>> latex("RM_1 -> 95 %")
+    'RM\\\\_1 $\\\\to$ 95 \\\\%'
+    """
+    made = text.replace("->", "\0")
+    made = "".join(_LATEX.get(letter, letter) for letter in made)
+    return made.replace("\0", _LATEX["->"])
+
+
+def latex_text(paper: Paper, table: Judged) -> str:
+    """A table for booktabs, without notes."""
+    head = Line.HEAD[:1] + Line.HEAD[2:7]
+    rows = [
+        r"% \usepackage{booktabs}",
+        r"\begin{tabular}{lrrrrl}",
+        r"\toprule",
+        " & ".join(map(latex, head)) + r" \\",
+        r"\midrule",
+    ]
+    for row in lines(table):
+        rows.append(" & ".join(map(latex, (row.entries[0], *row.entries[2:7]))) + r" \\")
+    rows += [r"\bottomrule", r"\end{tabular}", f"% {paper.name}, table {table.table}: {paper.table(table.table).caption}"]
+    return "\n".join(rows) + "\n"
+
+
+def bars(entries: Sequence[str]) -> str:
+    return "| " + " | ".join(entry.replace("|", "\\|").replace("\n", " ") for entry in entries) + " |"
+
+
+def markdown_table(table: Judged) -> list[str]:
+    made = [bars(Line.HEAD), "|---|---|--:|--:|--:|--:|---|---|"]
+    return made + [bars(row.entries) for row in lines(table)]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The page
+# ---------------------------------------------------------------------------------------------------------------------
+def page(plan: Plan, tables: Sequence[Judged], figures: Sequence[str] = ()) -> str:
+    """The whole report as Markdown."""
+    paper, about = plan.paper, plan.paper.file.paper
+    where = ", ".join(part for part in (about.venue, f"arXiv:{about.arxiv}" if about.arxiv else "") if part)
+    seeds = ", ".join(map(str, plan.seeds))
+    out = [f"# {about.title}", "", f"{', '.join(about.authors)}, {about.year}.{f' {where}.' if where else ''}", ""]
+    out += [f"Code: {', '.join(f'`{code}`' for code in about.code)}.", ""] if about.code else []
+    out += [f"Paper file `{paper.name}`, version {about.version}. Our seeds: {seeds}. What each verdict means: `docs/verdicts.md`.", ""]
+    for table in tables:
+        out += _section(paper, table)
+    shown = [p.cell.facts for table in tables for p in table.planned]
+    out += _list("Assumed", "what the paper leaves out", paper.file.assumed, shown)
+    out += _list("Departures", "where paper and code disagree", paper.file.departs, shown)
+    out += _cost(tables)
+    if figures:
+        out += ["## Curves", "", *(f"![accuracy over the run]({name})\n" for name in figures)]
+    out += ["## History of the paper file", "", *(f"* {entry}" for entry in about.history), ""]
+    return "\n".join(out).rstrip() + "\n"
+
+
+def _section(paper: Paper, table: Judged) -> list[str]:
+    printed, protocol = paper.table(table.table), paper.protocol(table.table)
+    runs = "runs not stated" if protocol.seeds is None else f"{protocol.seeds} run{'s' if protocol.seeds > 1 else ''}"
+    rule = f"Reported: {protocol.which.replace('_', ' ')}, {protocol.aggregate} of {runs}; tolerance ±{protocol.tolerance:g}."
+    out = [f"## Table {table.table}" if table.table[0].isdigit() else f"## {table.table}", ""]
+    out += [f"{printed.caption} ({printed.page}).", "", rule + (f" {protocol.because}." if protocol.because else ""), ""]
+    if printed.note:
+        out += [f"{printed.note}.", ""]
+    if table.summary is not None:
+        out += [*markdown_table(table), "", " ".join(summary_sentences(table.summary)), ""]
+        told = [f for f in table.findings if f.reading is not None or f.measured is not None]
+        out += [*(f"* {sentence(finding)}" for finding in told), *([""] if told else [])]
+    else:
+        out += [bars(("cell", "ours", "n")), "|---|--:|--:|"]
+        for p in table.planned:
+            values = [run.accuracy() for run in table.runs.get(label(p.cell), ())]
+            mean = f"{sum(values) / len(values):.2f}" if values else ""
+            out.append(bars((label(p.cell), mean or (p.cell.unknown and f"none: {p.cell.unknown}"), str(len(values)))))
+        out.append("")
+    for p in table.planned:
+        for also in p.cell.also:
+            out.append(f"* {label(p.cell)} is also printed as {also.value} ({also.source}){': ' + also.because if also.because else ''}.")
+    return [*out, *([""] if out[-1] else [])]
+
+
+def _list(title: str, what: str, entries: Sequence[Where], shown: Sequence[Mapping[str, str]]) -> list[str]:
+    """Assumptions or departures that concern some cell of the report."""
+    chosen = [e for e in entries if any(e.holds(facts) for facts in shown)]
+    if not chosen:
+        return []
+    out = [f"## {title}", "", f"({what})", ""]
+    for entry in chosen:
+        given = entry.model_dump()
+        scope = said({name: "/".join([v] if isinstance(v, str) else v) for name, v in entry.where.items()})
+        out.append(f"* **{given['about']}**{f' ({scope})' if scope else ''}")
+        if "theirs" in given:
+            out.append(f"  * theirs: {given['theirs']}")
+        out += [f"  * ours: {given['ours']}", f"  * because: {given['because']}"]
+    return [*out, ""]
+
+
+def _cost(tables: Sequence[Judged]) -> list[str]:
+    runs: dict[str, Run] = {run.id: run for table in tables for found in table.runs.values() for run in found}
+    if not runs:
+        return ["## Cost", "", "No run of these cells is in the store.", ""]
+    out = ["## Cost", "", bars(("run", "seed", "steps", "hours", "id")), "|---|--:|--:|--:|---|"]
+    for run in runs.values():
+        hours = f"{float(run.record['time']['own']) / 3600:.2f}"
+        out.append(bars((run.label, str(run.seed), str(run.record["steps"]), hours, f"`{run.id}`")))
+    total = sum(float(run.record["time"]["own"]) for run in runs.values()) / 3600
+    return [*out, "", f"{len(runs)} runs, {total:.1f} hours of the students' own steps.", ""]
+
+
+def save(plan: Plan, tables: Sequence[Judged], folder: Path) -> list[Path]:
+    """Write the page, and for every table a CSV, a LaTeX file and, where runs are there, their curves."""
+    make_folder(folder)
+    written = []
+
+    def put(name: str, text: str) -> None:
+        write(folder / name, text.encode())
+        written.append(folder / name)
+
+    figures = []
+    for table in tables:
+        short = f"{plan.paper.name}-{table.table}"
+        put(f"{short}.csv", csv_text(table))
+        put(f"{short}.tex", latex_text(plan.paper, table))
+        if any(table.runs.values()):
+            figures.append(_curves(folder, short, table))
+            written.append(folder / figures[-1])
+    put(f"{plan.paper.name}.md", page(plan, tables, figures))
+    return written
+
+
+def _curves(folder: Path, short: str, table: Judged) -> str:
+    """Test accuracy over the run, the mean over seeds of every cell that ran."""
+    from redistill.report.figures import curve_figure
+
+    shown = {}
+    for name, runs in table.runs.items():
+        curves = [dict(run.curves()["accuracy"].get("test", ())) for run in runs]
+        steps = sorted(set.intersection(*map(set, curves))) if curves else []
+        if steps:
+            shown[name] = [(step, sum(curve[step] for curve in curves) / len(curves)) for step in steps]
+    path = folder / f"{short}.svg"
+    curve_figure(path, shown, title=short, ylabel="test accuracy, %")
+    return path.name

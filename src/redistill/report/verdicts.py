@@ -1,0 +1,262 @@
+"""A paper's cells beside our runs: claims made from a plan, runs read from a store, findings table by table.
+
+The rule of a claim (epoch, tolerance, seeds, paired or not) follows from the paper file and the plan alone, so it stands
+before anything runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redistill.claims import Claim, Finding, Measured, Published, Summary, judge_table
+from redistill.errors import RedistillError
+from redistill.experiment.files import canonical, digest
+from redistill.experiment.store import Run, Store, stale
+from redistill.experiment.value import Experiment, identity
+from redistill.papers.cells import Cell, Printed
+from redistill.papers.plan import Plan, Planned
+from redistill.papers.schema import Metric, Protocol
+from redistill.report.checkpoints import Checked
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One table of a paper.
+
+    Attributes:
+        planned: its cells. runs: what was found for each, by the label of its cell. findings: in the order of the cells,
+            then gains, orders, published files. summary: None where nothing can be judged (no number is printed).
+    """
+
+    table: str
+    planned: tuple[Planned, ...]
+    runs: Mapping[str, tuple[Run, ...]]
+    findings: tuple[Finding, ...]
+    summary: Summary | None
+
+
+def label(cell: Cell) -> str:
+    """How a table's reader finds a cell: row and column."""
+    return f"{cell.row} / {cell.column}"
+
+
+def judged(plan: Plan, store: Store, files: Mapping[str, Checked] | None = None) -> list[Judged]:
+    """Findings for every table of a plan.
+
+    Args:
+        files: accuracies of published files by SHA-256 (:mod:`redistill.report.checkpoints`).
+    """
+    if plan.scale != 1.0:
+        raise RedistillError(f"a plan at scale {plan.scale:g} earns no verdict: judge one at the published length")
+    tables = dict.fromkeys(planned.cell.table for planned in plan.cells)
+    found = Found(store)
+    return [_table(plan, name, found, files or {}) for name in tables]
+
+
+def _table(plan: Plan, name: str, store: Found, files: Mapping[str, Checked]) -> Judged:
+    planned = tuple(p for p in plan.cells if p.cell.table == name)
+    metric, protocol = plan.paper.table(name).metric, plan.paper.protocol(name)
+    # runs shared by several cells count once, under the first cell's label
+    home: dict[str, str] = {}
+    for p in planned:
+        if p.experiment is not None:
+            home.setdefault(p.experiment.cell, label(p.cell))
+    runs: dict[str, tuple[Run, ...]] = {}
+    measured: dict[str, list[Measured]] = {}
+    for p in planned:
+        if p.experiment is None or metric == "mte" or (key := home[p.experiment.cell]) in runs:
+            continue
+        found, values = _measured(p, plan.seeds, store, at_step=protocol.which == "at_step")
+        runs[key] = found
+        if values:
+            measured[key] = values
+    claims = _claims(plan, planned, home, metric, protocol)
+    for checkpoint in plan.paper.file.checkpoint:
+        there = [p.cell for p in planned if checkpoint.table == name and checkpoint.holds(p.cell.facts)]
+        if there and there[0].printed is not None:
+            claims.append(_file_claim(checkpoint.file, there[0], metric, protocol))
+            if (known := files.get(checkpoint.sha256)) is not None:
+                measured[f"file {checkpoint.file}"] = [Measured(0, known.accuracy)]
+    if not claims:
+        return Judged(name, planned, runs, (), None)
+    findings, summary = judge_table(claims, measured)
+    return Judged(name, planned, runs, tuple(findings), summary)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Claims
+# ---------------------------------------------------------------------------------------------------------------------
+def published(printed: Printed, protocol: Protocol, metric: Metric) -> Published:
+    """A printed number in the unit of our runs: an error rate becomes an accuracy."""
+    value = 100.0 - printed.value if metric == "error" else printed.value
+    return Published(
+        value=round(value, printed.decimals) if metric == "error" else value,
+        # without the number of its runs a spread says nothing
+        std=printed.std if protocol.seeds is not None and protocol.seeds > 1 else None,
+        seeds=protocol.seeds,
+        ddof=protocol.ddof,
+        which=protocol.which,
+        aggregate=protocol.aggregate,
+        decimals=printed.decimals,
+        approximate=printed.approximate,
+    )
+
+
+def _claims(
+    plan: Plan, planned: Sequence[Planned], home: Mapping[str, str], metric: Metric, protocol: Protocol
+) -> list[Claim]:
+    seeds = len(plan.seeds)
+    made: list[Claim] = []
+    values: dict[str, Published] = {}
+    for p in planned:
+        cell = p.cell
+        if cell.printed is None:
+            continue
+        values[label(cell)] = published(cell.printed, protocol, metric)
+        also = tuple(published(number, protocol, metric) for a in cell.also if (number := Printed.read(a.value)) is not None)
+        runs = home[p.experiment.cell] if p.experiment is not None else label(cell)
+        made.append(
+            Claim(
+                id=label(cell),
+                kind="value",
+                cell=runs,
+                published=values[label(cell)],
+                tolerance=protocol.tolerance,
+                seeds=seeds,
+                contradicting=also,
+            )
+        )
+    table = plan.paper.table(planned[0].cell.table)
+    for kind, pairs in (("gain", table.gains), ("order", table.orders)):
+        for first, second in pairs:
+            for one, two in _couples(planned, first, second):
+                claim = _difference(kind, one, two, values, home, protocol, seeds)
+                if claim is not None:
+                    made.append(claim)
+    return list({claim.id: claim for claim in made}.values())
+
+
+def _couples(planned: Sequence[Planned], first: str, second: str) -> list[tuple[Planned, Planned]]:
+    """Cells of two columns row by row, or of two rows column by column."""
+    couples = []
+    for by, along in (("column", "row"), ("row", "column")):
+        ones = {getattr(p.cell, along): p for p in planned if getattr(p.cell, by) == first}
+        twos = {getattr(p.cell, along): p for p in planned if getattr(p.cell, by) == second}
+        couples += [(ones[at], twos[at]) for at in ones if at in twos]
+    return couples
+
+
+def _difference(
+    kind: str,
+    one: Planned,
+    two: Planned,
+    values: Mapping[str, Published],
+    home: Mapping[str, str],
+    protocol: Protocol,
+    seeds: int,
+) -> Claim | None:
+    if one.experiment is None or two.experiment is None or one.experiment.cell == two.experiment.cell:
+        return None
+    a, b = values.get(label(one.cell)), values.get(label(two.cell))
+    if a is None or b is None or (kind == "order" and a.value == b.value):
+        return None
+    if kind == "order" and a.value < b.value:
+        one, two, a, b = two, one, b, a
+    assert one.experiment is not None and two.experiment is not None
+    paired = protocol.aggregate != "median" and together(one.experiment, two.experiment)
+    sign = "minus" if kind == "gain" else "above"
+    return Claim(
+        id=f"{label(one.cell)} {sign} {label(two.cell)}",
+        kind="gain" if kind == "gain" else "order",
+        cell=home[one.experiment.cell],
+        published=a,
+        baseline=home[two.experiment.cell],
+        published_baseline=b,
+        decides="paired" if paired else "unpaired",
+        tolerance=protocol.tolerance,
+        seeds=seeds,
+    )
+
+
+def together(one: Experiment, two: Experiment) -> bool:
+    """Whether two experiments see the same images in the same order, so that their difference is paired by seed.
+
+    A network trained without a teacher sees what the students of the same source and recipe see.
+    """
+    if one.source.depends_on_student or two.source.depends_on_student or one.source != two.source:
+        return False
+    recipes = [e.recipe.model_copy(update={"teacher_mode": "eval"}) for e in (one, two)]
+    return recipes[0] == recipes[1]
+
+
+def _file_claim(file: str, cell: Cell, metric: Metric, protocol: Protocol) -> Claim:
+    assert cell.printed is not None
+    printed = published(cell.printed, protocol, metric)
+    return Claim(
+        id=f"published file of {label(cell)}", kind="checkpoint", cell=f"file {file}", published=printed, seeds=1
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Runs
+# ---------------------------------------------------------------------------------------------------------------------
+def asked(written: Any) -> Any:
+    """What of a written experiment was asked for, without what followed from device and version."""
+    if isinstance(written, Mapping):
+        return {name: asked(value) for name, value in written.items() if name not in ("arithmetic", "numerics")}
+    return [asked(value) for value in written] if isinstance(written, list | tuple) else written
+
+
+class Found:
+    """The finished runs of a store by what was asked, so that a run counts on whatever device it was made.
+
+    A run whose formulas have changed since (``numerics``), or whose teacher has, is found and is *stale*.
+    """
+
+    def __init__(self, store: Store):
+        self.store = store
+        self.runs: dict[tuple[str, int], list[Run]] = {}
+        for run in store.finished():
+            self.runs.setdefault((self._key(run.record["experiment"]), run.seed), []).append(run)
+
+    def _key(self, written: Mapping[str, Any]) -> str:
+        return digest(canonical(identity(asked({name: value for name, value in written.items() if name != "seed"}))))
+
+    def find(self, one: Experiment) -> Run | None:
+        """Its own run where that is there, else one that was asked the same; fresh ones first."""
+        runs = self.runs.get((self._key(one.written(seed=False)), one.seed), [])
+        return min(runs, key=lambda run: (run.id != one.id, self.stale(run, one), run.folder), default=None)
+
+    def stale(self, run: Run, one: Experiment) -> bool:
+        before, now = run.record["experiment"]["numerics"], one.numerics
+        return before != now or stale(run, self.store) is not None
+
+
+def _measured(
+    planned: Planned, seeds: Sequence[int], found: Found, *, at_step: bool
+) -> tuple[tuple[Run, ...], list[Measured]]:
+    """The finished runs of a cell's experiment, and their accuracies."""
+    assert planned.experiment is not None
+    runs, values = [], []
+    for seed in seeds:
+        mine = planned.experiment.with_seed(seed)
+        for one in (mine, *(other.with_seed(seed) for other in planned.elsewhere)):
+            run = found.find(one)
+            if run is None or "test" not in run.record["accuracy"]:
+                continue
+            table = run.record["accuracy"]["test"]
+            last, best = float(table["last"]), float(table["best"])
+            if at_step and one is not mine:
+                curve = {int(step): float(value) for step, value in run.curves()["accuracy"]["test"]}
+                if (step := mine.recipe.steps) not in curve:
+                    continue  # not evaluated there
+                last = curve[step]
+            runs.append(run)
+            values.append(Measured(seed, last, None if at_step else best, stale=found.stale(run, one)))
+            break
+    return tuple(runs), values
+
+
+__all__ = ["Found", "Judged", "judged", "label", "published", "together"]
