@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from redistill.errors import RedistillError, nearest
-from redistill.experiment.run import Group
+from redistill.experiment.work import Group
 from redistill.experiment.run import plan as grouped
 from redistill.experiment.store import Store
 from redistill.experiment.value import Experiment
