@@ -30,7 +30,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from redistill.core import At, Batch, Context, Output, RedistillError, Term, describe_places, pairs_of, require_ready
+from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
 from redistill.terms.maps import named_or_paired, to_smaller
 
 Form = Literal["mean", "sum", "norm"]
@@ -73,7 +73,7 @@ class AT(Term):
     a ResNet come after the activation.
 
     Args:
-        at: pairs of places; default: every pair of stages of one size; families without any are refused.
+        at: pairs of places; default: every pair of stages.
         p: exponent of the activations, 2 everywhere; fractions need ``absolute``.
         form: ``"mean"`` (all codes), ``"sum"`` or ``"norm"`` (the papers' equations).
         absolute: |A|^p as the paper writes instead of A^p as all codes compute; the same for even p.
@@ -119,13 +119,6 @@ class AT(Term):
                         f"AT compares where maps [B, C, H, W] are active, but {place!r} has shape {list(shape)}: "
                         f"name places with more than one position"
                     )
-            if self.at is None and ctx.shape("student", mine)[2:] != ctx.shape("teacher", theirs)[2:]:
-                own = describe_places({s: ctx.student_places[s] for s in ctx.student_stages})
-                other = describe_places({s: ctx.teacher_places[s] for s in ctx.teacher_stages})
-                raise RedistillError(
-                    f"AT: no stage of the student ({own}) is as large as one of the teacher ({other}), so nothing says "
-                    f"which belong together: name pairs with at=[(student place, teacher place)], or leave AT out"
-                )
         self.ready = True
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
