@@ -101,7 +101,34 @@ def kill_test() -> str:
     return "\n".join(lines) + "\n"
 
 
-SECTIONS: tuple[Callable[[], str], ...] = (digits, cifar10_few, checkpoints, kill_test, benchmarks)
+def verdicts() -> str:
+    """Every table of a paper of which something was run (``results/runs``) or evaluated (``results/published-files``)."""
+    from redistill import papers
+    from redistill.experiment.store import Store
+    from redistill.papers.plan import make, select
+    from redistill.report.checkpoints import kept
+    from redistill.report.paper import lines
+    from redistill.report.verdicts import judged
+
+    files, store = kept(RESULTS / "published-files"), Store(RESULTS / "runs")
+    if not files and not store.finished():
+        return ""
+    out = []
+    for name in papers.names():
+        paper = papers.load(name)
+        for table in judged(make(paper, select(paper), device="cpu"), store, files):
+            shown = [line for line in lines(table) if line.ours]
+            if not shown:
+                continue
+            caption = paper.table(table.table).caption
+            out += [f"### {name}, table {table.table}\n", f"{caption}. {len(shown)} of {len(table.findings)} claims judged.\n"]
+            out += ["| claim | paper | ours | difference | verdict |", "|---|--:|--:|--:|---|"]
+            out += [f"| {x.claim} | {x.paper} | {x.ours} | {x.difference} | {x.verdict} |" for x in shown] + [""]
+    where = "`redistill report PAPER -o DIR`; rules and rates of false verdicts in `docs/verdicts.md`."
+    return "\n".join(["## Published numbers beside ours\n", where + "\n", *out]) if out else ""
+
+
+SECTIONS: tuple[Callable[[], str], ...] = (digits, cifar10_few, checkpoints, kill_test, benchmarks, verdicts)
 
 
 def text() -> str:

@@ -1,0 +1,142 @@
+"""Writes ``docs/commands.md`` and ``docs/papers``: what the paper files say, to be read beside the papers.
+
+    python scripts/make_paper_pages.py [--check]
+
+``--check`` writes nothing and fails where a page is stale.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from redistill import papers
+from redistill.papers import Paper
+from redistill.papers.cells import said
+from redistill.papers.schema import Table, Where
+from redistill.report.paper import bars
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+MARK = "<!-- made from src/redistill/papers/*.toml by scripts/make_paper_pages.py; do not edit -->"
+
+
+def written(value: Any) -> str:
+    """A setting as it stands in TOML, near enough to be read."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{name} = {written(entry)}" for name, entry in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(written, value)) + "]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f'"{value}"' if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def terms(rows: Iterable[Mapping[str, Any]]) -> str:
+    """A method as one reads it: ``0.1 CE + 0.9 KD(T = 4)``."""
+    made = []
+    for row in rows:
+        settings = ", ".join(f"{n} = {written(v)}" for n, v in row.items() if n not in ("use", "weight"))
+        weight = row.get("weight", 1.0)
+        factor = "" if weight == 1.0 else f"{written(weight)} "
+        made.append(f"{factor}{row['use']}({settings})" if settings else f"{factor}{row['use']}")
+    return " + ".join(made)
+
+
+def scope(entry: Where) -> str:
+    held = said({name: "/".join([value] if isinstance(value, str) else value) or "none" for name, value in entry.where.items()})
+    return f" ({held})" if held else ""
+
+
+def printed(paper: Paper, name: str, table: Table) -> list[str]:
+    protocol = paper.protocol(name)
+    runs = "runs not stated" if protocol.seeds is None else f"{protocol.seeds} run{'s' if protocol.seeds > 1 else ''}"
+    rule = f"{protocol.which.replace('_', ' ')}; {protocol.aggregate} of {runs}; tolerance ±{protocol.tolerance:g}"
+    out = [f"### {name}", "", f"{table.caption}. *{table.page}; {table.kind}; {table.metric}; {rule}.*", ""]
+    head = ["" if column == "row" else column for column in table.header]
+    out += [bars(head), "|" + "|".join("--:" if column in table.column else "---" for column in table.header) + "|"]
+    out += [*(bars(row) for row in table.rows), ""]
+    if table.note:
+        out += [f"{table.note}.", ""]
+    return out
+
+
+def page(paper: Paper) -> str:
+    file, about = paper.file, paper.file.paper
+    where = ", ".join(part for part in (about.venue, f"arXiv:{about.arxiv}" if about.arxiv else "") if part)
+    out = [MARK, f"# {about.title}", "", f"{', '.join(about.authors)}, {about.year}. {where}.", ""]
+    out += ["Code: " + ", ".join(f"`{code}`" for code in about.code) + ".", ""] if about.code else []
+    asked = sum(cell.printed is None for cell in paper.cells)
+    none = sum(bool(cell.unknown) for cell in paper.cells)
+    out += [
+        f"`redistill reproduce {paper.name}`: {len(paper.cells)} cells, {len(paper.cells) - asked} of them printed numbers, "
+        f"{none} without a recipe. Version {about.version} of the file.",
+        "",
+        f"Reported epoch: {file.protocol.because or file.protocol.which}.",
+        "",
+        "## Tables",
+        "",
+    ]
+    for name, table in file.table.items():
+        out += printed(paper, name, table)
+    out += ["## Methods", "", bars(("name", "terms")), "|---|---|"]
+    out += [*(bars((name, f"`{terms(rows)}`")) for name, rows in file.method.items()), ""]
+    out += ["## Recipes", "", *(f"* `{name}`: `{written(recipe)}`" for name, recipe in file.recipe.items()), ""]
+    if file.assumed:
+        out += ["## Assumed: what the paper leaves out", ""]
+        out += [f"* **{e.about}**{scope(e)}: {e.ours}. {e.because}." for e in file.assumed] + [""]
+    if file.departs:
+        out += ["## Departures: where paper and code disagree", "", bars(("name", "about", "theirs", "ours", "because", "switch"))]
+        out += ["|---|---|---|---|---|---|"]
+        for d in file.departs:
+            switch = f"`{written(d.change)}`" if d.change else ""
+            out.append(bars((d.name, d.about + scope(d), d.theirs, d.ours, d.because, switch)))
+        out.append("")
+    if file.unknown:
+        out += ["## Cells without a recipe", "", *(f"*{scope(e)}: {e.because}." for e in file.unknown), ""]
+    if file.also:
+        out += ["## Numbers that contradict each other", ""]
+        out += [f"* Table {e.table}{scope(e)}: also {e.value} ({e.source}){': ' + e.because if e.because else ''}." for e in file.also]
+        out.append("")
+    if file.checkpoint:
+        out += ["## Published files", "", bars(("file", "table", "evaluated on", "SHA-256")), "|---|---|---|---|"]
+        out += [bars((c.file, f"{c.table}{scope(c)}", c.data, f"`{c.sha256[:16]}`")) for c in file.checkpoint] + [""]
+    out += ["## History", "", *(f"* {entry}" for entry in about.history)]
+    return "\n".join(out).rstrip() + "\n"
+
+
+def commands() -> str:
+    out = [MARK, "# Every experiment that the projects name, beside ours", ""]
+    out += ["One line here repeats what stands beside it, teachers included; `--dry-run` shows the plan and what it costs.", ""]
+    for name in papers.names():
+        file = papers.load(name).file
+        out += [f"## [{name}](papers/{name}.md)", "", bars(("what", "original", "ours")), "|---|---|---|"]
+        for c in file.command:
+            original = f"`{c.original}`" if c.original else ""
+            note = f"*{c.note}*" if c.note else ""
+            out.append(bars((c.about, " ".join(part for part in (original, note) if part), f"`{c.ours}`")))
+        out.append("")
+    return "\n".join(out).rstrip() + "\n"
+
+
+def pages() -> dict[Path, str]:
+    return {DOCS / "commands.md": commands(), **{DOCS / "papers" / f"{n}.md": page(papers.load(n)) for n in papers.names()}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    for path, text in pages().items():
+        if check and (not path.exists() or path.read_text(encoding="utf-8") != text):
+            sys.exit(f"{path.relative_to(ROOT)} is stale: run python scripts/make_paper_pages.py")
+        if not check:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
