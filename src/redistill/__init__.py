@@ -22,7 +22,7 @@ _HOME = {
     "accuracy": "evaluate", "agreement": "evaluate", "evaluate": "evaluate", "predict": "evaluate",
     "Experiment": "experiment.value", "Store": "experiment.store", "Run": "experiment.store",
 }  # fmt: skip
-_ROOMS = ("claims", "data", "models", "terms", "rng", "stats", "testing")
+_ROOMS = ("belief", "claims", "data", "models", "sources", "terms", "rng", "stats", "testing")
 
 __all__ = [  # by hand, so that editors see them; a test compares it with the table above
     "AT",
@@ -56,6 +56,7 @@ __all__ = [  # by hand, so that editors see them; a test compares it with the ta
     "__version__",
     "accuracy",
     "agreement",
+    "belief",
     "claims",
     "context",
     "data",
@@ -66,13 +67,14 @@ __all__ = [  # by hand, so that editors see them; a test compares it with the ta
     "places_of",
     "predict",
     "rng",
+    "sources",
     "stats",
     "terms",
     "testing",
 ]
 
 if TYPE_CHECKING:
-    from redistill import claims, data, models, rng, stats, terms, testing
+    from redistill import belief, claims, data, models, rng, sources, stats, terms, testing
     from redistill.core import Batch, Context, Method, Output, Place, Ramp, RedistillError, Source, Term
     from redistill.evaluate import accuracy, agreement, evaluate, predict
     from redistill.experiment.store import Run, Store

@@ -38,8 +38,9 @@ def test_the_campaign_refuses_a_budget_that_is_none() -> None:
 
 
 def test_a_campaign_without_data_says_so_and_stops(tmp_path: Path) -> None:
-    words = ["--out", str(tmp_path / "runs"), "--data-dir", str(tmp_path), "--time-budget", "5m", "--device", "cpu"]
-    done = script("scripts/campaign", "--only", "ferles2020:4", *words, REDISTILL_CACHE=str(tmp_path))
+    words = ["--out", str(tmp_path / "runs"), "--data-dir", str(tmp_path), "--device", "cpu"]
+    words += ["--time-budget", "5m", "--only", "ferles2020:4"]
+    done = script("scripts/campaign", *words, REDISTILL_CACHE=str(tmp_path))
     assert done.returncode == 1, done.stdout + done.stderr
     assert "cifar-10" in done.stderr
 

@@ -16,7 +16,7 @@ from redistill.core import Method, RedistillError
 from redistill.fit import Loop, fit, fit_cohort
 from redistill.recipe import Cosine, Recipe
 from redistill.sources import Adversarial, Mixed, Variant, preset
-from redistill.sources.adversarial import standing_for
+from redistill.sources.modes import standing_for
 from redistill.terms import AT, CE, KD, Consistency, Diversity, StudentEntropy, TeacherEntropy
 
 BATCH, Z, BLOCKS = 6, 5, 3

@@ -51,14 +51,15 @@ def belief(
         raise RedistillError("the same network is named twice: every one once")
     where = resolve_device(device)
     images: Any = load_data(data if ":" in data else f"{data}:test", data_dir)
-    nets = {}
+    nets, shown = {}, {}
     for i, name in enumerate(networks):
-        net, _ = network_of(name, model[i] if i < len(model) else None, out)
+        net, run = network_of(name, model[i] if i < len(model) else None, out)
         require_fit(net, images, name)
-        nets[short(name)] = net.to(where)
+        shown[name] = short(name) if run is None or not run.record["name"] else str(run.record["name"])
+        nets[shown[name]] = net.to(where)
     if len(nets) < len(networks):
-        raise RedistillError(f"two of the networks have one name ({', '.join(map(short, networks))}): rename a file")
-    attacked = [short(name) for name in attack] or None
+        raise RedistillError(f"two of the networks have one name ({', '.join(shown.values())}): rename one")
+    attacked = [shown.get(name, name) for name in attack] or None
     if attacked and (odd := [name for name in attacked if name not in nets]):
         raise RedistillError(f"--attack {odd[0]} is none of the networks: {', '.join(nets)}")
     found = transitions(nets, images, count=count, K=steps, rate=rate, aim=aim, attack=attacked)  # type: ignore[arg-type]

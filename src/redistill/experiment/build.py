@@ -223,7 +223,9 @@ class Materials:
         fact: dict[str, Any] = {"data": {"train": self._manifest(self.source, store)}}
         fact["data"] |= {name: self._manifest(images, store) for name, images in self.evaluate.items()}
         if self.teacher is not None and self.teacher_fact is not None:
-            measured = {name: accuracy(self.teacher, images) for name, images in self.evaluate.items()}
+            # a teacher that carries no normalisation sees images as the stream gives them, also where a set has another
+            used = getattr(self.teacher, "normalisation", None) or self.source.normalisation
+            measured = {name: accuracy(self.teacher, images, normalise=used) for name, images in self.evaluate.items()}
             fact["teacher"] = {**self.teacher_fact, "accuracy": measured}
         return fact
 

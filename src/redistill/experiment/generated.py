@@ -57,6 +57,8 @@ def expanded(data: dict[str, Any]) -> dict[str, Any]:
     switches = {key: value for key, value in given.items() if key in Variant.model_fields}
     chosen = preset(str(source["preset"]), blocks=given.get("blocks"), change=switches, **options)
     settings = chosen.variant.model_dump(mode="json") | {"blocks": chosen.blocks}
+    if "stop_after" in source:
+        settings["epoch_blocks"] = max(1, int(source["stop_after"]) // 100)  # 1 % of what is run
     if isinstance(kl := next(iter(chosen.generator_method.parts()))[1], KD):
         settings |= {"T": kl.T, "reduction": kl.reduction}
     own = chosen.recipe.model_dump(mode="json", exclude_defaults=True)

@@ -38,11 +38,15 @@ def grid(
     *,
     titles: Sequence[str],
     captions: Sequence[Sequence[str]] | None = None,
-    enlarge: int = 2,
+    side: int = 64,
 ) -> Path:
-    """A PNG with one row of images [n, C, H, W] below each title, and a caption below each image where there are any."""
+    """A PNG with one row of images [n, C, H, W] below each title, and a caption below each image where there are any.
+
+    Images are enlarged by a whole number to about ``side`` pixels.
+    """
     pictures = [pixels(row, normalise) for row in rows]
-    height, width = (side * enlarge for side in pictures[0].shape[1:3])
+    enlarge = max(1, side // pictures[0].shape[1])
+    height, width = (length * enlarge for length in pictures[0].shape[1:3])
     if captions is not None:
         width = max(width, 7 * max((len(text) for line in captions for text in line), default=0))
     below = LABEL if captions is not None else 0

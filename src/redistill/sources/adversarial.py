@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from redistill import rng
 from redistill.core import Batch, Method, Output, RedistillError, Room, Shape
+from redistill.sources.modes import mode, standing_for
 from redistill.sources.variants import Variant
 from redistill.taps import Tapped, context, places_of
 from redistill.terms import KD
@@ -115,47 +116,6 @@ class Adversarial:
         return AdversarialStream(self, room)
 
 
-@contextlib.contextmanager
-def _mode(net: nn.Module, train: bool) -> Iterator[None]:
-    """Train or evaluation mode for a while; every module's own mode comes back."""
-    modes = [(m, m.training) for m in net.modules()]
-    net.train(train)
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
-@contextlib.contextmanager
-def standing_for(net: nn.Module, forwards: int) -> Iterator[None]:
-    """One forward in train mode moves running statistics as ``forwards`` equal ones would.
-
-    r ← (1 - m) r + m x, k times with the same x, is r ← (1 - m)^k r + (1 - (1 - m)^k) x; with the cumulative average
-    (momentum None) after n batches it is r ← (n r + k x) / (n + k).
-    """
-    changed: list[tuple[nn.modules.batchnorm._BatchNorm, float | None]] = []
-    if forwards > 1:
-        for module in net.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.num_batches_tracked is not None:
-                before = module.momentum
-                changed.append((module, before))
-                if before is None:
-                    module.momentum = forwards / (int(module.num_batches_tracked) + forwards)
-                else:
-                    module.momentum = 1.0 - (1.0 - before) ** forwards
-    try:
-        yield
-    finally:
-        for module, momentum in changed:
-            module.momentum = momentum
-    for module, _ in changed:
-        if module.training:
-            counted = module.num_batches_tracked
-            assert counted is not None
-            counted += forwards - 1
-
-
 class AdversarialStream:
     """The generator at work in one run.
 
@@ -200,7 +160,7 @@ class AdversarialStream:
         if self.room.channels_last:
             probe = probe.to(memory_format=torch.channels_last)
         z = torch.zeros(2, int(self.generator.z), device=self.room.device, dtype=self.room.dtype)  # type: ignore[arg-type]
-        with torch.no_grad(), _mode(self.generator, False):
+        with torch.no_grad(), mode(self.generator, False):
             made = tuple(self.generator(z).shape)
         if made != tuple(probe.shape):
             raise RedistillError(
@@ -254,7 +214,7 @@ class AdversarialStream:
             group["lr"] = self._rate(block)
         self.losses, self.norms = [], []
         images = said = taught = None
-        with _mode(self.student, v.student_mode == "train"):
+        with mode(self.student, v.student_mode == "train"):
             for i in range(v.n_G):
                 if i == 0 or v.generator_noise == "fresh":
                     self._noise = self._draw(block, i)
@@ -296,7 +256,7 @@ class AdversarialStream:
         v = self.variant
         # layers that draw (dropout) see the same stream after a resume
         drawn = rng.seeded(self.room.seed, "generator", step, device=self.room.device)
-        with drawn, _mode(self.generator, v.generator_mode == "train"):
+        with drawn, mode(self.generator, v.generator_mode == "train"):
             if block != self._block:
                 before = self._train_generator(block)
                 self._block, self._batch = block, None
