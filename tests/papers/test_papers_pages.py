@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from redistill import papers
+from redistill.papers.plan import select
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,14 +26,22 @@ def test_pages_are_not_stale() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_campaign_is_a_list_of_plans_that_exist(tmp_path: Path) -> None:
-    (tmp_path / "rates.json").write_text("{}", encoding="utf-8")
-    done = script("scripts/campaign", "--list", "--out", str(tmp_path / "runs"), "--rate", "1e12", REDISTILL_CACHE=str(tmp_path))
+def test_the_campaign_names_cells_that_exist() -> None:
+    pieces = runpy.run_path(str(ROOT / "scripts" / "campaign"))["CAMPAIGN"]
+    chosen = [select(papers.load(p.paper), p.tables, p.only, p.rows, p.columns) for p in pieces]
+    assert all(chosen) and len({piece.name for piece in pieces}) == len(pieces)
+    # in the end every cell of which an experiment can be made has had its turn
+    done = {cell.id for cells in chosen for cell in cells}
+    assert not [cell.id for name in papers.names() for cell in papers.load(name).cells if not cell.unknown and cell.id not in done]
+
+
+def test_the_campaign_lists_what_is_done_and_what_is_left(tmp_path: Path) -> None:
+    done = script("scripts/campaign", "--list", "--out", str(tmp_path / "runs"), "--rate", "1e12", "--only", "ferles2020:4", "ferles2020:10")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0].split()[1:3] == ["0", "of"] and "teachers" in lines[0]
-    assert lines[-1].startswith("hours in all: ")
-    assert not (tmp_path / "runs").exists()
+    # the nine teachers of Table 10 are among the twelve networks of Table 4
+    assert lines[0].startswith("  1. 0 of 12 runs, ") and lines[1].startswith("  2. 0 of 27 runs, ")
+    assert lines[-1].startswith("hours in all: ") and not (tmp_path / "runs").exists()
 
 
 def test_the_campaign_refuses_a_budget_that_is_none() -> None:
