@@ -8,8 +8,9 @@ import pytest
 
 from redistill import papers
 from redistill.errors import RedistillError
+from redistill.experiment.value import Experiment
 from redistill.papers import Printed, load
-from redistill.papers.cells import changed, put
+from redistill.papers.cells import changed, filled, put
 from redistill.papers.load import checked
 
 SMALL = (Path(__file__).parent / "small.toml").read_text(encoding="utf-8")
@@ -144,14 +145,12 @@ def test_every_version_has_its_line_of_history(name: str) -> None:
 
 @pytest.mark.parametrize("name", papers.names())
 def test_every_departure_with_a_change_moves_the_experiment(name: str) -> None:
-    from redistill.experiment.value import Experiment
-
     paper = load(name)
     for departs in paper.file.departs:
         cells = [cell for cell in paper.cells if not cell.unknown and departs.holds(cell.facts)]
         if departs.change and cells:
             plain = paper.settings(cells[0])
-            moved = Experiment.of(changed(plain, departs.change), device="cpu")
+            moved = Experiment.of(changed(plain, filled(departs.change, cells[0].facts)), device="cpu")
             assert moved.cell != Experiment.of(plain, device="cpu").cell, departs.name
 
 
@@ -163,11 +162,42 @@ def test_every_departure_with_a_change_moves_the_experiment(name: str) -> None:
 )  # fmt: skip
 def test_zero_shot_cells_are_the_published_forms(cell: str, preset: str, blocks: int) -> None:
     from redistill import sources
-    from redistill.experiment.value import Experiment
-
     paper = load(cell.partition(":")[0])
     one = Experiment.of(paper.settings(paper.cell(cell)), device="cpu")
     form = sources.preset(preset, blocks=blocks)
     assert one.source.variant == form.variant and one.source.blocks == blocks
     assert one.recipe == form.recipe
     assert [part.written() for part in one.method] == form.method.settings()
+
+
+def lengths(one: Experiment) -> tuple[int, list[int]]:
+    """Epochs of a run, and the epochs at which its rate falls, by trying every one around each fifth of the run."""
+    epochs, steps = one.recipe.epochs, 3
+    assert epochs is not None
+    marks = [e for part in (0.3, 0.6, 0.8) for e in range(max(1, int(epochs * part) - 3), int(epochs * part) + 4)]
+    return epochs, [e for e in marks if one.recipe.rate(e * steps, steps) < one.recipe.rate((e - 1) * steps, steps)]
+
+
+@pytest.mark.parametrize("data", ["cifar10", "svhn"])
+@pytest.mark.parametrize("M", [10, 25, 50, 75, 100])
+def test_few_image_recipes_are_those_of_both_codes_to_the_epoch(data: str, M: int) -> None:
+    from redistill.sources.few import few_recipe
+
+    images, epochs = (50_000, 200) if data == "cifar10" else (73_257, 100)
+    scale = 1.0 if data == "cifar10" else M / 100
+    for name, counting, more in (("micaelli2019", "authors", {"images": images, "scale": scale}), ("ferles2020", "re-2020", {})):
+        paper = load(name)
+        table = f"figure{2 if name == 'micaelli2019' else 1}-{data}"
+        one = Experiment.of(paper.settings(paper.cell(f"{table}:KD+AT:M = {M}")), device="cpu")
+        code = one.model_copy(update={"recipe": few_recipe(M, counting=counting, epochs=epochs, **more)})
+        assert lengths(one) == lengths(code) and len(lengths(one)[1]) == 3
+        assert one.recipe.nesterov == code.recipe.nesterov and one.recipe.lr == code.recipe.lr
+
+
+def test_fine_tuning_is_that_of_the_reports_code() -> None:
+    from redistill.sources.few import extra_images
+
+    paper = load("ferles2020")
+    one = Experiment.of(paper.settings(paper.cell("14:50:0")), device="cpu")
+    method, recipe = extra_images(200)
+    assert one.recipe == recipe and [part.written() for part in one.method] == method.settings()

@@ -39,6 +39,7 @@ class ImagesSettings(Value):
         data: "cifar10", "digits:train", "folder:path" ...; the part is ``train`` where none is named.
         held_out: number (or, as a float, share) of training images set apart *first*; evaluated as ``held_out``.
         per_class, first_per_class, fraction: at most one: that many images a class, drawn or in file order; that share.
+        per_class_ferles: instead of these, a published mistake (:func:`redistill.data.subsets.per_class_ferles`).
         unlabelled: hide the labels from every term.
         augment, normalise: default: the data set's own.
         content: SHA-256 of data of one's own; it stands for them in the experiment's identity, wherever they lie.
@@ -51,6 +52,7 @@ class ImagesSettings(Value):
     per_class: int | None = Field(default=None, ge=1)
     first_per_class: int | None = Field(default=None, ge=1)
     fraction: float | None = Field(default=None, gt=0, le=1)
+    per_class_ferles: int | None = Field(default=None, ge=1)
     unlabelled: bool = False
     augment: str
     normalise: str
@@ -61,15 +63,16 @@ class ImagesSettings(Value):
 
     @model_validator(mode="after")
     def _one_subset(self) -> ImagesSettings:
-        given = [n for n in ("per_class", "first_per_class", "fraction") if getattr(self, n) is not None]
+        subsets = ("per_class", "first_per_class", "fraction", "per_class_ferles")
+        given = [n for n in subsets if getattr(self, n) is not None]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} both choose a subset: give one of them")
         return self
 
     @property
     def label(self) -> str:
-        if self.per_class or self.first_per_class:
-            return f"{self.data}, {self.per_class or self.first_per_class} images a class"
+        if few := self.per_class or self.first_per_class or self.per_class_ferles:
+            return f"{self.data}, {few} images a class"
         return f"{self.data}, {self.fraction:g} of it" if self.fraction else self.data
 
     @property
@@ -95,6 +98,8 @@ class ImagesSettings(Value):
             images = images.per_class(self.per_class, seed=drawn)
         elif self.first_per_class is not None:
             images = images.first_per_class(self.first_per_class)
+        elif self.per_class_ferles is not None:
+            images = images.per_class_ferles(self.per_class_ferles, seed=drawn)
         elif self.fraction is not None:
             images = images.fraction(self.fraction, seed=drawn)
         return Built(images.unlabelled() if self.unlabelled else images, evaluate)

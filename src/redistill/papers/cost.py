@@ -54,7 +54,7 @@ def images_of(source: ImagesSettings) -> int:
     if source.held_out is not None:
         held = source.held_out
         count -= int(held * count) if isinstance(held, float) else held
-    if (few := source.per_class or source.first_per_class) is not None:
+    if (few := source.per_class or source.first_per_class or source.per_class_ferles) is not None:
         return min(count, few * classes)
     return round(count * source.fraction) if source.fraction is not None else count
 

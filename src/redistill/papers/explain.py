@@ -9,7 +9,7 @@ from pathlib import Path
 from redistill.errors import RedistillError, nearest
 from redistill.experiment.store import Store
 from redistill.experiment.value import Experiment
-from redistill.papers.cells import Cell, Paper, changed
+from redistill.papers.cells import Cell, Paper, changed, filled
 from redistill.papers.plan import imported, of
 from redistill.papers.schema import Departs
 from redistill.stats import Interval, paired_difference
@@ -66,7 +66,7 @@ def variants(
     made = [Variant(None, of(settings, device, scale))]
     for departs in switches:
         if not only or departs.name in only:
-            other = {**changed(settings, departs.change), "name": f"{cell.id} with {departs.name} changed"}
+            other = {**changed(settings, filled(departs.change, cell.facts)), "name": f"{cell.id} with {departs.name} changed"}
             made.append(Variant(departs, of(other, device, scale)))
     return made
 
