@@ -21,7 +21,8 @@ from redistill.experiment.record import curves_of, differing, exactness, kept_by
 from redistill.experiment.stop import Stop
 from redistill.experiment.store import FORMAT, LOCK, PENDING, Run, Store
 from redistill.experiment.value import Experiment
-from redistill.fit import Loop, Progress
+from redistill.fit import Loop
+from redistill.measured import Progress
 from redistill.precision import resolve_device
 
 Group = tuple[Experiment, ...]
