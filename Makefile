@@ -22,5 +22,6 @@ lint: install
 docs: install
 	$(BIN)/python scripts/make_results.py
 	$(BIN)/python scripts/make_method_cards.py
+	$(BIN)/python scripts/make_paper_pages.py
 
 .PHONY: install demo test lint docs

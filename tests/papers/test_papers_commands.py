@@ -83,7 +83,7 @@ def test_a_dry_run_of_a_whole_paper_reads_nothing_and_is_quick(tmp_path: Path) -
 @pytest.mark.parametrize("name", papers.names())
 def test_every_command_of_the_files_makes_a_plan(name: str) -> None:
     for command in papers.load(name).file.command:
-        words = shlex.split(command.ours)
+        words = shlex.split(command.ours.partition(" && ")[0])
         assert words[:3] == ["redistill", "reproduce", name]
         result = invoke(app, [*words[1:], "--dry-run", "--device", "cpu", "--seeds", "1"])
         assert result.exit_code == 0, f"{command.ours}: {result.output}{result.exception}"
@@ -129,3 +129,49 @@ def test_what_cannot_be_explained(small: Path) -> None:
     ):
         result = invoke(app, ["explain", *words, "--device", "cpu"])
         assert says in str(result.exception)
+
+
+MTE = """
+[table.mte]
+caption = "m"
+page = "p. 2"
+metric = "mte"
+where = { teacher = "Big", student = "LeNet", M = 10 }
+protocol = { which = "none", aggregate = "single", seeds = "unknown", tolerance = 0.05 }
+header = ["row", "KD", "KD, teacher's gradient"]
+rows = [
+  ["digits", "0.20", "?"],
+]
+row = { digits = {} }
+[table.mte.column]
+KD = { method = "KD" }
+"KD, teacher's gradient" = { method = "KD", gradient = "teacher" }
+"""
+
+
+def test_transition_errors_are_measured_once(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from redistill.report import beliefs
+
+    small.write_text(SMALL + MTE, encoding="utf-8")
+    reproduce(small, tmp_path, "--table", "mte", "--seeds", "2")
+    monkeypatch.setattr(beliefs, "COUNT", 5)
+    monkeypatch.setattr(beliefs, "STEPS", 3)
+    words = ["report", str(small), "--table", "mte", "-o", str(tmp_path / "r"), "--out", str(tmp_path / "runs"), "--seeds", "2"]
+    result = invoke(app, [*words, "--device", "cpu", "--belief"])
+    assert result.exit_code == 0, result.output
+    assert result.output.count("pushed by the student: MTE 0.") == 2 and result.output.count("pushed by the teacher") == 2
+    assert len(list((tmp_path / "runs" / "beliefs").glob("*.json"))) == 4
+    again = invoke(app, [*words, "--device", "cpu", "--belief"])
+    assert "MTE" not in again.output
+    text = (tmp_path / "r" / "small.md").read_text(encoding="utf-8")
+    assert "| digits / KD | value | 0.20 | 0." in text
+
+
+def test_a_plan_that_was_cut_off_goes_on(small: Path, tmp_path: Path) -> None:
+    words = ["reproduce", str(small), "--out", str(tmp_path / "runs"), "--device", "cpu", "--seeds", "2"]
+    cut = invoke(app, [*words, "--time-budget", "0.2s"])
+    assert cut.exit_code == 75, cut.output
+    done = len(list((tmp_path / "runs").glob("*/seed-*/record.json")))
+    assert done < 8
+    assert invoke(app, words).exit_code == 0
+    assert len(list((tmp_path / "runs").glob("*/seed-*/record.json"))) == 8

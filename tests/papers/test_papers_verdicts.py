@@ -13,9 +13,10 @@ from redistill.errors import RedistillError
 from redistill.experiment.store import FORMAT, Store, sealed
 from redistill.experiment.value import Experiment
 from redistill.papers.plan import Plan, make, select
+from redistill.report.beliefs import Believed
 from redistill.report.checkpoints import Checked, kept
 from redistill.report.paper import csv_text, latex_text, line, page, save
-from redistill.report.verdicts import judged, published, together
+from redistill.report.verdicts import Found, judged, published, to_measure, together
 
 MICAELLI = papers.load("micaelli2019")
 CURVES: dict[str, Any] = {"accuracy": {"test": []}, "losses": {}, "rates": [], "source": []}
@@ -182,6 +183,28 @@ def test_the_three_formats_say_the_same(tmp_path: Path) -> None:
     for row in (line(f) for f in table.findings):
         assert f"| {row.claim} | {row.kind} | {row.paper} | {row.ours} | {row.n} | {row.difference} | {row.verdict} |" in text
     assert "18 runs, 0.3 hours" in text and "![accuracy over the run](chen2021-7.svg)" in text
+
+
+def test_transition_errors_are_judged_like_the_rest(tmp_path: Path) -> None:
+    ferles = papers.load("ferles2020")
+    plan = make(ferles, select(ferles, ["2"], columns=["zero-shot"], rows=["CIFAR-10", "CIFAR-10, teacher's gradient"]), device="cpu")
+    [one] = {p.experiment.cell: p.experiment for p in plan.cells if p.experiment}.values()
+    store = Store(tmp_path)
+    for seed in range(3):
+        finished(store, one.with_seed(seed), 83.0)
+    wanted = [(run.seed, attacked) for run, _, attacked in to_measure(plan, Found(store))]
+    assert wanted == [(s, a) for a in ("student", "teacher") for s in range(3)]
+    [table] = judged(plan, store)
+    assert {f.verdict for f in table.findings} == {"not attempted"}
+    values = {"student": 0.18, "teacher": 0.5}
+    believed = {
+        (run.id, a): Believed(run.id, a, "cifar10:test", 1000, values[a] + 0.001 * run.seed, 0.01)
+        for run, _, a in to_measure(plan, Found(store))
+    }
+    [table] = judged(plan, store, beliefs=believed)
+    assert {f.claim.id: f.verdict for f in table.findings} == {
+        "CIFAR-10 / zero-shot": "reproduced", "CIFAR-10, teacher's gradient / zero-shot": "below",
+    }  # fmt: skip
 
 
 def test_records_that_cannot_be_used_stop_a_report(tmp_path: Path) -> None:

@@ -176,6 +176,7 @@ def report(
     checkpoints: Annotated[
         Path | None, typer.Option("--checkpoints", help="Folder with published files to evaluate.", metavar="FOLDER")
     ] = None,
+    belief: Annotated[bool, typer.Option("--belief", help="Measure transition errors that tables print and runs allow.")] = False,
     data_dir: DataDir = None,
     device: Device = "auto",
     out: Out = Path("runs"),
@@ -183,9 +184,10 @@ def report(
     """A paper beside our runs: verdicts, assumptions, departures, curves and cost, as Markdown, CSV and LaTeX."""
     from redistill.experiment.store import Store
     from redistill.papers.load import load
+    from redistill.report import beliefs
     from redistill.report.checkpoints import evaluate, kept
     from redistill.report.paper import save
-    from redistill.report.verdicts import judged
+    from redistill.report.verdicts import Found, judged, to_measure
 
     made = planned(paper, table, only, rows, columns, seeds, device=device, teacher=teacher)
     files = out / "checkpoints"
@@ -197,7 +199,11 @@ def report(
                 print(f"redistill: {found}", file=sys.stderr)
             else:
                 print(f"{found.file}: {found.accuracy:g} % of {found.images} images of {found.data}", file=sys.stderr)
-    for path in save(made, judged(made, Store(out), kept(files)), to):
+    store, believed = Store(out), out / "beliefs"
+    if belief:
+        for one in beliefs.measure(to_measure(made, Found(store)), store, believed, data_dir, device):
+            print(f"run {one.run}, pushed by the {one.attacked}: MTE {one.mte:.4f} ± {one.standard_error:.4f}", file=sys.stderr)
+    for path in save(made, judged(made, store, kept(files), beliefs.kept(believed)), to):
         print(path)
 
 

@@ -6,7 +6,7 @@ before anything runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from redistill.experiment.value import Experiment, identity
 from redistill.papers.cells import Cell, Printed
 from redistill.papers.plan import Plan, Planned
 from redistill.papers.schema import Metric, Protocol
+from redistill.report.beliefs import Believed
 from redistill.report.checkpoints import Checked
 
 
@@ -42,33 +43,59 @@ def label(cell: Cell) -> str:
     return f"{cell.row} / {cell.column}"
 
 
-def judged(plan: Plan, store: Store, files: Mapping[str, Checked] | None = None) -> list[Judged]:
+def attacked(cell: Cell) -> str:
+    """Whose gradient pushes the images of a transition error."""
+    return "teacher" if cell.facts.get("gradient") == "teacher" else "student"
+
+
+def _key(planned: Planned) -> str:
+    """What is measured: the same runs, and the same thing about them."""
+    assert planned.experiment is not None
+    return f"{planned.experiment.cell} {attacked(planned.cell)}"
+
+
+def judged(
+    plan: Plan,
+    store: Store,
+    files: Mapping[str, Checked] | None = None,
+    beliefs: Mapping[tuple[str, str], Believed] | None = None,
+) -> list[Judged]:
     """Findings for every table of a plan.
 
     Args:
         files: accuracies of published files by SHA-256 (:mod:`redistill.report.checkpoints`).
+        beliefs: transition errors by run and attacked network (:mod:`redistill.report.beliefs`).
     """
     if plan.scale != 1.0:
         raise RedistillError(f"a plan at scale {plan.scale:g} earns no verdict: judge one at the published length")
     tables = dict.fromkeys(planned.cell.table for planned in plan.cells)
     found = Found(store)
-    return [_table(plan, name, found, files or {}) for name in tables]
+    return [_table(plan, name, found, files or {}, beliefs or {}) for name in tables]
 
 
-def _table(plan: Plan, name: str, store: Found, files: Mapping[str, Checked]) -> Judged:
+def _table(
+    plan: Plan,
+    name: str,
+    store: Found,
+    files: Mapping[str, Checked],
+    beliefs: Mapping[tuple[str, str], Believed],
+) -> Judged:
     planned = tuple(p for p in plan.cells if p.cell.table == name)
     metric, protocol = plan.paper.table(name).metric, plan.paper.protocol(name)
     # runs shared by several cells count once, under the first cell's label
     home: dict[str, str] = {}
     for p in planned:
         if p.experiment is not None:
-            home.setdefault(p.experiment.cell, label(p.cell))
+            home.setdefault(_key(p), label(p.cell))
     runs: dict[str, tuple[Run, ...]] = {}
     measured: dict[str, list[Measured]] = {}
     for p in planned:
-        if p.experiment is None or metric == "mte" or (key := home[p.experiment.cell]) in runs:
+        if p.experiment is None or (key := home[_key(p)]) in runs:
             continue
         found, values = _measured(p, plan.seeds, store, at_step=protocol.which == "at_step")
+        if metric == "mte":
+            known = [beliefs.get((run.id, attacked(p.cell))) for run in found]
+            values = [Measured(run.seed, b.mte) for run, b in zip(found, known, strict=True) if b is not None]
         runs[key] = found
         if values:
             measured[key] = values
@@ -77,8 +104,8 @@ def _table(plan: Plan, name: str, store: Found, files: Mapping[str, Checked]) ->
         there = [p.cell for p in planned if checkpoint.table == name and checkpoint.holds(p.cell.facts)]
         if there and there[0].printed is not None:
             claims.append(_file_claim(checkpoint.file, there[0], metric, protocol))
-            if (known := files.get(checkpoint.sha256)) is not None:
-                measured[f"file {checkpoint.file}"] = [Measured(0, known.accuracy)]
+            if (evaluated := files.get(checkpoint.sha256)) is not None:
+                measured[f"file {checkpoint.file}"] = [Measured(0, evaluated.accuracy)]
     if not claims:
         return Judged(name, planned, runs, (), None)
     findings, summary = judge_table(claims, measured)
@@ -116,7 +143,7 @@ def _claims(
             continue
         values[label(cell)] = published(cell.printed, protocol, metric)
         also = tuple(published(number, protocol, metric) for a in cell.also if (number := Printed.read(a.value)) is not None)
-        runs = home[p.experiment.cell] if p.experiment is not None else label(cell)
+        runs = home[_key(p)] if p.experiment is not None else label(cell)
         made.append(
             Claim(
                 id=label(cell),
@@ -157,7 +184,7 @@ def _difference(
     protocol: Protocol,
     seeds: int,
 ) -> Claim | None:
-    if one.experiment is None or two.experiment is None or one.experiment.cell == two.experiment.cell:
+    if one.experiment is None or two.experiment is None or _key(one) == _key(two):
         return None
     a, b = values.get(label(one.cell)), values.get(label(two.cell))
     if a is None or b is None or (kind == "order" and a.value == b.value):
@@ -170,9 +197,9 @@ def _difference(
     return Claim(
         id=f"{label(one.cell)} {sign} {label(two.cell)}",
         kind="gain" if kind == "gain" else "order",
-        cell=home[one.experiment.cell],
+        cell=home[_key(one)],
         published=a,
-        baseline=home[two.experiment.cell],
+        baseline=home[_key(two)],
         published_baseline=b,
         decides="paired" if paired else "unpaired",
         tolerance=protocol.tolerance,
@@ -205,6 +232,17 @@ def _file_claim(file: str, cell: Cell, metric: Metric, protocol: Protocol) -> Cl
 def told(run: Run) -> dict[str, Any]:
     """What of a record must be the same wherever the run lies: the numbers."""
     return {name: run.record[name] for name in ("accuracy", "diverged", "steps")}
+
+
+def to_measure(plan: Plan, found: Found) -> Iterator[tuple[Run, Experiment, str]]:
+    """Runs of cells that print a transition error, with the attacked network."""
+    for p in plan.cells:
+        if p.experiment is None or plan.paper.table(p.cell.table).metric != "mte":
+            continue
+        for seed in plan.seeds:
+            one = p.experiment.with_seed(seed)
+            if (run := found.find(one)) is not None:
+                yield run, one, attacked(p.cell)
 
 
 def asked(written: Any) -> Any:
@@ -279,4 +317,4 @@ def _measured(
     return tuple(runs), values
 
 
-__all__ = ["Found", "Judged", "judged", "label", "published", "together"]
+__all__ = ["Found", "Judged", "judged", "label", "published", "to_measure", "together"]
