@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from redistill import rng
 from redistill.core import Batch, Method, Ramp, RedistillError, Room
 from redistill.evaluate import accuracy
-from redistill.fit import Diverged, Loop, fit, fit_cohort
+from redistill.fit import Loop, fit, fit_cohort
+from redistill.measured import Diverged
 from redistill.optimise import parameter_groups
 from redistill.recipe import Cosine, MultiStep, Recipe
 from redistill.terms import CE, KD

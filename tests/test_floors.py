@@ -16,7 +16,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("core",),
     ("pairs", "recipe", "rng", "stats"),
     # floor 1: formulas, networks, images, features by place
-    ("terms", "models", "data", "taps", "precision", "optimise"),
+    ("terms", "models", "data", "taps", "precision", "optimise", "measured"),
     # floor 2: inputs that are not a data set; what is measured
     ("sources", "evaluate", "belief"),
     ("fit",),

@@ -18,7 +18,7 @@ _HOME = {
     "Recipe": "recipe", "Constant": "recipe", "Step": "recipe", "MultiStep": "recipe", "Cosine": "recipe",
     "Tapped": "taps", "context": "taps", "places_of": "taps",
     "CE": "terms", "KD": "terms", "FitNet": "terms", "AT": "terms", "VID": "terms", "Review": "terms", "Anchor": "terms",
-    "Loop": "fit", "Result": "fit", "Diverged": "fit", "fit": "fit", "fit_cohort": "fit",
+    "Loop": "fit", "Result": "measured", "Diverged": "measured", "fit": "fit", "fit_cohort": "fit",
     "accuracy": "evaluate", "agreement": "evaluate", "evaluate": "evaluate", "predict": "evaluate",
     "Experiment": "experiment.value", "Store": "experiment.store", "Run": "experiment.store",
 }  # fmt: skip
@@ -79,7 +79,8 @@ if TYPE_CHECKING:
     from redistill.evaluate import accuracy, agreement, evaluate, predict
     from redistill.experiment.store import Run, Store
     from redistill.experiment.value import Experiment
-    from redistill.fit import Diverged, Loop, Result, fit, fit_cohort
+    from redistill.fit import Loop, fit, fit_cohort
+    from redistill.measured import Diverged, Result
     from redistill.recipe import Constant, Cosine, MultiStep, Recipe, Step
     from redistill.taps import Tapped, context, places_of
     from redistill.terms import AT, CE, KD, VID, Anchor, FitNet, Review

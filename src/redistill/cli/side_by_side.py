@@ -13,6 +13,7 @@ from redistill.experiment.files import make_folder, pretty, write
 from redistill.experiment.run import Queue
 from redistill.experiment.stop import Interrupted
 from redistill.experiment.store import FORMAT, PENDING
+from redistill.experiment.work import group_label
 from redistill.jobs import Pool, Task, threads_each
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def tasks_of(queue: Queue, threads: int) -> list[Task]:
             words += ["--data-dir", str(queue.data_dir)]
         if not queue.wait:
             words.append("--no-wait")
-        title = f"{' | '.join(dict.fromkeys(one.label for one in left))} (seed {left[0].seed}) {left[0].folder}"
+        title = f"{group_label(left)} {left[0].folder}"
         needs = frozenset(home[n.id] for one in left for n in one.needs() if n.id in home)
         tasks.append(Task(title, words, queue.store.folder(left[0]) / "log.txt", needs))
         home |= {one.id: title for one in left}

@@ -22,7 +22,7 @@ from redistill.experiment.store import WEIGHTS, Run, Store
 from redistill.experiment.value import Experiment, Net, Part
 
 if TYPE_CHECKING:
-    from redistill.fit import Result
+    from redistill.measured import Result
 
 
 LIBRARIES = ("torchvision", "timm", "hf")  # their networks are named "timm:resnet50"

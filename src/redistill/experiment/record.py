@@ -9,7 +9,7 @@ from redistill.core import Keeper, Stream
 from redistill.experiment import checkpoint
 from redistill.experiment.store import FORMAT
 from redistill.experiment.value import Experiment
-from redistill.fit import Result
+from redistill.measured import Result
 
 
 def kept_by(stream: Stream, one: Experiment) -> dict[str, bytes]:

@@ -21,10 +21,18 @@ from redistill.experiment.record import curves_of, differing, exactness, kept_by
 from redistill.experiment.stop import Stop
 from redistill.experiment.store import FORMAT, LOCK, PENDING, Run, Store
 from redistill.experiment.value import Experiment
-from redistill.fit import Loop, Progress
+from redistill.fit import Loop
+from redistill.measured import Progress
 from redistill.precision import resolve_device
 
 Group = tuple[Experiment, ...]
+
+
+def group_label(experiments: Sequence[Experiment]) -> str:
+    """One name for a cohort in progress lines: the first two, and how many more."""
+    names = list(dict.fromkeys(one.label for one in experiments))
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return f"{' | '.join(names[:2])}{more} (seed {experiments[0].seed})"
 State = dict[str, Any]
 
 
@@ -105,8 +113,7 @@ class Work:
 
     @property
     def label(self) -> str:
-        names = list(dict.fromkeys(one.label for one in self.experiments))
-        return f"{' | '.join(names)} (seed {self.experiments[0].seed})"
+        return group_label(self.experiments)
 
     # -- folders ------------------------------------------------------------------------------------------------------
     def take(self) -> bool:
