@@ -36,7 +36,8 @@ def test_the_campaign_names_cells_that_exist() -> None:
 
 
 def test_the_campaign_lists_what_is_done_and_what_is_left(tmp_path: Path) -> None:
-    done = script("scripts/campaign", "--list", "--out", str(tmp_path / "runs"), "--rate", "1e12", "--only", "ferles2020:4", "ferles2020:10")
+    words = ["--list", "--out", str(tmp_path / "runs"), "--rate", "1e12", "--only", "ferles2020:4", "ferles2020:10"]
+    done = script("scripts/campaign", *words)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     # the nine teachers of Table 10 are among the twelve networks of Table 4
