@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from redistill import papers
 from redistill.papers.plan import select
 
@@ -56,8 +54,3 @@ def test_a_campaign_without_data_says_so_and_stops(tmp_path: Path) -> None:
     done = script("scripts/campaign", *words, REDISTILL_CACHE=str(tmp_path))
     assert done.returncode == 1, done.stdout + done.stderr
     assert "cifar-10" in done.stderr
-
-
-@pytest.mark.parametrize("name", ["docs/commands.md", "docs/papers/micaelli2019.md"])
-def test_pages_name_no_place_of_this_machine(name: str) -> None:
-    assert "/work" not in (ROOT / name).read_text(encoding="utf-8")
