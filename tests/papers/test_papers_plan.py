@@ -118,6 +118,15 @@ def test_milestones_and_ramps_shrink_with_the_run() -> None:
     assert made["teacher"]["run"]["recipe"]["epochs"] == 24
 
 
+def test_a_scaled_run_spends_the_same_part_of_its_time_on_looking() -> None:
+    """200 looks at the test set in 100,000 epochs are 2 in 1,000: else they would cost a hundred times the training."""
+    ferles = papers.load("ferles2020")
+    cells = select(ferles, ["6"], rows=["10"])
+    whole, part = (make(ferles, cells, seeds=[0], device="cpu", scale=scale) for scale in (1.0, 0.01))
+    assert [one.evaluate.every for one in part.wanted] == [one.evaluate.every for one in whole.wanted] == [500]
+    assert estimate(part.groups, 1.0) == pytest.approx(0.01 * estimate(whole.groups, 1.0), rel=1e-3)
+
+
 def test_teachers_from_files(tmp_path: Path) -> None:
     from redistill import models
 

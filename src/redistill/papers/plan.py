@@ -227,7 +227,10 @@ def _teaches(name: str, experiments: Iterable[Experiment | None], paper: Paper) 
 # A part of the length
 # ---------------------------------------------------------------------------------------------------------------------
 def scaled(written: Mapping[str, Any], scale: float) -> dict[str, Any]:
-    """A complete experiment at a part of its length: steps, milestones, ramps and intervals shrink together."""
+    """A complete experiment at a part of its length: steps, milestones and ramps shrink together.
+
+    It is evaluated as often per epoch as the whole one, and at its end: looking takes the same part of the time.
+    """
     made: dict[str, Any] = copy.deepcopy(dict(written))
     made["notes"] = f"scale {scale:g} of the published length"
     made["name"] = f"{made.get('name', '')} (scale {scale:g})".strip()
@@ -254,8 +257,6 @@ def scaled(written: Mapping[str, Any], scale: float) -> dict[str, Any]:
     for term in made["method"]:
         if isinstance(term.get("weight"), dict):
             term["weight"] = {**term["weight"], **{end: term["weight"][end] * scale for end in ("start", "end")}}
-    if "every" in made.get("evaluate", {}):
-        made["evaluate"]["every"] = _part(made["evaluate"]["every"], scale)
     for role in ("teacher", "student"):
         if "run" in made.get(role, {}):
             made[role]["run"] = scaled(made[role]["run"], scale)
