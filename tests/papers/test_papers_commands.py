@@ -21,13 +21,13 @@ invoke = CliRunner().invoke
 
 
 @pytest.fixture(autouse=True)
-def _rate(monkeypatch: pytest.MonkeyPatch) -> None:
+def _rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDISTILL_CACHE", str(tmp_path / "cache"))  # a made-up rate does not reach the user's own
     monkeypatch.setattr(cost, "measured", lambda device, precision: 1e10)
 
 
 @pytest.fixture
-def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("REDISTILL_CACHE", str(tmp_path / "cache"))
+def small(tmp_path: Path) -> Path:
     path = tmp_path / "small.toml"
     path.write_text(SMALL, encoding="utf-8")
     return path
