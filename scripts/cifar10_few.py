@@ -25,8 +25,11 @@ from typing import Any
 import torch
 
 import redistill as rd
-from redistill import evaluate, fit, taps
+from redistill.evaluate import NUMERICS as EVALUATE
+from redistill.fit import NUMERICS as FIT
 from redistill.precision import arithmetic, resolve_device
+from redistill.rng import NUMERICS as RNG
+from redistill.taps import NUMERICS as TAPS
 
 TEACHERS = {"wrn-16-2": "wrn-16-2-seed-0-dict.pth", "wrn-40-1": "wrn-40-1-seed-0-dict.pth"}
 SEEDS = (0, 1, 2)
@@ -80,7 +83,7 @@ def run(teacher_name: str, seed: int, args: argparse.Namespace) -> None:
         "recipe": RECIPE.settings(),
         "arithmetic": arithmetic(RECIPE, resolve_device("cpu")),
         "methods": {name: rd.Method.of(m).settings() for name, m in METHODS.items()},
-        "numerics": {"rng": rd.rng.NUMERICS, "fit": fit.NUMERICS, "taps": taps.NUMERICS, "evaluate": evaluate.NUMERICS},
+        "numerics": {"rng": RNG, "fit": FIT, "taps": TAPS, "evaluate": EVALUATE},
         "versions": {"redistill": rd.__version__, "torch": torch.__version__, "python": platform.python_version()},
         "threads": torch.get_num_threads(),
         "students": {},
