@@ -17,8 +17,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("pairs", "recipe", "rng", "stats"),
     # floor 1: formulas, networks, images, features by place
     ("terms", "models", "data", "taps", "precision", "optimise", "measured"),
-    # floor 2: inputs that are not a data set; what is measured
-    ("sources", "evaluate", "belief"),
+    # floor 2: inputs that are not a data set; what is measured; one student of a cohort
+    ("sources", "evaluate", "belief", "learner"),
     ("fit",),
     ("experiment", "jobs"),
     ("papers",),

@@ -11,7 +11,6 @@ import copy
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,7 +20,8 @@ from redistill import rng
 from redistill.core import Batch, Method, Output, RedistillError, Room, Source, Term, weighted_sum
 from redistill.data import affine_between
 from redistill.evaluate import ImageSet, accuracy
-from redistill.measured import Accuracy, Diverged, Progress, Result
+from redistill.learner import Learner
+from redistill.measured import Diverged, Progress, Result
 from redistill.optimise import make_optimizer, parameter_groups
 from redistill.precision import arithmetic, ieee, resolve_device
 from redistill.recipe import Recipe
@@ -46,27 +46,6 @@ def matched(net: nn.Module, stream: str) -> Any | None:
         return (images * a + b, *args[1:])
 
     return net.register_forward_pre_hook(renormalise)
-
-
-@dataclass
-class _Student:
-    """One network of the cohort with everything that is its own."""
-
-    net: nn.Module
-    tapped: Tapped
-    method: Method
-    optimizer: torch.optim.Optimizer
-    weights: list[list[float]]
-    buffer: Tensor  # [READ block, terms] losses on the device, read at the end of a block
-    epoch_sum: Tensor  # [terms] float64 on the CPU
-    norms: Tensor  # [READ block] norm of the gradient before it was clipped, on the device
-    norm_sum: float = 0.0
-    gradient_norms: list[float] = field(default_factory=list)
-    losses: list[list[float]] = field(default_factory=list)
-    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
-    diverged: str | None = None
-    stopped_at: int | None = None
-    seconds: float = 0.0
 
 
 class Loop:
@@ -192,14 +171,12 @@ class Loop:
         shape = tuple(self.source.image_shape)
         return torch.zeros(2, *shape, device=self.device, dtype=self.dtype).to(memory_format=self.layout)
 
-    def _enrol(self, net: nn.Module, template: Method, probe: Tensor) -> _Student:
+    def _enrol(self, net: nn.Module, template: Method, probe: Tensor) -> Learner:
         self._place(net)
         if (hook := matched(net, self.source.normalisation)) is not None:
             self._hooks.append(hook)
         method = template.fresh()
-        ctx = context(
-            net, self.teacher, probe, count=self.source.count, labels=self.source.all_labels, seed=self.seed
-        )
+        ctx = context(net, self.teacher, probe, count=self.source.count, labels=self.source.all_labels, seed=self.seed)
         expected = self.source.classes
         if expected is not None and ctx.classes != expected:
             raise RedistillError(
@@ -215,15 +192,14 @@ class Loop:
         net.train(self.recipe.student_mode == "train")
         method.train()
         weights = method.weight_table(self.steps, self.per_epoch).tolist()
-        return _Student(
+        return Learner(
             net=net,
             tapped=tapped,
             method=method,
             optimizer=make_optimizer(parameter_groups([net, method], self.recipe), self.recipe),
             weights=weights,
             buffer=torch.zeros(self.block, len(method.weights), dtype=self.dtype, device=self.device),
-            epoch_sum=torch.zeros(len(method.weights), dtype=torch.float64),
-            norms=torch.zeros(self.block, dtype=self.dtype, device=self.device),
+            norms=None if self.recipe.clip is None else torch.zeros(self.block, dtype=self.dtype, device=self.device),
             curves={name: [] for name in self.evaluate},
         )
 
@@ -251,7 +227,7 @@ class Loop:
         self._taught = (batch, out)
         return out
 
-    def _learn(self, student: _Student, batch: Batch, taught: Output | None, step: int) -> None:
+    def _learn(self, student: Learner, batch: Batch, taught: Output | None, step: int) -> None:
         if step in self.resets:
             student.optimizer = make_optimizer(parameter_groups([student.net, student.method], self.recipe), self.recipe)
         for group in student.optimizer.param_groups:
@@ -264,7 +240,7 @@ class Loop:
             losses = student.method(self._float(said), taught, batch)
             weighted_sum(student.weights[step], losses).backward()
         place = step % self.per_epoch % self.block
-        if self.recipe.clip is not None:
+        if self.recipe.clip is not None and student.norms is not None:
             student.norms[place] = nn.utils.clip_grad_norm_(student.net.parameters(), self.recipe.clip)
         student.optimizer.step()
         with torch.no_grad():
@@ -302,37 +278,25 @@ class Loop:
 
     def _read(self, step: int) -> None:
         """Fetch the losses of the block that ends with ``step``; stop students whose losses are not finite."""
-        within = step % self.per_epoch
-        count = within % self.block + 1
+        count = step % self.per_epoch % self.block + 1
         for student in self.students:
-            if student.diverged is not None:
-                continue
-            rows = student.buffer[:count].double().cpu()
-            bad = (~torch.isfinite(rows)).nonzero()
-            if len(bad):
-                row, column = (int(v) for v in bad[0])
+            bad = student.read(count) if student.diverged is None else None
+            if bad is not None:
+                column, value, row = bad
                 where = step - count + 1 + row
                 name, weight = student.method.names[column], student.weights[where][column]
-                student.diverged = (
-                    f"{name} (weight {weight:g}) became {float(rows[row, column])} at step {where} of {self.steps} "
-                    f"(learning rate {self.rates[where]:g}): lower the rate or the weight, or clip the gradient"
+                student.stop(
+                    f"{name} (weight {weight:g}) became {value} at step {where} of {self.steps} "
+                    f"(learning rate {self.rates[where]:g}): lower the rate or the weight, or clip the gradient",
+                    self.step,
                 )
-                student.stopped_at = self.step
-            else:
-                student.epoch_sum += rows.sum(0)
-                if self.recipe.clip is not None:
-                    student.norm_sum += float(student.norms[:count].double().sum())
 
     def _end_epoch(self, epoch: int, taken: int, last: bool) -> None:
         due = last or (epoch + 1) % self.every == 0
         for student in self.students:
             if student.diverged is not None:
                 continue
-            student.losses.append((student.epoch_sum / taken).tolist())
-            student.epoch_sum.zero_()
-            if self.recipe.clip is not None:
-                student.gradient_norms.append(student.norm_sum / taken)
-                student.norm_sum = 0.0
+            student.end_epoch(taken)
             if due:
                 for name, images in self.evaluate.items():
                     value = accuracy(
@@ -356,32 +320,13 @@ class Loop:
             "stream": self.stream.state_dict(),
             "source_log": list(self._source_log),
             "teacher": self.teacher.state_dict() if self.teacher is not None and self.teacher.training else None,
-            "students": [
-                {
-                    "net": s.net.state_dict(),
-                    "method": s.method.state_dict(),
-                    "optimizer": s.optimizer.state_dict(),
-                    "buffer": s.buffer.clone(),
-                    "epoch_sum": s.epoch_sum.clone(),
-                    "norms": s.norms.clone(),
-                    "norm_sum": s.norm_sum,
-                    "gradient_norms": list(s.gradient_norms),
-                    "losses": [list(row) for row in s.losses],
-                    "curves": {name: list(points) for name, points in s.curves.items()},
-                    "diverged": s.diverged,
-                    "stopped_at": s.stopped_at,
-                    "seconds": s.seconds,
-                }
-                for s in self.students
-            ],
+            "students": [student.state() for student in self.students],
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue where :meth:`state` was taken; the loop must have been made from the same experiment."""
         if len(state["students"]) != len(self.students):
-            raise RedistillError(
-                f"this checkpoint holds {len(state['students'])} students, the cohort has {len(self.students)}"
-            )
+            raise RedistillError(f"this checkpoint holds {len(state['students'])} students, the cohort has {len(self.students)}")
         self.step = int(state["step"])
         self._seconds, self._cpu = float(state["seconds"]), float(state["cpu_seconds"])
         self._source_log = [(int(step), dict(numbers)) for step, numbers in state["source_log"]]
@@ -390,19 +335,7 @@ class Loop:
         if self.teacher is not None and state["teacher"] is not None:
             self.teacher.load_state_dict(state["teacher"])
         for student, saved in zip(self.students, state["students"], strict=True):
-            student.net.load_state_dict(saved["net"])
-            student.method.load_state_dict(saved["method"])
-            student.optimizer.load_state_dict(saved["optimizer"])
-            student.buffer.copy_(saved["buffer"])
-            student.epoch_sum.copy_(saved["epoch_sum"])
-            student.norms.copy_(saved["norms"])
-            student.norm_sum = float(saved["norm_sum"])
-            student.gradient_norms = [float(norm) for norm in saved["gradient_norms"]]
-            student.losses = [list(row) for row in saved["losses"]]
-            student.curves = {name: [(int(s), float(v)) for s, v in points] for name, points in saved["curves"].items()}
-            student.diverged = saved["diverged"]
-            student.stopped_at = saved["stopped_at"]
-            student.seconds = float(saved["seconds"])
+            student.load_state(saved)
 
     def close(self) -> None:
         """Give the students back as ordinary networks: hooks removed, normalisation noted, evaluation mode."""
@@ -418,17 +351,12 @@ class Loop:
         """One :class:`Result` a student, in the order given."""
         return [
             Result(
-                accuracy={name: Accuracy.of(points) for name, points in s.curves.items() if points},
-                losses={n: tuple(row[i] for row in s.losses) for i, n in enumerate(s.method.names)},
+                **s.result(),
                 rates=tuple(self.rates[:: self.per_epoch]),
                 steps=s.stopped_at if s.stopped_at is not None else self.step,
-                own_seconds=s.seconds,
                 seconds=self._seconds,
                 cpu_seconds=self._cpu,
-                diverged=s.diverged,
-                method=s.method,
                 source_log=tuple(self._source_log),
-                gradient_norms=tuple(s.gradient_norms),
             )
             for s in self.students
         ]
@@ -473,9 +401,7 @@ def fit(
     Raises:
         Diverged: a loss became NaN or infinite (the message names term, weight and step).
     """
-    result = fit_cohort(
-        [(student, method)], teacher, source, recipe, seed=seed, evaluate=evaluate, every=every, device=device
-    )[0]
+    result = fit_cohort([(student, method)], teacher, source, recipe, seed=seed, evaluate=evaluate, every=every, device=device)[0]
     if result.diverged is not None:
         raise Diverged(result.diverged)
     return result

@@ -109,7 +109,7 @@ def _run(case: Case, given: dict[str, Any], variant: Variant, blocks: int, T_max
     )
     loop = Loop([(student.net, method)], teacher.net, source, recipe, seed=0, device="cpu")
     stream, own = loop.stream, loop.students[0]
-    assert isinstance(stream, AdversarialStream)
+    assert isinstance(stream, AdversarialStream) and own.norms is not None  # the recipe clips
     made: list[float] = []
     generator.net.register_forward_hook(lambda module, args, images: made.append(float(images.detach().abs().sum())))
     totals: list[float] = []
