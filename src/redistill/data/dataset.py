@@ -281,3 +281,32 @@ class Schedule:
             # two epochs are enough for whoever reads ahead over the end of one
             self._orders = {e: o for e, o in self._orders.items() if abs(e - epoch) == 1} | {epoch: order.to(self.device)}
         return epoch, self._orders[epoch][within * self.size : (within + 1) * self.size]
+
+
+class PureStream(abc.ABC):
+    """A stream of images from a set: a pure function of the step, so that nothing has to be saved.
+
+    ``batch`` gives the same object for the same step, as :class:`redistill.core.Stream` promises.
+    """
+
+    _last: tuple[int, Batch] | None = None
+
+    @abc.abstractmethod
+    def read(self, step: int) -> Batch:
+        """The batch of a step, made."""
+
+    def batch(self, step: int) -> Batch:
+        if self._last is None or self._last[0] != step:
+            self._last = step, self.read(step)
+        return self._last[1]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Empty: the step is all there is."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state:
+            raise RedistillError(f"a stream of images has no state, got {sorted(state)}: this checkpoint is of another source")
+
+    def log(self) -> dict[str, float]:
+        return {}

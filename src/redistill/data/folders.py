@@ -20,7 +20,7 @@ from torch import Tensor
 from redistill import rng
 from redistill.core import Batch, RedistillError, Room, Shape, nearest
 from redistill.data import decode
-from redistill.data.dataset import DataSet, Rule, Schedule, require_consistent
+from redistill.data.dataset import DataSet, PureStream, Rule, Schedule, require_consistent
 from redistill.data.images import Images
 from redistill.data.normalise import normalisation
 from redistill.data.subsets import whole
@@ -139,8 +139,8 @@ class Folder(DataSet):
         return FolderStream(self, room)
 
 
-class FolderStream:
-    """:class:`Folder` at work in one run: a pure function of the step, decoded ahead by threads.
+class FolderStream(PureStream):
+    """:class:`Folder` at work in one run, decoded ahead by threads.
 
     The order is drawn as for :class:`Images`; the variant of image i in an epoch is the number derived from
     (seed, "variant", epoch, i), and fixes its crop.
@@ -154,14 +154,8 @@ class FolderStream:
         self.augmented = folder.augment != "none"
         self._pool = ThreadPoolExecutor(decode.workers_or_all(folder.workers), thread_name_prefix="decode")
         self._ahead: dict[int, tuple[Tensor, Tensor, list[Future[Tensor]]]] = {}
-        self._last: tuple[int, Batch] | None = None
 
-    def batch(self, step: int) -> Batch:
-        if self._last is None or self._last[0] != step:
-            self._last = step, self._read(step)
-        return self._last[1]
-
-    def _read(self, step: int) -> Batch:
+    def read(self, step: int) -> Batch:
         wanted = range(step, min(step + 1 + PREFETCH, max(self.room.steps, step + 1)))
         for old in [s for s in self._ahead if s not in wanted]:
             for future in self._ahead.pop(old)[2]:
@@ -183,17 +177,6 @@ class FolderStream:
         if not self.augmented:
             return index, torch.zeros_like(index)
         return index, torch.tensor([rng.derive(self.room.seed, "variant", epoch, i) for i in index.tolist()])
-
-    def state_dict(self) -> dict[str, Any]:
-        """Empty: the step is all there is."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        if state:
-            raise RedistillError(f"a stream of images has no state, got {sorted(state)}: this checkpoint is of another source")
-
-    def log(self) -> dict[str, float]:
-        return {}
 
 
 # -- reading a folder -------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from torch import Tensor
 from redistill import rng
 from redistill.core import Batch, RedistillError, Room, Shape
 from redistill.data.augment import Augmenter, augmentation
-from redistill.data.dataset import DataSet, Rule, Schedule, require_consistent
+from redistill.data.dataset import DataSet, PureStream, Rule, Schedule, require_consistent
 from redistill.data.normalise import normalisation
 from redistill.data.subsets import whole
 
@@ -114,8 +114,8 @@ class Images(DataSet):
         return ImageStream(self, room)
 
 
-class ImageStream:
-    """:class:`Images` at work in one run: a pure function of the step, so that nothing has to be saved.
+class ImageStream(PureStream):
+    """:class:`Images` at work in one run.
 
     The pixels go to the device once; order and variants of an epoch are whole-number tensors drawn on the CPU from
     (seed, "order", epoch) and (seed, "variant", epoch) and uploaded once an epoch. ``variant[i]`` belongs to image i of the
@@ -131,16 +131,13 @@ class ImageStream:
         self.normalise = normalisation(images.normalise).on(room.device, room.dtype)
         self.schedule = Schedule(len(images), room, room.device)
         self._variants: tuple[int, Tensor] | None = None
-        self._last: tuple[int, Batch] | None = None
 
-    def batch(self, step: int) -> Batch:
-        if self._last is None or self._last[0] != step:
-            epoch, index = self.schedule.positions(step)
-            variant = self._variant(epoch).index_select(0, index)
-            images = self.normalise(self.augment(index, variant), self.channels_last)
-            labels = None if self.labels is None else self.labels.index_select(0, index)
-            self._last = step, Batch(images, labels, index, variant)
-        return self._last[1]
+    def read(self, step: int) -> Batch:
+        epoch, index = self.schedule.positions(step)
+        variant = self._variant(epoch).index_select(0, index)
+        images = self.normalise(self.augment(index, variant), self.channels_last)
+        labels = None if self.labels is None else self.labels.index_select(0, index)
+        return Batch(images, labels, index, variant)
 
     def _variant(self, epoch: int) -> Tensor:
         if self._variants is None or self._variants[0] != epoch:
@@ -148,14 +145,3 @@ class ImageStream:
             drawn = torch.randint(0, number, (count,), generator=rng.stream(self.seed, "variant", epoch))
             self._variants = epoch, drawn.to(self.device)
         return self._variants[1]
-
-    def state_dict(self) -> dict[str, Any]:
-        """Empty: the step is all there is."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        if state:
-            raise RedistillError(f"a stream of images has no state, got {sorted(state)}: this checkpoint is of another source")
-
-    def log(self) -> dict[str, float]:
-        return {}
