@@ -11,15 +11,13 @@ process, one thread, and the process CPU time of each step is compared pair by p
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from paired import interleaved, machine, ratio, report
 from torch import Tensor, nn
 
 import redistill as rd
@@ -48,13 +46,6 @@ class PlainLoop:
         self.optimizer.step()
         self.loss = loss.item()
         self.step += 1
-
-
-def cpu_name() -> str:
-    """The processor as Linux calls it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def gradients(net: nn.Module) -> dict[str, Tensor]:
@@ -125,33 +116,16 @@ def main() -> None:
             raise SystemExit(f"{kind} does not do the same work: no ratio")
         contenders[kind] = lambda loop=loop: next(loop)
 
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for round_ in range(args.rounds + 1):
-        for name, step in contenders.items():
-            began = time.process_time()
-            step()
-            if round_:  # the first round warms up
-                times[name].append(time.process_time() - began)
-    row: dict[str, Any] = {
+    times = interleaved(contenders, args.rounds)
+    row = {
         "work": f"KD step WRN-40-2 -> WRN-16-1, batch {args.batch}, one thread, process CPU time",
-        "machine": platform.processor() or platform.machine(),
-        "torch": torch.__version__,
-        "capability": torch.backends.cpu.get_cpu_capability(),
-        "bf16_matrix_units": bf16,
+        **machine(),
         "rounds": args.rounds,
-        "cpu": cpu_name(),
         "gate": gates,
         "milliseconds": {n: round(1e3 * statistics.median(t), 1) for n, t in times.items()},
-        "ratio_to_plain": {},
+        "ratio_to_plain": {name: ratio(times[name], times["plain"], 3) for name in kinds},
     }
-    for name in kinds:
-        ratios = sorted(a / b for a, b in zip(times[name], times["plain"], strict=True))
-        low, middle, high = (round(r, 3) for r in (ratios[0], statistics.median(ratios), ratios[-1]))
-        row["ratio_to_plain"][name] = {"median": middle, "min": low, "max": high}
-    print(json.dumps(row, indent=1))
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+    report(row, args.json)
 
 
 if __name__ == "__main__":

@@ -12,16 +12,13 @@ process CPU time of each block is compared pair by pair.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import statistics
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from paired import interleaved, machine, ratio, report
 from torch import Tensor, nn
 
 import redistill as rd
@@ -144,40 +141,26 @@ def main() -> None:
     contenders: dict[str, Any] = {"plain": PlainLoop(args.batch, n_S, blocks)}
     for kind in ["strict", "fast", *(["fast compiled"] if args.compile else [])]:
         contenders[kind] = PackageLoop(args.batch, n_S, blocks, kind.split()[0], "compiled" in kind)
-    times: dict[str, list[float]] = {name: [] for name in contenders}
     first: dict[str, float] = {}
-    for round_ in range(args.rounds + 1):
-        for name, block in contenders.items():
-            began = time.process_time()
-            block()
-            if round_:  # the first round warms up, and its first loss is compared
-                times[name].append(time.process_time() - began)
-            else:
-                first[name] = abs(block.losses[0] - contenders["plain"].losses[0]) / abs(contenders["plain"].losses[0])
-                allowed = 1e-4 if name in ("plain", "strict") or not bf16 else 5e-2
-                print(f"gate {name}: first loss {block.losses[0]:.6f}, off by {first[name]:.1e}, allowed {allowed:.0e}", flush=True)
-                if not first[name] <= allowed:
-                    raise SystemExit(f"{name} does not do the same work: no ratio")
-    row: dict[str, Any] = {
+
+    def same_loss(name: str) -> None:
+        mine, plain = contenders[name].losses[0], contenders["plain"].losses[0]
+        first[name] = abs(mine - plain) / abs(plain)
+        allowed = 1e-4 if name in ("plain", "strict") or not bf16 else 5e-2
+        print(f"gate {name}: first loss {mine:.6f}, off by {first[name]:.1e}, allowed {allowed:.0e}", flush=True)
+        if not first[name] <= allowed:
+            raise SystemExit(f"{name} does not do the same work: no ratio")
+
+    times = interleaved(contenders, args.rounds, same_loss)
+    row = {
         "work": f"zero-shot block WRN-16-2 -> WRN-16-1, 1 + {n_S} steps, batch {args.batch}, one thread, process CPU time",
-        "machine": platform.processor() or platform.machine(),
-        "load": os.getloadavg()[0],
-        "torch": torch.__version__,
-        "capability": torch.backends.cpu.get_cpu_capability(),
-        "bf16_matrix_units": bf16,
+        **machine(),
         "rounds": args.rounds,
         "gate": {"double": gap, **first},
         "seconds": {n: round(statistics.median(t), 3) for n, t in times.items()},
-        "times_faster_than_plain": {},
+        "times_faster_than_plain": {n: ratio(times["plain"], t, 2) for n, t in times.items() if n != "plain"},
     }
-    for name in list(contenders)[1:]:
-        ratios = sorted(b / a for a, b in zip(times[name], times["plain"], strict=True))
-        low, middle, high = (round(r, 2) for r in (ratios[0], statistics.median(ratios), ratios[-1]))
-        row["times_faster_than_plain"][name] = {"median": middle, "min": low, "max": high}
-    print(json.dumps(row, indent=1))
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+    report(row, args.json)
 
 
 if __name__ == "__main__":
