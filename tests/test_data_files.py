@@ -264,9 +264,9 @@ def test_missing_files_say_what_to_put_where(thing: tuple[Place, tuple[File, ...
         fetch.obtain(place, files, base, download=False)
     assert str(error.value) == (
         f"a, b not found in {base / 'thing'}: put them there, or their archive thing.tar.gz "
-        f"(from http://127.0.0.1:9/thing.tar.gz) into {base}, or let download=True fetch them"
+        f"(from http://127.0.0.1:9/thing.tar.gz) into {base}, or fetch them with download=True (redistill download)"
     )
-    with pytest.raises(RedistillError, match=r"train.mat not found in .*svhn: put them there \(from http://x.org/d/\), or let"):
+    with pytest.raises(RedistillError, match=r"train.mat not found in .*svhn: put them there \(from http://x.org/d/\), or fetch"):
         fetch.obtain(Place("svhn"), (File("train.mat", "0", ("http://x.org/d/train.mat",)),), base, download=False)
 
 
@@ -295,7 +295,7 @@ def test_an_altered_file_is_named_with_both_sums(thing: tuple[Place, tuple[File,
     )
     (base / "thing" / "b").unlink()
     (base / "thing.tar.gz").write_bytes(b"half an archive")
-    with pytest.raises(RedistillError, match=r"thing.tar.gz is not the official file .*again from download=True, or http://127"):
+    with pytest.raises(RedistillError, match=r"thing.tar.gz is not the official file .*again from download=True .redistill download., or http://127"):
         fetch.obtain(place, files, base, download=False)
 
 

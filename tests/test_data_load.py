@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import os
 import pickle
 import struct
@@ -283,3 +284,36 @@ def test_a_part_said_twice_or_missing_files(tmp_path: Path) -> None:
         RedistillError, match=r"train_32x32.mat not found in .*svhn: put them there \(from http://ufldl.stanford.edu/hou"
     ):
         data.svhn(tmp_path)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# redistill download
+# ---------------------------------------------------------------------------------------------------------------------
+def test_download_on_the_command_line_fetches_every_part(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from redistill import cli
+
+    asked: list[tuple[str, Path | None, bool]] = []
+
+    def part(which: str, data_dir: Path | None, download: bool) -> data.Images:
+        asked.append((which, data_dir, download))
+        return data.digits()[which == "test"]
+
+    monkeypatch.setitem(data._OFFICIAL, "mnist", (part, ("train", "test")))
+    monkeypatch.setattr(sys, "argv", ["redistill", "download", "mnist", "mnist:test", "--data-dir", str(tmp_path), "--json"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 0
+    assert asked == [("train", tmp_path, True), ("test", tmp_path, True)]
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["name"], row["count"], row["classes"]) for row in rows] == [("mnist:train", 1347, 10), ("mnist:test", 450, 10)]
+
+
+def test_only_official_data_can_be_downloaded(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from redistill import cli
+
+    monkeypatch.setattr(sys, "argv", ["redistill", "download", "arrays:mine.npz"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 1 and "'arrays:mine.npz' is no official data set: known are cifar10," in capsys.readouterr().err

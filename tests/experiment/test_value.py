@@ -119,6 +119,19 @@ def test_data_of_ones_own_are_named_by_their_content(tmp_path: Path) -> None:
         one.source.build(0, None)
 
 
+def test_data_of_ones_own_in_the_data_folder(tmp_path: Path) -> None:
+    """What the run finds in ``--data-dir`` is found when the experiment is read, and its place is no part of what it is."""
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+        np.savez(tmp_path / name / "few.npz", x=np.ones((6, 1, 8, 8), dtype=np.uint8), y=np.arange(6) % 3)
+    settings = {**PLAIN, "source": {"data": "arrays:few.npz"}, "evaluate": {"test": "arrays:few.npz"}, "student": {"model": "lenet"}}
+    here, there = (Experiment.of(settings, device="cpu", data_dir=tmp_path / name) for name in ("here", "there"))
+    assert here.source.data == "arrays:few.npz" and here.id == there.id
+    assert len(here.source.build(0, tmp_path / "there").source) == 6
+    with pytest.raises(RedistillError, match=r"there is no file few\.npz"):
+        Experiment.of(settings, device="cpu")
+
+
 def test_evaluation_follows_the_data_when_nothing_is_said() -> None:
     assert of().evaluate.sets == {"test": "digits:test"} and of().evaluate.every == 1
     assert of(recipe={"epochs": 41}).evaluate.every == 3  # 20 evaluations, rounded up to whole epochs
@@ -148,6 +161,7 @@ weight = { begin = 0, end = 5 }
 [source]
 data = "cifar11"
 per_clas = 10
+fraction = 1.5
 [recipe]
 epochs = 3
 lrr = 0.1
@@ -178,12 +192,13 @@ def test_all_mistakes_of_a_file_at_once(tmp_path: Path) -> None:
         "line 18, method[3].weight.begin = 0: unknown setting 'begin'",
         "line 21, source.per_clas = 10: unknown setting 'per_clas': did you mean per_class",
         "line 20, source.data = \"cifar11\": unknown data 'cifar11': did you mean cifar10",
-        "line 24, recipe.lrr = 0.1: unknown setting 'lrr': did you mean lr?",
-        "line 27, recipe.schedule.tmax = 3: unknown setting of schedule 'cosine' 'tmax': did you mean T_max",
-        "line 26, recipe.momentum = 1.5: input should be less than 1",
-        "line 25, recipe.optimizer = \"sdg\": must be 'sgd', 'adam' or 'adamw'",
-        "line 30, evaluate.every = 0: must be a whole number of epochs, at least 1",
-        "line 29, evaluate.test = \"digits:tset\": unknown part 'digits:tset': did you mean digits:test",
+        "line 22, source.fraction = 1.5: input should be less than or equal to 1",
+        "line 25, recipe.lrr = 0.1: unknown setting 'lrr': did you mean lr?",
+        "line 28, recipe.schedule.tmax = 3: unknown setting of schedule 'cosine' 'tmax': did you mean T_max",
+        "line 27, recipe.momentum = 1.5: input should be less than 1",
+        "line 26, recipe.optimizer = \"sdg\": must be 'sgd', 'adam' or 'adamw'",
+        "line 31, evaluate.every = 0: must be a whole number of epochs, at least 1",
+        "line 30, evaluate.test = \"digits:tset\": unknown part 'digits:tset': did you mean digits:test",
     ]
     for sentence in want:
         assert any(line.startswith(sentence) for line in lines), (sentence, lines)

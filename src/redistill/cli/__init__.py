@@ -5,13 +5,29 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from redistill.errors import RedistillError
 
+# first what makes runs, then what looks at them, papers, what data make of networks, and what there is
+ORDER = (
+    "run", "train", "runs", "show", "compare", "diff", "evaluate", "papers", "reproduce", "explain", "report",
+    "belief", "samples", "toy", "list", "download", "verify",
+)  # fmt: skip
+
+
+class _Commands(typer.core.TyperGroup):
+    """The commands in the order in which somebody needs them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=ORDER.index)
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="redistill",
     help="Distil neural networks, and find out whether a paper's number is true.",
     no_args_is_help=True,
@@ -32,7 +48,7 @@ def _options(
 
 def main() -> None:
     """The entry point: an error is one sentence on standard error, ``--debug`` shows where it came from."""
-    from redistill.cli import evaluate, look, papers, run, zero_shot  # noqa: F401  each module adds its commands to ``app``
+    from redistill.cli import download, evaluate, look, papers, run, zero_shot  # noqa: F401  each module adds its commands to ``app``
 
     global debug
     debug = "--debug" in sys.argv[1:]

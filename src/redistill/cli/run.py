@@ -53,7 +53,7 @@ def run(
     wanted: list[Experiment] = []
     numbers: Sequence[int | None] = seeds_of(seeds) or [None]
     for seed in numbers:
-        wanted += [Experiment.load(file, seed=seed, device=device, change=change) for file in files]
+        wanted += [Experiment.load(file, seed=seed, device=device, change=change, data_dir=data_dir) for file in files]
     carry_out(
         wanted,
         out,
@@ -94,7 +94,7 @@ def train(
         "recipe": {"epochs": epochs, "lr": lr, "nesterov": True, "schedule": {"kind": "cosine"}, "per": "step"},
     }
     settings = changed(settings, change)
-    wanted = [Experiment.of(settings, seed=seed, device=device) for seed in seeds_of(seeds) or [0]]
+    wanted = [Experiment.of(settings, seed=seed, device=device, data_dir=data_dir) for seed in seeds_of(seeds) or [0]]
     carry_out(wanted, out, data_dir, device=device, budget=time_budget, as_json=as_json)
 
 

@@ -117,12 +117,12 @@ _OFFICIAL: dict[str, tuple[_Part, tuple[str, ...]]] = {
     "tiny-imagenet": (tiny_imagenet_part, ("train", "val")),
     "digits": (lambda part, data_dir, download: digits()[part == "test"], ("train", "test")),
 }
-_YOURS = {"arrays": "arrays:FILE.npz", "folder": "folder:PATH", "images": "images:PATH", "hf": "hf:NAME"}
+OWN = {"arrays": "arrays:FILE.npz", "folder": "folder:PATH", "images": "images:PATH", "hf": "hf:NAME"}
 
 
 def names() -> tuple[str, ...]:
     """Every name that :func:`load` knows, and the forms of those that name data of your own."""
-    return (*(f"{name}:{part}" for name, (_, parts) in _OFFICIAL.items() for part in parts), *_YOURS.values())
+    return (*(f"{name}:{part}" for name, (_, parts) in _OFFICIAL.items() for part in parts), *OWN.values())
 
 
 def load(name: str, data_dir: Where = None, *, part: str | None = None, download: bool = False) -> Images | Folder:
@@ -137,7 +137,7 @@ def load(name: str, data_dir: Where = None, *, part: str | None = None, download
         download: fetch official files that are missing.
     """
     kind, _, rest = name.partition(":")
-    if kind in _YOURS:
+    if kind in OWN:
         return _load_yours(kind, name, rest, data_dir, part)
     if kind not in _OFFICIAL:
         raise RedistillError(nearest(name, (*_OFFICIAL, *names()), "data"))
@@ -153,7 +153,7 @@ def load(name: str, data_dir: Where = None, *, part: str | None = None, download
 
 def _load_yours(kind: str, name: str, rest: str, data_dir: Where, part: str | None) -> Images | Folder:
     if not rest:
-        raise RedistillError(f"data {name!r} says no place: write {_YOURS[kind]}")
+        raise RedistillError(f"data {name!r} says no place: write {OWN[kind]}")
     if kind in ("folder", "hf") and (written := re.fullmatch(r"(.+):(\w+)", rest)):
         if part is not None and part != written[2]:
             raise RedistillError(f"data {name!r} already names a part, and part={part!r} another: give one of them")

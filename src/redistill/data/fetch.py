@@ -87,7 +87,7 @@ def _missing(place: Place, files: tuple[File, ...], base: Path) -> RedistillErro
         by_hand = f"put them there, or their archive {place.archive.name} (from {place.archive.urls[0]}) into {base}"
     else:
         by_hand = f"put them there (from {files[0].urls[0].rpartition('/')[0]}/)"
-    return RedistillError(f"{names} not found in {folder}: {by_hand}, or let download=True fetch them")
+    return RedistillError(f"{names} not found in {folder}: {by_hand}, or fetch them with download=True (redistill download)")
 
 
 # -- checking ---------------------------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ def check(path: Path, file: File) -> None:
     with path.open("rb") as content:
         found = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if file.md5 is not None and found != file.md5:
-        where = f"download=True, or {file.urls[0]}" if file.urls else "its archive"
+        where = f"download=True (redistill download), or {file.urls[0]}" if file.urls else "its archive"
         raise RedistillError(
             f"{path} is not the official file but truncated or altered: expected MD5 {file.md5}, found {found} "
             f"({path.stat().st_size:,} bytes); delete it and get it again from {where}"

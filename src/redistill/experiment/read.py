@@ -31,20 +31,24 @@ SCHEDULES: dict[str, type[Value]] = {"constant": Constant, "step": Step, "multis
 RESERVED = ("use", "weight", "code", "file")
 
 
-def load(path: Path, *, seed: int | None = None, device: str = "auto", change: Sequence[str] = ()) -> Experiment:
+def load(
+    path: Path, *, seed: int | None = None, device: str = "auto", change: Sequence[str] = (), data_dir: Path | None = None
+) -> Experiment:
     """See :meth:`redistill.experiment.value.Experiment.load`."""
     data, mistakes = parse(path)
     mistakes.data = data = changed(data, change)
-    made = _Reader(path.parent, device, (path.resolve(),)).experiment(data, mistakes)
+    made = _Reader(path.parent, device, (path.resolve(),), data_dir).experiment(data, mistakes)
     mistakes.stop()
     assert made is not None
     return made if seed is None else made.with_seed(seed)
 
 
-def resolve(settings: Mapping[str, Any], *, folder: Path, seed: int | None = None, device: str = "auto") -> Experiment:
+def resolve(
+    settings: Mapping[str, Any], *, folder: Path, seed: int | None = None, device: str = "auto", data_dir: Path | None = None
+) -> Experiment:
     """See :meth:`redistill.experiment.value.Experiment.of`."""
     mistakes = Mistakes("experiment", data=settings)
-    made = _Reader(folder, device, ()).experiment(dict(settings), mistakes)
+    made = _Reader(folder, device, (), data_dir).experiment(dict(settings), mistakes)
     mistakes.stop()
     assert made is not None
     return made if seed is None else made.with_seed(seed)
@@ -53,8 +57,8 @@ def resolve(settings: Mapping[str, Any], *, folder: Path, seed: int | None = Non
 class _Reader:
     """Completes one file; ``chain`` holds the files that led to it, so that a circle is noticed."""
 
-    def __init__(self, folder: Path, device: str, chain: tuple[Path, ...]):
-        self.folder, self.device, self.chain = folder, device, chain
+    def __init__(self, folder: Path, device: str, chain: tuple[Path, ...], data_dir: Path | None):
+        self.folder, self.device, self.chain, self.data_dir = folder, device, chain, data_dir
 
     def experiment(self, data: dict[str, Any], mistakes: Mistakes) -> Experiment | None:
         before = len(mistakes.found)
@@ -177,7 +181,7 @@ class _Reader:
             return given
         if isinstance(given, dict):
             inner = Mistakes(f"{mistakes.file}: [{role}] run", data=given)
-            made = _Reader(self.folder, self.device, self.chain).experiment(given, inner)
+            made = _Reader(self.folder, self.device, self.chain, self.data_dir).experiment(given, inner)
             mistakes.found += inner.found
             return made
         if not isinstance(given, str):
@@ -194,7 +198,7 @@ class _Reader:
             mistakes.add((role, "run"), str(error))
             return None
         inner.data = data
-        made = _Reader(path.parent, self.device, (*self.chain, path.resolve())).experiment(data, inner)
+        made = _Reader(path.parent, self.device, (*self.chain, path.resolve()), self.data_dir).experiment(data, inner)
         mistakes.found += inner.found
         return made
 
@@ -275,16 +279,18 @@ class _Reader:
                 rows |= {"use": found.name, "code": found.code, "file": found.file}
         elif "data" in rows:
             with mistakes.at((*key, "data")):
-                rows = {**sources.defaults(str(rows["data"]), "train", self.folder), **rows}
+                rows = {**sources.defaults(str(rows["data"]), "train", self.folder, self.data_dir), **rows}
                 rows["data"] = sources.full_name(str(rows["data"]), "train", self.folder)
-                rows.setdefault("content", sources.content(rows["data"]))
+                rows.setdefault("content", sources.content(rows["data"], self.data_dir))
         if kind == "own":
             rows.setdefault("code", "")
+        unknown = kind == "images" and "data" in rows and "normalise" not in rows
+        if unknown:  # its other mistakes are told all the same
+            rows |= {"normalise": "none", "augment": "none"}
         made = None
-        if kind != "images" or "data" not in rows or "normalise" in rows:
-            with mistakes.at(key):
-                made = model.model_validate(rows)
-        return made
+        with mistakes.at(key):
+            made = model.model_validate(rows)
+        return None if unknown else made
 
     def recipe(self, given: dict[str, Any], mistakes: Mistakes) -> Recipe | None:
         before = len(mistakes.found)
@@ -320,7 +326,7 @@ class _Reader:
             else:
                 with mistakes.at(("evaluate", name)):
                     sets[name] = sources.full_name(data, "test", self.folder)
-                    if (found := known.get(name) or sources.content(sets[name])) is not None:
+                    if (found := known.get(name) or sources.content(sets[name], self.data_dir)) is not None:
                         contents[name] = found
         return Evaluate(sets=sets, content=contents, every=every)
 

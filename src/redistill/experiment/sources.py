@@ -186,30 +186,30 @@ def full_name(name: str, part: str, folder: Path) -> str:
     return name
 
 
-def defaults(name: str, part: str, folder: Path) -> dict[str, str]:
+def defaults(name: str, part: str, folder: Path, data_dir: Path | None = None) -> dict[str, str]:
     """A data set's own normalisation and augmentation; data of one's own are opened to ask them."""
     full = full_name(name, part, folder)
     kind, _, which = full.partition(":")
     if kind in DEFAULTS:
         normalise, augment = DEFAULTS[kind]
         return {"normalise": normalise, "augment": "none" if which == "test" else augment}
-    made = load_data(full, None)
+    made = load_data(full, data_dir)
     return {"normalise": made.normalise, "augment": getattr(made, "augment", "none")}
 
 
-def content(full: str) -> str | None:
+def content(full: str, data_dir: Path | None = None) -> str | None:
     """SHA-256 of data of one's own (of the file that makes them, for ``./file.py:name``); None for official data."""
     if full.partition(":")[0] in DEFAULTS:
         return None
     if is_own_data(full):
         found = own.load(full, Path())
         return digest(f"{found.name} {found.code}")
-    return str(load_data(full, None).manifest()["sha256"])
+    return str(load_data(full, data_dir).manifest()["sha256"])
 
 
 def load_data(name: str, data_dir: Path | None, wanted: str | None = None) -> Any:
     """A data set by name; ``./file.py:name`` is called without arguments. ``wanted``: the content it must have."""
-    if wanted is not None and (found := content(name)) != wanted:
+    if wanted is not None and (found := content(name, data_dir)) != wanted:
         raise RedistillError(f"{name} has changed: its content is {str(found)[:12]}, the experiment was made with {wanted[:12]}")
     if is_own_data(name):
         return own.load(name, Path()).object()

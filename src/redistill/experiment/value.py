@@ -133,29 +133,47 @@ class Experiment(Value):
 
     @classmethod
     def load(
-        cls, file: str | Path, *, seed: int | None = None, device: str = "auto", change: Sequence[str] = ()
+        cls,
+        file: str | Path,
+        *,
+        seed: int | None = None,
+        device: str = "auto",
+        change: Sequence[str] = (),
+        data_dir: str | Path | None = None,
     ) -> Experiment:
         """The experiment of a TOML file, or of the JSON of an earlier record.
 
         Args:
             seed: of the run; default: the record's, 0 for a TOML file. device: ``auto``, ``cpu``, ``cuda`` ...
             change: settings that replace those of the file, ``"recipe.lr=0.05"``.
+            data_dir: where data of your own are looked for (their content is part of the experiment); default as for
+                :func:`redistill.data.load`. Official data need not be there.
 
         Raises:
             RedistillError: every mistake of the file (and of the files it names), each with its line.
         """
         from redistill.experiment.read import load
 
-        return load(Path(file), seed=seed, device=device, change=change)
+        return load(
+            Path(file), seed=seed, device=device, change=change, data_dir=None if data_dir is None else Path(data_dir)
+        )
 
     @classmethod
     def of(
-        cls, settings: Mapping[str, Any], *, folder: str | Path = ".", seed: int | None = None, device: str = "auto"
+        cls,
+        settings: Mapping[str, Any],
+        *,
+        folder: str | Path = ".",
+        seed: int | None = None,
+        device: str = "auto",
+        data_dir: str | Path | None = None,
     ) -> Experiment:
         """The experiment of a dictionary shaped like the TOML file; ``folder`` is where its relative paths start."""
         from redistill.experiment.read import resolve
 
-        return resolve(settings, folder=Path(folder), seed=seed, device=device)
+        return resolve(
+            settings, folder=Path(folder), seed=seed, device=device, data_dir=None if data_dir is None else Path(data_dir)
+        )
 
     def with_seed(self, seed: int) -> Experiment:
         """The same cell under another seed."""
