@@ -1,0 +1,79 @@
+"""Copy what finished runs measured into the repository: records and curves, and the weights of teachers.
+
+    python scripts/keep_runs.py runs [--to results]
+
+Records, curves and subsets go to ``results/runs``, as they are. A run that another run learned from is a teacher: its recipe,
+accuracy and checksum go into ``results/teachers/teachers.json``, its weights beside it while they are at most 15 MB, and 30 MB
+together with the others. Larger ones are known by recipe and checksum. What is there already is left alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from redistill.experiment.files import file_digest, make_folder, read, write
+from redistill.experiment.store import CURVES, RECORD, Run, Store
+
+EACH, TOGETHER = 15_000_000, 30_000_000  # bytes
+
+
+def copy(source: Path, target: Path) -> None:
+    if not target.exists():
+        make_folder(target.parent)
+        write(target, read(source))
+
+
+def teacher(run: Run, folder: Path) -> dict[str, Any]:
+    """What is said of a teacher; its weights are copied where they are small enough."""
+    written, path = run.record["experiment"], run.weights()
+    name = f"{written['student']['model']}-{written['source']['data'].partition(':')[0]}-{run.cell[:8]}-seed-{run.seed}.safetensors"
+    there = sum(file.stat().st_size for file in folder.glob("*.safetensors") if file.name != name)
+    size = path.stat().st_size
+    small = size <= EACH and there + size <= TOGETHER
+    if small:
+        copy(path, folder / name)
+    return {
+        "label": run.label,
+        "network": written["student"]["model"],
+        "parameters": run.record["parameters"],
+        "data": run.record["data"]["train"],
+        "method": written["method"],
+        "recipe": written["recipe"],
+        "seed": run.seed,
+        "accuracy": run.record["accuracy"],
+        "run": f"{run.cell}/seed-{run.seed}",
+        "file": name if small else None,
+        "bytes": size,
+        "sha256": file_digest(path),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("--to", type=Path, default=Path("results"))
+    args = parser.parse_args()
+    finished = Store(args.runs).finished()
+    used = {run.record["teacher"]["folder"] for run in finished if "folder" in (run.record.get("teacher") or {})}
+    index = args.to / "teachers" / "teachers.json"
+    rows = {row["run"]: row for row in json.loads(index.read_text())} if index.exists() else {}
+    for run in finished:
+        place = Path(run.cell) / f"seed-{run.seed}"
+        for name in (CURVES, RECORD):
+            copy(run.folder / name, args.to / "runs" / place / name)
+        for part in run.record["data"].values():
+            if "indices" in part:
+                copy(args.runs / part["indices"], args.to / "runs" / part["indices"])
+        if place.as_posix() in used and place.as_posix() not in rows:
+            rows[place.as_posix()] = teacher(run, args.to / "teachers")
+    if rows:
+        make_folder(index.parent)
+        write(index, (json.dumps([rows[key] for key in sorted(rows)], indent=1) + "\n").encode())
+    print(f"{len(finished)} runs and {len(rows)} teachers in {args.to}")
+
+
+if __name__ == "__main__":
+    main()
