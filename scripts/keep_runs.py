@@ -2,7 +2,8 @@
 
     python scripts/keep_runs.py runs [--to results]
 
-Records, curves and subsets go to ``results/runs``, as they are. A run that another run learned from is a teacher: its recipe,
+Records, curves and subsets go to ``results/runs``; of the place of a file on the machine that read it only the name is kept (it
+is no part of what a run is). A run that another run learned from is a teacher: its recipe,
 accuracy and checksum go into ``results/teachers/teachers.json``, its weights beside it while they are at most 15 MB, and 30 MB
 together with the others. Larger ones are known by recipe and checksum. What is there already is left alone.
 """
@@ -14,8 +15,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from redistill.experiment.files import file_digest, make_folder, read, write
-from redistill.experiment.store import CURVES, RECORD, Run, Store
+from redistill.experiment.files import file_digest, make_folder, pretty, read, write
+from redistill.experiment.store import CURVES, RECORD, Run, Store, sealed
 
 EACH, TOGETHER = 15_000_000, 30_000_000  # bytes
 
@@ -24,6 +25,16 @@ def copy(source: Path, target: Path) -> None:
     if not target.exists():
         make_folder(target.parent)
         write(target, read(source))
+
+
+def placeless(value: Any) -> Any:
+    """The same with the names of files in place of their paths."""
+    if isinstance(value, list):
+        return [placeless(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    cut = {"path": Path(value["path"]).name} if {"path", "sha256"} <= value.keys() else {}
+    return {key: placeless(one) for key, one in value.items()} | cut
 
 
 def teacher(run: Run, folder: Path) -> dict[str, Any]:
@@ -62,8 +73,9 @@ def main() -> None:
     rows = {row["run"]: row for row in json.loads(index.read_text())} if index.exists() else {}
     for run in finished:
         place = Path(run.cell) / f"seed-{run.seed}"
-        for name in (CURVES, RECORD):
-            copy(run.folder / name, args.to / "runs" / place / name)
+        copy(run.folder / CURVES, args.to / "runs" / place / CURVES)
+        if not (record := args.to / "runs" / place / RECORD).exists():
+            write(record, pretty(sealed({key: value for key, value in placeless(run.record).items() if key != "sha256"})))
         for part in run.record["data"].values():
             if "indices" in part:
                 copy(args.runs / part["indices"], args.to / "runs" / part["indices"])

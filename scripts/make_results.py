@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from redistill.experiment.store import Run
+from redistill.report.figures import curve_figure
 from redistill.report.table import comparison, markdown
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -132,7 +134,101 @@ def verdicts() -> str:
     return "\n".join(["## Published numbers beside ours\n", where + "\n", *out]) if out else ""
 
 
-SECTIONS: tuple[Callable[[], str], ...] = (digits, cifar10_few, checkpoints, kill_test, benchmarks, verdicts)
+def finished() -> list[Run]:
+    from redistill.experiment.store import Store
+
+    known = Store(RESULTS / "runs").finished()
+    return sorted(known, key=lambda run: (run.label, run.record["experiment"]["recipe"]["precision"], run.seed))
+
+
+def generated(run: Run) -> bool:
+    return bool(run.record["experiment"]["source"]["kind"] == "adversarial")
+
+
+def costs(run: Run) -> str:
+    """Precision, and what the whole cohort cost on which machine."""
+    where = run.record["sessions"][-1]["hardware"]
+    together = f", {len(run.record['cohort'])} in a cohort" if len(run.record["cohort"]) > 1 else ""
+    recipe = run.record["experiment"]["recipe"]
+    return f"{recipe['precision']}, {run.record['time']['cpu'] / 60:.0f} CPU min{together}, {where['device']}"
+
+
+def real_runs() -> str:
+    """Runs of experiments in ``scripts/real``: they show that it works, one seed each."""
+    lines = []
+    for run in finished():
+        if generated(run) or run.record["experiment"].get("notes", "").startswith("scale"):
+            continue
+        teacher = run.record.get("teacher")
+        told = "none" if not teacher else f"{teacher['model']} ({teacher['accuracy']['test']:.2f} %)"
+        for name, found in run.record["accuracy"].items():
+            cells = (run.label, run.seed, told, run.record["data"]["train"]["count"], run.record["steps"],
+                     f"{found['last']:.2f} ({name})", costs(run))  # fmt: skip
+            lines.append("| " + " | ".join(map(str, cells)) + " |")
+    if not lines:
+        return ""
+    head = [
+        "## CIFAR-100 and 2 % of CIFAR-10, end to end\n",
+        "`redistill run scripts/real/*.toml --data-dir D`; records in `results/runs/`. Far shorter than the papers' runs, one seed: "
+        "they show that the way is open, and say nothing about a published number. Accuracy in percent after the last step.\n",
+        "| run | seed | teacher | images | steps | accuracy | cost |",
+        "|---|--:|---|--:|--:|--:|---|",
+    ]
+    return "\n".join([*head, *lines]) + "\n"
+
+
+PUBLISHED = {"cifar10": ("curve-cifar10", "published log, WRN-40-2 to WRN-16-1, one run of theirs"),
+             "svhn": ("curve-svhn", "published log, WRN-40-2 to WRN-16-1 on SVHN, one run of theirs")}  # fmt: skip
+
+
+def zero_shot_curves() -> dict[str, dict[str, list[tuple[int, float]]]]:
+    """(blocks, accuracy) by data and by run, the authors' own log first."""
+    from redistill import papers
+
+    paper = papers.load("micaelli2019")
+    curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    for run in filter(generated, finished()):
+        source = run.record["experiment"]["source"]
+        data = "svhn" if source["normalise"].startswith("svhn") else "cifar10"
+        table, name = PUBLISHED[data]
+        mine = [(step // source["n_S"], value) for points in run.curves()["accuracy"].values() for step, value in points]
+        theirs = [(int(c.facts["blocks"]), float(c.printed.value)) for c in paper.cells if c.table == table]
+        found = curves.setdefault(data, {name: []})
+        found[name] = sorted({*found[name], *((b, v) for b, v in theirs if b <= mine[-1][0] or b == theirs[0][0])})
+        precision = run.record["experiment"]["recipe"]["precision"]
+        found[f"{run.label}, {precision}, seed {run.seed}"] = mine
+    return curves
+
+
+def zero_shot() -> str:
+    found = zero_shot_curves()
+    if not found:
+        return ""
+    out = [
+        "## Zero-shot: the beginning of the schedule\n",
+        "`redistill run scripts/zero_shot/FILE.toml --data-dir D [--set recipe.precision=fast]`; records in `results/runs/`. Rates decay "
+        "as in the whole schedule. Their log is beside ours, not a mark to reach: another teacher, one run.\n",
+    ]
+    for data, curves in found.items():
+        blocks = sorted({block for points in curves.values() for block, _ in points})
+        shown = [b for i, b in enumerate(blocks) if i % -(-len(blocks) // 8) == len(blocks) % -(-len(blocks) // 8) or b == blocks[-1]]
+        shown = sorted({*shown, *(b for b, _ in next(iter(curves.values())))})
+        out += [f"### {'SVHN, on a recropped substitute of its test set' if data == 'svhn' else 'CIFAR-10'}\n"]
+        out += [f"![accuracy by blocks](results/zero-shot-{data}.svg)\n"]
+        out += ["| accuracy % after blocks | " + " | ".join(map(str, shown)) + " |", "|---|" + "--:|" * len(shown)]
+        for name, points in curves.items():
+            at = dict(points)
+            out.append(f"| {name} | " + " | ".join(f"{at[b]:.1f}" if b in at else "" for b in shown) + " |")
+        out.append("")
+    out += ["| run | seed | blocks | accuracy % at the end | cost |", "|---|--:|--:|--:|---|"]
+    for run in filter(generated, finished()):
+        last = ", ".join(f"{a['last']:.2f} ({n})" for n, a in run.record["accuracy"].items())
+        blocks = run.record["steps"] // run.record["experiment"]["source"]["n_S"]
+        out.append(f"| {run.label} | {run.seed} | {blocks} | {last} | {costs(run)} |")
+    return "\n".join(out) + "\n"
+
+
+SECTIONS: tuple[Callable[[], str], ...] = (digits, cifar10_few, real_runs, zero_shot, checkpoints, kill_test, benchmarks, verdicts)
 
 
 def text() -> str:
@@ -185,6 +281,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
+    for data, curves in zero_shot_curves().items() if not check else ():
+        title = f"Zero-shot on {data}: the beginning of the schedule"
+        path = RESULTS / f"zero-shot-{data}.svg"
+        curve_figure(path, curves, title=title, ylabel="accuracy, %", xlabel="blocks of 1 generator and 10 student steps")
     pages = ((ROOT / "RESULTS.md", text()), (ROOT / "README.md", readme()), (ROOT / "docs" / "proof.md", proof()))
     for target, wanted in pages:
         if not check:

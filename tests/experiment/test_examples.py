@@ -34,3 +34,36 @@ def test_examples_run(file: Path, tmp_path_factory: pytest.TempPathFactory) -> N
             pass
     run = place.find(one)
     assert run is not None and run.diverged is None and 0 <= run.accuracy("test") <= 100
+
+
+def test_finished_runs_are_kept_with_the_weights_of_teachers(tmp_path: Path) -> None:
+    """``scripts/keep_runs.py``: records as they are but for places on this machine, weights of who taught, nothing twice."""
+    import json
+    import subprocess
+    import sys
+
+    import safetensors.torch
+
+    from redistill import models
+
+    models.save(models.wrn(10, 1, classes=10, channels=1, seed=0), tmp_path / "start.safetensors", normalisation="digits")
+    written = short(Experiment.load(EXAMPLES[0].parent / "few_images.toml", device="cpu")).written()
+    written["student"] = {"model": "wrn-10-1", "from": str(tmp_path / "start.safetensors")}
+    one, store = Experiment.of(written, device="cpu"), Store(tmp_path / "made")
+    for work in Queue(plan([one]), store):
+        for _ in work:
+            pass
+    script = [sys.executable, str(EXAMPLES[0].parents[1] / "scripts" / "keep_runs.py"), str(store.root), "--to", str(tmp_path / "kept")]
+    for _ in range(2):
+        done = subprocess.run(script, capture_output=True, text=True, check=False)
+        assert done.returncode == 0 and done.stdout.startswith("2 runs and 1 teachers in"), done.stderr
+    mine, kept = store.find(one), Store(tmp_path / "kept" / "runs").find(one)
+    assert mine is not None and kept is not None and kept.curves() == mine.curves()
+    assert kept.record["experiment"]["student"]["from"]["path"] == "start.safetensors"
+    assert str(tmp_path) not in "".join(p.read_text() for p in (tmp_path / "kept").rglob("*.json"))
+    (row,) = json.loads((tmp_path / "kept" / "teachers" / "teachers.json").read_text())
+    told = mine.record["teacher"]
+    assert row["sha256"] == told["sha256"] and row["accuracy"]["test"]["last"] == told["accuracy"]["test"]
+    net = models.load(tmp_path / "kept" / "teachers" / row["file"])
+    there = safetensors.torch.load_file(store.root / row["run"] / "weights.safetensors")
+    assert all(there[name].equal(value) for name, value in net.state_dict().items())
