@@ -1,4 +1,4 @@
-"""Writes ``docs/methods``: one card a term, made from the term's file; a test fails where a card is stale.
+"""Writes ``docs/methods``: one card a term and one for zero-shot, made from their files; a test fails where one is stale.
 
     python scripts/make_method_cards.py
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from redistill.core import Term
+from redistill.sources import variants
 from redistill.terms import ALL, abf, pyramid
 from redistill.testing import THEOREMS
 
@@ -93,6 +94,55 @@ def card(cls: type[Term]) -> str:
     )
 
 
+USE = """
+```python
+teacher = rd.models.load("teacher.safetensors")
+preset = rd.sources.preset("authors")                  # or "paper", "re-2020", "modified"; change={"n_S": 5} moves one switch
+source = rd.sources.Adversarial(
+    rd.models.generator(seed=0), "cifar10-kuangliu", preset.variant, preset.generator_method, blocks=preset.blocks
+)
+student = rd.models.wrn(16, 1, classes=10, seed=0)
+result = rd.fit(student, teacher, preset.method, source, preset.recipe, seed=0, evaluate={"test": test})
+```
+
+As a file: `kind = "adversarial"` and `preset` in `[source]`, every switch below beside them
+([examples/zero_shot.toml](../../examples/zero_shot.toml)); `redistill samples RUN` shows what the generator made, early, middle and
+late, `redistill belief A B --data DATA` how alike two networks believe. Real images come in by `kind = "mixed"`, or afterwards
+by a second run that starts from the first ([examples](../../examples)). Any method may take the student's place; KD needs no labels.
+"""
+
+
+def zero_shot() -> str:
+    """The page of the generated source: every switch with the value that each publication gives it."""
+    presets = {name: variants.preset(name) for name in variants.PRESETS}
+    prose, meanings, _ = sections(variants.Variant.__doc__ or "")
+    before, _, after = inspect.cleandoc(variants.__doc__ or "").partition("\n\nSources: ")
+    heading, _, first = before.partition("\n")
+    lead = first.strip().partition(" The four forms")[0]
+    rows = ["| switch | " + " | ".join(f"`{name}`" for name in presets) + " | meaning |", "|---" * (len(presets) + 2) + "|"]
+
+    def row(name: str, values: list[object], meaning: str) -> None:
+        shown = [str(value) if len({*map(str, values)}) == 1 else f"**{value}**" for value in values]
+        rows.append(f"| `{name}` | " + " | ".join(shown) + f" | {markdown(meaning)} |")
+
+    for name in variants.Variant.model_fields:
+        meaning = meanings[name]
+        row(name, [getattr(preset.variant, name) for preset in presets.values()], meaning)
+    row("blocks", [preset.blocks for preset in presets.values()], "length of the full schedule")
+    row("method", [f"`{preset.method!r}`" for preset in presets.values()], "what the student learns by")
+    row("generator's method", [f"`{preset.generator_method!r}`" for preset in presets.values()], "what the generator minimises")
+    return "\n\n".join(
+        (
+            f"<!-- made from {path_of(variants)} by scripts/make_method_cards.py; do not edit -->\n# Zero-shot distillation",
+            f"**{markdown(heading)}**\n\n{markdown(lead)}",
+            f"## Use\n{USE.rstrip()}",
+            f"## Switches\n\n{markdown(prose)} What differs between publications is bold.\n\n" + "\n".join(rows),
+            f"Sources: {markdown(after)}",
+            f"File: `{path_of(variants)}`\n",
+        )
+    )
+
+
 def path_of(module: ModuleType) -> str:
     return f"src/{module.__name__.replace('.', '/')}.py"
 
@@ -102,13 +152,14 @@ def index() -> str:
     rows = []
     for cls in ALL:
         rows.append(f"| [{cls.__name__}]({cls.__name__}.md) | {title(cls)} |")
+    rows.append("| [zero-shot](zero-shot.md) | Images that a generator makes against the student: a source, not a term |")
     head = "<!-- made by scripts/make_method_cards.py; do not edit -->\n# Methods\n\n"
     return head + "\n".join(("| term | idea |", "|---|---|", *rows)) + "\n"
 
 
 def cards() -> dict[str, str]:
     """Text of every page by file name."""
-    return {"README.md": index(), **{f"{cls.__name__}.md": card(cls) for cls in ALL}}
+    return {"README.md": index(), **{f"{cls.__name__}.md": card(cls) for cls in ALL}, "zero-shot.md": zero_shot()}
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 from redistill.terms import ALL
 
@@ -26,7 +27,7 @@ def script() -> ModuleType:
 
 def test_no_card_is_stale(script: ModuleType) -> None:
     made = script.cards()
-    assert sorted(made) == sorted(["README.md", *(f"{cls.__name__}.md" for cls in ALL)])
+    assert sorted(made) == sorted(["README.md", "zero-shot.md", *(f"{cls.__name__}.md" for cls in ALL)])
     for name, text in made.items():
         stored = (FOLDER / name).read_text(encoding="utf-8") if (FOLDER / name).is_file() else ""
         assert stored == text, f"docs/methods/{name} is stale: run python scripts/make_method_cards.py"
@@ -40,6 +41,24 @@ def test_the_example_of_a_card_runs(name: str) -> None:
     runner = doctest.DocTestRunner()
     runner.run(doctest.DocTestParser().get_doctest(example, {}, name, None, None))
     assert runner.tries > 2 and runner.failures == 0
+
+
+def test_the_example_of_the_zero_shot_page_runs(tmp_path: Path) -> None:
+    import redistill as rd
+
+    rd.models.save(rd.models.wrn(10, 1, classes=10, seed=1), tmp_path / "teacher.safetensors", normalisation="cifar10-kuangliu")
+    pixels = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
+    test = rd.data.Images(pixels, torch.arange(4), 10, "four", "cifar10-kuangliu")
+    text = (FOLDER / "zero-shot.md").read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    for long, short in (
+        ('"teacher.safetensors"', f'"{tmp_path}/teacher.safetensors"'),
+        ('preset("authors")', 'preset("authors", stop_after=1, batch_size=4)'),
+    ):
+        assert long in text
+        text = text.replace(long, short)
+    names: dict[str, object] = {"rd": rd, "test": test}
+    exec(compile(text, "zero-shot.md", "exec"), names)  # our own page
+    assert isinstance(names["result"], rd.Result) and names["result"].steps == 10
 
 
 def test_a_setting_without_a_sentence_is_refused(script: ModuleType) -> None:

@@ -44,14 +44,16 @@ class Variant(Value):
     """What happens in one block: ``n_G`` generator steps, then ``n_S`` student steps.
 
     Args:
-        n_G, n_S: steps a block; 1 and 10 in every publication.
+        n_G, n_S: steps of the generator and of the student in a block; 1 and 10 in every publication.
         images: the student sees the images made ``"before"`` the generator's (last) update or ``"after"`` it.
         noise: its steps share the block's noise (``"same"``: one batch of images a block) or each draws its own
             (``"fresh"``, only with images after the update).
         generator_noise: with ``n_G`` > 1, whether the generator's steps share the block's noise.
-        lr, betas, eps: the generator's Adam. decay: ``"cosine"`` from ``lr`` at the first block to 0 after ``T_max`` blocks,
-            or ``"constant"``. T_max: in blocks; default: the source's ``blocks``.
-        clip: bound of the generator's gradient, None for no bound; clip_by: of its ``"norm"`` or of every ``"value"``.
+        lr, betas, eps: the generator's Adam.
+        decay: ``"cosine"`` from ``lr`` at the first block to 0 after ``T_max`` blocks, or ``"constant"``.
+        T_max: in blocks; default: the source's ``blocks``.
+        clip: bound of the generator's gradient, None for no bound.
+        clip_by: of its ``"norm"`` or of every ``"value"``.
         student_mode, generator_mode: ``train`` or ``eval`` while the generator learns. In train mode, which both codes have,
             the generator's step moves the student's running statistics too.
     """
