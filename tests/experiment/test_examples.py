@@ -36,6 +36,15 @@ def test_examples_run(file: Path, tmp_path_factory: pytest.TempPathFactory) -> N
     assert run is not None and run.diverged is None and 0 <= run.accuracy("test") <= 100
 
 
+def test_a_record_says_which_stage_met_which(tmp_path: Path) -> None:
+    from redistill.experiment.run import run_one
+
+    file = EXAMPLES[0].parent / "assisted.toml"
+    run = run_one(short(Experiment.load(file, device="cpu")), Store(tmp_path))
+    assert run.record["experiment"]["method"][1]["at"] is None, "the file leaves it to the term"
+    assert run.record["pairs"] == {"CE": [], "AT": [["stage1", "stage1"], ["stage2", "stage2"], ["stage3", "stage3"]]}
+
+
 def test_finished_runs_are_kept_with_the_weights_of_teachers(tmp_path: Path) -> None:
     """``scripts/keep_runs.py``: records as they are but for places on this machine, weights of who taught, nothing twice."""
     import json

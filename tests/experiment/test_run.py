@@ -228,6 +228,8 @@ def test_runs_are_picked_by_folder_id_cell_and_name(place: Store, make: Any) -> 
     for text in (str(made.folder), made.id[:6], f"{one.cell}/seed-0", str(made.folder / "record.json")):
         assert place.pick(text) == [made]
     assert place.pick("mine") == place.pick(one.cell[:5]) == [made, second]
+    unnamed = make(recipe={"batch_size": 31}).run(place)
+    assert unnamed.label and place.pick(unnamed.label) == [unnamed]
     with pytest.raises(RedistillError, match="unknown run 'mime': did you mean mine"):
         place.pick("mime")
 

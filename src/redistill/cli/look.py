@@ -122,9 +122,11 @@ def _tell(run: Run, old: str | None) -> None:
     versions = record["versions"]
     commit = f", commit {record['git']['commit'][:10]}{' (changed)' if record['git']['changed'] else ''}" if record["git"] else ""
     print(f"  redistill {versions['redistill']}, torch {versions['torch']}{commit}, finished {record['finished']}")
-    for part in record["experiment"]["method"]:
+    pairs = list(record.get("pairs", {}).values())
+    for number, part in enumerate(record["experiment"]["method"]):
         rest = ", ".join(f"{key}={value!r}" for key, value in part.items() if key not in ("use", "weight", "code", "file"))
-        print(f"  {part['weight']} * {part['use']}({rest})")
+        met = ", ".join(f"{mine} with {theirs}" for mine, theirs in pairs[number]) if number < len(pairs) else ""
+        print(f"  {part['weight']} * {part['use']}({rest})" + (f"; student's {met} of the teacher" if met else ""))
     print(f"  recipe: {', '.join(f'{k}={v}' for k, v in record['experiment']['recipe'].items())}")
 
 

@@ -246,6 +246,8 @@ class Materials:
             "parameters": sum(p.numel() for p in network.parameters()),
             "weights_sha256": tensors_digest(network.state_dict()),
             "method_sha256": tensors_digest(result.method.state_dict()),
+            # which stage met which, also where the experiment left that to the term
+            "pairs": {n: [list(pair) for pair in t.pairs] for n, (_, t) in zip(result.method.names, result.method.parts(), strict=True)},
         }
 
     def weights(self, number: int, result: Result) -> bytes:

@@ -40,6 +40,11 @@ def _teacher(run: Run) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key not in ("path", "folder")}
 
 
+def _adapters(run: Run) -> dict[str, Any]:
+    """What the terms keep, and the places they read."""
+    return {"sha256": run.record["method_sha256"], "pairs": run.record.get("pairs", {})}
+
+
 def differences(a: Run, b: Run) -> list[Difference]:
     """Everything in which two runs differ, what matters first."""
     one, two = a.record, b.record
@@ -48,7 +53,7 @@ def differences(a: Run, b: Run) -> list[Difference]:
         ("data", one["data"], two["data"]),
         ("teacher", _teacher(a), _teacher(b)),
         ("accuracy", {**one["accuracy"], "diverged": one["diverged"]}, {**two["accuracy"], "diverged": two["diverged"]}),
-        ("adapters", {"sha256": one["method_sha256"]}, {"sha256": two["method_sha256"]}),
+        ("adapters", _adapters(a), _adapters(b)),
         ("versions", one["versions"], two["versions"]),
         ("machine", _machine(a), _machine(b)),
         ("time", one["time"], two["time"]),

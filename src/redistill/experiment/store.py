@@ -204,12 +204,12 @@ class Store:
             if len({run.id for run in exact}) > 1:
                 raise RedistillError(f"{text!r} is the beginning of {len(exact)} ids: give more digits")
             return exact
-        cells = [run for run in known if (len(text) >= 4 and run.cell.startswith(text)) or run.record["name"] == text]
+        cells = [run for run in known if (len(text) >= 4 and run.cell.startswith(text)) or text in (run.record["name"], run.label)]
         if len({run.cell for run in cells}) > 1:
             names = ", ".join(sorted({run.cell for run in cells}))
             raise RedistillError(f"{text!r} means several cells of {self.root}: {names}; give one of them")
         if not cells:
-            every = [n for run in known for n in (run.id, run.cell, run.record["name"]) if n]
+            every = [n for run in known for n in (run.id, run.cell, run.label) if n]
             raise RedistillError(f"{nearest(text, every, 'run')} (in {self.root})")
         return cells
 
