@@ -17,6 +17,7 @@ from typing import Any
 from redistill.experiment.store import Run
 from redistill.report.figures import curve_figure
 from redistill.report.table import comparison, markdown
+from redistill.terms import by_name
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
@@ -160,7 +161,8 @@ def real_runs() -> str:
         if generated(run) or run.record["experiment"].get("notes", "").startswith("scale"):
             continue
         teacher = run.record.get("teacher")
-        told = "none" if not teacher else f"{teacher['model']} ({teacher['accuracy']['test']:.2f} %)"
+        taught = any(by_name(part["use"]).needs_teacher for part in run.record["experiment"]["method"])
+        told = "none" if not teacher or not taught else f"{teacher['model']} ({teacher['accuracy']['test']:.2f} %)"
         for name, found in run.record["accuracy"].items():
             cells = (run.label, run.seed, told, run.record["data"]["train"]["count"], run.record["steps"],
                      f"{found['last']:.2f} ({name})", costs(run))  # fmt: skip
