@@ -284,7 +284,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
     for data, curves in zero_shot_curves().items() if not check else ():
-        title = f"Zero-shot on {data}: the beginning of the schedule"
+        title = f"Zero-shot on {'SVHN' if data == 'svhn' else 'CIFAR-10'}: the beginning of the schedule"
         path = RESULTS / f"zero-shot-{data}.svg"
         curve_figure(path, curves, title=title, ylabel="accuracy, %", xlabel="blocks of 1 generator and 10 student steps")
     pages = ((ROOT / "RESULTS.md", text()), (ROOT / "README.md", readme()), (ROOT / "docs" / "proof.md", proof()))

@@ -64,5 +64,7 @@ def curve_figure(
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     axes.set_title(title, loc="left", fontsize=11, color=INK)
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    # as many columns as fit below the plot
+    columns = max(1, min(4, 100 // (max(map(len, curves), default=0) + 5)))
+    figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     return _save(figure, path)
