@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._dynamo.utils import counters
 
 from redistill import rng
 from redistill.core import Batch, Method, Ramp, RedistillError, Room
@@ -18,7 +20,7 @@ from redistill.fit import Loop, fit, fit_cohort
 from redistill.measured import Diverged
 from redistill.optimise import parameter_groups
 from redistill.recipe import Cosine, MultiStep, Recipe
-from redistill.terms import CE, KD
+from redistill.terms import AT, CE, KD
 
 
 class Blobs:
@@ -142,6 +144,25 @@ def test_a_teacher_in_train_mode_is_a_switch_on_a_private_copy() -> None:
         fit(student, teacher, METHODS["kd"], Blobs(), RECIPE.model_copy(update={"teacher_mode": mode}), seed=0, device="cpu")
         results.append(bits(student))
     assert same(before, bits(teacher)) and not same(*results)
+
+
+def test_compile_compiles_networks_that_give_features_away_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run with ``compile`` and a term that reads features ran uncompiled once, and its record said otherwise."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    recipe = Recipe(epochs=2, lr=0.05, batch_size=10, precision="fast")
+    at = CE() + 0.5 * KD(T=2.0) + 10.0 * AT(at=[("conv", "conv")])
+    results, graphs = [], []
+    for compiled in (False, True):
+        counters.clear()
+        student = Net()
+        student.drop = nn.Identity()  # compiled layers draw other numbers
+        change = recipe.model_copy(update={"compile": compiled})
+        results.append(fit(student, Net(8), at, Blobs(), change, seed=1, device="cpu"))
+        graphs.append(counters["stats"]["unique_graphs"])
+        assert not any(m._forward_hooks or m._forward_pre_hooks for m in student.modules())
+    assert graphs == [0, 2]
+    for name, losses in results[0].losses.items():
+        assert results[1].losses[name] == pytest.approx(losses, rel=0.02), name
 
 
 def test_global_random_state_is_neither_used_nor_changed() -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.utils import counters
 
 from redistill.core import Place, RedistillError
 from redistill.taps import Tapped, context, pair_stages, places_of
@@ -120,3 +124,31 @@ def test_what_cannot_be_found_is_told_with_candidates(make, says: str) -> None: 
 def test_images_that_a_network_does_not_take_are_named() -> None:
     with pytest.raises(RedistillError, match=r"Sequential does not accept images of shape \[3, 8, 8\] .*channels.*that fit"):
         places_of(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.LazyLinear(2)), torch.zeros(2, 3, 8, 8))
+
+
+def test_a_compiled_reader_gives_what_the_plain_one_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    # how torch reads the network is what can go wrong here, and not the code it makes, which takes a minute
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    net = PlainCNN().train()
+    other = copy.deepcopy(net)
+    plain, compiled = (Tapped(n, places_of(n, X).places) for n in (net, other))
+    for reader in (plain, compiled):
+        reader.prepare(X)
+    counters.clear()
+    handle = compiled.compile()
+    for _ in range(2):
+        said, told = plain(X), compiled(X)
+        assert list(said.taps) == list(told.taps)
+        assert {"body.5", "pooled"} <= told.taps.keys()  # body.5: overwritten by the activation behind it; pooled: an input
+        for name, tensor in said.taps.items():
+            assert torch.allclose(tensor, told[name], atol=1e-5), name
+        assert torch.allclose(said.logits, told.logits, atol=1e-5)
+    assert counters["stats"]["unique_graphs"] == 1  # one graph, read once, and no way back to plain calls
+    first, second = (
+        torch.autograd.grad(out.logits.square().sum() + out["stage2"].square().sum(), list(n.parameters()))
+        for out, n in ((said, net), (told, other))
+    )
+    for a, b in zip([*first, *net.buffers()], [*second, *other.buffers()], strict=True):
+        assert torch.allclose(a, b, rtol=1e-4, atol=1e-4)
+    handle.remove()
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in other.modules())

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from redistill import rng
 from redistill.core import RedistillError
-from redistill.data import affine_between
+from redistill.data import Renormalise
 from redistill.data import normalisation as named_set
 
 NUMERICS = 1
@@ -216,14 +216,12 @@ class _Quiet:
 
 def seeing(net: nn.Module, stream: str) -> Net:
     """The network behind the affine map from the stream's normalisation to its own, where it has another."""
-    own = getattr(net, "normalisation", None)
-    if own is None or own == stream:
+    adapt = Renormalise.wanted_by(net, stream)
+    if adapt is None:
         return net
-    scale, shift = affine_between(stream, own)
 
     def looking(x: Tensor) -> Tensor:
-        a, b = (torch.as_tensor(v, dtype=x.dtype, device=x.device).view(1, -1, 1, 1) for v in (scale, shift))
-        logits: Tensor = net(x * a + b)
+        logits: Tensor = net(adapt(x))
         return logits
 
     return looking
@@ -318,10 +316,8 @@ def noise_histogram(net: nn.Module, shape: Sequence[int], *, count: int = 1000, 
     parameter = next(net.parameters())
     name = normalise or getattr(net, "normalisation", None) or "none"
     named_set(name).require_channels(shape[0])
-    scale, shift = affine_between("none", name)
-    a, b = (torch.as_tensor(v).view(1, -1, 1, 1) for v in (scale, shift))
     pixels = torch.rand(count, *shape, generator=rng.stream(seed, "uniform noise"))
-    images = (pixels * a + b).to(device=parameter.device, dtype=parameter.dtype)
+    images = Renormalise.between("none", name)(pixels).to(device=parameter.device, dtype=parameter.dtype)
     with _Quiet(net), torch.no_grad():
         logits = torch.cat([net(images[i : i + AT_ONCE]) for i in range(0, count, AT_ONCE)])
     counts: list[int] = torch.bincount(logits.argmax(1), minlength=logits.shape[1]).tolist()

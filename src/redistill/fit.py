@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from redistill import rng
 from redistill.core import Batch, Method, Output, RedistillError, Room, Source, Term, weighted_sum
-from redistill.data import affine_between
+from redistill.data import Renormalise
 from redistill.evaluate import ImageSet, accuracy
 from redistill.learner import Learner
 from redistill.measured import Diverged, Progress, Result
@@ -33,19 +33,10 @@ READ = 200  # steps between two readings of the loss buffer inside a long epoch
 
 def matched(net: nn.Module, stream: str) -> Any | None:
     """A pre-hook that renormalises the stream for a network trained in another normalisation; None where none is needed."""
-    own = getattr(net, "normalisation", None)
-    if own is None or own == stream:
+    adapt = Renormalise.wanted_by(net, stream)
+    if adapt is None:
         return None
-    scale, shift = affine_between(stream, own)
-
-    def renormalise(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        images = args[0]
-        channels = images.shape[1]
-        a = torch.as_tensor(scale, dtype=images.dtype, device=images.device).expand(channels).view(1, channels, 1, 1)
-        b = torch.as_tensor(shift, dtype=images.dtype, device=images.device).expand(channels).view(1, channels, 1, 1)
-        return (images * a + b, *args[1:])
-
-    return net.register_forward_pre_hook(renormalise)
+    return net.register_forward_pre_hook(lambda _, args: (adapt(args[0]), *args[1:]))
 
 
 class Loop:
@@ -102,8 +93,8 @@ class Loop:
             table = {n: p for n, p in places_of(self.teacher, probe).places.items() if n in wanted}
             self.teacher_taps = Tapped(self.teacher, table, again=recipe.teacher_mode == "train")
             self.teacher_taps.prepare(probe)
-            if recipe.compile and not table:
-                self.teacher_taps.net = torch.compile(self.teacher)  # type: ignore[assignment]
+            if recipe.compile:
+                self._hooks.append(self.teacher_taps.compile())
             self.teacher.train(recipe.teacher_mode == "train")
         self.stream = source.start(
             Room(
@@ -187,8 +178,8 @@ class Loop:
         table = {n: p for n, p in places_of(net, probe).places.items() if n in method.places("student")}
         tapped = Tapped(net, table)
         tapped.prepare(probe)
-        if self.recipe.compile and not table:
-            tapped.net = torch.compile(net)  # type: ignore[assignment]
+        if self.recipe.compile:
+            self._hooks.append(tapped.compile())
         net.train(self.recipe.student_mode == "train")
         method.train()
         weights = method.weight_table(self.steps, self.per_epoch).tolist()

@@ -130,7 +130,8 @@ class Recipe(Value):
         per: whether the rate changes once an ``epoch`` (published supervised loops) or every ``step``.
         clip: largest norm of the student's gradient; None does not clip (zero-shot clips at 5).
         precision: ``strict`` (IEEE fp32, default for anything published), ``double`` (proofs), ``fast`` (bf16 where the
-            device has bf16 units for matrices, else fp32). compile: torch.compile, only with ``fast``.
+            device has bf16 units for matrices, else fp32). compile: torch.compile for the calls of teacher and students in a
+            student's step, features included (not for a generator's step), only with ``fast``.
         channels_last: memory layout of images and weights; None: on a CPU (0.87 of a strict step's time) and with bf16, else
             off; ``double`` stays contiguous. fused: PyTorch's fused optimiser, where it exists.
         teacher_mode: ``eval``; ``train`` is what two published codes have (batch statistics, drifting running

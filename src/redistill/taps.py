@@ -7,11 +7,12 @@ leaves the network bitwise as it was, and is refused with the candidates where i
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from redistill.core import Context, Output, Place, RedistillError, Shape, nearest
 from redistill.pairs import check_pairs as check_pairs
@@ -208,8 +209,11 @@ class Tapped:
         self.places = dict(places)
         self.again = again
         self._copy: set[str] = set()  # places that are overwritten in place later on
+        self._compiled: _Compiled | None = None
 
     def __call__(self, images: Tensor) -> Output:
+        if self._compiled is not None:
+            return self._compiled(images)
         if not self.places:
             return Output(self.net(images))
         taps, logits, changed = self._run(images)
@@ -230,47 +234,104 @@ class Tapped:
         with _untouched(self.net):
             self(images)
 
-    def _run(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor, set[str]]:
-        taps: dict[str, Tensor] = {}
-        versions: dict[str, int] = {}
-        inputs: dict[str, Tensor] = {}
+    def compile(self) -> _Compiled:
+        """Call network and places as one ``torch.compile`` function from now on, until what is returned is closed.
+
+        Call :meth:`prepare` first: a compiled call does not notice a place that is overwritten in place.
+        """
+        self._compiled = _Compiled(self)
+        return self._compiled
+
+    def listen(self, keep: Callable[[str, Tensor], None], inputs: dict[str, Tensor]) -> list[RemovableHandle]:
+        """Hooks that hand every place to ``keep``, and to ``inputs`` what a module to be called again was given."""
+
+        def heard(name: str, value: object) -> None:
+            if (tensor := _tensor(value)) is not None:
+                keep(name, tensor)
+
         handles = []
-
-        def keep(name: str, tensor: Tensor | None) -> None:
-            if tensor is None:
-                return
-            # inference tensors count no versions; the package never makes them, a caller may
-            versions[name] = 0 if tensor.is_inference() else tensor._version
-            taps[name] = tensor.clone() if name in self._copy else tensor
-
         for name, place in self.places.items():
             module = self.net.get_submodule(place.module)
             if place.side == "in":
 
                 def before(m: nn.Module, args: tuple[object, ...], name: str = name) -> None:
-                    keep(name, _tensor(args[0]) if args else None)
+                    heard(name, args[0] if args else None)
 
                 handles.append(module.register_forward_pre_hook(before))
             else:
+                again = self.again and place.again
 
-                def after(m: nn.Module, args: tuple[object, ...], out: object, name: str = name) -> None:
-                    keep(name, _tensor(out))
-                    if self.again and self.places[name].again and args and (given := _tensor(args[0])) is not None:
+                def after(m: nn.Module, args: tuple[object, ...], out: object, name: str = name, again: bool = again) -> None:
+                    heard(name, out)
+                    if again and args and (given := _tensor(args[0])) is not None:
                         inputs[name] = given
 
                 handles.append(module.register_forward_hook(after))
+        return handles
+
+    def gathered(self, taps: dict[str, Tensor], inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The places in the order asked for, after the second calls that some published codes make."""
+        for name, given in inputs.items():
+            taps[name] = self.net.get_submodule(self.places[name].module)(given)
+        return {name: taps[name] for name in self.places if name in taps}
+
+    def _run(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor, set[str]]:
+        taps: dict[str, Tensor] = {}
+        versions: dict[str, int] = {}
+        inputs: dict[str, Tensor] = {}
+
+        def keep(name: str, tensor: Tensor) -> None:
+            # inference tensors count no versions; the package never makes them, a caller may
+            versions[name] = 0 if tensor.is_inference() else tensor._version
+            taps[name] = tensor.clone() if name in self._copy else tensor
+
+        handles = self.listen(keep, inputs)
         try:
             logits = self.net(images)
         finally:
             for handle in handles:
                 handle.remove()
-        for name, given in inputs.items():
-            taps[name] = self.net.get_submodule(self.places[name].module)(given)
+        found = self.gathered(taps, inputs)
         changed = {
             name
-            for name, tensor in taps.items()
+            for name, tensor in found.items()
             if name not in self._copy and name not in inputs and not tensor.is_inference()
             and tensor._version != versions[name]
         }
-        ordered = {name: taps[name] for name in self.places if name in taps}
-        return ordered, logits, changed
+        return found, logits, changed
+
+
+class _Compiled:
+    """One compiled function from images to logits and places. Its hooks stay on the network: torch.compile takes them in
+    when it reads the network, and does not look at hooks that come later."""
+
+    def __init__(self, tapped: Tapped):
+        self._tapped = tapped
+        self._taps: dict[str, Tensor] = {}
+        self._inputs: dict[str, Tensor] = {}
+        self._reading = False
+        self._handles = tapped.listen(self._keep, self._inputs)
+        self._call = torch.compile(self._forward)
+
+    def _keep(self, name: str, tensor: Tensor) -> None:
+        if self._reading:  # an evaluation of the network is nobody's reading
+            self._taps[name] = tensor.clone() if name in self._tapped._copy else tensor
+
+    def _forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        logits = self._tapped.net(images)
+        return logits, self._tapped.gathered(self._taps, self._inputs)
+
+    def __call__(self, images: Tensor) -> Output:
+        self._reading = True
+        try:
+            return Output(*self._call(images))
+        finally:
+            self._reading = False
+            self._taps.clear()
+            self._inputs.clear()
+
+    def remove(self) -> None:
+        """Take the hooks off; the network is called as it is again."""
+        for handle in self._handles:
+            handle.remove()
+        self._tapped._compiled = None

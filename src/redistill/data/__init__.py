@@ -24,7 +24,7 @@ from redistill.data.folders import Folder, folder
 from redistill.data.formats import read_arrays
 from redistill.data.hub import huggingface
 from redistill.data.images import Images
-from redistill.data.normalise import Normalisation, affine_between, normalisation
+from redistill.data.normalise import Normalisation, Renormalise, affine_between, normalisation
 from redistill.data.official import digits
 from redistill.data.tiny import tiny_imagenet_part
 
@@ -35,6 +35,7 @@ __all__ = [
     "Folder",
     "Images",
     "Normalisation",
+    "Renormalise",
     "affine_between",
     "arrays",
     "augmentation",

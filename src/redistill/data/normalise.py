@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from redistill.core import RedistillError, nearest
 
@@ -105,3 +105,30 @@ def affine_between(a: str | Normalisation, b: str | Normalisation) -> tuple[tupl
     scale = tuple(s1 / s2 for _, s1, _, s2 in zip(*full, strict=True))
     shift = tuple((m1 - m2) / s2 for m1, _, m2, s2 in zip(*full, strict=True))
     return scale, shift
+
+
+@dataclass(frozen=True)
+class Renormalise:
+    """Images [B, C, H, W] normalised by one set, as another set has them: ``images * scale + shift`` channel by channel.
+
+    What it returns has the precision and the device of what it was given.
+    """
+
+    scale: tuple[float, ...]
+    shift: tuple[float, ...]
+
+    @classmethod
+    def between(cls, a: str, b: str) -> Renormalise:
+        """From the named set ``a`` to ``b``."""
+        return cls(*affine_between(a, b))
+
+    @classmethod
+    def wanted_by(cls, net: nn.Module, stream: str) -> Renormalise | None:
+        """What stands between a stream and a network trained in another normalisation (``net.normalisation``, a name);
+        None where it says none, or the same."""
+        own = getattr(net, "normalisation", None)
+        return None if own is None or own == stream else cls.between(stream, own)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        scale, shift = (images.new_tensor(v).view(1, -1, 1, 1) for v in (self.scale, self.shift))
+        return images * scale + shift

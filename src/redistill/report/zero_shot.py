@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from redistill.belief import Transition
-from redistill.data import affine_between
+from redistill.data import Renormalise
 from redistill.report.figures import ACCENT, INK, MUTED, _save
 
 GAP, LABEL = 4, 14
@@ -22,9 +22,7 @@ RUST = "#b3541e"
 
 def pixels(images: Tensor, normalise: str) -> NDArray[np.uint8]:
     """Normalised images [N, C, H, W] as they would look: uint8 [N, H, W, 3], what lies outside the range cut off."""
-    scale, shift = affine_between(normalise, "none")
-    a, b = (torch.as_tensor(v).view(1, -1, 1, 1) for v in (scale, shift))
-    shown = ((images.float().cpu() * a + b).clamp(0, 1) * 255).round().to(torch.uint8)
+    shown = (Renormalise.between(normalise, "none")(images.float().cpu()).clamp(0, 1) * 255).round().to(torch.uint8)
     if shown.shape[1] == 1:
         shown = shown.expand(-1, 3, -1, -1)
     found: NDArray[np.uint8] = shown[:, :3].permute(0, 2, 3, 1).contiguous().numpy()
