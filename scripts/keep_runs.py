@@ -18,6 +18,7 @@ from typing import Any
 from redistill.experiment.files import file_digest, make_folder, pretty, read, write
 from redistill.experiment.store import CURVES, RECORD, Run, Store, sealed
 
+OWN_FILES = ("arrays", "folder", "images")  # data that a path names
 EACH, TOGETHER = 15_000_000, 30_000_000  # bytes
 
 
@@ -28,12 +29,16 @@ def copy(source: Path, target: Path) -> None:
 
 
 def placeless(value: Any) -> Any:
-    """The same with the names of files in place of their paths."""
+    """The same with the names of files in place of their paths: of weights, of code and of data of one's own."""
     if isinstance(value, list):
         return [placeless(one) for one in value]
+    if isinstance(value, str):
+        kind, _, path = value.partition(":")
+        return f"{kind}:{Path(path).name}" if kind in OWN_FILES and path else value
     if not isinstance(value, dict):
         return value
-    cut = {"path": Path(value["path"]).name} if {"path", "sha256"} <= value.keys() else {}
+    place = "path" if {"path", "sha256"} <= value.keys() else "file" if "code" in value else None
+    cut = {place: Path(value[place]).name} if place in value and value[place] is not None else {}
     return {key: placeless(one) for key, one in value.items()} | cut
 
 

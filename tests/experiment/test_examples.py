@@ -36,6 +36,35 @@ def test_examples_run(file: Path, tmp_path_factory: pytest.TempPathFactory) -> N
     assert run is not None and run.diverged is None and 0 <= run.accuracy("test") <= 100
 
 
+def test_what_is_kept_names_files_without_their_places(tmp_path: Path) -> None:
+    """Code, weights and data of one's own: the name stays, the folder goes, and the experiment is the same one."""
+    import json
+    import runpy
+    import shutil
+
+    import numpy as np
+
+    from redistill.experiment.value import identity
+
+    placeless = runpy.run_path(str(EXAMPLES[0].parents[1] / "scripts" / "keep_runs.py"))["placeless"]
+    shutil.copy(EXAMPLES[0].parent / "own.py", tmp_path)
+    np.savez(tmp_path / "few.npz", x=np.ones((6, 1, 8, 8), dtype=np.uint8), y=np.arange(6) % 3)
+    data = "arrays:few.npz"
+    made = {
+        "student": {"model": "own.py:Tiny"},
+        "method": [{"use": "CE"}],
+        "source": {"data": data, "normalise": "half"},
+        "recipe": {"epochs": 1},
+        "evaluate": {"test": data},
+    }
+    written = json.loads(json.dumps(Experiment.of(made, folder=tmp_path, device="cpu").written()))
+    assert str(tmp_path) in json.dumps(written)
+    kept = placeless(written)
+    assert str(tmp_path) not in json.dumps(kept) and identity(kept) == identity(written)
+    assert (kept["student"]["file"], kept["source"]["data"]) == ("own.py", data)
+    assert placeless(["hf:owner/name", "cifar10:train"]) == ["hf:owner/name", "cifar10:train"], "no files of this machine"
+
+
 def test_a_record_says_which_stage_met_which(tmp_path: Path) -> None:
     from redistill.experiment.run import run_one
 
