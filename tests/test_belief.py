@@ -112,6 +112,19 @@ def test_a_network_agrees_with_itself_and_the_attack_succeeds() -> None:
     assert float(t.curve("attacked")[-1]) > 0.7 > 0.4 > float(t.curve("attacked")[0])
 
 
+def test_one_network_beside_all_others_gives_the_same_curves_and_tells_how_far_it_is() -> None:
+    nets = {"a": Net(1), "b": Net(2), "teacher": Net(3)}
+    shares: list[float] = []
+    found = transitions(nets, images(), count=5, K=4, beside=["teacher"], tell=shares.append)
+    assert set(found) == {("a", "teacher"), ("b", "teacher")}
+    for (name, other), t in found.items():
+        alone = transitions({name: nets[name], other: nets[other]}, images(), count=5, K=4, attack=[name])[name, other]
+        assert t.index.tolist() == alone.index.tolist()
+        torch.testing.assert_close(t.p_attacked, alone.p_attacked, rtol=1e-12, atol=0)
+        torch.testing.assert_close(t.p_other, alone.p_other, rtol=1e-12, atol=0)
+    assert shares == pytest.approx([i / 8 for i in range(1, 9)])  # two networks, four steps each, as many images
+
+
 def test_another_normalisation_is_looked_through() -> None:
     plain, shifted = Net(1), Net(1)
     shifted.normalisation = "none"  # takes the pixels themselves: (x - (-1)) / 2 of what the stream gives

@@ -55,7 +55,7 @@ def nets(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_belief_writes_curves_figures_and_the_numbers_of_the_library(call: Call, nets: list[Path], tmp_path: Path) -> None:
     words = ("--data", "digits:test", "--count", 3, "-K", 4, "--xi", 2.0, "--noise", 20, "--to", tmp_path, "--device", "cpu", "--json")
     status, out, err = call("belief", *nets, *words)
-    assert (status, err) == (0, "")
+    assert status == 0 and "beliefs: done in" in err
     told = json.loads(out)
     both = {path.stem: models.load(path) for path in nets}
     want = transitions(both, data.load("digits:test"), count=3, K=4, rate=2.0)
@@ -80,6 +80,8 @@ def test_belief_writes_curves_figures_and_the_numbers_of_the_library(call: Call,
         (("--xi", 0), "xi=0.0: the rate of the walk"),
         (("--aim", "best"), "aim='best': known are"),
         (("--attack", "third"), "--attack third is none of the networks: small, other"),
+        (("--beside", "third"), "--beside third is none of the networks: small, other"),
+        (("--attack", "small", "--beside", "small"), "no pair of two networks is left of small, other"),
         (("--data", "digit:test"), "did you mean digits"),
     ],
 )

@@ -141,22 +141,31 @@ def check_walk(K: int, rate: float) -> None:
         raise RedistillError(f"xi={rate}: the rate of the walk must be a finite number above 0 (the paper's is 1)")
 
 
-def walk(attacked: Net, others: Sequence[Net], images: Tensor, targets: Tensor, *, K: int = 100, rate: float = 1.0) -> Tensor:
+def walk(
+    attacked: Net,
+    others: Sequence[Net],
+    images: Tensor,
+    targets: Tensor,
+    *,
+    K: int = 100,
+    rate: float = 1.0,
+    tell: Callable[[int], None] | None = None,
+) -> Tensor:
     """Beliefs along the way: [1 + others, N, T, K], the attacked network's first.
 
     Args:
         attacked, others: from images to logits, in evaluation mode. images: [N, ...]. targets: [N, T] int64.
-        K: steps. rate: ξ.
+        K: steps. rate: ξ. tell: is given the number of rows (an image, a class) that took one more step.
     """
     check_walk(K, rate)
     n, aimed = targets.shape
     x = images.repeat_interleave(aimed, dim=0)
     j = targets.reshape(-1)
-    parts = [_walk(attacked, others, x[i : i + AT_ONCE], j[i : i + AT_ONCE], K, rate) for i in range(0, len(x), AT_ONCE)]
+    parts = [_walk(attacked, others, x[i : i + AT_ONCE], j[i : i + AT_ONCE], K, rate, tell) for i in range(0, len(x), AT_ONCE)]
     return torch.cat(parts, dim=1).view(1 + len(others), n, aimed, K)
 
 
-def _walk(attacked: Net, others: Sequence[Net], x: Tensor, j: Tensor, K: int, rate: float) -> Tensor:
+def _walk(attacked: Net, others: Sequence[Net], x: Tensor, j: Tensor, K: int, rate: float, tell: Callable[[int], None] | None) -> Tensor:
     """One batch of rows: [nets, rows, K]."""
     columns = []
     for k in range(K):
@@ -165,6 +174,8 @@ def _walk(attacked: Net, others: Sequence[Net], x: Tensor, j: Tensor, K: int, ra
             said = torch.stack([logits, *(other(x) for other in others)]).softmax(2)
         columns.append(said.gather(2, j.expand(len(said), len(j))[:, :, None])[:, :, 0])
         x = moved
+        if tell is not None:
+            tell(len(x))
     return torch.stack(columns, dim=2)
 
 
@@ -227,12 +238,30 @@ def seeing(net: nn.Module, stream: str) -> Net:
     return looking
 
 
-def _together(images: Pictures, nets: Mapping[str, nn.Module]) -> tuple[Tensor, Tensor | None]:
-    """Every image of the set, normalised as the set says, in the precision and on the device of the networks."""
-    first = next(iter(nets.values()))
-    parameter = next(first.parameters())
-    rows = [batch.images for batch in images.batches(AT_ONCE, parameter.device, parameter.dtype)]
-    return torch.cat(rows), images.all_labels
+def _predictions(
+    nets: Mapping[str, nn.Module], views: Mapping[str, Net], images: Pictures, pairs: Sequence[tuple[str, str]], count: int
+) -> tuple[Tensor, dict[str, Tensor], int]:
+    """The first images of the set, as many as give every pair ``count`` on which it agrees (all, where they are too few);
+    what each network predicts on them, and how many classes there are."""
+    parameter = next(next(iter(nets.values())).parameters())
+    rows: list[Tensor] = []
+    said: dict[str, list[Tensor]] = {name: [] for name in nets}
+    widths: dict[str, int] = {}
+    agreed = dict.fromkeys(pairs, 0)
+    with torch.no_grad():
+        for batch in images.batches(AT_ONCE, parameter.device, parameter.dtype):
+            rows.append(batch.images)
+            for name, view in views.items():
+                logits = view(batch.images)
+                widths[name] = logits.shape[1]
+                said[name].append(logits.argmax(1))
+            if len(set(widths.values())) > 1:
+                raise RedistillError(f"the networks tell unlike numbers of classes apart ({widths}): they must agree")
+            for a, b in agreed:
+                agreed[a, b] += int((said[a][-1] == said[b][-1]).sum())
+            if min(agreed.values()) >= count:
+                break
+    return torch.cat(rows), {name: torch.cat(parts) for name, parts in said.items()}, next(iter(widths.values()))
 
 
 def transitions(
@@ -244,6 +273,8 @@ def transitions(
     rate: float = 1.0,
     aim: Aim = "predicted",
     attack: Sequence[str] | None = None,
+    beside: Sequence[str] | None = None,
+    tell: Callable[[float], None] | None = None,
 ) -> dict[tuple[str, str], Transition]:
     """Transition curves of every ordered pair (attacked, other).
 
@@ -251,10 +282,13 @@ def transitions(
         nets: by name, two or more, of the same classes; left bitwise as they were.
         images: an evaluation set, in the normalisation in which the steps are taken.
         count: images a pair: the first ones of the set on which both networks of the pair predict the same class.
-        K, rate: steps and ξ. aim: see the module. attack: names to be attacked; default: all.
+        K, rate: steps and ξ. aim: see the module.
+        attack, beside: names to be attacked, and names whose belief is recorded beside; default: all, and every other.
+        tell: is given the share of the work that is done, in (0, 1], after each step of a batch of rows.
 
     Raises:
-        RedistillError: unlike classes, no label where ``aim="true"``, no image on which a pair agrees, K or ξ out of range.
+        RedistillError: unlike classes, no label where ``aim="true"``, no pair, a pair that agrees on no image, K or ξ out of
+            range.
     """
     check_walk(K, rate)
     if len(nets) < 2:
@@ -263,29 +297,40 @@ def transitions(
         raise RedistillError(f"count={count}: at least one image is needed")
     if aim not in ("predicted", "true"):
         raise RedistillError(f"aim={aim!r}: known are 'predicted' (paper) and 'true' (polo5's code)")
-    x, labels = _together(images, nets)
+    labels = images.all_labels
     if aim == "true" and labels is None:
         raise RedistillError("aim='true' starts from the labels, and this set has none: use aim='predicted'")
+    pairs = {
+        name: [other for other in nets if other != name and (beside is None or other in beside)]
+        for name in (attack if attack is not None else nets)
+    }
+    wanted = [(name, other) for name, others in pairs.items() for other in others]
+    if not wanted:
+        raise RedistillError(f"attack={attack}, beside={beside}: no pair of two networks is left of {', '.join(nets)}")
     views = {name: seeing(net, images.normalise) for name, net in nets.items()}
     found: dict[tuple[str, str], Transition] = {}
     with _Quiet(*nets.values()):
-        with torch.no_grad():
-            logits = {n: torch.cat([view(x[i : i + AT_ONCE]) for i in range(0, len(x), AT_ONCE)]) for n, view in views.items()}
-        widths = {name: z.shape[1] for name, z in logits.items()}
-        if len(set(widths.values())) > 1:
-            raise RedistillError(f"the networks tell unlike numbers of classes apart ({widths}): they must agree")
-        said = {name: z.argmax(1) for name, z in logits.items()}
-        for name in attack if attack is not None else list(nets):
-            others = [other for other in nets if other != name]
-            mine = {other: (said[name] == said[other]).nonzero()[:count, 0] for other in others}
-            if lonely := [other for other in others if not len(mine[other])]:
-                raise RedistillError(f"{name} and {lonely[0]} predict the same class on none of the {len(x)} images")
-            index = torch.cat(list(mine.values())).unique()
+        x, said, classes = _predictions(nets, views, images, wanted, count)
+        mine = {(a, b): (said[a] == said[b]).nonzero()[:count, 0] for a, b in wanted}
+        if lonely := [pair for pair in wanted if not len(mine[pair])]:
+            raise RedistillError(f"{' and '.join(lonely[0])} predict the same class on none of the {len(x)} images")
+        starts = {name: torch.cat([mine[name, other] for other in others]).unique() for name, others in pairs.items() if others}
+        ahead = sum(map(len, starts.values())) * (classes - 1) * K
+        done = 0
+
+        def stepped(rows: int) -> None:
+            nonlocal done
+            done += rows
+            if tell is not None:
+                tell(done / ahead)
+
+        for name, index in starts.items():
             own_labels = labels.to(index.device)[index] if labels is not None and aim == "true" else None
-            targets = aims(said[name][index], widths[name], own_labels)
-            p = walk(views[name], [views[o] for o in others], x[index], targets, K=K, rate=rate).double().cpu()
-            for row, other in enumerate(others, start=1):
-                rows = torch.isin(index, mine[other]).cpu()
+            targets = aims(said[name][index], classes, own_labels)
+            seen = [views[other] for other in pairs[name]]
+            p = walk(views[name], seen, x[index], targets, K=K, rate=rate, tell=stepped).double().cpu()
+            for row, other in enumerate(pairs[name], start=1):
+                rows = torch.isin(index, mine[name, other]).cpu()
                 found[name, other] = Transition(
                     name, other, p[0, rows], p[row, rows], targets.cpu()[rows], index.cpu()[rows], rate
                 )

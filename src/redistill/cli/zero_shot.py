@@ -29,6 +29,7 @@ def belief(
     rate: Annotated[float, typer.Option("--xi", help="Rate of the adversarial steps.")] = 1.0,
     aim: Annotated[str, typer.Option(help="Classes aimed at: all but the predicted, or all but the true one.")] = "predicted",
     attack: Annotated[list[str], typer.Option(help="Attack only these networks; may be repeated.")] = [],  # noqa: B006
+    beside: Annotated[list[str], typer.Option(help="Look at these networks beside the attacked one; may be repeated.")] = [],  # noqa: B006
     model: Annotated[list[str], typer.Option(help="Networks of checkpoints that do not say it, in their order.")] = [],  # noqa: B006
     noise: Annotated[int, typer.Option(help="Images of uniform noise for the histograms; 0: none.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
@@ -42,6 +43,7 @@ def belief(
     from redistill.evaluate import predict
     from redistill.experiment.sources import load_data
     from redistill.precision import resolve_device
+    from redistill.report.progress import telling
     from redistill.report.zero_shot import noise_figure, transition_figure
 
     check_walk(steps, rate)
@@ -59,10 +61,15 @@ def belief(
         nets[shown[name]] = net.to(where)
     if len(nets) < len(networks):
         raise RedistillError(f"two of the networks have one name ({', '.join(shown.values())}): rename one")
-    attacked = [shown.get(name, name) for name in attack] or None
-    if attacked and (odd := [name for name in attacked if name not in nets]):
-        raise RedistillError(f"--attack {odd[0]} is none of the networks: {', '.join(nets)}")
-    found = transitions(nets, images, count=count, K=steps, rate=rate, aim=aim, attack=attacked)  # type: ignore[arg-type]
+    attacked, others = ([shown.get(name, name) for name in given] or None for given in (attack, beside))
+    for option, chosen in (("--attack", attacked), ("--beside", others)):
+        if odd := [name for name in chosen or () if name not in nets]:
+            raise RedistillError(f"{option} {odd[0]} is none of the networks: {', '.join(nets)}")
+    with telling("beliefs", 100, unit="percent") as tell:
+        found = transitions(
+            nets, images, count=count, K=steps, rate=rate, aim=aim, attack=attacked, beside=others,  # type: ignore[arg-type]
+            tell=lambda share: tell(int(100 * share)),
+        )  # fmt: skip
     to.mkdir(parents=True, exist_ok=True)
     rows = []
     logits = {name: predict(net, images) for name, net in nets.items()}

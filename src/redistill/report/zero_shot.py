@@ -88,15 +88,23 @@ def _axes(count: int, width: float = 3.4, height: float = 2.8) -> tuple[Any, lis
 
 def transition_figure(path: Path, found: Mapping[tuple[str, str], Transition], title: str) -> Path:
     """One panel an ordered pair: mean belief of both networks in the class aimed at, two standard errors on either side."""
-    figure, axes = _axes(len(found))
-    for ax, t in zip(axes, found.values(), strict=True):
-        for which, name, colour in (("attacked", t.attacked, RUST), ("other", t.other, ACCENT)):
-            mean, error = t.curve(which).numpy(), t.standard_error(which).numpy()  # type: ignore[arg-type]
-            steps = np.arange(len(mean))
+    panels = [
+        (t.attacked, t.other, f"MTE {t.mte:.4f} ± {t.mte_standard_error:.4f}, {len(t.index)} images", t.rows()) for t in found.values()
+    ]
+    return belief_panels(path, panels, title)
+
+
+def belief_panels(path: Path, panels: Sequence[tuple[str, str, str, Sequence[Mapping[str, float]]]], title: str) -> Path:
+    """The same from data: (attacked, other, heading, rows of :meth:`redistill.belief.Transition.rows`) a panel."""
+    figure, axes = _axes(len(panels))
+    for ax, (attacked, other, heading, rows) in zip(axes, panels, strict=True):
+        steps = np.array([row["step"] for row in rows])
+        for which, name, colour in (("attacked", f"{attacked} (attacked)", RUST), ("other", other, ACCENT)):
+            mean, error = (np.array([row[key] for row in rows]) for key in (which, f"{which}_standard_error"))
             ax.fill_between(steps, mean - 2 * error, mean + 2 * error, color=colour, alpha=0.25, linewidth=0)
-            ax.plot(steps, mean, color=colour, linewidth=1.4, label=f"{name} (attacked)" if which == "attacked" else name)
+            ax.plot(steps, mean, color=colour, linewidth=1.4, label=name)
         ax.set(xlabel="adversarial step", ylabel="probability of the class aimed at", ylim=(-0.02, 1.02))
-        ax.set_title(f"MTE {t.mte:.4f} ± {t.mte_standard_error:.4f}, {len(t.index)} images", loc="left", fontsize=9, color=INK)
+        ax.set_title(heading, loc="left", fontsize=9, color=INK)
         ax.legend(frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left")
     return _save(figure, path)
