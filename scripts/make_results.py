@@ -230,7 +230,59 @@ def zero_shot() -> str:
     return "\n".join(out) + "\n"
 
 
-SECTIONS: tuple[Callable[[], str], ...] = (digits, cifar10_few, real_runs, zero_shot, checkpoints, kill_test, benchmarks, verdicts)
+PRINTED = {  # cell of ferles2020 that prints the transition error of a published student, against the teacher it learned from
+    "zero-shot, published": "ferles2020:2:CIFAR-10:zero-shot",
+    "modified zero-shot, published": "ferles2020:2:CIFAR-10:modified zero-shot",
+    "KD+AT, M = 200, published": "ferles2020:2:CIFAR-10:KD+AT (M = 200)",
+}
+
+
+def belief_records() -> list[dict[str, Any]]:
+    """Students that this teacher taught, then who learned alone, then those of another teacher; the most alike first."""
+    order = ("this teacher", "nobody", "another WRN-40-2")
+    return sorted(map(read, (RESULTS / "belief").glob("*.json")), key=lambda r: (order.index(r["taught_by"]), r["mte"]))
+
+
+def belief() -> str:
+    records = belief_records()
+    if not records:
+        return ""
+    from redistill import papers
+
+    printed = {cell.id: cell.printed.value for cell in papers.load("ferles2020").cells}
+    about = records[0]
+    lines = [
+        "## Belief matching against one teacher\n",
+        f"`{about['command']}`; records, curves and the weights of the students made here in `results/belief/`. WRN-16-1 students beside "
+        f"the teacher `{about['teacher']['file']}` on the first {about['images']} CIFAR-10 test images on which the two agree, "
+        f"K = {about['K']}, ξ = {about['xi']:g}, the gradient on the student. The mean transition error (MTE) is 0 where both believe the "
+        f"same on the whole way; ± is the standard error over images. The published students learned from another WRN-40-2, which is not "
+        f"public: what their report prints is their distance from that one, over 1,000 images. "
+        f"S is the student, T the teacher; KL in nats over all test images, as the agreement.\n",
+        "![transition curves](results/belief.svg)\n",
+        "| student | taught by | accuracy % | MTE | relative MTE | agreement % | KL(S, T) | KL(T, S) | printed MTE |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for r in records:
+        theirs = printed[PRINTED[r["name"]]] if r["name"] in PRINTED else ""
+        cells = (r["name"], r["taught_by"], f"{r['accuracy']:.2f}", f"{r['mte']:.3f} ± {r['mte_standard_error']:.3f}",
+                 f"{r['relative_mte']:.2f}", f"{r['agreement']:.1f}",
+                 f"{r['kl_student_teacher']:.2f}", f"{r['kl_teacher_student']:.2f}", theirs)  # fmt: skip
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def belief_figure() -> None:
+    from redistill.report.zero_shot import belief_panels
+
+    if records := belief_records():
+        panels = [(r["name"], "teacher", f"MTE {r['mte']:.3f}; taught by {r['taught_by']}", r["curves"]) for r in records]
+        about = records[0]
+        title = f"Students attacked, the teacher beside: {about['images']} images, K = {about['K']}"
+        belief_panels(RESULTS / "belief.svg", panels, title)
+
+
+SECTIONS: tuple[Callable[[], str], ...] = (digits, cifar10_few, real_runs, zero_shot, belief, checkpoints, kill_test, benchmarks, verdicts)
 
 
 def text() -> str:
@@ -287,6 +339,8 @@ def main() -> None:
         title = f"Zero-shot on {'SVHN' if data == 'svhn' else 'CIFAR-10'}: the beginning of the schedule"
         path = RESULTS / f"zero-shot-{data}.svg"
         curve_figure(path, curves, title=title, ylabel="accuracy, %", xlabel="blocks of 1 generator and 10 student steps")
+    if not check:
+        belief_figure()
     pages = ((ROOT / "RESULTS.md", text()), (ROOT / "README.md", readme()), (ROOT / "docs" / "proof.md", proof()))
     for target, wanted in pages:
         if not check:
