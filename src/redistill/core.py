@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from redistill.errors import RedistillError as RedistillError
 from redistill.errors import nearest as nearest
+from redistill.ramp import Ramp as Ramp
+from redistill.ramp import Weight as Weight
 
 Shape = tuple[int, ...]
 
@@ -226,50 +228,8 @@ def require_ready(term: Term) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Weights and methods
+# Methods
 # ---------------------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Ramp:
-    """A weight that moves linearly from ``first`` at ``start`` to ``last`` at ``end``, constant outside.
-
-    Args:
-        start, end: in whole epochs counted from 0 (``unit="epoch"``, the weight is constant within an epoch, as the
-            published loops have it) or in steps (``unit="step"``).
-        first, last: the weight before and after.
-
-    ``Ramp(0, 20)`` is ReviewKD's warm-up (weight 0 in the first epoch); mdistiller, which counts epochs from 1, is
-    ``Ramp(-1, 19)``. ``5 * Ramp(0, 20)`` ends at 5.
-
-    >>> [Ramp(0, 4).at(epoch=e, step=0) for e in range(6)]
-    [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
-    """
-
-    start: float
-    end: float
-    first: float = 0.0
-    last: float = 1.0
-    unit: Literal["epoch", "step"] = "epoch"
-
-    def __post_init__(self) -> None:
-        if not self.end > self.start:
-            raise RedistillError(f"Ramp({self.start}, {self.end}): the end must come after the start")
-        if not all(map(math.isfinite, (self.start, self.end, self.first, self.last))):
-            raise RedistillError(f"{self}: all four numbers must be finite")
-        if self.unit not in ("epoch", "step"):
-            raise RedistillError(f"Ramp unit must be 'epoch' or 'step', got {self.unit!r}")
-
-    def at(self, *, epoch: int, step: int) -> float:
-        now = epoch if self.unit == "epoch" else step
-        part = min(max((now - self.start) / (self.end - self.start), 0.0), 1.0)
-        return self.first + (self.last - self.first) * part
-
-    def __rmul__(self, factor: float) -> Ramp:
-        return dataclasses.replace(self, first=factor * self.first, last=factor * self.last)
-
-
-Weight = float | Ramp
-
-
 class Method(nn.Module):
     """A weighted sum of terms: ``0.1 * CE() + 0.9 * KD(T=4) + 1000 * AT()``. A value until ``setup``.
 
