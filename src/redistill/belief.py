@@ -39,7 +39,8 @@ from redistill.data import Renormalise
 from redistill.data import normalisation as named_set
 
 NUMERICS = 1
-AT_ONCE = 500  # rows (an image on its way to one class) that go through the networks together
+# rows (an image on its way to one class) that go through the networks together: where there is a cache to stay in, fewer
+AT_ONCE, AT_ONCE_CPU = 500, 128
 
 Aim = Literal["predicted", "true"]
 Net = Callable[[Tensor], Tensor]
@@ -161,12 +162,19 @@ def walk(
     n, aimed = targets.shape
     x = images.repeat_interleave(aimed, dim=0)
     j = targets.reshape(-1)
-    parts = [_walk(attacked, others, x[i : i + AT_ONCE], j[i : i + AT_ONCE], K, rate, tell) for i in range(0, len(x), AT_ONCE)]
+    many = _at_once(x.device)
+    parts = [_walk(attacked, others, x[i : i + many], j[i : i + many], K, rate, tell) for i in range(0, len(x), many)]
     return torch.cat(parts, dim=1).view(1 + len(others), n, aimed, K)
+
+
+def _at_once(device: torch.device) -> int:
+    return AT_ONCE_CPU if device.type == "cpu" else AT_ONCE
 
 
 def _walk(attacked: Net, others: Sequence[Net], x: Tensor, j: Tensor, K: int, rate: float, tell: Callable[[int], None] | None) -> Tensor:
     """One batch of rows: [nets, rows, K]."""
+    if x.ndim == 4 and x.device.type == "cpu" and x.dtype == torch.float32:
+        x = x.contiguous(memory_format=torch.channels_last)  # faster there, as in training; every step keeps it
     columns = []
     for k in range(K):
         logits, moved = _step(attacked, x, j, rate, last=k == K - 1)
@@ -249,7 +257,7 @@ def _predictions(
     widths: dict[str, int] = {}
     agreed = dict.fromkeys(pairs, 0)
     with torch.no_grad():
-        for batch in images.batches(AT_ONCE, parameter.device, parameter.dtype):
+        for batch in images.batches(_at_once(parameter.device), parameter.device, parameter.dtype):
             rows.append(batch.images)
             for name, view in views.items():
                 logits = view(batch.images)
@@ -364,6 +372,6 @@ def noise_histogram(net: nn.Module, shape: Sequence[int], *, count: int = 1000, 
     pixels = torch.rand(count, *shape, generator=rng.stream(seed, "uniform noise"))
     images = Renormalise.between("none", name)(pixels).to(device=parameter.device, dtype=parameter.dtype)
     with _Quiet(net), torch.no_grad():
-        logits = torch.cat([net(images[i : i + AT_ONCE]) for i in range(0, count, AT_ONCE)])
+        logits = torch.cat([net(part) for part in images.split(_at_once(images.device))])
     counts: list[int] = torch.bincount(logits.argmax(1), minlength=logits.shape[1]).tolist()
     return counts
