@@ -33,7 +33,7 @@ def telling(label: str, total: int, *, done: int = 0, unit: str = "steps", strea
             yield lambda now: bar.update(task, completed=now)
         return
     start = told = time.monotonic()
-    print(f"{label}: {total} {unit}", file=out, flush=True)
+    print(f"{label}: {done} of {total} {unit}", file=out, flush=True)
 
     def line(now: int) -> None:
         nonlocal told
