@@ -235,7 +235,7 @@ class Tapped:
             self(images)
 
     def compile(self) -> _Compiled:
-        """Call network and places as one ``torch.compile`` function from now on, until what is returned is closed.
+        """Call network and places as one ``torch.compile`` function from now on, until ``remove()`` of what is returned.
 
         Call :meth:`prepare` first: a compiled call does not notice a place that is overwritten in place.
         """
@@ -319,7 +319,8 @@ class _Compiled:
 
     def _forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         logits = self._tapped.net(images)
-        return logits, self._tapped.gathered(self._taps, self._inputs)
+        # copies: a second call of a module is heard too, and must not change what its first call gave
+        return logits, self._tapped.gathered(dict(self._taps), dict(self._inputs))
 
     def __call__(self, images: Tensor) -> Output:
         self._reading = True
