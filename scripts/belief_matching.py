@@ -2,7 +2,7 @@
 
     python scripts/belief_matching.py --data-dir D --shared ../shared [NAME=RUN ...]
 
-One record a student in ``results/belief``; a student that has one is left alone. A run's weights are kept beside its record, so
+One record a student in ``results/belief``; a student that has one is not measured again. A run's weights are kept beside its record, so
 that the comparison can be made again without training; the published students come from ``checkpoints/ferles2020``. Those were
 taught by another WRN-40-2, which is not public, and their records say so.
 """
@@ -25,6 +25,7 @@ from redistill.evaluate import predict
 from redistill.experiment.files import file_digest
 from redistill.experiment.store import Store
 from redistill.report.progress import telling
+from redistill.terms import by_name
 
 TEACHER = "teachers/wrn-40-2-cifar10.safetensors"
 PUBLISHED = {
@@ -50,14 +51,16 @@ def students(runs: list[str], store: Path, shared: Path, to: Path) -> Iterator[S
     for given in runs:
         name, _, where = given.rpartition("=")
         (run,) = Store(store).pick(where)
-        taught = run.record["experiment"]["teacher"]
-        if taught is not None and taught["from"]["sha256"] != teacher:
+        written = run.record["experiment"]
+        # a student of a cohort has the teacher of the cohort, and may learn nothing from it
+        taught = any(by_name(part["use"]).needs_teacher for part in written["method"])
+        if taught and written["teacher"]["from"]["sha256"] != teacher:
             raise SystemExit(f"{where} did not learn from {TEACHER}: it says nothing here")
         file = to / f"{run.cell}-seed-{run.seed}.safetensors"
         if not file.exists():
             to.mkdir(parents=True, exist_ok=True)
             file.write_bytes(run.weights().read_bytes())
-        yield Student(name, file, f"{run.cell}/seed-{run.seed}", "nobody" if taught is None else "this teacher")
+        yield Student(name, file, f"{run.cell}/seed-{run.seed}", "this teacher" if taught else "nobody")
     for name, path in PUBLISHED.items():
         yield Student(name, shared / "checkpoints" / path, None, "another WRN-40-2")
 
@@ -78,7 +81,11 @@ def main() -> None:
     teacher, told = rd.models.load(source, normalisation=NORMALISE), None
     for student in students(args.runs, args.store, args.shared, args.to):
         record = args.to / f"{re.sub('[^a-z0-9+]+', '-', student.name.lower())}.json"
+        about = asdict(student) | {"file": student.file.name}
         if record.exists():
+            known = json.loads(record.read_text(encoding="utf-8"))
+            if known != known | about:  # what is said of it is told by its run; what was measured stays
+                record.write_text(json.dumps(known | about, indent=1) + "\n", encoding="utf-8")
             continue
         began = time.process_time()
         net = rd.models.load(student.file, normalisation=NORMALISE)
@@ -90,8 +97,7 @@ def main() -> None:
         told = predict(teacher, test) if told is None else told
         said = predict(net, test)
         same, forward, backward = agreement_and_divergence(said, told)
-        row = asdict(student) | {
-            "file": student.file.name,
+        row = about | {
             "sha256": file_digest(student.file),
             "accuracy": 100.0 * float((said.argmax(1) == test.all_labels).double().mean()),
             "teacher": {"file": source.name, "sha256": file_digest(source)},

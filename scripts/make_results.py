@@ -249,7 +249,7 @@ def belief() -> str:
         return ""
     from redistill import papers
 
-    printed = {cell.id: cell.printed.value for cell in papers.load("ferles2020").cells}
+    printed = {cell.id: cell.printed.value for cell in papers.load("ferles2020").cells if cell.printed}
     about = records[0]
     lines = [
         "## Belief matching against one teacher\n",

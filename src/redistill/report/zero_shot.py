@@ -103,9 +103,10 @@ def belief_panels(path: Path, panels: Sequence[tuple[str, str, str, Sequence[Map
             mean, error = (np.array([row[key] for row in rows]) for key in (which, f"{which}_standard_error"))
             ax.fill_between(steps, mean - 2 * error, mean + 2 * error, color=colour, alpha=0.25, linewidth=0)
             ax.plot(steps, mean, color=colour, linewidth=1.4, label=name)
-        ax.set(xlabel="adversarial step", ylabel="probability of the class aimed at", ylim=(-0.02, 1.02))
+        # curves may lie anywhere between 0 and 1: the names get a band of their own above them
+        ax.set(xlabel="adversarial step", ylabel="probability of the class aimed at", ylim=(-0.02, 1.32), yticks=np.linspace(0, 1, 6))
         ax.set_title(heading, loc="left", fontsize=9, color=INK)
-        ax.legend(frameon=False, fontsize=8)
+        ax.legend(frameon=False, fontsize=8, loc="upper right", borderaxespad=0.1, labelspacing=0.2)
     figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left")
     return _save(figure, path)
 
