@@ -97,7 +97,7 @@ def card(cls: type[Term]) -> str:
 USE = """
 ```python
 teacher = rd.models.load("teacher.safetensors")
-preset = rd.sources.preset("authors")                  # or "paper", "re-2020", "modified"; change={"n_S": 5} moves one switch
+preset = rd.sources.preset("authors")                  # or "paper", "re-2020", "modified"
 source = rd.sources.Adversarial(
     rd.models.generator(seed=0), "cifar10-kuangliu", preset.variant, preset.generator_method, blocks=preset.blocks
 )
@@ -105,10 +105,11 @@ student = rd.models.wrn(16, 1, classes=10, seed=0)
 result = rd.fit(student, teacher, preset.method, source, preset.recipe, seed=0, evaluate={"test": test})
 ```
 
-As a file: `kind = "adversarial"` and `preset` in `[source]`, every switch below beside them
-([examples/zero_shot.toml](../../examples/zero_shot.toml)); `redistill samples RUN` shows what the generator made, early, middle and
-late, `redistill belief A B --data DATA` how alike two networks believe. Real images come in by `kind = "mixed"`, or afterwards
-by a second run that starts from the first ([examples](../../examples)). Any method may take the student's place; KD needs no labels.
+One switch at a time: `preset("authors", change={"n_S": 5}, kl="batch")`. As a file: `kind = "adversarial"` and `preset` in
+`[source]`, every switch below beside them ([examples/zero_shot.toml](../../examples/zero_shot.toml)). `redistill samples RUN`
+shows what the generator made, early, middle and late, `redistill belief A B --data DATA` how alike two networks believe. Real
+images come in by `kind = "mixed"`, or afterwards by a second run that starts from the first ([examples](../../examples)). Any
+method may take the student's place; KD needs no labels.
 """
 
 
@@ -128,7 +129,11 @@ def zero_shot() -> str:
     for name in variants.Variant.model_fields:
         meaning = meanings[name]
         row(name, [getattr(preset.variant, name) for preset in presets.values()], meaning)
-    row("blocks", [preset.blocks for preset in presets.values()], "length of the full schedule")
+    whole = inspect.signature(variants.preset).parameters
+    _, completing, _ = sections(variants.preset.__doc__ or "")
+    for name in ("blocks", "stop_after", "kl", "attention", "attention_form", "decay_per"):
+        of = variants.PUBLISHED.values()
+        row(name, [getattr(one, name, whole[name].default) for one in of], completing[name])
     row("method", [f"`{preset.method!r}`" for preset in presets.values()], "what the student learns by")
     row("generator's method", [f"`{preset.generator_method!r}`" for preset in presets.values()], "what the generator minimises")
     return "\n\n".join(
@@ -136,7 +141,8 @@ def zero_shot() -> str:
             f"<!-- made from {path_of(variants)} by scripts/make_method_cards.py; do not edit -->\n# Zero-shot distillation",
             f"**{markdown(heading)}**\n\n{markdown(lead)}",
             f"## Use\n{USE.rstrip()}",
-            f"## Switches\n\n{markdown(prose)} What differs between publications is bold.\n\n" + "\n".join(rows),
+            f"## Switches\n\n{markdown(prose)} What differs between publications is bold. The switches from `blocks` on are arguments "
+            "of `preset`, the others go into its `change`; in a file all stand in `[source]`.\n\n" + "\n".join(rows),
             f"Sources: {markdown(after)}",
             f"File: `{path_of(variants)}`\n",
         )

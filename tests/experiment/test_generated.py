@@ -65,7 +65,7 @@ def test_every_preset_reads_back(name: str) -> None:
 
 def test_switches_extra_terms_and_the_recipe_are_the_files() -> None:
     extra = [{"use": "Diversity", "weight": 0.1}, {"use": "KD", "weight": 0.5, "T": 2}]
-    source = {"kind": "adversarial", "preset": "paper", "attention": 0, "blocks": 5, "noise": "fresh", "images": "after", "extra": extra}
+    source = {"kind": "adversarial", "preset": "paper", "blocks": 5, "noise": "fresh", "images": "after", "extra": extra}
     one = of(source={**source, **SMALL}, recipe={"epochs": 1}, method=[{"use": "KD"}])
     assert one.source.variant.noise == "fresh" and one.source.variant.lr == 2e-3 and one.source.variant.clip is None
     assert repr(one.source.method()) == "-1.0 * KD(T=1.0, scale_T2=False) + 0.1 * Diversity() + 0.5 * KD(T=2)"
@@ -75,21 +75,63 @@ def test_switches_extra_terms_and_the_recipe_are_the_files() -> None:
     assert one.cell != of(source={**source, "extra": extra[:1], **SMALL}, recipe={"epochs": 1}, method=[{"use": "KD"}]).cell
 
 
+def test_one_switch_of_the_losses_moves_both_sides() -> None:
+    source = {"kind": "adversarial", "preset": "authors", "kl": "batch", "attention_form": "norm", "decay_per": "step", "blocks": 5}
+    one = of(source={**source, **SMALL}, recipe=None)
+    assert repr(one.source.method()) == "-1.0 * KD(T=1.0, scale_T2=False)"
+    assert [(part.use, part.settings.get("reduction"), part.settings.get("form")) for part in one.method] == [
+        ("KD", "batch", None), ("AT", None, "norm")
+    ]  # fmt: skip
+    assert one.recipe.schedule.hold == 1
+    assert not {"kl", "attention_form", "decay_per"} & set(one.written()["source"])
+
+
 @pytest.mark.parametrize(
     ("sections", "says"),
     [
         ({"source": {"kind": "adversarial", "preset": "author"}}, "unknown zero-shot preset 'author': did you mean authors"),
         ({"source": {"kind": "adversarial", "preset": "authors", "n_s": 3}}, "unknown key 'n_s'.*n_S|n_s"),
         ({"source": {"kind": "adversarial", "preset": "re-2020", "noise": "fresh"}}, "noise='fresh' needs images='after'"),
-        ({"source": {"kind": "adversarial", "preset": "authors", "blocks": 3, "stop_after": 4}}, "the schedule has 3 blocks"),
+        ({"source": {"kind": "adversarial", "preset": "authors", "blocks": 3, "stop_after": 4}}, "stop_after = 4: .* has 3 blocks"),
+        ({"source": {"kind": "adversarial", "preset": "authors", "stop_after": "x"}}, 'source.stop_after = "x": input should be a valid'),
+        ({"source": {"kind": "adversarial", "preset": "authors", "attention": -1}}, "source.attention = -1: .* greater than or equal to 0"),
+        ({"source": {"kind": "adversarial", "preset": "authors", "attention": 0, "attention_form": "norm"}}, "attention = 0 leaves the"),
+        ({"source": {"kind": "adversarial", "preset": "authors", "kl": "mean"}}, "source.kl = .*must be 'batch' or 'element'"),
         ({"source": {"kind": "adversarial", "stop_after": 4}, "method": [{"use": "KD"}], "recipe": {"epochs": 1}}, "add preset"),
         ({"source": {"kind": "adversarial", "preset": "authors", "extra": [{"use": "Diversty"}]}}, "did you mean Diversity"),
-        ({"method": [{"use": "CE"}]}, r"CE needs labels, and \[source\] has none"),
+        (
+            {"source": {"kind": "adversarial", "preset": "authors", **SMALL}, "method": [{"use": "CE"}]},
+            r"CE needs labels, and \[source\] has none",
+        ),
     ],
 )
 def test_mistakes_of_a_file(sections: dict[str, Any], says: str) -> None:
     with pytest.raises(RedistillError, match=says):
         of(**sections)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "more", "says"),
+    [
+        ("attention", 0, {"method": [{"use": "KD"}]}, r"the preset's \[\[method\]\], but this file has its own: remove one of the two$"),
+        ("kl", "batch", {"method": [{"use": "KD"}]}, "or say the generator's as reduction$"),
+        ("decay_per", "step", {"recipe": {"schedule": {"kind": "cosine"}}}, "the preset's recipe.schedule, but"),
+        ("stop_after", 3, {"recipe": {"epochs": 1}}, "the preset's recipe.epochs, but"),
+    ],
+)
+def test_what_would_complete_nothing_is_refused(key: str, value: Any, more: dict[str, Any], says: str) -> None:
+    with pytest.raises(RedistillError, match=f"source.{key} = .*{says}"):
+        of(source={"kind": "adversarial", "preset": "authors", key: value, **SMALL}, **more)
+
+
+def test_a_mistake_of_a_preset_is_told_once_and_hides_no_other() -> None:
+    source = {"kind": "adversarial", "preset": "author", "n_S": 0, "blocks": "many", "attention": "x", "image_sise": 8}
+    with pytest.raises(RedistillError) as told:
+        of(source=source, recipe=None)
+    head, *rest = str(told.value).splitlines()
+    assert head == "5 mistakes:" and [line.split(":")[1].strip() for line in rest] == [
+        'source.preset = "author"', 'source.attention = "x"', "source.image_sise = 8", "source.n_S = 0", 'source.blocks = "many"'
+    ]  # fmt: skip
 
 
 def worked(one: Experiment, store: Store, stops: set[int]) -> Run:

@@ -378,6 +378,10 @@ RECIPE = Recipe(steps=2, batch_size=BATCH)
         (lambda s, t, g: preset("author"), "unknown zero-shot preset 'author': did you mean authors"),
         (lambda s, t, g: preset("authors", blocks=10, stop_after=11), "the schedule has 10 blocks"),
         (lambda s, t, g: preset("authors", attention=-1.0), "attention=-1.0"),
+        (lambda s, t, g: preset("authors", attention=0, attention_form="norm"), "attention=0 leaves the term out"),
+        (lambda s, t, g: preset("authors", attention_form="max"), "known are 'mean', 'sum' and 'norm'"),
+        (lambda s, t, g: preset("authors", kl="mean"), "known are 'batch' and 'element'"),
+        (lambda s, t, g: preset("authors", decay_per="epoch"), "decay_per='epoch'"),
         (lambda s, t, g: Mixed(g, g, take=(1, 0)), r"take=\(1, 0\)"),
         (lambda s, t, g: Mixed(g, Adversarial(Generator(), "half")), "unlike normalisation, none and half"),
     ],
@@ -399,6 +403,9 @@ def test_presets_hold_every_published_switch() -> None:
     assert repr(p["paper"].method) == "KD(T=1.0, scale_T2=False) + 250.0 * AT(form='norm')"
     assert repr(p["authors"].method) == "KD(T=1.0, reduction='element', scale_T2=False) + 250.0 * AT()"
     assert repr(preset("authors", attention=0).method) == "KD(T=1.0, reduction='element', scale_T2=False)"
+    other = preset("authors", kl="batch", attention_form="norm")
+    assert repr(other.method) == repr(p["paper"].method) and repr(other.generator_method) == repr(p["paper"].generator_method)
+    assert other.variant == p["authors"].variant
     short = preset("authors", stop_after=1600)
     assert (short.recipe.steps, short.blocks) == (16_000, 80_000)
     rates = short.recipe.rates(8_000)

@@ -62,8 +62,7 @@ class _Reader:
 
     def experiment(self, data: dict[str, Any], mistakes: Mistakes) -> Experiment | None:
         before = len(mistakes.found)
-        with mistakes.at(("source", "preset")):
-            data = expanded(data)
+        data = expanded(data, mistakes)
         mistakes.unknown((), data, (*SECTIONS, *DERIVED), "section")
         for needed in ("student", "method", "source", "recipe"):
             if needed not in data:

@@ -29,13 +29,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
 from redistill.core import Method, RedistillError, nearest
 from redistill.recipe import Constant, Cosine, Recipe, Value
 from redistill.terms import AT, KD
+from redistill.terms.at import Form
+from redistill.terms.kd import Reduction
 
 Precision = Literal["strict", "double", "fast"]
 
@@ -104,18 +106,31 @@ class Preset:
     blocks: int
 
 
-def _kl(reduction: Literal["batch", "element"]) -> KD:
-    return KD(T=1.0, reduction=reduction, scale_T2=False)
+class Published(NamedTuple):
+    """What one publication says: the switches of a block, the length, and what the losses are.
+
+    Attributes:
+        variant: switches of a block. blocks: of the full schedule on CIFAR-10. kl: reduction of both KLs.
+        attention_form: of the attention term.
+    """
+
+    variant: Variant
+    blocks: int
+    kl: Reduction
+    attention_form: Form
 
 
-_AUTHORS = Variant()
-_VARIANTS: dict[str, tuple[Variant, int]] = {
-    "paper": (Variant(images="before", lr=2e-3, clip=None), 80_000),
-    "authors": (_AUTHORS, 80_000),
-    "re-2020": (Variant(images="before", generator_noise="fresh"), 80_000),
-    "modified": (Variant(noise="fresh", generator_noise="fresh"), 65_000),
+PUBLISHED: dict[str, Published] = {
+    "paper": Published(Variant(images="before", lr=2e-3, clip=None), 80_000, "batch", "norm"),
+    "authors": Published(Variant(), 80_000, "element", "mean"),
+    "re-2020": Published(Variant(images="before", generator_noise="fresh"), 80_000, "element", "mean"),
+    "modified": Published(Variant(noise="fresh", generator_noise="fresh"), 65_000, "element", "mean"),
 }
-PRESETS: tuple[str, ...] = tuple(_VARIANTS)
+PRESETS: tuple[str, ...] = tuple(PUBLISHED)
+
+
+def _kl(reduction: Reduction) -> KD:
+    return KD(T=1.0, reduction=reduction, scale_T2=False)
 
 
 def preset(
@@ -124,35 +139,48 @@ def preset(
     change: Mapping[str, Any] | None = None,
     blocks: int | None = None,
     stop_after: int | None = None,
+    kl: Reduction | None = None,
     attention: float = 250.0,
+    attention_form: Form | None = None,
     decay_per: Literal["block", "step"] = "block",
     batch_size: int = 128,
     precision: Precision = "strict",
 ) -> Preset:
-    """One of ``paper``, ``authors``, ``re-2020``, ``modified``.
+    """One of ``paper``, ``authors``, ``re-2020``, ``modified``, whole, or with switches that differ.
 
     Args:
         change: switches of :class:`Variant` that differ, by name.
         blocks: length of the full schedule; default: the published one for CIFAR-10 (SVHN: 50,000 in the paper).
-        stop_after: end the run after so many blocks, rates as in the full schedule.
+        stop_after: end the run after so many blocks, rates as in the full schedule; default: none are left out.
+        kl: reduction of the KL, the student's and the generator's: ``"batch"``, the mathematical one, or ``"element"``, divided
+            by the number of classes too.
         attention: weight β of the attention term; 0 leaves it out (networks without common feature maps).
+        attention_form: of the attention term: ``"mean"`` of squares, their ``"sum"``, or the unsquared ``"norm"``.
         decay_per: the student's cosine moves once a ``"block"`` (published) or every student ``"step"``.
+
+    Raises:
+        RedistillError: unknown preset, a length that does not fit, a weight below 0, or a form of attention that is left out.
     """
-    if name not in _VARIANTS:
-        raise RedistillError(nearest(name, _VARIANTS, "zero-shot preset"))
-    variant, published = _VARIANTS[name]
+    if name not in PUBLISHED:
+        raise RedistillError(nearest(name, PUBLISHED, "zero-shot preset"))
+    published = PUBLISHED[name]
+    variant = published.variant
     if change:
         variant = Variant.model_validate({**variant.model_dump(), **change})
-    length = blocks if blocks is not None else published
+    length = blocks if blocks is not None else published.blocks
     taken = stop_after if stop_after is not None else length
     if not 1 <= taken <= length:
         raise RedistillError(f"stop_after={stop_after}: the schedule has {length} blocks, so stop after 1 to {length} of them")
+    if decay_per not in ("block", "step"):
+        raise RedistillError(f"decay_per={decay_per!r}: the student's cosine moves once a 'block' or every 'step'")
     if attention < 0:
         raise RedistillError(f"attention={attention}: the weight of the attention term must be 0 or more")
-    kl = _kl("batch" if name == "paper" else "element")
-    method = Method.of(kl)
+    if attention_form is not None and not attention:
+        raise RedistillError(f"attention_form={attention_form!r}: attention=0 leaves the term out that it would be the form of")
+    divergence = _kl(kl or published.kl)
+    method = Method.of(divergence)
     if attention:
-        method = kl + attention * AT(form="norm" if name == "paper" else "mean")
+        method = divergence + attention * AT(form=attention_form or published.attention_form)
     schedule = Cosine(T_max=length * variant.n_S, unit="step", hold=variant.n_S if decay_per == "block" else 1)
     recipe = Recipe(
         steps=taken * variant.n_S,
@@ -165,7 +193,7 @@ def preset(
         clip=variant.clip,
         precision=precision,
     )
-    return Preset(variant, method, -1.0 * kl, recipe, length)
+    return Preset(variant, method, -1.0 * divergence, recipe, length)
 
 
 def points(rounds: int) -> Preset:
