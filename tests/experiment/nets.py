@@ -35,3 +35,15 @@ class Gap(Term):
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         return self.scale * ((student.logits - teacher.logits) ** 2).mean()
+
+
+class Painter(nn.Module):
+    """A generator of one's own: one linear layer; it says its sizes, and draws its weights by itself."""
+
+    def __init__(self, z: int, channels: int, side: int = 8):
+        super().__init__()
+        self.z, self.image_shape = z, (channels, side, side)
+        self.paint = nn.Linear(z, channels * side * side)
+
+    def forward(self, noise: Tensor) -> Tensor:
+        return self.paint(noise).view(-1, *self.image_shape)

@@ -97,6 +97,13 @@ def test_one_switch_of_the_losses_moves_both_sides() -> None:
         ({"source": {"kind": "adversarial", "preset": "authors", "attention": -1}}, "source.attention = -1: .* greater than or equal to 0"),
         ({"source": {"kind": "adversarial", "preset": "authors", "attention": 0, "attention_form": "norm"}}, "attention = 0 leaves the"),
         ({"source": {"kind": "adversarial", "preset": "authors", "kl": "mean"}}, "source.kl = .*must be 'batch' or 'element'"),
+        ({"source": {"preset": "authors"}}, 'source.preset = "authors": belongs to a generator: add kind = "adversarial"$'),
+        ({"source": {"kind": "adversarial", "preset": "authors", "normalise": "cifar11"}}, "source.normalise = .*unknown normalisation"),
+        ({"source": {"kind": "adversarial", "preset": "authors", "channels": 1}}, "cifar10-kuangliu"),
+        ({"source": {"kind": "adversarial", "preset": "authors", **SMALL, "image_size": 9}}, "source.generator.*multiple of 4, got 9"),
+        ({"source": {"kind": "adversarial", "preset": "authors", "generator": "wrn-16-1"}}, "source.generator .*unknown argument 'z'"),
+        ({"source": {"kind": "adversarial", "preset": "authors", "generator": "./nets.py:Paint"}}, "did you mean Painter"),
+        ({"source": {"kind": "adversarial", "preset": "authors", "extra": [{"use": "CE"}]}}, "CE needs labels"),
         ({"source": {"kind": "adversarial", "stop_after": 4}, "method": [{"use": "KD"}], "recipe": {"epochs": 1}}, "add preset"),
         ({"source": {"kind": "adversarial", "preset": "authors", "extra": [{"use": "Diversty"}]}}, "did you mean Diversity"),
         (
@@ -149,6 +156,26 @@ def worked(one: Experiment, store: Store, stops: set[int]) -> Run:
             pass
         finally:
             work.release()
+
+
+def test_a_generator_of_ones_own(taught: Path, tmp_path: Path) -> None:
+    source = {"kind": "adversarial", "preset": "authors", "attention": 0, "blocks": 20, "stop_after": 1, "n_S": 2, **SMALL}
+    source["generator"] = "./nets.py:Painter"
+    one = of(source=source)
+    written = one.written()["source"]
+    assert written["generator"] == "./nets.py:Painter" and len(written["code"]) == 64 and written["file"] == str(HERE / "nets.py")
+    elsewhere = json.loads(json.dumps(one.written()))
+    elsewhere["source"]["file"] = str(shutil.copy(HERE / "nets.py", tmp_path / "nets.py"))
+    assert Experiment.of(elsewhere, device="cpu").id == one.id
+    (tmp_path / "nets.py").write_text("class Painter: ...", encoding="utf-8")
+    with pytest.raises(RedistillError, match="has changed since"):
+        Experiment.of(elsewhere, device="cpu")
+    shutil.copytree(taught, tmp_path / "runs")
+    run = worked(one, Store(tmp_path / "runs"), set())
+    kept = run.kept("generator")
+    assert kept["paint.weight"].shape == (64, 6) and run.kept("samples")["1"].shape == (16, 1, 8, 8)
+    with pytest.raises(RedistillError, match=r"has z = 6 and image_shape = \[1, 8, 8\], but \[source\] says .*\[1, 12, 12\]"):
+        of(source={**source, "image_size": 12}).source.build(0, None)
 
 
 @pytest.mark.parametrize("kind", ["authors", "modified", "mixed"])

@@ -212,6 +212,8 @@ def test_all_mistakes_of_a_file_at_once(tmp_path: Path) -> None:
         ({"method": [{"use": "KD"}]}, r"method\[0\].use = \"KD\": KD compares with a teacher: add a section \[teacher\]"),
         ({"source": {"data": "digits", "unlabelled": True}}, r"CE needs labels, and \[source\] has none"),
         ({"source": {"data": "digits", "per_class": 3, "fraction": 0.1}}, "per_class and fraction both choose a subset"),
+        ({"source": {"data": "digits", "normalise": "digit"}}, "source.normalise = .*unknown normalisation 'digit': did you mean digits"),
+        ({"source": {"data": "digits", "augment": "flop"}}, "source.augment = .*unknown augmentation 'flop': did you mean flip"),
         ({"recipe": {"epochs": 1, "steps": 1}}, "give the length once"),
         ({"recipe": 3}, r"must be a table, \[recipe\]"),
         ({"teacher": {"run": "teacher.toml", "from": "x.safetensors"}}, "not from both"),

@@ -20,7 +20,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from redistill.core import Method, nearest
+from redistill.core import Method, RedistillError, nearest
+from redistill.data import normalisation
 from redistill.experiment.lines import Path as Key
 from redistill.experiment.mistakes import Mistakes
 from redistill.experiment.sources import Built, ImagesSettings, OwnSettings, Seed
@@ -80,7 +81,9 @@ def expanded(data: dict[str, Any], mistakes: Mistakes, key: Key = ("source",)) -
                 half: dict[str, Any] = {"source": source[side], "method": [], "recipe": {}}
                 made[side] = expanded(half, mistakes, (*key, side))["source"]
         return {**data, "source": made}
-    if source.get("kind") != "adversarial":
+    if "preset" in source and "kind" not in source:
+        mistakes.add((*key, "preset"), 'belongs to a generator: add kind = "adversarial"')
+    elif source.get("kind") != "adversarial":
         return data
     given = {name: value for name, value in source.items() if name not in Completion.model_fields}
     named = {name: value for name, value in source.items() if name in Completion.model_fields}
@@ -144,8 +147,9 @@ class AdversarialSettings(Variant):
         blocks: length of the full schedule. epoch_blocks: between two points of the curves; default 1 % of ``blocks``.
         T, reduction: of the KL that the generator maximises. extra: further terms of the generator, each a table with
             ``use``, ``weight`` and its settings.
-        generator: network from noise to images. z: numbers of noise. channels, image_size, normalise: of its images.
-        seed: of its first weights.
+        generator: network from noise to images, of this package or one's own. z: numbers of noise. channels, image_size,
+            normalise: of its images. seed: of its first weights.
+        code, file: of one's own generator: SHA-256 of its file, and where it was.
     """
 
     kind: Literal["adversarial"]
@@ -160,9 +164,21 @@ class AdversarialSettings(Variant):
     image_size: int = Field(default=32, ge=1)
     normalise: str = "cifar10-kuangliu"
     seed: Seed = "same"
+    code: str | None = None
+    file: str | None = None
 
     depends_on_student: ClassVar[bool] = True
     labelled: ClassVar[bool] = False
+
+    @field_validator("normalise")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return normalisation(name).name
+
+    @model_validator(mode="after")
+    def _of_its_channels(self) -> AdversarialSettings:
+        normalisation(self.normalise).require_channels(self.channels)
+        return self
 
     @field_validator("extra")
     @classmethod
@@ -175,6 +191,8 @@ class AdversarialSettings(Variant):
             term = by_name(row["use"])
             if odd := sorted(set(settings) - set(term().settings())):
                 raise ValueError(f"{row['use']} has no setting {odd[0]!r}")
+            if term.needs_labels:
+                raise ValueError(f"{row['use']} needs labels, and generated images have none")
             made.append({"use": row["use"], "weight": float(row.get("weight", 1.0)), **term(**settings).settings()})
         return tuple(made)
 
@@ -193,8 +211,13 @@ class AdversarialSettings(Variant):
         own = {f"generator term:{row['use']}": by_name(row["use"]).numerics for row in self.extra}
         return {"source:adversarial": adversarial.NUMERICS, "generator term:KD": KD.numerics, **own}
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """What the generator must be told."""
+        return {"z": self.z, "channels": self.channels, "image_size": self.image_size}
+
     def written(self) -> dict[str, Any]:
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json", exclude={n for n in ("code", "file") if getattr(self, n) is None})
 
     def method(self) -> Method:
         """What the generator minimises."""
@@ -205,11 +228,18 @@ class AdversarialSettings(Variant):
         return made
 
     def build(self, seed: int, data_dir: Path | None) -> Built:
-        from redistill import models
+        from redistill.experiment.build import construct
+        from redistill.experiment.value import Net
 
         drawn = seed if self.seed == "same" else self.seed
-        net = models.build(self.generator, seed=drawn, channels=self.channels, image_size=self.image_size, z=self.z)
-        net.normalisation = self.normalise  # type: ignore[assignment]
+        net: Any = construct(Net(model=self.generator, code=self.code, file=self.file), self.sizes, drawn)
+        shape = (self.channels, self.image_size, self.image_size)
+        if (getattr(net, "z", self.z), tuple(getattr(net, "image_shape", shape))) != (self.z, shape):
+            raise RedistillError(
+                f"the generator {self.generator} has z = {net.z} and image_shape = {list(net.image_shape)}, but [source] says "
+                f"z = {self.z} and channels and image_size of {list(shape)}: make them the same"
+            )
+        net.normalisation = self.normalise
         source = Adversarial(
             net,
             self.normalise,
@@ -217,7 +247,7 @@ class AdversarialSettings(Variant):
             self.method(),
             blocks=self.blocks,
             epoch_blocks=self.epoch_blocks,
-            described={"model": self.generator, "z": self.z, "image_shape": [self.channels, self.image_size, self.image_size]},
+            described={"model": self.generator, "z": self.z, "image_shape": list(shape)},
         )
         return Built(source, {})
 

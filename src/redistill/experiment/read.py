@@ -16,7 +16,7 @@ from redistill.core import Ramp, RedistillError, Term, nearest
 from redistill.evaluate import NUMERICS as EVALUATE
 from redistill.experiment import own, sources
 from redistill.experiment.files import file_digest
-from redistill.experiment.generated import expanded
+from redistill.experiment.generated import AdversarialSettings, expanded
 from redistill.experiment.kinds import KINDS
 from redistill.experiment.mistakes import Mistakes
 from redistill.experiment.text import changed, parse
@@ -276,6 +276,10 @@ class _Reader:
             with mistakes.at((*key, "use")):
                 found = own.load(str(rows["use"]), self.folder, file=rows.get("file"), code=rows.get("code"))
                 rows |= {"use": found.name, "code": found.code, "file": found.file}
+        elif own.is_own(generator := str(rows.get("generator", ""))):
+            with mistakes.at((*key, "generator")):
+                found = own.load(generator, self.folder, file=rows.get("file"), code=rows.get("code"))
+                rows |= {"generator": found.name, "code": found.code, "file": found.file}
         elif "data" in rows:
             with mistakes.at((*key, "data")):
                 rows = {**sources.defaults(str(rows["data"]), "train", self.folder, self.data_dir), **rows}
@@ -289,6 +293,11 @@ class _Reader:
         made = None
         with mistakes.at(key):
             made = model.model_validate(rows)
+        if isinstance(made, AdversarialSettings) and made.code is None:
+            from redistill.experiment import build
+
+            with mistakes.at((*key, "generator")):
+                build.check_model(made.generator, made.sizes)
         return None if unknown else made
 
     def recipe(self, given: dict[str, Any], mistakes: Mistakes) -> Recipe | None:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from redistill.core import RedistillError, Source, nearest
+from redistill.data import augmentation, normalisation
 from redistill.evaluate import ImageSet
 from redistill.experiment import own
 from redistill.experiment.files import digest
@@ -68,6 +69,13 @@ class ImagesSettings(Value):
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} both choose a subset: give one of them")
         return self
+
+    @field_validator("normalise", "augment")
+    @classmethod
+    def _known(cls, name: str, info: ValidationInfo) -> str:
+        if not is_own_data(info.data.get("data", "")):  # one's own set may have names of its own
+            (normalisation if info.field_name == "normalise" else augmentation)(name)
+        return name
 
     @property
     def label(self) -> str:
