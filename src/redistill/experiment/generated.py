@@ -1,143 +1,18 @@
-"""The two further kinds of ``[source]``: images made against the student, and two sources in turn.
-
-```toml
-[source]
-kind = "adversarial"
-preset = "authors"        # paper, authors, re-2020 or modified; fills [[method]] and [recipe] where they are left out
-stop_after = 1600         # blocks; the rates are those of the full schedule
-noise = "fresh"           # any switch of redistill.sources.Variant
-kl = "batch"              # and what completes a preset: kl, attention, attention_form, decay_per
-[[source.extra]]          # further terms of the generator
-use = "Diversity"
-weight = 0.1
-```
-"""
+"""The two further kinds of ``[source]``: images made against the student, and two sources in turn."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from redistill.core import Method, RedistillError, nearest
+from redistill.core import Method, RedistillError
 from redistill.data import normalisation
-from redistill.experiment.lines import Path as Key
-from redistill.experiment.mistakes import Mistakes
 from redistill.experiment.sources import Built, ImagesSettings, OwnSettings, Seed
 from redistill.recipe import Value
 from redistill.sources import PRESETS, Adversarial, Mixed, Variant, adversarial, mixed, preset
-from redistill.sources.variants import PUBLISHED
 from redistill.terms import KD, by_name
-from redistill.terms.at import Form
-from redistill.terms.kd import Reduction
-
-_FILLS = {
-    "kl": ("[[method]]",),
-    "attention": ("[[method]]",),
-    "attention_form": ("[[method]]",),
-    "decay_per": ("recipe.schedule",),
-    "stop_after": ("recipe.steps", "recipe.epochs"),
-}
-"""What else of the file a key completes: it would do nothing where the file has its own."""
-
-
-class Completion(Value):
-    """Keys of ``[source]`` that become other settings; a record does not hold them. See :func:`redistill.sources.preset`."""
-
-    preset: str
-    stop_after: int | None = Field(default=None, ge=1)
-    kl: Reduction | None = None
-    attention: float = Field(default=250.0, ge=0)
-    attention_form: Form | None = None
-    decay_per: Literal["block", "step"] = "block"
-
-    @field_validator("preset")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in PRESETS:
-            raise ValueError(nearest(name, PRESETS, "zero-shot preset"))
-        return name
-
-    @model_validator(mode="after")
-    def _has_a_form(self) -> Completion:
-        if self.attention_form is not None and not self.attention:
-            raise ValueError("attention = 0 leaves the term out that attention_form would be the form of")
-        return self
-
-
-def expanded(data: dict[str, Any], mistakes: Mistakes, key: Key = ("source",)) -> dict[str, Any]:
-    """An experiment's settings with ``source.preset`` written out: switches, and method and recipe where nothing is said.
-
-    What is wrong is told to ``mistakes``, once and at its place ``key``; what comes back can then be read as if it were right.
-    """
-    source = data.get("source")
-    if not isinstance(source, dict):
-        return data
-    if source.get("kind") == "mixed":
-        made = {**source}
-        for side in ("first", "second"):
-            if side in source:
-                half: dict[str, Any] = {"source": source[side], "method": [], "recipe": {}}
-                made[side] = expanded(half, mistakes, (*key, side))["source"]
-        return {**data, "source": made}
-    if "preset" in source and "kind" not in source:
-        mistakes.add((*key, "preset"), 'belongs to a generator: add kind = "adversarial"')
-    elif source.get("kind") != "adversarial":
-        return data
-    given = {name: value for name, value in source.items() if name not in Completion.model_fields}
-    named = {name: value for name, value in source.items() if name in Completion.model_fields}
-    if "preset" not in source:
-        for name in named:
-            mistakes.add((*key, name), 'completes a preset: add preset = "authors", or write method and recipe out')
-        return {**data, "source": given}
-    return _filled(data, given, _completion(data, named, mistakes, key), mistakes, key)
-
-
-def _completion(data: dict[str, Any], named: dict[str, Any], mistakes: Mistakes, key: Key) -> Completion:
-    recipe = data.get("recipe")
-    own = {f"recipe.{name}" for name in recipe} if isinstance(recipe, dict) else set()
-    if "method" in data:
-        own.add("[[method]]")
-    for name in named:
-        for filled in own.intersection(_FILLS.get(name, ())):
-            hint = ", or say the generator's as reduction" if name == "kl" else ""
-            mistakes.add((*key, name), f"completes the preset's {filled}, but this file has its own: remove one of the two{hint}")
-    try:
-        return Completion.model_validate(named)
-    except ValidationError as error:
-        mistakes.validation(key, error)
-    name = named["preset"]
-    return Completion(preset=name if name in PRESETS else "authors")
-
-
-def _filled(data: dict[str, Any], given: dict[str, Any], said: Completion, mistakes: Mistakes, key: Key) -> dict[str, Any]:
-    published = PUBLISHED[said.preset]
-    block = published.variant.model_dump() | {"blocks": published.blocks}
-    own = {name: value for name, value in given.items() if name in block}
-    try:
-        block = AdversarialSettings.model_validate({"kind": "adversarial", **block, **own}).model_dump(include=set(block))
-    except ValidationError:
-        pass  # told where the source is read, with its other settings
-    blocks = block.pop("blocks")
-    chosen = preset(said.preset, blocks=blocks, change=block)
-    with mistakes.at((*key, "stop_after")):
-        chosen = preset(said.preset, blocks=blocks, change=block, **said.model_dump(exclude={"preset"}))
-    settings = chosen.variant.model_dump(mode="json") | {"blocks": chosen.blocks}
-    if said.stop_after is not None:
-        settings["epoch_blocks"] = max(1, said.stop_after // 100)  # 1 % of what is run
-    if isinstance(kl := next(iter(chosen.generator_method.parts()))[1], KD):
-        settings |= {"T": kl.T, "reduction": kl.reduction}
-    made = {**data, "source": {"kind": "adversarial", **settings, **given}}
-    if isinstance(recipe := data.get("recipe", {}), dict):
-        filled = chosen.recipe.model_dump(mode="json", exclude_defaults=True)
-        filled["schedule"] = chosen.recipe.schedule.model_dump(mode="json")  # a default kind would be left out
-        if "epochs" in recipe:
-            filled.pop("steps")
-        made["recipe"] = {**filled, **recipe}
-    if "method" not in data:
-        made["method"] = chosen.method.settings()
-    return made
 
 
 class AdversarialSettings(Variant):

@@ -16,9 +16,10 @@ from redistill.core import Ramp, RedistillError, Term, nearest
 from redistill.evaluate import NUMERICS as EVALUATE
 from redistill.experiment import own, sources
 from redistill.experiment.files import file_digest
-from redistill.experiment.generated import AdversarialSettings, expanded
+from redistill.experiment.generated import AdversarialSettings
 from redistill.experiment.kinds import KINDS
 from redistill.experiment.mistakes import Mistakes
+from redistill.experiment.presets import expanded
 from redistill.experiment.text import changed, parse
 from redistill.experiment.value import Arithmetic, Evaluate, Experiment, Net, Part
 from redistill.fit import NUMERICS as FIT
