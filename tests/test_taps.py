@@ -12,6 +12,7 @@ from torch._dynamo.utils import counters
 
 from redistill.core import Place, RedistillError
 from redistill.taps import Tapped, context, pair_stages, places_of
+from redistill.terms import AT, VID, FitNet
 
 
 class PlainCNN(nn.Module):
@@ -94,6 +95,18 @@ def test_pairs_go_by_resolution_from_the_deepest() -> None:
     assert pair_stages(ctx) == (("stage1", "stage1"), ("stage2", "stage2"))
     halved = nn.Sequential(nn.AvgPool2d(2), PlainCNN((4, 8)))
     assert pair_stages(context(PlainCNN((4, 8, 8)), halved, X)) == (("stage2", "stage1"), ("stage3", "stage2"))
+
+
+def test_where_no_resolution_is_shared_only_equal_numbers_of_stages_meet_without_a_word() -> None:
+    smaller = nn.Sequential(nn.AvgPool2d(3), PlainCNN((4, 8)))
+    equal, unlike = context(PlainCNN((4, 8)), smaller, X), context(PlainCNN((4, 8, 8)), smaller, X)
+    assert pair_stages(equal) == (("stage1", "stage1"), ("stage2", "stage2"))
+    AT().setup(equal)
+    for adapted in (VID(), FitNet()):  # what has adapters can learn to compare any two maps
+        adapted.setup(unlike)
+    with pytest.raises(RedistillError, match=r"AT cannot pair .* for example at=\[\('stage2', 'stage1'\), \('stage3', 'stage2'\)\]"):
+        AT().setup(unlike)
+    AT(at=[("stage2", "stage1"), ("stage3", "stage2")]).setup(unlike)
 
 
 def test_again_calls_the_module_twice() -> None:

@@ -5,7 +5,9 @@ Floor 0: it sees names and shapes only, so that terms can pair without knowing h
 
 from __future__ import annotations
 
-from redistill.core import Context, Pair, RedistillError, describe_places
+from collections.abc import Mapping, Sequence
+
+from redistill.core import Context, Pair, RedistillError, Shape, describe_places
 
 
 def pair_stages(ctx: Context) -> tuple[Pair, ...]:
@@ -21,6 +23,10 @@ def pair_stages(ctx: Context) -> tuple[Pair, ...]:
             f"the {who} has no feature maps to pair (no stage was found); name the places yourself, "
             f"at=[(student place, teacher place)], from: {describe_places(places)}"
         )
+    return _by_resolution(ctx) or _by_position(ctx)
+
+
+def _by_resolution(ctx: Context) -> tuple[Pair, ...]:
     unused = list(ctx.teacher_stages)
     found: list[Pair] = []
     for mine in reversed(ctx.student_stages):
@@ -29,9 +35,28 @@ def pair_stages(ctx: Context) -> tuple[Pair, ...]:
         if same:
             found.append((mine, same[-1]))
             del unused[unused.index(same[-1]) :]
-    if not found:
-        found = list(zip(reversed(ctx.student_stages), reversed(ctx.teacher_stages), strict=False))
     return tuple(reversed(found))
+
+
+def _by_position(ctx: Context) -> tuple[Pair, ...]:
+    return tuple(reversed(list(zip(reversed(ctx.student_stages), reversed(ctx.teacher_stages), strict=False))))
+
+
+def require_common_stages(ctx: Context, who: str) -> None:
+    """Refuse networks that share no resolution and differ in the number of stages: which stages belong together is then a
+    guess, which a term without adapters should not make. The sentence offers the guess, to be named by the user."""
+    mine, theirs = ctx.student_stages, ctx.teacher_stages
+    if not mine or not theirs or len(mine) == len(theirs) or _by_resolution(ctx):
+        return
+    raise RedistillError(
+        f"{who} cannot pair the stages of the student ({_sizes(mine, ctx.student_places)}) with those of the teacher "
+        f"({_sizes(theirs, ctx.teacher_places)}): they share no resolution and differ in number; name the pairs yourself, "
+        f"for example at={list(_by_position(ctx))}"
+    )
+
+
+def _sizes(stages: Sequence[str], places: Mapping[str, Shape]) -> str:
+    return ", ".join(f"{name} {'x'.join(map(str, places[name][2:]))}" for name in stages)
 
 
 def check_pairs(ctx: Context, pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from redistill import rng
+from redistill import models, rng
 from redistill.core import Method, RedistillError
 from redistill.fit import Loop, fit, fit_cohort
 from redistill.recipe import Cosine, Recipe
@@ -368,6 +368,9 @@ RECIPE = Recipe(steps=2, batch_size=BATCH)
         (lambda s, t, g: fit(s, t, KD() + CE(), g, RECIPE, seed=0), "CE needs labels, and this source has none"),
         (lambda s, t, g: fit(s, None, Diversity(), g, RECIPE, seed=0), "give a teacher"),
         (lambda s, t, g: fit(Vector(), t, KD() + AT(), g, RECIPE, seed=0), "the student has no feature maps to pair"),
+        (lambda s, t, g: fit(models.lenet(), models.wrn(10, 1), KD() + AT(), Adversarial(models.generator(z=5), "none"), RECIPE, seed=0),
+         r"AT cannot pair the stages of the student \(stage1 28x28, stage2 10x10\) with those of the teacher \(stage1 32x32, stage2 "
+         r"16x16, stage3 8x8\): .* at=\[\('stage1', 'stage2'\), \('stage2', 'stage3'\)\]$"),
         (lambda s, t, g: fit_cohort([(s, KD()), (Net(4, 0), KD())], t, g, RECIPE, seed=0), "makes its images against one student"),
         (lambda s, t, g: Adversarial(nn.Linear(2, 2), "none"), "has no attribute 'z'"),
         (lambda s, t, g: Adversarial(Generator(), "none", method=Method.of(CE())), "CE needs labels, and generated images have none"),

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
+from redistill.pairs import require_common_stages
 from redistill.terms.maps import named_or_paired, to_smaller
 
 Form = Literal["mean", "sum", "norm"]
@@ -73,7 +74,8 @@ class AT(Term):
     a ResNet come after the activation.
 
     Args:
-        at: pairs of places; default: every pair of stages.
+        at: pairs of places; default: every pair of stages. Networks of unlike families that share no resolution and differ in
+            the number of stages need it (polo5's code allows attention within one family only).
         p: exponent of the activations, 2 everywhere; fractions need ``absolute``.
         form: ``"mean"`` (all codes), ``"sum"`` or ``"norm"`` (the papers' equations).
         absolute: |A|^p as the paper writes instead of A^p as all codes compute; the same for even p.
@@ -111,6 +113,8 @@ class AT(Term):
             raise RedistillError(f"AT(form={self.form!r}): known are 'mean', 'sum' and 'norm'")
 
     def setup(self, ctx: Context) -> None:
+        if self.at is None:
+            require_common_stages(ctx, "AT")
         self.pairs = named_or_paired(ctx, pairs_of(self.at))
         for mine, theirs in self.pairs:
             for place, shape in ((mine, ctx.shape("student", mine)), (theirs, ctx.shape("teacher", theirs))):
