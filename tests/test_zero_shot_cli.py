@@ -121,6 +121,7 @@ def test_samples_of_a_run(call: Call, taught_zero_shot: tuple[Path, str], tmp_pa
     with Image.open(tmp_path / "b" / "samples.png") as two:
         assert status == 0 and two.height < one.height
     assert "generator loss" in (tmp_path / "b" / "training.svg").read_text()
+    assert "trained on a generator's images, " in call("show", run, "--out", root)[1]
 
 
 def test_samples_of_a_run_without_a_generator(call: Call, taught_zero_shot: tuple[Path, str], tmp_path: Path) -> None:

@@ -113,8 +113,7 @@ def _tell(run: Run, old: str | None) -> None:
     if "teacher" in record:
         measured = ", ".join(f"{name} {value:.2f} %" for name, value in record["teacher"]["accuracy"].items())
         print(f"  teacher {record['teacher']['model']}: {measured or 'not measured'} (SHA-256 {record['teacher']['sha256'][:12]})")
-    train = record["data"]["train"]
-    print(f"  trained on {train.get('count', '?')} images, {record['parameters']:,} parameters, {record['steps']:,} steps")
+    print(f"  trained on {seen(record['data']['train'])}, {record['parameters']:,} parameters, {record['steps']:,} steps")
     seconds, machine = record["time"], record["sessions"][-1]["hardware"]
     sessions = len(record["sessions"])
     print(f"  {seconds['wall']:.1f} s wall, {seconds['cpu']:.1f} s CPU, {machine['device']}, {machine['threads']} threads, "
@@ -136,6 +135,15 @@ class TableForm(StrEnum):
     markdown = "markdown"
     csv = "csv"
     latex = "latex"
+
+
+def seen(train: dict[str, Any]) -> str:
+    """Which images a student saw, in words."""
+    if train.get("kind") == "mixed":
+        return f"{seen(train['first'])} and {seen(train['second'])} in turn"
+    if train.get("kind") == "adversarial":
+        return "a generator's images"
+    return f"{train['count']} images" if "count" in train else "images of a source of one's own"
 
 
 @app.command()
