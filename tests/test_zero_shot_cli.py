@@ -71,6 +71,9 @@ def test_belief_writes_curves_figures_and_the_numbers_of_the_library(call: Call,
         assert ET.parse(tmp_path / name).getroot().tag.endswith("svg")
     with Image.open(tmp_path / "images.png") as picture:
         assert picture.width > 50 and picture.height > 50
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert record["pairs"] == told["pairs"] and record["noise"] == told["noise"]
+    assert record["settings"]["K"] == 4 and list(record["networks"]) == ["small", "other"]
 
 
 @pytest.mark.parametrize(
@@ -107,8 +110,19 @@ def test_toy_in_short(call: Call, tmp_path: Path) -> None:
     assert float(rows[-1]["agreement_percent"]) == pytest.approx(told["agreement"], abs=1e-3)
     with Image.open(tmp_path / "toy.gif") as moving:
         assert moving.n_frames == 3
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert {**record, "files": told["files"]} == told and record["seed"] == 1 and record["cpu_seconds"] > 0
     text = (tmp_path / "panels.svg").read_text()
     assert all(f"round {t}" in text for t in (0, 2)) and "real points" in text
+
+
+def test_a_file_in_the_place_of_the_folder_is_said_before_the_work(call: Call, nets: list[Path], tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.touch()
+    for words in (("toy", "--rounds", 1, "--out", there), ("belief", *nets, "--data", "digits:test", "--to", there)):
+        status, _, err = call(*words)
+        assert status == 1 and err == f"redistill: cannot make the folder {there}: a file of that name is there; put that right, " \
+            "or name another folder\n"  # fmt: skip
 
 
 def test_samples_of_a_run(call: Call, taught_zero_shot: tuple[Path, str], tmp_path: Path) -> None:

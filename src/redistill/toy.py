@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from redistill import models, rng
 from redistill.core import Batch, RedistillError, Room, Shape
+from redistill.experiment import files, machine
 from redistill.fit import Loop
 from redistill.recipe import Recipe
 from redistill.report.plane import Scene, animation, frame, panels
@@ -134,6 +135,7 @@ class Toy:
     Attributes:
         agreement: (round, percent of the grid on which student and teacher predict the same class). teacher_accuracy: on the
             test points, percent. student_accuracy: the student's at the end. scenes: by round, those of the panels.
+            seconds: wall time of :meth:`run`, teacher included; cpu_seconds: of this process.
     """
 
     seed: int = 4
@@ -144,6 +146,7 @@ class Toy:
     scenes: dict[int, Scene] = field(default_factory=dict)
     frames: list[Any] = field(default_factory=list)
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
@@ -153,7 +156,7 @@ class Toy:
 
     def run(self) -> None:
         """Train the teacher, then points and student in turn; progress on standard error."""
-        start = time.perf_counter()
+        start, worked = time.perf_counter(), time.process_time()
         train, test = plane(self.seed)
         self.teacher = models.mlp(3, seed=rng.derive(self.seed, "toy", "teacher") % 2**31)
         recipe = Recipe(epochs=30, batch_size=50, lr=1e-3, optimizer="adam", weight_decay=0.0, channels_last=False)
@@ -164,7 +167,7 @@ class Toy:
         watch(self._rounds(), f"{self.rounds} rounds")
         self.student_accuracy = _accuracy(self.student, test)
         self.train = train
-        self.seconds = time.perf_counter() - start
+        self.seconds, self.cpu_seconds = time.perf_counter() - start, time.process_time() - worked
 
     def _rounds(self) -> Rounds:
         points = Points(self.seed)
@@ -194,8 +197,8 @@ class Toy:
             self.scenes[done] = scene
 
     def write(self, out: Path) -> list[Path]:
-        """Panels, animation and the numbers, into a folder."""
-        out.mkdir(parents=True, exist_ok=True)
+        """Panels, animation, the agreement by rounds and the record, into a folder."""
+        files.make_folder(out)
         real = self.train.x[:800, :, 0, 0].double().numpy(), self.train.y[:800].numpy()
         first = Scene(f"teacher {self.teacher_accuracy:.1f} %, real points", self.theirs, None, *real)
         title = "Zero-shot in the plane: student's regions, teacher's borders as lines, points in its classes"
@@ -203,8 +206,19 @@ class Toy:
         moving = animation(out / "toy.gif", self.frames)
         numbers = out / "agreement.csv"
         lines = ["round,agreement_percent", *(f"{t},{a:.4f}" for t, a in self.agreement)]
-        numbers.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        return [drawn, moving, numbers]
+        files.write(numbers, ("\n".join(lines) + "\n").encode())
+        record = out / "record.json"
+        files.write(record, files.pretty(self.record()))
+        return [drawn, moving, numbers, record]
+
+    def record(self) -> dict[str, Any]:
+        """What was measured, with which versions and where."""
+        return {
+            "seed": self.seed, "rounds": self.rounds, "agreement": self.agreement[-1][1],
+            "teacher_accuracy": self.teacher_accuracy, "student_accuracy": self.student_accuracy,
+            "seconds": self.seconds, "cpu_seconds": self.cpu_seconds,
+            "versions": machine.versions(), "git": machine.git(), "hardware": machine.hardware(torch.device("cpu")),
+        }  # fmt: skip
 
 
 def moments(rounds: int) -> set[int]:
@@ -238,12 +252,13 @@ def _accuracy(net: nn.Module, cloud: Cloud) -> float:
 
 
 def toy(out: Path, *, rounds: int = 3000, seed: int = 4) -> Toy:
-    """Run the experiment and write ``panels.svg``, ``toy.gif`` and ``agreement.csv`` into ``out``.
+    """Run the experiment and write ``panels.svg``, ``toy.gif``, ``agreement.csv`` and ``record.json`` into ``out``.
 
     Args:
         rounds: 3,000 reach the last panel of the figure. seed: 4, the notebook's number.
     """
     done = Toy(seed=seed, rounds=rounds)
+    files.make_folder(out)  # before minutes of work, not after them
     done.run()
     done.write(out)
     return done

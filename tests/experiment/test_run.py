@@ -265,7 +265,7 @@ def test_a_full_disk_names_the_file_and_keeps_the_last_checkpoint(
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, make: Any) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RedistillError, match=r"cannot write .*file.*: a part of the path is a file"):
+    with pytest.raises(RedistillError, match=r"cannot make the folder .*file.*: a part of the path is a file"):
         make(teacher=None, method=[{"use": "CE"}]).run(tmp_path / "file")
 
 

@@ -41,6 +41,7 @@ def belief(
     """Transition curves and mean transition error of every ordered pair, images on their way, agreement and KL."""
     from redistill.belief import agreement_and_divergence, check_walk, noise_histogram, transitions
     from redistill.evaluate import predict
+    from redistill.experiment import files, machine
     from redistill.experiment.sources import load_data
     from redistill.precision import resolve_device
     from redistill.report.progress import telling
@@ -65,12 +66,12 @@ def belief(
     for option, chosen in (("--attack", attacked), ("--beside", others)):
         if odd := [name for name in chosen or () if name not in nets]:
             raise RedistillError(f"{option} {odd[0]} is none of the networks: {', '.join(nets)}")
+    files.make_folder(to)  # before the work, not after it
     with telling("beliefs", 100, unit="percent") as tell:
         found = transitions(
             nets, images, count=count, K=steps, rate=rate, aim=aim, attack=attacked, beside=others,  # type: ignore[arg-type]
             tell=lambda share: tell(int(100 * share)),
         )  # fmt: skip
-    to.mkdir(parents=True, exist_ok=True)
     rows = []
     logits = {name: predict(net, images) for name, net in nets.items()}
     for (a, b), t in found.items():
@@ -89,6 +90,12 @@ def belief(
         histograms = {name: noise_histogram(net, shape, count=noise, seed=seed, normalise=own(net, images)) for name, net in nets.items()}
         classes = list(images.class_names or map(str, range(images.classes)))
         written.append(noise_figure(to / "noise.svg", histograms, classes, f"predictions on {noise} images of uniform noise"))
+    settings = {"data": data, "count": count, "K": steps, "xi": rate, "aim": aim, "noise_images": noise, "seed": seed}
+    named = dict(zip(shown.values(), networks, strict=True))
+    where_from = {"versions": machine.versions(), "git": machine.git(), "hardware": machine.hardware(where)}
+    record = {"settings": settings, "networks": named, "pairs": rows, "noise": histograms, **where_from}
+    files.write(to / "record.json", files.pretty(record))
+    written.append(to / "record.json")
     if as_json:
         show_json({"pairs": rows, "noise": histograms, "files": [str(path) for path in written]})
         return
@@ -156,20 +163,17 @@ def toy(
     """Figure 1 of the zero-shot paper: fifty points teach a student the plane of its teacher. Minutes on one core."""
     import torch
 
+    from redistill.experiment import files
     from redistill.toy import Toy
 
     torch.set_num_threads(1)  # networks this small only wait for each other on several cores
     done = Toy(seed=seed, rounds=rounds)
+    files.make_folder(to)  # before minutes of work, not after them
     done.run()
     written = done.write(to)
     last = done.agreement[-1][1]
     if as_json:
-        show_json(
-            {
-                "agreement": last, "teacher_accuracy": done.teacher_accuracy, "student_accuracy": done.student_accuracy,
-                "rounds": rounds, "seconds": done.seconds, "files": [str(path) for path in written],
-            }
-        )  # fmt: skip
+        show_json({**done.record(), "files": [str(path) for path in written]})
         return
     print(f"teacher {done.teacher_accuracy:.2f} %, student {done.student_accuracy:.2f} % on test points it never saw")
     print(f"student and teacher agree on {last:.2f} % of the plane after {rounds} rounds, {done.seconds:.0f} s")
@@ -187,6 +191,7 @@ def samples(
     """Images of a run's generator from its beginning to its end, and the curves of the training."""
     import torch
 
+    from redistill.experiment.files import make_folder
     from redistill.experiment.store import Store
     from redistill.report.zero_shot import diagnostics_figure, grid
 
@@ -207,7 +212,7 @@ def samples(
         with torch.no_grad():
             p = [net(kept[block].to(parameter)).softmax(1).max(1) for block in order]
         captions = [[f"{int(c)}: {float(v):.2f}" for v, c in zip(values, classes, strict=True)] for values, classes in p]
-    to.mkdir(parents=True, exist_ok=True)
+    make_folder(to)
     titles = [f"after {block} blocks" for block in order]
     written = [grid(to / "samples.png", [kept[block] for block in order], normalise, titles=titles, captions=captions)]
     curves = one.curves()

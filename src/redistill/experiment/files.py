@@ -22,6 +22,7 @@ REASONS = {
     errno.EROFS: "the file system is read-only",
     errno.ENOTDIR: "a part of the path is a file, not a folder",
     errno.EISDIR: "it is a folder",
+    errno.EEXIST: "a file of that name is there",
     errno.EFBIG: "the file is larger than allowed here",
     errno.EIO: "the disk reports an input/output error",
 }
@@ -46,8 +47,10 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def make_folder(path: Path) -> None:
-    with writing(path):
+    try:
         path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RedistillError(f"cannot make the folder {path}: {why(error)}; put that right, or name another folder") from error
 
 
 def _sync_folder(folder: Path) -> None:
