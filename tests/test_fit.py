@@ -315,3 +315,19 @@ def test_a_network_of_another_normalisation_gets_the_affine_map_in_front() -> No
 def test_what_cannot_work_is_refused_before_the_first_step(make, says: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises((RedistillError, ValueError), match=says):
         make()
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ({"image_shape": (1, 4, 4)}, r"evaluation set 'test' has images of shape \[1, 4, 4\], the source \[1, 8, 8\]"),
+        ({"image_shape": (3, 8, 8)}, r"evaluation set 'test' has images of shape \[3, 8, 8\]"),
+        ({"classes": 10}, "evaluation set 'test' has 10 classes, the student Net tells 3 apart"),
+    ],
+)
+def test_an_evaluation_set_that_does_not_fit_is_refused_before_the_first_step(what: dict[str, Any], says: str) -> None:
+    other = Blobs()
+    for name, value in what.items():
+        setattr(other, name, value)
+    with pytest.raises(RedistillError, match=says):
+        Loop([(Net(), CE())], None, Blobs(), RECIPE, seed=0, evaluate={"test": other}, device="cpu")

@@ -36,6 +36,8 @@ class Batch:
         index: [B] int64, position of each image in its data set (-1 for generated images).
         variant: [B] int64, which augmentation of the image this is (0 for none).
         views: further versions of the same images, for methods that ask for them.
+        memo: what a frozen network said of these images, kept as long as they are: ``memo["teacher"]``, an :class:`Output`
+            with every place that some student's method reads. The loop writes it; a source that has asked already may.
     """
 
     images: Tensor
@@ -43,6 +45,7 @@ class Batch:
     index: Tensor | None = None
     variant: Tensor | None = None
     views: tuple[Tensor, ...] = ()
+    memo: dict[str, Output] = field(default_factory=dict, repr=False, compare=False)
 
     def labels_for(self, who: Any) -> Tensor:
         """The labels, or a sentence that says which term needed them."""
@@ -370,6 +373,7 @@ class Room:
         teacher: the frozen teacher, or None. students: the networks being trained (a source that depends on the student
             gets exactly one). autocast: context factory under which the run computes its forwards.
         steps: how many steps the run will take.
+        teacher_places: features of the teacher that the students' methods read.
     """
 
     seed: int
@@ -382,6 +386,7 @@ class Room:
     drop_last: bool = False
     channels_last: bool = False
     autocast: Any = None
+    teacher_places: tuple[str, ...] = ()
 
 
 @runtime_checkable
@@ -397,6 +402,15 @@ class Stream(Protocol):
 
     def log(self) -> dict[str, float]:
         """Numbers about the source itself since the last call, for the curves (empty for images)."""
+        ...
+
+
+@runtime_checkable
+class Culprit(Protocol):
+    """A stream that can be the reason why a student's loss is not finite: images of a generator that diverged."""
+
+    def blame(self, step: int) -> str | None:
+        """A sentence if the images of ``step`` were not finite themselves, None where the student alone is to blame."""
         ...
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from redistill import rng
-from redistill.core import Batch, Method, Output, RedistillError, Room, Source, Term, weighted_sum
+from redistill.core import Batch, Culprit, Method, Output, RedistillError, Room, Source, Term, weighted_sum
 from redistill.data import Renormalise
 from redistill.evaluate import ImageSet, accuracy
 from redistill.learner import Learner
@@ -88,8 +88,8 @@ class Loop:
         probe = self._probe_images()
         self.students = [self._enrol(net, Method.of(method), probe) for net, method in students]
         self.teacher_taps: Tapped | None = None
+        wanted = tuple(dict.fromkeys(p for s in self.students for p in s.method.places("teacher")))
         if self.teacher is not None:
-            wanted = tuple(dict.fromkeys(p for s in self.students for p in s.method.places("teacher")))
             table = {n: p for n, p in places_of(self.teacher, probe).places.items() if n in wanted}
             self.teacher_taps = Tapped(self.teacher, table, again=recipe.teacher_mode == "train")
             self.teacher_taps.prepare(probe)
@@ -108,10 +108,10 @@ class Loop:
                 drop_last=recipe.drop_last,
                 channels_last=means["channels_last"],
                 autocast=self._autocast,
+                teacher_places=wanted,
             )
         )
         self.step = 0
-        self._taught: tuple[Batch, Output] | None = None
         self._seconds = self._cpu = 0.0
         self._source_log: list[tuple[int, dict[str, float]]] = []
 
@@ -140,6 +140,13 @@ class Loop:
                     raise RedistillError(f"{name} needs labels, and this source has none: remove {name} or give labelled images")
             if not any(p.requires_grad for p in net.parameters()):
                 raise RedistillError(f"no parameter of the student {type(net).__name__} requires a gradient")
+        trained_on = tuple(source.image_shape)
+        for name, images in self.evaluate.items():
+            shown = tuple(getattr(images, "image_shape", trained_on))
+            if shown != trained_on:
+                raise RedistillError(
+                    f"evaluation set {name!r} has images of shape {list(shown)}, the source {list(trained_on)}: make them the same"
+                )
 
     def _place(self, net: nn.Module) -> nn.Module:
         net.to(device=self.device, dtype=self.dtype)
@@ -173,6 +180,12 @@ class Loop:
             raise RedistillError(
                 f"the student {type(net).__name__} tells {ctx.classes} classes apart, the data have {expected}: they must agree"
             )
+        for name, images in self.evaluate.items():
+            if images.classes is not None and images.classes != ctx.classes:
+                raise RedistillError(
+                    f"evaluation set {name!r} has {images.classes} classes, the student {type(net).__name__} tells {ctx.classes} "
+                    f"apart: they must agree"
+                )
         method.setup(ctx)
         self._place(method)
         table = {n: p for n, p in places_of(net, probe).places.items() if n in method.places("student")}
@@ -209,13 +222,12 @@ class Loop:
     def _teach(self, batch: Batch) -> Output | None:
         if self.teacher_taps is None:
             return None
-        if self._taught is not None and self._taught[0] is batch and self.recipe.teacher_mode == "eval":
-            return self._taught[1]
+        if "teacher" in batch.memo and self.recipe.teacher_mode == "eval":
+            return batch.memo["teacher"]
         # no_grad and not inference_mode: a term that saves the teacher's output for backward refuses inference tensors
         with torch.no_grad(), self._autocast():
             said = self.teacher_taps(batch.images)
-        out = self._float(said)
-        self._taught = (batch, out)
+        batch.memo["teacher"] = out = self._float(said)
         return out
 
     def _learn(self, student: Learner, batch: Batch, taught: Output | None, step: int) -> None:
@@ -276,6 +288,9 @@ class Loop:
                 column, value, row = bad
                 where = step - count + 1 + row
                 name, weight = student.method.names[column], student.weights[where][column]
+                if isinstance(self.stream, Culprit) and (cause := self.stream.blame(where)):
+                    student.stop(cause, self.step)
+                    continue
                 student.stop(
                     f"{name} (weight {weight:g}) became {value} at step {where} of {self.steps} "
                     f"(learning rate {self.rates[where]:g}): lower the rate or the weight, or clip the gradient",
@@ -322,7 +337,6 @@ class Loop:
         self._seconds, self._cpu = float(state["seconds"]), float(state["cpu_seconds"])
         self._source_log = [(int(step), dict(numbers)) for step, numbers in state["source_log"]]
         self.stream.load_state_dict(state["stream"])
-        self._taught = None
         if self.teacher is not None and state["teacher"] is not None:
             self.teacher.load_state_dict(state["teacher"])
         for student, saved in zip(self.students, state["students"], strict=True):

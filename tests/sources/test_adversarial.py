@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from redistill import models, rng
 from redistill.core import Method, RedistillError
+from redistill.data import Images
 from redistill.fit import Loop, fit, fit_cohort
 from redistill.recipe import Cosine, Recipe
 from redistill.sources import Adversarial, Mixed, Variant, preset
@@ -213,7 +214,7 @@ def test_nothing_is_computed_twice() -> None:
     """One block of n_G = 1 and n_S = 4: forwards of each network, and images as one object while they are the same."""
     want = {
         "after": {"generator": 2, "teacher": 2, "student": 5, "batches": 1},
-        "before": {"generator": 1, "teacher": 2, "student": 5, "batches": 1},
+        "before": {"generator": 1, "teacher": 1, "student": 5, "batches": 1},
         "fresh": {"generator": 5, "teacher": 5, "student": 5, "batches": 4},
     }
     for name, counts in want.items():
@@ -226,6 +227,7 @@ def test_nothing_is_computed_twice() -> None:
 
         for who, net in (("generator", generator), ("teacher", loop.teacher), ("student", student)):
             net.register_forward_hook(count(who))
+        loop.stream.moments.clear()  # type: ignore[attr-defined]  # samples are looked at five times a run, not once a block
         seen = set()
         for _ in range(4):
             step = loop.step
@@ -234,6 +236,54 @@ def test_nothing_is_computed_twice() -> None:
             keep = loop.stream.batch(step)  # an id is only unique while the object lives
             loop.kept = [*getattr(loop, "kept", []), keep]  # type: ignore[attr-defined]
         assert {**calls, "batches": len(seen)} == counts, name
+
+
+def test_real_images_in_between_do_not_make_the_teacher_forget() -> None:
+    """One real batch, one of the block, and again: 4 real batches and 4 steps of one block are 5 answers and the generator's."""
+    student, teacher, generator = networks()
+    real = Images(torch.zeros(8, 2, 8, 8, dtype=torch.uint8), torch.zeros(8, dtype=torch.long), name="real", classes=4, normalise="none")
+    for images, want in (("after", 4 + 1 + 1), ("before", 4 + 1)):
+        mixed = Mixed(real.unlabelled(), Adversarial(generator, "none", Variant(n_S=4, images=images)))
+        recipe = Recipe(steps=8, batch_size=BATCH)
+        loop = Loop([(copy.deepcopy(student), KD(T=1.0) + AT(at=("n", "drop")))], teacher, mixed, recipe, seed=0, device="cpu")
+        calls: list[int] = []
+        assert loop.teacher is not None
+        loop.stream.streams[1].moments.clear()  # type: ignore[attr-defined]
+        loop.teacher.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        for _ in loop:
+            pass
+        assert len(calls) == want, images
+
+
+def test_a_generator_that_diverges_is_named() -> None:
+    """Not the student's rate: its loss is not finite because the images are not."""
+    loop, *_ = run(Variant(n_S=3, lr=1e30, clip=None))
+    for _ in loop:
+        pass
+    said = loop.results()[0].diverged
+    assert said is not None and "the generator's images stopped being finite in block 0 (learning rate 1e+30)" in said
+    student, teacher, generator = networks()
+    recipe = Recipe(steps=9, batch_size=BATCH, lr=1e30)
+    loop = Loop([(student, KD(T=1.0))], teacher, Adversarial(generator, "none", Variant(n_S=3)), recipe, seed=4, device="cpu")
+    for _ in loop:
+        pass
+    said = loop.results()[0].diverged
+    assert said is not None and said.startswith("KD (weight 1) became") and "learning rate 1e+30" in said
+
+
+def test_what_both_thought_of_the_samples_at_that_time() -> None:
+    loop, student, _ = run(Variant(n_S=3), steps=12)
+    first = copy.deepcopy(student).eval()
+    for _ in loop:
+        pass
+    kept = loop.stream.keepsakes()  # type: ignore[attr-defined]
+    assert list(kept["beliefs"]) == list(kept["samples"]) == ["0", "2", "4"]
+    assert loop.teacher is not None
+    for block, net in (("0", first), ("4", student)):
+        images = kept["samples"][block]
+        with torch.no_grad():
+            want = torch.stack([loop.teacher(images).softmax(1), net.eval()(images).softmax(1)])
+        torch.testing.assert_close(kept["beliefs"][block], want)
 
 
 def test_the_generator_step_leaves_both_networks_weights_alone() -> None:
@@ -371,6 +421,18 @@ RECIPE = Recipe(steps=2, batch_size=BATCH)
         (lambda s, t, g: fit(models.lenet(), models.wrn(10, 1), KD() + AT(), Adversarial(models.generator(z=5), "none"), RECIPE, seed=0),
          r"AT cannot pair the stages of the student \(stage1 28x28, stage2 10x10\) with those of the teacher \(stage1 32x32, stage2 "
          r"16x16, stage3 8x8\): .* at=\[\('stage1', 'stage2'\), \('stage2', 'stage3'\)\]$"),
+        (lambda s, t, g: fit(models.wrn(10, 1), models.wrn(10, 1), KD(), Adversarial(models.generator(z=5, image_size=64), "none"), RECIPE,
+                             seed=0), "images of 64x64, the student wrn-10-1 is made for 32x32: give the generator image_size=32"),
+        (lambda s, t, g: fit(models.wrn(10, 1), models.wrn(10, 1, image_size=8), KD(), Adversarial(models.generator(z=5), "none"),
+                             RECIPE, seed=0), "images of 32x32, the teacher wrn-10-1 is made for 8x8"),
+        (lambda s, t, g: fit(s, t, KD(), Adversarial(Generator(), "none", Variant(n_S=2), blocks=3), Recipe(steps=7), seed=0),
+         "takes 4 blocks .7 steps, n_S = 2., but the generator's rate has reached 0 after 3"),
+        (lambda s, t, g: fit(s, t, KD(), Adversarial(Generator(), "none", Variant(n_S=1, T_max=1)), RECIPE, seed=0), "0 after 1: make"),
+        (lambda s, t, g: Adversarial(Generator(), "cifar11"), "unknown normalisation 'cifar11': did you mean cifar10"),
+        (lambda s, t, g: Adversarial(Generator(), "cifar10"), "has 3 channels, the images have 2"),
+        (lambda s, t, g: Adversarial(Generator(), "none", "authors"), "variant='authors': the switches of a block"),
+        (lambda s, t, g: Adversarial(Generator(), "none", blocks=2.5), "blocks=2.5: a whole number"),
+        (lambda s, t, g: Mixed(g, g), "both make images against the student"),
         (lambda s, t, g: fit_cohort([(s, KD()), (Net(4, 0), KD())], t, g, RECIPE, seed=0), "makes its images against one student"),
         (lambda s, t, g: Adversarial(nn.Linear(2, 2), "none"), "has no attribute 'z'"),
         (lambda s, t, g: Adversarial(Generator(), "none", method=Method.of(CE())), "CE needs labels, and generated images have none"),

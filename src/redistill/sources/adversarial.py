@@ -8,7 +8,8 @@ source. What published forms do differently are the switches of :class:`redistil
 
 Nothing is computed twice. The released code makes the images again before every student step; with the same noise and the
 same generator they are the same images, so they are made once, and the generator's running statistics, which that code
-moves k times, are moved once with momentum 1 - (1 - m)^k. Gradients are taken of the generator's weights only.
+moves k times, are moved once with momentum 1 - (1 - m)^k. Gradients are taken of the generator's weights only. Where the
+student learns from the images that the generator's step has seen, what the teacher said of them there is kept for it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from redistill import rng
-from redistill.core import Batch, Method, Output, RedistillError, Room, Shape
+from redistill.core import Batch, Method, Output, RedistillError, Room, Shape, Term
+from redistill.data import normalisation
 from redistill.sources.modes import mode, standing_for
 from redistill.sources.variants import Variant
 from redistill.taps import Tapped, context, places_of
@@ -59,13 +61,14 @@ class Adversarial:
         described: how an experiment file names the generator, for the record; default: its class and sizes.
 
     Raises:
-        RedistillError: the generator does not say its sizes, or a count is below 1.
+        RedistillError: the generator does not say its sizes, a count is below 1, or the normalisation is unknown or of other
+            channels.
     """
 
     generator: nn.Module
     normalisation: str
     variant: Variant = field(default_factory=Variant)
-    method: Method = field(default_factory=_kl)
+    method: Method | Term = field(default_factory=_kl)
     blocks: int = 80_000
     epoch_blocks: int | None = None
     noise: Noise | None = None
@@ -78,9 +81,17 @@ class Adversarial:
                     f"the generator {type(self.generator).__name__} has no attribute {name!r}: it must say the length of its "
                     f"noise as z and the shape of one image as image_shape, for example z = 100, image_shape = (3, 32, 32)"
                 )
-        if self.blocks < 1 or (self.epoch_blocks is not None and self.epoch_blocks < 1):
-            raise RedistillError(f"blocks={self.blocks}, epoch_blocks={self.epoch_blocks}: both must be 1 or more")
-        for _, term in self.method.parts():
+        for name in ("blocks", "epoch_blocks"):
+            count = getattr(self, name)
+            if not (isinstance(count, int) and count >= 1) and not (name == "epoch_blocks" and count is None):
+                raise RedistillError(f"{name}={count!r}: a whole number of blocks, 1 or more")
+        if not isinstance(self.variant, Variant):
+            raise RedistillError(
+                f"variant={self.variant!r:.60}: the switches of a block, as preset('authors').variant or Variant(n_S=5)"
+            )
+        normalisation(self.normalisation).require_channels(int(self.image_shape[0]))
+        method = self.method = Method.of(self.method)
+        for _, term in method.parts():
             if term.needs_labels:
                 raise RedistillError(f"{type(term).__name__} needs labels, and generated images have none")
 
@@ -106,7 +117,7 @@ class Adversarial:
             "generator": self.described if self.described is not None else own,
             "normalisation": self.normalisation,
             "variant": self.variant.model_dump(mode="json"),
-            "method": self.method.settings(),
+            "method": Method.of(self.method).settings(),
             "blocks": self.blocks,
             "epoch_blocks": self.epoch_blocks,
             "numerics": NUMERICS,
@@ -122,7 +133,7 @@ class AdversarialStream:
     Attributes:
         generator: the network in training. losses, norms: of the current block's generator steps, the loss and the norm of
             the gradient before it was bounded. samples: by block, images of the same noise, at 0, 1, 10, 50 and 100 % of the
-            run.
+            run; beliefs: what teacher and student thought of them then, [2, images, classes].
     """
 
     def __init__(self, source: Adversarial, room: Room):
@@ -139,21 +150,46 @@ class AdversarialStream:
         self.parameters = [p for p in self.generator.parameters() if p.requires_grad]
         if not self.parameters:
             raise RedistillError(f"no parameter of the generator {type(self.generator).__name__} requires a gradient")
+        self._check_length()
+        self._check_sizes()
         v = self.variant
         self.optimizer = torch.optim.Adam(self.parameters, lr=v.lr, betas=v.betas, eps=v.eps, fused=True, foreach=False)
-        self.method = source.method.fresh()
+        self.method = Method.of(source.method).fresh()
         self._prepare()
         self.losses: list[Tensor] = []
         self.norms: list[Tensor] = []
         blocks = -(-room.steps // self.variant.n_S)
         self.moments = {0, *(blocks * part // 100 for part in (1, 10, 50)), blocks}
         self.samples: dict[int, Tensor] = {}
+        self.beliefs: dict[int, Tensor] = {}
+        self._bad = torch.tensor(-1, device=room.device)  # first block whose images are not finite, -1: none yet
         self._block = -1
         self._last = -1  # step whose images ``_batch`` holds
         self._noise: Tensor | None = None
         self._batch: Batch | None = None
         self._sums: Tensor | None = None  # [5 + 2 * classes], see log
         self._summed = 0
+
+    def _check_length(self) -> None:
+        """A cosine that has reached zero would go up again."""
+        blocks, period = -(-self.room.steps // self.variant.n_S), self.variant.T_max or self.source.blocks
+        if self.variant.decay == "cosine" and blocks > period:
+            raise RedistillError(
+                f"the run takes {blocks} blocks ({self.room.steps} steps, n_S = {self.variant.n_S}), but the generator's rate has "
+                f"reached 0 after {period}: make blocks (or T_max) {blocks}, or the run shorter"
+            )
+
+    def _check_sizes(self) -> None:
+        """Convolutions take images of any size, so nothing else would say that these are not the ones a network knows."""
+        shape = tuple(self.source.image_shape)
+        for who, net in (("student", self.student), ("teacher", self.teacher)):
+            arch: Any = getattr(net, "arch", None)
+            size = getattr(arch, "image_size", None)
+            if size is not None and tuple(shape[1:]) != (size, size):
+                raise RedistillError(
+                    f"the generator makes images of {shape[1]}x{shape[2]}, the {who} {arch.name} is made for {size}x{size}: "
+                    f"give the generator image_size={size}, or a {who} of the generator's size"
+                )
 
     def _prepare(self) -> None:
         probe = torch.zeros(2, *self.source.image_shape, device=self.room.device, dtype=self.room.dtype)
@@ -174,7 +210,9 @@ class AdversarialStream:
         if any(True for _ in self.method.parameters()):
             raise RedistillError("a term of the generator has parameters, which no optimiser would train: leave it out")
         self.student_taps = self._tapped(self.student, self.method.places("student"), probe)
-        self.teacher_taps = self._tapped(self.teacher, self.method.places("teacher"), probe)
+        # before its update: the student learns from these very images, so the teacher is asked all there is to ask at once
+        self.told = self.room.teacher_places if self.variant.images == "before" and not self.teacher.training else None
+        self.teacher_taps = self._tapped(self.teacher, (*self.method.places("teacher"), *(self.told or ())), probe)
 
     def _tapped(self, net: nn.Module, wanted: tuple[str, ...], probe: Tensor) -> Tapped:
         places = {n: p for n, p in places_of(net, probe).places.items() if n in wanted} if wanted else {}
@@ -207,8 +245,8 @@ class AdversarialStream:
         period = self.variant.T_max or self.source.blocks
         return self.variant.lr * (1.0 + math.cos(math.pi * block / period)) / 2.0
 
-    def _train_generator(self, block: int) -> Tensor:
-        """``n_G`` steps; returns the images of the last one, made before its update."""
+    def _train_generator(self, block: int) -> tuple[Tensor, Output]:
+        """``n_G`` steps; returns the images of the last one, made before its update, and what the teacher said of them."""
         v = self.variant
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate(block)
@@ -232,7 +270,18 @@ class AdversarialStream:
                 self.optimizer.step()
         assert images is not None and said is not None and taught is not None
         self._observe(said.logits.detach(), taught.logits.detach())
-        return images.detach()
+        return images.detach(), taught
+
+    def _answered(self, batch: Batch, taught: Output) -> Batch:
+        """The batch with what the teacher said of it, so that the loop does not ask again."""
+        if self.told is not None:
+            batch.memo["teacher"] = Output(taught.logits.detach(), {place: taught.taps[place].detach() for place in self.told})
+        return batch
+
+    def _ask(self, images: Tensor) -> Output:
+        """What the teacher said while the generator learned, computed again in the same way."""
+        with torch.enable_grad(), self._autocast():
+            return self._wide(self.teacher_taps(images.detach().requires_grad_()))
 
     def _wide(self, out: Output) -> Output:
         """Terms compute in the run's precision whatever the networks computed in."""
@@ -258,10 +307,10 @@ class AdversarialStream:
         drawn = rng.seeded(self.room.seed, "generator", step, device=self.room.device)
         with drawn, mode(self.generator, v.generator_mode == "train"):
             if block != self._block:
-                before = self._train_generator(block)
+                before, taught = self._train_generator(block)
                 self._block, self._batch = block, None
                 if v.images == "before":
-                    self._batch = self._as_batch(before)
+                    self._batch = self._answered(self._as_batch(before), taught)
                 elif v.noise == "same":
                     assert self._noise is not None
                     with torch.no_grad(), standing_for(self.generator, v.n_S):
@@ -272,7 +321,20 @@ class AdversarialStream:
                     self._batch = self._as_batch(self._images(self._draw(block, first + within)))
         self._last = step
         assert self._batch is not None
+        if within == 0:  # on the device: nothing waits for it
+            finite = self._batch.images.isfinite().all()
+            self._bad = torch.where(finite | (self._bad >= 0), self._bad, torch.full_like(self._bad, block))
         return self._batch
+
+    def blame(self, step: int) -> str | None:
+        """See :class:`redistill.core.Culprit`."""
+        block, first = step // self.variant.n_S, int(self._bad)
+        if not 0 <= first <= block:
+            return None
+        return (
+            f"the generator's images stopped being finite in block {first} (learning rate {self._rate(first):g}): lower its rate "
+            f"(lr) or bound its gradient (clip)"
+        )
 
     def _as_batch(self, images: Tensor) -> Batch:
         nowhere = torch.full((images.shape[0],), -1, dtype=torch.int64, device=images.device)
@@ -292,7 +354,7 @@ class AdversarialStream:
         self._summed += 1
 
     def _sample(self, block: int) -> None:
-        """Before the block's first step, at the moments of the run: images of the same noise every time.
+        """Before the block's first step, at the moments of the run: images of the same noise every time, and what both say.
 
         A copy makes them in train mode, as the student sees images, so that nothing of the run moves.
         """
@@ -303,12 +365,22 @@ class AdversarialStream:
         for module in twin.modules():
             module._forward_hooks.clear()  # whoever listens to the generator in training did not ask for this
         with torch.no_grad(), rng.seeded(self.room.seed, "shown", block, device=self.room.device):
-            self.samples[block] = twin(z.to(device=self.room.device, dtype=self.room.dtype))[:KEPT].float().cpu()
+            images = twin(z.to(device=self.room.device, dtype=self.room.dtype))[:KEPT]
+            self.samples[block] = images.float().cpu()
+            said = []
+            for net in (self.teacher, self.student):
+                with mode(net, False):
+                    said.append(net(images).softmax(1).float().cpu())
+            self.beliefs[block] = torch.stack(said)
 
     def keepsakes(self) -> dict[str, dict[str, Tensor]]:
-        """``generator``: its state; ``samples``: by block, the same :data:`KEPT` draws as they were made at that time."""
+        """``generator``: its state; ``samples``: by block, the same :data:`KEPT` draws as they were made at that time;
+        ``beliefs``: by block, [2, KEPT, classes], how likely teacher and student (as it was then) thought each class.
+        """
         self._sample(-(-self.room.steps // self.variant.n_S))
-        return {"generator": dict(self.generator.state_dict()), "samples": {str(b): x for b, x in self.samples.items()}}
+        shown = {"samples": self.samples, "beliefs": self.beliefs}
+        kept = {name: {str(block): x for block, x in by_block.items()} for name, by_block in shown.items()}
+        return {"generator": dict(self.generator.state_dict()), **kept}
 
     def log(self) -> dict[str, float]:
         """Means over the blocks since the last call.
@@ -336,6 +408,8 @@ class AdversarialStream:
             "noise": self._noise,
             "images": self._batch.images if self._batch is not None else None,
             "samples": {str(b): x for b, x in self.samples.items()},
+            "beliefs": {str(b): x for b, x in self.beliefs.items()},
+            "bad": self._bad,
             "sums": self._sums,
             "summed": self._summed,
         }
@@ -349,7 +423,10 @@ class AdversarialStream:
         def here(value: Tensor | None) -> Tensor | None:
             return value.to(self.room.device) if value is not None else None
 
-        self.samples = {int(b): x.cpu() for b, x in state["samples"].items()}
+        self.samples, self.beliefs = ({int(b): x.cpu() for b, x in state[name].items()} for name in ("samples", "beliefs"))
+        self._bad.copy_(state["bad"])
         self._noise, self._sums = here(state["noise"]), here(state["sums"])
         images = here(state["images"])
         self._batch = self._as_batch(images) if images is not None else None
+        if self._batch is not None and self.told is not None:
+            self._answered(self._batch, self._ask(self._batch.images))

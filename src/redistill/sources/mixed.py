@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from redistill.core import Batch, Keeper, RedistillError, Room, Shape, Source, Stream
+from redistill.core import Batch, Culprit, Keeper, RedistillError, Room, Shape, Source, Stream
 
 NUMERICS = 1
 
@@ -38,6 +38,10 @@ class Mixed:
         ):
             if x != y:
                 raise RedistillError(f"the two sources make images of unlike {what}, {x} and {y}: make them agree")
+        if a.depends_on_student and b.depends_on_student:
+            raise RedistillError(
+                f"{type(a).__name__} and {type(b).__name__} both make images against the student: one of the two must be images"
+            )
         if a.classes is not None and b.classes is not None and a.classes != b.classes:
             raise RedistillError(f"the two sources have {a.classes} and {b.classes} classes: they must agree")
 
@@ -102,11 +106,19 @@ class MixedStream:
             source.second.start(dataclasses.replace(room, steps=steps[1])),
         )
 
-    def batch(self, step: int) -> Batch:
+    def _whose(self, step: int) -> tuple[Stream, int]:
+        """The stream whose turn it is, and which of its own batches that is."""
         turn, within = divmod(step, sum(self.take))
         which = 0 if within < self.take[0] else 1
-        own = turn * self.take[which] + (within if which == 0 else within - self.take[0])
-        return self.streams[which].batch(own)
+        return self.streams[which], turn * self.take[which] + (within if which == 0 else within - self.take[0])
+
+    def batch(self, step: int) -> Batch:
+        stream, own = self._whose(step)
+        return stream.batch(own)
+
+    def blame(self, step: int) -> str | None:
+        stream, own = self._whose(step)
+        return stream.blame(own) if isinstance(stream, Culprit) else None
 
     def state_dict(self) -> dict[str, Any]:
         return {"first": self.streams[0].state_dict(), "second": self.streams[1].state_dict()}
