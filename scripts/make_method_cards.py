@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from redistill.core import Term
-from redistill.sources import variants
+from redistill.sources import few, variants
 from redistill.terms import ALL, abf, pyramid
 from redistill.testing import THEOREMS
 
@@ -94,12 +94,15 @@ def card(cls: type[Term]) -> str:
     )
 
 
+COUNTINGS: tuple[few.Counting, ...] = ("steps", "authors", "re-2020")
+
 USE = """
 ```python
 teacher = rd.models.load("teacher.safetensors")
 preset = rd.sources.preset("authors")                  # or "paper", "re-2020", "modified"
 source = rd.sources.Adversarial(
-    rd.models.generator(seed=0), "cifar10-kuangliu", preset.variant, preset.generator_method, blocks=preset.blocks
+    rd.models.generator(seed=0), "cifar10-kuangliu", preset.variant, preset.generator_method,
+    blocks=preset.blocks, epoch_blocks=preset.epoch_blocks,
 )
 student = rd.models.wrn(16, 1, classes=10, seed=0)
 result = rd.fit(student, teacher, preset.method, source, preset.recipe, seed=0, evaluate={"test": test})
@@ -141,10 +144,64 @@ def zero_shot() -> str:
             f"<!-- made from {path_of(variants)} by scripts/make_method_cards.py; do not edit -->\n# Zero-shot distillation",
             f"**{markdown(heading)}**\n\n{markdown(lead)}",
             f"## Use\n{USE.rstrip()}",
-            f"## Switches\n\n{markdown(prose)} What differs between publications is bold. The switches from `blocks` on are arguments "
-            "of `preset`, the others go into its `change`; in a file all stand in `[source]`.\n\n" + "\n".join(rows),
+            f"## Switches\n\n{markdown(prose)} What differs between publications is bold. The switches from `blocks` to `decay_per` "
+            "are arguments of `preset`, those above them go into its `change`, and in a file all stand in `[source]`; the last two rows "
+            "are what follows.\n\n" + "\n".join(rows),
             f"Sources: {markdown(after)}",
             f"File: `{path_of(variants)}`\n",
+        )
+    )
+
+
+FEW = """
+```python
+few = rd.data.load("cifar10:train", "data").per_class(100, seed=0)
+method = rd.sources.few_methods()["KD+AT"]
+recipe = rd.sources.few_recipe(100, counting="steps")
+student = rd.models.wrn(16, 1, classes=10, seed=0)
+result = rd.fit(student, teacher, method, few, recipe, seed=0, evaluate={"test": test})
+```
+
+As a file: `per_class = 100` in `[source]`, and in `[recipe]` the one word `few = "steps"` (`"authors"`, `"re-2020"`), with
+`full_epochs` (200) and `scale` (1) beside it where they differ; the record has the recipe written out. Images of a class are drawn
+by the run's seed (`per_class`) or taken in the order of the file (`first_per_class`).
+"""
+
+AFTER = """
+A zero-shot student learns on from M real images a class: a second run that starts from the first
+([examples/zero_shot_tuned.toml](../../examples/zero_shot_tuned.toml)), in Python `rd.sources.extra_images()`, which is method and
+recipe of the [RE] report's code: `{method!r}`,
+Adam {recipe.lr:g} with a cosine over {recipe.epochs} epochs (SVHN: 100), the student in evaluation mode. Adam, KD and an
+[anchor](Anchor.md) at the zero-shot weights are what is known; the paper's own recipe for this step is in no publication and no
+code. The report's code keeps the best epoch on the test set, the start included, so its numbers cannot fall; here the last counts.
+
+Real and generated batches in turn: `kind = "mixed"` ([examples/zero_shot_mixed.toml](../../examples/zero_shot_mixed.toml)).
+"""
+
+
+def few_images() -> str:
+    """The page of the few-image comparisons: losses, and how long each publication trains."""
+    heading = inspect.cleandoc(few.__doc__ or "").partition("\n")[0]
+    losses = ["| name | method | as the zero-shot codes have KD |", "|---|---|---|"]
+    codes = few.few_methods(codes=True)
+    losses += [f"| {name} | `{method!r}` | `{codes[name]!r}` |" for name, method in few.few_methods().items()]
+    lengths = ["| M | " + " | ".join(f"`{c}`" for c in COUNTINGS) + " |", "|--:|" + "--:|" * len(COUNTINGS)]
+    for M in (10, 25, 50, 75, 100, 200, 5000):
+        taken = [few.few_recipe(M, counting=c).total_steps(-(-10 * M // 128)) for c in COUNTINGS]
+        lengths.append(f"| {M} | " + " | ".join(f"{steps:,}" for steps in taken) + " |")
+    method, recipe = few.extra_images()
+    return "\n\n".join(
+        (
+            f"<!-- made from {path_of(few)} by scripts/make_method_cards.py; do not edit -->\n# Few images",
+            f"**{markdown(heading)}**\n{FEW.rstrip()}",
+            "## Losses\n\n" + "\n".join(losses),
+            "## How long\n\nOne M, three lengths. `steps`: the optimiser steps of the full run for every M, "
+            "what the paper says it does. `authors`: int(epochs · images / (classes · M) · scale) epochs, the lower rate one epoch "
+            "late, an incomplete batch a step too. `re-2020`: int(epochs · 5000 / M) epochs, with Nesterov's momentum. All: batch 128, "
+            "SGD 0.1, momentum 0.9, weight decay 5e-4, the rate times 0.2 after 30, 60 and 80 %; 200 epochs of the full run (SVHN: 100). "
+            "Optimiser steps on CIFAR-10:\n\n" + "\n".join(lengths),
+            f"## After zero-shot, and beside it\n{AFTER.format(method=method, recipe=recipe).rstrip()}",
+            f"File: `{path_of(few)}`\n",
         )
     )
 
@@ -159,13 +216,15 @@ def index() -> str:
     for cls in ALL:
         rows.append(f"| [{cls.__name__}]({cls.__name__}.md) | {title(cls)} |")
     rows.append("| [zero-shot](zero-shot.md) | Images that a generator makes against the student: a source, not a term |")
+    rows.append("| [few images](few-images.md) | Recipes and losses of the comparisons with M real images a class |")
     head = "<!-- made by scripts/make_method_cards.py; do not edit -->\n# Methods\n\n"
     return head + "\n".join(("| term | idea |", "|---|---|", *rows)) + "\n"
 
 
 def cards() -> dict[str, str]:
     """Text of every page by file name."""
-    return {"README.md": index(), **{f"{cls.__name__}.md": card(cls) for cls in ALL}, "zero-shot.md": zero_shot()}
+    pages = {"README.md": index(), "zero-shot.md": zero_shot(), "few-images.md": few_images()}
+    return pages | {f"{cls.__name__}.md": card(cls) for cls in ALL}
 
 
 def main() -> None:

@@ -327,7 +327,9 @@ def belief_figure() -> None:
         belief_panels(RESULTS / "belief.svg", panels, title)
 
 
-SECTIONS: tuple[Callable[[], str], ...] = (digits, cifar10_few, real_runs, zero_shot, toy, belief, checkpoints, kill_test, benchmarks, verdicts)
+SECTIONS: tuple[Callable[[], str], ...] = (
+    digits, cifar10_few, real_runs, zero_shot, toy, belief, checkpoints, kill_test, benchmarks, verdicts,
+)  # fmt: skip
 
 
 def text() -> str:

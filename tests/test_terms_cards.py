@@ -27,7 +27,7 @@ def script() -> ModuleType:
 
 def test_no_card_is_stale(script: ModuleType) -> None:
     made = script.cards()
-    assert sorted(made) == sorted(["README.md", "zero-shot.md", *(f"{cls.__name__}.md" for cls in ALL)])
+    assert sorted(made) == sorted(["README.md", "zero-shot.md", "few-images.md", *(f"{cls.__name__}.md" for cls in ALL)])
     for name, text in made.items():
         stored = (FOLDER / name).read_text(encoding="utf-8") if (FOLDER / name).is_file() else ""
         assert stored == text, f"docs/methods/{name} is stale: run python scripts/make_method_cards.py"
@@ -59,6 +59,23 @@ def test_the_example_of_the_zero_shot_page_runs(tmp_path: Path) -> None:
     names: dict[str, object] = {"rd": rd, "test": test}
     exec(compile(text, "zero-shot.md", "exec"), names)  # our own page
     assert isinstance(names["result"], rd.Result) and names["result"].steps == 10
+
+
+def test_the_example_of_the_few_images_page_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    import redistill as rd
+
+    pixels = torch.zeros(1000, 3, 32, 32, dtype=torch.uint8)
+    four = rd.data.Images(pixels, torch.arange(1000) % 10, 10, "cifar10:train", "cifar10-kuangliu")
+    monkeypatch.setattr(rd.data, "load", lambda *_: four)
+    text = (FOLDER / "few-images.md").read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    assert "recipe, seed=0" in text
+    text = text.replace("recipe, seed=0", 'recipe.model_copy(update={"steps": 1, "batch_size": 4}), seed=0')
+    teacher = rd.models.wrn(10, 1, classes=10, seed=1)
+    ten = rd.data.Images(pixels[:10], torch.arange(10), 10, "ten", "cifar10-kuangliu")
+    names: dict[str, object] = {"rd": rd, "teacher": teacher, "test": ten}
+    exec(compile(text, "few-images.md", "exec"), names)  # our own page
+    assert isinstance(names["result"], rd.Result) and names["result"].steps == 1
+    assert set(names["result"].losses) == {"CE", "KD", "AT"}
 
 
 def test_a_setting_without_a_sentence_is_refused(script: ModuleType) -> None:

@@ -17,7 +17,7 @@ from redistill.experiment.stop import Interrupted, Stop
 from redistill.experiment.store import Run, Store
 from redistill.experiment.value import Experiment
 from redistill.experiment.work import Work
-from redistill.sources import preset
+from redistill.sources import few_recipe, preset
 
 HERE = Path(__file__).parent
 SMALL: dict[str, Any] = {"channels": 1, "image_size": 8, "z": 6, "normalise": "digits"}
@@ -106,6 +106,7 @@ def test_one_switch_of_the_losses_moves_both_sides() -> None:
         ({"source": {"kind": "adversarial", "preset": "authors", "extra": [{"use": "CE"}]}}, "CE needs labels"),
         ({"source": {"kind": "adversarial", "stop_after": 4}, "method": [{"use": "KD"}], "recipe": {"epochs": 1}}, "add preset"),
         ({"source": {"kind": "adversarial", "preset": "authors", "extra": [{"use": "Diversty"}]}}, "did you mean Diversity"),
+        ({"source": {"kind": "adversarial", "presett": "authors", **SMALL}}, "presett.*did you mean preset"),
         (
             {"source": {"kind": "adversarial", "preset": "authors", **SMALL}, "method": [{"use": "CE"}]},
             r"CE needs labels, and \[source\] has none",
@@ -129,6 +130,64 @@ def test_mistakes_of_a_file(sections: dict[str, Any], says: str) -> None:
 def test_what_would_complete_nothing_is_refused(key: str, value: Any, more: dict[str, Any], says: str) -> None:
     with pytest.raises(RedistillError, match=f"source.{key} = .*{says}"):
         of(source={"kind": "adversarial", "preset": "authors", key: value, **SMALL}, **more)
+
+
+HALF = {"kind": "adversarial", "preset": "authors", **SMALL}
+DIGITS = {"data": "digits", "per_class": 1}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "more", "says"),
+    [
+        (DIGITS, {**HALF, "stop_after": 3}, {}, "source.second.stop_after = 3: completes a preset's method and recipe, which a mixed"),
+        (DIGITS, {**HALF, "decay_per": "step"}, {}, 'source.second.decay_per = "step": completes a preset'),
+        (DIGITS, {**HALF, "kl": "batch"}, {}, "remove it; the generator's KL is T and reduction"),
+        (DIGITS, HALF, {"take": [1, 0]}, "source.take.*greater than or equal to 1"),
+        (DIGITS, {**HALF, "normalise": "half"}, {}, "the halves are normalised as digits and half: give both"),
+        (HALF, HALF, {}, "both halves make images against the student"),
+    ],
+)
+def test_halves_that_do_not_go_together(first: Any, second: Any, more: dict[str, Any], says: str) -> None:
+    source = {"kind": "mixed", "first": first, "second": second, **more}
+    with pytest.raises(RedistillError, match=says) as told:
+        of(source=source, method=[{"use": "KD"}], recipe={"steps": 7, "batch_size": 8})
+    assert len(str(told.value).splitlines()) == 1
+
+
+def test_only_the_whole_of_a_publication_has_its_name() -> None:
+    for change in ({"T": 4.0}, {"reduction": "batch"}, {"extra": [{"use": "Diversity", "weight": 5.0}]}, {"n_S": 5}):
+        assert of(source={**HALF, **change}, recipe=None).source.label == "zero-shot", change
+    assert of(source=HALF, recipe=None).source.label == "zero-shot (authors)"
+
+
+@pytest.mark.parametrize(("few", "epochs"), [("steps", None), ("authors", 2874), ("re-2020", 100_000)])
+def test_the_recipe_of_few_images_in_one_word(few: Any, epochs: int | None) -> None:
+    source = {"data": "digits", "per_class": 10}
+    one = of(source=source, method=[{"use": "KD"}], recipe={"few": few, "precision": "fast"})
+    want = few_recipe(10, counting=few, images=1437, classes=10, precision="fast")
+    assert one.recipe == want and want.epochs == epochs
+    assert Experiment.of(json.loads(json.dumps(one.written())), device="cpu") == one
+    if few == "authors":
+        scaled = of(source=source, method=[{"use": "KD"}], recipe={"few": few, "full_epochs": 100, "scale": 0.1})
+        assert scaled.recipe.epochs == 143 and scaled.recipe.schedule.late == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "recipe", "says"),
+    [
+        ({"data": "digits"}, {"few": "steps"}, "recipe.few = .*give .source. one of per_class, first_per_class"),
+        (DIGITS, {"few": "step"}, "recipe.few = .*must be 'steps', 'authors' or 're-2020'"),
+        (DIGITS, {"few": "steps", "epochs": 3}, "recipe.few = .*this file has its own epochs: remove one"),
+        (DIGITS, {"few": "steps", "scale": 0.1}, "scale belongs to counting='authors'"),
+        (DIGITS, {"few": "authors", "scale": 0}, "recipe.scale = 0: input should be greater than 0"),
+        (DIGITS, {"epochs": 3, "full_epochs": 100}, 'recipe.full_epochs = 100: .*add few = "steps"'),
+        ({"data": "digits", "per_class": 1000}, {"few": "steps"}, "10 classes of M images must be between"),
+    ],
+)
+def test_mistakes_about_few_images(source: Any, recipe: Any, says: str) -> None:
+    with pytest.raises(RedistillError, match=says) as told:
+        of(source=source, method=[{"use": "KD"}], recipe=recipe)
+    assert len(str(told.value).splitlines()) == 1
 
 
 def test_a_mistake_of_a_preset_is_told_once_and_hides_no_other() -> None:

@@ -14,6 +14,8 @@ from redistill.cli.options import DataDir, Device, Json, Out, show_json
 from redistill.errors import RedistillError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from redistill.belief import Transition
 
 To = Annotated[Path, typer.Option("--to", help="Folder for figures and data.", metavar="FOLDER")]
@@ -180,17 +182,22 @@ def toy(
     print(f"written: {', '.join(map(str, written))}")
 
 
+def thought(p: Tensor) -> str:
+    """The class that one row of probabilities is for, and how much."""
+    return f"{int(p.argmax())}: {float(p.max()):.2f}"
+
+
 @app.command()
 def samples(
     run: Annotated[str, typer.Argument(help="A finished zero-shot run: folder, id, cell or name.", metavar="RUN")],
     to: To = Path("samples"),
-    student: Annotated[bool, typer.Option("--student/--alone", help="Say below each image what the student predicts.")] = True,
+    student: Annotated[
+        bool, typer.Option("--student/--alone", help="Say below each image what teacher (T) and student (S) thought of it then.")
+    ] = True,
     out: Out = Path("runs"),
     as_json: Json = False,
 ) -> None:
     """Images of a run's generator from its beginning to its end, and the curves of the training."""
-    import torch
-
     from redistill.experiment.files import make_folder
     from redistill.experiment.store import Store
     from redistill.report.zero_shot import diagnostics_figure, grid
@@ -205,15 +212,13 @@ def samples(
     order = sorted(kept)
     source = one.record["experiment"]["source"]
     normalise = str(next(s["normalise"] for s in (source, *source.values()) if isinstance(s, dict) and s.get("kind") == "adversarial"))
-    captions = None
-    if student:
-        net = one.network()
-        parameter = next(net.parameters())
-        with torch.no_grad():
-            p = [net(kept[block].to(parameter)).softmax(1).max(1) for block in order]
-        captions = [[f"{int(c)}: {float(v):.2f}" for v, c in zip(values, classes, strict=True)] for values, classes in p]
+    captions, above = None, ""
+    if student and "beliefs.safetensors" in one.record["files"]:
+        above = ": class and probability of teacher T and student S"
+        beliefs = {int(block): p for block, p in one.kept("beliefs").items()}
+        captions = [[f"T {thought(t)}\nS {thought(s)}" for t, s in zip(*beliefs[block], strict=True)] for block in order]
     make_folder(to)
-    titles = [f"after {block} blocks" for block in order]
+    titles = [f"after {block} blocks{above}" for block in order]
     written = [grid(to / "samples.png", [kept[block] for block in order], normalise, titles=titles, captions=captions)]
     curves = one.curves()
     if any("generator_loss" in numbers for _, numbers in curves["source"]):

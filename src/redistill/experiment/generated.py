@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -20,8 +20,8 @@ class AdversarialSettings(Variant):
 
     Args:
         blocks: length of the full schedule. epoch_blocks: between two points of the curves; default 1 % of ``blocks``.
-        T, reduction: of the KL that the generator maximises. extra: further terms of the generator, each a table with
-            ``use``, ``weight`` and its settings.
+        T, reduction: of the KL that the generator maximises (the student's is in ``[[method]]``). extra: further terms of the
+            generator, each a table with ``use``, ``weight`` and its settings.
         generator: network from noise to images, of this package or one's own. z: numbers of noise. channels, image_size,
             normalise: of its images. seed: of its first weights.
         code, file: of one's own generator: SHA-256 of its file, and where it was.
@@ -77,8 +77,10 @@ class AdversarialSettings(Variant):
 
     @property
     def label(self) -> str:
+        """With the name of the publication whose switches and whose generator's losses these are, all of them."""
         for name in PRESETS:
-            if preset(name).variant == self.variant:
+            published = preset(name)
+            if (published.variant, published.generator_method.settings()) == (self.variant, self.method().settings()):
                 return f"zero-shot ({name})"
         return "zero-shot"
 
@@ -136,7 +138,16 @@ class MixedSettings(Value):
     kind: Literal["mixed"]
     first: Half = Field(discriminator="kind")
     second: Half = Field(discriminator="kind")
-    take: tuple[int, int] = (1, 1)
+    take: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (1, 1)
+
+    @model_validator(mode="after")
+    def _agree(self) -> MixedSettings:
+        if self.first.depends_on_student and self.second.depends_on_student and "own" not in (self.first.kind, self.second.kind):
+            raise ValueError("both halves make images against the student: one of the two must be images")
+        spaces = [half.normalise for half in (self.first, self.second) if not isinstance(half, OwnSettings)]
+        if len(set(spaces)) > 1:
+            raise ValueError(f"the halves are normalised as {spaces[0]} and {spaces[1]}: give both the same normalise")
+        return self
 
     @property
     def depends_on_student(self) -> bool:

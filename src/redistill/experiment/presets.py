@@ -11,6 +11,8 @@ kl = "batch"              # and what completes a preset: kl, attention, attentio
 use = "Diversity"
 weight = 0.1
 ```
+
+In a half of ``kind = "mixed"`` it stands for the switches of the generator alone: the file has its own method and recipe.
 """
 
 from __future__ import annotations
@@ -76,7 +78,7 @@ def expanded(data: dict[str, Any], mistakes: Mistakes, key: Key = ("source",)) -
         made = {**source}
         for side in ("first", "second"):
             if side in source:
-                half: dict[str, Any] = {"source": source[side], "method": [], "recipe": {}}
+                half: dict[str, Any] = {"source": _half(source[side], mistakes, (*key, side)), "method": [], "recipe": {}}
                 made[side] = expanded(half, mistakes, (*key, side))["source"]
         return {**data, "source": made}
     if "preset" in source and "kind" not in source:
@@ -90,6 +92,16 @@ def expanded(data: dict[str, Any], mistakes: Mistakes, key: Key = ("source",)) -
             mistakes.add((*key, name), 'completes a preset: add preset = "authors", or write method and recipe out')
         return {**data, "source": given}
     return _filled(data, given, _completion(data, named, mistakes, key), mistakes, key)
+
+
+def _half(source: Any, mistakes: Mistakes, key: Key) -> Any:
+    """A half of a mixed source without what would complete the method and the recipe of a file that has both itself."""
+    if not isinstance(source, dict) or "preset" not in source:
+        return source
+    for name in (idle := [n for n in source if n in _FILLS]):
+        hint = "; the generator's KL is T and reduction" if name == "kl" else ""
+        mistakes.add((*key, name), f"completes a preset's method and recipe, which a mixed file has itself: remove it{hint}")
+    return {name: value for name, value in source.items() if name not in idle}
 
 
 def _completion(data: dict[str, Any], named: dict[str, Any], mistakes: Mistakes, key: Key) -> Completion:

@@ -15,11 +15,12 @@ from redistill import rng, taps
 from redistill.core import Ramp, RedistillError, Term, nearest
 from redistill.evaluate import NUMERICS as EVALUATE
 from redistill.experiment import own, sources
+from redistill.experiment.few import FewImages, with_recipe
 from redistill.experiment.files import file_digest
 from redistill.experiment.generated import AdversarialSettings
 from redistill.experiment.kinds import KINDS
 from redistill.experiment.mistakes import Mistakes
-from redistill.experiment.presets import expanded
+from redistill.experiment.presets import Completion, expanded
 from redistill.experiment.text import changed, parse
 from redistill.experiment.value import Arithmetic, Evaluate, Experiment, Net, Part
 from redistill.fit import NUMERICS as FIT
@@ -63,7 +64,7 @@ class _Reader:
 
     def experiment(self, data: dict[str, Any], mistakes: Mistakes) -> Experiment | None:
         before = len(mistakes.found)
-        data = expanded(data, mistakes)
+        data = with_recipe(expanded(data, mistakes), mistakes, self.folder, self.data_dir)
         mistakes.unknown((), data, (*SECTIONS, *DERIVED), "section")
         for needed in ("student", "method", "source", "recipe"):
             if needed not in data:
@@ -266,7 +267,8 @@ class _Reader:
             mistakes.add((*key, "kind"), nearest(str(kind), KINDS, "kind of source"))
             return None
         model = KINDS[kind]
-        mistakes.unknown(key, given, model.model_fields)
+        completing = Completion.model_fields if model is AdversarialSettings else ()  # written out by now, but still allowed
+        mistakes.unknown(key, given, (*model.model_fields, *completing))
         rows: dict[str, Any] = {"kind": kind, **{n: v for n, v in given.items() if n in model.model_fields}}
         for half in ("first", "second") if kind == "mixed" else ():
             if isinstance(inner := rows.get(half), dict):
@@ -303,7 +305,7 @@ class _Reader:
 
     def recipe(self, given: dict[str, Any], mistakes: Mistakes) -> Recipe | None:
         before = len(mistakes.found)
-        mistakes.unknown(("recipe",), given, Recipe.model_fields)
+        mistakes.unknown(("recipe",), given, (*Recipe.model_fields, *FewImages.model_fields))
         rows = {name: value for name, value in given.items() if name in Recipe.model_fields}
         schedule = rows.get("schedule")
         if isinstance(schedule, dict) and schedule.get("kind") in SCHEDULES:

@@ -164,6 +164,12 @@ DEFAULTS = {
 }
 
 
+# (images, classes) of official parts, so that a length or a cost can be told before the data are on this machine
+SIZES = {
+    "cifar10:train": (50_000, 10), "cifar10:test": (10_000, 10), "cifar100:train": (50_000, 100), "cifar100:test": (10_000, 100),
+    "svhn:train": (73_257, 10), "svhn:test": (26_032, 10), "digits:train": (1_437, 10), "digits:test": (360, 10),
+}  # fmt: skip
+
 PATHS = ("arrays", "folder", "images")  # kinds whose names hold a path
 
 

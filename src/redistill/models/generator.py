@@ -19,10 +19,13 @@ class Generator(Network):
 
     def __init__(self, arch: Arch, z: int):
         super().__init__(arch)
-        if arch.image_size % 4:
-            raise RedistillError(f"the generator doubles its maps twice, so the image size must be a multiple of 4, got {arch.image_size}")
-        if z < 1:
-            raise RedistillError(f"the generator needs noise of at least 1 number, got z={z}")
+        size = arch.image_size
+        if not isinstance(size, int) or size < 4 or size % 4:
+            raise RedistillError(
+                f"the generator makes square images and doubles its maps twice, so image_size must be a multiple of 4, got {size!r}"
+            )
+        if not isinstance(z, int) or z < 1:
+            raise RedistillError(f"the generator needs noise of a whole number of entries, 1 or more, got z={z!r}")
         self.z = z
         self.image_shape = (arch.channels, arch.image_size, arch.image_size)
         side = arch.image_size // 4

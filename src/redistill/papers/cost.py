@@ -18,14 +18,9 @@ from typing import Any
 
 from redistill.experiment.files import canonical, make_folder, write
 from redistill.experiment.generated import AdversarialSettings
-from redistill.experiment.sources import ImagesSettings
+from redistill.experiment.sources import SIZES, ImagesSettings
 from redistill.experiment.value import Experiment, Net
 
-IMAGES = {
-    "cifar10:train": 50_000, "cifar10:test": 10_000, "cifar100:train": 50_000, "cifar100:test": 10_000,
-    "svhn:train": 73_257, "svhn:test": 26_032, "digits:train": 1_437, "digits:test": 360,
-}  # fmt: skip
-CLASSES = {"cifar10": 10, "cifar100": 100, "svhn": 10, "digits": 10}
 SHAPES = {"digits": (1, 8)}  # (channels, size); (3, 32) otherwise
 
 
@@ -44,13 +39,12 @@ def macs_of(net: Net, data: str) -> int:
         return 0
     kind = data.partition(":")[0]
     channels, size = SHAPES.get(kind, (3, 32))
-    return _macs(net.model, canonical(net.args or {}), CLASSES.get(kind, 10), channels, size)
+    return _macs(net.model, canonical(net.args or {}), SIZES.get(f"{kind}:train", (0, 10))[1], channels, size)
 
 
 def images_of(source: ImagesSettings) -> int:
     """Images in the source, 0 where the data set's size is not written down here."""
-    count = IMAGES.get(source.data, 0)
-    classes = CLASSES.get(source.data.partition(":")[0], 0)
+    count, classes = SIZES.get(source.data, (0, 0))
     if source.held_out is not None:
         held = source.held_out
         count -= int(held * count) if isinstance(held, float) else held
@@ -92,7 +86,7 @@ def cost(group: Sequence[Experiment]) -> float:
         seen = images_of(one.source) / epoch if isinstance(one.source, ImagesSettings) else batch
         work = steps * min(seen, batch) * (teacher + 3 * students)
     looked = 20 if one.evaluate.every is None else math.ceil(steps / epoch / one.evaluate.every)
-    tested = sum(IMAGES.get(name, 0) for name in one.evaluate.sets.values())
+    tested = sum(SIZES.get(name, (0, 0))[0] for name in one.evaluate.sets.values())
     return work + looked * tested * students + tested * teacher
 
 

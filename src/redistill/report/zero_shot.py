@@ -38,16 +38,18 @@ def grid(
     captions: Sequence[Sequence[str]] | None = None,
     side: int = 64,
 ) -> Path:
-    """A PNG with one row of images [n, C, H, W] below each title, and a caption below each image where there are any.
+    """A PNG with one row of images [n, C, H, W] below each title, and a caption of a few lines below each image where there are any.
 
     Images are enlarged by a whole number to about ``side`` pixels.
     """
     pictures = [pixels(row, normalise) for row in rows]
     enlarge = max(1, side // pictures[0].shape[1])
     height, width = (length * enlarge for length in pictures[0].shape[1:3])
+    below = 0
     if captions is not None:
-        width = max(width, 7 * max((len(text) for line in captions for text in line), default=0))
-    below = LABEL if captions is not None else 0
+        lines = [text.splitlines() for row in captions for text in row]
+        width = max(width, 7 * max((len(line) for text in lines for line in text), default=0))
+        below = LABEL * max(map(len, lines), default=0)
     columns = max(len(row) for row in pictures)
     size = (GAP + columns * (width + GAP), len(rows) * (LABEL + height + below + GAP) + GAP)
     sheet = Image.new("RGB", size, "white")

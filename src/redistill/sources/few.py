@@ -17,6 +17,7 @@ scripts set ``scale`` to 0.1, 0.25, 0.5, 0.75 and 1 for M = 10, 25, 50, 75 and 1
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from redistill.core import Method, RedistillError, nearest
@@ -41,13 +42,18 @@ def few_recipe(
     Args:
         counting: see the module. epochs: of the full run: 200 (CIFAR-10), 100 (SVHN). images: in the full set (SVHN 73,257).
         scale: further factor on the length, for ``"authors"`` only.
+
+    Raises:
+        RedistillError: images that are not there, a scale elsewhere, or a length too short for the schedule.
     """
     if M < 1 or classes < 1 or images < classes * M:
         raise RedistillError(f"M={M}: {classes} classes of M images must be between 1 image a class and the {images} there are")
+    if epochs < 1 or not 0 < scale < math.inf:
+        raise RedistillError(f"epochs={epochs}, scale={scale}: at least 1 epoch, and a finite factor above 0")
+    if counting != "authors" and scale != 1.0:
+        raise RedistillError(f"scale belongs to counting='authors'; {counting!r} has none")
     common = {"lr": 0.1, "batch_size": 128, "momentum": 0.9, "weight_decay": 5e-4, "precision": precision}
     if counting == "steps":
-        if scale != 1.0:
-            raise RedistillError("scale belongs to counting='authors'; with 'steps' the length is that of the full run")
         schedule = MultiStep(at=(0.3, 0.6, 0.8), gamma=0.2, unit="fraction")
         return Recipe(steps=epochs * -(-images // 128), schedule=schedule, **common)  # type: ignore[arg-type]
     if counting == "authors":
@@ -61,8 +67,10 @@ def few_recipe(
         late, nesterov = 0, True
     else:
         raise RedistillError(nearest(counting, ("steps", "authors", "re-2020"), "counting"))
-    schedule = MultiStep(at=tuple(float(m) for m in dict.fromkeys(marks) if m > 0), gamma=0.2, late=late)
-    return Recipe(epochs=max(1, length), schedule=schedule, nesterov=nesterov, **common)  # type: ignore[arg-type]
+    if not (at := tuple(float(m) for m in dict.fromkeys(marks) if m > 0)):
+        raise RedistillError(f"M={M}, epochs={epochs}, scale={scale}: {length} epochs are too short for rates at 30, 60 and 80 %")
+    schedule = MultiStep(at=at, gamma=0.2, late=late)
+    return Recipe(epochs=length, schedule=schedule, nesterov=nesterov, **common)  # type: ignore[arg-type]
 
 
 def few_methods(codes: bool = False) -> dict[str, Method]:

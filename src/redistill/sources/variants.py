@@ -22,7 +22,9 @@ blocks (CIFAR-10)      80,000                      80,000                   80,0
 Sources: algorithm 1 and eq. 1 of the paper; polo5/ZeroShotKnowledgeTransfer@e24915d ``solver.py``, ``utils/loaders.py``;
 the [RE] report's repository @5b4f27a ``train_reproducibility_zero_shot.py``, ``train_modified_zero_shot.py``. Common to all:
 one generator step and ten student steps a block, Adam with PyTorch's defaults, cosine to zero, temperature 1, weight 250 on
-attention, noise of 100 normal numbers; batch 128 and both networks in train mode (both codes; the paper names neither).
+attention, noise of 100 normal numbers; batch 128, student and generator in train mode (both codes; the paper names neither).
+Not rebuilt: for the one generator step after each of its tests, every 1,000 blocks, the report's code leaves the student in
+evaluation mode.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from redistill.core import Method, RedistillError, nearest
 from redistill.recipe import Constant, Cosine, Recipe, Value
@@ -52,12 +54,14 @@ class Variant(Value):
             (``"fresh"``, only with images after the update).
         generator_noise: with ``n_G`` > 1, whether the generator's steps share the block's noise.
         lr, betas, eps: the generator's Adam.
-        decay: ``"cosine"`` from ``lr`` at the first block to 0 after ``T_max`` blocks, or ``"constant"``.
+        decay: of its rate; ``"cosine"`` from ``lr`` at the first block to 0 after ``T_max`` blocks, or ``"constant"``.
         T_max: in blocks; default: the source's ``blocks``.
-        clip: bound of the generator's gradient, None for no bound.
+        clip: bound of the generator's gradient, None for no bound. A preset bounds the norm of the student's by the same.
         clip_by: of its ``"norm"`` or of every ``"value"``.
         student_mode, generator_mode: ``train`` or ``eval`` while the generator learns. In train mode, which both codes have,
             the generator's step moves the student's running statistics too.
+
+    They are the generator's alone, but for ``clip`` and ``n_S``: the student's optimiser and schedule are the recipe's.
     """
 
     n_G: int = Field(default=1, ge=1)
@@ -97,6 +101,7 @@ class Preset:
     Attributes:
         variant: what a block does. method: what the student learns by. generator_method: what the generator minimises.
         recipe: the student's optimiser and the length of the run. blocks: length of the full schedule.
+        epoch_blocks: blocks between two points of the curves, 1 % of the run.
     """
 
     variant: Variant
@@ -104,6 +109,7 @@ class Preset:
     generator_method: Method
     recipe: Recipe
     blocks: int
+    epoch_blocks: int = 1
 
 
 class Published(NamedTuple):
@@ -166,10 +172,20 @@ def preset(
     published = PUBLISHED[name]
     variant = published.variant
     if change:
-        variant = Variant.model_validate({**variant.model_dump(), **change})
+        if odd := sorted(set(change) - set(Variant.model_fields)):
+            raise RedistillError(nearest(odd[0], Variant.model_fields, "switch"))
+        try:
+            variant = Variant.model_validate({**variant.model_dump(), **change})
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "switches"
+            raise RedistillError(f"preset {name!r}, {where}: {first.get('ctx', {}).get('error', first['msg'])}") from error
     length = blocks if blocks is not None else published.blocks
     taken = stop_after if stop_after is not None else length
-    if not 1 <= taken <= length:
+    for what, count in (("blocks", length), ("stop_after", taken)):
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise RedistillError(f"{what}={count!r}: a whole number of blocks, 1 or more")
+    if taken > length:
         raise RedistillError(f"stop_after={stop_after}: the schedule has {length} blocks, so stop after 1 to {length} of them")
     if decay_per not in ("block", "step"):
         raise RedistillError(f"decay_per={decay_per!r}: the student's cosine moves once a 'block' or every 'step'")
@@ -193,7 +209,7 @@ def preset(
         clip=variant.clip,
         precision=precision,
     )
-    return Preset(variant, method, -1.0 * divergence, recipe, length)
+    return Preset(variant, method, -1.0 * divergence, recipe, length, max(1, taken // 100))
 
 
 def points(rounds: int) -> Preset:
