@@ -392,7 +392,8 @@ class Room:
 @runtime_checkable
 class Stream(Protocol):
     """A source at work in one run. ``batch(step)`` returns the *same object* for as long as the images are the same, so
-    that the loop does not ask the teacher twice."""
+    that the loop does not ask the teacher twice. A stream that works in blocks of several steps may say so as ``block_steps``:
+    its numbers are then told at ends of blocks."""
 
     def batch(self, step: int) -> Batch: ...
 
@@ -401,7 +402,7 @@ class Stream(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
     def log(self) -> dict[str, float]:
-        """Numbers about the source itself since the last call, for the curves (empty for images)."""
+        """Numbers about the source itself since the last call, for the curves, at every 1 % of the run (empty for images)."""
         ...
 
 

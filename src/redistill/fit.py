@@ -111,6 +111,8 @@ class Loop:
                 teacher_places=wanted,
             )
         )
+        together = int(getattr(self.stream, "block_steps", 1))
+        self.tell = together * max(1, math.ceil(self.steps / (100 * together)))  # steps between two of the source's own points
         self.step = 0
         self._seconds = self._cpu = 0.0
         self._source_log: list[tuple[int, dict[str, float]]] = []
@@ -275,6 +277,8 @@ class Loop:
                 self._read(step)
             if within == self.per_epoch or last:
                 self._end_epoch(step // self.per_epoch, within, last)
+            if (self.step % self.tell == 0 or last) and (numbers := self.stream.log()):
+                self._source_log.append((self.step, numbers))
         self._seconds += time.perf_counter() - wall
         self._cpu += time.process_time() - cpu
         return Progress(self.step, self.steps, step // self.per_epoch)
@@ -313,8 +317,6 @@ class Loop:
                         channels_last=self.layout is torch.channels_last,
                     )
                     student.curves[name].append((self.step, value))
-        if numbers := self.stream.log():
-            self._source_log.append((self.step, numbers))
 
     # -- saving and going on ------------------------------------------------------------------------------------------
     def state(self) -> dict[str, Any]:

@@ -66,6 +66,10 @@ def networks() -> tuple[Net, Net, Generator]:
     return Net(3, seed=1), Net(5, seed=2).eval(), Generator()
 
 
+def real_images() -> Images:
+    return Images(torch.zeros(8, 2, 8, 8, dtype=torch.uint8), torch.zeros(8, dtype=torch.long), 4, "real", "none")
+
+
 def noise(k: int) -> Tensor:
     return torch.randn(BATCH, Z, generator=rng.stream(3, "test noise", k))
 
@@ -241,7 +245,7 @@ def test_nothing_is_computed_twice() -> None:
 def test_real_images_in_between_do_not_make_the_teacher_forget() -> None:
     """One real batch, one of the block, and again: 4 real batches and 4 steps of one block are 5 answers and the generator's."""
     student, teacher, generator = networks()
-    real = Images(torch.zeros(8, 2, 8, 8, dtype=torch.uint8), torch.zeros(8, dtype=torch.long), name="real", classes=4, normalise="none")
+    real = real_images()
     for images, want in (("after", 4 + 1 + 1), ("before", 4 + 1)):
         mixed = Mixed(real.unlabelled(), Adversarial(generator, "none", Variant(n_S=4, images=images)))
         recipe = Recipe(steps=8, batch_size=BATCH)
@@ -352,6 +356,19 @@ def test_what_is_logged() -> None:
         shares = [told[f"{who}_class_{c}"] for c in range(4)]
         assert shares == pytest.approx([float((p.argmax(1) == c).double().mean()) for c in range(4)])
         assert sum(shares) == pytest.approx(1.0)
+
+
+def test_the_generator_is_told_of_at_every_hundredth_of_the_run_whatever_an_epoch_is() -> None:
+    student, teacher, generator = networks()
+    source = Adversarial(generator, "none", Variant(n_S=3), blocks=80_000)
+    for steps, every in ((750, 9), (300, 3), (31, 3)):  # whole blocks: 2.5 of them are 3; less than 100 are all told
+        loop = Loop([(student, KD())], teacher, source, Recipe(steps=steps, batch_size=2, lr=1e-3), seed=0, device="cpu")
+        for _ in loop:
+            pass
+        assert [step for step, _ in loop.results()[0].source_log] == sorted({*range(every, steps + 1, every), steps})
+    mixed = Mixed(source, real_images().unlabelled(), take=(2, 1))
+    loop = Loop([(student, KD())], teacher, mixed, Recipe(steps=900, batch_size=2, lr=1e-3), seed=0, device="cpu")
+    assert loop.tell == 9  # two of every three steps are the generator's: 3 turns are 2 blocks
 
 
 def test_noise_is_named_not_global() -> None:

@@ -92,4 +92,4 @@ def test_trains_in_the_loop() -> None:
     for _ in loop:
         pass
     assert loop.steps == 8 and not torch.equal(before, net[1].weight)
-    assert loop.results()[0].source_log == ((4, {"asked +1": 2.0, "asked -1": 2.0}), (8, {"asked +1": 4.0, "asked -1": 4.0}))
+    assert loop.results()[0].source_log == tuple((2 * n, {"asked +1": 1.0 * n, "asked -1": 1.0 * n}) for n in (1, 2, 3, 4))

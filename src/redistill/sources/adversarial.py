@@ -55,7 +55,8 @@ class Adversarial:
             terms may be added, ``redistill.terms.generator`` holds the paper's four. Attention is left out on purpose:
             "makes it too easy to fool the student".
         blocks: length of the full schedule, in blocks; it sets the generator's cosine. A run may stop earlier.
-        epoch_blocks: blocks between two points of the curves; default: 1 % of ``blocks``.
+        epoch_blocks: blocks between two points of the curves of losses and accuracy; default: 1 % of ``blocks``. The generator's
+            own numbers are told at every 1 % of the run.
         noise: the k-th noise [B, z] of the run, counted from 0 over all draws; default: normal numbers from
             ``stream(seed, "noise", block, draw)``.
         described: how an experiment file names the generator, for the record; default: its class and sizes.
@@ -143,6 +144,7 @@ class AdversarialStream:
             raise RedistillError(f"a generator trains against one student, this run has {len(room.students)}")
         self.source, self.room = source, room
         self.variant = source.variant
+        self.block_steps = self.variant.n_S
         self.teacher, self.student = room.teacher, room.students[0]
         self.generator = source.generator.to(device=room.device, dtype=room.dtype)
         if room.channels_last:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,6 +106,10 @@ class MixedStream:
             source.first.start(dataclasses.replace(room, steps=steps[0])),
             source.second.start(dataclasses.replace(room, steps=steps[1])),
         )
+
+        # turns after which both are at the end of a block of their own
+        own = [int(getattr(stream, "block_steps", 1)) for stream in self.streams]
+        self.block_steps = sum(self.take) * math.lcm(*(b // math.gcd(b, n) for b, n in zip(own, self.take, strict=True)))
 
     def _whose(self, step: int) -> tuple[Stream, int]:
         """The stream whose turn it is, and which of its own batches that is."""
