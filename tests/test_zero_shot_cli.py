@@ -15,6 +15,7 @@ from PIL import Image
 
 from redistill import cli, data, models
 from redistill.belief import transitions
+from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
 
 Call = Any
@@ -81,6 +82,9 @@ def test_belief_writes_curves_figures_and_the_numbers_of_the_library(call: Call,
     [
         (("-K", 0), "K=0: the walk needs a whole number of steps"),
         (("--xi", 0), "xi=0.0: the rate of the walk"),
+        (("--mean", "median"), "--mean median --error images: known are plain or prefixes"),
+        (("--mean", "prefixes", "--error", "rows"), "rows with plain only"),
+        (("--normalise", "digit"), "unknown normalisation 'digit': did you mean digits"),
         (("--aim", "best"), "aim='best': known are"),
         (("--attack", "third"), "--attack third is none of the networks: small, other"),
         (("--beside", "third"), "--beside third is none of the networks: small, other"),
@@ -92,6 +96,70 @@ def test_belief_refuses_with_a_sentence(call: Call, nets: list[Path], tmp_path: 
     status, _, err = call("belief", *nets, "--data", "digits:test", "--to", tmp_path, *words)
     assert status == 1 and says in err and "Traceback" not in err
     assert not list(tmp_path.iterdir())
+
+
+def test_belief_as_published_elsewhere(call: Call, nets: list[Path], tmp_path: Path) -> None:
+    """polo5's targets, the report's mean, the notebook's error, another stream: each changes the numbers as the library does."""
+    both = {path.stem: models.load(path) for path in nets}
+    images = data.load("digits:test").with_(normalise="half")
+    base = ("belief", *nets, "--data", "digits", "--count", 2, "-K", 3, "--noise", 0, "--attack", "small", "--json", "--normalise", "half")
+    want = transitions(both, images, count=2, K=3, aim="true", attack=["small"])["small", "other"]
+    for words, rows in (
+        ((), want.rows()),
+        (("--mean", "prefixes"), want.rows(prefixes=True)),
+        (("--error", "rows"), want.rows(over="rows")),
+    ):
+        status, out, _ = call(*base, "--aim", "true", *words, "--to", tmp_path)
+        [pair] = json.loads(out)["pairs"]
+        assert status == 0 and pair["mte"] == pytest.approx(want.mte, rel=1e-5)
+        with (tmp_path / "curves.csv").open() as file:
+            written = list(csv.DictReader(file))
+        for mine, theirs in zip(written, rows, strict=True):
+            assert {k: float(mine[k]) for k in theirs} == pytest.approx(theirs, rel=1e-5)
+    assert json.loads((tmp_path / "record.json").read_text())["settings"]["normalise"] == "half"
+
+
+def test_belief_about_a_single_image(call: Call, nets: list[Path], tmp_path: Path) -> None:
+    status, out, _ = call("belief", *nets, "--data", "digits", "--count", 1, "-K", 2, "--noise", 0, "--to", tmp_path, "--json")
+    pairs = json.loads(out)["pairs"]
+    assert status == 0 and len(pairs) == 2 and all(p["mte_standard_error"] is None and p["images"] == 1 for p in pairs)
+    assert ", 1 image" in (tmp_path / "transitions.svg").read_text() and "nan" not in (tmp_path / "record.json").read_text()
+    status, out, _ = call("belief", *nets, "--data", "digits", "--count", 1, "-K", 2, "--noise", 0, "--to", tmp_path)
+    assert status == 0 and out.startswith("steps in images of digits normalised as digits") and "±" not in out
+
+
+def test_networks_of_other_classes_are_refused_before_the_work(call: Call, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.safetensors" for name in ("a", "b")]
+    for seed, path in enumerate(paths):
+        models.save(models.wrn(10, 1, classes=7, channels=1, image_size=8, seed=seed), path)
+    says = f"{paths[0]} tells 7 classes apart, the data have 10: they must agree"
+    assert says in call("belief", *paths, "--data", "digits", "--to", tmp_path / "out")[2]
+    assert says in call("evaluate", paths[0], "--data", "digits")[2]
+    with pytest.raises(RedistillError, match="the labels go up to 9, the networks tell 7 classes apart"):
+        transitions({p.stem: models.load(p) for p in paths}, data.load("digits:test"), count=1, K=1, aim="true")
+
+
+def test_names_that_tell_networks_apart() -> None:
+    from redistill.cli.zero_shot import called
+
+    class Fake:
+        def __init__(self, seed: int):
+            self.seed, self.record = seed, {"name": "digits"}
+
+    two: Any = [Fake(0), Fake(1)]
+    assert called(["r/x/seed-0", "r/x/seed-1"], two) == ["digits, seed 0", "digits, seed 1"]
+    assert called(["r/x/seed-0", "net.pth"], [two[0], None]) == ["digits", "net"]
+    assert called(["a/w.safetensors", "b/w.safetensors"], [None, None]) == ["a/w", "b/w"]
+    assert called(["r/x/seed-0", "s/x/seed-0"], [two[0], two[0]]) == ["r/x/seed-0", "s/x/seed-0"]
+
+
+def test_a_run_that_is_not_finished_is_said_to_be(call: Call, tmp_path: Path) -> None:
+    folder = tmp_path / "cell" / "seed-0"
+    folder.mkdir(parents=True)
+    (folder / "experiment.json").write_text(json.dumps({"experiment": {}, "label": "begun"}))
+    for name in (folder, "begun", "cell"):
+        assert f"{folder} holds a run that has not reached its end: redistill run {folder}" in call("samples", name, "--out", tmp_path)[2]
+    assert f"there is no 'none', neither as a folder nor among the runs of {tmp_path}" in call("samples", "none", "--out", tmp_path)[2]
 
 
 def test_belief_needs_two(call: Call, nets: list[Path]) -> None:

@@ -18,9 +18,13 @@ switch                 paper and [RE] report's code          polo5's code
 classes aimed at       all but the predicted, ascending      all but the true label y: y + 1, y + 2, ... modulo C
 attacked network       the student; [RE] also the teacher    net A of the call
 curve on disk          [RE]: mean over prefixes, see below   plain mean
+error of the mean      not said                              over N·(C - 1) rows, as if they were independent
 =====================  ====================================  ==========================================================
 
 With the true label, an image on which both networks agree and err has one "transition" to the class it is in already.
+
+Sources: ``utils`` and ``notebooks/transition_curves_and_error.ipynb`` of polo5/ZeroShotKnowledgeTransfer@e24915d; the [RE]
+report's repository @5b4f27a. The relative MTE is a definition of this package, in neither publication.
 """
 
 from __future__ import annotations
@@ -43,6 +47,7 @@ NUMERICS = 1
 AT_ONCE, AT_ONCE_CPU = 500, 128
 
 Aim = Literal["predicted", "true"]
+Over = Literal["images", "rows"]
 Net = Callable[[Tensor], Tensor]
 
 
@@ -87,30 +92,44 @@ class Transition:
 
     @property
     def relative_mte(self) -> float:
-        """MTE divided by the mean belief of the attacked network: 0 the same beliefs, 1 where the other never moves."""
+        """MTE divided by the mean belief of the attacked network: 0 the same beliefs, 1 where the other never moves. Ours."""
         return self.mte / float(self.p_attacked.mean())
 
     def curve(self, which: Literal["attacked", "other"], *, prefixes: bool = False) -> Tensor:
         """Mean belief at each step [K]. ``prefixes``: as the [RE] report's code saves it, a mean over m = 1 ... T of the
         mean over the first m classes, so that early classes weigh more; the MTE does not depend on it."""
+        return self._of_images(which, prefixes).mean(0)
+
+    def _of_images(self, which: Literal["attacked", "other"], prefixes: bool) -> Tensor:
+        """The curve of every image [N, K]."""
         p = self.p_attacked if which == "attacked" else self.p_other
         if not prefixes:
-            return p.mean((0, 1))
-        classes = p.shape[1]
-        counts = torch.arange(1, classes + 1, dtype=p.dtype)[:, None]
-        return (p.mean(0).cumsum(0) / counts).mean(0)
+            return p.mean(1)
+        counts = torch.arange(1, p.shape[1] + 1, dtype=p.dtype)[:, None]
+        return (p.cumsum(1) / counts).mean(1)
 
-    def standard_error(self, which: Literal["attacked", "other"]) -> Tensor:
-        """Standard error of :meth:`curve` over images [K]; the paper's lines are two of them wide on either side."""
-        return _standard_error((self.p_attacked if which == "attacked" else self.p_other).mean(1))
+    def standard_error(self, which: Literal["attacked", "other"], *, prefixes: bool = False, over: Over = "images") -> Tensor:
+        """Standard error of :meth:`curve` [K]; the paper's figure shows two of them on either side.
 
-    def rows(self) -> list[dict[str, float]]:
-        """The curves as data: one row a step."""
+        ``over``: ``"images"``, the independent units (nan for a single one); ``"rows"``, as the authors' notebook has it: every
+        way to a class counts as independent, std without correction / sqrt(N·(C-1)), which is too narrow.
+        """
+        if over not in ("images", "rows"):
+            raise RedistillError(f"over={over!r}: known are 'images' (independent) and 'rows' (the authors' notebook)")
+        if over == "images":
+            return _standard_error(self._of_images(which, prefixes))
+        if prefixes:
+            raise RedistillError("over='rows' belongs to the plain mean: the mean over prefixes has no equal rows")
+        rows = (self.p_attacked if which == "attacked" else self.p_other).flatten(0, 1)
+        return rows.std(0, correction=0) / math.sqrt(len(rows))
+
+    def rows(self, *, prefixes: bool = False, over: Over = "images") -> list[dict[str, float]]:
+        """The curves as data: one row a step. See :meth:`curve` and :meth:`standard_error`."""
         parts = {
-            "attacked": self.curve("attacked"),
-            "attacked_standard_error": self.standard_error("attacked"),
-            "other": self.curve("other"),
-            "other_standard_error": self.standard_error("other"),
+            "attacked": self.curve("attacked", prefixes=prefixes),
+            "attacked_standard_error": self.standard_error("attacked", prefixes=prefixes, over=over),
+            "other": self.curve("other", prefixes=prefixes),
+            "other_standard_error": self.standard_error("other", prefixes=prefixes, over=over),
         }
         return [{"step": float(k), **{n: float(v[k]) for n, v in parts.items()}} for k in range(self.p_attacked.shape[2])]
 
@@ -319,6 +338,8 @@ def transitions(
     found: dict[tuple[str, str], Transition] = {}
     with _Quiet(*nets.values()):
         x, said, classes = _predictions(nets, views, images, wanted, count)
+        if labels is not None and aim == "true" and int(labels.max()) >= classes:
+            raise RedistillError(f"the labels go up to {int(labels.max())}, the networks tell {classes} classes apart: they must agree")
         mine = {(a, b): (said[a] == said[b]).nonzero()[:count, 0] for a, b in wanted}
         if lonely := [pair for pair in wanted if not len(mine[pair])]:
             raise RedistillError(f"{' and '.join(lonely[0])} predict the same class on none of the {len(x)} images")

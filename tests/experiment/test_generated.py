@@ -217,6 +217,16 @@ def worked(one: Experiment, store: Store, stops: set[int]) -> Run:
             work.release()
 
 
+def test_without_an_evaluation_set_the_teacher_says_how_many_classes_there_are(taught: Path, tmp_path: Path) -> None:
+    source = {"kind": "adversarial", "preset": "authors", "attention": 0, "blocks": 20, "stop_after": 1, "n_S": 2, **SMALL}
+    for student in ({"model": "wrn-10-1"}, {"model": "wrn-10-1", "args": {"classes": 10}}):
+        shutil.copytree(taught, tmp_path / "runs", dirs_exist_ok=True)
+        run = worked(of(source=source, student=student, evaluate={}), Store(tmp_path / "runs"), set())
+        assert run.record["accuracy"] == {} and run.network().arch.classes == 10
+    with pytest.raises(RedistillError, match="the teacher tells 10 classes apart, the student 7"):
+        worked(of(source=source, student={"model": "wrn-10-1", "args": {"classes": 7}}, evaluate={}), Store(tmp_path / "runs"), set())
+
+
 def test_a_generator_of_ones_own(taught: Path, tmp_path: Path) -> None:
     source = {"kind": "adversarial", "preset": "authors", "attention": 0, "blocks": 20, "stop_after": 1, "n_S": 2, **SMALL}
     source["generator"] = "./nets.py:Painter"

@@ -84,6 +84,8 @@ def require_fit(net: nn.Module, images: Any, what: str) -> None:
     arch = getattr(net, "arch", None)
     if arch is not None and arch.channels != images.image_shape[0]:
         raise RedistillError(f"{what} takes images with {arch.channels} channels, the data have {images.image_shape[0]}")
+    if arch is not None and images.classes is not None and arch.classes != images.classes:
+        raise RedistillError(f"{what} tells {arch.classes} classes apart, the data have {images.classes}: they must agree")
 
 
 @app.command()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from redistill.belief import Transition
+    from redistill.experiment.store import Run
 
 To = Annotated[Path, typer.Option("--to", help="Folder for figures and data.", metavar="FOLDER")]
 
@@ -29,11 +30,22 @@ def belief(
     count: Annotated[int, typer.Option(help="Images a pair, on which both networks agree.")] = 1000,
     steps: Annotated[int, typer.Option("--steps", "-K", help="Adversarial steps.")] = 100,
     rate: Annotated[float, typer.Option("--xi", help="Rate of the adversarial steps.")] = 1.0,
-    aim: Annotated[str, typer.Option(help="Classes aimed at: all but the predicted, or all but the true one.")] = "predicted",
+    aim: Annotated[
+        str, typer.Option(metavar="predicted|true", help="Classes aimed at: all but the predicted, or all but the true one.")
+    ] = "predicted",
+    mean: Annotated[
+        str, typer.Option(metavar="plain|prefixes", help="Over the classes aimed at: plain, or as the [RE] report's code saves it.")
+    ] = "plain",
+    error: Annotated[
+        str, typer.Option(metavar="images|rows", help="Standard error over images, or over rows as the authors' notebook has it.")
+    ] = "images",
+    normalise: Annotated[
+        str | None, typer.Option(help="Set of the stream, and of networks that name none; default: the data's own.")
+    ] = None,
     attack: Annotated[list[str], typer.Option(help="Attack only these networks; may be repeated.")] = [],  # noqa: B006
     beside: Annotated[list[str], typer.Option(help="Look at these networks beside the attacked one; may be repeated.")] = [],  # noqa: B006
     model: Annotated[list[str], typer.Option(help="Networks of checkpoints that do not say it, in their order.")] = [],  # noqa: B006
-    noise: Annotated[int, typer.Option(help="Images of uniform noise for the histograms; 0: none.")] = 1000,
+    noise: Annotated[int, typer.Option(min=0, help="Images of uniform noise for the histograms; 0: none.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
     out: Out = Path("runs"),
     data_dir: DataDir = None,
@@ -55,15 +67,17 @@ def belief(
     if len(set(networks)) < len(networks):
         raise RedistillError("the same network is named twice: every one once")
     where = resolve_device(device)
+    if mean not in ("plain", "prefixes") or error not in ("images", "rows") or (mean, error) == ("prefixes", "rows"):
+        raise RedistillError(f"--mean {mean} --error {error}: known are plain or prefixes, and images or rows (rows with plain only)")
     images: Any = load_data(data if ":" in data else f"{data}:test", data_dir)
-    nets, shown = {}, {}
-    for i, name in enumerate(networks):
-        net, run = network_of(name, model[i] if i < len(model) else None, out)
+    if normalise is not None:
+        images = images.with_(normalise=normalise)
+    opened = [network_of(name, model[i] if i < len(model) else None, out) for i, name in enumerate(networks)]
+    for name, (net, _) in zip(networks, opened, strict=True):
         require_fit(net, images, name)
-        shown[name] = short(name) if run is None or not run.record["name"] else str(run.record["name"])
-        nets[shown[name]] = net.to(where)
-    if len(nets) < len(networks):
-        raise RedistillError(f"two of the networks have one name ({', '.join(shown.values())}): rename one")
+    shown = dict(zip(networks, called(networks, [run for _, run in opened]), strict=True))
+    nets = {shown[name]: net.to(where) for name, (net, _) in zip(networks, opened, strict=True)}
+    silent = [name for name, net in nets.items() if getattr(net, "normalisation", None) is None]
     attacked, others = ([shown.get(name, name) for name in given] or None for given in (attack, beside))
     for option, chosen in (("--attack", attacked), ("--beside", others)):
         if odd := [name for name in chosen or () if name not in nets]:
@@ -80,19 +94,25 @@ def belief(
         same, forward, backward = agreement_and_divergence(logits[a], logits[b])
         rows.append(
             {
-                "attacked": a, "other": b, "images": len(t.index), "mte": t.mte, "mte_standard_error": t.mte_standard_error,
+                "attacked": a, "other": b, "images": len(t.index), "mte": t.mte,
+                "mte_standard_error": t.mte_standard_error if len(t.index) > 1 else None,
                 "relative_mte": t.relative_mte, "agreement": same, "kl_attacked_other": forward, "kl_other_attacked": backward,
             }
         )  # fmt: skip
-    written = [transition_figure(to / "transitions.svg", found, f"{data}: K = {steps}, ξ = {rate:g}")]
-    written += [_curves(to / "curves.csv", found), _on_the_way(to / "images.png", nets, images, found, steps, rate)]
+    form: Any = {"prefixes": mean == "prefixes", "over": error}
+    title = f"{data} normalised as {images.normalise}: K = {steps}, ξ = {rate:g}; bands: two standard errors over {error}"
+    written = [transition_figure(to / "transitions.svg", found, title + (", means over prefixes" if form["prefixes"] else ""), **form)]
+    written += [_curves(to / "curves.csv", found, **form), _on_the_way(to / "images.png", nets, images, found, steps, rate)]
     histograms = {}
     if noise:
         shape = tuple(images.image_shape)
         histograms = {name: noise_histogram(net, shape, count=noise, seed=seed, normalise=own(net, images)) for name, net in nets.items()}
         classes = list(images.class_names or map(str, range(images.classes)))
         written.append(noise_figure(to / "noise.svg", histograms, classes, f"predictions on {noise} images of uniform noise"))
-    settings = {"data": data, "count": count, "K": steps, "xi": rate, "aim": aim, "noise_images": noise, "seed": seed}
+    settings = {
+        "data": data, "normalise": images.normalise, "count": count, "K": steps, "xi": rate, "aim": aim, "mean": mean, "error": error,
+        "noise_images": noise, "seed": seed,
+    }  # fmt: skip
     named = dict(zip(shown.values(), networks, strict=True))
     where_from = {"versions": machine.versions(), "git": machine.git(), "hardware": machine.hardware(where)}
     record = {"settings": settings, "networks": named, "pairs": rows, "noise": histograms, **where_from}
@@ -101,9 +121,11 @@ def belief(
     if as_json:
         show_json({"pairs": rows, "noise": histograms, "files": [str(path) for path in written]})
         return
+    print(f"steps in images of {data} normalised as {images.normalise}" + (f", and so are seen by {', '.join(silent)}" if silent else ""))
     for row in rows:
+        within = "" if row["mte_standard_error"] is None else f" ± {row['mte_standard_error']:.4f}"
         print(
-            f"{row['attacked']} attacked, {row['other']} beside it: MTE {row['mte']:.4f} ± {row['mte_standard_error']:.4f} "
+            f"{row['attacked']} attacked, {row['other']} beside it: MTE {row['mte']:.4f}{within} "
             f"(relative {row['relative_mte']:.3f}), {row['images']} images; agreement {row['agreement']:.2f} %, "
             f"KL({row['attacked']}||{row['other']}) {row['kl_attacked_other']:.4f}, reverse {row['kl_other_attacked']:.4f} nats"
         )
@@ -116,24 +138,33 @@ def short(name: str) -> str:
     return path.stem if path.suffix in (".safetensors", ".pth", ".pt", ".tar") else "/".join(path.parts[-2:])
 
 
+def called(given: list[str], runs: list[Run | None]) -> list[str]:
+    """A name for each network, as short as tells them apart: name of the run or file, with its seed, or what was given."""
+    pairs = list(zip(given, runs, strict=True))
+    plain = [short(name) if run is None or not run.record["name"] else str(run.record["name"]) for name, run in pairs]
+    seeds = [name if run is None else f"{name}, seed {run.seed}" for name, (_, run) in zip(plain, pairs, strict=True)]
+    places = ["/".join(Path(name).with_suffix("").parts[-2:]) for name in given]
+    return next((names for names in (plain, seeds, places) if len(set(names)) == len(given)), given)
+
+
 def own(net: Any, images: Any) -> str:
     return str(getattr(net, "normalisation", None) or images.normalise)
 
 
-def _curves(path: Path, found: dict[tuple[str, str], Transition]) -> Path:
+def _curves(path: Path, found: dict[tuple[str, str], Transition], **form: Any) -> Path:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         names = ("step", "attacked", "attacked_standard_error", "other", "other_standard_error")
         writer.writerow(["attacked_network", "other_network", *names])
         for (a, b), t in found.items():
-            writer.writerows([a, b, *(row[name] for name in names)] for row in t.rows())
+            writer.writerows([a, b, *(row[name] for name in names)] for row in t.rows(**form))
     return path
 
 
 def _on_the_way(
     path: Path, nets: dict[str, Any], images: Any, found: dict[tuple[str, str], Transition], steps: int, rate: float, shown: int = 4
 ) -> Path:
-    """For the first pair: some images on their way to the first class aimed at, with both networks' belief in it."""
+    """For the first pair: some images, each on its way to another class, with both networks' belief in it."""
     import torch
 
     from redistill.belief import journey, seeing
@@ -142,8 +173,9 @@ def _on_the_way(
     (a, b), t = next(iter(found.items()))
     parameter = next(nets[a].parameters())
     x = images.normalised(t.index[:shown]).to(parameter)
-    targets = t.targets[:shown, 0].to(x.device)
-    at = sorted({round(steps * part / 6) for part in range(6)} | {steps - 1})
+    which = torch.arange(len(x)) % t.targets.shape[1]
+    targets = t.targets[torch.arange(len(x)), which].to(x.device)
+    at = sorted({round((steps - 1) * part / 6) for part in range(7)})
     trail = journey(seeing(nets[a], images.normalise), x, targets, at, rate=rate)
     names = images.class_names or tuple(map(str, range(images.classes)))
     captions = []
@@ -151,7 +183,10 @@ def _on_the_way(
         with torch.no_grad():
             p = [seeing(nets[who].eval(), images.normalise)(trail[n]).softmax(1)[:, targets[n]].tolist() for who in (a, b)]
         captions.append([f"{one:.2f} {two:.2f}" for one, two in zip(*p, strict=True)])
-    titles = [f"to {names[int(c)]}; after {', '.join(map(str, at))} steps; p of {a}, {b}" for c in targets]
+    with torch.no_grad():
+        start = seeing(nets[a], images.normalise)(x).argmax(1)
+    titles = [f"{names[int(i)]} to {names[int(j)]}: {', '.join(map(str, at))} steps" for i, j in zip(start, targets, strict=True)]
+    titles[0] += f"; below: p of {names[int(targets[0])]}, {a} and {b}"
     return grid(path, list(trail), images.normalise, titles=titles, captions=captions)
 
 
@@ -211,7 +246,8 @@ def samples(
     kept = {int(block): images for block, images in one.kept("samples").items()}
     order = sorted(kept)
     source = one.record["experiment"]["source"]
-    normalise = str(next(s["normalise"] for s in (source, *source.values()) if isinstance(s, dict) and s.get("kind") == "adversarial"))
+    made = next(s for s in (source, *source.values()) if isinstance(s, dict) and s.get("kind") == "adversarial")
+    normalise, together = str(made["normalise"]), int(made["n_S"]) if made is source else 1
     captions, above = None, ""
     if student and "beliefs.safetensors" in one.record["files"]:
         above = ": class and probability of teacher T and student S"
@@ -222,7 +258,7 @@ def samples(
     written = [grid(to / "samples.png", [kept[block] for block in order], normalise, titles=titles, captions=captions)]
     curves = one.curves()
     if any("generator_loss" in numbers for _, numbers in curves["source"]):
-        written.append(diagnostics_figure(to / "training.svg", curves, one.label))
+        written.append(diagnostics_figure(to / "training.svg", curves, one.label, together))
     if as_json:
         show_json({"run": one.id, "blocks": order, "files": [str(path) for path in written]})
     else:

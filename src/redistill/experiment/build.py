@@ -20,6 +20,7 @@ from redistill.experiment.checkpoint import header, pack, tensors_digest
 from redistill.experiment.files import canonical, file_digest, read
 from redistill.experiment.store import WEIGHTS, Run, Store
 from redistill.experiment.value import Experiment, Net, Part
+from redistill.sources.modes import mode
 
 if TYPE_CHECKING:
     from redistill.measured import Result
@@ -68,7 +69,7 @@ def construct(net: Net, facts: dict[str, Any], seed: int) -> nn.Module:
     if net.code is None:
         from redistill import models
 
-        return models.build(net.model, seed=seed, **facts, **(net.args or {}))
+        return models.build(net.model, seed=seed, **{**facts, **(net.args or {})})
     made = own.load(net.model, Path(), file=net.file, code=net.code).object
     args = {**{name: value for name, value in facts.items() if name in own.parameters(made)}, **(net.args or {})}
     with rng.seeded(seed, "init", net.model, canonical(args)):
@@ -78,14 +79,15 @@ def construct(net: Net, facts: dict[str, Any], seed: int) -> nn.Module:
     return network
 
 
-def facts_of(source: Source, sets: Sequence[ImageSet]) -> dict[str, Any]:
-    """What a network must fit: number of classes (a source of made images has none: the first evaluation set's), channels,
-    image size."""
+def facts_of(source: Source, sets: Sequence[ImageSet], teacher: nn.Module | None = None) -> dict[str, Any]:
+    """What a network must fit: number of classes (a source of made images has none: the first evaluation set's, else as many
+    as the teacher tells apart), channels, image size; ``classes`` is left out where nothing says it."""
     channels, *size = source.image_shape
-    classes = source.classes if source.classes is not None else next((s.classes for s in sets), None)
-    if classes is None:
-        raise RedistillError("nothing says how many classes there are: add an evaluation set, [evaluate] test = \"cifar10:test\"")
-    return {"classes": classes, "channels": channels, "image_size": size[-1]}
+    classes = next((count for count in (source.classes, *(s.classes for s in sets)) if count is not None), None)
+    if classes is None and teacher is not None:
+        with torch.no_grad(), mode(teacher, False):
+            classes = teacher(torch.zeros(2, *source.image_shape)).shape[1]
+    return {**({} if classes is None else {"classes": classes}), "channels": channels, "image_size": size[-1]}
 
 
 def load_weights(network: nn.Module, path: Path, what: str) -> None:
@@ -204,16 +206,23 @@ class Materials:
             **{name: sources.load_data(data, data_dir, shown.content.get(name)) for name, data in shown.sets.items()},
             **built.evaluate,
         }
-        self.sizes = facts_of(self.source, list(self.evaluate.values()))
+        sets = list(self.evaluate.values())
+        self.sizes = facts_of(self.source, sets)
         self.teacher: nn.Module | None = None
         self.teacher_fact: dict[str, Any] | None = None
         if first.teacher is not None:
             self.teacher, self.teacher_fact = first_network(first.teacher, self.sizes, first.seed, store)
             if self.teacher_fact is None:
                 self.teacher_fact = {"model": first.teacher.model, "sha256": tensors_digest(self.teacher.state_dict())}
+            self.sizes = facts_of(self.source, sets, self.teacher)
         self.students: list[tuple[nn.Module, Method]] = []
         self.starts: list[dict[str, Any] | None] = []
         for one in experiments:
+            if "classes" not in {**self.sizes, **(one.student.args or {})}:
+                raise RedistillError(
+                    "nothing says how many classes there are: add an evaluation set, [evaluate] test = \"cifar10:test\", or "
+                    "args = { classes = 10 } to [student]"
+                )
             network, start = first_network(one.student, self.sizes, one.seed, store)
             self.students.append((network, made_method(one.method)))
             self.starts.append(start)

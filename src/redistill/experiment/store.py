@@ -199,6 +199,8 @@ class Store:
             inside = sorted(path.glob(f"seed-*/{RECORD}"), key=lambda p: _by_number(p.parent))
             if inside:
                 return [Run(p.parent, read_record(p)) for p in inside]
+            if (path / PENDING).is_file():
+                raise RedistillError(f"{path} holds a run that has not reached its end: redistill run {path} goes on with it")
         known = self.finished()
         if exact := [run for run in known if len(text) >= 4 and run.id.startswith(text)]:
             if len({run.id for run in exact}) > 1:
@@ -210,6 +212,12 @@ class Store:
             raise RedistillError(f"{text!r} means several cells of {self.root}: {names}; give one of them")
         if not cells:
             every = [n for run in known for n in (run.id, run.cell, run.label) if n]
+            begun = [run for run in self.runs() if isinstance(run, Unfinished) and text in (run.label, run.folder.parent.name)]
+            if begun:
+                folder = begun[0].folder
+                raise RedistillError(f"{folder} holds a run that has not reached its end: redistill run {folder} goes on with it")
+            if not every:
+                raise RedistillError(f"there is no {text!r}, neither as a folder nor among the runs of {self.root}: it has none")
             raise RedistillError(f"{nearest(text, every, 'run')} (in {self.root})")
         return cells
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from redistill.belief import Transition
+from redistill.belief import Over, Transition
 from redistill.data import Renormalise
 from redistill.report.figures import ACCENT, INK, MUTED, _save
 
@@ -51,7 +52,8 @@ def grid(
         width = max(width, 7 * max((len(line) for text in lines for line in text), default=0))
         below = LABEL * max(map(len, lines), default=0)
     columns = max(len(row) for row in pictures)
-    size = (GAP + columns * (width + GAP), len(rows) * (LABEL + height + below + GAP) + GAP)
+    widest = max(int(ImageDraw.Draw(Image.new("RGB", (1, 1))).textlength(title)) for title in titles)
+    size = (max(GAP + columns * (width + GAP), widest + 2 * GAP), len(rows) * (LABEL + height + below + GAP) + GAP)
     sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
     for r, row in enumerate(pictures):
@@ -88,11 +90,20 @@ def _axes(count: int, width: float = 3.4, height: float = 2.8) -> tuple[Any, lis
     return figure, flat[:count]
 
 
-def transition_figure(path: Path, found: Mapping[tuple[str, str], Transition], title: str) -> Path:
+def _entitle(figure: Any, title: str) -> None:
+    """A title in as many lines as the figure is narrow."""
+    figure.suptitle(textwrap.fill(title, int(13 * figure.get_figwidth())), fontsize=11, color=INK, x=0.01, ha="left")
+
+
+def transition_figure(
+    path: Path, found: Mapping[tuple[str, str], Transition], title: str, *, prefixes: bool = False, over: Over = "images"
+) -> Path:
     """One panel an ordered pair: mean belief of both networks in the class aimed at, two standard errors on either side."""
-    panels = [
-        (t.attacked, t.other, f"MTE {t.mte:.4f} ± {t.mte_standard_error:.4f}, {len(t.index)} images", t.rows()) for t in found.values()
-    ]
+    panels = []
+    for t in found.values():
+        many = len(t.index) > 1
+        heading = f"MTE {t.mte:.4f}" + (f" ± {t.mte_standard_error:.4f}, {len(t.index)} images" if many else ", 1 image")
+        panels.append((t.attacked, t.other, heading, t.rows(prefixes=prefixes, over=over)))
     return belief_panels(path, panels, title)
 
 
@@ -109,7 +120,7 @@ def belief_panels(path: Path, panels: Sequence[tuple[str, str, str, Sequence[Map
         ax.set(xlabel="adversarial step", ylabel="probability of the class aimed at", ylim=(-0.02, 1.32), yticks=np.linspace(0, 1, 6))
         ax.set_title(heading, loc="left", fontsize=9, color=INK)
         ax.legend(frameon=False, fontsize=8, loc="upper right", borderaxespad=0.1, labelspacing=0.2)
-    figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left")
+    _entitle(figure, title)
     return _save(figure, path)
 
 
@@ -122,19 +133,33 @@ def noise_figure(path: Path, counts: Mapping[str, Sequence[int]], class_names: S
             ax.set_xticks(range(len(numbers)), class_names, rotation=60, ha="right")
         ax.set(ylabel="% of images", ylim=(0, 100))
         ax.set_title(name, loc="left", fontsize=9, color=INK)
-    figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left")
+    _entitle(figure, title)
     return _save(figure, path)
 
 
-def diagnostics_figure(path: Path, curves: Mapping[str, Any], title: str) -> Path:
-    """What happened in a zero-shot run, from its ``curves.json``: confidence, generator loss, gradient norms, pseudo-classes."""
+def _colours(count: int) -> list[Any]:
+    import matplotlib
+
+    table = matplotlib.colormaps["tab10" if count <= 10 else "turbo"]
+    return [table(c if count <= 10 else c / (count - 1)) for c in range(count)]
+
+
+def diagnostics_figure(path: Path, curves: Mapping[str, Any], title: str, together: int = 1) -> Path:
+    """What happened in a zero-shot run, from its ``curves.json``: confidence, generator loss, gradient norms, pseudo-classes.
+
+    ``together``: student steps in a block, n_S; the axis counts blocks.
+    """
+    from matplotlib.ticker import LogLocator
+
     points = [(step, numbers) for step, numbers in curves["source"] if "generator_loss" in numbers]
-    steps = [step for step, _ in points]
+    steps = [step / together for step, _ in points]
 
     def of(key: str) -> list[float]:
         return [numbers[key] for _, numbers in points]
 
-    figure, (confidence, loss, norms, classes) = _axes(4)
+    looked = {name: found for name, found in curves.get("accuracy", {}).items() if found}
+    figure, axes = _axes(6 if looked else 5)
+    confidence, loss, norms, *shares_of, tested = axes if looked else (*axes, None)
     for key, colour in (("teacher_confidence", RUST), ("student_confidence", ACCENT), ("agreement", MUTED)):
         confidence.plot(steps, of(key), color=colour, linewidth=1.3, label=key.replace("_", " "))
     confidence.set(ylim=(0, 1), ylabel="share, mean probability")
@@ -142,16 +167,27 @@ def diagnostics_figure(path: Path, curves: Mapping[str, Any], title: str) -> Pat
     loss.plot(steps, of("generator_loss"), color=RUST, linewidth=1.3)
     loss.set(ylabel="generator loss")
     norms.plot(steps, of("generator_gradient_norm"), color=RUST, linewidth=1.3, label="generator")
-    students = curves.get("gradient_norms") or []
-    if len(students) == len(steps):
-        norms.plot(steps, students, color=ACCENT, linewidth=1.3, label="student")
+    if students := curves.get("gradient_norms"):
+        epochs = steps[-1] / len(students)  # a mean each epoch, the last one perhaps shorter
+        norms.plot([min(epochs * (n + 1), steps[-1]) for n in range(len(students))], students, color=ACCENT, linewidth=1.3, label="student")
     norms.set(ylabel="gradient norm before clipping", yscale="log")
+    norms.yaxis.set_major_formatter("{x:g}")
+    norms.yaxis.set_minor_locator(LogLocator(subs=(2, 3, 5)))
+    norms.yaxis.set_minor_formatter("{x:g}")
     norms.legend(frameon=False, fontsize=8)
     width = sum(key.startswith("teacher_class_") for key in points[0][1])
-    shares = np.array([[numbers[f"teacher_class_{c}"] for c in range(width)] for _, numbers in points])
-    classes.stackplot(steps, shares.T, linewidth=0)
-    classes.set(ylim=(0, 1), ylabel="teacher's classes, share of images")
-    for ax in (confidence, loss, norms, classes):
-        ax.set_xlabel("student steps")
-    figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left")
+    for ax, who in zip(shares_of, ("teacher", "student"), strict=True):
+        shares = np.array([[numbers[f"{who}_class_{c}"] for c in range(width)] for _, numbers in points])
+        ax.stackplot(steps, shares.T, linewidth=0, labels=list(map(str, range(width))), colors=_colours(width))
+        ax.set(ylim=(0, 1.28), yticks=np.linspace(0, 1, 6), ylabel=f"{who}'s classes, share of images")
+        if width <= 10:  # more have no colours that tell them apart
+            ax.legend(frameon=False, fontsize=7, ncols=5, loc="upper center", columnspacing=0.8, handlelength=1.0, borderaxespad=0.1)
+    if tested is not None:
+        for name, found in looked.items():
+            tested.plot([step / together for step, _ in found], [value for _, value in found], linewidth=1.3, label=name, color=ACCENT)
+        tested.set(ylabel="student's accuracy, %")
+        tested.legend(frameon=False, fontsize=8)
+    for ax in axes:
+        ax.set_xlabel("blocks" if together > 1 else "student steps")
+    _entitle(figure, title)
     return _save(figure, path)
