@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from redistill.experiment import machine as facts
 from redistill.precision import has_bf16_matrix_units
 
 
@@ -54,6 +55,7 @@ def machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "capability": torch.backends.cpu.get_cpu_capability(),
         "bf16_matrix_units": has_bf16_matrix_units(torch.device("cpu")),
+        "git": facts.git(),
     }
 
 

@@ -328,7 +328,7 @@ def belief_figure() -> None:
 
     if records := belief_records():
         panels = [
-            (r["name"], "teacher", f"MTE {r['mte']:.3f} ± {r['mte_standard_error']:.3f}; taught by {r['taught_by']}", r["curves"])
+            (r["name"], "teacher", f"MTE {r['mte']:.3f} ± {r['mte_standard_error']:.3f}\ntaught by {r['taught_by']}", r["curves"])
             for r in records
         ]
         about = records[0]

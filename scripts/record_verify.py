@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 import redistill
+from redistill.experiment import machine
 from redistill.verify import verify
 
 OUT = Path(__file__).resolve().parents[1] / "results" / "verify.json"
@@ -29,6 +30,7 @@ def main() -> None:
     record = {
         "command": "redistill verify ../shared/golden",
         "versions": {"redistill": redistill.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        "git": machine.git(),
         "totals": {outcome: sum(row["outcome"] == outcome for row in rows) for outcome in ("pass", "fail", "not supported")},
         "rows": rows,
     }
