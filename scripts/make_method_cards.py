@@ -110,7 +110,8 @@ result = rd.fit(student, teacher, preset.method, source, preset.recipe, seed=0, 
 
 One switch at a time: `preset("authors", change={"n_S": 5}, kl="batch")`. As a file: `kind = "adversarial"` and `preset` in
 `[source]`, every switch below beside them ([examples/zero_shot.toml](../../examples/zero_shot.toml)). `redistill samples RUN`
-shows what the generator made, early, middle and late, `redistill belief A B --data DATA` how alike two networks believe. Real
+shows what the generator made, early, middle and late, and what teacher and student thought of it then,
+`redistill belief A B --data DATA` how alike two networks believe. Real
 images come in by `kind = "mixed"`, or afterwards by a second run that starts from the first ([examples](../../examples)). Any
 method may take the student's place; KD needs no labels.
 """
