@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from redistill.experiment.store import Run
 from redistill.report.figures import curve_figure
 from redistill.report.table import comparison, markdown
-from redistill.report.zero_shot import diagnostics_figure
+from redistill.report.zero_shot import belief_panels, diagnostics_figure
 from redistill.terms import by_name
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -323,9 +325,27 @@ def belief() -> str:
     return "\n".join(lines) + "\n"
 
 
-def belief_figure() -> None:
-    from redistill.report.zero_shot import belief_panels
+def alike(a: Path, b: Path) -> bool:
+    """Two SVGs with the same words and, to half a point, the same lines: another processor may round a layout otherwise."""
+    one, two = (path.read_text(encoding="utf-8") for path in (a, b))
+    words, lines = re.compile(r"<text[^>]*>([^<]*)"), re.compile(r' d="([^"]*)"')
+    if words.findall(one) != words.findall(two):
+        return False
+    x, y = ([float(n) for path in lines.findall(text) for n in re.findall(r"-?[\d.]+", path)] for text in (one, two))
+    return len(x) == len(y) and all(abs(p - q) <= 0.5 for p, q in zip(x, y, strict=True))
 
+
+def figures(folder: Path) -> Iterator[Path]:
+    """Every figure that RESULTS.md shows and no command drew, drawn into a folder."""
+    for data, curves in zero_shot_curves().items():
+        where = "SVHN, evaluated on a recropped substitute of its test set" if data == "svhn" else "CIFAR-10"
+        title = f"Zero-shot on {where}: the beginning of the schedule"
+        path = folder / f"zero-shot-{data}.svg"
+        curve_figure(path, curves, title=title, ylabel="accuracy, %", xlabel="blocks of 1 generator and 10 student steps")
+        yield path
+    if zero_shot_curves():
+        one = watched()
+        yield diagnostics_figure(folder / "zero-shot-training.svg", one.curves(), title_of(one), one.record["experiment"]["source"]["n_S"])
     if records := belief_records():
         panels = [
             (r["name"], "teacher", f"MTE {r['mte']:.3f} ± {r['mte_standard_error']:.3f}\ntaught by {r['taught_by']}", r["curves"])
@@ -336,7 +356,7 @@ def belief_figure() -> None:
             f"Students attacked, the teacher beside: {about['images']} CIFAR-10 test images, K = {about['K']}, ξ = {about['xi']:g}; "
             f"bands: two standard errors over images"
         )
-        belief_panels(RESULTS / "belief.svg", panels, title)
+        yield belief_panels(folder / "belief.svg", panels, title)
 
 
 SECTIONS: tuple[Callable[[], str], ...] = (
@@ -394,16 +414,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    for data, curves in zero_shot_curves().items() if not check else ():
-        where = "SVHN, evaluated on a recropped substitute of its test set" if data == "svhn" else "CIFAR-10"
-        title = f"Zero-shot on {where}: the beginning of the schedule"
-        path = RESULTS / f"zero-shot-{data}.svg"
-        curve_figure(path, curves, title=title, ylabel="accuracy, %", xlabel="blocks of 1 generator and 10 student steps")
-    if not check and zero_shot_curves():
-        together = watched().record["experiment"]["source"]["n_S"]
-        diagnostics_figure(RESULTS / "zero-shot-training.svg", watched().curves(), title_of(watched()), together)
-    if not check:
-        belief_figure()
+    if check:
+        with tempfile.TemporaryDirectory() as place:
+            for drawn in figures(Path(place)):
+                if not (stored := RESULTS / drawn.name).exists() or not alike(stored, drawn):
+                    sys.exit(f"results/{drawn.name} is stale: run python scripts/make_results.py (with the versions of constraints.txt)")
+    else:
+        for path in figures(RESULTS):
+            print(f"drawn: {path.name}")
     pages = ((ROOT / "RESULTS.md", text()), (ROOT / "README.md", readme()), (ROOT / "docs" / "proof.md", proof()))
     for target, wanted in pages:
         if not check:
