@@ -79,9 +79,8 @@ def cost(group: Sequence[Experiment]) -> float:
         blocks = steps / variant.n_S
         # the generator's step goes through both networks back to the images; then new images, unless those before are used
         again = 0 if variant.images == "before" else 1 if variant.noise == "same" else variant.n_S
-        block = variant.n_G * (3 * made + 2 * students + 2 * teacher) + again * made
-        looks = variant.n_S if variant.noise == "fresh" else 1
-        work = blocks * batch * (block + looks * teacher + variant.n_S * 3 * students)
+        block = variant.n_G * (3 * made + 2 * students + 2 * teacher) + again * (made + teacher)
+        work = blocks * batch * (block + variant.n_S * 3 * students)
     else:
         seen = images_of(one.source) / epoch if isinstance(one.source, ImagesSettings) else batch
         work = steps * min(seen, batch) * (teacher + 3 * students)
