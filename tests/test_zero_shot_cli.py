@@ -206,6 +206,21 @@ def test_samples_of_a_run(call: Call, taught_zero_shot: tuple[Path, str], tmp_pa
     assert "trained on a generator's images, " in call("show", run, "--out", root)[1]
 
 
+def test_samples_of_a_generator_alone(call: Call, nets: list[Path], taught_zero_shot: tuple[Path, str], tmp_path: Path) -> None:
+    file = tmp_path / "painter.safetensors"
+    models.save(models.generator(z=6, channels=1, image_size=8, seed=1), file, normalisation="digits")
+    for seed in (0, 0, 1):
+        status, out, _ = call("samples", file, "--count", 20, "--seed", seed, "--to", tmp_path / str(seed), "--json")
+        assert status == 0 and json.loads(out)["files"] == [str(tmp_path / str(seed) / "samples.png")]
+    with Image.open(tmp_path / "0" / "samples.png") as one, Image.open(tmp_path / "1" / "samples.png") as two:
+        assert one.size == two.size and one.tobytes() != two.tobytes() and one.width == 4 + 16 * (64 + 4)
+    root, run = taught_zero_shot
+    kept = next(root.glob(f"{run[:8]}*/seed-0/generator.safetensors"), None) or next(root.glob("*/seed-0/generator.safetensors"))
+    assert "does not say in which normalisation it paints: add --normalise" in call("samples", kept, "--to", tmp_path)[2]
+    assert call("samples", kept, "--to", tmp_path, "--normalise", "digits")[0] == 0
+    assert "holds a WRN, not a generator" in call("samples", nets[0], "--to", tmp_path)[2]
+
+
 def test_samples_of_a_run_without_a_generator(call: Call, taught_zero_shot: tuple[Path, str], tmp_path: Path) -> None:
     root, _ = taught_zero_shot
     teacher = next(p.parent for p in root.glob("*/seed-0/record.json") if not (p.parent / "samples.safetensors").exists())

@@ -222,21 +222,51 @@ def thought(p: Tensor) -> str:
     return f"{int(p.argmax())}: {float(p.max()):.2f}"
 
 
+def _drawn(file: Path, to: Path, count: int, seed: int, normalise: str | None) -> Path:
+    """New images of a saved generator, sixteen a row, made in train mode as a student sees them."""
+    import torch
+
+    from redistill import models, rng
+    from redistill.experiment.files import make_folder
+    from redistill.report.zero_shot import grid
+
+    generator: Any = models.load(file)
+    if not hasattr(generator, "z") or not hasattr(generator, "image_shape"):
+        raise RedistillError(f"{file} holds a {type(generator).__name__}, not a generator: give a run, or its generator.safetensors")
+    space = normalise or getattr(generator, "normalisation", None)
+    if space is None:
+        raise RedistillError(f"{file} does not say in which normalisation it paints: add --normalise, for example cifar10-kuangliu")
+    z = torch.randn(count, generator.z, generator=rng.stream(seed, "noise", "shown"))
+    with torch.no_grad():
+        rows = list(generator.train()(z).split(16))
+    make_folder(to)
+    return grid(to / "samples.png", rows, space, titles=[f"{file.name}, seed {seed}", *[""] * (len(rows) - 1)])
+
+
 @app.command()
 def samples(
-    run: Annotated[str, typer.Argument(help="A finished zero-shot run: folder, id, cell or name.", metavar="RUN")],
+    run: Annotated[
+        str, typer.Argument(help="A finished zero-shot run: folder, id, cell or name; or a generator's file.", metavar="RUN|GENERATOR")
+    ],
     to: To = Path("samples"),
     student: Annotated[
         bool, typer.Option("--student/--alone", help="Say below each image what teacher (T) and student (S) thought of it then.")
     ] = True,
+    count: Annotated[int, typer.Option(min=2, help="Images of a generator's file, with --seed and --normalise.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Of their noise.")] = 0,
+    normalise: Annotated[str | None, typer.Option(help="Set in which their generator paints; default: the one it carries.")] = None,
     out: Out = Path("runs"),
     as_json: Json = False,
 ) -> None:
-    """Images of a run's generator from its beginning to its end, and the curves of the training."""
+    """Images of a run's generator from its beginning to its end, and the curves of the training; or new ones of a generator."""
     from redistill.experiment.files import make_folder
-    from redistill.experiment.store import Store
+    from redistill.experiment.store import RECORD, Store
     from redistill.report.zero_shot import diagnostics_figure, grid
 
+    if Path(run).is_file() and Path(run).name != RECORD:
+        picture = _drawn(Path(run), to, count, seed, normalise)
+        show_json({"generator": run, "files": [str(picture)]}) if as_json else print(f"written: {picture}")
+        return
     found = Store(out).pick(run)
     if len(found) != 1:
         raise RedistillError(f"{run!r} means {len(found)} runs ({', '.join(str(r.folder) for r in found)}): give one of them")
@@ -247,7 +277,7 @@ def samples(
     order = sorted(kept)
     source = one.record["experiment"]["source"]
     made = next(s for s in (source, *source.values()) if isinstance(s, dict) and s.get("kind") == "adversarial")
-    normalise, together = str(made["normalise"]), int(made["n_S"]) if made is source else 1
+    space, together = str(made["normalise"]), int(made["n_S"]) if made is source else 1
     captions, above = None, ""
     if student and "beliefs.safetensors" in one.record["files"]:
         above = ": class and probability of teacher T and student S"
@@ -255,7 +285,7 @@ def samples(
         captions = [[f"T {thought(t)}\nS {thought(s)}" for t, s in zip(*beliefs[block], strict=True)] for block in order]
     make_folder(to)
     titles = [f"after {block} blocks{above}" for block in order]
-    written = [grid(to / "samples.png", [kept[block] for block in order], normalise, titles=titles, captions=captions)]
+    written = [grid(to / "samples.png", [kept[block] for block in order], space, titles=titles, captions=captions)]
     curves = one.curves()
     if any("generator_loss" in numbers for _, numbers in curves["source"]):
         written.append(diagnostics_figure(to / "training.svg", curves, one.label, together))
