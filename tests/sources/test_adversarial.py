@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -480,6 +481,18 @@ def test_what_cannot_work_is_refused(make: Any, says: str) -> None:
     student, teacher, generator = networks()
     with pytest.raises((RedistillError, ValueError), match=says):
         make(student, teacher, Adversarial(generator, "none"))
+
+
+def test_a_file_that_does_not_say_its_image_size_may_be_of_any(tmp_path: Path) -> None:
+    teacher = models.wrn(10, 1, seed=1)
+    torch.save(teacher.state_dict(), tmp_path / "net.pth")
+    models.save(teacher, tmp_path / "net.safetensors")
+    source = Adversarial(models.generator(z=5, image_size=8), "none", blocks=1)
+    recipe = Recipe(steps=1, batch_size=BATCH)
+    student = models.wrn(10, 1, image_size=8)
+    assert fit(student, models.load(tmp_path / "net.pth", model="wrn-10-1"), KD(), source, recipe, seed=0).steps == 1
+    with pytest.raises(RedistillError, match="the teacher wrn-10-1 is made for 32x32"):
+        fit(student, models.load(tmp_path / "net.safetensors"), KD(), source, recipe, seed=0)
 
 
 def test_presets_hold_every_published_switch() -> None:

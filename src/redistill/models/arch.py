@@ -45,6 +45,7 @@ class Network(nn.Module):
     Attributes:
         arch: how to build it again. places: features by name (:class:`redistill.core.Place`). stages: the stages among
             them, shallowest first. normalisation: name of the set its images are normalised in, None when freshly built.
+        sized: False where ``arch.image_size`` is nobody's word, because a file of another family does not say it.
     """
 
     whole: ClassVar[int] = 1
@@ -56,6 +57,7 @@ class Network(nn.Module):
         self.places: dict[str, Place] = {}
         self.stages: tuple[str, ...] = ()
         self.normalisation: str | None = None
+        self.sized = True
         if arch.classes < 1 or arch.channels < 1:
             raise RedistillError(f"{arch.name}: classes and channels must be at least 1, got {arch.classes} and {arch.channels}")
 

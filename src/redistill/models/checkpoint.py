@@ -135,6 +135,7 @@ def load(
         model, args = _guess(tensors, mine, Path(path), model)
         if classes is None or classes == mine:
             net = build(model, mine, channels=_channels(tensors), **args)
+            net.sized = "image_size" in args  # type: ignore[assignment]
     if classes is not None and mine != classes:
         raise RedistillError(f"{path} tells {mine} classes apart, {classes} were asked for: leave classes= out, or give another file")
     fill(net, tensors, str(path))

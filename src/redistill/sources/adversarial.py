@@ -187,7 +187,7 @@ class AdversarialStream:
         for who, net in (("student", self.student), ("teacher", self.teacher)):
             arch: Any = getattr(net, "arch", None)
             size = getattr(arch, "image_size", None)
-            if size is not None and tuple(shape[1:]) != (size, size):
+            if size is not None and getattr(net, "sized", True) and tuple(shape[1:]) != (size, size):
                 raise RedistillError(
                     f"the generator makes images of {shape[1]}x{shape[2]}, the {who} {arch.name} is made for {size}x{size}: "
                     f"give the generator image_size={size}, or a {who} of the generator's size"
