@@ -277,7 +277,8 @@ def toy() -> str:
         return ""
     out = [
         "## Zero-shot in the plane\n",
-        "`redistill toy --seed S`; records in `results/toy/`; drawn, there and in `toy.gif`, is seed 4, the notebook's. Fifty free points, 3,000 rounds of "
+        "`redistill toy --seed S`; records in `results/toy/`; drawn, there and in `toy.gif`, is seed 4, the notebook's. "
+        "Fifty free points, 3,000 rounds of "
         "50 point steps and 10 student steps, not one real point; agreement on a grid of 150 x 150, accuracy on points that neither "
         "network was trained on.\n",
         "![regions of the student](results/toy/panels.svg)\n",
