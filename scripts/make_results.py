@@ -242,6 +242,12 @@ def zero_shot() -> str:
     one = watched()
     every = one.curves()["source"][0][0] // one.record["experiment"]["source"]["n_S"]
     out += [f"\n![training of a zero-shot student](results/zero-shot-training.svg)\n\nDrawn: {title_of(one)}, means of {every} blocks."]
+    if (RESULTS / "zero-shot-samples.png").exists():
+        out += [
+            "\n![what the generator made](results/zero-shot-samples.png)\n\nThe same noise at 0, 1, 10, 50 and 100 % of zero-shot CIFAR-10 "
+            "(authors), fast, seed 0, as `redistill samples RUN` draws it from the folder of the run; below each image what teacher and "
+            "student said of it then."
+        ]
     return "\n".join(out) + "\n"
 
 
