@@ -45,7 +45,7 @@ class Batch:
     index: Tensor | None = None
     variant: Tensor | None = None
     views: tuple[Tensor, ...] = ()
-    memo: dict[str, Output] = field(default_factory=dict, repr=False, compare=False)
+    memo: dict[str, Output] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def labels_for(self, who: Any) -> Tensor:
         """The labels, or a sentence that says which term needed them."""

@@ -217,7 +217,7 @@ class Toy:
             "seed": self.seed, "rounds": self.rounds, "agreement": self.agreement[-1][1],
             "teacher_accuracy": self.teacher_accuracy, "student_accuracy": self.student_accuracy,
             "seconds": self.seconds, "cpu_seconds": self.cpu_seconds,
-            "versions": machine.versions(), "git": machine.git(), "hardware": machine.hardware(torch.device("cpu")),
+            **machine.origin(torch.device("cpu")),
         }  # fmt: skip
 
 

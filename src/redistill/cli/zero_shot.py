@@ -114,8 +114,7 @@ def belief(
         "noise_images": noise, "seed": seed,
     }  # fmt: skip
     named = dict(zip(shown.values(), networks, strict=True))
-    where_from = {"versions": machine.versions(), "git": machine.git(), "hardware": machine.hardware(where)}
-    record = {"settings": settings, "networks": named, "pairs": rows, "noise": histograms, **where_from}
+    record = {"settings": settings, "networks": named, "pairs": rows, "noise": histograms, **machine.origin(where)}
     files.write(to / "record.json", files.pretty(record))
     written.append(to / "record.json")
     if as_json:

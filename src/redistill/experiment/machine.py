@@ -78,6 +78,11 @@ def git() -> dict[str, Any] | None:
     return None if commit is None else {"commit": commit, "changed": bool(ask("status", "--porcelain", "--untracked-files=no"))}
 
 
+def origin(device: torch.device) -> dict[str, Any]:
+    """Where a number comes from, for a record of one command: versions, commit, hardware."""
+    return {"versions": versions(), "git": git(), "hardware": hardware(device)}
+
+
 def peak_memory(device: torch.device) -> dict[str, int]:
     """Highest memory use so far in bytes: of this process, and of the device's allocator where it has one."""
     unit = 1 if sys.platform == "darwin" else 1024

@@ -135,7 +135,7 @@ def _filled(data: dict[str, Any], given: dict[str, Any], said: Completion, mista
         chosen = preset(said.preset, blocks=blocks, change=block, **said.model_dump(exclude={"preset"}))
     settings = chosen.variant.model_dump(mode="json") | {"blocks": chosen.blocks}
     if said.stop_after is not None:
-        settings["epoch_blocks"] = max(1, said.stop_after // 100)  # 1 % of what is run
+        settings["epoch_blocks"] = chosen.epoch_blocks  # 1 % of what is run
     if isinstance(kl := next(iter(chosen.generator_method.parts()))[1], KD):
         settings |= {"T": kl.T, "reduction": kl.reduction}
     made = {**data, "source": {"kind": "adversarial", **settings, **given}}

@@ -275,14 +275,11 @@ class _Reader:
                 rows[half] = self.source(inner, mistakes, (*key, half))
                 if rows[half] is None:
                     return None
-        if kind == "own" and "use" in rows:
-            with mistakes.at((*key, "use")):
-                found = own.load(str(rows["use"]), self.folder, file=rows.get("file"), code=rows.get("code"))
-                rows |= {"use": found.name, "code": found.code, "file": found.file}
-        elif own.is_own(generator := str(rows.get("generator", ""))):
-            with mistakes.at((*key, "generator")):
-                found = own.load(generator, self.folder, file=rows.get("file"), code=rows.get("code"))
-                rows |= {"generator": found.name, "code": found.code, "file": found.file}
+        code = "use" if kind == "own" else "generator"  # the key that may name code of one's own
+        if code in rows and (kind == "own" or own.is_own(str(rows[code]))):
+            with mistakes.at((*key, code)):
+                found = own.load(str(rows[code]), self.folder, file=rows.get("file"), code=rows.get("code"))
+                rows |= {code: found.name, "code": found.code, "file": found.file}
         elif "data" in rows:
             with mistakes.at((*key, "data")):
                 rows = {**sources.defaults(str(rows["data"]), "train", self.folder, self.data_dir), **rows}

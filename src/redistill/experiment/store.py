@@ -136,6 +136,10 @@ class Unfinished:
     experiment: dict[str, Any] | None
     label: str
 
+    def refused(self) -> RedistillError:
+        """To be raised where a finished run is needed."""
+        return RedistillError(f"{self.folder} holds a run that has not reached its end: redistill run {self.folder} goes on with it")
+
 
 class Store:
     """A folder of runs.
@@ -200,7 +204,7 @@ class Store:
             if inside:
                 return [Run(p.parent, read_record(p)) for p in inside]
             if (path / PENDING).is_file():
-                raise RedistillError(f"{path} holds a run that has not reached its end: redistill run {path} goes on with it")
+                raise Unfinished(path, None, "?").refused()
         known = self.finished()
         if exact := [run for run in known if len(text) >= 4 and run.id.startswith(text)]:
             if len({run.id for run in exact}) > 1:
@@ -214,8 +218,7 @@ class Store:
             every = [n for run in known for n in (run.id, run.cell, run.label) if n]
             begun = [run for run in self.runs() if isinstance(run, Unfinished) and text in (run.label, run.folder.parent.name)]
             if begun:
-                folder = begun[0].folder
-                raise RedistillError(f"{folder} holds a run that has not reached its end: redistill run {folder} goes on with it")
+                raise begun[0].refused()
             if not every:
                 raise RedistillError(f"there is no {text!r}, neither as a folder nor among the runs of {self.root}: it has none")
             raise RedistillError(f"{nearest(text, every, 'run')} (in {self.root})")
