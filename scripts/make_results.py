@@ -12,7 +12,7 @@ import json
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,11 @@ RESULTS = ROOT / "results"
 
 def read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def table_row(cells: Iterable[object]) -> str:
+    """A line of a Markdown table."""
+    return "| " + " | ".join(map(str, cells)) + " |"
 
 
 def digits() -> str:
@@ -107,7 +112,7 @@ def kill_test() -> str:
     for row in rows:
         kills = row["kills"]
         cells = (row["git"]["commit"][:10], row["times"], sum(kills.values()), kills.get("SIGKILL", 0), len(row["differences"]))
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
+        lines.append(table_row(cells))
     return "\n".join(lines) + "\n"
 
 
@@ -169,7 +174,7 @@ def real_runs() -> str:
         for name, found in run.record["accuracy"].items():
             cells = (run.label, run.seed, told, run.record["data"]["train"]["count"], run.record["steps"],
                      f"{found['last']:.2f} ({name})", costs(run))  # fmt: skip
-            lines.append("| " + " | ".join(map(str, cells)) + " |")
+            lines.append(table_row(cells))
     if not lines:
         return ""
     head = [
@@ -220,10 +225,10 @@ def zero_shot() -> str:
         shown = sorted({*common[:: -(-len(common) // 8)], *theirs, *(run[-1] for run in runs)})
         out += [f"### {'SVHN, on a recropped substitute of its test set' if data == 'svhn' else 'CIFAR-10'}\n"]
         out += [f"![accuracy by blocks](results/zero-shot-{data}.svg)\n"]
-        out += ["| accuracy % after blocks | " + " | ".join(map(str, shown)) + " |", "|---|" + "--:|" * len(shown)]
+        out += [table_row(("accuracy % after blocks", *shown)), "|---|" + "--:|" * len(shown)]
         for name, points in curves.items():
             at = dict(points)
-            out.append(f"| {name} | " + " | ".join(f"{at[b]:.1f}" if b in at else "" for b in shown) + " |")
+            out.append(table_row((name, *(f"{at[b]:.1f}" if b in at else "" for b in shown))))
         out.append("")
     out += [
         "### What the generator did\n",
@@ -238,7 +243,7 @@ def zero_shot() -> str:
         told = [numbers for _, numbers in run.curves()["source"]]
         sure = [sum(row[f"{who}_confidence"] for row in told) / len(told) for who in ("teacher", "student")]
         cells = (run.label, run.seed, blocks, last, *(f"{p:.2f}" for p in sure), costs(run))
-        out.append("| " + " | ".join(map(str, cells)) + " |")
+        out.append(table_row(cells))
     one = watched()
     every = one.curves()["source"][0][0] // one.record["experiment"]["source"]["n_S"]
     out += [f"\n![training of a zero-shot student](results/zero-shot-training.svg)\n\nDrawn: {title_of(one)}, means of {every} blocks."]
@@ -278,7 +283,7 @@ def toy() -> str:
         one = read(path)
         cells = (one["seed"], f"{one['teacher_accuracy']:.2f}", f"{one['student_accuracy']:.2f}", f"{one['agreement']:.2f}",
                  f"{one['cpu_seconds']:.0f}", one["hardware"]["device"])  # fmt: skip
-        rows.append("| " + " | ".join(map(str, cells)) + " |")
+        rows.append(table_row(cells))
     if not rows:
         return ""
     out = [
@@ -328,7 +333,7 @@ def belief() -> str:
         cells = (r["name"], r["taught_by"], f"{r['accuracy']:.2f}", f"{r['mte']:.3f} ± {r['mte_standard_error']:.3f}",
                  f"{r['relative_mte']:.2f}", f"{r['agreement']:.1f}",
                  f"{r['kl_student_teacher']:.2f}", f"{r['kl_teacher_student']:.2f}", theirs)  # fmt: skip
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
+        lines.append(table_row(cells))
     return "\n".join(lines) + "\n"
 
 

@@ -20,7 +20,7 @@ from redistill.experiment.checkpoint import header, pack, tensors_digest
 from redistill.experiment.files import canonical, file_digest, read
 from redistill.experiment.store import WEIGHTS, Run, Store
 from redistill.experiment.value import Experiment, Net, Part
-from redistill.sources.modes import mode
+from redistill.taps import places_of
 
 if TYPE_CHECKING:
     from redistill.measured import Result
@@ -85,8 +85,7 @@ def facts_of(source: Source, sets: Sequence[ImageSet], teacher: nn.Module | None
     channels, *size = source.image_shape
     classes = next((count for count in (source.classes, *(s.classes for s in sets)) if count is not None), None)
     if classes is None and teacher is not None:
-        with torch.no_grad(), mode(teacher, False):
-            classes = teacher(torch.zeros(2, *source.image_shape)).shape[1]
+        classes = places_of(teacher, torch.zeros(2, *source.image_shape)).shapes["logits"][1]
     return {**({} if classes is None else {"classes": classes}), "channels": channels, "image_size": size[-1]}
 
 

@@ -15,7 +15,6 @@ student learns from the images that the generator's step has seen, what the teac
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,13 +26,13 @@ from torch import Tensor, nn
 from redistill import rng
 from redistill.core import Batch, Method, Output, RedistillError, Room, Shape, Term
 from redistill.data import normalisation
+from redistill.sources.diary import Album, Tally
 from redistill.sources.modes import mode, standing_for
 from redistill.sources.variants import Variant
 from redistill.taps import Tapped, context, places_of
 from redistill.terms import KD
 
 NUMERICS = 1
-SHOWN, KEPT = 64, 16  # draws made together for a sample, and how many of them are kept
 
 Noise = Callable[[int], Tensor]
 
@@ -133,8 +132,7 @@ class AdversarialStream:
 
     Attributes:
         generator: the network in training. losses, norms: of the current block's generator steps, the loss and the norm of
-            the gradient before it was bounded. samples: by block, images of the same noise, at 0, 1, 10, 50 and 100 % of the
-            run; beliefs: what teacher and student thought of them then, [2, images, classes].
+            the gradient before it was bounded. tally, album: what is told and shown of the training.
     """
 
     def __init__(self, source: Adversarial, room: Room):
@@ -160,17 +158,12 @@ class AdversarialStream:
         self._prepare()
         self.losses: list[Tensor] = []
         self.norms: list[Tensor] = []
-        blocks = -(-room.steps // self.variant.n_S)
-        self.moments = {0, *(blocks * part // 100 for part in (1, 10, 50)), blocks}
-        self.samples: dict[int, Tensor] = {}
-        self.beliefs: dict[int, Tensor] = {}
+        self.tally, self.album = Tally(self.classes), Album(-(-room.steps // self.variant.n_S))
         self._bad = torch.tensor(-1, device=room.device)  # first block whose images are not finite, -1: none yet
         self._block = -1
         self._last = -1  # step whose images ``_batch`` holds
         self._noise: Tensor | None = None
         self._batch: Batch | None = None
-        self._sums: Tensor | None = None  # [5 + 2 * classes], see log
-        self._summed = 0
 
     def _check_length(self) -> None:
         """A cosine that has reached zero would go up again."""
@@ -271,7 +264,7 @@ class AdversarialStream:
                 self.norms.append(self._clip())
                 self.optimizer.step()
         assert images is not None and said is not None and taught is not None
-        self._observe(said.logits.detach(), taught.logits.detach())
+        self.tally.add(self.losses, self.norms, said.logits.detach(), taught.logits.detach())
         return images.detach(), taught
 
     def _answered(self, batch: Batch, taught: Output) -> Batch:
@@ -303,7 +296,7 @@ class AdversarialStream:
         if step == self._last and self._batch is not None:
             return self._batch
         if within == 0:
-            self._sample(block)
+            self.album.look(block, self.generator, self.room)
         v = self.variant
         # layers that draw (dropout) see the same stream after a resume
         drawn = rng.seeded(self.room.seed, "generator", step, device=self.room.device)
@@ -343,62 +336,14 @@ class AdversarialStream:
         return Batch(images, None, nowhere, torch.zeros_like(nowhere))
 
     # -- what is shown, told and saved ---------------------------------------------------------------------------------
-    def _observe(self, said: Tensor, taught: Tensor) -> None:
-        """Add one block to the sums, on the device: nothing waits for it."""
-        p_s, p_t = said.softmax(1), taught.softmax(1)
-        (top_s, c_s), (top_t, c_t) = p_s.max(1), p_t.max(1)
-        b, steps = said.shape[0], len(self.losses)
-        numbers = [sum(self.losses) / steps, sum(self.norms) / steps]
-        numbers += [x.sum() / b for x in (top_t, top_s, (c_s == c_t).to(said))]
-        shares = [torch.bincount(c, minlength=self.classes).to(said) / b for c in (c_t, c_s)]
-        row = torch.cat([torch.stack([torch.as_tensor(n).to(said) for n in numbers]), *shares])
-        self._sums = row if self._sums is None else self._sums + row
-        self._summed += 1
-
-    def _sample(self, block: int) -> None:
-        """Before the block's first step, at the moments of the run: images of the same noise every time, and what both say.
-
-        A copy makes them in train mode, as the student sees images, so that nothing of the run moves.
-        """
-        if block not in self.moments or block in self.samples:
-            return
-        z = torch.randn(SHOWN, int(self.generator.z), generator=rng.stream(self.room.seed, "noise", "shown"))  # type: ignore[arg-type]
-        twin = copy.deepcopy(self.generator).train()
-        for module in twin.modules():
-            module._forward_hooks.clear()  # whoever listens to the generator in training did not ask for this
-        with torch.no_grad(), rng.seeded(self.room.seed, "shown", block, device=self.room.device):
-            images = twin(z.to(device=self.room.device, dtype=self.room.dtype))[:KEPT]
-            self.samples[block] = images.float().cpu()
-            said = []
-            for net in (self.teacher, self.student):
-                with mode(net, False):
-                    said.append(net(images).softmax(1).float().cpu())
-            self.beliefs[block] = torch.stack(said)
-
     def keepsakes(self) -> dict[str, dict[str, Tensor]]:
-        """``generator``: its state; ``samples``: by block, the same :data:`KEPT` draws as they were made at that time;
-        ``beliefs``: by block, [2, KEPT, classes], how likely teacher and student (as it was then) thought each class.
-        """
-        self._sample(-(-self.room.steps // self.variant.n_S))
-        shown = {"samples": self.samples, "beliefs": self.beliefs}
-        kept = {name: {str(block): x for block, x in by_block.items()} for name, by_block in shown.items()}
-        return {"generator": dict(self.generator.state_dict()), **kept}
+        """``generator``: its state; ``samples`` and ``beliefs``: of the :class:`redistill.sources.diary.Album`."""
+        self.album.look(self.album.blocks, self.generator, self.room)
+        return {"generator": dict(self.generator.state_dict()), **self.album.state_dict()}
 
     def log(self) -> dict[str, float]:
-        """Means over the blocks since the last call.
-
-        ``generator_loss``, ``generator_gradient_norm`` (before the bound): of every generator step. Of the images of the
-        block's last generator step, before its update: ``teacher_confidence`` and ``student_confidence``: mean largest
-        probability; ``agreement``: share of images on which both say the same class; ``teacher_class_c``,
-        ``student_class_c``: share of images that each network calls class c.
-        """
-        if self._sums is None:
-            return {}
-        names = ["generator_loss", "generator_gradient_norm", "teacher_confidence", "student_confidence", "agreement"]
-        names += [f"{who}_class_{c}" for who in ("teacher", "student") for c in range(self.classes)]
-        values = (self._sums / self._summed).tolist()
-        self._sums, self._summed = None, 0
-        return dict(zip(names, values, strict=True))
+        """See :meth:`redistill.sources.diary.Tally.tell`."""
+        return self.tally.tell()
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -409,26 +354,24 @@ class AdversarialStream:
             "last": self._last,
             "noise": self._noise,
             "images": self._batch.images if self._batch is not None else None,
-            "samples": {str(b): x for b, x in self.samples.items()},
-            "beliefs": {str(b): x for b, x in self.beliefs.items()},
             "bad": self._bad,
-            "sums": self._sums,
-            "summed": self._summed,
+            **self.album.state_dict(),
+            **self.tally.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.generator.load_state_dict(state["generator"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.method.load_state_dict(state["method"])
-        self._block, self._last, self._summed = int(state["block"]), int(state["last"]), int(state["summed"])
+        self._block, self._last = int(state["block"]), int(state["last"])
+        self.album.load_state_dict(state)
+        self.tally.load_state_dict(state, self.room.device)
 
         def here(value: Tensor | None) -> Tensor | None:
             return value.to(self.room.device) if value is not None else None
 
-        self.samples, self.beliefs = ({int(b): x.cpu() for b, x in state[name].items()} for name in ("samples", "beliefs"))
         self._bad.copy_(state["bad"])
-        self._noise, self._sums = here(state["noise"]), here(state["sums"])
-        images = here(state["images"])
+        self._noise, images = here(state["noise"]), here(state["images"])
         self._batch = self._as_batch(images) if images is not None else None
         if self._batch is not None and self.told is not None:
             self._answered(self._batch, self._ask(self._batch.images))
