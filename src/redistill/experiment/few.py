@@ -63,9 +63,7 @@ def with_recipe(data: dict[str, Any], mistakes: Mistakes, folder: Path, data_dir
         made = few_recipe(M, counting=said.few, epochs=said.full_epochs, images=images, classes=classes, scale=said.scale)
     if len(mistakes.found) > before:
         return plain
-    filled = made.model_dump(mode="json", exclude_defaults=True)
-    filled["schedule"] = made.schedule.model_dump(mode="json")  # a default kind would be left out
-    return {**data, "recipe": {**filled, **given}}
+    return {**data, "recipe": {**made.settings(), **given}}
 
 
 def _counts(source: Any, folder: Path, data_dir: Path | None) -> tuple[int, int, int]:

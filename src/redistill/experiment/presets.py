@@ -140,8 +140,7 @@ def _filled(data: dict[str, Any], given: dict[str, Any], said: Completion, mista
         settings |= {"T": kl.T, "reduction": kl.reduction}
     made = {**data, "source": {"kind": "adversarial", **settings, **given}}
     if isinstance(recipe := data.get("recipe", {}), dict):
-        filled = chosen.recipe.model_dump(mode="json", exclude_defaults=True)
-        filled["schedule"] = chosen.recipe.schedule.model_dump(mode="json")  # a default kind would be left out
+        filled = chosen.recipe.settings()
         if "epochs" in recipe:
             filled.pop("steps")
         made["recipe"] = {**filled, **recipe}
