@@ -183,8 +183,9 @@ def diagnostics_figure(path: Path, curves: Mapping[str, Any], title: str, togeth
         if width <= 10:  # more have no colours that tell them apart
             ax.legend(frameon=False, fontsize=7, ncols=5, loc="upper center", columnspacing=0.8, handlelength=1.0, borderaxespad=0.1)
     if tested is not None:
-        for name, found in looked.items():
-            tested.plot([step / together for step, _ in found], [value for _, value in found], linewidth=1.3, label=name, color=ACCENT)
+        for i, (name, found) in enumerate(looked.items()):
+            colour = (ACCENT, RUST, MUTED)[i % 3]
+            tested.plot([step / together for step, _ in found], [value for _, value in found], linewidth=1.3, label=name, color=colour)
         tested.set(ylabel="student's accuracy, %")
         tested.legend(frameon=False, fontsize=8)
     for ax in axes:
