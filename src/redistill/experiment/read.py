@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import typing
 from collections.abc import Mapping, Sequence
@@ -237,7 +238,7 @@ class _Reader:
     ) -> tuple[Part, Term] | None:
         key = ("method", number)
         before = len(mistakes.found)
-        shape = settings_of(cls)
+        shape = settings_of(cls)  # type: ignore[arg-type]  # a class, whose instances need no hash
         given = {name: value for name, value in row.items() if name not in RESERVED}
         mistakes.unknown(key, given, shape.model_fields, f"setting of {cls.__name__}")
         settings: dict[str, Any] = {}
@@ -353,6 +354,7 @@ def ramp(table: dict[str, Any]) -> Ramp:
     return made
 
 
+@functools.cache
 def settings_of(cls: type[Term]) -> type[Value]:
     """The settings of a term as a model that checks and completes them; made from its fields and their types."""
     hints = typing.get_type_hints(cls)

@@ -177,7 +177,16 @@ class Experiment(Value):
 
     def with_seed(self, seed: int) -> Experiment:
         """The same cell under another seed."""
-        return self.model_copy(update={"seed": seed})
+        made = self.model_copy(update={"seed": seed})
+        made.__dict__["_hashed"] = self._hashed  # the cell is the same
+        return made
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Experiment:
+        """A copy with some fields replaced, which knows nothing of the hashes of this one."""
+        made = super().model_copy(update=update, deep=deep)
+        for name in ("_hashed", "cell", "id"):
+            made.__dict__.pop(name, None)
+        return made
 
     def written(self, seed: bool = True) -> dict[str, Any]:
         """Complete, JSON-able, shaped like the TOML file; reading it again gives an equal experiment."""
@@ -200,14 +209,20 @@ class Experiment(Value):
         return rows
 
     @cached_property
+    def _hashed(self) -> dict[str, Any]:
+        """What :attr:`cell` is the hash of."""
+        made: dict[str, Any] = identity(self.written(seed=False))
+        return made
+
+    @cached_property
     def cell(self) -> str:
         """Hash of everything but the seed: runs of one cell are repetitions of one measurement."""
-        return digest(canonical(identity(self.written(seed=False))))[:SHORT]
+        return digest(canonical(self._hashed))[:SHORT]
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Hash of everything, with the seed."""
-        return digest(canonical(identity(self.written())))[:SHORT]
+        return digest(canonical({**self._hashed, "seed": self.seed}))[:SHORT]
 
     @property
     def folder(self) -> str:

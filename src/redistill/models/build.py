@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import importlib.util
@@ -25,6 +24,7 @@ from redistill.models.resnet import ResNet, parse
 from redistill.models.resnetv2 import BLOCKS, ResNetV2
 from redistill.models.shufflenetv1 import ShuffleNetV1
 from redistill.models.shufflenetv2 import ShuffleNetV2
+from redistill.models.undrawn import Undrawn
 from redistill.models.vgg import CONVOLUTIONS, VGG
 from redistill.models.wrn import WRN, Init
 
@@ -43,7 +43,7 @@ def names() -> list[str]:
 
 def _made(arch: Arch, make: Callable[[Arch], Network], seed: int, initialise: bool = True) -> Network:
     """Build under the stream (seed, "init", architecture): equal architectures start equal whatever ran before."""
-    with rng.seeded(seed, "init", arch.key) if initialise else contextlib.nullcontext():
+    with rng.seeded(seed, "init", arch.key) if initialise else Undrawn():
         return make(arch)
 
 
@@ -70,7 +70,7 @@ def wrn(
         projection: ``"needed"``: only where widths differ (all published codes); ``"always"``: in every group's first block.
         gamma: False: batch norms without scale (the TensorFlow reproduction of VID).
         init: ``"fan-out"`` N(0, 2/(9 C_out)) (RepDistiller, polo5), ``"zagoruyko"`` (attention-transfer) or ``"pytorch"``.
-        initialise: False leaves the first weights to the caller's random state (for loading a file over them).
+        initialise: False draws no first weights and leaves NaN in their place (for loading a file over them).
     """
     given: dict[str, Any] = {"dropout": dropout, "branch": branch, "projection": projection, "gamma": gamma, "init": init}
     usual = {"dropout": 0.0, "branch": "activated", "projection": "needed", "gamma": True, "init": "fan-out"}
