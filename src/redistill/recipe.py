@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import ConfigDict, Field, model_validator
 
+NUMERICS = 1
+
 Unit = Literal["epoch", "step"]
 
 

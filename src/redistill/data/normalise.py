@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from redistill.core import RedistillError, nearest
 
+NUMERICS = 1
+
 
 @dataclass(frozen=True)
 class Normalisation:

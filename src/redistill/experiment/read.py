@@ -12,9 +12,7 @@ from typing import Any
 
 import pydantic
 
-from redistill import rng, taps
 from redistill.core import Ramp, RedistillError, Term, nearest
-from redistill.evaluate import NUMERICS as EVALUATE
 from redistill.experiment import own, sources
 from redistill.experiment.few import FewImages, with_recipe
 from redistill.experiment.files import file_digest
@@ -24,7 +22,7 @@ from redistill.experiment.mistakes import Mistakes
 from redistill.experiment.presets import Completion, expanded
 from redistill.experiment.text import changed, parse
 from redistill.experiment.value import Arithmetic, Evaluate, Experiment, Net, Part
-from redistill.fit import NUMERICS as FIT
+from redistill.experiment.versions import numerics
 from redistill.precision import arithmetic, resolve_device
 from redistill.recipe import Constant, Cosine, MultiStep, Recipe, Step, Value
 
@@ -96,7 +94,7 @@ class _Reader:
                 recipe=recipe,
                 evaluate=shown,
                 arithmetic=Arithmetic(device=device.type, **arithmetic(recipe, device)),
-                numerics=numerics([term for _, term in method], source),
+                numerics=numerics([term for _, term in method], source, (teacher, student), shown),
                 seed=data.get("seed", 0),
                 name=data.get("name", ""),
                 notes=data.get("notes", ""),
@@ -318,6 +316,11 @@ class _Reader:
     def evaluate(self, given: dict[str, Any] | None, source: Any, recipe: Recipe | None, mistakes: Mistakes) -> Evaluate:
         rows = dict(given) if given is not None else {}
         every, known = rows.pop("every", None), rows.pop("content", {})
+        for name, value in (("every", every), ("content", known)):
+            if isinstance(value, str) and (":" in value or name == "content"):
+                mistakes.add(("evaluate", name), f"no evaluation set can be called {name}: call it test, or as you like")
+        if not isinstance(known, dict):
+            known = {}
         if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
             mistakes.add(("evaluate", "every"), "must be a whole number of epochs, at least 1")
             every = None
@@ -370,10 +373,3 @@ def settings_of(cls: type[Term]) -> type[Value]:
         cls.__name__, __base__=Value, __config__=None, __module__=__name__, **fields
     )
     return made
-
-
-def numerics(terms: list[Term], source: Any) -> dict[str, int]:
-    """Versions of everything that can move a number."""
-    found = {"rng": rng.NUMERICS, "taps": taps.NUMERICS, "fit": FIT, "evaluate": EVALUATE}
-    found |= {f"term:{type(term).__name__}": term.numerics for term in terms}
-    return {**found, **source.numerics()}

@@ -15,7 +15,8 @@ from pydantic import Field
 
 from redistill.core import Ramp
 from redistill.experiment.files import canonical, digest
-from redistill.experiment.kinds import SourceSettings
+from redistill.experiment.kinds import KINDS, SourceSettings
+from redistill.experiment.sources import placeless
 from redistill.recipe import Recipe, Value
 
 if TYPE_CHECKING:
@@ -64,6 +65,16 @@ class Net(Value):
             rows |= {"run": self.run.written(seed=False), "seed": self.seed}
         return rows
 
+    @staticmethod
+    def identified(written: Mapping[str, Any]) -> dict[str, Any]:
+        """What of a written network is hashed: code and weights by their SHA-256, not by where they lie."""
+        rows = placeless(written)
+        if "from" in rows:
+            rows["from"] = {key: value for key, value in rows["from"].items() if key != "path"}
+        if "run" in rows:
+            rows["run"] = identity(rows["run"])
+        return rows
+
     def maker(self, seed: int) -> Experiment | None:
         """The experiment, with its seed, that makes these weights for a run of ``seed``."""
         return None if self.run is None else self.run.with_seed(seed if self.seed == "same" else self.seed)
@@ -85,6 +96,11 @@ class Part(Value):
         own = {name: value for name in ("code", "file") if (value := getattr(self, name)) is not None}
         return {"use": self.use, "weight": weight, **own, **self.settings}
 
+    @staticmethod
+    def identified(written: Mapping[str, Any]) -> dict[str, Any]:
+        """What of a written term is hashed: code of one's own by its SHA-256."""
+        return placeless(written)
+
 
 class Evaluate(Value):
     """Evaluation sets by name (``content``: SHA-256 of those of one's own), and the epochs between evaluations.
@@ -92,13 +108,18 @@ class Evaluate(Value):
     ``every`` None stands for the loop's own rule, 20 evaluations over the run, where the length is given in steps.
     """
 
-    sets: dict[str, str]
+    sets: dict[str, str]  # none of them called ``every`` or ``content``
     content: dict[str, str] = Field(default_factory=dict)
     every: int | None
 
     def written(self) -> dict[str, Any]:
         more: dict[str, Any] = {"content": self.content} if self.content else {}
         return {**self.sets, **more, **({} if self.every is None else {"every": self.every})}
+
+    @staticmethod
+    def identified(written: Mapping[str, Any]) -> dict[str, Any]:
+        """What of the written evaluation is hashed: sets of one's own by their content."""
+        return {**written, **written.get("content", {})}
 
 
 class Arithmetic(Value):
@@ -211,8 +232,7 @@ class Experiment(Value):
     @cached_property
     def _hashed(self) -> dict[str, Any]:
         """What :attr:`cell` is the hash of."""
-        made: dict[str, Any] = identity(self.written(seed=False))
-        return made
+        return identity(self.written(seed=False))
 
     @cached_property
     def cell(self) -> str:
@@ -257,20 +277,16 @@ class Experiment(Value):
         return run_one(self if seed is None else self.with_seed(seed), where, data_dir)
 
 
-def identity(written: Any) -> Any:
-    """What of a written experiment is hashed: everything but names, notes and the places of files whose SHA-256 is there."""
-    if isinstance(written, Mapping):
-        skip = {"name", "notes"} if "recipe" in written else {"file"} if "code" in written else set()
-        if written.keys() == {"sha256", "path"}:
-            skip = {"path"}
-        if isinstance(content := written.get("content"), Mapping):
-            written = {**written, **content}  # evaluation sets
-        elif content is not None and "data" in written:
-            skip = {"data"}
-        return {key: identity(value) for key, value in written.items() if key not in skip}
-    if isinstance(written, list | tuple):
-        return [identity(value) for value in written]
-    return written
+def identity(written: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a written experiment is hashed: all but names and notes, each section as the value that wrote it says."""
+    made = {key: value for key, value in written.items() if key not in ("name", "notes")}
+    for role in ("teacher", "student"):
+        if role in made:
+            made[role] = Net.identified(made[role])
+    made["method"] = [Part.identified(row) for row in made["method"]]
+    made["source"] = KINDS[made["source"]["kind"]].identified(made["source"])
+    made["evaluate"] = Evaluate.identified(made["evaluate"])
+    return made
 
 
 Net.model_rebuild()

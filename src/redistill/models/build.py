@@ -196,6 +196,15 @@ def _maker(name: str) -> Callable[..., Network]:
     raise RedistillError(nearest(name, names(), "network"))
 
 
+def family(name: str) -> str | None:
+    """The module of a network's class: ``"wrn"`` for ``"wrn-16-2"``; None for a network from elsewhere."""
+    if ":" in name:
+        return None
+    make = _maker(name)
+    function = str(getattr(make, "func", make).__name__)
+    return {"mobilenetv2_tiny": "mobilenetv2", "mlp": "lenet"}.get(function, function)
+
+
 def check(name: str) -> None:
     """Refuse a name that :func:`build` does not know, with the nearest ones; what stands behind a colon is not looked at."""
     if ":" not in name:

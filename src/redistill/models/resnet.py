@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from redistill.core import Place, RedistillError
 from redistill.models.arch import Arch, Network, kaiming_fan_out, pooled
 
+NUMERICS = 1
+
 
 class BasicBlock(nn.Module):
     def __init__(self, c_in: int, c_out: int, stride: int):
