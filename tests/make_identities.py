@@ -1,4 +1,4 @@
-"""Writes ``tests/golden/identities.json``: who every experiment of this repository is, so that no rewriting moves it unseen.
+"""Writes ``tests/identities.json``: who every experiment of this repository is, so that no rewriting moves it unseen.
 
     python tests/make_identities.py
 
@@ -24,7 +24,7 @@ from redistill.experiment.value import SHORT, Experiment, identity
 from redistill.papers.plan import make, select
 
 ROOT = Path(__file__).resolve().parents[1]
-FILE = Path(__file__).parent / "golden" / "identities.json"
+FILE = Path(__file__).parent / "identities.json"
 
 
 def records() -> Iterator[tuple[str, dict[str, Any]]]:

@@ -7,6 +7,7 @@ the off-by-one forms of the published loops are settings and not accidents.
 from __future__ import annotations
 
 import math
+import typing
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -17,10 +18,33 @@ NUMERICS = 1
 Unit = Literal["epoch", "step"]
 
 
+def _may_be(annotation: Any, kinds: tuple[type, ...]) -> bool:
+    """Whether a field of this type (None: no field) takes values, or lists of values, of one of the kinds, or any."""
+    if annotation in (None, Any, *kinds):
+        return True
+    return any(type(one) is bool or _may_be(one, kinds) for one in typing.get_args(annotation) if one not in (Ellipsis, type(None)))
+
+
+def _words(value: Any) -> Any:
+    """``true`` and ``false``, and those in a list, as texts."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return [_words(one) for one in value] if isinstance(value, list | tuple) else value
+
+
 class Value(pydantic.BaseModel):
     """Base of everything that may stand in a TOML file: frozen, nothing unknown accepted, no silent conversions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _true_is_no_number(cls, given: Any) -> Any:
+        """``lr = true`` is a mistake, not a rate of 1: the word is handed on as text, which no number is read from."""
+        if not isinstance(given, dict):
+            return given
+        fields = {field.alias or name: field.annotation for name, field in cls.model_fields.items()}
+        return {name: value if _may_be(fields.get(name), (bool, str)) else _words(value) for name, value in given.items()}
 
 
 class Constant(Value):

@@ -10,6 +10,7 @@ import typer
 
 from redistill.cli import app
 from redistill.cli.evaluate import network_of, require_fit
+from redistill.cli.look import warn_left_out
 from redistill.cli.options import DataDir, Device, Json, Out, show_json
 from redistill.errors import RedistillError
 
@@ -267,6 +268,7 @@ def samples(
         show_json({"generator": run, "files": [str(picture)]}) if as_json else print(f"written: {picture}")
         return
     found = Store(out).pick(run)
+    warn_left_out(Store(out), found)
     if len(found) != 1:
         raise RedistillError(f"{run!r} means {len(found)} runs ({', '.join(str(r.folder) for r in found)}): give one of them")
     one = found[0]

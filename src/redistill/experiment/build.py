@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import safetensors.torch
 import torch
 from torch import nn
 
@@ -16,11 +15,11 @@ from redistill import rng
 from redistill.core import Method, RedistillError, Source, Term
 from redistill.evaluate import ImageSet, accuracy
 from redistill.experiment import own, sources
-from redistill.experiment.checkpoint import header, pack, tensors_digest
 from redistill.experiment.files import canonical, file_digest, read
 from redistill.experiment.store import WEIGHTS, Run, Store
 from redistill.experiment.value import Experiment, Net, Part
 from redistill.taps import places_of
+from redistill.tensor_files import header, packed, tensors_digest, tensors_of
 
 if TYPE_CHECKING:
     from redistill.measured import Result
@@ -91,8 +90,7 @@ def facts_of(source: Source, sets: Sequence[ImageSet], teacher: nn.Module | None
 
 def load_weights(network: nn.Module, path: Path, what: str) -> None:
     """Fill a network from a safetensors file; a network that does not fit is refused with the first difference."""
-    content = read(path)
-    tensors = safetensors.torch.load(content)
+    tensors = tensors_of(read(path), path)
     mine = network.state_dict()
     for name in sorted(mine.keys() | tensors.keys()):
         if name not in tensors or name not in mine:
@@ -131,7 +129,8 @@ def first_network(net: Net, facts: dict[str, Any], seed: int, store: Store) -> t
     else:
         network = construct(net, facts, seed)
         return network, None
-    return network, {"model": net.model, "sha256": file_digest(path), **fact}
+    made = {"model": net.model, "sha256": file_digest(path), "weights_sha256": tensors_digest(network.state_dict())}
+    return network, {**made, **fact}
 
 
 def weights_file(net: Net, facts: dict[str, Any], network: nn.Module, about: dict[str, str]) -> bytes:
@@ -147,7 +146,7 @@ def weights_file(net: Net, facts: dict[str, Any], network: nn.Module, about: dic
         metadata["args"] = canonical(net.args)
     if net.code is not None:
         metadata["code"] = net.code
-    return pack(network.state_dict(), metadata)
+    return packed(network.state_dict(), metadata)
 
 
 def header_of_ours(path: Path) -> dict[str, Any]:
@@ -212,7 +211,8 @@ class Materials:
         if first.teacher is not None:
             self.teacher, self.teacher_fact = first_network(first.teacher, self.sizes, first.seed, store)
             if self.teacher_fact is None:
-                self.teacher_fact = {"model": first.teacher.model, "sha256": tensors_digest(self.teacher.state_dict())}
+                weights = tensors_digest(self.teacher.state_dict())
+                self.teacher_fact = {"model": first.teacher.model, "sha256": weights, "weights_sha256": weights}
             self.sizes = facts_of(self.source, sets, self.teacher)
         self.students: list[tuple[nn.Module, Method]] = []
         self.starts: list[dict[str, Any] | None] = []

@@ -8,6 +8,8 @@ import fcntl
 import hashlib
 import json
 import os
+import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,6 +100,73 @@ def read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise RedistillError(f"cannot read {path}: {why(error) if path.exists() else 'there is no such file'}") from error
+
+
+class Spoilt(RedistillError):
+    """What a file holds is not what it must hold; a file that merely cannot be read is none of these.
+
+    Attributes:
+        reason: what is wrong with its content, for a sentence of one's own.
+    """
+
+    def __init__(self, path: Path, reason: str):
+        super().__init__(f"{path} is damaged: {reason}")
+        self.reason = reason
+
+
+LARGEST = 256 * 2**20  # bytes; the largest record of ours has some ten thousand
+UNREADABLE_JSON = (ValueError, TypeError, LookupError, RecursionError, OverflowError, MemoryError, AttributeError)
+"""What ``json`` and whoever looks into its values may raise for a file that somebody spoilt."""
+
+
+def there(path: Path) -> bool:
+    """Whether something is at a path; something that may not be looked at is."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def json_of(path: Path, largest: int = LARGEST) -> Any:
+    """The value in a JSON file; NaN and infinities are refused, as we write none.
+
+    Raises:
+        RedistillError: it cannot be read (it is not there, permission, a folder, a pipe). Spoilt: its content is no JSON, or
+            is larger than ``largest`` bytes.
+    """
+    try:
+        about = path.stat()
+    except OSError as error:
+        raise RedistillError(f"cannot read {path}: {'there is no such file' if error.errno == errno.ENOENT else why(error)}") from error
+    if not stat.S_ISREG(about.st_mode):
+        raise RedistillError(f"cannot read {path}: it is {'a folder' if stat.S_ISDIR(about.st_mode) else 'no regular file'}")
+    if about.st_size > largest:
+        raise Spoilt(path, f"it has {about.st_size} bytes, more than the {largest} that such a file may have")
+    return json_in(read(path), path)
+
+
+def json_in(content: bytes, path: Path) -> Any:
+    """The same of a content that was read already."""
+    try:
+        value = json.loads(content, parse_constant=_refuse)
+        if re.search(rb"\\u[dD][89a-fA-F]", content):
+            json.dumps(value, ensure_ascii=False).encode()  # half of a character that needs two
+    except json.JSONDecodeError as error:
+        raise Spoilt(path, f"line {error.lineno}: not valid JSON: {error.msg}") from error
+    except UnicodeDecodeError as error:
+        raise Spoilt(path, f"it is not text in UTF-8 ({error.reason} at byte {error.start})") from error
+    except RecursionError as error:
+        raise Spoilt(path, "its brackets are nested too deep") from error
+    except UNREADABLE_JSON as error:
+        raise Spoilt(path, f"not valid JSON: {str(error)[:200]}") from error
+    return value
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number that JSON knows")
 
 
 def canonical(value: Any) -> str:

@@ -20,6 +20,7 @@ from redistill.experiment.generated import AdversarialSettings
 from redistill.experiment.kinds import KINDS
 from redistill.experiment.mistakes import Mistakes
 from redistill.experiment.presets import Completion, expanded
+from redistill.experiment.store import require_unaltered
 from redistill.experiment.text import changed, parse
 from redistill.experiment.value import Arithmetic, Evaluate, Experiment, Net, Part
 from redistill.experiment.versions import numerics
@@ -37,6 +38,7 @@ def load(
 ) -> Experiment:
     """See :meth:`redistill.experiment.value.Experiment.load`."""
     data, mistakes = parse(path)
+    require_unaltered(path)
     mistakes.data = data = changed(data, change)
     made = _Reader(path.parent, device, (path.resolve(),), data_dir).experiment(data, mistakes)
     mistakes.stop()
@@ -353,6 +355,8 @@ class _Reader:
 
 def ramp(table: dict[str, Any]) -> Ramp:
     """A ramp from its table, numbers as numbers: ``5`` and ``5.0`` are one experiment."""
+    if odd := next((name for name, value in table.items() if isinstance(value, bool)), None):
+        raise RedistillError(f"{odd}: true and false are no numbers")
     made: Ramp = pydantic.TypeAdapter(Ramp).validate_python(table)
     return made
 

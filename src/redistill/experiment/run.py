@@ -13,7 +13,7 @@ from redistill.experiment.files import canonical
 from redistill.experiment.stop import Stop
 from redistill.experiment.store import Run, Store
 from redistill.experiment.value import Experiment, identity
-from redistill.experiment.work import Group, Work
+from redistill.experiment.work import Group, Work, saved_step, tidy
 
 
 def shared_key(experiment: Experiment) -> str:
@@ -92,7 +92,9 @@ class Queue:
                 if not open_ones:
                     progressed = True
                     continue
-                if any(self.store.find(n) is None and n.id not in given_up for one in open_ones for n in one.needs()):
+                open_ones, *others = self._by_saved_step(open_ones)
+                busy += others
+                if any(self._find(n) is None and n.id not in given_up for one in open_ones for n in one.needs()):
                     busy.append(open_ones)  # another process makes what this one needs
                     continue
                 work = Work(open_ones, self.store, self.data_dir, stop=self.stop, device=self.device, every=self.every)
@@ -124,12 +126,13 @@ class Queue:
         """What of a group is still to be trained and can be."""
         left = []
         for one in group:
-            run = self.store.find(one)
+            run = self._find(one)
             if run is not None:
                 if all(run.id != known.id for known in self.found):
                     self.found.append(run)
+                    tidy(run.folder)
                 continue
-            failed = [n for n in one.needs() if n.id in given_up or n.id in self.blocked or self._diverged(n)]
+            failed = [n for n in one.needs() if self._diverged(n) or n.id in given_up or n.id in self.blocked]
             if failed:
                 self.blocked[one.id] = f"{one.label} (seed {one.seed}) needs {self.store.folder(failed[0])}, which failed"
                 continue
@@ -137,8 +140,25 @@ class Queue:
                 left.append(one)
         return tuple(left)
 
+    def _by_saved_step(self, group: Group) -> list[Group]:
+        """A group once more in groups: who has saved another step goes on from there, apart. The bits are the same."""
+        if len(group) == 1:
+            return [group]
+        found: dict[int | str, list[Experiment]] = {}
+        for one in group:
+            found.setdefault(saved_step(self.store.folder(one), one), []).append(one)
+        return [tuple(ones) for ones in found.values()]
+
+    def _find(self, one: Experiment) -> Run | None:
+        """Its run; a record that cannot be used stands in ``blocked``, and stops nothing else."""
+        try:
+            return self.store.find(one)
+        except RedistillError as error:
+            self.blocked[one.id] = str(error)
+            return None
+
     def _diverged(self, one: Experiment) -> bool:
-        run = self.store.find(one)
+        run = self._find(one)
         return run is not None and run.diverged is not None
 
 

@@ -7,6 +7,7 @@ interrupted may go on as another cohort or alone: bit for bit the same either wa
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import Any
 from redistill.errors import RedistillError
 from redistill.experiment import checkpoint, machine
 from redistill.experiment.build import Materials
-from redistill.experiment.files import Lock, make_folder, pretty, sweep, write
+from redistill.experiment.files import Lock, make_folder, pretty, sweep, there, write
 from redistill.experiment.record import curves_of, differing, exactness, kept_by, now, record_of, times
 from redistill.experiment.stop import Stop
 from redistill.experiment.store import FORMAT, LOCK, PENDING, Run, Store
@@ -48,27 +49,66 @@ def join(states: Sequence[State]) -> State:
 
 @dataclass
 class Saved:
-    """What of one run can be gone on from: states by step, and what was found damaged."""
+    """What of one run can be gone on from: states by step, and the files that were found damaged, each with a sentence."""
 
     states: dict[int, tuple[State, dict[str, Any]]] = field(default_factory=dict)
-    damaged: list[str] = field(default_factory=list)
+    damaged: dict[Path, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, folder: Path, experiment: Experiment) -> Saved:
+        """What is saved in a run's folder.
+
+        Raises:
+            Foreign: a checkpoint that this run must not write over.
+        """
         found = cls()
         for name in (checkpoint.NAME, checkpoint.PREVIOUS):
-            if not (folder / name).exists():
+            path = folder / name
+            if not there(path):
                 continue
             try:
-                state, facts = checkpoint.load(folder / name)
+                state, facts = checkpoint.load(path)
+            except checkpoint.Foreign:
+                raise
             except RedistillError as error:
-                found.damaged.append(str(error))
+                found.damaged[path] = str(error)
                 continue
-            if facts["id"] == experiment.id:
-                found.states.setdefault(int(state["step"]), (state, facts))
-            else:
-                found.damaged.append(f"{folder / name} belongs to run {facts['id']}, not to {experiment.id}")
+            if facts["id"] != experiment.id:
+                raise checkpoint.Foreign(
+                    f"{path} belongs to run {facts['id']}, not to {experiment.id}: move it where it belongs, or delete it to "
+                    f"begin this run"
+                )
+            found.states.setdefault(int(state["step"]), (state, facts))
         return found
+
+    @property
+    def step(self) -> int:
+        """The latest step that is saved whole; 0 is the beginning."""
+        return max(self.states, default=0)
+
+
+def saved_step(folder: Path, experiment: Experiment) -> int | str:
+    """From which step a run can go on; or why it cannot, and must be left alone."""
+    try:
+        return Saved.of(folder, experiment).step
+    except RedistillError as error:
+        return str(error)
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a process that was killed after it wrote the record left beside it, unless another one is at it."""
+    left = [folder / PENDING, folder / checkpoint.NAME, folder / checkpoint.PREVIOUS]
+    if not any(map(there, left)) and not any(folder.glob(".*.partial")):
+        return
+    lock = Lock(folder / LOCK)
+    with contextlib.suppress(OSError, RedistillError):  # a store that may only be read
+        if lock.take():
+            try:
+                sweep(folder)
+                checkpoint.remove(folder)
+                (folder / PENDING).unlink(missing_ok=True)
+            finally:
+                lock.release()
 
 
 def common_step(saved: Sequence[Saved]) -> int:
@@ -143,8 +183,15 @@ class Work:
             write(folder / PENDING, pretty(pending))
         saved = [Saved.of(folder, one) for folder, one in zip(self.folders, self.experiments, strict=True)]
         step = common_step(saved)
-        for each in saved:
-            self.notes += [f"{problem}; going on from step {step}" for problem in each.damaged]
+        for each, folder in zip(saved, self.folders, strict=True):
+            for path, problem in each.damaged.items():
+                kept = checkpoint.aside(path, "damaged")
+                self.notes.append(f"{problem}; it is kept as {kept.name}; going on from step {step}")
+            if each.step > step:  # somebody else saved more since the cohort was made: not thrown away
+                for path in (folder / checkpoint.NAME, folder / checkpoint.PREVIOUS):
+                    if there(path):
+                        kept = checkpoint.aside(path, f"step-{each.step}")
+                        self.notes.append(f"{path} is kept as {kept.name}: its cohort goes on from step {step}")
         self.materials = Materials(self.experiments, self.store, self.data_dir)
         first = self.experiments[0]
         loop = Loop(
@@ -161,7 +208,13 @@ class Work:
         self._sessions = [[] for _ in saved]
         if step:
             picked = [one.states[step] for one in saved]
-            loop.load_state(join([state for state, _ in picked]))
+            try:
+                loop.load_state(join([state for state, _ in picked]))
+            except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+                raise checkpoint.Foreign(
+                    f"{self.folders[0] / checkpoint.NAME} does not fit this run ({type(error).__name__}: {str(error)[:200]}): another "
+                    f"version of redistill wrote it. Go on with that one, or delete the checkpoints to begin again"
+                ) from error
             self._sessions = [list(facts["sessions"]) for _, facts in picked]
             if other := differing(self._sessions[0][-1]["hardware"], here):
                 self.notes.append(f"{self.folders[0]}: the checkpoint comes from {other}: the result may differ in its last bits")
