@@ -6,7 +6,6 @@ before it is kept as ``checkpoint.previous.safetensors``.
 
 from __future__ import annotations
 
-import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -124,8 +123,10 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def aside(path: Path, why: str) -> Path:
     """Give a file that must not be written over another name, ``checkpoint.damaged.safetensors``; returns it."""
     stem = path.name.partition(".")[0]
-    names = (f"{stem}.{why}{number}.safetensors" for number in ("", *(f"-{n}" for n in itertools.count(2))))
-    place = next(p for name in names if not (p := path.with_name(name)).exists())
+    number, place = 1, path.with_name(f"{stem}.{why}.safetensors")
+    while place.exists():
+        number += 1
+        place = path.with_name(f"{stem}.{why}-{number}.safetensors")
     with writing(place):
         path.rename(place)
     return place
