@@ -112,7 +112,6 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         if _seal(tensors, metadata) != metadata["sha256"]:
             raise RedistillError(f"{path} is damaged: its content does not match its SHA-256")
         state, facts = unflatten(json.loads(metadata["structure"]), tensors), json.loads(metadata["facts"])
-        int(state["step"]), str(facts["id"]), facts["sessions"][-1]["hardware"]
     except RedistillError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:

@@ -73,6 +73,9 @@ class Saved:
             except RedistillError as error:
                 found.damaged[path] = str(error)
                 continue
+            if not {"id", "sessions"} <= facts.keys() or not facts["sessions"] or "step" not in state:
+                found.damaged[path] = f"{path} is damaged: it does not say which run it is of, or which step"
+                continue
             if facts["id"] != experiment.id:
                 raise checkpoint.Foreign(
                     f"{path} belongs to run {facts['id']}, not to {experiment.id}: move it where it belongs, or delete it to "
