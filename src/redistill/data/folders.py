@@ -176,7 +176,7 @@ class FolderStream(PureStream):
         epoch, index = self.schedule.positions(step)
         if not self.augmented:
             return index, torch.zeros_like(index)
-        return index, torch.tensor([rng.derive(self.room.seed, "variant", epoch, i) for i in index.tolist()])
+        return index, torch.tensor([rng.generator_seed(self.room.seed, "variant", i, epoch) for i in index.tolist()])
 
 
 # -- reading a folder -------------------------------------------------------------------------------------------------
