@@ -43,7 +43,7 @@ TABLES = {
     },
     "tian2020_crd.json": {"same_style": ("tian2020", "same"), "different_style": ("tian2020", "different")},
     "ahn2019_vid.json": {"cifar10_few_shot": ("ahn2019", "1")},
-    "sseung2019_vid_tf.json": {"cifar10_last": ("ahn2019", "tf")},
+    "sseung2019_vid_tf.json": {"cifar10_last": ("ahn2019", "tf"), "cifar10_last_worker": ("ahn2019", "tf-vid")},
     "zagoruyko2017_at.json": {
         "table1": ("zagoruyko2017", "1"),
         "text_single_losses": ("zagoruyko2017", "groups"),
@@ -136,7 +136,7 @@ def _vid(row: dict[str, Any], table: dict[str, Any]) -> dict[str, str]:
         return {"method": "alone", "trains": "teacher", "student": "WRN-16-1"}
     if row["method"] == "student (no distillation)":
         return {"method": "alone", "trains": ""}
-    return {"method": f"tf {row['method']}"} if table["id"] == "cifar10_last" and row["method"] != "AT" else {}
+    return {"method": f"tf {row['method']}"} if table["id"].startswith("cifar10_last") and row["method"] != "AT" else {}
 
 
 def _at(row: dict[str, Any], table: dict[str, Any]) -> dict[str, str]:

@@ -244,8 +244,8 @@ class _Reader:
         term = None
         with mistakes.at(key):
             filled = shape.model_validate({n: v for n, v in given.items() if n in shape.model_fields})
-            settings = json.loads(json.dumps(filled.model_dump(mode="json")))
             term = cls(**{name: getattr(filled, name) for name in shape.model_fields})
+            settings = {n: v for n, v in json.loads(json.dumps(filled.model_dump(mode="json"))).items() if n in term.settings()}
         weight = row.get("weight", 1.0)
         if isinstance(weight, bool) or not isinstance(weight, int | float | dict):
             mistakes.add((*key, "weight"), "must be a number or a table { start = 0, end = 20, last = 5.0 }")

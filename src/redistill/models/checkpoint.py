@@ -241,6 +241,8 @@ def _candidates(tensors: Mapping[str, Tensor]) -> list[tuple[str, dict[str, Any]
         wrn: dict[str, Any] = {"projection": "always"} if width == 1 and projected else {}
         if shape(r"bn1\.weight|batch_norm\.weight|bn\.weight") == (0,):
             wrn["gamma"] = False
+        if "fc.weight" in shapes and "fc.bias" not in shapes:
+            wrn["bias"] = False
         return [(f"wrn-{6 * n + 4}-{width}", wrn)]
     if (n := indices(r"layer1\.(\d+)\.")) and "fc.weight" in shapes:
         return [(f"resnet{6 * n + 2}{'x4' if shape('conv1.weight')[0] == 32 else ''}", {})]
