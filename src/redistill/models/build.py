@@ -93,11 +93,24 @@ def wrn(
 
 
 def resnet(
-    variant: str | int, classes: int = 10, *, seed: int = 0, channels: int = 3, image_size: int = 32, initialise: bool = True
+    variant: str | int,
+    classes: int = 10,
+    *,
+    seed: int = 0,
+    channels: int = 3,
+    image_size: int = 32,
+    shortcut: str = "projection",
+    initialise: bool = True,
 ) -> Network:
-    """CIFAR ResNet: ``20``, ``"56"``, ``"8x4"``, ``"32x4"`` (:mod:`redistill.models.resnet`)."""
+    """CIFAR ResNet: ``20``, ``"56"``, ``"8x4"``, ``"32x4"`` (:mod:`redistill.models.resnet`).
+
+    Args:
+        shortcut: where the width changes: ``"projection"`` (RepDistiller) or ``"padding"`` (He et al.'s option A; akamaster).
+    """
     depth, widths = parse(str(variant))
-    return _made(Arch(f"resnet{variant}", classes, channels, image_size), lambda a: ResNet(a, depth, widths), seed, initialise)
+    args = {"shortcut": shortcut} if shortcut != "projection" else {}
+    arch = Arch(f"resnet{variant}", classes, channels, image_size, args)
+    return _made(arch, lambda a: ResNet(a, depth, widths, shortcut), seed, initialise)
 
 
 def vgg(

@@ -168,14 +168,23 @@ class Checkpoint(Pointing):
     """``[[checkpoint]]``: a published file whose accuracy a cell of ``table`` claims.
 
     Args:
-        file: its name. sha256: of its content. model, normalise: how it is read. data: what it is evaluated on.
+        path: where it lies in the repository, which may hold several files of one name. sha256: of its content.
+        model, normalise: how it is read. data: what it is evaluated on.
+        value, source: a number said of this very file, where the cell's number is another file's.
     """
 
-    file: str
+    path: str
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     model: str
     data: str
     normalise: str
+    value: str = ""
+    source: str = ""
+
+    @property
+    def file(self) -> str:
+        """Its name."""
+        return self.path.rpartition("/")[2]
 
 
 class Command(Value):
