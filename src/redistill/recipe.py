@@ -51,8 +51,9 @@ class MultiStep(Value):
     Args:
         at: milestones in epochs or steps; with ``unit="fraction"`` as parts of the whole run (0.6 = after 60 %).
         late: how many epochs (steps) after the milestone the new rate is first used. 0: the first epoch counted from 0
-            that equals the milestone. 1: the published loops that call the scheduler after the epoch
-            (RepDistiller and ReviewKD: milestones 150, 180, 210, new rate from epoch 151, 181, 211; FewShotKT too).
+            that equals the milestone; RepDistiller, whose epochs count from 1 and drop where ``epoch > 150``, has the new rate
+            there too. 1: the published loops that call the scheduler after the epoch (ReviewKD: milestones 150, 180, 210, new
+            rate from epoch 151, 181, 211 counted from 0; FewShotKT too).
         reset_momentum: attention-transfer builds a new optimiser at each drop, which empties the momentum buffers.
     """
 

@@ -128,6 +128,7 @@ def published(printed: Printed, protocol: Protocol, metric: Metric) -> Published
         aggregate=protocol.aggregate,
         decimals=printed.decimals,
         approximate=printed.approximate,
+        variance=protocol.spread == "variance",
     )
 
 
@@ -141,8 +142,9 @@ def _claims(
         cell = p.cell
         if cell.printed is None:
             continue
-        values[label(cell)] = published(cell.printed, protocol, metric)
-        also = tuple(published(number, protocol, metric) for a in cell.also if (number := Printed.read(a.value)) is not None)
+        own = plan.paper.protocol_of(cell)
+        values[label(cell)] = published(cell.printed, own, metric)
+        also = tuple(published(number, own, metric) for a in cell.also if (number := Printed.read(a.value)) is not None)
         runs = home[_key(p)] if p.experiment is not None else label(cell)
         made.append(
             Claim(
