@@ -345,3 +345,34 @@ def test_published_files_load(shared: Path) -> None:
         assert net.arch.name == "wrn-" + file.name.split("wrn-")[-1][:4], file
         assert np.isfinite(net(torch.zeros(1, 3, 32, 32)).detach().numpy()).all()
         assert isinstance(net.fc.weight, Tensor)
+
+
+def test_shortcuts_of_option_a_have_no_parameters_and_pad_with_zeros() -> None:
+    net = models.resnet(20, shortcut="padding")
+    assert net.arch.args == {"shortcut": "padding"} and models.resnet(20).arch.args == {}
+    assert sum(p.numel() for p in net.parameters()) == 269_722
+    assert sum(p.numel() for p in models.build("resnet44", shortcut="padding").parameters()) == 658_586
+    block = net.layer2[0]
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.zero_()  # what is left is the shortcut
+    x = torch.rand(2, 16, 8, 8)
+    out = block.eval()(x)
+    assert out.shape == (2, 32, 4, 4) and torch.equal(out[:, 8:24], x[:, :, ::2, ::2])
+    assert not out[:, :8].any() and not out[:, 24:].any()
+    with pytest.raises(RedistillError, match="shortcut='pading': 'projection'"):
+        models.resnet(20, shortcut="pading")
+
+
+def test_akamaster_files_are_read_by_name_and_without(tmp_path: Path, shared: Path) -> None:
+    net = models.resnet(20, shortcut="padding", seed=3).eval()
+    theirs = {f"module.{name}": value for name, value in foreign.from_ours(net.state_dict(), "akamaster").items()}
+    assert "module.linear.weight" in theirs and not [n for n in theirs if n.endswith("num_batches_tracked")]
+    torch.save({"state_dict": theirs, "best_prec1": 10.0}, tmp_path / "resnet20.th")
+    x = torch.rand(2, 3, 32, 32)
+    for asked in ("resnet20", None):
+        read = models.load(tmp_path / "resnet20.th", model=asked)
+        assert read.arch == net.arch and torch.equal(read(x), net(x))
+    for name, parameters in (("resnet20-12fca82f.th", 269_722), ("resnet44-014dd654.th", 658_586)):
+        read = models.load(shared / "checkpoints" / "akamaster" / name, model=name.partition("-")[0], normalisation="imagenet")
+        assert sum(p.numel() for p in read.parameters()) == parameters and read.arch.args == {"shortcut": "padding"}

@@ -104,3 +104,11 @@ def test_settings_round_trip() -> None:
     recipe = Recipe(epochs=5, schedule=Cosine(eta_min=0.01), no_decay=("bias",))
     assert Recipe.model_validate(recipe.settings()) == recipe
     assert Constant().factor(1, 2) == 1.0
+
+
+def test_a_switch_that_came_later_is_written_only_where_it_is_used() -> None:
+    assert "clip_per" not in Recipe(epochs=1, clip=5.0).settings()
+    whole = Recipe(epochs=1, clip=5.0, clip_per="tensor")
+    assert whole.settings()["clip_per"] == "tensor" and Recipe.model_validate(whole.settings()) == whole
+    with pytest.raises(ValueError, match="clip names no norm: add clip"):
+        Recipe(epochs=1, clip_per="tensor")

@@ -16,6 +16,8 @@ Where the codes differ (switches of this module):
 switch                 paper and [RE] report's code          polo5's code
 =====================  ====================================  ==========================================================
 classes aimed at       all but the predicted, ascending      all but the true label y: y + 1, y + 2, ... modulo C
+images                 on which both agree; [RE]'s code:     random ones on which both agree
+                       random ones, whether they agree or not
 attacked network       the student; [RE] also the teacher    net A of the call
 curve on disk          [RE]: mean over prefixes, see below   plain mean
 error of the mean      not said                              over N·(C - 1) rows, as if they were independent
@@ -41,6 +43,7 @@ from redistill import rng
 from redistill.core import RedistillError
 from redistill.data import Renormalise
 from redistill.data import normalisation as named_set
+from redistill.data.subsets import matching_ferles
 
 NUMERICS = 1
 # rows (an image on its way to one class) that go through the networks together: where there is a cache to stay in, fewer
@@ -48,6 +51,7 @@ AT_ONCE, AT_ONCE_CPU = 500, 128
 
 Aim = Literal["predicted", "true"]
 Over = Literal["images", "rows"]
+Pick = Literal["first", "random", "ferles"]
 Net = Callable[[Tensor], Tensor]
 
 
@@ -266,7 +270,11 @@ def seeing(net: nn.Module, stream: str) -> Net:
 
 
 def _predictions(
-    nets: Mapping[str, nn.Module], views: Mapping[str, Net], images: Pictures, pairs: Sequence[tuple[str, str]], count: int
+    nets: Mapping[str, nn.Module],
+    views: Mapping[str, Net],
+    images: Pictures,
+    pairs: Sequence[tuple[str, str]],
+    count: float,
 ) -> tuple[Tensor, dict[str, Tensor], int]:
     """The first images of the set, as many as give every pair ``count`` on which it agrees (all, where they are too few);
     what each network predicts on them, and how many classes there are."""
@@ -291,6 +299,18 @@ def _predictions(
     return torch.cat(rows), {name: torch.cat(parts) for name, parts in said.items()}, next(iter(widths.values()))
 
 
+def _picked(agree: Tensor, count: int, pick: Pick, seed: int) -> Tensor:
+    """Positions [n] of the images of one pair, rising, of ``agree`` [N]: whether both networks predict the same class."""
+    there = agree.nonzero()[:, 0]
+    if pick == "first" or not len(there):
+        return there[:count]
+    if pick == "random":
+        order = torch.randperm(len(there), generator=rng.stream(seed, "belief", "images"))
+        return there[order[:count].to(there.device)].sort().values
+    chosen = matching_ferles(agree.cpu(), min(count, len(there)), seed)
+    return chosen.to(there.device).sort().values
+
+
 def transitions(
     nets: Mapping[str, nn.Module],
     images: Pictures,
@@ -301,6 +321,8 @@ def transitions(
     aim: Aim = "predicted",
     attack: Sequence[str] | None = None,
     beside: Sequence[str] | None = None,
+    pick: Pick = "first",
+    seed: int = 0,
     tell: Callable[[float], None] | None = None,
 ) -> dict[tuple[str, str], Transition]:
     """Transition curves of every ordered pair (attacked, other).
@@ -308,7 +330,10 @@ def transitions(
     Args:
         nets: by name, two or more, of the same classes; left bitwise as they were.
         images: an evaluation set, in the normalisation in which the steps are taken.
-        count: images a pair: the first ones of the set on which both networks of the pair predict the same class.
+        count: images a pair.
+        pick: which: the ``first`` ones of the set on which both networks of the pair predict the same class, ``random`` ones
+            of these (polo5's code), or as many ``random`` ones of the whole set as the [RE] report's code takes for them,
+            positions in a shuffled order for indices: ``ferles``. seed: of the draw.
         K, rate: steps and ξ. aim: see the module.
         attack, beside: names to be attacked, and names whose belief is recorded beside; default: all, and every other.
         tell: is given the share of the work that is done, in (0, 1], after each step of a batch of rows.
@@ -322,6 +347,8 @@ def transitions(
         raise RedistillError(f"beliefs are compared between two networks or more, got {len(nets)}")
     if count < 1:
         raise RedistillError(f"count={count}: at least one image is needed")
+    if pick not in ("first", "random", "ferles"):
+        raise RedistillError(f"pick={pick!r}: known are 'first', 'random' (polo5's code) and 'ferles' (the [RE] report's)")
     if aim not in ("predicted", "true"):
         raise RedistillError(f"aim={aim!r}: known are 'predicted' (paper) and 'true' (polo5's code)")
     labels = images.all_labels
@@ -337,10 +364,10 @@ def transitions(
     views = {name: seeing(net, images.normalise) for name, net in nets.items()}
     found: dict[tuple[str, str], Transition] = {}
     with _Quiet(*nets.values()):
-        x, said, classes = _predictions(nets, views, images, wanted, count)
+        x, said, classes = _predictions(nets, views, images, wanted, count if pick == "first" else math.inf)
         if labels is not None and aim == "true" and int(labels.max()) >= classes:
             raise RedistillError(f"the labels go up to {int(labels.max())}, the networks tell {classes} classes apart: they must agree")
-        mine = {(a, b): (said[a] == said[b]).nonzero()[:count, 0] for a, b in wanted}
+        mine = {(a, b): _picked(said[a] == said[b], count, pick, seed) for a, b in wanted}
         if lonely := [pair for pair in wanted if not len(mine[pair])]:
             raise RedistillError(f"{' and '.join(lonely[0])} predict the same class on none of the {len(x)} images")
         starts = {name: torch.cat([mine[name, other] for other in others]).unique() for name, others in pairs.items() if others}

@@ -161,6 +161,8 @@ class Term(nn.Module):
     * ``needs_labels`` / ``needs_teacher``: what it cannot do without,
     * ``theorems``: names of the properties that ``redistill.testing.check_term`` proves for it,
     * ``numerics``: a whole number, raised whenever a change can move a result,
+    * ``later``: names of settings that came after the first release. They are written down only where they differ from their
+      default, so that an experiment that knew nothing of them keeps its id,
     * optionally ``setup(ctx)``: called once; sees shapes and builds adapters, anchors, banks as parameters and buffers,
     * ``forward(student, teacher, batch) -> scalar``. A term never reads the epoch.
 
@@ -171,6 +173,7 @@ class Term(nn.Module):
     needs_teacher: ClassVar[bool] = True
     theorems: ClassVar[tuple[str, ...]] = ()
     numerics: ClassVar[int] = 1
+    later: ClassVar[tuple[str, ...]] = ()
 
     pairs: tuple[Pair, ...] = ()
     ready: bool = True
@@ -190,8 +193,9 @@ class Term(nn.Module):
 
     # -- as a value ---------------------------------------------------------------------------------------------------
     def settings(self) -> dict[str, Any]:
-        """Every setting, defaults written out: what a record and an experiment file hold."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        """Every setting, defaults written out (but for those of ``later``): what a record and an experiment file hold."""
+        every = {f.name: (getattr(self, f.name), f.default) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return {name: value for name, (value, usual) in every.items() if name not in self.later or value != usual}
 
     def fresh(self) -> Term:
         """The same formula with the same settings and no state."""

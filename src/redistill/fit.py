@@ -22,7 +22,7 @@ from redistill.data import Renormalise
 from redistill.evaluate import ImageSet, accuracy
 from redistill.learner import Learner
 from redistill.measured import Diverged, Progress, Result
-from redistill.optimise import make_optimizer, parameter_groups
+from redistill.optimise import clip, make_optimizer, parameter_groups
 from redistill.precision import arithmetic, ieee, resolve_device
 from redistill.recipe import Recipe
 from redistill.taps import Tapped, context, places_of
@@ -272,7 +272,7 @@ class Loop:
             weighted_sum(student.weights[step], losses).backward()
         place = step % self.per_epoch % self.block
         if self.recipe.clip is not None and student.norms is not None:
-            student.norms[place] = nn.utils.clip_grad_norm_(student.net.parameters(), self.recipe.clip)
+            student.norms[place] = clip(student.net, student.method, self.recipe)
         student.optimizer.step()
         with torch.no_grad():
             row = student.buffer[place]

@@ -13,6 +13,8 @@ import pydantic
 from pydantic import ConfigDict, Field, model_validator
 
 Unit = Literal["epoch", "step"]
+LATER = ("clip_per",)
+"""Switches that came after the first release: written only where they differ, so that older experiments keep their ids."""
 
 
 class Value(pydantic.BaseModel):
@@ -49,8 +51,9 @@ class MultiStep(Value):
     Args:
         at: milestones in epochs or steps; with ``unit="fraction"`` as parts of the whole run (0.6 = after 60 %).
         late: how many epochs (steps) after the milestone the new rate is first used. 0: the first epoch counted from 0
-            that equals the milestone. 1: the published loops that call the scheduler after the epoch
-            (RepDistiller and ReviewKD: milestones 150, 180, 210, new rate from epoch 151, 181, 211; FewShotKT too).
+            that equals the milestone; RepDistiller, whose epochs count from 1 and drop where ``epoch > 150``, has the new rate
+            there too. 1: the published loops that call the scheduler after the epoch (ReviewKD: milestones 150, 180, 210, new
+            rate from epoch 151, 181, 211 counted from 0; FewShotKT too).
         reset_momentum: attention-transfer builds a new optimiser at each drop, which empties the momentum buffers.
     """
 
@@ -124,11 +127,14 @@ class Recipe(Value):
         optimizer: ``sgd``, ``adam`` or ``adamw``. momentum .9, nesterov: off (attention-transfer, RepDistiller); betas,
             eps: PyTorch's.
         weight_decay: 5e-4 in every supervised recipe of the four projects, on students and on adapters.
-        no_decay: what weight decay leaves out: any of ``"norm"`` (gains and shifts of normalisation layers) and
-            ``"bias"``. The published recipes leave out nothing.
+        no_decay: what weight decay leaves out: any of ``"norm"`` (gains and shifts of normalisation layers), ``"bias"`` and
+            ``"vector"`` (every parameter of one dimension: the former two and the variances of VID). The published recipes in
+            PyTorch leave out nothing; TensorFlow's regularisers stand on kernels alone.
         schedule: a value of this module. warmup: epochs (or steps, see ``warmup_unit``) of linear rise to ``lr`` first.
         per: whether the rate changes once an ``epoch`` (published supervised loops) or every ``step``.
-        clip: largest norm of the student's gradient; None does not clip (zero-shot clips at 5).
+        clip: largest norm of the student's gradient; None does not clip (zero-shot clips at 5). clip_per: ``"tensor"`` bounds
+            the gradient of every parameter by itself, adapters' too (TensorFlow's ``clip_by_norm``); the norm told is the
+            largest.
         precision: ``strict`` (IEEE fp32, default for anything published), ``double`` (proofs), ``fast`` (bf16 where the
             device has bf16 units for matrices, else fp32). compile: torch.compile for the calls of teacher and students in a
             student's step, features included (not for a generator's step), only with ``fast``.
@@ -149,12 +155,13 @@ class Recipe(Value):
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=5e-4, ge=0)
-    no_decay: tuple[Literal["norm", "bias"], ...] = ()
+    no_decay: tuple[Literal["norm", "bias", "vector"], ...] = ()
     schedule: Schedule = Constant()
     warmup: float = Field(default=0.0, ge=0)
     warmup_unit: Unit = "epoch"
     per: Unit = "epoch"
     clip: float | None = Field(default=None, gt=0)
+    clip_per: Literal["network", "tensor"] = "network"
     precision: Literal["strict", "double", "fast"] = "strict"
     compile: bool = False
     channels_last: bool | None = None
@@ -172,6 +179,8 @@ class Recipe(Value):
             raise ValueError("nesterov needs optimizer='sgd' and momentum above 0")
         if self.compile and self.precision != "fast":
             raise ValueError(f"compile=True changes rounding and is allowed with precision='fast' only, not {self.precision!r}")
+        if self.clip_per == "tensor" and self.clip is None:
+            raise ValueError("clip_per='tensor' says what is clipped, but clip names no norm: add clip, or leave clip_per out")
         if not all(0 <= b < 1 for b in self.betas):
             raise ValueError(f"betas must lie in [0, 1), got {self.betas}")
         return self
@@ -226,5 +235,6 @@ class Recipe(Value):
         return {s for s in range(1, len(rates)) if rates[s] != rates[s - 1]}
 
     def settings(self) -> dict[str, Any]:
-        """Every switch, defaults written out, JSON-able."""
-        return self.model_dump(mode="json")
+        """Every switch, defaults written out (but for those of ``LATER``), JSON-able."""
+        rows = self.model_dump(mode="json")
+        return {name: v for name, v in rows.items() if name not in LATER or v != Recipe.model_fields[name].default}

@@ -199,11 +199,11 @@ def report(
                 print(f"redistill: {found}", file=sys.stderr)
             else:
                 print(f"{found.file}: {found.accuracy:g} % of {found.images} images of {found.data}", file=sys.stderr)
-    store, believed = Store(out), out / "beliefs"
+    store, believed, pick = Store(out), out / "beliefs", made.paper.file.setup.images
     if belief:
-        for one in beliefs.measure(to_measure(made, Found(store)), store, believed, data_dir, device):
+        for one in beliefs.measure(to_measure(made, Found(store)), store, believed, data_dir, device, pick):
             print(f"run {one.run}, pushed by the {one.attacked}: MTE {one.mte:.4f} ± {one.standard_error:.4f}", file=sys.stderr)
-    for path in save(made, judged(made, store, kept(files), beliefs.kept(believed)), to):
+    for path in save(made, judged(made, store, kept(files), beliefs.kept(believed, pick)), to):
         print(path)
 
 

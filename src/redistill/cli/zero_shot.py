@@ -33,6 +33,9 @@ def belief(
     aim: Annotated[
         str, typer.Option(metavar="predicted|true", help="Classes aimed at: all but the predicted, or all but the true one.")
     ] = "predicted",
+    pick: Annotated[
+        str, typer.Option("--images", metavar="first|random|ferles", help="Which images; ferles: as the [RE] report's code takes them.")
+    ] = "first",
     mean: Annotated[
         str, typer.Option(metavar="plain|prefixes", help="Over the classes aimed at: plain, or as the [RE] report's code saves it.")
     ] = "plain",
@@ -46,7 +49,7 @@ def belief(
     beside: Annotated[list[str], typer.Option(help="Look at these networks beside the attacked one; may be repeated.")] = [],  # noqa: B006
     model: Annotated[list[str], typer.Option(help="Networks of checkpoints that do not say it, in their order.")] = [],  # noqa: B006
     noise: Annotated[int, typer.Option(min=0, help="Images of uniform noise for the histograms; 0: none.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise, and of random images.")] = 0,
     out: Out = Path("runs"),
     data_dir: DataDir = None,
     device: Device = "auto",
@@ -86,6 +89,7 @@ def belief(
     with telling("beliefs", 100, unit="percent") as tell:
         found = transitions(
             nets, images, count=count, K=steps, rate=rate, aim=aim, attack=attacked, beside=others,  # type: ignore[arg-type]
+            pick=pick, seed=seed,  # type: ignore[arg-type]
             tell=lambda share: tell(int(100 * share)),
         )  # fmt: skip
     rows = []
@@ -111,6 +115,7 @@ def belief(
         written.append(noise_figure(to / "noise.svg", histograms, classes, f"predictions on {noise} images of uniform noise"))
     settings = {
         "data": data, "normalise": images.normalise, "count": count, "K": steps, "xi": rate, "aim": aim, "mean": mean, "error": error,
+        **({} if pick == "first" else {"images": pick}),
         "noise_images": noise, "seed": seed,
     }  # fmt: skip
     named = dict(zip(shown.values(), networks, strict=True))

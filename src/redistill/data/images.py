@@ -119,7 +119,7 @@ class ImageStream(PureStream):
 
     The pixels go to the device once; order and variants of an epoch are whole-number tensors drawn on the CPU from
     (seed, "order", epoch) and (seed, "variant", epoch) and uploaded once an epoch. ``variant[i]`` belongs to image i of the
-    set, whenever in the epoch it comes.
+    set, whenever in the epoch it comes. Where a batch shares its offset, that is drawn from (seed, "offset", epoch).
     """
 
     def __init__(self, images: Images, room: Room):
@@ -131,10 +131,13 @@ class ImageStream(PureStream):
         self.normalise = normalisation(images.normalise).on(room.device, room.dtype)
         self.schedule = Schedule(len(images), room, room.device)
         self._variants: tuple[int, Tensor] | None = None
+        self._offsets: tuple[int, list[int]] | None = None
 
     def read(self, step: int) -> Batch:
         epoch, index = self.schedule.positions(step)
         variant = self._variant(epoch).index_select(0, index)
+        if self.augment.augment.batch:
+            variant = self.augment.augment.at_offset(variant, self._offset(epoch, step % self.schedule.steps))
         images = self.normalise(self.augment(index, variant), self.channels_last)
         labels = None if self.labels is None else self.labels.index_select(0, index)
         return Batch(images, labels, index, variant)
@@ -145,3 +148,10 @@ class ImageStream(PureStream):
             drawn = torch.randint(0, number, (count,), generator=rng.stream(self.seed, "variant", epoch))
             self._variants = epoch, drawn.to(self.device)
         return self._variants[1]
+
+    def _offset(self, epoch: int, within: int) -> int:
+        if self._offsets is None or self._offsets[0] != epoch:
+            shape = (self.schedule.steps,)
+            drawn = torch.randint(0, self.augment.augment.offsets, shape, generator=rng.stream(self.seed, "offset", epoch))
+            self._offsets = epoch, drawn.tolist()
+        return self._offsets[1][within]

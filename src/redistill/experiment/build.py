@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from redistill import rng
 from redistill.core import Method, RedistillError, Source, Term
 from redistill.evaluate import ImageSet, accuracy
 from redistill.experiment import own, sources
+from redistill.experiment.best import Best
 from redistill.experiment.checkpoint import header, pack, tensors_digest
 from redistill.experiment.files import canonical, file_digest, read
 from redistill.experiment.store import WEIGHTS, Run, Store
@@ -112,8 +113,10 @@ def first_network(net: Net, facts: dict[str, Any], seed: int, store: Store) -> t
         run = store.find(maker)
         if run is None:
             raise RedistillError(f"{store.folder(maker)} is not there yet: it makes the weights of {net.model}")
-        network, path = run.network(), run.weights()
+        network, path = run.network(net.take), run.weights(net.take)
         fact: dict[str, Any] = {"run": run.id, "folder": maker.folder}
+        if net.take != "last":
+            fact |= {"take": net.take, "file": path.name}
     elif net.weights is not None:
         path = Path(net.weights.path)
         if not path.is_file() or file_digest(path) != net.weights.sha256:
@@ -134,8 +137,10 @@ def first_network(net: Net, facts: dict[str, Any], seed: int, store: Store) -> t
     return network, {"model": net.model, "sha256": file_digest(path), **fact}
 
 
-def weights_file(net: Net, facts: dict[str, Any], network: nn.Module, about: dict[str, str]) -> bytes:
-    """The trained weights with what is needed to build and to feed the network again."""
+def weights_file(
+    net: Net, facts: dict[str, Any], network: nn.Module, about: dict[str, str], tensors: dict[str, Tensor] | None = None
+) -> bytes:
+    """The trained weights with what is needed to build and to feed the network again. ``tensors``: instead of its own."""
     arch = getattr(network, "arch", None)
     own_header = {
         "format": 1,
@@ -147,7 +152,7 @@ def weights_file(net: Net, facts: dict[str, Any], network: nn.Module, about: dic
         metadata["args"] = canonical(net.args)
     if net.code is not None:
         metadata["code"] = net.code
-    return pack(network.state_dict(), metadata)
+    return pack(network.state_dict() if tensors is None else tensors, metadata)
 
 
 def header_of_ours(path: Path) -> dict[str, Any]:
@@ -158,9 +163,9 @@ def header_of_ours(path: Path) -> dict[str, Any]:
     return dict(json.loads(text)) if text.startswith("{") else {}
 
 
-def trained(run: Run) -> nn.Module:
+def trained(run: Run, take: str = "last") -> nn.Module:
     """The student of a finished run in evaluation mode; its experiment and weights file say how it is built."""
-    path = run.weights()
+    path = run.weights(take)
     facts = json.loads(header(read(path), path)["sizes"])
     given = run.record["experiment"]["student"]
     net = Net.model_validate({key: given[key] for key in ("model", "args", "code", "file") if key in given})
@@ -262,6 +267,12 @@ class Materials:
         one = self.experiments[number]
         about = {"run": one.id, "accuracy": canonical({name: found.last for name, found in result.accuracy.items()})}
         return weights_file(one.student, self.sizes, self.students[number][0], about)
+
+    def best_weights(self, number: int, best: Best) -> bytes:
+        """The network of the best evaluation, as :meth:`weights`."""
+        one = self.experiments[number]
+        about = {"run": one.id, "step": str(best.step), "accuracy": canonical({best.name: best.accuracy})}
+        return weights_file(one.student, self.sizes, self.students[number][0], about, best.tensors)
 
 
 __all__ = ["WEIGHTS", "Materials", "check_model", "construct", "made_method", "model_in_file", "trained"]

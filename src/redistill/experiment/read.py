@@ -112,7 +112,7 @@ class _Reader:
     # -- networks -----------------------------------------------------------------------------------------------------
     def net(self, role: str, given: dict[str, Any], mistakes: Mistakes) -> Net | None:
         before = len(mistakes.found)
-        mistakes.unknown((role,), given, ("model", "args", "from", "run", "seed", "code", "file"))
+        mistakes.unknown((role,), given, ("model", "args", "from", "run", "seed", "take", "code", "file"))
         if not isinstance(given.get("args", {}), dict):
             mistakes.add((role, "args"), "must be a table, args = { dropout = 0.3 }")
             return None
@@ -122,9 +122,12 @@ class _Reader:
         maker = None
         if "run" in given:
             maker = self.chained(role, given["run"], mistakes)
-            rows |= {"run": maker, "seed": given.get("seed", "same")}
-        elif "seed" in given:
-            mistakes.add((role, "seed"), 'chooses the seed of the experiment in run = "...", and there is none')
+            rows |= {"run": maker, "seed": given.get("seed", "same"), "take": given.get("take", "last")}
+            if rows["take"] == "best" and maker is not None and not maker.evaluate.sets:
+                mistakes.add((role, "take"), "the experiment in run evaluates nothing, so none of its networks is the best")
+        elif "seed" in given or "take" in given:
+            key, what = ("seed", "seed") if "seed" in given else ("take", "network")
+            mistakes.add((role, key), f'chooses the {what} of the experiment in run = "...", and there is none')
         if "from" in given:
             with mistakes.at((role, "from")):
                 rows["from"] = self.weights(given["from"])
@@ -244,8 +247,8 @@ class _Reader:
         term = None
         with mistakes.at(key):
             filled = shape.model_validate({n: v for n, v in given.items() if n in shape.model_fields})
-            settings = json.loads(json.dumps(filled.model_dump(mode="json")))
             term = cls(**{name: getattr(filled, name) for name in shape.model_fields})
+            settings = {n: v for n, v in json.loads(json.dumps(filled.model_dump(mode="json"))).items() if n in term.settings()}
         weight = row.get("weight", 1.0)
         if isinstance(weight, bool) or not isinstance(weight, int | float | dict):
             mistakes.add((*key, "weight"), "must be a number or a table { start = 0, end = 20, last = 5.0 }")
@@ -316,13 +319,16 @@ class _Reader:
 
     def evaluate(self, given: dict[str, Any] | None, source: Any, recipe: Recipe | None, mistakes: Mistakes) -> Evaluate:
         rows = dict(given) if given is not None else {}
-        every, known = rows.pop("every", None), rows.pop("content", {})
+        every, since, known = rows.pop("every", None), rows.pop("from", None), rows.pop("content", {})
+        if since is not None and (isinstance(since, bool) or not isinstance(since, int | float) or not 0 < since < 1):
+            mistakes.add(("evaluate", "from"), f"must be a share of the run between 0 and 1, from = 0.8, got {since!r}")
+            since = None
         if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
             mistakes.add(("evaluate", "every"), "must be a whole number of epochs, at least 1")
             every = None
         if every is None and recipe is not None and recipe.epochs is not None:
             every = max(1, -(-recipe.epochs // 20))
-        unsaid = given is None or given.keys() == {"every"}  # an empty [evaluate] says: evaluate nothing
+        unsaid = given is None or (given and given.keys() <= {"every", "from"})  # an empty [evaluate] says: evaluate nothing
         if unsaid and isinstance(source, sources.ImagesSettings) and source.data.endswith(":train"):
             rows = {"test": source.data.removesuffix("train") + "test"}
         sets, contents = {}, {}
@@ -336,7 +342,7 @@ class _Reader:
                     sets[name] = sources.full_name(data, "test", self.folder)
                     if (found := known.get(name) or sources.content(sets[name], self.data_dir)) is not None:
                         contents[name] = found
-        return Evaluate(sets=sets, content=contents, every=every)
+        return Evaluate(sets=sets, content=contents, every=every, since=since)
 
     def _together(self, teacher: bool, method: list[tuple[Part, Term]], source: Any, mistakes: Mistakes) -> None:
         """What only shows when the sections are put side by side."""

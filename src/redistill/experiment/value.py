@@ -43,6 +43,8 @@ class Net(Value):
         code, file: of one's own network: SHA-256 of its file, and where it was.
         weights: a file of weights (``from`` in TOML). run: the experiment whose student this is, with its ``seed`` rule.
             Neither: drawn from (seed, "init", architecture).
+        take: of that run, the network of the ``last`` step, or of the ``best`` evaluation (an epoch chosen on the test
+            set; what several published codes save).
     """
 
     model: str
@@ -52,6 +54,7 @@ class Net(Value):
     weights: WeightsFile | None = Field(default=None, alias="from")
     run: Experiment | None = None
     seed: Seed = "same"
+    take: Literal["last", "best"] = "last"
 
     def written(self) -> dict[str, Any]:
         rows: dict[str, Any] = {"model": self.model}
@@ -62,6 +65,8 @@ class Net(Value):
             rows["from"] = self.weights.model_dump()
         if self.run is not None:
             rows |= {"run": self.run.written(seed=False), "seed": self.seed}
+            if self.take != "last":
+                rows["take"] = self.take
         return rows
 
     def maker(self, seed: int) -> Experiment | None:
@@ -89,16 +94,23 @@ class Part(Value):
 class Evaluate(Value):
     """Evaluation sets by name (``content``: SHA-256 of those of one's own), and the epochs between evaluations.
 
-    ``every`` None stands for the loop's own rule, 20 evaluations over the run, where the length is given in steps.
+    ``every`` None stands for the loop's own rule, 20 evaluations over the run, where the length is given in steps. ``since``
+    (``from`` in a file): the best evaluation is looked for from this share of the run on.
     """
 
     sets: dict[str, str]
     content: dict[str, str] = Field(default_factory=dict)
     every: int | None
+    since: float | None = Field(default=None, gt=0, lt=1)
 
     def written(self) -> dict[str, Any]:
         more: dict[str, Any] = {"content": self.content} if self.content else {}
+        more |= {} if self.since is None else {"from": self.since}
         return {**self.sets, **more, **({} if self.every is None else {"every": self.every})}
+
+    def first_step(self, steps: int) -> float:
+        """The step from which an evaluation counts for the best of a run of ``steps``, within a millionth of a step."""
+        return 0.0 if self.since is None else self.since * steps - 1e-6
 
 
 class Arithmetic(Value):

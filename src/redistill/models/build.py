@@ -59,6 +59,9 @@ def wrn(
     branch: str = "activated",
     projection: str = "needed",
     gamma: bool = True,
+    bias: bool = True,
+    norm_eps: float = 1e-5,
+    norm_momentum: float = 0.1,
     init: Init = "fan-out",
     initialise: bool = True,
 ) -> Network:
@@ -68,23 +71,46 @@ def wrn(
         dropout: between the convolutions of a block; 0 in all four projects.
         branch: ``"activated"``: the shortcut of a widening block starts after its BN-ReLU (all published codes); ``"raw"``.
         projection: ``"needed"``: only where widths differ (all published codes); ``"always"``: in every group's first block.
-        gamma: False: batch norms without scale (the TensorFlow reproduction of VID).
+        gamma: False: batch norms without scale. bias: False: a classifier without it. norm_eps, norm_momentum: of the batch
+            norms. The TensorFlow reproduction of VID has neither scale nor bias, 1e-3, and 0.001 (its "decay" .999).
         init: ``"fan-out"`` N(0, 2/(9 C_out)) (RepDistiller, polo5), ``"zagoruyko"`` (attention-transfer) or ``"pytorch"``.
         initialise: False leaves the first weights to the caller's random state (for loading a file over them).
     """
-    given: dict[str, Any] = {"dropout": dropout, "branch": branch, "projection": projection, "gamma": gamma, "init": init}
-    usual = {"dropout": 0.0, "branch": "activated", "projection": "needed", "gamma": True, "init": "fan-out"}
+    given: dict[str, Any] = {
+        "dropout": dropout, "branch": branch, "projection": projection, "gamma": gamma, "bias": bias, "norm_eps": norm_eps,
+        "norm_momentum": norm_momentum, "init": init,
+    }  # fmt: skip
+    usual = {
+        "dropout": 0.0, "branch": "activated", "projection": "needed", "gamma": True, "bias": True, "norm_eps": 1e-5,
+        "norm_momentum": 0.1, "init": "fan-out",
+    }  # fmt: skip
     args = {k: v for k, v in given.items() if v != usual[k]}
     arch = Arch(f"wrn-{depth}-{width}", classes, channels, image_size, args)
-    return _made(arch, lambda a: WRN(a, depth, width, dropout, branch, projection, gamma, init), seed, initialise)
+    def make(arch: Arch) -> Network:
+        return WRN(arch, depth, width, dropout, branch, projection, gamma, bias, norm_eps, norm_momentum, init)
+
+    return _made(arch, make, seed, initialise)
 
 
 def resnet(
-    variant: str | int, classes: int = 10, *, seed: int = 0, channels: int = 3, image_size: int = 32, initialise: bool = True
+    variant: str | int,
+    classes: int = 10,
+    *,
+    seed: int = 0,
+    channels: int = 3,
+    image_size: int = 32,
+    shortcut: str = "projection",
+    initialise: bool = True,
 ) -> Network:
-    """CIFAR ResNet: ``20``, ``"56"``, ``"8x4"``, ``"32x4"`` (:mod:`redistill.models.resnet`)."""
+    """CIFAR ResNet: ``20``, ``"56"``, ``"8x4"``, ``"32x4"`` (:mod:`redistill.models.resnet`).
+
+    Args:
+        shortcut: where the width changes: ``"projection"`` (RepDistiller) or ``"padding"`` (He et al.'s option A; akamaster).
+    """
     depth, widths = parse(str(variant))
-    return _made(Arch(f"resnet{variant}", classes, channels, image_size), lambda a: ResNet(a, depth, widths), seed, initialise)
+    args = {"shortcut": shortcut} if shortcut != "projection" else {}
+    arch = Arch(f"resnet{variant}", classes, channels, image_size, args)
+    return _made(arch, lambda a: ResNet(a, depth, widths, shortcut), seed, initialise)
 
 
 def vgg(

@@ -155,6 +155,14 @@ class Paper:
     def protocol(self, table: str) -> Protocol:
         return together(self.file.protocol, self.table(table).protocol)
 
+    def protocol_of(self, cell: Cell) -> Protocol:
+        """The protocol of a cell's table with the epoch that this cell reports."""
+        whole = self.protocol(cell.table)
+        if self.table(cell.table).protocol.which is not None:
+            return whole
+        own = next((r for r in self.file.reported if r.holds(cell.facts)), None)
+        return whole if own is None else whole.model_copy(update={"which": own.which, "because": own.because})
+
     def assumed(self, cell: Cell) -> list[Assumed]:
         return [a for a in self.file.assumed if a.holds(cell.facts)]
 

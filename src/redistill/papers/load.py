@@ -134,7 +134,8 @@ def _resolved(mistakes: Mistakes, file: PaperFile) -> None:
     named(("setup", "teacher", "method"), file.setup.teacher.method, file.method, "method")
     for kind, entries in (("case", file.case), ("assumed", file.assumed), ("departs", file.departs)):
         _wheres(mistakes, kind, entries, facts_of)
-    for kind, others in (("unknown", file.unknown), ("also", file.also), ("checkpoint", file.checkpoint)):
+    pointing = (("unknown", file.unknown), ("also", file.also), ("checkpoint", file.checkpoint), ("reported", file.reported))
+    for kind, others in pointing:
         _wheres(mistakes, kind, others, facts_of)
     for number, case in enumerate(file.case):
         if case.source is not None:

@@ -16,6 +16,7 @@ Where paper and codes differ:
 | AT eq. 2 | `AT(form="norm", factor=0.5)` | β | unsquared norm, half |
 | AT code, CRD, DKD, [RE] KD-AT | `AT()` | 1000 | (1000/HW)·‖ΔQ‖² |
 | Micaelli eq. 1 | `AT(form="norm")` | 250 | unsquared norm |
+| KTH course report (TensorFlow) | `AT(over="batch")` | 250 | one length for the maps of a whole batch: about 1/B of `AT()` |
 | Micaelli code, [RE] zero-shot | `AT()` | 250 | (250/HW)·‖ΔQ‖²: 0.24 for 32x32, 3.9 for 8x8 maps |
 
 All codes raise the activations to p without an absolute value, so that signs count for odd p; the paper writes |A|.
@@ -35,10 +36,14 @@ from redistill.pairs import require_common_stages
 from redistill.terms.maps import named_or_paired, to_smaller
 
 Form = Literal["mean", "sum", "norm"]
+Over = Literal["image", "batch"]
 
 
-def attention_map(feature: Tensor, p: float = 2.0, *, absolute: bool = False, normalise: bool = True) -> Tensor:
-    """Attention of maps [B, C, H, W] over positions: [B, H·W], of unit length where ``normalise``.
+def attention_map(
+    feature: Tensor, p: float = 2.0, *, absolute: bool = False, normalise: bool = True, over: Over = "image"
+) -> Tensor:
+    """Attention of maps [B, C, H, W] over positions: [B, H·W], of unit length where ``normalise``, image by image or all
+    together (``over="batch"``).
 
     >>> import torch
     >>> attention_map(torch.tensor([[[[1.0, 0.0]], [[1.0, 2.0]]]]), normalise=False)     # (1+1)/2, (0+4)/2
@@ -49,7 +54,7 @@ def attention_map(feature: Tensor, p: float = 2.0, *, absolute: bool = False, no
     attention = raised.sum(dim=1).flatten(1) / channels
     if not normalise:
         return attention
-    length: Tensor = torch.linalg.vector_norm(attention, dim=1, keepdim=True)
+    length: Tensor = torch.linalg.vector_norm(attention, dim=1 if over == "image" else (0, 1), keepdim=True)
     return attention / length.clamp_min(1e-12)  # the codes' guard against a dead map
 
 
@@ -81,6 +86,8 @@ class AT(Term):
         absolute: |A|^p as the paper writes instead of A^p as all codes compute; the same for even p.
         normalise: divide each map by its length (always, in papers and codes).
         factor: constant; 0.5 is the ½ of the paper's β/2.
+        over: what has the length 1: each ``"image"``'s map (everywhere else) or the maps of the ``"batch"`` together
+            (``tf.nn.l2_normalize`` without an axis).
 
     >>> import torch
     >>> from redistill.core import Batch, Output
@@ -96,7 +103,9 @@ class AT(Term):
     absolute: bool = False
     normalise: bool = True
     factor: float = 1.0
+    over: Over = "image"
 
+    later: ClassVar[tuple[str, ...]] = ("over",)
     theorems: ClassVar[tuple[str, ...]] = (
         "zero at match", "non-negative", "batch permutation", "channel permutation", "feature scale"
     )
@@ -111,6 +120,8 @@ class AT(Term):
             raise RedistillError(f"AT(p={self.p}): a negative activation has no such power; add absolute=True")
         if self.form not in ("mean", "sum", "norm"):
             raise RedistillError(f"AT(form={self.form!r}): known are 'mean', 'sum' and 'norm'")
+        if self.over not in ("image", "batch"):
+            raise RedistillError(f"AT(over={self.over!r}): known are 'image' and 'batch'")
 
     def setup(self, ctx: Context) -> None:
         if self.at is None:
@@ -134,6 +145,8 @@ class AT(Term):
         found = []
         for mine, theirs in self.pairs:
             f_s, f_t = to_smaller(student[mine], teacher[theirs])
-            q_s, q_t = (attention_map(f, self.p, absolute=self.absolute, normalise=self.normalise) for f in (f_s, f_t))
+            q_s, q_t = (
+                attention_map(f, self.p, absolute=self.absolute, normalise=self.normalise, over=self.over) for f in (f_s, f_t)
+            )
             found.append(attention_distance(q_s, q_t, self.form))
         return found
