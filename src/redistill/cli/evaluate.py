@@ -34,7 +34,7 @@ def evaluate(
 ) -> None:
     """Accuracy with its interval, top-5, NLL, calibration, and agreement with a teacher, from one pass over a data set."""
     from redistill.evaluate import evaluate as measure
-    from redistill.experiment.sources import load_data
+    from redistill.experiment.sources import full_name, load_data
     from redistill.precision import resolve_device
 
     where = resolve_device(device)
@@ -43,7 +43,7 @@ def evaluate(
         if run is None or "test" not in run.record["experiment"]["evaluate"]:
             raise RedistillError("say on which data: --data cifar10:test")
         data = str(run.record["experiment"]["evaluate"]["test"])
-    images = load_data(data if ":" in data else f"{data}:test", data_dir)
+    images = load_data(full_name(data, "test", Path(), data_dir), data_dir)
     require_fit(net, images, what)
     other = None if teacher is None else network_of(teacher, teacher_model, out)[0].to(where)
     found = measure(net.to(where), images, teacher=other, normalise=normalise)

@@ -20,8 +20,9 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from redistill.core import RedistillError
+from redistill.data.catalogue import count_of, row_of
 from redistill.experiment.mistakes import Mistakes
-from redistill.experiment.sources import SIZES, full_name, load_data
+from redistill.experiment.sources import full_name, load_data
 from redistill.recipe import Value
 from redistill.sources.few import Counting, few_recipe
 
@@ -72,7 +73,8 @@ def _counts(source: Any, folder: Path, data_dir: Path | None) -> tuple[int, int,
     if isinstance(subset, bool) or not isinstance(subset, int):
         raise RedistillError(f"its length follows from the images a class: give [source] one of {', '.join(SUBSETS)}")
     name = full_name(str(source.get("data", "")), "train", folder)
-    if name not in SIZES:
-        images = load_data(name, data_dir)
-        return int(images.count), int(images.classes), subset
-    return *SIZES[name], subset
+    images, row = count_of(name), row_of(name)
+    if images is None or row is None:
+        found = load_data(name, data_dir)
+        return int(found.count), int(found.classes), subset
+    return images, row.classes, subset

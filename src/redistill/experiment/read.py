@@ -323,8 +323,8 @@ class _Reader:
         if every is None and recipe is not None and recipe.epochs is not None:
             every = max(1, -(-recipe.epochs // 20))
         unsaid = given is None or given.keys() == {"every"}  # an empty [evaluate] says: evaluate nothing
-        if unsaid and isinstance(source, sources.ImagesSettings) and source.data.endswith(":train"):
-            rows = {"test": source.data.removesuffix("train") + "test"}
+        if unsaid and isinstance(source, sources.ImagesSettings) and (test := sources.evaluated_on(source.data, self.data_dir)) is not None:
+            rows = {"test": test}
         sets, contents = {}, {}
         for name, data in rows.items():
             if name == "held_out":
@@ -333,7 +333,7 @@ class _Reader:
                 mistakes.add(("evaluate", name), 'must be the name of a data set, test = "cifar10:test"')
             else:
                 with mistakes.at(("evaluate", name)):
-                    sets[name] = sources.full_name(data, "test", self.folder)
+                    sets[name] = sources.full_name(data, "test", self.folder, self.data_dir)
                     if (found := known.get(name) or sources.content(sets[name], self.data_dir)) is not None:
                         contents[name] = found
         return Evaluate(sets=sets, content=contents, every=every)
