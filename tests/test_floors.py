@@ -13,7 +13,7 @@ SRC = Path(__file__).resolve().parents[1] / "src" / "redistill"
 FLOORS: tuple[tuple[str, ...], ...] = (
     # floor 0: types, how it is optimised, one seed and many streams, intervals; each line may use the one above
     ("errors",),
-    ("ramp", "paths"),
+    ("ramp", "paths", "values"),
     ("core",),
     ("pairs", "recipe", "rng", "stats"),
     # floor 1: formulas, networks, images, features by place

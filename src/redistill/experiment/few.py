@@ -23,8 +23,8 @@ from redistill.core import RedistillError
 from redistill.data.catalogue import count_of, row_of
 from redistill.experiment.mistakes import Mistakes
 from redistill.experiment.sources import full_name, load_data
-from redistill.recipe import Value
 from redistill.sources.few import Counting, few_recipe
+from redistill.values import Value
 
 SUBSETS = ("per_class", "first_per_class", "per_class_ferles")
 

@@ -25,12 +25,12 @@ from redistill.core import nearest
 from redistill.experiment.generated import AdversarialSettings
 from redistill.experiment.lines import Path as Key
 from redistill.experiment.mistakes import Mistakes
-from redistill.recipe import Value
 from redistill.sources import PRESETS, preset
 from redistill.sources.variants import PUBLISHED
 from redistill.terms import KD
 from redistill.terms.at import Form
 from redistill.terms.kd import Reduction
+from redistill.values import Value
 
 _FILLS = {
     "kl": ("[[method]]",),

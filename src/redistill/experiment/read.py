@@ -15,17 +15,19 @@ from redistill import rng, taps
 from redistill.core import Ramp, RedistillError, Term, nearest
 from redistill.evaluate import NUMERICS as EVALUATE
 from redistill.experiment import own, sources
+from redistill.experiment.change import changed
 from redistill.experiment.few import FewImages, with_recipe
 from redistill.experiment.files import file_digest
 from redistill.experiment.generated import AdversarialSettings
 from redistill.experiment.kinds import KINDS
 from redistill.experiment.mistakes import Mistakes
 from redistill.experiment.presets import Completion, expanded
-from redistill.experiment.text import changed, parse
+from redistill.experiment.text import parse
 from redistill.experiment.value import Arithmetic, Evaluate, Experiment, Net, Part
 from redistill.fit import NUMERICS as FIT
 from redistill.precision import arithmetic, resolve_device
-from redistill.recipe import Constant, Cosine, MultiStep, Recipe, Step, Value
+from redistill.recipe import Constant, Cosine, MultiStep, Recipe, Step
+from redistill.values import Value
 
 SECTIONS = ("name", "notes", "teacher", "student", "method", "source", "recipe", "evaluate", "seed")
 DERIVED = ("arithmetic", "numerics")  # stand in records; made anew when one is read
@@ -87,18 +89,20 @@ class _Reader:
         assert student is not None and source is not None and recipe is not None
         made = None
         with mistakes.at(()):
-            made = Experiment(
-                teacher=teacher,
-                student=student,
-                method=tuple(part for part, _ in method),
-                source=source,
-                recipe=recipe,
-                evaluate=shown,
-                arithmetic=Arithmetic(device=device.type, **arithmetic(recipe, device)),
-                numerics=numerics([term for _, term in method], source),
-                seed=data.get("seed", 0),
-                name=data.get("name", ""),
-                notes=data.get("notes", ""),
+            made = Experiment.model_validate(
+                {
+                    "teacher": teacher,
+                    "student": student,
+                    "method": tuple(part for part, _ in method),
+                    "source": source,
+                    "recipe": recipe,
+                    "evaluate": shown,
+                    "arithmetic": Arithmetic(device=device.type, **arithmetic(recipe, device)),
+                    "numerics": numerics([term for _, term in method], source),
+                    "seed": data.get("seed", 0),
+                    "name": data.get("name", ""),
+                    "notes": data.get("notes", ""),
+                }
             )
         return made
 
@@ -239,7 +243,7 @@ class _Reader:
         before = len(mistakes.found)
         shape = settings_of(cls)
         given = {name: value for name, value in row.items() if name not in RESERVED}
-        mistakes.unknown(key, given, shape.model_fields, f"setting of {cls.__name__}")
+        mistakes.unknown(key, given, (*shape.model_fields, "weight"), f"setting of {cls.__name__}")
         settings: dict[str, Any] = {}
         term = None
         with mistakes.at(key):
@@ -263,7 +267,7 @@ class _Reader:
     # -- the rest -----------------------------------------------------------------------------------------------------
     def source(self, given: dict[str, Any], mistakes: Mistakes, key: tuple[str, ...] = ("source",)) -> Any:
         kind = given.get("kind", "images")
-        if kind not in KINDS:
+        if not isinstance(kind, str) or kind not in KINDS:
             mistakes.add((*key, "kind"), nearest(str(kind), KINDS, "kind of source"))
             return None
         model = KINDS[kind]
@@ -287,9 +291,9 @@ class _Reader:
                 rows.setdefault("content", sources.content(rows["data"], self.data_dir))
         if kind == "own":
             rows.setdefault("code", "")
-        unknown = kind == "images" and "data" in rows and "normalise" not in rows
-        if unknown:  # its other mistakes are told all the same
-            rows |= {"normalise": "none", "augment": "none"}
+        unknown = kind == "images" and "normalise" not in rows
+        if unknown:  # its other mistakes are told all the same, and not what would follow from the data
+            rows = {"augment": "none", **rows, "normalise": "none"}
         made = None
         with mistakes.at(key):
             made = model.model_validate(rows)
@@ -305,7 +309,7 @@ class _Reader:
         mistakes.unknown(("recipe",), given, (*Recipe.model_fields, *FewImages.model_fields))
         rows = {name: value for name, value in given.items() if name in Recipe.model_fields}
         schedule = rows.get("schedule")
-        if isinstance(schedule, dict) and schedule.get("kind") in SCHEDULES:
+        if isinstance(schedule, dict) and str(schedule.get("kind")) in SCHEDULES:
             fields = SCHEDULES[schedule["kind"]].model_fields
             mistakes.unknown(("recipe", "schedule"), schedule, fields, f"setting of schedule {schedule['kind']!r}")
             rows["schedule"] = {name: value for name, value in schedule.items() if name in fields}
@@ -349,6 +353,8 @@ class _Reader:
 
 def ramp(table: dict[str, Any]) -> Ramp:
     """A ramp from its table, numbers as numbers: ``5`` and ``5.0`` are one experiment."""
+    if odd := [name for name, value in table.items() if isinstance(value, bool)]:
+        raise RedistillError(f"{odd[0]} must be a number, not {str(table[odd[0]]).lower()}")
     made: Ramp = pydantic.TypeAdapter(Ramp).validate_python(table)
     return made
 

@@ -20,8 +20,8 @@ from redistill.evaluate import ImageSet
 from redistill.experiment import own
 from redistill.experiment.files import digest
 from redistill.paths import expanded, is_there
-from redistill.recipe import Value
 from redistill.sources.few import per_class_ferles
+from redistill.values import Value
 
 Seed = Literal["same"] | Annotated[int, Field(ge=0)]
 """A rule: ``same`` as the run's own seed, or always this number."""

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from redistill.core import Ramp
+from redistill.data.subsets import whole
 from redistill.experiment.files import canonical, digest
 from redistill.experiment.kinds import SourceSettings
-from redistill.recipe import Recipe, Value
+from redistill.recipe import Recipe
+from redistill.values import Value
 
 if TYPE_CHECKING:
     from redistill.experiment.store import Run, Store
@@ -177,7 +179,7 @@ class Experiment(Value):
 
     def with_seed(self, seed: int) -> Experiment:
         """The same cell under another seed."""
-        return self.model_copy(update={"seed": seed})
+        return self.model_copy(update={"seed": whole("seed", seed, 0)})
 
     def written(self, seed: bool = True) -> dict[str, Any]:
         """Complete, JSON-able, shaped like the TOML file; reading it again gives an equal experiment."""
