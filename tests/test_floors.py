@@ -20,6 +20,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("terms", "models", "data", "taps", "precision", "optimise", "measured"),
     # floor 2: inputs that are not a data set; what is measured; one student of a cohort
     ("sources", "evaluate", "belief", "learner"),
+    ("given",),
     ("fit",),
     ("experiment", "jobs"),
     ("papers",),

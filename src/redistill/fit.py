@@ -20,6 +20,7 @@ from redistill import rng
 from redistill.core import Batch, Culprit, Method, Output, RedistillError, Room, Source, Term, weighted_sum
 from redistill.data import Renormalise
 from redistill.evaluate import ImageSet, accuracy
+from redistill.given import sets_of, source_of
 from redistill.learner import Learner
 from redistill.measured import Diverged, Progress, Result
 from redistill.optimise import make_optimizer, parameter_groups
@@ -63,6 +64,7 @@ class Loop:
         every: int | None = None,
         device: str | torch.device = "auto",
     ):
+        source = source_of(source)
         self.recipe, self.seed, self.source = recipe, seed, source
         rng.derive(seed)  # refuses an impossible seed before any work
         self.device = resolve_device(device)
@@ -71,7 +73,7 @@ class Loop:
         self.dtype = torch.float64 if means["forward"] == "float64" else torch.float32
         self.bf16 = means["forward"] == "bfloat16"
         self.layout = torch.channels_last if means["channels_last"] else torch.contiguous_format
-        self.evaluate = dict(evaluate or {})
+        self.evaluate = sets_of(evaluate)
         self.per_epoch = source.steps_per_epoch(recipe.batch_size, recipe.drop_last)
         self.steps = recipe.total_steps(self.per_epoch)
         epochs = math.ceil(self.steps / self.per_epoch)

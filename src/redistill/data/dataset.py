@@ -18,6 +18,7 @@ from torch import Tensor
 from redistill import rng
 from redistill.core import Batch, RedistillError, Room, Shape, Stream
 from redistill.data import subsets
+from redistill.data.normalise import Normalisation
 from redistill.data.subsets import whole
 
 Rule = tuple[str, dict[str, Any]]
@@ -49,7 +50,7 @@ class DataSet(abc.ABC):
         """The images at ``positions`` [n] of this set, in that order; ``rule`` is added to the history."""
 
     @abc.abstractmethod
-    def with_(self, *, augment: str | None = None, normalise: str | None = None) -> Self:
+    def with_(self, *, augment: str | None = None, normalise: str | Normalisation | None = None) -> Self:
         """The same images under another augmentation or normalisation."""
 
     @abc.abstractmethod

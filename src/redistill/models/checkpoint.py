@@ -37,7 +37,9 @@ def save(net: nn.Module, path: str | Path, *, normalisation: str | None = None, 
     arch = getattr(net, "arch", None)
     if not isinstance(arch, Arch):
         raise RedistillError(f"{type(net).__name__} does not know its architecture: save its state_dict with safetensors instead")
-    about = {"format": FORMAT, "arch": arch.as_json(), "normalisation": normalisation or getattr(net, "normalisation", None)}
+    used = normalisation or getattr(net, "normalisation", None)
+    # a set of one's own is written with its constants, as text
+    about = {"format": FORMAT, "arch": arch.as_json(), "normalisation": None if used is None else str(used)}
     tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
     save_file(tensors, str(path), metadata={"redistill": json.dumps(about, sort_keys=True), **(extra or {})})
 
