@@ -20,7 +20,7 @@ from redistill import rng
 from redistill.core import Batch, Culprit, Method, Output, RedistillError, Room, Source, Term, weighted_sum
 from redistill.data import Renormalise
 from redistill.evaluate import ImageSet, accuracy
-from redistill.given import sets_of, source_of
+from redistill.given import lacking, sets_of, source_of
 from redistill.learner import Learner
 from redistill.measured import Diverged, Progress, Result
 from redistill.optimise import make_optimizer, parameter_groups
@@ -65,8 +65,9 @@ class Loop:
         device: str | torch.device = "auto",
     ):
         source = source_of(source)
-        self.recipe, self.seed, self.source = recipe, seed, source
         rng.derive(seed)  # refuses an impossible seed before any work
+        seed = int(seed)  # numpy's whole numbers too
+        self.recipe, self.seed, self.source = recipe, seed, source
         self.device = resolve_device(device)
         self.exact = recipe.precision != "fast"
         means = arithmetic(recipe, self.device)
@@ -188,7 +189,7 @@ class Loop:
             if images.classes is not None and images.classes != ctx.classes:
                 raise RedistillError(
                     f"evaluation set {name!r} has {images.classes} classes, the student {type(net).__name__} tells {ctx.classes} "
-                    f"apart: they must agree"
+                    f"apart: they must agree{lacking(images.classes, ctx.classes)}"
                 )
         method.setup(ctx)
         self._place(method)

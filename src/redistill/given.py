@@ -39,6 +39,16 @@ def sets_of(given: Any) -> dict[str, ImageSet]:
     return dict(given)
 
 
+def lacking(counted: int, wanted: int) -> str:
+    """The way out for a set that may only lack images of the last classes; "" where it has more than is wanted."""
+    if counted > wanted:
+        return ""
+    return (
+        f"; where the set only lacks images of the last classes, say how many there are: rd.data.arrays(file, classes={wanted}), or an "
+        f"array classes = {wanted} in the .npz file"
+    )
+
+
 def _what(given: Any) -> str:
     kind = type(given)
     if isinstance(given, tuple | list):

@@ -12,6 +12,7 @@ import typer
 from redistill.cli import app
 from redistill.cli.options import DataDir, Device, Json, Out, show_json
 from redistill.errors import RedistillError
+from redistill.paths import expanded
 
 if TYPE_CHECKING:
     from torch import nn
@@ -69,7 +70,7 @@ def network_of(what: str, model: str | None, out: Path) -> tuple[nn.Module, Run 
     from redistill import models
     from redistill.experiment.store import RECORD, Store
 
-    path = Path(what).expanduser()
+    path = expanded(what)
     if path.is_file() and path.name != RECORD:
         return models.load(path, model=model), None
     if path.suffix in (".pth", ".pt", ".tar", ".safetensors"):

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 
 from redistill.core import RedistillError, Shape, nearest
@@ -210,12 +211,15 @@ def _base(data_dir: Where) -> Path | None:
 def arrays(path: str | Path, *, classes: int | None = None) -> Images:
     """An ``.npz`` file with ``x`` (uint8 [N, C, H, W] or [N, H, W, C]) and labels ``y`` [N], or without ``y``.
 
-    ``classes``: how many there are; default: the largest label + 1. Normalised by ``half``, not augmented.
+    ``classes``: how many there are; default: the number ``classes`` in the file, else the largest label + 1 (a test set may lack
+    the last class). Normalised by ``half``, not augmented.
     """
     file = expanded(path)
     if not is_there(file):
         raise RedistillError(f"there is no file {file}: write it with numpy.savez(file, x=images, y=labels)")
     x, y = read_arrays(file)
+    if classes is None:
+        classes = _classes_in(file)
     if y is not None and classes is None and len(y):
         classes = int(y.max()) + 1
         if classes > max(MOST_CLASSES, len(y)):
@@ -224,3 +228,14 @@ def arrays(path: str | Path, *, classes: int | None = None) -> Images:
                 f"count classes from 0; give classes= where there are as many"
             )
     return Images(torch.from_numpy(x), None if y is None else torch.from_numpy(y), classes, f"arrays:{path}", "half")
+
+
+def _classes_in(file: Path) -> int | None:
+    """The number ``classes`` that an ``.npz`` file may say beside ``x`` and ``y``."""
+    with np.load(file, allow_pickle=False) as held:
+        if "classes" not in held.files:
+            return None
+        found = held["classes"]
+    if found.ndim or found.dtype.kind not in "iu" or found < 1:
+        raise RedistillError(f"{file}: classes must be one whole number, how many classes there are, got {found.dtype} {found.shape}")
+    return int(found)

@@ -24,6 +24,7 @@ from redistill.data.dataset import DataSet, PureStream, Rule, Schedule, require_
 from redistill.data.images import Images
 from redistill.data.normalise import Normalisation, normalisation
 from redistill.data.subsets import whole
+from redistill.paths import expanded
 
 NUMERICS = 1
 MEMORY = 2 * 2**30  # bytes of decoded pixels up to which a folder is held in memory
@@ -203,7 +204,7 @@ def folder(
         memory: bytes of decoded pixels up to which the images are held in memory; beyond, they are read when needed.
         workers: threads that decode; default one a core, at most 16.
     """
-    root = Path(path).expanduser()
+    root = expanded(path)
     if not root.is_dir():
         raise RedistillError(f"there is no folder {root}: give a folder with one folder of images a class")
     if part not in (None, "train", "val"):

@@ -37,7 +37,7 @@ class FewImages(Value):
     scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
 
 
-def with_recipe(data: dict[str, Any], mistakes: Mistakes, folder: Path, data_dir: Path | None) -> dict[str, Any]:
+def written_out(data: dict[str, Any], mistakes: Mistakes, folder: Path, data_dir: Path | None) -> dict[str, Any]:
     """An experiment's settings with ``recipe.few`` written out; what is wrong with it is told to ``mistakes``."""
     recipe = data.get("recipe")
     if not isinstance(recipe, dict) or not (named := {n: v for n, v in recipe.items() if n in FewImages.model_fields}):

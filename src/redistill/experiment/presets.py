@@ -66,7 +66,7 @@ class Completion(Value):
         return self
 
 
-def expanded(data: dict[str, Any], mistakes: Mistakes, key: Key = ("source",)) -> dict[str, Any]:
+def written_out(data: dict[str, Any], mistakes: Mistakes, key: Key = ("source",)) -> dict[str, Any]:
     """An experiment's settings with ``source.preset`` written out: switches, and method and recipe where nothing is said.
 
     What is wrong is told to ``mistakes``, once and at its place ``key``; what comes back can then be read as if it were right.
@@ -79,7 +79,7 @@ def expanded(data: dict[str, Any], mistakes: Mistakes, key: Key = ("source",)) -
         for side in ("first", "second"):
             if side in source:
                 half: dict[str, Any] = {"source": _half(source[side], mistakes, (*key, side)), "method": [], "recipe": {}}
-                made[side] = expanded(half, mistakes, (*key, side))["source"]
+                made[side] = written_out(half, mistakes, (*key, side))["source"]
         return {**data, "source": made}
     if "preset" in source and "kind" not in source:
         mistakes.add((*key, "preset"), 'belongs to a generator: add kind = "adversarial"')

@@ -14,17 +14,16 @@ import pydantic
 from redistill import rng, taps
 from redistill.core import Ramp, RedistillError, Term, nearest
 from redistill.evaluate import NUMERICS as EVALUATE
-from redistill.experiment import own, sources
+from redistill.experiment import own, shorthand, sources
 from redistill.experiment.change import changed
-from redistill.experiment.few import FewImages, with_recipe
 from redistill.experiment.files import file_digest
 from redistill.experiment.generated import AdversarialSettings
 from redistill.experiment.kinds import KINDS
 from redistill.experiment.mistakes import Mistakes
-from redistill.experiment.presets import Completion, expanded
 from redistill.experiment.text import parse
 from redistill.experiment.value import Arithmetic, Evaluate, Experiment, Net, Part
 from redistill.fit import NUMERICS as FIT
+from redistill.paths import expanded
 from redistill.precision import arithmetic, resolve_device
 from redistill.recipe import Constant, Cosine, MultiStep, Recipe, Step
 from redistill.values import Value
@@ -66,7 +65,7 @@ class _Reader:
 
     def experiment(self, data: dict[str, Any], mistakes: Mistakes) -> Experiment | None:
         before = len(mistakes.found)
-        data = with_recipe(expanded(data, mistakes), mistakes, self.folder, self.data_dir)
+        data = shorthand.filled(data, mistakes, shorthand.Where(self.folder, self.data_dir))
         mistakes.unknown((), data, (*SECTIONS, *DERIVED), "section")
         for needed in ("student", "method", "source", "recipe"):
             if needed not in data:
@@ -171,7 +170,7 @@ class _Reader:
         if isinstance(given, dict):
             path, sha = Path(str(given.get("path"))), given.get("sha256")
         else:
-            path, sha = Path(str(given)).expanduser(), None
+            path, sha = expanded(str(given)), None
         path = (self.folder / path).resolve()
         if not path.is_file():
             raise RedistillError(f"there is no file {path}" + (f" (wanted: SHA-256 {sha})" if sha else ""))
@@ -192,7 +191,7 @@ class _Reader:
         if not isinstance(given, str):
             mistakes.add((role, "run"), 'must be the file of an experiment, run = "teacher.toml"')
             return None
-        path = self.folder / given
+        path = self.folder / expanded(given)
         if path.resolve() in self.chain:
             circle = " -> ".join(p.name for p in (*self.chain, path))
             mistakes.add((role, "run"), f"the experiments need each other in a circle: {circle}")
@@ -271,7 +270,7 @@ class _Reader:
             mistakes.add((*key, "kind"), nearest(str(kind), KINDS, "kind of source"))
             return None
         model = KINDS[kind]
-        completing = Completion.model_fields if model is AdversarialSettings else ()  # written out by now, but still allowed
+        completing = shorthand.WORDS["source"] if model is AdversarialSettings else ()
         mistakes.unknown(key, given, (*model.model_fields, *completing))
         rows: dict[str, Any] = {"kind": kind, **{n: v for n, v in given.items() if n in model.model_fields}}
         for half in ("first", "second") if kind == "mixed" else ():
@@ -306,7 +305,7 @@ class _Reader:
 
     def recipe(self, given: dict[str, Any], mistakes: Mistakes) -> Recipe | None:
         before = len(mistakes.found)
-        mistakes.unknown(("recipe",), given, (*Recipe.model_fields, *FewImages.model_fields))
+        mistakes.unknown(("recipe",), given, (*Recipe.model_fields, *shorthand.WORDS["recipe"]))
         rows = {name: value for name, value in given.items() if name in Recipe.model_fields}
         schedule = rows.get("schedule")
         if isinstance(schedule, dict) and str(schedule.get("kind")) in SCHEDULES:

@@ -17,6 +17,7 @@ from redistill.core import Ramp
 from redistill.data.subsets import whole
 from redistill.experiment.files import canonical, digest
 from redistill.experiment.kinds import SourceSettings
+from redistill.paths import expanded
 from redistill.recipe import Recipe
 from redistill.values import Value
 
@@ -157,7 +158,7 @@ class Experiment(Value):
         from redistill.experiment.read import load
 
         return load(
-            Path(file), seed=seed, device=device, change=change, data_dir=None if data_dir is None else Path(data_dir)
+            expanded(file), seed=seed, device=device, change=change, data_dir=None if data_dir is None else expanded(data_dir)
         )
 
     @classmethod
@@ -174,7 +175,11 @@ class Experiment(Value):
         from redistill.experiment.read import resolve
 
         return resolve(
-            settings, folder=Path(folder), seed=seed, device=device, data_dir=None if data_dir is None else Path(data_dir)
+            settings,
+            folder=expanded(folder),
+            seed=seed,
+            device=device,
+            data_dir=None if data_dir is None else expanded(data_dir),
         )
 
     def with_seed(self, seed: int) -> Experiment:
