@@ -12,6 +12,7 @@ import typer
 from redistill.cli import app
 from redistill.cli.options import DataDir, Device, Json, Out, show_json
 from redistill.errors import RedistillError
+from redistill.paths import expanded
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,7 +35,7 @@ def evaluate(
 ) -> None:
     """Accuracy with its interval, top-5, NLL, calibration, and agreement with a teacher, from one pass over a data set."""
     from redistill.evaluate import evaluate as measure
-    from redistill.experiment.sources import load_data
+    from redistill.experiment.sources import full_name, load_data
     from redistill.precision import resolve_device
 
     where = resolve_device(device)
@@ -43,7 +44,7 @@ def evaluate(
         if run is None or "test" not in run.record["experiment"]["evaluate"]:
             raise RedistillError("say on which data: --data cifar10:test")
         data = str(run.record["experiment"]["evaluate"]["test"])
-    images = load_data(data if ":" in data else f"{data}:test", data_dir)
+    images = load_data(full_name(data, "test", Path(), data_dir), data_dir)
     require_fit(net, images, what)
     other = None if teacher is None else network_of(teacher, teacher_model, out)[0].to(where)
     found = measure(net.to(where), images, teacher=other, normalise=normalise)
@@ -69,7 +70,7 @@ def network_of(what: str, model: str | None, out: Path) -> tuple[nn.Module, Run 
     from redistill import models
     from redistill.experiment.store import RECORD, Store
 
-    path = Path(what).expanduser()
+    path = expanded(what)
     if path.is_file() and path.name != RECORD:
         return models.load(path, model=model), None
     if path.suffix in (".pth", ".pt", ".tar", ".safetensors"):

@@ -84,7 +84,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train one network on labels alone (SGD with Nesterov momentum, a cosine schedule): a teacher, or a baseline."""
-    from redistill.experiment.text import changed
+    from redistill.experiment.change import changed
     from redistill.experiment.value import Experiment
 
     settings: dict[str, Any] = {

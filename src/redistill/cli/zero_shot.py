@@ -59,7 +59,7 @@ def belief(
     from redistill.belief import agreement_and_divergence, check_walk, noise_histogram, transitions
     from redistill.evaluate import predict
     from redistill.experiment import files, machine
-    from redistill.experiment.sources import load_data
+    from redistill.experiment.sources import full_name, load_data
     from redistill.precision import resolve_device
     from redistill.report.progress import telling
     from redistill.report.zero_shot import noise_figure, transition_figure
@@ -72,7 +72,7 @@ def belief(
     where = resolve_device(device)
     if mean not in ("plain", "prefixes") or error not in ("images", "rows") or (mean, error) == ("prefixes", "rows"):
         raise RedistillError(f"--mean {mean} --error {error}: known are plain or prefixes, and images or rows (rows with plain only)")
-    images: Any = load_data(data if ":" in data else f"{data}:test", data_dir)
+    images: Any = load_data(full_name(data, "test", Path(), data_dir), data_dir)
     if normalise is not None:
         images = images.with_(normalise=normalise)
     opened = [network_of(name, model[i] if i < len(model) else None, out) for i, name in enumerate(networks)]

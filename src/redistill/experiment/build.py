@@ -144,7 +144,7 @@ def weights_file(
     arch = getattr(network, "arch", None)
     own_header = {
         "format": 1,
-        "normalisation": getattr(network, "normalisation", None),
+        "normalisation": None if (used := getattr(network, "normalisation", None)) is None else str(used),
         **({"arch": arch.as_json()} if arch is not None else {}),
     }
     metadata = {"redistill": canonical(own_header), "model": net.model, "sizes": canonical(facts), **about}

@@ -10,9 +10,9 @@ from pydantic import Field, field_validator, model_validator
 from redistill.core import Method, RedistillError
 from redistill.data import normalisation
 from redistill.experiment.sources import Built, ImagesSettings, OwnSettings, Seed
-from redistill.recipe import Value
 from redistill.sources import PRESETS, Adversarial, Mixed, Variant, adversarial, mixed, preset
 from redistill.terms import KD, by_name
+from redistill.values import Value
 
 
 class AdversarialSettings(Variant):

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from redistill.experiment.generated import AdversarialSettings, MixedSettings
 from redistill.experiment.sources import ImagesSettings, OwnSettings
-from redistill.recipe import Value
+from redistill.values import Value
 
 SourceSettings = Annotated[
     ImagesSettings | AdversarialSettings | MixedSettings | OwnSettings, Field(discriminator="kind")

@@ -14,18 +14,19 @@ import pydantic
 from redistill import rng, taps
 from redistill.core import Ramp, RedistillError, Term, nearest
 from redistill.evaluate import NUMERICS as EVALUATE
-from redistill.experiment import own, sources
-from redistill.experiment.few import FewImages, with_recipe
+from redistill.experiment import own, shorthand, sources
+from redistill.experiment.change import changed
 from redistill.experiment.files import file_digest
 from redistill.experiment.generated import AdversarialSettings
 from redistill.experiment.kinds import KINDS
 from redistill.experiment.mistakes import Mistakes
-from redistill.experiment.presets import Completion, expanded
-from redistill.experiment.text import changed, parse
+from redistill.experiment.text import parse
 from redistill.experiment.value import Arithmetic, Evaluate, Experiment, Net, Part
 from redistill.fit import NUMERICS as FIT
+from redistill.paths import expanded
 from redistill.precision import arithmetic, resolve_device
-from redistill.recipe import Constant, Cosine, MultiStep, Recipe, Step, Value
+from redistill.recipe import Constant, Cosine, MultiStep, Recipe, Step
+from redistill.values import Value
 
 SECTIONS = ("name", "notes", "teacher", "student", "method", "source", "recipe", "evaluate", "seed")
 DERIVED = ("arithmetic", "numerics")  # stand in records; made anew when one is read
@@ -64,7 +65,7 @@ class _Reader:
 
     def experiment(self, data: dict[str, Any], mistakes: Mistakes) -> Experiment | None:
         before = len(mistakes.found)
-        data = with_recipe(expanded(data, mistakes), mistakes, self.folder, self.data_dir)
+        data = shorthand.filled(data, mistakes, shorthand.Where(self.folder, self.data_dir))
         mistakes.unknown((), data, (*SECTIONS, *DERIVED), "section")
         for needed in ("student", "method", "source", "recipe"):
             if needed not in data:
@@ -87,18 +88,20 @@ class _Reader:
         assert student is not None and source is not None and recipe is not None
         made = None
         with mistakes.at(()):
-            made = Experiment(
-                teacher=teacher,
-                student=student,
-                method=tuple(part for part, _ in method),
-                source=source,
-                recipe=recipe,
-                evaluate=shown,
-                arithmetic=Arithmetic(device=device.type, **arithmetic(recipe, device)),
-                numerics=numerics([term for _, term in method], source),
-                seed=data.get("seed", 0),
-                name=data.get("name", ""),
-                notes=data.get("notes", ""),
+            made = Experiment.model_validate(
+                {
+                    "teacher": teacher,
+                    "student": student,
+                    "method": tuple(part for part, _ in method),
+                    "source": source,
+                    "recipe": recipe,
+                    "evaluate": shown,
+                    "arithmetic": Arithmetic(device=device.type, **arithmetic(recipe, device)),
+                    "numerics": numerics([term for _, term in method], source),
+                    "seed": data.get("seed", 0),
+                    "name": data.get("name", ""),
+                    "notes": data.get("notes", ""),
+                }
             )
         return made
 
@@ -170,7 +173,7 @@ class _Reader:
         if isinstance(given, dict):
             path, sha = Path(str(given.get("path"))), given.get("sha256")
         else:
-            path, sha = Path(str(given)).expanduser(), None
+            path, sha = expanded(str(given)), None
         path = (self.folder / path).resolve()
         if not path.is_file():
             raise RedistillError(f"there is no file {path}" + (f" (wanted: SHA-256 {sha})" if sha else ""))
@@ -191,7 +194,7 @@ class _Reader:
         if not isinstance(given, str):
             mistakes.add((role, "run"), 'must be the file of an experiment, run = "teacher.toml"')
             return None
-        path = self.folder / given
+        path = self.folder / expanded(given)
         if path.resolve() in self.chain:
             circle = " -> ".join(p.name for p in (*self.chain, path))
             mistakes.add((role, "run"), f"the experiments need each other in a circle: {circle}")
@@ -242,7 +245,7 @@ class _Reader:
         before = len(mistakes.found)
         shape = settings_of(cls)
         given = {name: value for name, value in row.items() if name not in RESERVED}
-        mistakes.unknown(key, given, shape.model_fields, f"setting of {cls.__name__}")
+        mistakes.unknown(key, given, (*shape.model_fields, "weight"), f"setting of {cls.__name__}")
         settings: dict[str, Any] = {}
         term = None
         with mistakes.at(key):
@@ -266,11 +269,11 @@ class _Reader:
     # -- the rest -----------------------------------------------------------------------------------------------------
     def source(self, given: dict[str, Any], mistakes: Mistakes, key: tuple[str, ...] = ("source",)) -> Any:
         kind = given.get("kind", "images")
-        if kind not in KINDS:
+        if not isinstance(kind, str) or kind not in KINDS:
             mistakes.add((*key, "kind"), nearest(str(kind), KINDS, "kind of source"))
             return None
         model = KINDS[kind]
-        completing = Completion.model_fields if model is AdversarialSettings else ()  # written out by now, but still allowed
+        completing = shorthand.WORDS["source"] if model is AdversarialSettings else ()
         mistakes.unknown(key, given, (*model.model_fields, *completing))
         rows: dict[str, Any] = {"kind": kind, **{n: v for n, v in given.items() if n in model.model_fields}}
         for half in ("first", "second") if kind == "mixed" else ():
@@ -290,9 +293,9 @@ class _Reader:
                 rows.setdefault("content", sources.content(rows["data"], self.data_dir))
         if kind == "own":
             rows.setdefault("code", "")
-        unknown = kind == "images" and "data" in rows and "normalise" not in rows
-        if unknown:  # its other mistakes are told all the same
-            rows |= {"normalise": "none", "augment": "none"}
+        unknown = kind == "images" and "normalise" not in rows
+        if unknown:  # its other mistakes are told all the same, and not what would follow from the data
+            rows = {"augment": "none", **rows, "normalise": "none"}
         made = None
         with mistakes.at(key):
             made = model.model_validate(rows)
@@ -305,10 +308,10 @@ class _Reader:
 
     def recipe(self, given: dict[str, Any], mistakes: Mistakes) -> Recipe | None:
         before = len(mistakes.found)
-        mistakes.unknown(("recipe",), given, (*Recipe.model_fields, *FewImages.model_fields))
+        mistakes.unknown(("recipe",), given, (*Recipe.model_fields, *shorthand.WORDS["recipe"]))
         rows = {name: value for name, value in given.items() if name in Recipe.model_fields}
         schedule = rows.get("schedule")
-        if isinstance(schedule, dict) and schedule.get("kind") in SCHEDULES:
+        if isinstance(schedule, dict) and str(schedule.get("kind")) in SCHEDULES:
             fields = SCHEDULES[schedule["kind"]].model_fields
             mistakes.unknown(("recipe", "schedule"), schedule, fields, f"setting of schedule {schedule['kind']!r}")
             rows["schedule"] = {name: value for name, value in schedule.items() if name in fields}
@@ -329,8 +332,8 @@ class _Reader:
         if every is None and recipe is not None and recipe.epochs is not None:
             every = max(1, -(-recipe.epochs // 20))
         unsaid = given is None or (given and given.keys() <= {"every", "from"})  # an empty [evaluate] says: evaluate nothing
-        if unsaid and isinstance(source, sources.ImagesSettings) and source.data.endswith(":train"):
-            rows = {"test": source.data.removesuffix("train") + "test"}
+        if unsaid and isinstance(source, sources.ImagesSettings) and (test := sources.evaluated_on(source.data, self.data_dir)) is not None:
+            rows = {"test": test}
         sets, contents = {}, {}
         for name, data in rows.items():
             if name == "held_out":
@@ -339,7 +342,7 @@ class _Reader:
                 mistakes.add(("evaluate", name), 'must be the name of a data set, test = "cifar10:test"')
             else:
                 with mistakes.at(("evaluate", name)):
-                    sets[name] = sources.full_name(data, "test", self.folder)
+                    sets[name] = sources.full_name(data, "test", self.folder, self.data_dir)
                     if (found := known.get(name) or sources.content(sets[name], self.data_dir)) is not None:
                         contents[name] = found
         return Evaluate(sets=sets, content=contents, every=every, since=since)
@@ -355,6 +358,8 @@ class _Reader:
 
 def ramp(table: dict[str, Any]) -> Ramp:
     """A ramp from its table, numbers as numbers: ``5`` and ``5.0`` are one experiment."""
+    if odd := [name for name, value in table.items() if isinstance(value, bool)]:
+        raise RedistillError(f"{odd[0]} must be a number, not {str(table[odd[0]]).lower()}")
     made: Ramp = pydantic.TypeAdapter(Ramp).validate_python(table)
     return made
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from redistill.errors import RedistillError, nearest
 from redistill.experiment.files import canonical, digest, file_digest, make_folder, pretty, read, write
+from redistill.paths import expanded
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -167,7 +168,7 @@ class Store:
     """
 
     def __init__(self, root: str | Path = "runs"):
-        self.root = Path(root)
+        self.root = expanded(root)
 
     def folder(self, experiment: Experiment) -> Path:
         return self.root / experiment.folder

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from redistill.core import Ramp
+from redistill.data.subsets import whole
 from redistill.experiment.files import canonical, digest
 from redistill.experiment.kinds import SourceSettings
-from redistill.recipe import Recipe, Value
+from redistill.paths import expanded
+from redistill.recipe import Recipe
+from redistill.values import Value
 
 if TYPE_CHECKING:
     from redistill.experiment.store import Run, Store
@@ -167,7 +170,7 @@ class Experiment(Value):
         from redistill.experiment.read import load
 
         return load(
-            Path(file), seed=seed, device=device, change=change, data_dir=None if data_dir is None else Path(data_dir)
+            expanded(file), seed=seed, device=device, change=change, data_dir=None if data_dir is None else expanded(data_dir)
         )
 
     @classmethod
@@ -184,12 +187,16 @@ class Experiment(Value):
         from redistill.experiment.read import resolve
 
         return resolve(
-            settings, folder=Path(folder), seed=seed, device=device, data_dir=None if data_dir is None else Path(data_dir)
+            settings,
+            folder=expanded(folder),
+            seed=seed,
+            device=device,
+            data_dir=None if data_dir is None else expanded(data_dir),
         )
 
     def with_seed(self, seed: int) -> Experiment:
         """The same cell under another seed."""
-        return self.model_copy(update={"seed": seed})
+        return self.model_copy(update={"seed": whole("seed", seed, 0)})
 
     def written(self, seed: bool = True) -> dict[str, Any]:
         """Complete, JSON-able, shaped like the TOML file; reading it again gives an equal experiment."""

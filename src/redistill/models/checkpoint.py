@@ -23,6 +23,7 @@ from redistill.models.build import build, names
 from redistill.models.foreign import to_ours, unwrapped
 from redistill.models.resnetv2 import BLOCKS as RESNETV2
 from redistill.models.shufflenetv2 import WIDTHS as SHUFFLENETV2
+from redistill.paths import expanded
 
 FORMAT = 1
 
@@ -37,14 +38,16 @@ def save(net: nn.Module, path: str | Path, *, normalisation: str | None = None, 
     arch = getattr(net, "arch", None)
     if not isinstance(arch, Arch):
         raise RedistillError(f"{type(net).__name__} does not know its architecture: save its state_dict with safetensors instead")
-    about = {"format": FORMAT, "arch": arch.as_json(), "normalisation": normalisation or getattr(net, "normalisation", None)}
+    used = normalisation or getattr(net, "normalisation", None)
+    # a set of one's own is written with its constants, as text
+    about = {"format": FORMAT, "arch": arch.as_json(), "normalisation": None if used is None else str(used)}
     tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
-    save_file(tensors, str(path), metadata={"redistill": json.dumps(about, sort_keys=True), **(extra or {})})
+    save_file(tensors, str(expanded(path)), metadata={"redistill": json.dumps(about, sort_keys=True), **(extra or {})})
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors of a ``.safetensors``, ``.pt`` or ``.pth`` file, and what its header says about the network."""
-    path = Path(path).expanduser()
+    path = expanded(path)
     if not path.is_file():
         raise RedistillError(f"there is no network file {path}: give the path of a .safetensors, .pth or .pt file")
     if path.suffix == ".safetensors":

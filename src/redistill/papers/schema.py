@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from redistill.recipe import Value
+from redistill.values import Value
 
 
 def _text(value: Any) -> Any:
