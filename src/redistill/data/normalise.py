@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from redistill.core import RedistillError, nearest
 
+NUMERICS = 1
+
 
 @dataclass(frozen=True)
 class Normalisation:

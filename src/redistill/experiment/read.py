@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import typing
 from collections.abc import Mapping, Sequence
@@ -11,9 +12,7 @@ from typing import Any
 
 import pydantic
 
-from redistill import rng, taps
 from redistill.core import Ramp, RedistillError, Term, nearest
-from redistill.evaluate import NUMERICS as EVALUATE
 from redistill.experiment import own, shorthand, sources
 from redistill.experiment.change import changed
 from redistill.experiment.files import file_digest
@@ -22,7 +21,7 @@ from redistill.experiment.kinds import KINDS
 from redistill.experiment.mistakes import Mistakes
 from redistill.experiment.text import parse
 from redistill.experiment.value import Arithmetic, Evaluate, Experiment, Net, Part
-from redistill.fit import NUMERICS as FIT
+from redistill.experiment.versions import numerics
 from redistill.paths import expanded
 from redistill.precision import arithmetic, resolve_device
 from redistill.recipe import Constant, Cosine, MultiStep, Recipe, Step
@@ -97,7 +96,7 @@ class _Reader:
                     "recipe": recipe,
                     "evaluate": shown,
                     "arithmetic": Arithmetic(device=device.type, **arithmetic(recipe, device)),
-                    "numerics": numerics([term for _, term in method], source),
+                    "numerics": numerics([term for _, term in method], source, (teacher, student), shown),
                     "seed": data.get("seed", 0),
                     "name": data.get("name", ""),
                     "notes": data.get("notes", ""),
@@ -243,7 +242,7 @@ class _Reader:
     ) -> tuple[Part, Term] | None:
         key = ("method", number)
         before = len(mistakes.found)
-        shape = settings_of(cls)
+        shape = settings_of(cls)  # type: ignore[arg-type]  # a class, whose instances need no hash
         given = {name: value for name, value in row.items() if name not in RESERVED}
         mistakes.unknown(key, given, (*shape.model_fields, "weight"), f"setting of {cls.__name__}")
         settings: dict[str, Any] = {}
@@ -323,6 +322,11 @@ class _Reader:
     def evaluate(self, given: dict[str, Any] | None, source: Any, recipe: Recipe | None, mistakes: Mistakes) -> Evaluate:
         rows = dict(given) if given is not None else {}
         every, since, known = rows.pop("every", None), rows.pop("from", None), rows.pop("content", {})
+        for name, value in (("every", every), ("content", known), ("from", since)):
+            if isinstance(value, str) and (":" in value or name == "content"):
+                mistakes.add(("evaluate", name), f"no evaluation set can be called {name}: call it test, or as you like")
+        if not isinstance(known, dict):
+            known = {}
         if since is not None and (isinstance(since, bool) or not isinstance(since, int | float) or not 0 < since < 1):
             mistakes.add(("evaluate", "from"), f"must be a share of the run between 0 and 1, from = 0.8, got {since!r}")
             since = None
@@ -364,6 +368,7 @@ def ramp(table: dict[str, Any]) -> Ramp:
     return made
 
 
+@functools.cache
 def settings_of(cls: type[Term]) -> type[Value]:
     """The settings of a term as a model that checks and completes them; made from its fields and their types."""
     hints = typing.get_type_hints(cls)
@@ -379,10 +384,3 @@ def settings_of(cls: type[Term]) -> type[Value]:
         cls.__name__, __base__=Value, __config__=None, __module__=__name__, **fields
     )
     return made
-
-
-def numerics(terms: list[Term], source: Any) -> dict[str, int]:
-    """Versions of everything that can move a number."""
-    found = {"rng": rng.NUMERICS, "taps": taps.NUMERICS, "fit": FIT, "evaluate": EVALUATE}
-    found |= {f"term:{type(term).__name__}": term.numerics for term in terms}
-    return {**found, **source.numerics()}

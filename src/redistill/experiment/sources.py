@@ -35,7 +35,21 @@ class Built:
     evaluate: Mapping[str, ImageSet]
 
 
-class ImagesSettings(Value):
+def placeless(written: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the place of a file whose SHA-256 stands beside it."""
+    return {key: value for key, value in written.items() if key != "file" or "code" not in written}
+
+
+class Settings(Value):
+    """What every kind of ``[source]`` has."""
+
+    @staticmethod
+    def identified(written: Mapping[str, Any]) -> dict[str, Any]:
+        """What of the written settings is part of an experiment's identity."""
+        return placeless(written)
+
+
+class ImagesSettings(Settings):
     """Images of a data set, or a part of them.
 
     Args:
@@ -97,6 +111,10 @@ class ImagesSettings(Value):
     def written(self) -> dict[str, Any]:
         return self.model_dump(exclude_none=True)
 
+    @staticmethod
+    def identified(written: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in written.items() if key != "data" or "content" not in written}
+
     def build(self, seed: int, data_dir: Path | None) -> Built:
         drawn = seed if self.seed == "same" else self.seed
         images: Any = load_data(self.data, data_dir, self.content).with_(augment=self.augment, normalise=self.normalise)
@@ -115,7 +133,7 @@ class ImagesSettings(Value):
         return Built(images.unlabelled() if self.unlabelled else images, evaluate)
 
 
-class OwnSettings(Value):
+class OwnSettings(Settings):
     """A source of one's own: ``use(seed=..., **args)`` is called once a run and must return a ``redistill.Source``.
 
     Args:

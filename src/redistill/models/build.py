@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import importlib.util
@@ -25,6 +24,7 @@ from redistill.models.resnet import ResNet, parse
 from redistill.models.resnetv2 import BLOCKS, ResNetV2
 from redistill.models.shufflenetv1 import ShuffleNetV1
 from redistill.models.shufflenetv2 import ShuffleNetV2
+from redistill.models.undrawn import Undrawn
 from redistill.models.vgg import CONVOLUTIONS, VGG
 from redistill.models.wrn import WRN, Init
 
@@ -43,7 +43,7 @@ def names() -> list[str]:
 
 def _made(arch: Arch, make: Callable[[Arch], Network], seed: int, initialise: bool = True) -> Network:
     """Build under the stream (seed, "init", architecture): equal architectures start equal whatever ran before."""
-    with rng.seeded(seed, "init", arch.key) if initialise else contextlib.nullcontext():
+    with rng.seeded(seed, "init", arch.key) if initialise else Undrawn():
         return make(arch)
 
 
@@ -74,7 +74,7 @@ def wrn(
         gamma: False: batch norms without scale. bias: False: a classifier without it. norm_eps, norm_momentum: of the batch
             norms. The TensorFlow reproduction of VID has neither scale nor bias, 1e-3, and 0.001 (its "decay" .999).
         init: ``"fan-out"`` N(0, 2/(9 C_out)) (RepDistiller, polo5), ``"zagoruyko"`` (attention-transfer) or ``"pytorch"``.
-        initialise: False leaves the first weights to the caller's random state (for loading a file over them).
+        initialise: False draws no first weights and leaves NaN in their place (for loading a file over them).
     """
     given: dict[str, Any] = {
         "dropout": dropout, "branch": branch, "projection": projection, "gamma": gamma, "bias": bias, "norm_eps": norm_eps,
@@ -220,6 +220,15 @@ def _maker(name: str) -> Callable[..., Network]:
     if (found := re.fullmatch(r"vgg(\d+)", name)) and int(found[1]) in CONVOLUTIONS:
         return functools.partial(vgg, int(found[1]))
     raise RedistillError(nearest(name, names(), "network"))
+
+
+def family(name: str) -> str | None:
+    """The module of a network's class: ``"wrn"`` for ``"wrn-16-2"``; None for a network from elsewhere."""
+    if ":" in name:
+        return None
+    make = _maker(name)
+    function = str(getattr(make, "func", make).__name__)
+    return {"mobilenetv2_tiny": "mobilenetv2", "mlp": "lenet"}.get(function, function)
 
 
 def check(name: str) -> None:
