@@ -17,9 +17,9 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from redistill.core import RedistillError, Source, nearest
 from redistill.data import augmentation, normalisation
 from redistill.evaluate import ImageSet
-from redistill.experiment import own
 from redistill.experiment.files import digest
 from redistill.recipe import Value
+from redistill.user_code import load, locate
 
 Seed = Literal["same"] | Annotated[int, Field(ge=0)]
 """A rule: ``same`` as the run's own seed, or always this number."""
@@ -141,7 +141,7 @@ class OwnSettings(Value):
         return self.model_dump(exclude_none=True)
 
     def build(self, seed: int, data_dir: Path | None) -> Built:
-        made = own.load(self.use, Path(), file=self.file, code=self.code).object
+        made = load(self.use, Path(), file=self.file, code=self.code).object
         source = made(seed=seed if self.seed == "same" else self.seed, **self.args)
         if not isinstance(source, Source):
             raise RedistillError(f"{self.use} must return a redistill.Source, it returned a {type(source).__name__}")
@@ -179,8 +179,7 @@ def full_name(name: str, part: str, folder: Path) -> str:
     A path that exists beside the experiment file becomes absolute.
     """
     if is_own_data(name):
-        found = own.load(name, folder)
-        return f"{found.file}:{name.rpartition(':')[2]}"
+        return f"{locate(name, folder).file}:{name.rpartition(':')[2]}"
     kind, _, place = name.partition(":")
     if kind in PATHS:
         plain, colon, which = place.rpartition(":")
@@ -200,14 +199,14 @@ def full_name(name: str, part: str, folder: Path) -> str:
     return name
 
 
-def defaults(name: str, part: str, folder: Path, data_dir: Path | None = None) -> dict[str, str]:
+def defaults(name: str, part: str, folder: Path, data_dir: Path | None = None, *, trust_code: bool = False) -> dict[str, str]:
     """A data set's own normalisation and augmentation; data of one's own are opened to ask them."""
     full = full_name(name, part, folder)
     kind, _, which = full.partition(":")
     if kind in DEFAULTS:
         normalise, augment = DEFAULTS[kind]
         return {"normalise": normalise, "augment": "none" if which == "test" else augment}
-    made = load_data(full, data_dir)
+    made = load_data(full, data_dir, trust_code=trust_code)
     return {"normalise": made.normalise, "augment": getattr(made, "augment", "none")}
 
 
@@ -216,17 +215,21 @@ def content(full: str, data_dir: Path | None = None) -> str | None:
     if full.partition(":")[0] in DEFAULTS:
         return None
     if is_own_data(full):
-        found = own.load(full, Path())
+        found = locate(full, Path())
         return digest(f"{found.name} {found.code}")
     return str(load_data(full, data_dir).manifest()["sha256"])
 
 
-def load_data(name: str, data_dir: Path | None, wanted: str | None = None) -> Any:
-    """A data set by name; ``./file.py:name`` is called without arguments. ``wanted``: the content it must have."""
+def load_data(name: str, data_dir: Path | None, wanted: str | None = None, *, trust_code: bool = False) -> Any:
+    """A data set by name; ``./file.py:name`` is called without arguments.
+
+    Args:
+        wanted: the content it must have. trust_code: the user says that code of one's own may be run.
+    """
     if wanted is not None and (found := content(name, data_dir)) != wanted:
         raise RedistillError(f"{name} has changed: its content is {str(found)[:12]}, the experiment was made with {wanted[:12]}")
     if is_own_data(name):
-        return own.load(name, Path()).object()
+        return load(name, Path(), code=locate(name, Path()).code, trusted=trust_code).object()
     from redistill import data
 
     return data.load(name, data_dir)

@@ -94,11 +94,15 @@ class Run:
         self._checked(WEIGHTS)
         return self.folder / WEIGHTS
 
-    def network(self) -> nn.Module:
-        """The trained student, ready to use."""
+    def network(self, *, trust_code: bool = False) -> nn.Module:
+        """The trained student, ready to use.
+
+        ``trust_code``: a network of one's own, which the record names, may be run (needed once a process, unless its experiment was
+        read in it from a file of yours).
+        """
         from redistill.experiment.build import trained
 
-        return trained(self)
+        return trained(self, trust_code)
 
     def kept(self, name: str) -> dict[str, Tensor]:
         """Tensors that the source left beside the weights: ``"generator"``, ``"samples"`` of a zero-shot run."""
@@ -225,6 +229,15 @@ class Store:
         return cells
 
     # -- writing ------------------------------------------------------------------------------------------------------
+    def begin(self, experiment: Experiment) -> Path:
+        """Make the folder of a run and write into it what is to be run there, unless the run is there; returns the folder."""
+        folder = self.folder(experiment)
+        make_folder(folder)
+        if not (folder / RECORD).exists():
+            one = {"format": FORMAT, "label": experiment.label, "id": experiment.id, "experiment": experiment.written()}
+            write(folder / PENDING, pretty(one))
+        return folder
+
     def indices(self, manifest: dict[str, Any], index: list[int]) -> str:
         """Write which images a subset holds, once for all runs that use it; returns the file's place in the store."""
         place = f"indices/{manifest['sha256'][:16]}.json"

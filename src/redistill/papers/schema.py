@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
 from redistill.recipe import Value
+from redistill.user_code import refuse_code
 
 
 def _text(value: Any) -> Any:
@@ -176,6 +177,12 @@ class Checkpoint(Pointing):
     model: str
     data: str
     normalise: str
+
+    @field_validator("model")
+    @classmethod
+    def _of_ours(cls, name: str) -> str:
+        refuse_code(name, "a paper file")
+        return name
 
 
 class Command(Value):
