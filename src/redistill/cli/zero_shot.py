@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -157,12 +158,15 @@ def own(net: Any, images: Any) -> str:
 
 
 def _curves(path: Path, found: dict[tuple[str, str], Transition], **form: Any) -> Path:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        names = ("step", "attacked", "attacked_standard_error", "other", "other_standard_error")
-        writer.writerow(["attacked_network", "other_network", *names])
-        for (a, b), t in found.items():
-            writer.writerows([a, b, *(row[name] for name in names)] for row in t.rows(**form))
+    from redistill.experiment.files import write
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = ("step", "attacked", "attacked_standard_error", "other", "other_standard_error")
+    writer.writerow(["attacked_network", "other_network", *names])
+    for (a, b), t in found.items():
+        writer.writerows([a, b, *(row[name] for name in names)] for row in t.rows(**form))
+    write(path, text.getvalue().encode())
     return path
 
 

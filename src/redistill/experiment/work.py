@@ -121,7 +121,10 @@ class Work:
         """Take the locks of all folders, or none of them and say False."""
         for number, (folder, lock) in enumerate(zip(self.folders, self._locks, strict=True)):
             make_folder(folder)
-            if not lock.take():
+            taken = lock.take()
+            if lock.missing and lock.missing not in self.notes:
+                self.notes.append(lock.missing)
+            if not taken:
                 for earlier in self._locks[:number]:
                     earlier.release()
                 return False

@@ -7,6 +7,7 @@ estimate is low by some per cent; the measured rate contains what they cost for 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import math
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from redistill.errors import RedistillError
 from redistill.experiment.files import canonical, make_folder, write
 from redistill.experiment.generated import AdversarialSettings
 from redistill.experiment.sources import SIZES, ImagesSettings
@@ -92,11 +94,15 @@ def cost(group: Sequence[Experiment]) -> float:
 # ---------------------------------------------------------------------------------------------------------------------
 # The rate of this machine
 # ---------------------------------------------------------------------------------------------------------------------
-def rates_file() -> Path:
-    """Where rates are kept: $REDISTILL_CACHE, else the user's cache folder."""
-    given = os.environ.get("REDISTILL_CACHE")
-    folder = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "redistill"
-    return folder / "rates.json"
+def rates_file() -> Path | None:
+    """Where rates are kept: $REDISTILL_CACHE, else the user's cache folder; None for a user who has no home."""
+    if given := os.environ.get("REDISTILL_CACHE"):
+        return Path(given) / "rates.json"
+    try:
+        above = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        return None
+    return above / "redistill" / "rates.json"
 
 
 def rate(device: str = "auto", precision: str = "strict") -> float:
@@ -109,15 +115,18 @@ def rate(device: str = "auto", precision: str = "strict") -> float:
     key = canonical({name: facts[name] for name in ("device", "capability", "threads", "torch")} | {"precision": precision})
     path = rates_file()
     kept: dict[str, float] = {}
-    if path.exists():
+    if path is not None:
         try:
             kept = {str(name): float(value) for name, value in json.loads(path.read_bytes()).items()}
-        except (ValueError, AttributeError, TypeError):
-            kept = {}  # a damaged cache is measured again
+        except (OSError, ValueError, AttributeError, TypeError, RecursionError):
+            kept = {}  # none yet, or a damaged one: it is measured again
     if key not in kept:
         kept[key] = measured(str(here), precision)
-        make_folder(path.parent)
-        write(path, (json.dumps(kept, indent=1) + "\n").encode())
+        if path is None:
+            return kept[key]
+        with contextlib.suppress(RedistillError):  # a cache that cannot be written: it is measured again next time
+            make_folder(path.parent)
+            write(path, (json.dumps(kept, indent=1) + "\n").encode())
     return kept[key]
 
 
