@@ -21,7 +21,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     # floor 2: inputs that are not a data set; what is measured; one student of a cohort
     ("sources", "evaluate", "belief", "learner"),
     ("fit",),
-    ("experiment", "jobs"),
+    ("jobs",),
+    ("experiment",),
     ("papers",),
     ("claims",),
     ("report", "verify", "testing", "bench"),

@@ -281,7 +281,8 @@ def test_nothing_writes_a_file_in_place() -> None:
     import re
 
     allowed = {"experiment/files.py", "jobs.py", "data/fetch.py", "models/checkpoint.py"}
-    places = ("write_text", "write_bytes", r"""open\([^)]*["'][wax]b?\+?["']""", r"savefig\((?!drawn)", r"\.save\((?!drawn)[^)]*path", r"save_file\(")
+    drawn = (r"savefig\((?!drawn)", r"\.save\((?!drawn)[^)]*path", r"save_file\(")
+    places = ("write_text", "write_bytes", *drawn, r"""open\([^)]*["'][wax]b?\+?["']""")
     writes = re.compile("|".join(places))
     root = Path(SOURCE) / "redistill"
     found = {str(p.relative_to(root)) for p in root.rglob("*.py") if writes.search(p.read_text(encoding="utf-8"))}
