@@ -15,14 +15,15 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("ramp", "paths", "values"),
     ("core",),
-    ("pairs", "recipe", "rng", "stats"),
+    ("pairs", "recipe", "rng", "stats", "user_code"),
     # floor 1: formulas, networks, images, features by place
     ("terms", "models", "data", "taps", "precision", "optimise", "measured"),
     # floor 2: inputs that are not a data set; what is measured; one student of a cohort
     ("sources", "evaluate", "belief", "learner"),
     ("given",),
     ("fit",),
-    ("experiment", "jobs"),
+    ("jobs",),
+    ("experiment",),
     ("papers",),
     ("claims",),
     ("report", "verify", "testing", "bench"),

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pydantic
+from torch import nn
 
 from redistill.core import Ramp, RedistillError, Term, nearest
-from redistill.experiment import own, shorthand, sources
+from redistill.experiment import shorthand, sources
 from redistill.experiment.change import changed
 from redistill.experiment.files import file_digest
 from redistill.experiment.generated import AdversarialSettings
@@ -25,6 +26,8 @@ from redistill.experiment.versions import numerics
 from redistill.paths import expanded
 from redistill.precision import arithmetic, resolve_device
 from redistill.recipe import Constant, Cosine, MultiStep, Recipe, Step
+from redistill.user_code import is_code, load_if
+from redistill.user_code import load as load_code
 from redistill.values import Value
 
 SECTIONS = ("name", "notes", "teacher", "student", "method", "source", "recipe", "evaluate", "seed")
@@ -34,37 +37,58 @@ RESERVED = ("use", "weight", "code", "file")
 
 
 def load(
-    path: Path, *, seed: int | None = None, device: str = "auto", change: Sequence[str] = (), data_dir: Path | None = None
+    path: Path,
+    *,
+    seed: int | None = None,
+    device: str = "auto",
+    change: Sequence[str] = (),
+    data_dir: Path | None = None,
+    trust_code: bool = False,
 ) -> Experiment:
     """See :meth:`redistill.experiment.value.Experiment.load`."""
     data, mistakes = parse(path)
     mistakes.data = data = changed(data, change)
-    made = _Reader(path.parent, device, (path.resolve(),), data_dir).experiment(data, mistakes)
+    trusted = trust_code or is_own_word(path)
+    made = _Reader(path.parent, device, (path.resolve(),), data_dir, trusted).experiment(data, mistakes)
     mistakes.stop()
     assert made is not None
     return made if seed is None else made.with_seed(seed)
 
 
 def resolve(
-    settings: Mapping[str, Any], *, folder: Path, seed: int | None = None, device: str = "auto", data_dir: Path | None = None
+    settings: Mapping[str, Any],
+    *,
+    folder: Path,
+    seed: int | None = None,
+    device: str = "auto",
+    data_dir: Path | None = None,
+    trust_code: bool = True,
 ) -> Experiment:
     """See :meth:`redistill.experiment.value.Experiment.of`."""
     mistakes = Mistakes("experiment", data=settings)
-    made = _Reader(folder, device, (), data_dir).experiment(dict(settings), mistakes)
+    made = _Reader(folder, device, (), data_dir, trust_code).experiment(dict(settings), mistakes)
     mistakes.stop()
     assert made is not None
     return made if seed is None else made.with_seed(seed)
 
 
-class _Reader:
-    """Completes one file; ``chain`` holds the files that led to it, so that a circle is noticed."""
+def is_own_word(path: Path) -> bool:
+    """Whether an experiment was written by hand, so that code which it names is the user's own word; a record is data."""
+    return path.suffix != ".json" and not path.is_dir()
 
-    def __init__(self, folder: Path, device: str, chain: tuple[Path, ...], data_dir: Path | None):
-        self.folder, self.device, self.chain, self.data_dir = folder, device, chain, data_dir
+
+class _Reader:
+    """Completes one file; ``chain`` holds the files that led to it, so that a circle is noticed.
+
+    ``trusted``: the file is the user's own word, and code that it names is run; otherwise such code is only located.
+    """
+
+    def __init__(self, folder: Path, device: str, chain: tuple[Path, ...], data_dir: Path | None, trusted: bool):
+        self.folder, self.device, self.chain, self.data_dir, self.trusted = folder, device, chain, data_dir, trusted
 
     def experiment(self, data: dict[str, Any], mistakes: Mistakes) -> Experiment | None:
         before = len(mistakes.found)
-        data = shorthand.filled(data, mistakes, shorthand.Where(self.folder, self.data_dir))
+        data = shorthand.filled(data, mistakes, shorthand.Where(self.folder, self.data_dir, self.trusted))
         mistakes.unknown((), data, (*SECTIONS, *DERIVED), "section")
         for needed in ("student", "method", "source", "recipe"):
             if needed not in data:
@@ -137,7 +161,7 @@ class _Reader:
         if maker is not None:
             rows |= {"model": maker.student.model, "args": maker.student.args}
             rows |= {"code": maker.student.code, "file": maker.student.file}
-            if model is not None and not own.is_own(str(model)) and model != maker.student.model:
+            if model is not None and not is_code(str(model)) and model != maker.student.model:
                 mistakes.add((role, "model"), f"the experiment in run trains {maker.student.model!r}: leave model out")
         elif "run" not in given:
             with mistakes.at((role, "model")):
@@ -160,8 +184,8 @@ class _Reader:
         if not isinstance(model, str):
             raise RedistillError("must be text, for example model = \"wrn-16-1\"")
         args = given.get("args", {})
-        if own.is_own(model) and model.partition(":")[0] not in build.LIBRARIES:
-            found = own.load(model, self.folder, file=given.get("file"), code=given.get("code"))
+        if is_code(model):
+            found = load_if(self.trusted, model, self.folder, file=given.get("file"), code=given.get("code"), kind=nn.Module)
             return {"model": found.name, "args": args, "code": found.code, "file": found.file}
         build.check_model(model, args)
         if role == "teacher" and "from" not in rows:
@@ -187,7 +211,7 @@ class _Reader:
             return given
         if isinstance(given, dict):
             inner = Mistakes(f"{mistakes.file}: [{role}] run", data=given)
-            made = _Reader(self.folder, self.device, self.chain, self.data_dir).experiment(given, inner)
+            made = _Reader(self.folder, self.device, self.chain, self.data_dir, self.trusted).experiment(given, inner)
             mistakes.found += inner.found
             return made
         if not isinstance(given, str):
@@ -204,7 +228,8 @@ class _Reader:
             mistakes.add((role, "run"), str(error))
             return None
         inner.data = data
-        made = _Reader(path.parent, self.device, (*self.chain, path.resolve()), self.data_dir).experiment(data, inner)
+        trusted = self.trusted and is_own_word(path)
+        made = _Reader(path.parent, self.device, (*self.chain, path.resolve()), self.data_dir, trusted).experiment(data, inner)
         mistakes.found += inner.found
         return made
 
@@ -230,9 +255,9 @@ class _Reader:
         use = row.get("use")
         if not isinstance(use, str):
             raise RedistillError('is missing: name a term, use = "KD"')
-        if not own.is_own(use):
+        if not is_code(use):
             return terms.by_name(use), {"use": use}
-        found = own.load(use, self.folder, file=row.get("file"), code=row.get("code"))
+        found = load_code(use, self.folder, file=row.get("file"), code=row.get("code"), kind=Term, trusted=self.trusted)
         if not (isinstance(found.object, type) and issubclass(found.object, Term)):
             raise RedistillError(f"{use} must be a subclass of redistill.Term, it is {found.object!r}")
         return found.object, {"use": found.name, "code": found.code, "file": found.file}
@@ -281,13 +306,16 @@ class _Reader:
                 if rows[half] is None:
                     return None
         code = "use" if kind == "own" else "generator"  # the key that may name code of one's own
-        if code in rows and (kind == "own" or own.is_own(str(rows[code]))):
+        if code in rows and (kind == "own" or is_code(str(rows[code]))):
             with mistakes.at((*key, code)):
-                found = own.load(str(rows[code]), self.folder, file=rows.get("file"), code=rows.get("code"))
+                expected = None if kind == "own" else nn.Module
+                found = load_if(
+                    self.trusted, str(rows[code]), self.folder, file=rows.get("file"), code=rows.get("code"), kind=expected
+                )
                 rows |= {code: found.name, "code": found.code, "file": found.file}
         elif "data" in rows:
             with mistakes.at((*key, "data")):
-                rows = {**sources.defaults(str(rows["data"]), "train", self.folder, self.data_dir), **rows}
+                rows = {**sources.defaults(str(rows["data"]), "train", self.folder, self.data_dir, trust_code=self.trusted), **rows}
                 rows["data"] = sources.full_name(str(rows["data"]), "train", self.folder)
                 rows.setdefault("content", sources.content(rows["data"], self.data_dir))
         if kind == "own":
@@ -347,6 +375,8 @@ class _Reader:
             else:
                 with mistakes.at(("evaluate", name)):
                     sets[name] = sources.full_name(data, "test", self.folder, self.data_dir)
+                    if sources.is_own_data(data):
+                        load_if(self.trusted, data, self.folder)
                     if (found := known.get(name) or sources.content(sets[name], self.data_dir)) is not None:
                         contents[name] = found
         return Evaluate(sets=sets, content=contents, every=every, since=since)

@@ -20,10 +20,14 @@ from redistill.experiment.mistakes import Mistakes
 
 @dataclass(frozen=True)
 class Where:
-    """Where a shorthand finds what it must look at: the file's folder, for relative paths, and the data folder."""
+    """Where a shorthand finds what it must look at: the file's folder, for relative paths, and the data folder.
+
+    ``trusted``: code that the file names (data of one's own) may be run.
+    """
 
     folder: Path
     data_dir: Path | None
+    trusted: bool = False
 
 
 class Shorthand(Protocol):
@@ -35,7 +39,7 @@ def _preset(data: dict[str, Any], mistakes: Mistakes, where: Where) -> dict[str,
 
 
 def _few(data: dict[str, Any], mistakes: Mistakes, where: Where) -> dict[str, Any]:
-    return few.written_out(data, mistakes, where.folder, where.data_dir)
+    return few.written_out(data, mistakes, where.folder, where.data_dir, trust_code=where.trusted)
 
 
 ALL: Sequence[Shorthand] = (_preset, _few)

@@ -17,10 +17,10 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from redistill.core import RedistillError, Source, nearest
 from redistill.data import OFFICIAL, OWN, augmentation, catalogue, normalisation
 from redistill.evaluate import ImageSet
-from redistill.experiment import own
 from redistill.experiment.files import digest
 from redistill.paths import expanded, is_there
 from redistill.sources.few import per_class_ferles
+from redistill.user_code import load, locate
 from redistill.values import Value
 
 Seed = Literal["same"] | Annotated[int, Field(ge=0)]
@@ -161,7 +161,7 @@ class OwnSettings(Settings):
         return self.model_dump(exclude_none=True)
 
     def build(self, seed: int, data_dir: Path | None) -> Built:
-        made = own.load(self.use, Path(), file=self.file, code=self.code).object
+        made = load(self.use, Path(), file=self.file, code=self.code).object
         source = made(seed=seed if self.seed == "same" else self.seed, **self.args)
         if not isinstance(source, Source):
             raise RedistillError(f"{self.use} must return a redistill.Source, it returned a {type(source).__name__}")
@@ -178,8 +178,7 @@ def full_name(name: str, part: Literal["train", "test"], folder: Path, data_dir:
     has ``train/`` and ``val/``. A path that exists beside the experiment file becomes absolute.
     """
     if is_own_data(name):
-        found = own.load(name, folder)
-        return f"{found.file}:{name.rpartition(':')[2]}"
+        return f"{locate(name, folder).file}:{name.rpartition(':')[2]}"
     kind = name.partition(":")[0]
     if kind in PATHS:
         _, place, which = catalogue.divided(name, folder)
@@ -218,13 +217,15 @@ def evaluated_on(name: str, data_dir: Path | None = None) -> str | None:
     return f"folder:{place}:val" if divided else None
 
 
-def defaults(name: str, part: Literal["train", "test"], folder: Path, data_dir: Path | None = None) -> dict[str, str]:
+def defaults(
+    name: str, part: Literal["train", "test"], folder: Path, data_dir: Path | None = None, *, trust_code: bool = False
+) -> dict[str, str]:
     """A data set's own normalisation and augmentation; data of one's own are opened to ask them."""
     full = full_name(name, part, folder)
     kind, _, which = full.partition(":")
     if (row := OFFICIAL.get(kind)) is not None:
         return {"normalise": row.normalise, "augment": row.augment_of(which)}
-    made = load_data(full, data_dir)
+    made = load_data(full, data_dir, trust_code=trust_code)
     return {"normalise": made.normalise, "augment": getattr(made, "augment", "none")}
 
 
@@ -233,17 +234,21 @@ def content(full: str, data_dir: Path | None = None) -> str | None:
     if catalogue.row_of(full) is not None:
         return None
     if is_own_data(full):
-        found = own.load(full, Path())
+        found = locate(full, Path())
         return digest(f"{found.name} {found.code}")
     return str(load_data(full, data_dir).manifest()["sha256"])
 
 
-def load_data(name: str, data_dir: Path | None, wanted: str | None = None) -> Any:
-    """A data set by name; ``./file.py:name`` is called without arguments. ``wanted``: the content it must have."""
+def load_data(name: str, data_dir: Path | None, wanted: str | None = None, *, trust_code: bool = False) -> Any:
+    """A data set by name; ``./file.py:name`` is called without arguments.
+
+    Args:
+        wanted: the content it must have. trust_code: the user says that code of one's own may be run.
+    """
     if wanted is not None and (found := content(name, data_dir)) != wanted:
         raise RedistillError(f"{name} has changed: its content is {str(found)[:12]}, the experiment was made with {wanted[:12]}")
     if is_own_data(name):
-        return own.load(name, Path()).object()
+        return load(name, Path(), code=locate(name, Path()).code, trusted=trust_code).object()
     return catalogue.load(name, data_dir)
 
 

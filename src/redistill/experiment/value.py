@@ -176,6 +176,7 @@ class Experiment(Value):
         device: str = "auto",
         change: Sequence[str] = (),
         data_dir: str | Path | None = None,
+        trust_code: bool = False,
     ) -> Experiment:
         """The experiment of a TOML file, or of the JSON of an earlier record.
 
@@ -184,15 +185,15 @@ class Experiment(Value):
             change: settings that replace those of the file, ``"recipe.lr=0.05"``.
             data_dir: where data of your own are looked for (their content is part of the experiment); default as for
                 :func:`redistill.data.load`. Official data need not be there.
+            trust_code: code of one's own that a record names may be run. What a TOML file names may be run anyway.
 
         Raises:
             RedistillError: every mistake of the file (and of the files it names), each with its line.
         """
         from redistill.experiment.read import load
 
-        return load(
-            expanded(file), seed=seed, device=device, change=change, data_dir=None if data_dir is None else expanded(data_dir)
-        )
+        where = None if data_dir is None else expanded(data_dir)
+        return load(expanded(file), seed=seed, device=device, change=change, data_dir=where, trust_code=trust_code)
 
     @classmethod
     def of(
@@ -203,17 +204,16 @@ class Experiment(Value):
         seed: int | None = None,
         device: str = "auto",
         data_dir: str | Path | None = None,
+        trust_code: bool = True,
     ) -> Experiment:
-        """The experiment of a dictionary shaped like the TOML file; ``folder`` is where its relative paths start."""
+        """The experiment of a dictionary shaped like the TOML file; ``folder`` is where its relative paths start.
+
+        ``trust_code``: False where the settings come from somebody else; code that they name is then only located.
+        """
         from redistill.experiment.read import resolve
 
-        return resolve(
-            settings,
-            folder=expanded(folder),
-            seed=seed,
-            device=device,
-            data_dir=None if data_dir is None else expanded(data_dir),
-        )
+        where = None if data_dir is None else expanded(data_dir)
+        return resolve(settings, folder=expanded(folder), seed=seed, device=device, data_dir=where, trust_code=trust_code)
 
     def with_seed(self, seed: int) -> Experiment:
         """The same cell under another seed."""

@@ -24,6 +24,7 @@ from redistill.models.foreign import to_ours, unwrapped
 from redistill.models.resnetv2 import BLOCKS as RESNETV2
 from redistill.models.shufflenetv2 import WIDTHS as SHUFFLENETV2
 from redistill.paths import expanded
+from redistill.user_code import is_code
 
 FORMAT = 1
 
@@ -137,7 +138,8 @@ def load(
         mine = _classes(tensors, classes)
         model, args = _guess(tensors, mine, Path(path), model)
         if classes is None or classes == mine:
-            net = build(model, mine, channels=_channels(tensors), **args)
+            # a network of one's own has channels of its own: its first layer has no name that says them
+            net = build(model, mine, channels=None if is_code(model) else _channels(tensors), **args)
             net.sized = "image_size" in args  # type: ignore[assignment]
     if classes is not None and mine != classes:
         raise RedistillError(f"{path} tells {mine} classes apart, {classes} were asked for: leave classes= out, or give another file")

@@ -32,7 +32,7 @@ def _macs(model: str, args: str, classes: int, channels: int, size: int) -> int:
     from redistill import models
 
     given: dict[str, Any] = json.loads(args)
-    network = models.build(model, classes=classes, channels=channels, image_size=size, **given)
+    network = models.build(model, classes=classes, channels=channels, image_size=size, trust_code=False, **given)
     return models.describe(network).macs
 
 
