@@ -13,7 +13,7 @@ from torch import Tensor
 
 import slow_relations as slow
 from redistill.core import Batch, Output, RedistillError, Term
-from redistill.terms import CC, DIST, DKD, FSP, KD, NST, PKT, RKD, SP, others_kl, target_kl
+from redistill.terms import CC, CRD, DIST, DKD, FSP, KD, NST, PKT, RKD, SP, others_kl, target_kl
 from redistill.terms import nst as nst_file
 from slow import derivative, kl
 
@@ -181,3 +181,72 @@ def test_one_class_is_refused() -> None:
 def test_a_new_switch_of_kd_is_written_only_where_it_is_used() -> None:
     assert "standardise" not in KD().settings() and KD(standardise=True).settings()["standardise"] is True
     assert KD(standardise=True).fresh().standardise
+
+
+def ready_crd(n: int = 12, **settings: Any) -> CRD:
+    from torch import nn
+
+    from redistill.core import Context
+
+    term = CRD(at="place", **{"dim": 3, "K": 4, **settings})
+    shapes = {"place": (2, 5)}
+    term.setup(Context(nn.Identity(), nn.Identity(), shapes, shapes, (), (), 3, count=n, labels=torch.arange(n) % 3))
+    return term.double().train()
+
+
+def test_crd_is_its_formula() -> None:
+    term, f_s, f_t = ready_crd(), torch.tensor(drawn(2, 5, seed=1)), torch.tensor(drawn(2, 5, seed=2))
+    index, picked = torch.tensor([3, 7]), torch.tensor([[3, 1, 2, 0, 4], [7, 6, 8, 9, 0]])
+    before = term.memory_student.clone()
+    with torch.no_grad():
+        embedded = []
+        for layer, features in ((term.embed_s, f_s), (term.embed_t, f_t)):
+            rows = (layer.weight @ features.T).T + layer.bias
+            embedded.append([[float(v) / float((row * row).sum()) ** 0.5 for v in row] for row in rows])
+    want = 0.0
+    for rows, memory in ((embedded[0], term.memory_teacher), (embedded[1], before)):
+        h = [[np.exp(sum(a * float(m) for a, m in zip(rows[b], memory[k], strict=True)) / 0.07) for k in picked[b]] for b in range(2)]
+        Z = sum(sum(row) for row in h) / 10 * 12
+        for row in h:
+            want -= np.log(row[0] / Z / (row[0] / Z + 4 / 12 + 1e-7)) / 2
+            want -= sum(np.log(4 / 12 / (v / Z + 4 / 12 + 1e-7)) for v in row[1:]) / 2
+    assert float(term.contrasted(f_s, f_t, index, picked).detach()) == pytest.approx(want, rel=1e-11)
+    moved = 0.5 * before[3] + 0.5 * torch.tensor(embedded[0][0], dtype=torch.float64)
+    assert torch.allclose(term.memory_student[3], moved / moved.norm(), rtol=1e-12)
+    assert torch.equal(term.memory_student[0], before[0]) and int(term.step) == 1
+
+
+def test_crd_draws_images_of_other_classes_once_each_and_anew_each_step() -> None:
+    term = ready_crd(K=8)
+    found = term.negatives(torch.tensor([0, 4, 11]))
+    for row, label in zip(found.tolist(), (0, 1, 2), strict=True):
+        assert sorted(row) == [i for i in range(12) if i % 3 != label]
+    assert ready_crd(K=30).negatives(torch.tensor([5])).shape == (1, 30)  # more than there are: with repetition
+    term.step.add_(1)
+    assert not torch.equal(found, term.negatives(torch.tensor([0, 4, 11])))
+    kin = ready_crd(positive="class").positives(torch.tensor([0, 4, 11] * 50))
+    assert torch.equal(kin % 3, torch.tensor([0, 1, 2] * 50)) and len(kin.unique()) == 12
+
+
+def test_looking_at_crd_moves_no_memory() -> None:
+    term, f = ready_crd(), torch.tensor(drawn(2, 5, seed=1))
+    before = {name: value.clone() for name, value in term.state_dict().items()}
+    index = torch.tensor([0, 1])
+    with torch.no_grad():
+        term.contrasted(f, f, index, torch.cat([index[:, None], term.negatives(index)], dim=1))
+    assert all(torch.equal(before[name], value) for name, value in term.state_dict().items())
+
+
+def test_crd_says_what_it_needs() -> None:
+    from torch import nn
+
+    from redistill.core import Context
+
+    shapes = {"pooled": (2, 5)}
+    with pytest.raises(RedistillError, match="no fixed set of labelled images"):
+        CRD().setup(Context(nn.Identity(), nn.Identity(), shapes, shapes, (), (), 3))
+    with pytest.raises(RedistillError, match="all labels are the same"):
+        CRD().setup(Context(nn.Identity(), nn.Identity(), shapes, shapes, (), (), 3, count=4, labels=torch.zeros(4, dtype=torch.int64)))
+    out = place(torch.ones(2, 5, dtype=torch.float64))
+    with pytest.raises(RedistillError, match="must know which images a batch holds"):
+        ready_crd()(out, out, Batch(torch.ones(2, 5), labels=torch.tensor([0, 1])))

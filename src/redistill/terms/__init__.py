@@ -8,6 +8,7 @@ from redistill.terms.anchor import Anchor, distance_from
 from redistill.terms.at import AT, attention_distance, attention_map
 from redistill.terms.cc import CC, neighbour_congruence
 from redistill.terms.ce import CE, cross_entropy
+from redistill.terms.crd import CRD, contrast
 from redistill.terms.dist import DIST, pearson
 from redistill.terms.dkd import DKD, others_kl, target_kl
 from redistill.terms.fitnet import FitNet, Regressor, hint_distance
@@ -23,7 +24,7 @@ from redistill.terms.sp import SP, similarities
 from redistill.terms.vid import VID, VariationalHead, vid_loss
 
 ALL: tuple[type[Term], ...] = (
-    CE, KD, DKD, DIST, FitNet, AT, SP, NST, FSP, RKD, PKT, CC, VID, Review, Anchor,
+    CE, KD, DKD, DIST, FitNet, AT, SP, NST, FSP, RKD, PKT, CC, CRD, VID, Review, Anchor,
     TeacherEntropy, StudentEntropy, Consistency, Diversity,
 )  # fmt: skip
 
@@ -33,6 +34,7 @@ __all__ = [
     "AT",
     "CC",
     "CE",
+    "CRD",
     "DIST",
     "DKD",
     "FSP",
@@ -60,6 +62,7 @@ __all__ = [
     "attention_map",
     "by_name",
     "context_loss",
+    "contrast",
     "cross_entropy",
     "discrepancy",
     "distance_from",

@@ -26,6 +26,7 @@ METHODS: Mapping[str, Callable[[Case], Computed]] = {
     "rkd": relations.rkd,
     "pkt": relations.pkt,
     "cc": relations.cc,
+    "crd": relations.crd,
     "sp": relations.sp,
     "nst": relations.nst,
     "fsp": relations.fsp,

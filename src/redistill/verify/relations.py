@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from redistill.core import Batch, Context, Output, Shape, Term
-from redistill.terms import CC, DIST, DKD, FSP, KD, NST, PKT, RKD, SP, flow, standardised
+from redistill.terms import CC, CRD, DIST, DKD, FSP, KD, NST, PKT, RKD, SP, flow, standardised
 from redistill.verify.computed import Computed, features, inputs, output
 from redistill.verify.logits import BATCHMEAN
 from redistill.verify.reader import Case, NotSupported, anything, count, flag, number, one_of, positive
@@ -123,6 +124,31 @@ def cc(case: Case) -> Computed:
     case.load(embeddings)
     outputs = {f"embedded_{who}": layer(out["place"]) for who, layer, out in (("s", term.embed_s, student), ("t", term.embed_t, teacher))}
     return Computed(term(student, teacher, batch), outputs, leaves).of_module(embeddings)
+
+
+def crd(case: Case) -> Computed:
+    given = case.settings({"feat_dim": count, "n_data": count, "nce_k": count, "nce_t": positive, "nce_m": number})
+    named = ("embed", "memory", "update", "Z", "params_buffer", "columns", "shape")
+    case.conventions(dict.fromkeys(named, anything))
+    leaves, student, teacher, _ = _vectors(case)
+    n, constants = given["n_data"], case.take("buf/contrast.params")
+    term = CRD(at="place", dim=given["feat_dim"], K=given["nce_k"], T=float(constants[1]), momentum=float(constants[4]))
+    mine, theirs = ({name: tuple(tap.shape) for name, tap in out.taps.items()} for out in (student, teacher))
+    # which images are negatives stands in the case; the labels only have to be two classes
+    labels = torch.arange(n) % 2
+    term.setup(Context(nn.Identity(), nn.Identity(), mine, theirs, (), (), 2, count=n, labels=labels))
+    term.double().train()
+    for layer, name in ((term.embed_s, "embed_s"), (term.embed_t, "embed_t")):
+        layer.load_state_dict({part: case.take(f"param/{name}.linear.{part}") for part in ("weight", "bias")})
+    for memory, name in ((term.memory_student, "memory_v1"), (term.memory_teacher, "memory_v2")):
+        memory.copy_(case.take(f"buf/contrast.{name}"))
+    term.Z.copy_(constants[2:4])
+    loss = term.contrasted(student["place"], teacher["place"], case.take("in/idx"), case.take("in/contrast_idx"))
+    for layer, name in ((term.embed_s, "embed_s"), (term.embed_t, "embed_t")):
+        leaves |= {f"param/{name}.linear.{part}": getattr(layer, part) for part in ("weight", "bias")}
+    after = {"contrast.memory_v1": term.memory_student, "contrast.memory_v2": term.memory_teacher}
+    params = torch.stack([constants[0], constants[1], *term.Z, constants[4]])
+    return Computed(loss, {}, leaves, after | {"contrast.params": params})
 
 
 # -- maps --------------------------------------------------------------------------------------------------------------
