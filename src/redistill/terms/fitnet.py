@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from redistill import rng
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
 from redistill.terms.maps import MapShape, as_map, average_to, map_shape, named_or_paired, same_shape
+from redistill.terms.wide import fitting, wide
 
 Reduction = Literal["element", "position", "batch"]
 
@@ -40,6 +41,7 @@ def hint_distance(regressed: Tensor, target: Tensor, reduction: Reduction = "ele
     sum over an image's entries, mean over images.
     """
     same_shape("FitNet", regressed, target)
+    regressed, target = wide(regressed), wide(target)
     images, channels, height, width = target.shape
     parts = {"element": images * channels * height * width, "position": images * height * width, "batch": images}
     return (regressed - target).square().sum() / parts[reduction]
@@ -134,8 +136,8 @@ class FitNet(Term):
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         require_ready(self)
-        total = student.logits.new_zeros(())
+        total = wide(student.logits).new_zeros(())
         for regressor, (mine, theirs) in zip(self.regressors, self.pairs, strict=True):
-            regressed, target = regressor(as_map(student[mine])), as_map(teacher[theirs])
+            regressed, target = regressor(fitting(as_map(student[mine]), regressor)), as_map(teacher[theirs])
             total = total + self.factor * hint_distance(regressed, target, self.reduction)
         return total
