@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 
 from redistill.core import Batch, Output, RedistillError, Term
+from redistill.terms.wide import wide
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
     """Mean cross-entropy of logits [B, C] with labels [B]; ``smoothing`` is ε in [0, 1)."""
-    log_p = torch.log_softmax(logits, dim=1)
+    log_p = torch.log_softmax(wide(logits), dim=1)
     batch, classes = logits.shape
     hard = -log_p.gather(1, labels[:, None]).sum() / batch
     if smoothing == 0.0:

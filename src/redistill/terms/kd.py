@@ -26,14 +26,15 @@ import torch
 from torch import Tensor
 
 from redistill.core import Batch, Output, RedistillError, Term
+from redistill.terms.wide import wide
 
 Reduction = Literal["batch", "element"]
 
 
 def softened_kl(student: Tensor, teacher: Tensor, T: float = 1.0) -> Tensor:
     """KL(p_t || p_s) of softened logits [B, C], one value an image: [B], without T²."""
-    log_t = torch.log_softmax(teacher / T, dim=1)
-    log_s = torch.log_softmax(student / T, dim=1)
+    log_t = torch.log_softmax(wide(teacher) / T, dim=1)
+    log_s = torch.log_softmax(wide(student) / T, dim=1)
     return (log_t.exp() * (log_t - log_s)).sum(dim=1)
 
 
@@ -101,7 +102,7 @@ class KD(Term):
             raise RedistillError(f"KD(target={self.target!r}): known are 'kl' and 'cross-entropy'")
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        z_s, z_t = student.logits, teacher.logits
+        z_s, z_t = wide(student.logits), wide(teacher.logits)
         check_logits("KD", z_s, z_t)
         if self.standardise:
             z_s, z_t = standardised(z_s), standardised(z_t)
