@@ -15,11 +15,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("ramp",),
     ("core",),
-    ("pairs", "recipe", "rng", "stats"),
+    ("pairs", "recipe", "rng", "stats", "outputs", "stages"),
     # floor 1: formulas, networks, images, features by place
     ("terms", "models", "data", "taps", "precision", "optimise", "measured"),
     # floor 2: inputs that are not a data set; what is measured; one student of a cohort
     ("sources", "evaluate", "belief", "learner"),
+    ("preflight",),
     ("fit",),
     ("experiment", "jobs"),
     ("papers",),

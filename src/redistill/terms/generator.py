@@ -66,6 +66,7 @@ class TeacherEntropy(Term):
     """
 
     theorems: ClassVar[tuple[str, ...]] = ("batch permutation", "non-negative")
+    compares_logits: ClassVar[bool | None] = False
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         return mean_entropy(teacher.logits)
@@ -104,6 +105,7 @@ class Consistency(Term):
     """
 
     ready = False
+    compares_logits: ClassVar[bool | None] = False
 
     def setup(self, ctx: Context) -> None:
         if ctx.teacher is None:
