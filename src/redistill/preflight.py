@@ -7,7 +7,7 @@ every step useless is refused, what may be meant is warned of, with the numbers.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,13 +31,17 @@ class TeacherWarning(UserWarning):
     """Something about a teacher, or a student's outputs, that may spoil a run and may be meant."""
 
 
-def check_teacher(teacher: nn.Module, source: Source, *, logits_matter: bool) -> tuple[str, ...]:
+Adapt = Callable[[Tensor], Tensor]
+"""What stands between the images of the stream and a network that wants another normalisation."""
+
+
+def check_teacher(teacher: nn.Module, source: Source, *, logits_matter: bool, adapt: Adapt | None = None) -> tuple[str, ...]:
     """Look at what a teacher says of the training images; returns the warnings that were given.
 
     Args:
-        teacher: in evaluation mode, on its device, in the precision of the run. It sees the images of ``source`` as they come,
-            so its own normalisation stands in front of it already.
+        teacher: asked in evaluation mode, on its device and in its precision, and left as it was.
         logits_matter: some term compares its logits; where only features are read, its classes may be anybody's.
+        adapt: from the images of ``source`` to those that the teacher wants; None: it takes them as they come.
 
     Raises:
         RedistillError: NaN or infinite logits; and where ``logits_matter``: probabilities instead of logits, class names in
@@ -47,7 +51,7 @@ def check_teacher(teacher: nn.Module, source: Source, *, logits_matter: bool) ->
     if images is None:
         return ()
     who = f"the teacher {name_of(teacher)}"
-    logits, labels = _ask(teacher, images)
+    logits, labels = _ask(teacher, images, adapt)
     require_finite(logits, who, "what it teaches")
     if not logits_matter:
         return ()
@@ -57,18 +61,19 @@ def check_teacher(teacher: nn.Module, source: Source, *, logits_matter: bool) ->
             f"images), where terms take logits and apply the softmax themselves: take the softmax off its end, or return the "
             f"logarithm of what it gives"
         )
-    notes = [note for note in (_constant(logits, who), _names(teacher, source, who)) if note]
-    if labels is not None and logits.shape[1] > int(labels.max()):
+    constant = _constant(logits, who)
+    notes = [note for note in (constant, _names(teacher, source, who)) if note]
+    if constant is None and labels is not None and logits.shape[1] > int(labels.max()):
         notes += [note for note in [_right(logits, labels, who, getattr(source, "class_names", None))] if note]
     for note in notes:
         warnings.warn(note, TeacherWarning, stacklevel=3)
     return tuple(notes)
 
 
-def check_student(net: nn.Module, source: Source) -> tuple[str, ...]:
+def check_student(net: nn.Module, source: Source, *, adapt: Adapt | None = None) -> tuple[str, ...]:
     """Warn of a student whose outputs are probabilities already: a softmax of a softmax hardly learns."""
     images = sample(source, AT_ONCE)
-    if images is None or not are_probabilities(_ask(net, images)[0]):
+    if images is None or not are_probabilities(_ask(net, images, adapt)[0]):
         return ()
     note = (
         f"the student {name_of(net)} gives probabilities (never negative, sum 1), where terms take logits and apply the softmax "
@@ -113,7 +118,7 @@ def _spread(positions: Tensor, count: int) -> Tensor:
     return positions[(torch.arange(count, dtype=torch.float64) * (len(positions) / count)).long()]
 
 
-def _ask(net: nn.Module, images: Any) -> tuple[Tensor, Tensor | None]:
+def _ask(net: nn.Module, images: Any, adapt: Adapt | None) -> tuple[Tensor, Tensor | None]:
     """Logits [N, C] and labels [N] on the CPU; evaluation mode for a while."""
     first = next(net.parameters(), None)
     device = first.device if first is not None else torch.device("cpu")
@@ -122,7 +127,8 @@ def _ask(net: nn.Module, images: Any) -> tuple[Tensor, Tensor | None]:
     net.eval()
     try:
         with torch.no_grad():
-            rows = [logits_of(net(batch.images), net).float().cpu() for batch in images.batches(AT_ONCE, device, dtype)]
+            seen = (batch.images for batch in images.batches(AT_ONCE, device, dtype))
+            rows = [logits_of(net(x if adapt is None else adapt(x)), net).float().cpu() for x in seen]
     finally:
         for module, mode in modes:
             module.training = mode

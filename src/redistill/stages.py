@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -103,40 +103,48 @@ class Stages:
     unsure: str | None = None
 
 
-def _turned(heard: Heard) -> set[Shape]:
-    """Shapes of four-dimensional tensors whose channels stand last, [B, H, W, C]: linear layers and layer norms work on them."""
+def _told(heard: Heard) -> tuple[set[Shape], set[Shape]]:
+    """Shapes of four-dimensional tensors whose channels surely stand first (convolutions work on them), and of those where they
+    stand last, [B, H, W, C] (linear layers and layer norms do)."""
     told: dict[int, set[Shape]] = {1: set(), -1: set()}
     for call in heard.calls:
         if call.channels is not None:
             told[call.channels] |= {shape for shape in (call.out, call.given) if shape is not None and len(shape) == 4}
-    return told[-1] - told[1]
+    return told[1], told[-1] - told[1]
 
 
 def maps_of(heard: Heard) -> list[Call]:
     """The calls that gave a feature map [B, C, H, W] of more than one position, without pooling layers, which belong to the step
     between two stages."""
-    turned = _turned(heard)
+    _, turned = _told(heard)
     return [c for c in heard.calls if c.positions > 1 and not c.pooled and c.out not in turned]
 
 
-def find(heard: Heard, graph: Heard | None = None) -> Stages:
+def find(heard: Heard, with_gradients: Callable[[], Heard]) -> Stages:
     """Stages by the calls of one forward.
 
     Args:
-        graph: the same forward with gradients of the images, needed where the resolution does not only fall (:func:`falls`).
+        with_gradients: the same forward again, with gradients of the images; asked where the order of resolutions is not enough.
     """
     maps = maps_of(heard)
     if not maps:
         return Stages()
-    if (why := _tokens(heard, maps[-1])) is not None:
+    if (why := _tokens(heard, maps)) is not None:
         return Stages(unsure=why)
-    if (grown := _growth(maps)) is None:
+    grown = _growth(maps)
+    if grown is None and not any(_ends_smaller(heard, m) for m in _last_of_each(maps)):
         return Stages(tuple(_last_of_each(maps)))
+    graph = with_gradients()
+    if [c.path for c in graph.calls] == [c.path for c in heard.calls]:
+        nodes = through(graph)
+        passed = {id(c) for c, g in zip(heard.calls, graph.calls, strict=True) if g.made in nodes}
+    else:
+        passed = set()
+    if grown is None:
+        # a bottleneck's first convolution still has the resolution of the stage before, but is a branch of the next one
+        return Stages(tuple(_last_of_each([m for m in maps if id(m) in passed or not _ends_smaller(heard, m)])))
     why = f"the resolution grows again at {heard.name(grown)!r}"
-    if graph is None or [c.path for c in graph.calls] != [c.path for c in heard.calls]:
-        return Stages(unsure=why)
-    passed, known = through(graph), {id(c) for c in maps}
-    trunk = [c for c, g in zip(heard.calls, graph.calls, strict=True) if id(c) in known and g.made in passed]
+    trunk = [m for m in maps if id(m) in passed]
     if not trunk or _growth(trunk) is not None:
         return Stages(unsure=why)
     if min(c.positions for c in trunk) > min(c.positions for c in maps):
@@ -144,9 +152,9 @@ def find(heard: Heard, graph: Heard | None = None) -> Stages:
     return Stages(tuple(_last_of_each(trunk)))
 
 
-def falls(heard: Heard) -> bool:
-    """Whether the maps get smaller only."""
-    return _growth(maps_of(heard)) is None
+def _ends_smaller(heard: Heard, inner: Call) -> bool:
+    """Whether a call was made inside of a module that gave a smaller map."""
+    return any(inner.path.startswith(f"{c.path}.") and 0 < c.positions < inner.positions for c in heard.calls)
 
 
 def _growth(maps: Sequence[Call]) -> Call | None:
@@ -162,17 +170,25 @@ def _last_of_each(maps: Sequence[Call]) -> list[Call]:
     return [m for m, after in zip(maps, [*maps[1:], None], strict=True) if after is None or after.positions != m.positions]
 
 
-def _tokens(heard: Heard, last: Call) -> str | None:
-    """A network that goes on with tokens after its ``last`` map: its maps are the patch embedding then, and no stages."""
-    turned = _turned(heard)
-    where = next(i for i, call in enumerate(heard.calls) if call is last)
-    for call in heard.calls[where + 1 :]:
+def _tokens(heard: Heard, maps: Sequence[Call]) -> str | None:
+    """A network whose layers go on with tokens after its last map, or with [B, H, W, C] after the last map of that size: its maps
+    are a patch embedding then, and no stages."""
+    first, turned = _told(heard)
+    end = next(i for i, call in enumerate(heard.calls) if call is maps[-1])
+    ends: dict[Shape, int] = {}  # where the last map of each size was given
+    for i, call in enumerate(heard.calls):
+        if call.out is not None and any(call is m for m in maps):
+            ends[call.out[2:]] = i
+    embedding = [m for m in maps if m.out in first] or list(maps)
+    for i, call in enumerate(heard.calls):
         shape = call.out or ()
-        several = shape[1] > 1 if len(shape) == 3 else shape in turned and shape[1] * shape[2] > 1 if len(shape) == 4 else len(shape) > 4
-        if call.inner and call.parameters and several:
+        if not (call.inner and call.parameters):
+            continue
+        after = i > end and (shape[1] > 1 if len(shape) == 3 else len(shape) > 4)
+        if after or (shape in turned and shape[1] * shape[2] > 1 and i > ends.get(shape[1:3], -1)):
             return (
-                f"after its last feature map, {heard.name(last)!r}, it works on tokens ({heard.name(call)!r} gives "
-                f"{'x'.join(map(str, shape[1:]))}), so that its maps are a patch embedding and no stages"
+                f"after its feature map {heard.name(embedding[-1] if i > end else embedding[0])!r} its layers work on tokens "
+                f"({heard.name(call)!r} gives {'x'.join(map(str, shape[1:]))}), so that its stages are not among its maps"
             )
     return None
 

@@ -21,7 +21,7 @@ from redistill.outputs import WRAP, Key, described, entries, logits_of
 from redistill.outputs import candidates as candidates_of
 from redistill.pairs import check_pairs as check_pairs
 from redistill.pairs import pair_stages as pair_stages
-from redistill.stages import POOLS, Call, Heard, Stages, candidates, channels_of, falls, find
+from redistill.stages import POOLS, Call, Heard, Stages, candidates, channels_of, find
 
 NUMERICS = 1
 
@@ -233,7 +233,7 @@ def places_of(net: nn.Module, images: Tensor, *, trained: bool = True) -> Map:
     if (declared := _declared(net, heard)) is not None:
         places, stages = declared
     else:
-        found = find(heard, None if falls(heard) else _probe(net, images, gradients=True).heard)
+        found = find(heard, lambda: _probe(net, images, gradients=True).heard)
         places = _found_places(heard, found)
         stages = tuple(name for name in places if name.startswith("stage"))
         if found.unsure is not None:

@@ -20,6 +20,7 @@ from redistill.experiment.checkpoint import header, pack, tensors_digest
 from redistill.experiment.files import canonical, file_digest, read
 from redistill.experiment.store import WEIGHTS, Run, Store
 from redistill.experiment.value import Experiment, Net, Part
+from redistill.models.signature import filled
 from redistill.taps import places_of
 
 if TYPE_CHECKING:
@@ -64,14 +65,15 @@ def construct(net: Net, facts: dict[str, Any], seed: int) -> nn.Module:
     """A network with its drawn first weights. ``facts``: classes, channels and image size of the data.
 
     One's own network is called with ``args`` under the stream (seed, "init", name); what of ``classes``, ``channels`` and
-    ``image_size`` its signature asks for and ``args`` does not hold comes from the data.
+    ``image_size`` its signature asks for (by the names of :mod:`redistill.models.signature`) and ``args`` does not hold comes
+    from the data.
     """
     if net.code is None:
         from redistill import models
 
         return models.build(net.model, seed=seed, **{**facts, **(net.args or {})})
     made = own.load(net.model, Path(), file=net.file, code=net.code).object
-    args = {**{name: value for name, value in facts.items() if name in own.parameters(made)}, **(net.args or {})}
+    args = filled(net.model, made, facts, net.args or {})
     with rng.seeded(seed, "init", net.model, canonical(args)):
         network = made(**args)
     if not isinstance(network, nn.Module):

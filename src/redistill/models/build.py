@@ -25,6 +25,7 @@ from redistill.models.resnet import ResNet, parse
 from redistill.models.resnetv2 import BLOCKS, ResNetV2
 from redistill.models.shufflenetv1 import ShuffleNetV1
 from redistill.models.shufflenetv2 import ShuffleNetV2
+from redistill.models.signature import filled
 from redistill.models.vgg import CONVOLUTIONS, VGG
 from redistill.models.wrn import WRN, Init
 
@@ -207,14 +208,16 @@ def build(name: str, classes: int = 10, *, seed: int = 0, channels: int = 3, ima
 
     Args:
         name: one of :func:`names`, any ``wrn-D-W`` or ``resnetN``/``resnetNxF``; ``./file.py:Class`` or ``package.module:Class``
-            (called with ``classes=`` and ``args``); ``torchvision:NAME``, ``timm:NAME``, ``hf:NAME`` where those are installed.
+            (called with ``args`` and what of classes, channels and image size its signature asks for, also as ``num_classes``,
+            ``in_channels`` ...: :mod:`redistill.models.signature`);
+            ``torchvision:NAME``, ``timm:NAME``, ``hf:NAME`` where those are installed.
         args: what the network's own constructor in this module takes.
 
     Raises:
         RedistillError: an unknown name or argument, with the nearest ones.
     """
     if ":" in name:
-        return _from_elsewhere(name, classes, seed, args)
+        return _from_elsewhere(name, {"classes": classes, "channels": channels, "image_size": image_size}, seed, args)
     make = _maker(name)
     own = [n for n in inspect.signature(make).parameters if n not in ("classes", "seed", "channels", "image_size", "initialise")]
     if unknown := [n for n in args if n not in own and n != "initialise"]:
@@ -224,14 +227,16 @@ def build(name: str, classes: int = 10, *, seed: int = 0, channels: int = 3, ima
     return make(classes=classes, seed=seed, **args)
 
 
-def _from_elsewhere(name: str, classes: int, seed: int, args: dict[str, Any]) -> nn.Module:
+def _from_elsewhere(name: str, facts: dict[str, Any], seed: int, args: dict[str, Any]) -> nn.Module:
     where, _, what = name.partition(":")
     args = {k: v for k, v in args.items() if k != "initialise"}
+    classes = facts["classes"]
     with rng.seeded(seed, "init", f"{name}({classes},{sorted(args.items())})"):
         if where in ("torchvision", "timm", "hf"):
             net = _from_library(where, what, classes, args)
         else:
-            net = attribute(name)(classes=classes, **args)
+            made = attribute(name)
+            net = made(**filled(name, made, facts, args))
     if not isinstance(net, nn.Module):
         raise RedistillError(f"{name} made a {type(net).__name__}, expected a torch.nn.Module")
     return net
