@@ -16,7 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from redistill.core import Batch, Output, RedistillError, Term
+from redistill.core import Batch, Output, RedistillError, Term, one_class
 from redistill.terms.wide import wide
 
 
@@ -59,4 +59,6 @@ class CE(Term):
         labels = batch.labels_for(self)
         if labels.shape[0] != student.logits.shape[0]:
             raise RedistillError(f"CE: {labels.shape[0]} labels for {student.logits.shape[0]} rows of logits")
+        if student.logits.shape[1] < 2:
+            raise RedistillError(one_class("CE"))
         return cross_entropy(student.logits, labels, self.smoothing)

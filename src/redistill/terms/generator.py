@@ -67,6 +67,7 @@ class TeacherEntropy(Term):
     """
 
     theorems: ClassVar[tuple[str, ...]] = ("batch permutation", "non-negative")
+    compares_logits: ClassVar[bool | None] = False
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         return mean_entropy(teacher.logits)
@@ -105,6 +106,7 @@ class Consistency(Term):
     """
 
     ready = False
+    compares_logits: ClassVar[bool | None] = False
 
     def setup(self, ctx: Context) -> None:
         if ctx.teacher is None:

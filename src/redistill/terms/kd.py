@@ -25,7 +25,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from redistill.core import Batch, Output, RedistillError, Term
+from redistill.core import Batch, Output, RedistillError, Term, one_class
 from redistill.terms.wide import wide
 
 Reduction = Literal["batch", "element"]
@@ -53,12 +53,14 @@ def standardised(logits: Tensor) -> Tensor:
 
 
 def check_logits(who: str, student: Tensor, teacher: Tensor) -> None:
-    """Same images, same classes, or a sentence with both numbers."""
+    """Same images, same classes, two or more, or a sentence with the numbers."""
     if student.shape != teacher.shape:
         raise RedistillError(
             f"{who}: student logits have shape {tuple(student.shape)}, the teacher's {tuple(teacher.shape)}; both must be "
             f"[images, classes] of the same batch and classes"
         )
+    if student.ndim == 2 and student.shape[1] < 2:
+        raise RedistillError(one_class(who))
 
 
 @dataclass(eq=False, repr=False)
