@@ -153,7 +153,7 @@ class Store:
     """
 
     def __init__(self, root: str | Path = "runs"):
-        self.root = Path(root)
+        self.root = Path(root).expanduser()
 
     def folder(self, experiment: Experiment) -> Path:
         return self.root / experiment.folder
