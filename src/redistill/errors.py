@@ -40,6 +40,11 @@ def sentence(error: BaseException) -> str:
     elif isinstance(error, OSError) and error.strerror:
         files = " and ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
         text = f"{files or 'reading or writing failed'}: {error.strerror}"
+    elif isinstance(error, RuntimeError) and "home directory" in str(error):
+        text = (
+            "this user has no home folder, where data and caches are looked for: set HOME, or say --data-dir FOLDER (or REDISTILL_DATA) "
+            "and REDISTILL_CACHE"
+        )
     else:
         first = next((line for line in str(error).strip().splitlines() if line.strip()), "no further word")
         text = f"{type(error).__name__}: {first}"
