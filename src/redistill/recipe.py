@@ -212,6 +212,8 @@ class Recipe(Value):
             plain = given.lower().replace("_", "").removesuffix("lr").removesuffix("annealing")
             kind = plain if plain in kinds else "cosine"
             raise ValueError(f'is a value of its own: write schedule = {{ kind = "{kind}" }} in a file, {kinds[kind]} in Python')
+        if isinstance(given, dict) and not isinstance(given.get("kind", ""), str):
+            raise ValueError("its kind must be 'constant', 'step', 'multistep' or 'cosine'")
         return given
 
     @model_validator(mode="after")

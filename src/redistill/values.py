@@ -6,7 +6,7 @@ import functools
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, LiteralString
 
 import pydantic
 from pydantic import ConfigDict, model_validator
@@ -36,18 +36,27 @@ class Value(pydantic.BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _true_is_no_number(cls, given: Any) -> Any:
+    def _numbers_are_numbers(cls, given: Any) -> Any:
         """Looked at before the fields are: a validator of a field may not stand on the one that tells kinds apart."""
         named = given.items() if isinstance(given, dict) else ()
-        if wrong := [(name, value) for name, value in named if _has_bool(value) and _only_numbers(cls, name)]:
-            what = PydanticCustomError("bool_for_number", "Must be a number, not true or false")
-            found = [InitErrorDetails(type=what, loc=(name,), input=value) for name, value in wrong]
+        found = [
+            InitErrorDetails(type=PydanticCustomError("no_number", says), loc=(name,), input=value)
+            for name, value in named
+            if (says := _no_number(value)) and _only_numbers(cls, name)
+        ]
+        if found:
             raise pydantic.ValidationError.from_exception_data(cls.__name__, found)
         return given
 
 
-def _has_bool(value: Any) -> bool:
-    return isinstance(value, bool) or (isinstance(value, list | tuple) and any(isinstance(one, bool) for one in value))
+def _no_number(value: Any) -> LiteralString | None:
+    """Why a value, or an entry of a list, is not taken for a number."""
+    for one in value if isinstance(value, list | tuple) else (value,):
+        if isinstance(one, bool):
+            return "Must be a number, not true or false"
+        if isinstance(one, int) and abs(one) >= 2**63:
+            return "Must be below 2^63"
+    return None
 
 
 @functools.cache
@@ -74,8 +83,12 @@ def _told(cls: type[Value], entry: ErrorDetails) -> str:
     place = ".".join(str(part) for part in entry["loc"])
     if entry["type"] == "extra_forbidden":
         return f"{cls.__name__}: {nearest(place, cls.model_fields, 'setting', WORDS)}"
-    given = "" if entry["type"] in ("missing", "value_error") or isinstance(entry["input"], Mapping) else f"={cut(repr(entry['input']))}"
+    given = "" if entry["type"] in ("missing", "value_error") or isinstance(entry["input"], Mapping) else f"={_shown(entry['input'])}"
     return f"{cls.__name__}: {place}{given} {wording(entry)}" if place else f"{cls.__name__}: {wording(entry)}"
+
+
+def _shown(value: Any) -> str:
+    return "a number of hundreds of digits" if isinstance(value, int) and value.bit_length() > 1000 else cut(repr(value))
 
 
 def wording(entry: ErrorDetails) -> str:
@@ -90,7 +103,7 @@ def wording(entry: ErrorDetails) -> str:
     if kind == "extra_forbidden":
         return "unknown setting"
     if kind == "value_error":
-        return str(context.get("error", entry["msg"]))
+        return cut(str(context.get("error", entry["msg"])), 1000)
     if kind == "union_tag_invalid":
         return f"must be {context['expected_tags']}"
     if kind == "union_tag_not_found":

@@ -9,10 +9,13 @@ from typing import Any
 
 import pydantic
 
-from redistill.errors import LONGEST, RedistillError, cut, nearest
+from redistill.errors import RedistillError, cut, nearest
 from redistill.experiment.lines import Path as Key
 from redistill.experiment.lines import near
 from redistill.values import WORDS, wording
+
+
+LONGEST_TEXT = 160  # of a text in a message: room for a path
 
 
 def dotted(key: Key) -> str:
@@ -25,7 +28,7 @@ def dotted(key: Key) -> str:
 
 def _visible(text: str) -> str:
     """A text from a file on one line of a terminal: cut, and what is no printable character written as its number."""
-    return cut("".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text[: LONGEST + 1]))
+    return cut("".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text[: LONGEST_TEXT + 1]), LONGEST_TEXT)
 
 
 def shown(value: Any) -> str:

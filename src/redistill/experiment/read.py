@@ -19,7 +19,7 @@ from redistill.experiment.change import changed
 from redistill.experiment.files import file_digest
 from redistill.experiment.generated import AdversarialSettings
 from redistill.experiment.kinds import KINDS
-from redistill.experiment.mistakes import Mistakes
+from redistill.experiment.mistakes import Mistakes, shown
 from redistill.experiment.text import parse
 from redistill.experiment.value import Arithmetic, Evaluate, Experiment, Net, Part
 from redistill.experiment.versions import numerics
@@ -130,7 +130,7 @@ class _Reader:
 
     def _table(self, name: str, data: dict[str, Any], mistakes: Mistakes) -> dict[str, Any] | None:
         found = data.get(name)
-        if found is not None and not isinstance(found, dict):
+        if name in data and not isinstance(found, dict):
             mistakes.add((name,), f"must be a table, [{name}], not one value")
             return None
         return found
@@ -217,8 +217,13 @@ class _Reader:
         if not isinstance(given, str):
             mistakes.add((role, "run"), 'must be the file of an experiment, run = "teacher.toml"')
             return None
-        path = self.folder / expanded(given)
-        if path.resolve() in self.chain:
+        try:
+            path = self.folder / expanded(given)
+            resolved = path.resolve()
+        except (ValueError, OSError) as error:  # no path at all, or links that lead in a circle
+            mistakes.add((role, "run"), str(error))
+            return None
+        if resolved in self.chain:
             circle = " -> ".join(p.name for p in (*self.chain, path))
             mistakes.add((role, "run"), f"the experiments need each other in a circle: {circle}")
             return None
@@ -229,7 +234,7 @@ class _Reader:
             return None
         inner.data = data
         trusted = self.trusted and is_own_word(path)
-        made = _Reader(path.parent, self.device, (*self.chain, path.resolve()), self.data_dir, trusted).experiment(data, inner)
+        made = _Reader(path.parent, self.device, (*self.chain, resolved), self.data_dir, trusted).experiment(data, inner)
         mistakes.found += inner.found
         return made
 
@@ -294,7 +299,7 @@ class _Reader:
     def source(self, given: dict[str, Any], mistakes: Mistakes, key: tuple[str, ...] = ("source",)) -> Any:
         kind = given.get("kind", "images")
         if not isinstance(kind, str) or kind not in KINDS:
-            mistakes.add((*key, "kind"), nearest(str(kind), KINDS, "kind of source"))
+            mistakes.add((*key, "kind"), nearest(kind if isinstance(kind, str) else shown(kind), KINDS, "kind of source"))
             return None
         model = KINDS[kind]
         completing = shorthand.WORDS["source"] if model is AdversarialSettings else ()
@@ -338,7 +343,7 @@ class _Reader:
         mistakes.unknown(("recipe",), given, (*Recipe.model_fields, *shorthand.WORDS["recipe"]))
         rows = {name: value for name, value in given.items() if name in Recipe.model_fields}
         schedule = rows.get("schedule")
-        if isinstance(schedule, dict) and str(schedule.get("kind")) in SCHEDULES:
+        if isinstance(schedule, dict) and isinstance(schedule.get("kind"), str) and schedule["kind"] in SCHEDULES:
             fields = SCHEDULES[schedule["kind"]].model_fields
             mistakes.unknown(("recipe", "schedule"), schedule, fields, f"setting of schedule {schedule['kind']!r}")
             rows["schedule"] = {name: value for name, value in schedule.items() if name in fields}
