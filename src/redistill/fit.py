@@ -20,6 +20,7 @@ from redistill import rng
 from redistill.core import Batch, Culprit, Method, Output, RedistillError, Room, Source, Term, weighted_sum
 from redistill.data import Renormalise
 from redistill.evaluate import ImageSet, accuracy
+from redistill.given import lacking, sets_of, source_of
 from redistill.learner import Learner
 from redistill.measured import Diverged, Progress, Result
 from redistill.optimise import clip, make_optimizer, parameter_groups
@@ -86,15 +87,17 @@ class Loop:
         every: int | None = None,
         device: str | torch.device = "auto",
     ):
-        self.recipe, self.seed, self.source = recipe, seed, source
+        source = source_of(source)
         rng.derive(seed)  # refuses an impossible seed before any work
+        seed = int(seed)  # numpy's whole numbers too
+        self.recipe, self.seed, self.source = recipe, seed, source
         self.device = resolve_device(device)
         self.exact = recipe.precision != "fast"
         means = arithmetic(recipe, self.device)
         self.dtype = torch.float64 if means["forward"] == "float64" else torch.float32
         self.bf16 = means["forward"] == "bfloat16"
         self.layout = torch.channels_last if means["channels_last"] else torch.contiguous_format
-        self.evaluate = dict(evaluate or {})
+        self.evaluate = sets_of(evaluate)
         self.per_epoch = source.steps_per_epoch(recipe.batch_size, recipe.drop_last)
         self.steps = recipe.total_steps(self.per_epoch)
         epochs = math.ceil(self.steps / self.per_epoch)
@@ -209,7 +212,7 @@ class Loop:
             if images.classes is not None and images.classes != ctx.classes:
                 raise RedistillError(
                     f"evaluation set {name!r} has {images.classes} classes, the student {type(net).__name__} tells {ctx.classes} "
-                    f"apart: they must agree"
+                    f"apart: they must agree{lacking(images.classes, ctx.classes)}"
                 )
         method.setup(ctx)
         self._place(method)

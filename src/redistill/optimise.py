@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from redistill.core import RedistillError
 from redistill.recipe import Recipe
 
+NUMERICS = 1
+
 _NORMS = (
     nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.LocalResponseNorm
 )

@@ -12,13 +12,19 @@ import typer
 
 from redistill.errors import RedistillError
 
-Out = Annotated[Path, typer.Option("--out", help="Folder of the runs.", metavar="FOLDER")]
+Out = Annotated[Path, typer.Option("--runs", "--out", help="Folder of the runs (--out is its earlier name).", metavar="FOLDER")]
 DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", envvar="REDISTILL_DATA", help="Folder of the data sets.", metavar="FOLDER"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output and nothing else there.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps ...")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Threads of one process; default: torch's own.", metavar="N")
+]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="Run code of one's own that a record or a paper file names; it can do whatever you can.")
+]
 Change = Annotated[
     list[str], typer.Option("--set", help="Replace a setting, recipe.lr=0.05 or method.KD.T=2; may be repeated.", metavar="KEY=VALUE")
 ]
@@ -41,5 +47,16 @@ def seeds_of(text: str | None) -> list[int] | None:
 
 
 def show_json(value: Any) -> None:
-    json.dump(value, sys.stdout, indent=1, ensure_ascii=False)
-    sys.stdout.write("\n")
+    """JSON on standard output, written in one piece; letters that its encoding does not have are escaped."""
+    if sys.stdout is None:
+        raise RedistillError("standard output is closed, so that the JSON has nowhere to go; the work itself is done")
+    plain = (sys.stdout.encoding or "ascii").lower().replace("-", "") not in ("utf8", "utf16", "utf32")
+    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=plain) + "\n")
+
+
+def use_threads(threads: int | None) -> None:
+    """Let torch work with that many threads; None: as many as it likes."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)

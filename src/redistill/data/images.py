@@ -15,7 +15,7 @@ from redistill import rng
 from redistill.core import Batch, RedistillError, Room, Shape
 from redistill.data.augment import Augmenter, augmentation
 from redistill.data.dataset import DataSet, PureStream, Rule, Schedule, require_consistent
-from redistill.data.normalise import normalisation
+from redistill.data.normalise import Normalisation, normalisation
 from redistill.data.subsets import whole
 
 NUMERICS = 1
@@ -30,7 +30,7 @@ class Images(DataSet):
         y: int64 [N] labels, or None.
         classes: number of classes; None only where there are no labels and nothing says it.
         name: where the images come from, "cifar10:train".
-        normalise: name of the normalisation set of the stream.
+        normalise: name of the normalisation set of the stream (a :class:`Normalisation` of one's own is kept by its full name).
         augment: name of the augmentation of the stream (evaluation never augments).
         index: int64 [N], position of each image in the full official part; default 0..N-1.
         rule: the rules that led from that part to this set, for example ``(("per_class", {"M": 200, "seed": 0}),)``.
@@ -53,6 +53,7 @@ class Images(DataSet):
                 f"{self.name}: images must be uint8 [N, C, H, W], got {self.x.dtype} {list(self.x.shape)}: "
                 f"give the pixels as bytes, unnormalised"
             )
+        object.__setattr__(self, "normalise", str(self.normalise))
         if not len(self.index):
             object.__setattr__(self, "index", torch.arange(len(self.x)))
         require_consistent(self.name, len(self.x), self.y, self.classes, self.class_names)
@@ -84,8 +85,8 @@ class Images(DataSet):
         y = None if self.y is None else self.y[positions]
         return dataclasses.replace(self, x=self.x[positions], y=y, index=self.index[positions], rule=(*self.rule, rule))
 
-    def with_(self, *, augment: str | None = None, normalise: str | None = None) -> Self:
-        return dataclasses.replace(self, augment=augment or self.augment, normalise=normalise or self.normalise)
+    def with_(self, *, augment: str | None = None, normalise: str | Normalisation | None = None) -> Self:
+        return dataclasses.replace(self, augment=augment or self.augment, normalise=str(normalise or self.normalise))
 
     def unlabelled(self) -> Self:
         return dataclasses.replace(self, y=None, rule=(*self.rule, ("unlabelled", {})))

@@ -12,10 +12,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from redistill import rng
+from redistill import user_code
 from redistill.core import Method, RedistillError, Source, Term
 from redistill.evaluate import ImageSet, accuracy
-from redistill.experiment import own, sources
+from redistill.experiment import sources
 from redistill.experiment.best import Best
 from redistill.experiment.checkpoint import header, pack, tensors_digest
 from redistill.experiment.files import canonical, file_digest, read
@@ -25,9 +25,6 @@ from redistill.taps import places_of
 
 if TYPE_CHECKING:
     from redistill.measured import Result
-
-
-LIBRARIES = ("torchvision", "timm", "hf")  # their networks are named "timm:resnet50"
 
 
 def check_model(name: str, args: dict[str, Any]) -> None:
@@ -41,11 +38,11 @@ def _buildable(name: str, written: str) -> None:
     from redistill import models
 
     args = json.loads(written)
-    if name.partition(":")[0] in LIBRARIES:
+    if name.partition(":")[0] in user_code.LIBRARIES:
         return  # building it is the only way to know
     with torch.device("meta"):
         try:
-            models.build(name, initialise=False, **args)
+            models.build(name, initialise=False, trust_code=False, **args)
         except TypeError as error:
             raise RedistillError(f"args of {name}: {str(error).rpartition('() ')[2]}") from error
 
@@ -64,20 +61,18 @@ def model_in_file(path: Path) -> tuple[str, dict[str, Any]]:
 def construct(net: Net, facts: dict[str, Any], seed: int) -> nn.Module:
     """A network with its drawn first weights. ``facts``: classes, channels and image size of the data.
 
-    One's own network is called with ``args`` under the stream (seed, "init", name); what of ``classes``, ``channels`` and
-    ``image_size`` its signature asks for and ``args`` does not hold comes from the data.
-    """
-    if net.code is None:
-        from redistill import models
+    One's own network gets what of ``classes``, ``channels`` and ``image_size`` its signature asks for from the data.
 
-        return models.build(net.model, seed=seed, **{**facts, **(net.args or {})})
-    made = own.load(net.model, Path(), file=net.file, code=net.code).object
-    args = {**{name: value for name, value in facts.items() if name in own.parameters(made)}, **(net.args or {})}
-    with rng.seeded(seed, "init", net.model, canonical(args)):
-        network = made(**args)
-    if not isinstance(network, nn.Module):
-        raise RedistillError(f"{net.model} must give a torch.nn.Module, it gave a {type(network).__name__}")
-    return network
+    Raises:
+        RedistillError: code of one's own that no word of the user has run (see :func:`redistill.user_code.require_word`).
+    """
+    from redistill import models
+    from redistill.models.build import own_network
+
+    if net.code is None:
+        return models.build(net.model, seed=seed, trust_code=False, **{**facts, **(net.args or {})})
+    found = user_code.load(net.model, Path(), file=net.file, code=net.code, kind=nn.Module)
+    return own_network(found, facts, net.args or {}, seed)
 
 
 def facts_of(source: Source, sets: Sequence[ImageSet], teacher: nn.Module | None = None) -> dict[str, Any]:
@@ -125,6 +120,7 @@ def first_network(net: Net, facts: dict[str, Any], seed: int, store: Store) -> t
         if net.code is None:
             from redistill import models
 
+            user_code.refuse_code(net.model, "this experiment")
             network = models.load(path, model=None if "arch" in header_of_ours(path) else net.model)
             if getattr(getattr(network, "arch", None), "name", net.model) != net.model:
                 raise RedistillError(f"{path} holds a {network.arch.name}, the experiment says {net.model}")  # type: ignore[union-attr]
@@ -144,7 +140,7 @@ def weights_file(
     arch = getattr(network, "arch", None)
     own_header = {
         "format": 1,
-        "normalisation": getattr(network, "normalisation", None),
+        "normalisation": None if (used := getattr(network, "normalisation", None)) is None else str(used),
         **({"arch": arch.as_json()} if arch is not None else {}),
     }
     metadata = {"redistill": canonical(own_header), "model": net.model, "sizes": canonical(facts), **about}
@@ -163,12 +159,17 @@ def header_of_ours(path: Path) -> dict[str, Any]:
     return dict(json.loads(text)) if text.startswith("{") else {}
 
 
-def trained(run: Run, take: str = "last") -> nn.Module:
-    """The student of a finished run in evaluation mode; its experiment and weights file say how it is built."""
+def trained(run: Run, take: str = "last", *, trust_code: bool = False) -> nn.Module:
+    """The student of a finished run in evaluation mode; its experiment and weights file say how it is built.
+
+    ``trust_code``: the word of the user that code of one's own, which the record names, may be run.
+    """
     path = run.weights(take)
     facts = json.loads(header(read(path), path)["sizes"])
     given = run.record["experiment"]["student"]
     net = Net.model_validate({key: given[key] for key in ("model", "args", "code", "file") if key in given})
+    if trust_code and net.code is not None:
+        user_code.load(net.model, Path(), file=net.file, code=net.code, kind=nn.Module, trusted=True)
     network = construct(net, facts, 0)
     load_weights(network, path, net.model)
     network.eval()
@@ -185,7 +186,7 @@ def made_method(parts: Sequence[Part]) -> Method:
         if part.code is None:
             cls = terms.by_name(part.use)
         else:
-            cls = own.load(part.use, Path(), file=part.file, code=part.code).object
+            cls = user_code.load(part.use, Path(), file=part.file, code=part.code, kind=Term).object
         made.append((part.weight, cls(**part.settings)))
     return Method(made)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from redistill.errors import RedistillError, nearest
 from redistill.experiment.files import canonical, digest, file_digest, make_folder, pretty, read, write
+from redistill.paths import expanded
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -111,11 +112,15 @@ class Run:
             )
         return BEST
 
-    def network(self, take: str = "last") -> nn.Module:
-        """The trained student, ready to use; ``take`` as for :meth:`weights`."""
+    def network(self, take: str = "last", *, trust_code: bool = False) -> nn.Module:
+        """The trained student, ready to use; ``take`` as for :meth:`weights`.
+
+        ``trust_code``: a network of one's own, which the record names, may be run (needed once a process, unless its experiment was
+        read in it from a file of yours).
+        """
         from redistill.experiment.build import trained
 
-        return trained(self, take)
+        return trained(self, take, trust_code=trust_code)
 
     def kept(self, name: str) -> dict[str, Tensor]:
         """Tensors that the source left beside the weights: ``"generator"``, ``"samples"`` of a zero-shot run."""
@@ -167,7 +172,7 @@ class Store:
     """
 
     def __init__(self, root: str | Path = "runs"):
-        self.root = Path(root)
+        self.root = expanded(root)
 
     def folder(self, experiment: Experiment) -> Path:
         return self.root / experiment.folder
@@ -243,6 +248,15 @@ class Store:
         return cells
 
     # -- writing ------------------------------------------------------------------------------------------------------
+    def begin(self, experiment: Experiment) -> Path:
+        """Make the folder of a run and write into it what is to be run there, unless the run is there; returns the folder."""
+        folder = self.folder(experiment)
+        make_folder(folder)
+        if not (folder / RECORD).exists():
+            one = {"format": FORMAT, "label": experiment.label, "id": experiment.id, "experiment": experiment.written()}
+            write(folder / PENDING, pretty(one))
+        return folder
+
     def indices(self, manifest: dict[str, Any], index: list[int]) -> str:
         """Write which images a subset holds, once for all runs that use it; returns the file's place in the store."""
         place = f"indices/{manifest['sha256'][:16]}.json"

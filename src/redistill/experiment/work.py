@@ -7,6 +7,7 @@ interrupted may go on as another cohort or alone: bit for bit the same either wa
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,10 +18,10 @@ from redistill.errors import RedistillError
 from redistill.experiment import checkpoint, machine
 from redistill.experiment.best import Watch, chosen_on
 from redistill.experiment.build import Materials
-from redistill.experiment.files import Lock, make_folder, pretty, sweep, write
+from redistill.experiment.files import Lock, make_folder, sweep
 from redistill.experiment.record import curves_of, differing, exactness, kept_by, now, record_of, times
 from redistill.experiment.stop import Stop
-from redistill.experiment.store import BEST, FORMAT, LOCK, PENDING, Run, Store
+from redistill.experiment.store import BEST, LOCK, PENDING, Run, Store
 from redistill.experiment.value import Experiment
 from redistill.fit import Loop
 from redistill.measured import Progress
@@ -121,7 +122,10 @@ class Work:
         """Take the locks of all folders, or none of them and say False."""
         for number, (folder, lock) in enumerate(zip(self.folders, self._locks, strict=True)):
             make_folder(folder)
-            if not lock.take():
+            taken = lock.take()
+            if lock.missing and lock.missing not in self.notes:
+                self.notes.append(lock.missing)
+            if not taken:
                 for earlier in self._locks[:number]:
                     earlier.release()
                 return False
@@ -140,8 +144,7 @@ class Work:
     def _made(self) -> Loop:
         for folder, one in zip(self.folders, self.experiments, strict=True):
             sweep(folder)
-            pending = {"format": FORMAT, "label": one.label, "id": one.id, "experiment": one.written()}
-            write(folder / PENDING, pretty(pending))
+            self.store.begin(one)
         saved = [Saved.of(folder, one) for folder, one in zip(self.folders, self.experiments, strict=True)]
         step = common_step(saved)
         for each in saved:
@@ -250,4 +253,5 @@ class Work:
                 more[BEST] = self.materials.best_weights(number, best)
             self.runs.append(self.store.finish(folder, record, curves_of(result), weights, more))
             checkpoint.remove(folder)
-            (folder / PENDING).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the run is there: what is left beside it harms nobody
+                (folder / PENDING).unlink(missing_ok=True)

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from redistill.core import Place, RedistillError
 
+NUMERICS = 1
+
 
 @dataclass(frozen=True)
 class Arch:

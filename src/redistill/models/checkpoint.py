@@ -23,6 +23,8 @@ from redistill.models.build import build, names
 from redistill.models.foreign import to_ours, unwrapped
 from redistill.models.resnetv2 import BLOCKS as RESNETV2
 from redistill.models.shufflenetv2 import WIDTHS as SHUFFLENETV2
+from redistill.paths import expanded
+from redistill.user_code import is_code
 
 FORMAT = 1
 
@@ -37,14 +39,16 @@ def save(net: nn.Module, path: str | Path, *, normalisation: str | None = None, 
     arch = getattr(net, "arch", None)
     if not isinstance(arch, Arch):
         raise RedistillError(f"{type(net).__name__} does not know its architecture: save its state_dict with safetensors instead")
-    about = {"format": FORMAT, "arch": arch.as_json(), "normalisation": normalisation or getattr(net, "normalisation", None)}
+    used = normalisation or getattr(net, "normalisation", None)
+    # a set of one's own is written with its constants, as text
+    about = {"format": FORMAT, "arch": arch.as_json(), "normalisation": None if used is None else str(used)}
     tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
-    save_file(tensors, str(path), metadata={"redistill": json.dumps(about, sort_keys=True), **(extra or {})})
+    save_file(tensors, str(expanded(path)), metadata={"redistill": json.dumps(about, sort_keys=True), **(extra or {})})
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors of a ``.safetensors``, ``.pt`` or ``.pth`` file, and what its header says about the network."""
-    path = Path(path).expanduser()
+    path = expanded(path)
     if not path.is_file():
         raise RedistillError(f"there is no network file {path}: give the path of a .safetensors, .pth or .pt file")
     if path.suffix == ".safetensors":
@@ -134,7 +138,8 @@ def load(
         mine = _classes(tensors, classes)
         model, args = _guess(tensors, mine, Path(path), model)
         if classes is None or classes == mine:
-            net = build(model, mine, channels=_channels(tensors), **args)
+            # a network of one's own has channels of its own: its first layer has no name that says them
+            net = build(model, mine, channels=None if is_code(model) else _channels(tensors), **args)
             net.sized = "image_size" in args  # type: ignore[assignment]
     if classes is not None and mine != classes:
         raise RedistillError(f"{path} tells {mine} classes apart, {classes} were asked for: leave classes= out, or give another file")

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from redistill.core import Place, RedistillError
 from redistill.models.arch import Arch, Network, kaiming_fan_out, pooled
 
+NUMERICS = 1
+
 
 class Padding(nn.Module):
     """[B, C, H, W] to every ``stride``-th row and column, and ``more`` channels of zeros, half of them on each side."""

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from redistill.core import Place, RedistillError
 from redistill.models.arch import Arch, Network, normal_by_outputs, pooled
 
+NUMERICS = 1
+
 Init = Literal["fan-out", "zagoruyko", "pytorch"]
 
 

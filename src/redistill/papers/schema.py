@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
-from redistill.recipe import Value
+from redistill.user_code import refuse_code
+from redistill.values import Value
 
 
 def _text(value: Any) -> Any:
@@ -200,6 +201,12 @@ class Checkpoint(Pointing):
     def file(self) -> str:
         """Its name."""
         return self.path.rpartition("/")[2]
+
+    @field_validator("model")
+    @classmethod
+    def _of_ours(cls, name: str) -> str:
+        refuse_code(name, "a paper file")
+        return name
 
 
 class Command(Value):

@@ -12,6 +12,7 @@ from redistill.errors import RedistillError
 from redistill.experiment.files import file_digest, make_folder, pretty, write
 from redistill.papers.cells import Paper
 from redistill.papers.schema import Checkpoint
+from redistill.user_code import refuse_code
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def evaluate(paper: Paper, files: Path, out: Path, data_dir: Path | None) -> Ite
         except RedistillError as error:
             yield f"{one.file} is not evaluated: {error}"
             continue
+        refuse_code(one.model, "a paper file")
         network = models.load(path, model=one.model, classes=images.classes, normalisation=one.normalise)
         found = Checked(one.file, one.sha256, one.data, one.normalise, len(images), accuracy(network, images))
         make_folder(out)

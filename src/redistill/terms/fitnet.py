@@ -96,7 +96,8 @@ class FitNet(Term):
         norm, relu: batch norm and ReLU in the regressor, on in the CRD benchmark and mdistiller, absent in the paper.
         reduction: see the module's formulas; ``"element"`` in the CRD benchmark.
         factor: constant; 0.5 in paper and authors' code.
-        bias: of the regressor's convolution. side: whose map is regressed, the ``"student"``'s (everywhere else) or the
+        bias: of the regressor's convolution.
+        side: whose map is regressed, the ``"student"``'s (everywhere else) or the
             ``"teacher"``'s, whose regressor then learns too (vidtf, which leaves maps of equal width as they are).
 
     >>> import torch

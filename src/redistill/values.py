@@ -1,0 +1,115 @@
+"""The base of every value that may stand in a TOML file, and pydantic's findings as sentences. Floor 0; imports no torch."""
+
+from __future__ import annotations
+
+import functools
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pydantic
+from pydantic import ConfigDict, model_validator
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+
+from redistill.errors import RedistillError, cut, nearest
+
+
+class Value(pydantic.BaseModel):
+    """Frozen, nothing unknown accepted, true and false are no numbers.
+
+    Made by hand, ``Recipe(lr=-1)``, it raises a :class:`RedistillError`; ``model_validate`` raises pydantic's own error, for whoever
+    collects the mistakes of a file.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+
+    def __init__(self, **settings: Any):
+        try:
+            super().__init__(**settings)
+        except pydantic.ValidationError as error:
+            cls = type(self)
+            raise RedistillError("; ".join(dict.fromkeys(_told(cls, entry) for entry in error.errors()))) from error
+
+    # pydantic's own mark: without it ``model_validate`` would go through this constructor and lose the places of its findings
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _true_is_no_number(cls, given: Any) -> Any:
+        """Looked at before the fields are: a validator of a field may not stand on the one that tells kinds apart."""
+        named = given.items() if isinstance(given, dict) else ()
+        if wrong := [(name, value) for name, value in named if _has_bool(value) and _only_numbers(cls, name)]:
+            what = PydanticCustomError("bool_for_number", "Must be a number, not true or false")
+            found = [InitErrorDetails(type=what, loc=(name,), input=value) for name, value in wrong]
+            raise pydantic.ValidationError.from_exception_data(cls.__name__, found)
+        return given
+
+
+def _has_bool(value: Any) -> bool:
+    return isinstance(value, bool) or (isinstance(value, list | tuple) and any(isinstance(one, bool) for one in value))
+
+
+@functools.cache
+def _only_numbers(cls: type[pydantic.BaseModel], field: str) -> bool:
+    """Whether a field takes numbers and no bool."""
+    if field not in cls.model_fields:
+        return False
+    kinds = set(_leaves(cls.model_fields[field].annotation))
+    return bool(kinds & {int, float}) and not kinds & {bool, Any, object}
+
+
+def _leaves(annotation: Any) -> Iterator[Any]:
+    if typing.get_origin(annotation) is typing.Literal:
+        yield from (type(one) for one in typing.get_args(annotation))
+    elif arguments := typing.get_args(annotation):
+        for inner in arguments:
+            yield from _leaves(inner)
+    elif annotation is not types.NoneType:
+        yield annotation
+
+
+def _told(cls: type[Value], entry: ErrorDetails) -> str:
+    """One finding about a value made by hand: the class, the setting, what was given, what is right."""
+    place = ".".join(str(part) for part in entry["loc"])
+    if entry["type"] == "extra_forbidden":
+        return f"{cls.__name__}: {nearest(place, cls.model_fields, 'setting', WORDS)}"
+    given = "" if entry["type"] in ("missing", "value_error") or isinstance(entry["input"], Mapping) else f"={cut(repr(entry['input']))}"
+    return f"{cls.__name__}: {place}{given} {wording(entry)}" if place else f"{cls.__name__}: {wording(entry)}"
+
+
+def wording(entry: ErrorDetails) -> str:
+    """A finding of pydantic in our words, without its place."""
+    context, kind = entry.get("ctx", {}), entry["type"]
+    if kind == "literal_error":
+        given = entry["input"]
+        near = given.lower() if isinstance(given, str) and f"'{given.lower()}'" in context["expected"] else None
+        return f"must be {context['expected']}" + (f": write '{near}'" if near else "")
+    if kind == "missing":
+        return "is missing"
+    if kind == "extra_forbidden":
+        return "unknown setting"
+    if kind == "value_error":
+        return str(context.get("error", entry["msg"]))
+    if kind == "union_tag_invalid":
+        return f"must be {context['expected_tags']}"
+    if kind == "union_tag_not_found":
+        return f"needs the key {context.get('discriminator')}"
+    message = entry["msg"]
+    return message[0].lower() + message[1:]
+
+
+WORDS = {
+    "temperature": "T", "tau": "T", "alpha": "weight", "beta": "weight", "gamma": "weight", "lambda": "weight", "lam": "weight",
+    "coefficient": "weight", "arch": "model", "architecture": "model", "network": "model", "backbone": "model", "net": "model",
+    "learning_rate": "lr", "rate": "lr", "checkpoint": "from", "ckpt": "from", "weights": "from", "pretrained": "from",
+    "path": "from", "state_dict": "from", "file": "from", "dataset": "data", "data_set": "data", "root": "data",
+    "scheduler": "schedule", "lr_scheduler": "schedule", "optim": "optimizer", "optimiser": "optimizer", "batch": "batch_size",
+    "bs": "batch_size", "wd": "weight_decay", "decay": "weight_decay", "num_epochs": "epochs", "max_epochs": "epochs",
+    "n_epochs": "epochs", "iterations": "steps", "iters": "steps", "max_steps": "steps", "num_steps": "steps", "loss": "use",
+    "term": "use", "name": "use", "type": "kind", "grad_clip": "clip", "clip_grad": "clip", "gradient_clip": "clip",
+    "gradient_clipping": "clip", "amp": "precision", "dtype": "precision", "fp16": "precision", "milestones": "at",
+    "step_size": "every", "eta": "lr", "warmup_epochs": "warmup", "augmentation": "augment", "normalisation": "normalise",
+    "normalization": "normalise", "normalize": "normalise", "shots": "per_class", "images_per_class": "per_class",
+}  # fmt: skip
+"""What other projects call our settings; a name is never accepted for another, but it is answered with ours."""
