@@ -15,12 +15,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("ramp", "paths", "values"),
     ("core",),
-    ("pairs", "recipe", "rng", "stats", "user_code"),
+    ("pairs", "recipe", "rng", "stats", "user_code", "outputs", "stages"),
     # floor 1: formulas, networks, images, features by place
     ("terms", "models", "data", "taps", "precision", "optimise", "measured"),
     # floor 2: inputs that are not a data set; what is measured; one student of a cohort
     ("sources", "evaluate", "belief", "learner"),
-    ("given",),
+    ("given", "preflight"),
     ("fit",),
     ("jobs",),
     ("experiment",),

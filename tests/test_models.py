@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -376,3 +377,53 @@ def test_akamaster_files_are_read_by_name_and_without(tmp_path: Path, shared: Pa
     for name, parameters in (("resnet20-12fca82f.th", 269_722), ("resnet44-014dd654.th", 658_586)):
         read = models.load(shared / "checkpoints" / "akamaster" / name, model=name.partition("-")[0], normalisation="imagenet")
         assert sum(p.numel() for p in read.parameters()) == parameters and read.arch.args == {"shortcut": "padding"}
+def eager(net: nn.Module) -> nn.Module:
+    compiled: nn.Module = torch.compile(net, backend="eager")
+    return compiled
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda net: nn.Sequential(nn.Identity(), net), eager])
+def test_a_wrapped_or_frozen_network_has_the_size_of_its_own(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    net = models.wrn(10, 1)
+    plain = models.describe(net)
+    assert models.describe(wrap(net)) == plain and plain.stages
+    assert models.describe(net.requires_grad_(False)) == plain
+
+
+def test_attention_is_counted_by_hand() -> None:
+    block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    # 5 tokens of width 8: q, k, v and out 4 · 5 · 8 · 8; scores and values 2 · 5 · 5 · 8; feed forward 2 · 5 · 8 · 16
+    assert models.describe(block, (5, 8)).macs == 4 * 5 * 64 + 2 * 25 * 8 + 2 * 5 * 128
+    assert models.describe(nn.ConvTranspose2d(3, 4, 2, 2), (3, 5, 5)).macs == 3 * 25 * 4 * 4
+
+
+NETS = """
+from torch import nn
+
+class Usual(nn.Sequential):
+    def __init__(self, num_classes, in_chans=3, width=4):
+        super().__init__(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(in_chans, width), nn.Linear(width, num_classes))
+
+class Bare(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 10))
+
+class Both(nn.Sequential):
+    def __init__(self, n_classes=7, *, in_channels, depth):
+        super().__init__(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(in_channels, n_classes))
+"""
+
+
+def test_a_network_of_ones_own_is_filled_by_its_signature(tmp_path: Path) -> None:
+    (tmp_path / "nets.py").write_text(NETS)
+    where = f"{tmp_path}/nets.py"
+    for name, args, weight in (
+        ("Usual", {}, (5, 4)), ("Usual", {"width": 8}, (5, 8)), ("Usual", {"num_classes": 2}, (2, 4)),
+        ("Bare", {}, (10, 3)), ("Both", {"depth": 1}, (5, 1)),
+    ):  # fmt: skip
+        net = models.build(f"{where}:{name}", 5, channels=1, **args)
+        assert isinstance(net, nn.Sequential) and tuple(net[-1].weight.shape) == weight
+    with pytest.raises(RedistillError, match="Both needs depth, which nobody gives"):
+        models.build(f"{where}:Both", 5)
+    with pytest.raises(RedistillError, match="unknown argument 'widht': did you mean width"):
+        models.build(f"{where}:Usual", 5, widht=3)

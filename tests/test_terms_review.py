@@ -171,7 +171,8 @@ TOKENS = {"words": (2, 5, 4)}
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: AT(p=0), "exponent must be above 0"),
+        (lambda: AT(p=0), "exponent must be a number of 1 or more"),
+        (lambda: AT(p=0.5, absolute=True), "below 1 the gradient is infinite wherever an activation is exactly 0"),
         (lambda: AT(p=1.5), "a negative activation has no such power; add absolute=True"),
         (lambda: AT(form="l2"), "known are 'mean', 'sum' and 'norm'"),
         (lambda: AT(at=[]), "names no place"),

@@ -44,6 +44,7 @@ from redistill.core import RedistillError
 from redistill.data import Renormalise
 from redistill.data import normalisation as named_set
 from redistill.data.subsets import matching_ferles
+from redistill.outputs import NotFinite, logits_of, name_of, require_comparable, require_finite
 
 NUMERICS = 1
 # rows (an image on its way to one class) that go through the networks together: where there is a cache to stay in, fewer
@@ -259,12 +260,9 @@ class _Quiet:
 def seeing(net: nn.Module, stream: str) -> Net:
     """The network behind the affine map from the stream's normalisation to its own, where it has another."""
     adapt = Renormalise.wanted_by(net, stream)
-    if adapt is None:
-        return net
 
     def looking(x: Tensor) -> Tensor:
-        logits: Tensor = net(adapt(x))
-        return logits
+        return logits_of(net(x if adapt is None else adapt(x)), net)
 
     return looking
 
@@ -287,11 +285,13 @@ def _predictions(
         for batch in images.batches(_at_once(parameter.device), parameter.device, parameter.dtype):
             rows.append(batch.images)
             for name, view in views.items():
-                logits = view(batch.images)
+                logits = require_finite(view(batch.images), f"{name} ({name_of(nets[name])})", "a belief")
                 widths[name] = logits.shape[1]
                 said[name].append(logits.argmax(1))
             if len(set(widths.values())) > 1:
                 raise RedistillError(f"the networks tell unlike numbers of classes apart ({widths}): they must agree")
+            if min(widths.values()) < 2:
+                raise RedistillError("the networks give one logit an image, so there is no other class to go to: give two, [0, z]")
             for a, b in agreed:
                 agreed[a, b] += int((said[a][-1] == said[b][-1]).sum())
             if min(agreed.values()) >= count:
@@ -385,6 +385,11 @@ def transitions(
             targets = aims(said[name][index], classes, own_labels)
             seen = [views[other] for other in pairs[name]]
             p = walk(views[name], seen, x[index], targets, K=K, rate=rate, tell=stepped).double().cpu()
+            if not bool(torch.isfinite(p).all()):
+                raise NotFinite(
+                    f"on the way of {name} beliefs became NaN or infinite (xi={rate:g}): its gradients are too large for this rate, "
+                    f"or a network gives no numbers there"
+                )
             for row, other in enumerate(pairs[name], start=1):
                 rows = torch.isin(index, mine[name, other]).cpu()
                 found[name, other] = Transition(
@@ -400,6 +405,9 @@ def agreement_and_divergence(a: Tensor, b: Tensor) -> tuple[float, float, float]
     >>> agreement_and_divergence(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 1.0]]))
     (100.0, 0.0, 0.0)
     """
+    for which, logits in (("first", a), ("second", b)):
+        require_finite(logits, f"the {which} network", "an agreement")
+    require_comparable(a, b, "agreement")
     log_a, log_b = (torch.log_softmax(z.double(), 1) for z in (a, b))
     same = 100.0 * float((a.argmax(1) == b.argmax(1)).double().mean())
     forward = float((log_a.exp() * (log_a - log_b)).sum(1).mean())
@@ -420,6 +428,7 @@ def noise_histogram(net: nn.Module, shape: Sequence[int], *, count: int = 1000, 
     pixels = torch.rand(count, *shape, generator=rng.stream(seed, "uniform noise"))
     images = Renormalise.between("none", name)(pixels).to(device=parameter.device, dtype=parameter.dtype)
     with _Quiet(net), torch.no_grad():
-        logits = torch.cat([net(part) for part in images.split(_at_once(images.device))])
+        logits = torch.cat([logits_of(net(part), net) for part in images.split(_at_once(images.device))])
+    require_finite(logits, name_of(net), "a histogram of predictions")
     counts: list[int] = torch.bincount(logits.argmax(1), minlength=logits.shape[1]).tolist()
     return counts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -46,12 +47,33 @@ def seeds_of(text: str | None) -> list[int] | None:
     raise RedistillError(f"--seeds {text!r}: write 3 for the seeds 0, 1, 2, or a list such as 4,7 (4, is seed 4 alone)")
 
 
+def only_numbers(value: Any) -> Any:
+    """``value`` as JSON can hold it: NaN and infinity, which JSON does not know, are null, and a key beside says what they were.
+
+    >>> only_numbers({"mte": 0.5, "error": float("nan")})
+    {'mte': 0.5, 'error': None, 'error_why_null': 'nan: not a finite number'}
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, list | tuple):
+        return [only_numbers(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    found = {}
+    for key, one in value.items():
+        found[key] = only_numbers(one)
+        lost = [v for v in (one if isinstance(one, list | tuple) else [one]) if isinstance(v, float) and not math.isfinite(v)]
+        if lost:
+            found[f"{key}_why_null"] = f"{lost[0]}: not a finite number"
+    return found
+
+
 def show_json(value: Any) -> None:
     """JSON on standard output, written in one piece; letters that its encoding does not have are escaped."""
     if sys.stdout is None:
         raise RedistillError("standard output is closed, so that the JSON has nowhere to go; the work itself is done")
     plain = (sys.stdout.encoding or "ascii").lower().replace("-", "") not in ("utf8", "utf16", "utf32")
-    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=plain) + "\n")
+    sys.stdout.write(json.dumps(only_numbers(value), indent=1, ensure_ascii=plain, allow_nan=False) + "\n")
 
 
 def use_threads(threads: int | None) -> None:

@@ -24,10 +24,11 @@ from redistill.models.resnet import ResNet, parse
 from redistill.models.resnetv2 import BLOCKS, ResNetV2
 from redistill.models.shufflenetv1 import ShuffleNetV1
 from redistill.models.shufflenetv2 import ShuffleNetV2
+from redistill.models.signature import filled, has_default
 from redistill.models.undrawn import Undrawn
 from redistill.models.vgg import CONVOLUTIONS, VGG
 from redistill.models.wrn import WRN, Init
-from redistill.user_code import LIBRARIES, UNSAFE, Own, is_code, load, parameters, refuse_code
+from redistill.user_code import LIBRARIES, UNSAFE, Own, is_code, load, refuse_code
 
 _NAMES = [
     *(f"resnet{d}" for d in (8, 14, 20, 32, 44, 56, 110)), "resnet8x4", "resnet32x4",
@@ -252,7 +253,8 @@ def build(
 
     Args:
         name: one of :func:`names`, any ``wrn-D-W`` or ``resnetN``/``resnetNxF``; ``./file.py:Class`` or ``package.module:Class``
-            (called with ``args`` and what of ``classes``, ``channels`` and ``image_size`` its signature asks for);
+            (called with ``args`` and what of classes, channels and image size its signature asks for, also as ``num_classes``,
+            ``in_channels`` ...: :mod:`redistill.models.signature`);
             ``torchvision:NAME``, ``timm:NAME``, ``hf:NAME`` where those are installed.
         channels, image_size: of the images; default: 3 and 32, or the own default of a network of yours.
         trust_code: False where the name comes from data: a name of code from elsewhere is then refused.
@@ -270,7 +272,7 @@ def build(
         return own_network(found, sizes, args, seed)
     channels, image_size = 3 if channels is None else channels, 32 if image_size is None else image_size
     if ":" in name:
-        return _from_elsewhere(name, classes, seed, args)
+        return _from_elsewhere(name, {"classes": classes, "channels": channels, "image_size": image_size}, seed, args)
     make = _maker(name)
     own = [n for n in inspect.signature(make).parameters if n not in ("classes", "seed", "channels", "image_size", "initialise")]
     if unknown := [n for n in args if n not in own and n != "initialise"]:
@@ -286,13 +288,9 @@ def own_network(found: Own, sizes: Mapping[str, Any], args: Mapping[str, Any], s
     What of ``sizes`` (classes, channels, image_size) its signature asks for and ``args`` does not hold is given to it; a size that is
     None is the signature's own default, else that of :func:`build`.
     """
-    asked = parameters(found.object)
-    given = dict(args)
-    for name, value in sizes.items():
-        if name in asked and name not in given:
-            own = inspect.signature(found.object).parameters[name].default
-            usual = {"channels": 3, "image_size": 32}.get(name) if own is inspect.Parameter.empty else own
-            given[name] = usual if value is None else value
+    usual = {"channels": 3, "image_size": 32}
+    known = {name: value for name, value in sizes.items() if value is not None or (name in usual and not has_default(found.object, name))}
+    given = filled(found.name, found.object, {n: usual[n] if v is None else v for n, v in known.items()}, args)
     written = json.dumps(given, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=repr)
     with rng.seeded(seed, "init", found.name, written):
         try:
@@ -304,11 +302,12 @@ def own_network(found: Own, sizes: Mapping[str, Any], args: Mapping[str, Any], s
     return network
 
 
-def _from_elsewhere(name: str, classes: int, seed: int, args: dict[str, Any]) -> nn.Module:
+def _from_elsewhere(name: str, facts: dict[str, Any], seed: int, args: dict[str, Any]) -> nn.Module:
     library, _, what = name.partition(":")
     args = {k: v for k, v in args.items() if k != "initialise"}
     if unsafe := [n for n in args if n in UNSAFE]:
         raise RedistillError(f"{name}: the argument {unsafe[0]!r} lets the library fetch or run code and files, which is refused")
+    classes = facts["classes"]
     with rng.seeded(seed, "init", f"{name}({classes},{sorted(args.items())})"):
         net = _from_library(library, what, classes, args)
     if not isinstance(net, nn.Module):

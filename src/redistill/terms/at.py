@@ -25,6 +25,7 @@ Zagoruyko's "β about 0.1 = 10³ / (elements of the map · batch)" holds for 8x8
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -34,6 +35,7 @@ from torch import Tensor
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
 from redistill.pairs import require_common_stages
 from redistill.terms.maps import named_or_paired, to_smaller
+from redistill.terms.wide import wide
 
 Form = Literal["mean", "sum", "norm"]
 Over = Literal["image", "batch"]
@@ -49,7 +51,7 @@ def attention_map(
     >>> attention_map(torch.tensor([[[[1.0, 0.0]], [[1.0, 2.0]]]]), normalise=False)     # (1+1)/2, (0+4)/2
     tensor([[1., 2.]])
     """
-    channels = feature.shape[1]
+    feature, channels = wide(feature), feature.shape[1]
     raised = (feature.abs() if absolute else feature).pow(p)
     attention = raised.sum(dim=1).flatten(1) / channels
     if not normalise:
@@ -60,7 +62,7 @@ def attention_map(
 
 def attention_distance(student: Tensor, teacher: Tensor, form: Form = "mean") -> Tensor:
     """Distance of two attention maps [B, N]: a scalar, mean over images; ``form`` as in the module's formulas."""
-    difference = student - teacher
+    difference = wide(student) - wide(teacher)
     images, positions = difference.shape
     if form == "norm":
         # vector_norm has gradient 0 at 0, where the square root of a sum would have none
@@ -81,7 +83,7 @@ class AT(Term):
     Args:
         at: pairs of places; default: every pair of stages. Networks of unlike families that share no resolution and differ in
             the number of stages need it (polo5's code allows attention within one family only).
-        p: exponent of the activations, 2 everywhere; fractions need ``absolute``.
+        p: exponent of the activations, 1 or more, 2 everywhere; fractions need ``absolute``.
         form: ``"mean"`` (all codes), ``"sum"`` or ``"norm"`` (the papers' equations).
         absolute: |A|^p as the paper writes instead of A^p as all codes compute; the same for even p.
         normalise: divide each map by its length (always, in papers and codes).
@@ -114,8 +116,11 @@ class AT(Term):
         self.at = pairs_of(self.at)
         self.pairs = self.at or ()
         self.ready = self.at is not None
-        if not self.p > 0:
-            raise RedistillError(f"AT(p={self.p}): the exponent must be above 0")
+        if not 1 <= self.p < math.inf:
+            raise RedistillError(
+                f"AT(p={self.p}): the exponent must be a number of 1 or more (below 1 the gradient is infinite wherever an activation "
+                f"is exactly 0, as after every ReLU)"
+            )
         if self.p != int(self.p) and not self.absolute:
             raise RedistillError(f"AT(p={self.p}): a negative activation has no such power; add absolute=True")
         if self.form not in ("mean", "sum", "norm"):
@@ -138,13 +143,13 @@ class AT(Term):
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         require_ready(self)
-        return self.factor * sum(self.distances(student, teacher), start=student.logits.new_zeros(()))
+        return self.factor * sum(self.distances(student, teacher), start=wide(student.logits).new_zeros(()))
 
     def distances(self, student: Output, teacher: Output) -> list[Tensor]:
         """One distance a pair, in the order of ``pairs``, without ``factor``."""
         found = []
         for mine, theirs in self.pairs:
-            f_s, f_t = to_smaller(student[mine], teacher[theirs])
+            f_s, f_t = to_smaller(wide(student[mine]), wide(teacher[theirs]))
             q_s, q_t = (
                 attention_map(f, self.p, absolute=self.absolute, normalise=self.normalise, over=self.over) for f in (f_s, f_t)
             )

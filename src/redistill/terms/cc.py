@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from redistill import rng
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
-from redistill.terms.vectors import as_vectors, named_or_pooled
+from redistill.terms.vectors import named_or_pooled
+from redistill.terms.wide import fitting, wide
 
 
 def neighbour_congruence(student: Tensor, teacher: Tensor) -> Tensor:
@@ -79,7 +80,7 @@ class CC(Term):
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         require_ready(self)
         (mine, theirs) = self.pairs[0]
-        f_s, f_t = as_vectors(student[mine]), as_vectors(teacher[theirs])
+        f_s, f_t = student[mine].flatten(1), teacher[theirs].flatten(1)
         if len(f_s) < 2:
             raise RedistillError("CC compares neighbours in a batch, but the batch has one image: drop the last batch or enlarge it")
-        return neighbour_congruence(self.embed_s(f_s), self.embed_t(f_t))
+        return neighbour_congruence(wide(self.embed_s(fitting(f_s, self.embed_s))), wide(self.embed_t(fitting(f_t, self.embed_t))))

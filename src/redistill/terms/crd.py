@@ -34,7 +34,8 @@ from torch import Tensor, nn
 
 from redistill import rng
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
-from redistill.terms.vectors import as_vectors, named_or_pooled
+from redistill.terms.vectors import named_or_pooled
+from redistill.terms.wide import fitting, wide
 
 
 def unit(embedded: Tensor) -> Tensor:
@@ -160,19 +161,20 @@ class CRD(Term):
         ((mine, theirs),) = self.pairs
         index = batch.index.cpu()
         drawn = torch.cat([self.positives(index)[:, None], self.negatives(index)], dim=1)
-        return self.contrasted(as_vectors(student[mine]), as_vectors(teacher[theirs]), index, drawn)
+        return self.contrasted(student[mine].flatten(1), teacher[theirs].flatten(1), index, drawn)
 
     def contrasted(self, f_s: Tensor, f_t: Tensor, index: Tensor, drawn: Tensor) -> Tensor:
         """The loss for vectors of the images ``index`` [B] against those of ``drawn`` [B, 1 + K]; then the memories move.
 
         They move in training with gradients alone, so that looking at a loss changes nothing.
         """
-        e_s, e_t = unit(self.embed_s(f_s)), unit(self.embed_t(f_t))
+        e_s = unit(wide(self.embed_s(fitting(f_s, self.embed_s))))
+        e_t = unit(wide(self.embed_t(fitting(f_t, self.embed_t))))
         drawn, index = drawn.to(e_s.device), index.to(e_s.device)
         Z = list(self.Z.clone())
         losses = []
         for which, (embedded, memory) in enumerate(((e_s, self.memory_teacher), (e_t, self.memory_student))):
-            scores = torch.exp((embedded @ memory.clone().T).gather(1, drawn) / self.T)
+            scores = torch.exp((embedded @ memory.to(embedded.dtype, copy=True).T).gather(1, drawn) / self.T)
             if Z[which] < 0:
                 Z[which] = scores.detach().mean() * self.count
             losses.append(contrast(scores / Z[which], self.count))
@@ -181,5 +183,5 @@ class CRD(Term):
                 self.Z.copy_(torch.stack(Z))
                 self.step.add_(1)
                 for memory, embedded in ((self.memory_student, e_s), (self.memory_teacher, e_t)):
-                    memory[index] = unit(self.momentum * memory[index] + (1 - self.momentum) * embedded)
+                    memory[index] = unit(self.momentum * memory[index].to(embedded.dtype) + (1 - self.momentum) * embedded).to(memory.dtype)
         return losses[0] + losses[1]

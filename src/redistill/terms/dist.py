@@ -26,6 +26,7 @@ from torch import Tensor
 
 from redistill.core import Batch, Output, RedistillError, Term
 from redistill.terms.kd import check_logits
+from redistill.terms.wide import wide
 
 
 def pearson(a: Tensor, b: Tensor, eps: float = 1e-8) -> Tensor:
@@ -70,7 +71,7 @@ class DIST(Term):
         check_logits("DIST", student.logits, teacher.logits)
         if len(student.logits) < 2 and self.gamma > 0:
             raise RedistillError("DIST correlates over the images of a batch, but the batch has one: drop the last batch or enlarge it")
-        y_s, y_t = (torch.softmax(out.logits / self.T, dim=1) for out in (student, teacher))
+        y_s, y_t = (torch.softmax(wide(out.logits) / self.T, dim=1) for out in (student, teacher))
         images, classes = y_s.shape
         scale = self.T**2 if self.scale_T2 else 1.0
         return scale * (1 - pearson(y_s, y_t).sum() / images), scale * (1 - pearson(y_s.T, y_t.T).sum() / classes)

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from redistill.core import Batch, Output, RedistillError, Term
 from redistill.terms.kd import check_logits, standardised
+from redistill.terms.wide import wide
 
 
 def target_kl(student: Tensor, teacher: Tensor, labels: Tensor, T: float = 1.0) -> Tensor:
@@ -99,7 +100,7 @@ class DKD(Term):
         labels = batch.labels_for("DKD")
         if teacher.logits.shape[1] < 2:
             raise RedistillError(f"DKD tells the target from the other classes, but there is {teacher.logits.shape[1]} class")
-        z_s, z_t = (standardised(out.logits) if self.standardise else out.logits for out in (student, teacher))
+        z_s, z_t = (standardised(z) if self.standardise else z for z in (wide(student.logits), wide(teacher.logits)))
         images = len(z_s)
         target = target_kl(z_s, z_t, labels, self.T).sum() / images
         others = others_kl(z_s, z_t, labels, self.T).sum() / images

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from redistill import rng
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
 from redistill.terms.maps import MapShape, as_map, average_to, map_shape, named_or_paired, same_shape
+from redistill.terms.wide import fitting, wide
 
 Reduction = Literal["element", "position", "batch"]
 
@@ -41,6 +42,7 @@ def hint_distance(regressed: Tensor, target: Tensor, reduction: Reduction = "ele
     sum over an image's entries, mean over images.
     """
     same_shape("FitNet", regressed, target)
+    regressed, target = wide(regressed), wide(target)
     images, channels, height, width = target.shape
     parts = {"element": images * channels * height * width, "position": images * height * width, "batch": images}
     return (regressed - target).square().sum() / parts[reduction]
@@ -149,9 +151,9 @@ class FitNet(Term):
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         require_ready(self)
-        total = student.logits.new_zeros(())
+        total = wide(student.logits).new_zeros(())
         for regressor, (mine, theirs) in zip(self.regressors, self.pairs, strict=True):
             f_s, f_t = as_map(student[mine]), as_map(teacher[theirs])
             source, target = (f_s, f_t) if self.side == "student" else (f_t, f_s)
-            total = total + self.factor * hint_distance(regressor(source), target, self.reduction)
+            total = total + self.factor * hint_distance(regressor(fitting(source, regressor)), target, self.reduction)
         return total

@@ -22,11 +22,12 @@ from torch import Tensor
 
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
 from redistill.terms.maps import named_or_paired, to_smaller
+from redistill.terms.wide import wide
 
 
 def flow(bottom: Tensor, top: Tensor) -> Tensor:
     """Mean products of the channels of two maps: [B, C_top, C_bottom]."""
-    bottom, top = to_smaller(bottom, top)
+    bottom, top = to_smaller(wide(bottom), wide(top))
     positions = top.shape[2] * top.shape[3]
     return top.flatten(2) @ bottom.flatten(2).transpose(1, 2) / positions
 
@@ -79,4 +80,4 @@ class FSP(Term):
         return found
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        return sum(self.distances(student, teacher), start=student.logits.new_zeros(()))
+        return sum(self.distances(student, teacher), start=wide(student.logits).new_zeros(()))

@@ -25,15 +25,16 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from redistill.core import Batch, Output, RedistillError, Term
+from redistill.core import Batch, Output, RedistillError, Term, one_class
+from redistill.terms.wide import wide
 
 Reduction = Literal["batch", "element"]
 
 
 def softened_kl(student: Tensor, teacher: Tensor, T: float = 1.0) -> Tensor:
     """KL(p_t || p_s) of softened logits [B, C], one value an image: [B], without T²."""
-    log_t = torch.log_softmax(teacher / T, dim=1)
-    log_s = torch.log_softmax(student / T, dim=1)
+    log_t = torch.log_softmax(wide(teacher) / T, dim=1)
+    log_s = torch.log_softmax(wide(student) / T, dim=1)
     return (log_t.exp() * (log_t - log_s)).sum(dim=1)
 
 
@@ -52,12 +53,14 @@ def standardised(logits: Tensor) -> Tensor:
 
 
 def check_logits(who: str, student: Tensor, teacher: Tensor) -> None:
-    """Same images, same classes, or a sentence with both numbers."""
+    """Same images, same classes, two or more, or a sentence with the numbers."""
     if student.shape != teacher.shape:
         raise RedistillError(
             f"{who}: student logits have shape {tuple(student.shape)}, the teacher's {tuple(teacher.shape)}; both must be "
             f"[images, classes] of the same batch and classes"
         )
+    if student.ndim == 2 and student.shape[1] < 2:
+        raise RedistillError(one_class(who))
 
 
 @dataclass(eq=False, repr=False)
@@ -101,7 +104,7 @@ class KD(Term):
             raise RedistillError(f"KD(target={self.target!r}): known are 'kl' and 'cross-entropy'")
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        z_s, z_t = student.logits, teacher.logits
+        z_s, z_t = wide(student.logits), wide(teacher.logits)
         check_logits("KD", z_s, z_t)
         if self.standardise:
             z_s, z_t = standardised(z_s), standardised(z_t)

@@ -23,13 +23,14 @@ from torch import Tensor
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
 from redistill.pairs import require_common_stages
 from redistill.terms.maps import named_or_paired, to_smaller
+from redistill.terms.wide import wide
 
 ENTRIES = 16 * 2**20  # numbers of one kernel that are held at a time: 64 MiB in fp32
 
 
 def selectivity(feature: Tensor) -> Tensor:
     """Channels of maps [B, C, H, W] over positions, each of unit length: [B, C, H·W]."""
-    return F.normalize(feature.flatten(2), p=2.0, dim=2, eps=1e-12)
+    return F.normalize(wide(feature.flatten(2)), p=2.0, dim=2, eps=1e-12)
 
 
 def mean_kernel(a: Tensor, b: Tensor) -> Tensor:
@@ -87,4 +88,4 @@ class NST(Term):
         return [discrepancy(*to_smaller(student[mine], teacher[theirs])) for mine, theirs in self.pairs]
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        return sum(self.distances(student, teacher), start=student.logits.new_zeros(()))
+        return sum(self.distances(student, teacher), start=wide(student.logits).new_zeros(()))

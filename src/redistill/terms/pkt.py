@@ -23,6 +23,7 @@ from torch import Tensor
 
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
 from redistill.terms.vectors import as_vectors, named_or_pooled
+from redistill.terms.wide import wide
 
 
 def neighbours(features: Tensor, eps: float = 1e-7, *, diagonal: bool = True) -> Tensor:
@@ -74,7 +75,7 @@ class PKT(Term):
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         require_ready(self)
-        total = student.logits.new_zeros(())
+        total = wide(student.logits).new_zeros(())
         for mine, theirs in self.pairs:
             f_s, f_t = as_vectors(student[mine]), as_vectors(teacher[theirs])
             if len(f_s) < 2:

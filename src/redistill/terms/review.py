@@ -41,6 +41,7 @@ from redistill.pairs import check_pairs, pair_stages
 from redistill.terms.abf import Cascade, Fusion, Size, Transform
 from redistill.terms.maps import as_map, map_shape, same_shape
 from redistill.terms.pyramid import Level, Pyramid, context_loss
+from redistill.terms.wide import fitting, wide
 
 Framework = Literal["residual", "pairs", "sums", "levels"]
 
@@ -151,11 +152,11 @@ class Review(Term):
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         require_ready(self)
-        features = [as_map(student[mine]) for mine, _ in self.pairs]
-        targets = [as_map(teacher[theirs]) for _, theirs in self.pairs]
-        total = student.logits.new_zeros(())
+        features = [fitting(as_map(student[mine]), self) for mine, _ in self.pairs]
+        targets = [wide(as_map(teacher[theirs])) for _, theirs in self.pairs]
+        total = wide(student.logits).new_zeros(())
         for made, target in self._reviewed(features, targets):
-            total = total + self._distance(made, target)
+            total = total + self._distance(wide(made), target)
         return total
 
     def _reviewed(self, features: list[Tensor], targets: list[Tensor]) -> list[tuple[Tensor, Tensor]]:

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
 from redistill.terms.vectors import as_vectors, named_or_pooled
+from redistill.terms.wide import wide
 
 
 def distances(features: Tensor) -> Tensor:
@@ -93,7 +94,7 @@ class RKD(Term):
     def parts(self, student: Output, teacher: Output) -> tuple[Tensor, Tensor]:
         """The distances' and the angles' loss, without their weights, summed over pairs of places."""
         require_ready(self)
-        apart = turned = student.logits.new_zeros(())
+        apart = turned = wide(student.logits).new_zeros(())
         for mine, theirs in self.pairs:
             f_s, f_t = as_vectors(student[mine]), as_vectors(teacher[theirs])
             if len(f_s) < 2:

@@ -25,6 +25,7 @@ from redistill.core import At, Batch, Context, Output, Term, pairs_of, require_r
 from redistill.pairs import pair_stages
 from redistill.terms.maps import named_or_paired
 from redistill.terms.vectors import as_vectors
+from redistill.terms.wide import wide
 
 
 def similarities(feature: Tensor) -> Tensor:
@@ -71,4 +72,4 @@ class SP(Term):
         return found
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        return sum(self.distances(student, teacher), start=student.logits.new_zeros(()))
+        return sum(self.distances(student, teacher), start=wide(student.logits).new_zeros(()))

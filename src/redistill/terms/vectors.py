@@ -6,11 +6,12 @@ from torch import Tensor
 
 from redistill.core import Context, Pair, RedistillError
 from redistill.pairs import check_pairs
+from redistill.terms.wide import wide
 
 
 def as_vectors(feature: Tensor) -> Tensor:
-    """[B, ...] as [B, D]."""
-    return feature.flatten(1)
+    """[B, ...] as [B, D], half precision as fp32."""
+    return wide(feature.flatten(1))
 
 
 def named_or_pooled(who: str, ctx: Context, named: tuple[Pair, ...] | None) -> tuple[Pair, ...]:

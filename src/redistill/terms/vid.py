@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from redistill import rng
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
 from redistill.terms.maps import as_map, map_shape, named_or_paired, same_shape, to_smaller
+from redistill.terms.wide import HALF, wide
 
 Regression = Literal["plain", "norm", "norm-linear"]
 
@@ -52,7 +53,7 @@ def vid_loss(
     2.0
     """
     same_shape("VID", mean, target)
-    spread = variance[:, None, None]
+    mean, target, spread = wide(mean), wide(target), wide(variance)[:, None, None]
     entries = 0.5 * ((mean - target).square() / spread + spread.log())
     if constant:
         entries = entries + 0.5 * math.log(2.0 * math.pi)
@@ -114,7 +115,8 @@ class VariationalHead(nn.Module):
 
     def variance(self) -> Tensor:
         # log(1 + e^a) by logaddexp: exact for large a too, where softplus switches to a
-        return torch.logaddexp(self.log_scale, torch.zeros_like(self.log_scale)) + self.eps
+        scale = wide(self.log_scale)
+        return torch.logaddexp(scale, torch.zeros_like(scale)) + self.eps
 
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         return self.regressor(feature), self.variance()
@@ -197,9 +199,9 @@ class VID(Term):
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         require_ready(self)
-        total = student.logits.new_zeros(())
+        total = wide(student.logits).new_zeros(())
         for head, (mine, theirs) in zip(self.heads, self.pairs, strict=True):
-            f_s, f_t = to_smaller(as_map(student[mine]), as_map(teacher[theirs]))
-            mean, variance = head(f_s)
+            f_s, f_t = to_smaller(wide(as_map(student[mine])), wide(as_map(teacher[theirs])))
+            mean, variance = head(f_s.to(next(head.parameters()).dtype) if student[mine].dtype in HALF else f_s)
             total = total + vid_loss(mean, variance, f_t, self.reduction, self.constant)
         return total
