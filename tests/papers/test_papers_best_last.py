@@ -7,9 +7,10 @@ import math
 import pytest
 
 from redistill import papers
+from redistill.experiment.change import put_over
 from redistill.experiment.value import Experiment
 from redistill.papers import Cell, Paper
-from redistill.papers.cells import changed, filled
+from redistill.papers.cells import filled
 from redistill.report.verdicts import published
 
 FERLES, CHEN, KTH = papers.load("ferles2020"), papers.load("chen2021"), papers.load("kth2019")
@@ -22,7 +23,7 @@ def experiment(paper: Paper, cell: str) -> Experiment:
 def switched(paper: Paper, cell: str, name: str) -> Experiment:
     one = paper.cell(cell)
     [departs] = [d for d in paper.departs(one) if d.name == name]
-    return Experiment.of(changed(paper.settings(one), filled(departs.change, one.facts)), device="cpu")
+    return Experiment.of(put_over(paper.settings(one), filled(departs.change, one.facts)), device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,7 @@ def test_every_switch_of_every_departure_is_an_experiment_of_its_own(name: str) 
     for cell in paper.cells:
         for departs in [d for d in paper.departs(cell) if d.name in left and not cell.unknown]:
             plain = experiment(paper, cell.id)
-            other = Experiment.of(changed(paper.settings(cell), filled(departs.change, cell.facts)), device="cpu")
+            other = Experiment.of(put_over(paper.settings(cell), filled(departs.change, cell.facts)), device="cpu")
             if plain.cell != other.cell:
                 del left[departs.name]
     assert not left, f"switches that change nothing anywhere: {sorted(left)}"

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from redistill import models, papers
 from redistill.core import Batch, Context, Method, Output
 from redistill.experiment.build import made_method
+from redistill.experiment.change import put_over
 from redistill.experiment.value import Experiment
 from redistill.optimise import clip, parameter_groups
-from redistill.papers.cells import changed, filled
+from redistill.papers.cells import filled
 
 PAPER = papers.load("ahn2019")
 IMAGES, CLASSES, SIDE = 3, 10, 2
@@ -204,7 +205,7 @@ def test_the_plots_length_is_a_departure() -> None:
     for cell, epochs in (("tf:AT:2 %", 10_000), ("tf:KD:10 %", 2000)):
         one = PAPER.cell(cell)
         [plots] = [d for d in PAPER.departs(one) if d.name == "tf-plots"]
-        other = Experiment.of(changed(PAPER.settings(one), filled(plots.change, one.facts)), device="cpu")
+        other = Experiment.of(put_over(PAPER.settings(one), filled(plots.change, one.facts)), device="cpu")
         assert (experiment(cell).recipe.epochs, other.recipe.epochs) == (epochs, 1000)
     assert not [d for d in PAPER.departs(PAPER.cell("tf:AT:20 %")) if d.name == "tf-plots"]
 
@@ -213,7 +214,7 @@ def test_every_switch_of_a_tf_departure_is_another_experiment() -> None:
     for cell in ("tf:KD:2 %", "tf:FitNet:2 %", "tf-vid:VID:2 %"):
         one = PAPER.cell(cell)
         switches = [d for d in PAPER.departs(one) if d.change]
-        cells = {Experiment.of(changed(PAPER.settings(one), filled(d.change, one.facts)), device="cpu").cell for d in switches}
+        cells = {Experiment.of(put_over(PAPER.settings(one), filled(d.change, one.facts)), device="cpu").cell for d in switches}
         assert len(cells - {experiment(cell).cell}) == len(switches) >= 3, cell
 
 
