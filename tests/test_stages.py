@@ -289,3 +289,18 @@ def test_places_inside_a_wrapper_are_those_of_the_network() -> None:
     assert plain.stages == wrapped.stages
     assert [wrapped.places[s].module for s in wrapped.stages] == [f"1.{plain.places[s].module}" for s in plain.stages]
     assert all(plain.shapes[s] == wrapped.shapes[s] for s in plain.places if s in wrapped.places)
+
+
+def test_tokens_and_turned_maps_are_read_where_they_are_named() -> None:
+    torch.manual_seed(0)
+    for term in (rd.AT(at="blocks.0"), rd.FitNet(at=["blocks.0", "blocks.1"]), rd.VID(at=[("blocks.0", "blocks.1")])):
+        result = rd.fit(ViT(), ViT(dim=32), rd.CE() + term, digits(), RECIPE, seed=0)
+        assert result.losses[type(term).__name__][-1] > 0
+    with pytest.raises(RedistillError, match=r"'stage2' of the student has shape .*tokens \[batch, tokens, channels\] can be compared"):
+        rd.fit(wrn(), ViT(), rd.CE() + rd.FitNet(at=[("stage2", "blocks.0")]), digits(), RECIPE, seed=0)
+    net = Swin().eval()
+    found = places_of(net, X)
+    assert found.shapes["norm"] == (2, 8, 4, 4) and found.shapes["merge"] == (2, 16, 2, 2)
+    out = Tapped(net, {"merge": found.places["merge"], "out": found.places["out"]})(X)
+    assert torch.equal(out["merge"], out["out"])
+    assert rd.fit(wrn(), net, rd.CE() + rd.AT(at=[("stage2", "norm")]), digits(), RECIPE, seed=0).losses["AT"][0] > 0

@@ -76,7 +76,7 @@ class Place:
     """Where a feature is read: the output (or the input) of a module, named by its path in the network.
 
     ``call``: which call of it in one forward, from 1, for a module that is used several times; None: its only (or last) one.
-    Written ``relu@2``.
+    Written ``relu@2``. ``turned``: the module gives [B, H, W, C]; it is read as [B, C, H, W].
 
     ``again``: the published code obtains this feature by calling the module a second time, which shows only in a teacher
     left in train mode, whose running statistics then move twice a step (``Recipe.teacher_mode = "train"``).
@@ -86,13 +86,14 @@ class Place:
     side: Literal["out", "in"] = "out"
     again: bool = False
     call: int | None = None
+    turned: bool = False
 
     @classmethod
     def at(cls, name: str) -> Place:
         """The output of a module by its path, ``layer1.0``, or of one of its calls, ``relu@2``.
 
         >>> Place.at("relu@2")
-        Place(module='relu', side='out', again=False, call=2)
+        Place(module='relu', side='out', again=False, call=2, turned=False)
         """
         path, sign, number = name.rpartition("@")
         if sign and number.isdecimal() and int(number) > 0:

@@ -87,12 +87,24 @@ class Heard:
         return call.path if self.counts[call.path] == 1 else f"{call.path}@{call.number}"
 
     def place(self, call: Call, side: Literal["out", "in"] = "out") -> Place:
-        return Place(call.path, side, call=None if self.counts[call.path] == 1 else call.number)
+        shape = call.out if side == "out" else call.given
+        return Place(call.path, side, call=None if self.counts[call.path] == 1 else call.number, turned=shape in self.told[1])
 
     def shape(self, place: Place) -> Shape | None:
         """Shape of what is read at a place; None where that call was not made or gave no tensor."""
         call = self._by_number.get((place.module, self.counts.get(place.module, 0) if place.call is None else place.call))
-        return None if call is None else call.out if place.side == "out" else call.given
+        shape = None if call is None else call.out if place.side == "out" else call.given
+        return (shape[0], shape[3], *shape[1:3]) if place.turned and shape is not None and len(shape) == 4 else shape
+
+    @functools.cached_property
+    def told(self) -> tuple[set[Shape], set[Shape]]:
+        """Shapes of four-dimensional tensors whose channels surely stand first (convolutions work on them), and of those where they
+        stand last, [B, H, W, C] (linear layers and layer norms do)."""
+        told: dict[int, set[Shape]] = {1: set(), -1: set()}
+        for call in self.calls:
+            if call.channels is not None:
+                told[call.channels] |= {shape for shape in (call.out, call.given) if shape is not None and len(shape) == 4}
+        return told[1], told[-1] - told[1]
 
 
 @dataclass(frozen=True)
@@ -103,20 +115,10 @@ class Stages:
     unsure: str | None = None
 
 
-def _told(heard: Heard) -> tuple[set[Shape], set[Shape]]:
-    """Shapes of four-dimensional tensors whose channels surely stand first (convolutions work on them), and of those where they
-    stand last, [B, H, W, C] (linear layers and layer norms do)."""
-    told: dict[int, set[Shape]] = {1: set(), -1: set()}
-    for call in heard.calls:
-        if call.channels is not None:
-            told[call.channels] |= {shape for shape in (call.out, call.given) if shape is not None and len(shape) == 4}
-    return told[1], told[-1] - told[1]
-
-
 def maps_of(heard: Heard) -> list[Call]:
     """The calls that gave a feature map [B, C, H, W] of more than one position, without pooling layers, which belong to the step
     between two stages."""
-    _, turned = _told(heard)
+    _, turned = heard.told
     return [c for c in heard.calls if c.positions > 1 and not c.pooled and c.out not in turned]
 
 
@@ -173,7 +175,7 @@ def _last_of_each(maps: Sequence[Call]) -> list[Call]:
 def _tokens(heard: Heard, maps: Sequence[Call]) -> str | None:
     """A network whose layers go on with tokens after its last map, or with [B, H, W, C] after the last map of that size: its maps
     are a patch embedding then, and no stages."""
-    first, turned = _told(heard)
+    first, turned = heard.told
     end = next(i for i, call in enumerate(heard.calls) if call is maps[-1])
     ends: dict[Shape, int] = {}  # where the last map of each size was given
     for i, call in enumerate(heard.calls):
@@ -243,6 +245,6 @@ def candidates(heard: Heard) -> str:
         chosen = [c for c in shaped if c.path.count(".") <= depth]
         if len(chosen) > 3:
             break
-    shown = [f"{heard.name(c)} {'x'.join(map(str, (c.out or ())[1:]))}" for c in chosen[:SHOWN]]
+    shown = [f"{heard.name(c)} {'x'.join(map(str, (heard.shape(heard.place(c)) or ())[1:]))}" for c in chosen[:SHOWN]]
     rest = len(shaped) - len(shown)
     return ", ".join(shown) + (f" and {rest} more inside" if rest else "") if shown else "none"

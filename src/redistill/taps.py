@@ -380,12 +380,13 @@ class Tapped:
         of each place in this forward, empty when one begins."""
 
         def heard(name: str, value: object) -> None:
-            if (call := self.places[name].call) is not None:
+            place = self.places[name]
+            if (call := place.call) is not None:
                 counts[name] = counts.get(name, 0) + 1
                 if counts[name] != call:
                     return
             if (tensor := _tensor(value)) is not None:
-                keep(name, tensor)
+                keep(name, tensor.permute(0, 3, 1, 2) if place.turned else tensor)
 
         handles = []
         for name, place in self.places.items():

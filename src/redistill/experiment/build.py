@@ -81,7 +81,7 @@ def facts_of(source: Source, sets: Sequence[ImageSet], teacher: nn.Module | None
     channels, *size = source.image_shape
     classes = next((count for count in (source.classes, *(s.classes for s in sets)) if count is not None), None)
     if classes is None and teacher is not None:
-        classes = places_of(teacher, torch.zeros(2, *source.image_shape)).shapes["logits"][1]
+        classes = places_of(teacher, torch.zeros(2, *source.image_shape), trained=False).shapes["logits"][1]
     return {**({} if classes is None else {"classes": classes}), "channels": channels, "image_size": size[-1]}
 
 

@@ -134,7 +134,7 @@ class AT(Term):
         self.pairs = named_or_paired(ctx, pairs_of(self.at))
         for mine, theirs in self.pairs:
             for place, shape in ((mine, ctx.shape("student", mine)), (theirs, ctx.shape("teacher", theirs))):
-                if len(shape) != 4 or shape[2] * shape[3] == 1:
+                if len(shape) != 3 and (len(shape) != 4 or shape[2] * shape[3] == 1):
                     raise RedistillError(
                         f"AT compares where maps [B, C, H, W] are active, but {place!r} has shape {list(shape)}: "
                         f"name places with more than one position"

@@ -117,8 +117,8 @@ class Review(Term):
     def setup(self, ctx: Context) -> None:
         named = pairs_of(self.at)
         self.pairs = self._own_pairs(ctx) if named is None else check_pairs(ctx, named)
-        channels_s = [map_shape("Review", ctx, "student", mine)[0] for mine, _ in self.pairs]
-        channels_t = [map_shape("Review", ctx, "teacher", theirs)[0] for _, theirs in self.pairs]
+        channels_s = [map_shape("Review", ctx, "student", mine, tokens=False)[0] for mine, _ in self.pairs]
+        channels_t = [map_shape("Review", ctx, "teacher", theirs, tokens=False)[0] for _, theirs in self.pairs]
         with rng.seeded(ctx.seed, "term", "Review"):
             if self.framework == "residual":
                 self.cascade = Cascade(channels_s, channels_t, self.mid, self.fusion)
