@@ -14,7 +14,6 @@ from redistill.experiment.lines import Path as Key
 from redistill.experiment.lines import near
 from redistill.values import WORDS, wording
 
-
 LONGEST_TEXT = 160  # of a text in a message: room for a path
 
 
