@@ -122,7 +122,7 @@ def test_a_variant_is_the_crop(tree: Path) -> None:
     assert batch.index is not None and batch.variant is not None and batch.labels is not None
     assert torch.equal(batch.labels, found.y[batch.index])
     i, variant = int(batch.index[4]), int(batch.variant[4])
-    assert variant == rng.derive(3, "variant", 1, i)
+    assert variant == rng.generator_seed(3, "variant", i, 1)
     draw = torch.Generator().manual_seed(variant)
     flip = float(torch.rand((), generator=draw)) < 0.5
     with Image.open(found.root / found.files[i]) as image:

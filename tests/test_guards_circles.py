@@ -86,7 +86,7 @@ def circles(graph: dict[str, set[str]], doors: Set[tuple[str, str]] = frozenset(
 
 KNOWN = {
     f"experiment/{name}.py"
-    for name in ("build", "generated", "kinds", "presets", "read", "record", "run", "store", "text", "value", "work")
+    for name in ("build", "generated", "kinds", "presets", "read", "record", "run", "shorthand", "store", "text", "value", "work")
 }  # the circle that the moves of redesign 4.1 undo; then this and the mark below go
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from redistill.errors import RedistillError
+from redistill.paths import expanded
 
 TYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
@@ -91,7 +92,7 @@ def save(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str,
     Raises:
         RedistillError: the folder is not there, or the file cannot be written.
     """
-    place = Path(path).expanduser()
+    place = expanded(path)
     if not place.parent.is_dir():
         raise RedistillError(f"cannot write {place}: there is no folder {place.parent}; make it first")
     if place.is_dir():

@@ -22,8 +22,9 @@ from redistill.core import Batch, RedistillError, Room, Shape, nearest
 from redistill.data import decode
 from redistill.data.dataset import DataSet, PureStream, Rule, Schedule, require_consistent
 from redistill.data.images import Images
-from redistill.data.normalise import normalisation
+from redistill.data.normalise import Normalisation, normalisation
 from redistill.data.subsets import whole
+from redistill.paths import expanded
 
 NUMERICS = 1
 MEMORY = 2 * 2**30  # bytes of decoded pixels up to which a folder is held in memory
@@ -62,6 +63,7 @@ class Folder(DataSet):
     corrupt: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "normalise", str(self.normalise))
         if not len(self.index):
             object.__setattr__(self, "index", torch.arange(len(self.files)))
         require_consistent(self.name, len(self.files), self.y, self.classes, self.class_names)
@@ -99,8 +101,8 @@ class Folder(DataSet):
         files = tuple(self.files[i] for i in positions.tolist())
         return dataclasses.replace(self, files=files, y=y, index=self.index[positions], rule=(*self.rule, rule))
 
-    def with_(self, *, augment: str | None = None, normalise: str | None = None) -> Self:
-        return dataclasses.replace(self, augment=augment or self.augment, normalise=normalise or self.normalise)
+    def with_(self, *, augment: str | None = None, normalise: str | Normalisation | None = None) -> Self:
+        return dataclasses.replace(self, augment=augment or self.augment, normalise=str(normalise or self.normalise))
 
     def unlabelled(self) -> Self:
         return dataclasses.replace(self, y=None, rule=(*self.rule, ("unlabelled", {})))
@@ -176,7 +178,7 @@ class FolderStream(PureStream):
         epoch, index = self.schedule.positions(step)
         if not self.augmented:
             return index, torch.zeros_like(index)
-        return index, torch.tensor([rng.derive(self.room.seed, "variant", epoch, i) for i in index.tolist()])
+        return index, torch.tensor([rng.generator_seed(self.room.seed, "variant", i, epoch) for i in index.tolist()])
 
 
 # -- reading a folder -------------------------------------------------------------------------------------------------
@@ -202,7 +204,7 @@ def folder(
         memory: bytes of decoded pixels up to which the images are held in memory; beyond, they are read when needed.
         workers: threads that decode; default one a core, at most 16.
     """
-    root = Path(path).expanduser()
+    root = expanded(path)
     if not root.is_dir():
         raise RedistillError(f"there is no folder {root}: give a folder with one folder of images a class")
     if part not in (None, "train", "val"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,8 @@ class Origin(_Fact):
 
     Attributes:
         sha256: of the file. weights_sha256: of the tensors (not in the first records). run, folder: which run made them, and
-            where in the store. path: the file, where no run made it. accuracy: of a teacher, by evaluation set.
+            where in the store. take: ``best``, where it is not the network of the run's last step; file: of that network in the
+            folder. path: the file, where no run made it. accuracy: of a teacher, by evaluation set.
     """
 
     model: str
@@ -47,6 +48,8 @@ class Origin(_Fact):
     weights_sha256: str | None = None
     run: str | None = None
     folder: str | None = None
+    take: str | None = None
+    file: str | None = None
     path: str | None = None
     accuracy: dict[str, float] = Field(default_factory=dict)
 
@@ -74,7 +77,8 @@ class Record(_Fact):
         format: of the record. id, cell, seed, name, label, experiment: what was asked. accuracy: by evaluation set. diverged:
             why, in a sentence. steps: taken. data: what was trained and evaluated on. teacher, start: None where there is
             none. parameters: how many. pairs: by term, which stage met which. cohort: ids trained together. sessions: one a
-            process that worked on it. exact: whether bit-identity is promised. files: SHA-256 by name. sha256: of all this.
+            process that worked on it. exact: whether bit-identity is promised. best_network: file of the network of the best
+            evaluation, ``last`` where that is the last one, None where it was not kept. files: SHA-256 by name. sha256: of all this.
     """
 
     format: int
@@ -193,16 +197,26 @@ def times(result: Result, device: str) -> dict[str, float | None]:
     }
 
 
-def record_of(one: Experiment, result: Result) -> dict[str, Any]:
-    """What was asked and what came out, each accuracy named for what it is."""
+def best_of(curve: Sequence[tuple[int, float]], first: float) -> tuple[int, float, int]:
+    """(step, accuracy, evaluations looked at) of the best from step ``first`` on, the earliest of equals; the last one of a
+    run that stopped before."""
+    looked = [point for point in curve if point[0] >= first] or [curve[-1]]
+    step, value = max(looked, key=lambda point: (point[1], -point[0]))
+    return step, value, len(looked)
+
+
+def record_of(one: Experiment, result: Result, steps: int) -> dict[str, Any]:
+    """What was asked and what came out, each accuracy named for what it is. ``steps``: of the whole run."""
     accuracy = {}
     for name, found in result.accuracy.items():
+        step, best, looked = best_of(found.curve, one.evaluate.first_step(steps))
+        since = "" if one.evaluate.since is None else f" from {100 * one.evaluate.since:g} % of the run on"
         accuracy[name] = {
             "data": one.evaluate.sets.get(name, "the held-out part of the training images"),
             "last": found.last,
-            "best": found.best,
-            "best_step": found.best_step,
-            "best_is": f"the highest of {len(found.curve)} evaluations, chosen on this set itself",
+            "best": best,
+            "best_step": step,
+            "best_is": f"the highest of {looked} evaluations{since}, chosen on this set itself",
         }
     return {
         "format": FORMAT,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from redistill.errors import RedistillError, nearest
 from redistill.experiment.files import (
-    UNREADABLE_JSON,
+    UNREADABLE,
     Spoilt,
     canonical,
     digest,
@@ -31,6 +31,7 @@ from redistill.experiment.files import (
 )
 from redistill.experiment.record import FORMAT as FORMAT
 from redistill.experiment.record import Record
+from redistill.paths import expanded
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from redistill.experiment.value import Experiment
 
 RECORD, CURVES, WEIGHTS, PENDING, LOCK = "record.json", "curves.json", "weights.safetensors", "experiment.json", "lock"
+BEST = "best.safetensors"
+"""The network of the best evaluation, where that is not the last one: kept for who takes it as teacher or as start."""
 
 
 def sealed(record: dict[str, Any]) -> dict[str, Any]:
@@ -93,7 +96,7 @@ def require_unaltered(path: Path) -> None:
 
     try:
         found = digest(canonical(identity(written["experiment"])))[:SHORT]
-    except UNREADABLE_JSON as error:
+    except UNREADABLE as error:
         raise RedistillError(f"{path} is damaged: it holds no experiment of redistill ({type(error).__name__}: {error})") from error
     if found != written["id"]:
         raise RedistillError(
@@ -146,22 +149,42 @@ class Run:
         """Losses, rates and accuracies over the run (``curves.json``)."""
         return dict(json_in(self._checked(CURVES), self.folder / CURVES))
 
-    def weights(self) -> Path:
-        """The file of the trained weights, checked."""
-        self._checked(WEIGHTS)
-        return self.folder / WEIGHTS
+    def weights(self, take: str = "last") -> Path:
+        """The file of the trained weights, checked: of the ``last`` step, or of the ``best`` evaluation.
 
-    def network(self) -> nn.Module:
-        """The trained student, ready to use."""
+        Raises:
+            RedistillError: it was altered, or the run kept no best network.
+        """
+        name = self._file_of(take)
+        self._checked(name)
+        return self.folder / name
+
+    def _file_of(self, take: str) -> str:
+        if take == "last" or self.record.get("best_network") == "last":
+            return WEIGHTS
+        if BEST not in self.record["files"]:
+            raise RedistillError(
+                f"{self.folder} kept the network of its last step alone, and take = \"best\" wants that of its best evaluation: "
+                f"delete the folder to train it again"
+            )
+        return BEST
+
+    def network(self, take: str = "last", *, trust_code: bool = False) -> nn.Module:
+        """The trained student, ready to use; ``take`` as for :meth:`weights`.
+
+        ``trust_code``: a network of one's own, which the record names, may be run (needed once a process, unless its experiment was
+        read in it from a file of yours).
+        """
         from redistill.experiment.build import trained
 
-        return trained(self)
+        return trained(self, take, trust_code=trust_code)
 
     def kept(self, name: str) -> dict[str, Tensor]:
         """Tensors that the source left beside the weights: ``"generator"``, ``"samples"`` of a zero-shot run."""
         file = f"{name}.safetensors"
         if file not in self.record["files"]:
-            others = [n.removesuffix(".safetensors") for n in self.record["files"] if n.endswith(".safetensors") and n != WEIGHTS]
+            kept = [n for n in self.record["files"] if n.endswith(".safetensors") and n not in (WEIGHTS, BEST)]
+            others = [n.removesuffix(".safetensors") for n in kept]
             raise RedistillError(f"{self.folder}: {nearest(name, others, 'kept file')}")
         from redistill.tensor_files import tensors_of
 
@@ -206,7 +229,7 @@ class Store:
     """
 
     def __init__(self, root: str | Path = "runs"):
-        self.root = Path(root)
+        self.root = expanded(root)
 
     def folder(self, experiment: Experiment) -> Path:
         return self.root / experiment.folder
@@ -318,6 +341,15 @@ class Store:
         return found
 
     # -- writing ------------------------------------------------------------------------------------------------------
+    def begin(self, experiment: Experiment) -> Path:
+        """Make the folder of a run and write into it what is to be run there, unless the run is there; returns the folder."""
+        folder = self.folder(experiment)
+        make_folder(folder)
+        if not there(folder / RECORD):
+            one = {"format": FORMAT, "label": experiment.label, "id": experiment.id, "experiment": experiment.written()}
+            write(folder / PENDING, pretty(one))
+        return folder
+
     def indices(self, manifest: dict[str, Any], index: list[int]) -> str:
         """Write which images a subset holds, once for all runs that use it; returns the file's place in the store."""
         place = f"indices/{manifest['sha256'][:16]}.json"
@@ -368,7 +400,7 @@ def stale(run: Run, store: Store) -> str | None:
     for role, used in (("teacher", run.entry.teacher), ("starting point", run.entry.start)):
         if used is None or used.folder is None:
             continue
-        path = store.root / used.folder / WEIGHTS
+        path = store.root / used.folder / (used.file or WEIGHTS)
         if there(path) and file_digest(path) != used.sha256 and not _same_tensors(path, used.weights_sha256):
             return f"its {role} {used.folder} has other weights by now"
     return None

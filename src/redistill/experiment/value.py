@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from redistill.core import Ramp
+from redistill.data.subsets import whole
 from redistill.experiment.files import canonical, digest
 from redistill.experiment.kinds import KINDS, SourceSettings
 from redistill.experiment.sources import placeless
-from redistill.recipe import Recipe, Value
+from redistill.paths import expanded
+from redistill.recipe import Recipe
+from redistill.values import Value
 
 if TYPE_CHECKING:
     from redistill.experiment.store import Run, Store
@@ -44,6 +47,8 @@ class Net(Value):
         code, file: of one's own network: SHA-256 of its file, and where it was.
         weights: a file of weights (``from`` in TOML). run: the experiment whose student this is, with its ``seed`` rule.
             Neither: drawn from (seed, "init", architecture).
+        take: of that run, the network of the ``last`` step, or of the ``best`` evaluation (an epoch chosen on the test
+            set; what several published codes save).
     """
 
     model: str
@@ -53,6 +58,7 @@ class Net(Value):
     weights: WeightsFile | None = Field(default=None, alias="from")
     run: Experiment | None = None
     seed: Seed = "same"
+    take: Literal["last", "best"] = "last"
 
     def written(self) -> dict[str, Any]:
         rows: dict[str, Any] = {"model": self.model}
@@ -63,6 +69,8 @@ class Net(Value):
             rows["from"] = self.weights.model_dump()
         if self.run is not None:
             rows |= {"run": self.run.written(seed=False), "seed": self.seed}
+            if self.take != "last":
+                rows["take"] = self.take
         return rows
 
     @staticmethod
@@ -105,16 +113,23 @@ class Part(Value):
 class Evaluate(Value):
     """Evaluation sets by name (``content``: SHA-256 of those of one's own), and the epochs between evaluations.
 
-    ``every`` None stands for the loop's own rule, 20 evaluations over the run, where the length is given in steps.
+    ``every`` None stands for the loop's own rule, 20 evaluations over the run, where the length is given in steps. ``since``
+    (``from`` in a file): the best evaluation is looked for from this share of the run on.
     """
 
     sets: dict[str, str]  # none of them called ``every`` or ``content``
     content: dict[str, str] = Field(default_factory=dict)
     every: int | None
+    since: float | None = Field(default=None, gt=0, lt=1)
 
     def written(self) -> dict[str, Any]:
         more: dict[str, Any] = {"content": self.content} if self.content else {}
+        more |= {} if self.since is None else {"from": self.since}
         return {**self.sets, **more, **({} if self.every is None else {"every": self.every})}
+
+    def first_step(self, steps: int) -> float:
+        """The step from which an evaluation counts for the best of a run of ``steps``, within a millionth of a step."""
+        return 0.0 if self.since is None else self.since * steps - 1e-6
 
     @staticmethod
     def identified(written: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,6 +176,7 @@ class Experiment(Value):
         device: str = "auto",
         change: Sequence[str] = (),
         data_dir: str | Path | None = None,
+        trust_code: bool = False,
     ) -> Experiment:
         """The experiment of a TOML file, or of the JSON of an earlier record.
 
@@ -169,15 +185,15 @@ class Experiment(Value):
             change: settings that replace those of the file, ``"recipe.lr=0.05"``.
             data_dir: where data of your own are looked for (their content is part of the experiment); default as for
                 :func:`redistill.data.load`. Official data need not be there.
+            trust_code: code of one's own that a record names may be run. What a TOML file names may be run anyway.
 
         Raises:
             RedistillError: every mistake of the file (and of the files it names), each with its line.
         """
         from redistill.experiment.read import load
 
-        return load(
-            Path(file), seed=seed, device=device, change=change, data_dir=None if data_dir is None else Path(data_dir)
-        )
+        where = None if data_dir is None else expanded(data_dir)
+        return load(expanded(file), seed=seed, device=device, change=change, data_dir=where, trust_code=trust_code)
 
     @classmethod
     def of(
@@ -188,17 +204,20 @@ class Experiment(Value):
         seed: int | None = None,
         device: str = "auto",
         data_dir: str | Path | None = None,
+        trust_code: bool = True,
     ) -> Experiment:
-        """The experiment of a dictionary shaped like the TOML file; ``folder`` is where its relative paths start."""
+        """The experiment of a dictionary shaped like the TOML file; ``folder`` is where its relative paths start.
+
+        ``trust_code``: False where the settings come from somebody else; code that they name is then only located.
+        """
         from redistill.experiment.read import resolve
 
-        return resolve(
-            settings, folder=Path(folder), seed=seed, device=device, data_dir=None if data_dir is None else Path(data_dir)
-        )
+        where = None if data_dir is None else expanded(data_dir)
+        return resolve(settings, folder=expanded(folder), seed=seed, device=device, data_dir=where, trust_code=trust_code)
 
     def with_seed(self, seed: int) -> Experiment:
         """The same cell under another seed."""
-        made = self.model_copy(update={"seed": seed})
+        made = self.model_copy(update={"seed": whole("seed", seed, 0)})
         made.__dict__["_hashed"] = self._hashed  # the cell is the same
         return made
 

@@ -23,6 +23,8 @@ from redistill.models.build import build, names
 from redistill.models.foreign import to_ours, unwrapped
 from redistill.models.resnetv2 import BLOCKS as RESNETV2
 from redistill.models.shufflenetv2 import WIDTHS as SHUFFLENETV2
+from redistill.paths import expanded
+from redistill.user_code import is_code
 
 FORMAT = 1
 
@@ -37,13 +39,15 @@ def save(net: nn.Module, path: str | Path, *, normalisation: str | None = None, 
     arch = getattr(net, "arch", None)
     if not isinstance(arch, Arch):
         raise RedistillError(f"{type(net).__name__} does not know its architecture: save its state_dict with safetensors instead")
-    about = {"format": FORMAT, "arch": arch.as_json(), "normalisation": normalisation or getattr(net, "normalisation", None)}
+    used = normalisation or getattr(net, "normalisation", None)
+    # a set of one's own is written with its constants, as text
+    about = {"format": FORMAT, "arch": arch.as_json(), "normalisation": None if used is None else str(used)}
     tensor_files.save(path, net.state_dict(), {"redistill": json.dumps(about, sort_keys=True), **(extra or {})})
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors of a ``.safetensors``, ``.pt`` or ``.pth`` file, and what its header says about the network."""
-    path = Path(path).expanduser()
+    path = expanded(path)
     if not path.is_file():
         raise RedistillError(f"there is no network file {path}: give the path of a .safetensors, .pth or .pt file")
     if path.suffix == ".safetensors":
@@ -133,7 +137,8 @@ def load(
         mine = _classes(tensors, classes)
         model, args = _guess(tensors, mine, Path(path), model)
         if classes is None or classes == mine:
-            net = build(model, mine, channels=_channels(tensors), **args)
+            # a network of one's own has channels of its own: its first layer has no name that says them
+            net = build(model, mine, channels=None if is_code(model) else _channels(tensors), **args)
             net.sized = "image_size" in args  # type: ignore[assignment]
     if classes is not None and mine != classes:
         raise RedistillError(f"{path} tells {mine} classes apart, {classes} were asked for: leave classes= out, or give another file")
@@ -240,9 +245,13 @@ def _candidates(tensors: Mapping[str, Tensor]) -> list[tuple[str, dict[str, Any]
         wrn: dict[str, Any] = {"projection": "always"} if width == 1 and projected else {}
         if shape(r"bn1\.weight|batch_norm\.weight|bn\.weight") == (0,):
             wrn["gamma"] = False
+        if "fc.weight" in shapes and "fc.bias" not in shapes:
+            wrn["bias"] = False
         return [(f"wrn-{6 * n + 4}-{width}", wrn)]
-    if (n := indices(r"layer1\.(\d+)\.")) and "fc.weight" in shapes:
-        return [(f"resnet{6 * n + 2}{'x4' if shape('conv1.weight')[0] == 32 else ''}", {})]
+    if (n := indices(r"layer1\.(\d+)\.")) and ("fc.weight" in shapes or not indices(r"layer4\.(\d+)\.")):
+        padded = shape(r"layer2\.0\.downsample\.0\.weight") == (0,) and indices(r"layer2\.(\d+)\.")
+        name = f"resnet{6 * n + 2}{'x4' if shape('conv1.weight')[0] == 32 else ''}"
+        return [(name, {"shortcut": "padding"} if padded else {})]
     if "linear.weight" in shapes:
         sizes: list[tuple[str, dict[str, Any]]] = [("shufflenetv2", {"size": s} if s != 1.0 else {}) for s in SHUFFLENETV2]
         return [*((f"resnet{depth}", {}) for depth in RESNETV2), ("shufflenetv1", {}), *sizes]

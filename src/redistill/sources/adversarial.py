@@ -57,7 +57,7 @@ class Adversarial:
         epoch_blocks: blocks between two points of the curves of losses and accuracy; default: 1 % of ``blocks``. The generator's
             own numbers are told at every 1 % of the run.
         noise: the k-th noise [B, z] of the run, counted from 0 over all draws; default: normal numbers from
-            ``stream(seed, "noise", block, draw)``.
+            ``stream(seed, "noise", k)``.
         described: how an experiment file names the generator, for the record; default: its class and sizes.
 
     Raises:
@@ -210,7 +210,8 @@ class AdversarialStream:
         self.teacher_taps = self._tapped(self.teacher, (*self.method.places("teacher"), *(self.told or ())), probe)
 
     def _tapped(self, net: nn.Module, wanted: tuple[str, ...], probe: Tensor) -> Tapped:
-        places = {n: p for n, p in places_of(net, probe).places.items() if n in wanted} if wanted else {}
+        trained = net is self.student or net.training
+        places = {n: p for n, p in places_of(net, probe, trained=trained).places.items() if n in wanted} if wanted else {}
         tapped = Tapped(net, places)
         tapped.prepare(probe)
         return tapped
@@ -221,7 +222,7 @@ class AdversarialStream:
         if self.source.noise is not None:
             z = self.source.noise(block * self.variant.draws + draw)
         else:
-            generator = rng.stream(self.room.seed, "noise", block, draw)
+            generator = rng.stream(self.room.seed, "noise", block * self.variant.draws + draw)
             z = torch.randn(self.room.batch_size, int(self.generator.z), generator=generator)  # type: ignore[arg-type]
         return z.to(device=self.room.device, dtype=self.room.dtype)
 
