@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from redistill.core import RedistillError
 from redistill.models.arch import Network
+from redistill.modes import evaluating
 
 
 @dataclass(frozen=True)
@@ -55,16 +56,12 @@ def describe(net: nn.Module, inputs: tuple[int, ...] | None = None) -> Info:
             shapes[stage] = tuple(out.shape[1:])
 
         handles.append(net.get_submodule(path).register_forward_hook(note))
-    modes = [(m, m.training) for m in net.modules()]
     first = next(net.parameters())
-    net.eval()
     try:
-        with torch.no_grad():
+        with evaluating(net), torch.no_grad():
             net(torch.zeros(1, *shape, dtype=first.dtype, device=first.device))
     finally:
         for handle in handles:
             handle.remove()
-        for module, mode in modes:
-            module.training = mode
     parameters = sum(p.numel() for p in net.parameters() if p.requires_grad)
     return Info(parameters, total, tuple(shapes.items()))

@@ -194,6 +194,6 @@ class VID(Term):
         total = wide(student.logits).new_zeros(())
         for head, (mine, theirs) in zip(self.heads, self.pairs, strict=True):
             f_s, f_t = to_smaller(wide(as_map(student[mine])), wide(as_map(teacher[theirs])))
-            mean, variance = head(f_s.to(head.log_scale.dtype) if student[mine].dtype in HALF else f_s)
+            mean, variance = head(f_s.to(next(head.parameters()).dtype) if student[mine].dtype in HALF else f_s)
             total = total + vid_loss(mean, variance, f_t, self.reduction, self.constant)
         return total
