@@ -292,12 +292,14 @@ class Loop:
         if last != 1:
             return
         for student in self.students:
-            teacher = self.teacher if self.teacher is not None and not self.teacher.borrowed else None
+            teacher = self.teacher
             nets = [student.net, student.method, *([teacher.net] if teacher is not None else [])]
             one = student.sight.probe[:1]
             batch = Batch(one, torch.zeros(1, dtype=torch.int64, device=one.device), torch.zeros(1, dtype=torch.int64, device=one.device))
             try:
                 with untouched(*nets), torch.no_grad(), self.means.autocast():
+                    if teacher is not None and teacher.borrowed:
+                        teacher.net.eval()
                     said = teacher.tapped(one) if teacher is not None and teacher.tapped is not None else None
                     student.method(self.means.wide(student.tapped(one)), None if said is None else self.means.wide(said), batch)
             except ValueError as error:
@@ -305,7 +307,8 @@ class Loop:
                     raise
                 raise RedistillError(
                     f"a batch of this run holds one image (batches of {size}, {self.source.count} images), and "
-                    f"{type(student.net).__name__} with {student.method!r} cannot train on one ({str(error).splitlines()[0]}): choose another batch_size, or drop_last = true"
+                    f"{type(student.net).__name__} with {student.method!r} cannot train on one "
+                    f"({str(error).splitlines()[0]}): choose another batch_size, or drop_last = true"
                 ) from error
 
     def _note_normalisation(self) -> None:

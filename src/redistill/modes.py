@@ -7,10 +7,10 @@ owner has frozen stays in evaluation mode while the rest trains.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from redistill import rng
 
@@ -99,6 +99,12 @@ def whole_or_as_before(*nets: nn.Module) -> Iterator[None]:
         for module, training in modes:
             module.training = training
         raise
+
+
+def as_exact_as(net: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """In double precision where the weights that it is to hold are: nothing is rounded on the way in."""
+    kinds = {value.dtype for value in tensors.values() if value.is_floating_point()}
+    return net.double() if kinds == {torch.float64} else net
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from redistill.core import RedistillError
@@ -32,6 +33,11 @@ def bare(net: nn.Module) -> nn.Module:
     return net
 
 
+def _plain(images: Tensor) -> Tensor:
+    """Rows after rows; a copy, because images of one channel count as contiguous in every layout and keep their strides."""
+    return images.clone(memory_format=torch.contiguous_format)
+
+
 @dataclass(frozen=True, eq=False)
 class Sight:
     """``view``: the network behind its normalisation. ``contiguous``: it flattens with ``view``, which images in channels_last
@@ -53,7 +59,7 @@ class Sight:
             if not means.channels_last:
                 raise
             try:
-                return cls(view, True, places_of(net, images.contiguous()), images)
+                return cls(view, True, places_of(net, _plain(images)), images)
             except RedistillError:
                 pass
             raise
@@ -61,7 +67,7 @@ class Sight:
     def __call__(self, images: Tensor) -> Tensor:
         """Images of the stream as the network takes them."""
         images = self.view.adapted(images)
-        return images.contiguous() if self.contiguous else images
+        return _plain(images) if self.contiguous else images
 
     def tapped(self, places: Sequence[str], *, again: bool = False) -> Tapped:
         """A reader of these places that takes images of the stream."""

@@ -201,7 +201,8 @@ class AdversarialStream:
                 f"image_shape={list(self.source.image_shape)}: give it the image size and channels of the student"
             )
         # shapes are the same in every layout, and some networks take only this one
-        plain, (see_s, see_t) = probe.contiguous(), (self._adapt(net) for net in (self.student, self.teacher))
+        plain = probe.clone(memory_format=torch.contiguous_format)
+        see_s, see_t = (self._adapt(net) for net in (self.student, self.teacher))
         mine, theirs = places_of(self.student, plain), places_of(self.teacher, plain)
         ctx = meeting(self.student, mine, self.teacher, theirs, seed=self.room.seed, adapt=see_t)
         self.classes = ctx.classes
