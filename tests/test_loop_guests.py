@@ -95,7 +95,7 @@ def test_a_student_of_another_normalisation_is_evaluated_rightly_between_two_ste
     student = wrn()
     student.normalisation = "half"
     loop = Loop([(student, CE())], None, data, STEPS, seed=0, evaluate={"test": shown}, every=1)
-    for progress in loop:
+    for _ in loop:
         by_hand = normalised(student.eval(), "mnist")
         x = next(iter(shown.batches(200, torch.device("cpu"), torch.float32))).images
         with torch.no_grad():
