@@ -101,7 +101,7 @@ def test_a_student_of_another_normalisation_is_evaluated_rightly_between_two_ste
         with torch.no_grad():
             here = by_hand(x)
         assert torch.allclose(rd.predict(student, shown)[:200], here, atol=1e-4)
-    assert loop.results()[0].accuracy["test"].curve[-1] == (progress.step, rd.accuracy(student, shown))
+    assert loop.results()[0].accuracy["test"].curve[-1] == (loop.step, rd.accuracy(student, shown))
 
 
 def test_a_mode_left_behind_by_a_look_does_not_change_the_training() -> None:
