@@ -19,6 +19,8 @@ from redistill.experiment.best import Best
 from redistill.experiment.files import canonical, file_digest, read
 from redistill.experiment.store import WEIGHTS, Run, Store
 from redistill.experiment.value import Experiment, Net, Part
+from redistill.modes import as_exact_as
+from redistill.normalised import normalisation_of, normalised
 from redistill.taps import places_of
 from redistill.tensor_files import header, packed, tensors_digest, tensors_of
 
@@ -95,7 +97,7 @@ def load_weights(network: nn.Module, path: Path, what: str) -> None:
         if mine[name].shape != tensors[name].shape:
             shapes = f"{tuple(tensors[name].shape)} in the file, {tuple(mine[name].shape)} in {what}"
             raise RedistillError(f"{path} does not fit {what}: {name!r} has shape {shapes}")
-    network.load_state_dict(tensors)
+    as_exact_as(network, tensors).load_state_dict(tensors)
     if normalisation := header_of_ours(path).get("normalisation"):
         network.normalisation = normalisation
 
@@ -139,7 +141,7 @@ def weights_file(
     arch = getattr(network, "arch", None)
     own_header = {
         "format": 1,
-        "normalisation": None if (used := getattr(network, "normalisation", None)) is None else str(used),
+        "normalisation": None if (used := normalisation_of(network)) is None else str(used),
         **({"arch": arch.as_json()} if arch is not None else {}),
     }
     metadata = {"redistill": canonical(own_header), "model": net.model, "sizes": canonical(facts), **about}
@@ -237,9 +239,9 @@ class Materials:
         fact: dict[str, Any] = {"data": {"train": self._manifest(self.source, store)}}
         fact["data"] |= {name: self._manifest(images, store) for name, images in self.evaluate.items()}
         if self.teacher is not None and self.teacher_fact is not None:
-            # a teacher that carries no normalisation sees images as the stream gives them, also where a set has another
-            used = getattr(self.teacher, "normalisation", None) or self.source.normalisation
-            measured = {name: accuracy(self.teacher, images, normalise=used) for name, images in self.evaluate.items()}
+            # it sees images as the stream gives them, as in the run
+            seen = normalised(self.teacher, self.source.normalisation)
+            measured = {name: accuracy(seen, images) for name, images in self.evaluate.items()}
             fact["teacher"] = {**self.teacher_fact, "accuracy": measured}
         return fact
 

@@ -30,18 +30,17 @@ FORMAT = 1
 
 
 def save(net: nn.Module, path: str | Path, *, normalisation: str | None = None, extra: Mapping[str, str] | None = None) -> None:
-    """Write a network of ours as safetensors, with what is needed to build and feed it again.
+    """Write a network as safetensors, with what is needed to build (ours) and to feed it again.
 
     Args:
         normalisation: name of the set its images are normalised in; default: what the network carries.
         extra: further text entries of the file's header.
     """
     arch = getattr(net, "arch", None)
-    if not isinstance(arch, Arch):
-        raise RedistillError(f"{type(net).__name__} does not know its architecture: save its state_dict with safetensors instead")
+    known = {"arch": arch.as_json()} if isinstance(arch, Arch) else {"class": type(net).__name__}
     used = normalisation or getattr(net, "normalisation", None)
     # a set of one's own is written with its constants, as text
-    about = {"format": FORMAT, "arch": arch.as_json(), "normalisation": None if used is None else str(used)}
+    about = {"format": FORMAT, **known, "normalisation": None if used is None else str(used)}
     tensor_files.save(path, net.state_dict(), {"redistill": json.dumps(about, sort_keys=True), **(extra or {})})
 
 
