@@ -21,7 +21,7 @@ from redistill.data.augment import Augmentation, Augmenter, augmentation
 from redistill.data.dataset import DataSet
 from redistill.data.fetch import default_dir
 from redistill.data.folders import Folder, folder
-from redistill.data.formats import read_arrays
+from redistill.data.formats import read_arrays, stated_classes
 from redistill.data.hub import huggingface
 from redistill.data.images import Images
 from redistill.data.normalise import Normalisation, Renormalise, affine_between, normalisation
@@ -94,12 +94,14 @@ def tiny_imagenet(data_dir: Where = None, download: bool = False) -> Pair:
 def arrays(path: str | Path, *, classes: int | None = None) -> Images:
     """An ``.npz`` file with ``x`` (uint8 [N, C, H, W] or [N, H, W, C]) and labels ``y`` [N], or without ``y``.
 
-    ``classes``: how many there are; default: the largest label + 1. Normalised by ``half``, not augmented.
+    ``classes``: how many there are; default: what the file says by an entry ``classes``, else the largest label + 1.
+    Normalised by ``half``, not augmented.
     """
     file = Path(path).expanduser()
     if not file.exists():
         raise RedistillError(f"there is no file {file}: write it with numpy.savez(file, x=images, y=labels)")
-    x, y = read_arrays(file)
+    classes = stated_classes(file) if classes is None else classes
+    x, y = read_arrays(file, classes)
     if y is not None and classes is None and len(y):
         classes = int(y.max()) + 1
     return Images(torch.from_numpy(x), None if y is None else torch.from_numpy(y), classes, f"arrays:{path}", "half")

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import safetensors.torch
 import torch
 from torch import nn
 
@@ -89,21 +88,20 @@ def facts_of(source: Source, sets: Sequence[ImageSet], teacher: nn.Module | None
     return {**({} if classes is None else {"classes": classes}), "channels": channels, "image_size": size[-1]}
 
 
-def load_weights(network: nn.Module, path: Path, what: str) -> None:
-    """Fill a network from a safetensors file; a network that does not fit is refused with the first difference."""
-    content = read(path)
-    tensors = safetensors.torch.load(content)
-    mine = network.state_dict()
-    for name in sorted(mine.keys() | tensors.keys()):
-        if name not in tensors or name not in mine:
-            where = "the file has none" if name not in tensors else f"{what} has none"
-            raise RedistillError(f"{path} does not fit {what}: {name!r} differs ({where})")
-        if mine[name].shape != tensors[name].shape:
-            shapes = f"{tuple(tensors[name].shape)} in the file, {tuple(mine[name].shape)} in {what}"
-            raise RedistillError(f"{path} does not fit {what}: {name!r} has shape {shapes}")
-    network.load_state_dict(tensors)
-    if normalisation := header_of_ours(path).get("normalisation"):
-        network.normalisation = normalisation
+def load_weights(network: nn.Module, path: Path, args: dict[str, Any] | None = None) -> None:
+    """Fill a network from a file of weights of any format; one that does not fit is refused with the first difference.
+
+    ``args``: those the network was built with; one that contradicts the file is refused.
+    """
+    from redistill.models.checkpoint import fill, read, require_same_args
+
+    tensors, about = read(path)
+    require_same_args(about.get("args") or {}, args or {}, str(path))
+    fill(network, tensors, str(path))
+    if about.get("normalisation"):
+        network.normalisation = about["normalisation"]
+    if about.get("class_names"):
+        network.class_names = about["class_names"]
 
 
 def first_network(net: Net, facts: dict[str, Any], seed: int, store: Store) -> tuple[nn.Module, dict[str, Any] | None]:
@@ -122,23 +120,24 @@ def first_network(net: Net, facts: dict[str, Any], seed: int, store: Store) -> t
         if net.code is None:
             from redistill import models
 
-            network = models.load(path, model=None if "arch" in header_of_ours(path) else net.model)
-            if getattr(getattr(network, "arch", None), "name", net.model) != net.model:
-                raise RedistillError(f"{path} holds a {network.arch.name}, the experiment says {net.model}")  # type: ignore[union-attr]
+            network = models.load(path, model=net.model, args=net.args)
         else:
             network = construct(net, facts, seed)
-            load_weights(network, path, net.model)
+            load_weights(network, path, net.args)
     else:
         network = construct(net, facts, seed)
         return network, None
     return network, {"model": net.model, "sha256": file_digest(path), **fact}
 
 
-def weights_file(net: Net, facts: dict[str, Any], network: nn.Module, about: dict[str, str]) -> bytes:
-    """The trained weights with what is needed to build and to feed the network again."""
+def weights_file(
+    net: Net, facts: dict[str, Any], network: nn.Module, about: dict[str, str], class_names: Sequence[str] | None = None
+) -> bytes:
+    """The trained weights with what is needed to build and to feed the network again, and to notice other classes."""
     arch = getattr(network, "arch", None)
     own_header = {
         "format": 1,
+        **({"class_names": list(class_names)} if class_names else {}),
         "normalisation": getattr(network, "normalisation", None),
         **({"arch": arch.as_json()} if arch is not None else {}),
     }
@@ -150,14 +149,6 @@ def weights_file(net: Net, facts: dict[str, Any], network: nn.Module, about: dic
     return pack(network.state_dict(), metadata)
 
 
-def header_of_ours(path: Path) -> dict[str, Any]:
-    """What a weights file of this package says about its network; empty for any other file."""
-    if path.suffix != ".safetensors":
-        return {}
-    text = header(read(path), path).get("redistill", "")
-    return dict(json.loads(text)) if text.startswith("{") else {}
-
-
 def trained(run: Run) -> nn.Module:
     """The student of a finished run in evaluation mode; its experiment and weights file say how it is built."""
     path = run.weights()
@@ -165,7 +156,7 @@ def trained(run: Run) -> nn.Module:
     given = run.record["experiment"]["student"]
     net = Net.model_validate({key: given[key] for key in ("model", "args", "code", "file") if key in given})
     network = construct(net, facts, 0)
-    load_weights(network, path, net.model)
+    load_weights(network, path)
     network.eval()
     return network
 
@@ -207,6 +198,8 @@ class Materials:
         }
         sets = list(self.evaluate.values())
         self.sizes = facts_of(self.source, sets)
+        named = (getattr(images, "class_names", None) for images in (self.source, *sets))
+        self.class_names: tuple[str, ...] | None = next((tuple(names) for names in named if names), None)
         self.teacher: nn.Module | None = None
         self.teacher_fact: dict[str, Any] | None = None
         if first.teacher is not None:
@@ -261,7 +254,7 @@ class Materials:
     def weights(self, number: int, result: Result) -> bytes:
         one = self.experiments[number]
         about = {"run": one.id, "accuracy": canonical({name: found.last for name, found in result.accuracy.items()})}
-        return weights_file(one.student, self.sizes, self.students[number][0], about)
+        return weights_file(one.student, self.sizes, self.students[number][0], about, self.class_names)
 
 
 __all__ = ["WEIGHTS", "Materials", "check_model", "construct", "made_method", "model_in_file", "trained"]

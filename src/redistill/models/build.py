@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import importlib
 import importlib.util
 import inspect
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -224,6 +226,23 @@ def build(name: str, classes: int = 10, *, seed: int = 0, channels: int = 3, ima
     return make(classes=classes, seed=seed, **args)
 
 
+def build_elsewhere(name: str, classes: int, facts: dict[str, Any], args: dict[str, Any]) -> nn.Module:
+    """As :func:`build` for a class in a file or module, or a library's network, to be filled from a file of weights.
+
+    ``facts``: channels and image size where known; one's own network gets those that its signature asks for.
+    """
+    if name.partition(":")[0] in ("torchvision", "timm", "hf"):
+        return _from_elsewhere(name, classes, 0, args)
+    return _from_elsewhere(name, classes, 0, {**{k: v for k, v in facts.items() if k in _parameters(attribute(name))}, **args})
+
+
+def _parameters(made: Any) -> frozenset[str]:
+    try:
+        return frozenset(inspect.signature(made).parameters)
+    except (TypeError, ValueError) as error:
+        raise RedistillError(f"{made!r} cannot be called: it must be a class or a function that makes a network") from error
+
+
 def _from_elsewhere(name: str, classes: int, seed: int, args: dict[str, Any]) -> nn.Module:
     where, _, what = name.partition(":")
     args = {k: v for k, v in args.items() if k != "initialise"}
@@ -231,7 +250,13 @@ def _from_elsewhere(name: str, classes: int, seed: int, args: dict[str, Any]) ->
         if where in ("torchvision", "timm", "hf"):
             net = _from_library(where, what, classes, args)
         else:
-            net = attribute(name)(classes=classes, **args)
+            made = attribute(name)
+            accepted = _parameters(made)  # the world says num_classes
+            count = "num_classes" if "num_classes" in accepted and "classes" not in accepted else "classes"
+            try:
+                net = made(**{count: classes, **args})
+            except TypeError as error:
+                raise RedistillError(f"{name} cannot be made with {count}={classes} and args {args}: {error}") from error
     if not isinstance(net, nn.Module):
         raise RedistillError(f"{name} made a {type(net).__name__}, expected a torch.nn.Module")
     return net
@@ -239,20 +264,32 @@ def _from_elsewhere(name: str, classes: int, seed: int, args: dict[str, Any]) ->
 
 def attribute(name: str) -> Any:
     """What ``./file.py:name`` or ``package.module:name`` means; the file is run, so it must be one you trust."""
-    where, _, what = name.partition(":")
+    where, _, what = name.rpartition(":")
     if where.endswith(".py"):
-        path = Path(where).expanduser()
+        path = Path(where).expanduser().resolve()
         if not path.is_file():
-            raise RedistillError(f"{name}: there is no file {path}")
-        spec = importlib.util.spec_from_file_location(path.stem, path)
+            raise RedistillError(f"{name}: there is no file {Path(where)}")
+        known = f"redistill_file_{hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()[:16]}"
+        if known in sys.modules:
+            return _named(sys.modules[known], what, where)
+        spec = importlib.util.spec_from_file_location(known, path)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        sys.modules[known] = module  # dataclasses look their module up while they are being made
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[known]
+            raise
     else:
         try:
             module = importlib.import_module(where)
         except ModuleNotFoundError as error:
             raise RedistillError(f"{name}: there is no module {error.name!r} to import; for a file write ./file.py:{what}") from error
+    return _named(module, what, where)
+
+
+def _named(module: Any, what: str, where: str) -> Any:
     if not hasattr(module, what):
         raise RedistillError(nearest(what, [n for n in vars(module) if not n.startswith("_")], f"name in {where}"))
     return getattr(module, what)
