@@ -246,3 +246,14 @@ def test_archives_that_are_none_or_ask_for_much(tmp_path: Path) -> None:
     os.remove(path)
     os.mkfifo(path)
     refused("it is no plain file")
+
+
+def test_memory_decides_no_shared_offset_and_no_white(tree: Path) -> None:
+    room = Room(0, 9, torch.device("cpu"), torch.float32, 4)
+    stored, disk = (folder(tree, memory=m, augment="crop-flip-reflect-batch:1") for m in (2**20, 0))
+    assert isinstance(stored, Images) and isinstance(disk, Folder)
+    one, two = (x.with_(normalise="mine (mean 0.4, std 0.25, peak 16)") for x in (stored, disk))
+    for step in range(4):
+        a, b = one.start(room).batch(step), two.start(room).batch(step)
+        assert torch.equal(a.variant, b.variant) and torch.equal(a.images, b.images)
+    assert torch.equal(next(one.batches(9)).images, next(two.batches(9)).images)

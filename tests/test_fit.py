@@ -110,6 +110,7 @@ KINDS = {
     "sgd": RECIPE,
     "nesterov, double": Recipe(epochs=3, lr=0.1, batch_size=8, nesterov=True, precision="double"),
     "adam, clipped": Recipe(epochs=3, lr=0.01, batch_size=8, optimizer="adam", clip=0.5),
+    "clipped tensor by tensor": Recipe(epochs=3, lr=0.1, batch_size=8, clip=0.05, clip_per="tensor"),
     "adamw, no decay of norms": Recipe(epochs=3, lr=0.01, batch_size=8, optimizer="adamw", no_decay=("norm", "bias")),
     "momentum reset": Recipe(epochs=3, lr=0.1, batch_size=8, schedule=MultiStep(at=(1, 2), reset_momentum=True)),
     "unfused, channels last": Recipe(epochs=3, lr=0.1, batch_size=8, fused=False, channels_last=True),

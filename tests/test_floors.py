@@ -13,15 +13,17 @@ SRC = Path(__file__).resolve().parents[1] / "src" / "redistill"
 FLOORS: tuple[tuple[str, ...], ...] = (
     # floor 0: types, how it is optimised, one seed and many streams, intervals; each line may use the one above
     ("errors",),
-    ("ramp",),
+    ("ramp", "paths", "values"),
     ("core",),
-    ("pairs", "recipe", "rng", "stats"),
+    ("pairs", "recipe", "rng", "stats", "user_code", "outputs", "stages"),
     # floor 1: formulas, networks, images, features by place
     ("terms", "models", "data", "taps", "precision", "optimise", "measured"),
     # floor 2: inputs that are not a data set; what is measured; one student of a cohort
     ("sources", "evaluate", "belief", "learner"),
+    ("given", "preflight"),
     ("fit",),
-    ("experiment", "jobs"),
+    ("jobs",),
+    ("experiment",),
     ("papers",),
     ("claims",),
     ("report", "verify", "testing", "bench"),

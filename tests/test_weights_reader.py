@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from redistill import models
 from redistill.core import RedistillError
+from redistill.models import foreign
 from redistill.models.classes import require_same_order
 from redistill.models.weights_reader import tensors_of
 
@@ -236,7 +237,7 @@ def test_a_network_of_ones_own_is_read_by_the_same_reader(tmp_path: Path, way: s
     assert all(torch.equal(v, state[k]) for k, v in again.state_dict().items())
     with pytest.raises(RedistillError, match="does not fit Net"):
         models.load(tmp_path / "a.pth", model=f"{tmp_path}/own.py:Net", args={"width": 5})
-    with pytest.raises(RedistillError, match=r"cannot be made with num_classes=\d"):
+    with pytest.raises(RedistillError, match="unknown argument 'depth': did you mean width"):
         models.load(tmp_path / "a.pth", model=f"{tmp_path}/own.py:Net", args={"depth": 5})
 
 
@@ -269,3 +270,17 @@ def test_classes_in_another_order_are_refused_and_other_names_are_told() -> None
     said = require_same_order(["0", "1"], ["zero", "1"], "t.pth", "folder:x")
     assert said is not None and said.startswith("1 of 2 classes have other names: class 0 is '0' for t.pth and 'zero' for folder:x")
     assert require_same_order(["a"], ["a", "b"], "t", "d") == "t knows 1 class names, d has 2"
+
+
+def test_padded_resnets_and_their_foreign_names(tmp_path: Path) -> None:
+    """pytorch_resnet_cifar10's files are told by their shapes, wrapped or not, and contradicted by no argument."""
+    made: Any = models.resnet("20", 10, shortcut="padding", seed=1)
+    state = foreign.from_ours(made.state_dict(), "akamaster")
+    assert "linear.weight" in state and not any(name.endswith("num_batches_tracked") for name in state)
+    torch.save({"state_dict": {f"module.{name}": value for name, value in state.items()}}, tmp_path / "a.th")
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    for given in ({}, {"model": "resnet20"}, {"args": {"shortcut": "padding"}}):
+        again: Any = models.load(tmp_path / "a.th", **given)
+        assert (again.arch.name, again.arch.args) == ("resnet20", {"shortcut": "padding"}) and torch.equal(again(x), made.eval()(x))
+    with pytest.raises(RedistillError, match=r"args say shortcut = 'projection', the shapes in .* say 'padding'"):
+        models.load(tmp_path / "a.th", args={"shortcut": "projection"})

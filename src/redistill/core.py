@@ -75,6 +75,9 @@ class Output:
 class Place:
     """Where a feature is read: the output (or the input) of a module, named by its path in the network.
 
+    ``call``: which call of it in one forward, from 1, for a module that is used several times; None: its only (or last) one.
+    Written ``relu@2``. ``turned``: the module gives [B, H, W, C]; it is read as [B, C, H, W].
+
     ``again``: the published code obtains this feature by calling the module a second time, which shows only in a teacher
     left in train mode, whose running statistics then move twice a step (``Recipe.teacher_mode = "train"``).
     """
@@ -82,6 +85,20 @@ class Place:
     module: str
     side: Literal["out", "in"] = "out"
     again: bool = False
+    call: int | None = None
+    turned: bool = False
+
+    @classmethod
+    def at(cls, name: str) -> Place:
+        """The output of a module by its path, ``layer1.0``, or of one of its calls, ``relu@2``.
+
+        >>> Place.at("relu@2")
+        Place(module='relu', side='out', again=False, call=2, turned=False)
+        """
+        path, sign, number = name.rpartition("@")
+        if sign and number.isdecimal() and int(number) > 0:
+            return cls(path, call=int(number))
+        return cls(name)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -95,6 +112,7 @@ class Context:
         student, teacher: the two networks (teacher None: ordinary training).
         student_places, teacher_places: every place a network offers by name, with the shape [B, ...] of its tensor.
         student_stages, teacher_stages: names of the stages, shallowest first, a subset of the places.
+        student_unsure, teacher_unsure: why a network's stages cannot be told, with the places to choose from, or None.
         classes: number of classes. count: images in the data set, or None where the source has no end.
         labels: [count] int64 labels of the data set, or None.
         seed: the run's seed; draw only through ``redistill.rng.stream(ctx.seed, "term", ...)`` or ``seeded``.
@@ -110,6 +128,8 @@ class Context:
     count: int | None = None
     labels: Tensor | None = None
     seed: int = 0
+    student_unsure: str | None = None
+    teacher_unsure: str | None = None
 
     def shape(self, whose: Literal["student", "teacher"], place: str) -> Shape:
         """Shape of one place, or a sentence with the nearest names."""
@@ -161,6 +181,9 @@ class Term(nn.Module):
     * ``needs_labels`` / ``needs_teacher``: what it cannot do without,
     * ``theorems``: names of the properties that ``redistill.testing.check_term`` proves for it,
     * ``numerics``: a whole number, raised whenever a change can move a result,
+    * ``later``: names of settings that came after the first release. They are written down only where they differ from their
+      default, so that an experiment that knew nothing of them keeps its id,
+    * optionally ``compares_logits``: whether it needs a teacher of the same classes; None: it has a teacher and reads no places,
     * optionally ``setup(ctx)``: called once; sees shapes and builds adapters, anchors, banks as parameters and buffers,
     * ``forward(student, teacher, batch) -> scalar``. A term never reads the epoch.
 
@@ -171,6 +194,8 @@ class Term(nn.Module):
     needs_teacher: ClassVar[bool] = True
     theorems: ClassVar[tuple[str, ...]] = ()
     numerics: ClassVar[int] = 1
+    later: ClassVar[tuple[str, ...]] = ()
+    compares_logits: ClassVar[bool | None] = None
 
     pairs: tuple[Pair, ...] = ()
     ready: bool = True
@@ -190,8 +215,9 @@ class Term(nn.Module):
 
     # -- as a value ---------------------------------------------------------------------------------------------------
     def settings(self) -> dict[str, Any]:
-        """Every setting, defaults written out: what a record and an experiment file hold."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        """Every setting, defaults written out (but for those of ``later``): what a record and an experiment file hold."""
+        every = {f.name: (getattr(self, f.name), f.default) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return {name: value for name, (value, usual) in every.items() if name not in self.later or value != usual}
 
     def fresh(self) -> Term:
         """The same formula with the same settings and no state."""
@@ -228,6 +254,33 @@ def require_ready(term: Term) -> None:
             f"{name} has not seen the networks yet, whose places and sizes it needs: call {name.lower()}.setup("
             f"redistill.context(student, teacher, images)) once before the first step (redistill.fit does it for you)"
         )
+
+
+def reads_logits(term: Term) -> bool:
+    """Whether a term compares the logits of student and teacher, class by class. Known after ``setup``."""
+    return term.needs_teacher and not term.pairs if term.compares_logits is None else term.compares_logits
+
+
+def require_common_classes(ctx: Context, who: str) -> None:
+    """Refuse a teacher of other classes, and networks of one class, for a term that compares logits."""
+    if "logits" not in ctx.student_places or "logits" not in ctx.teacher_places:
+        return
+    mine, theirs = ctx.student_places["logits"][1], ctx.teacher_places["logits"][1]
+    if mine != theirs:
+        raise RedistillError(
+            f"the teacher tells {theirs} classes apart, the student {mine}: they must agree, because {who} compares their logits; "
+            f"terms that compare features (AT, FitNet, VID, Review) do without"
+        )
+    if mine < 2:
+        raise RedistillError(one_class(who))
+
+
+def one_class(who: str) -> str:
+    """Why one logit an image teaches nothing."""
+    return (
+        f"{who}: the networks give one logit an image, whose softmax is 1 whatever they say, so that nothing can be learned: give "
+        f"two logits, [0, z] for a sigmoid's z"
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -294,6 +347,8 @@ class Method(nn.Module):
     def setup(self, ctx: Context) -> None:
         for _, term in self.parts():
             term.setup(ctx)
+            if reads_logits(term):
+                require_common_classes(ctx, type(term).__name__)
 
     def places(self, whose: Literal["student", "teacher"]) -> tuple[str, ...]:
         """Every place that some term reads, in a fixed order. Known after ``setup``."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from redistill.core import RedistillError
+from redistill.outputs import logits_of, name_of, require_comparable, require_finite
 from redistill.stats import binomial_interval
 
 NUMERICS = 1
@@ -55,7 +56,7 @@ def predict(net: nn.Module, images: ImageSet, *, normalise: str | None = None, c
     net.eval()
     try:
         with torch.no_grad():
-            rows = [net(batch.images).float().cpu() for batch in images.batches(BATCH, device, dtype, channels_last)]
+            rows = [logits_of(net(batch.images), net).float().cpu() for batch in images.batches(BATCH, device, dtype, channels_last)]
     finally:
         for module, mode in modes:
             module.training = mode
@@ -68,15 +69,17 @@ def hits(logits: Tensor, labels: Tensor) -> int:
 
 
 def accuracy(net: nn.Module, images: ImageSet, *, normalise: str | None = None, channels_last: bool = False) -> float:
-    """Top-1 accuracy in percent."""
+    """Top-1 accuracy in percent. Raises :class:`redistill.outputs.NotFinite` where the network gives NaN or infinite logits."""
     labels = _labels(images)
-    return 100.0 * hits(predict(net, images, normalise=normalise, channels_last=channels_last), labels) / len(labels)
+    logits = predict(net, images, normalise=normalise, channels_last=channels_last)
+    return 100.0 * hits(require_finite(logits, name_of(net), "an accuracy"), labels) / len(labels)
 
 
 def agreement(a: nn.Module, b: nn.Module, images: ImageSet) -> float:
     """How often the two networks predict the same class, in percent."""
-    said_a, said_b = predict(a, images).argmax(1), predict(b, images).argmax(1)
-    return 100.0 * float((said_a == said_b).double().mean())
+    said_a, said_b = (require_finite(predict(net, images), name_of(net), "an agreement") for net in (a, b))
+    require_comparable(said_a, said_b, "agreement")
+    return 100.0 * float((said_a.argmax(1) == said_b.argmax(1)).double().mean())
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,7 @@ def evaluate(
             f"the network tells {logits.shape[1]} classes apart, the data set has {classes}: "
             f"they must agree for an accuracy to mean anything"
         )
+    require_finite(logits, name_of(net), "an accuracy")
     log_p = torch.log_softmax(logits.double(), 1)
     n, right = len(labels), hits(logits, labels)
     low, high = binomial_interval(right, n)
@@ -139,7 +143,9 @@ def evaluate(
         top5 = 100.0 * int((logits.topk(5, 1).indices == labels[:, None]).any(1).sum()) / n
     same = forward = backward = None
     if teacher is not None:
-        log_t = torch.log_softmax(predict(teacher, images).double(), 1)
+        taught = require_finite(predict(teacher, images), f"the teacher {name_of(teacher)}", "an agreement")
+        require_comparable(logits, taught, "evaluate with a teacher")
+        log_t = torch.log_softmax(taught.double(), 1)
         same = 100.0 * float((log_t.argmax(1) == said).double().mean())
         forward = float((log_t.exp() * (log_t - log_p)).sum(1).mean())
         backward = float((log_p.exp() * (log_p - log_t)).sum(1).mean())

@@ -17,15 +17,18 @@ import torch
 from torch import Tensor, nn
 
 from redistill import rng
-from redistill.core import Batch, Culprit, Method, Output, RedistillError, Room, Source, Term, weighted_sum
+from redistill.core import Batch, Culprit, Method, Output, RedistillError, Room, Source, Term, reads_logits, weighted_sum
 from redistill.data import Renormalise
 from redistill.evaluate import ImageSet, accuracy
+from redistill.given import lacking, sets_of, source_of
 from redistill.learner import Learner
 from redistill.measured import Diverged, Progress, Result
-from redistill.optimise import make_optimizer, parameter_groups
+from redistill.optimise import clip, make_optimizer, parameter_groups
+from redistill.outputs import NotFinite
 from redistill.precision import arithmetic, ieee, resolve_device
+from redistill.preflight import check_student, check_teacher
 from redistill.recipe import Recipe
-from redistill.taps import Tapped, context, places_of
+from redistill.taps import NOBODY, Tapped, meeting, places_of
 
 NUMERICS = 2
 """2: a teacher in evaluation mode computes in micro-batches of :data:`ROWS`."""
@@ -86,15 +89,17 @@ class Loop:
         every: int | None = None,
         device: str | torch.device = "auto",
     ):
-        self.recipe, self.seed, self.source = recipe, seed, source
+        source = source_of(source)
         rng.derive(seed)  # refuses an impossible seed before any work
+        seed = int(seed)  # numpy's whole numbers too
+        self.recipe, self.seed, self.source = recipe, seed, source
         self.device = resolve_device(device)
         self.exact = recipe.precision != "fast"
         means = arithmetic(recipe, self.device)
         self.dtype = torch.float64 if means["forward"] == "float64" else torch.float32
         self.bf16 = means["forward"] == "bfloat16"
         self.layout = torch.channels_last if means["channels_last"] else torch.contiguous_format
-        self.evaluate = dict(evaluate or {})
+        self.evaluate = sets_of(evaluate)
         self.per_epoch = source.steps_per_epoch(recipe.batch_size, recipe.drop_last)
         self.steps = recipe.total_steps(self.per_epoch)
         epochs = math.ceil(self.steps / self.per_epoch)
@@ -109,11 +114,18 @@ class Loop:
         self._hooks: list[Any] = []
         self.teacher = self._own_teacher(teacher)
         probe = self._probe_images()
+        # a network is asked once for its places, by one forward a mode
+        self._teacher_map = NOBODY
+        if self.teacher is not None:
+            self._teacher_map = places_of(self.teacher, probe, trained=recipe.teacher_mode == "train")
         self.students = [self._enrol(net, Method.of(method), probe) for net, method in students]
+        matter = any(reads_logits(term) for s in self.students for _, term in s.method.parts())
+        notes = [check_teacher(self.teacher, source, logits_matter=matter)] if self.teacher is not None else []
+        self.notes = tuple(note for given in notes for note in given)
         self.teacher_taps: Tapped | None = None
         wanted = tuple(dict.fromkeys(p for s in self.students for p in s.method.places("teacher")))
         if self.teacher is not None:
-            table = {n: p for n, p in places_of(self.teacher, probe).places.items() if n in wanted}
+            table = {n: p for n, p in self._teacher_map.places.items() if n in wanted}
             self.teacher_taps = Tapped(self.teacher, table, again=recipe.teacher_mode == "train")
             self.teacher_taps.prepare(probe)
             if recipe.compile:
@@ -199,7 +211,10 @@ class Loop:
         if (hook := matched(net, self.source.normalisation)) is not None:
             self._hooks.append(hook)
         method = template.fresh()
-        ctx = context(net, self.teacher, probe, count=self.source.count, labels=self.source.all_labels, seed=self.seed)
+        mine = places_of(net, probe, trained=self.recipe.student_mode == "train")
+        ctx = meeting(
+            net, mine, self.teacher, self._teacher_map, count=self.source.count, labels=self.source.all_labels, seed=self.seed
+        )
         expected = self.source.classes
         if expected is not None and ctx.classes != expected:
             raise RedistillError(
@@ -209,11 +224,12 @@ class Loop:
             if images.classes is not None and images.classes != ctx.classes:
                 raise RedistillError(
                     f"evaluation set {name!r} has {images.classes} classes, the student {type(net).__name__} tells {ctx.classes} "
-                    f"apart: they must agree"
+                    f"apart: they must agree{lacking(images.classes, ctx.classes)}"
                 )
         method.setup(ctx)
+        own_notes = check_student(net, self.source)
         self._place(method)
-        table = {n: p for n, p in places_of(net, probe).places.items() if n in method.places("student")}
+        table = {n: p for n, p in mine.places.items() if n in method.places("student")}
         tapped = Tapped(net, table)
         tapped.prepare(probe)
         if self.recipe.compile:
@@ -230,6 +246,7 @@ class Loop:
             buffer=torch.zeros(self.block, len(method.weights), dtype=self.dtype, device=self.device),
             norms=None if self.recipe.clip is None else torch.zeros(self.block, dtype=self.dtype, device=self.device),
             curves={name: [] for name in self.evaluate},
+            notes=own_notes,
         )
 
     # -- one step -----------------------------------------------------------------------------------------------------
@@ -272,7 +289,7 @@ class Loop:
             weighted_sum(student.weights[step], losses).backward()
         place = step % self.per_epoch % self.block
         if self.recipe.clip is not None and student.norms is not None:
-            student.norms[place] = nn.utils.clip_grad_norm_(student.net.parameters(), self.recipe.clip)
+            student.norms[place] = clip(student.net, student.method, self.recipe)
         student.optimizer.step()
         with torch.no_grad():
             row = student.buffer[place]
@@ -334,15 +351,23 @@ class Loop:
                 continue
             student.end_epoch(taken)
             if due:
-                for name, images in self.evaluate.items():
-                    value = accuracy(
-                        student.net,
-                        images,
-                        # the student sees images as the stream gives them; a pre-hook adapts them where it wants others
-                        normalise=self.source.normalisation,
-                        channels_last=self.layout is torch.channels_last,
-                    )
-                    student.curves[name].append((self.step, value))
+                self._evaluate(student)
+
+    def _evaluate(self, student: Learner) -> None:
+        """One point of every curve; a student that gives no numbers any more stops."""
+        for name, images in self.evaluate.items():
+            try:
+                value = accuracy(
+                    student.net,
+                    images,
+                    # the student sees images as the stream gives them; a pre-hook adapts them where it wants others
+                    normalise=self.source.normalisation,
+                    channels_last=self.layout is torch.channels_last,
+                )
+            except NotFinite as error:
+                student.stop(f"evaluation set {name!r} after step {self.step}: {error}", self.step)
+                return
+            student.curves[name].append((self.step, value))
 
     # -- saving and going on ------------------------------------------------------------------------------------------
     def state(self) -> dict[str, Any]:
@@ -390,6 +415,7 @@ class Loop:
                 seconds=self._seconds,
                 cpu_seconds=self._cpu,
                 source_log=tuple(self._source_log),
+                notes=(*self.notes, *s.notes),
             )
             for s in self.students
         ]

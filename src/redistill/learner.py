@@ -24,7 +24,7 @@ class Learner:
         norms: [block] norms of the gradient before clipping; stays None where nothing is clipped.
         losses, gradient_norms: means by epoch. curves: (step, accuracy in percent) by evaluation set.
         diverged, stopped_at: why and where this student stopped before the end.
-        seconds: spent on this student alone.
+        seconds: spent on this student alone. notes: what was warned of before the first step.
     """
 
     net: nn.Module
@@ -35,6 +35,7 @@ class Learner:
     buffer: Tensor
     norms: Tensor | None
     curves: dict[str, list[tuple[int, float]]]
+    notes: tuple[str, ...] = ()
     epoch_sum: Tensor = field(init=False)
     norm_sum: float = 0.0
     losses: list[list[float]] = field(default_factory=list)

@@ -11,6 +11,8 @@ import torch
 from redistill.core import RedistillError
 from redistill.recipe import Recipe
 
+NUMERICS = 1
+
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
     """``auto``: the accelerator torch reports, else the CPU."""

@@ -11,8 +11,11 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
+from typing import SupportsIndex
 
 import torch
+
+from redistill.errors import RedistillError
 
 Name = str | int | float | bool | None | tuple["Name", ...]
 
@@ -28,9 +31,10 @@ def derive(seed: int, *names: Name) -> int:
     >>> derive(0, "order", 3) == derive(0, "order", 3), derive(0, "order", 3) == derive(0, "order", 4)
     (True, False)
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed must be a whole number >= 0, got {seed!r}")
-    text = json.dumps([seed, *names], separators=(",", ":"))
+    # SupportsIndex: a seed out of numpy.arange is a whole number too
+    if isinstance(seed, bool) or not isinstance(seed, SupportsIndex) or seed < 0:
+        raise RedistillError(f"seed must be a whole number >= 0, got {seed!r}")
+    text = json.dumps([int(seed), *names], separators=(",", ":"))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
 

@@ -90,7 +90,7 @@ def show(
     out: Out = Path("runs"),
     as_json: Json = False,
 ) -> None:
-    """Show one run: what was asked, what came out, with what and where."""
+    """Show one run: what was asked, what came out, where."""
     from redistill.experiment.store import Store, stale
 
     store = Store(out)
@@ -155,7 +155,10 @@ def compare(
     form: Annotated[TableForm, typer.Option("--format", help="How to write the table.")] = TableForm.markdown,
     as_json: Json = False,
 ) -> None:
-    """Compare cells over their seeds: means with 95 % intervals, and differences paired by seed."""
+    """Compare cells over their seeds.
+
+    Means with 95 % intervals, and differences paired by seed.
+    """
     import dataclasses
 
     from redistill.experiment.store import Store
@@ -237,7 +240,7 @@ def list_(
     what: Annotated[str, typer.Argument(help="terms, models or data.")],
     as_json: Json = False,
 ) -> None:
-    """List the terms, networks or data sets that experiments can name."""
+    """List the terms, networks or data sets that have a name."""
     rows: list[dict[str, str]]
     if what == "terms":
         from redistill import terms

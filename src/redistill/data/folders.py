@@ -25,14 +25,16 @@ from redistill.core import Batch, RedistillError, Room, Shape
 from redistill.data import decode
 from redistill.data.augment import Augmenter, augmentation
 from redistill.data.dataset import DataSet, PureStream, Rule, Schedule, require_consistent
-from redistill.data.images import Images, variants_of
-from redistill.data.normalise import normalisation
+from redistill.data.images import Images, offsets_of, variants_of
+from redistill.data.normalise import Normalisation, normalisation
 from redistill.data.subsets import whole
+from redistill.paths import expanded
 
 NUMERICS = 1
 MEMORY = 2 * 2**30  # bytes of decoded pixels up to which a folder is held in memory
 PREFETCH = 3  # batches that are decoded ahead
 RESIZED = "resized-crop"  # needs the original pictures: such a folder stays on disk, however small it is
+WHITE = 255  # of every decoded picture, whatever set normalises it
 OnCorrupt = Literal["refuse", "skip"]
 
 
@@ -66,6 +68,7 @@ class Folder(DataSet):
     corrupt: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "normalise", str(self.normalise))
         if not len(self.index):
             object.__setattr__(self, "index", torch.arange(len(self.files)))
         require_consistent(self.name, len(self.files), self.y, self.classes, self.class_names)
@@ -103,8 +106,8 @@ class Folder(DataSet):
         files = tuple(self.files[i] for i in positions.tolist())
         return dataclasses.replace(self, files=files, y=y, index=self.index[positions], rule=(*self.rule, rule))
 
-    def with_(self, *, augment: str | None = None, normalise: str | None = None) -> Self:
-        return dataclasses.replace(self, augment=augment or self.augment, normalise=normalise or self.normalise)
+    def with_(self, *, augment: str | None = None, normalise: str | Normalisation | None = None) -> Self:
+        return dataclasses.replace(self, augment=augment or self.augment, normalise=str(normalise or self.normalise))
 
     def unlabelled(self) -> Self:
         return dataclasses.replace(self, y=None, rule=(*self.rule, ("unlabelled", {})))
@@ -119,7 +122,7 @@ class Folder(DataSet):
         x = decode.read_all(self.root, self.files, self.size, self.shorter_side, decode.workers_or_all(self.workers))
         left_out = [decode.shown(file) for file in self.corrupt]
         rule = (*self.rule, ("without_corrupt", {"files": left_out})) if self.corrupt else self.rule
-        return Images(x, self.y, self.classes, self.name, self.normalise, self.augment, self.index, rule, self.class_names)
+        return Images(x, self.y, self.classes, self.name, self.normalise, self.augment, self.index, rule, self.class_names, WHITE)
 
     def batches(
         self,
@@ -129,7 +132,7 @@ class Folder(DataSet):
         channels_last: bool = False,
     ) -> Iterator[Batch]:
         whole("batch_size", batch_size, 1)
-        normalise = normalisation(self.normalise).on(device, dtype)
+        normalise = normalisation(self.normalise).on(device, dtype, WHITE)
         images = decode.in_threads(partial(self.pixels, variant=None), range(len(self)), decode.workers_or_all(self.workers))
         for first in range(0, len(self), batch_size):
             index = torch.arange(first, min(first + batch_size, len(self)), device=device)
@@ -144,19 +147,20 @@ class Folder(DataSet):
 class FolderStream(PureStream):
     """:class:`Folder` at work in one run, decoded ahead by threads.
 
-    Order and variants are drawn as for :class:`Images`. Under "resized-crop" the variant of image i in an epoch is the number
-    derived from (seed, "variant", epoch, i), and fixes its crop.
+    Order, variants and shared offsets are drawn as for :class:`Images`. Under "resized-crop" the variant of image i in an epoch
+    is the number derived from (seed, "variant", epoch, i), and fixes its crop.
     """
 
     def __init__(self, folder: Folder, room: Room):
         self.folder = folder
         self.room = room
         self.schedule = Schedule(len(folder), room, "cpu")
-        self.normalise = normalisation(folder.normalise).on(room.device, room.dtype)
+        self.normalise = normalisation(folder.normalise).on(room.device, room.dtype, WHITE)
         self.resized = folder.augment == RESIZED
         empty = torch.empty(0, *folder.image_shape, dtype=torch.uint8, device=room.device)
         self.augment = Augmenter(augmentation("none" if self.resized else folder.augment), empty)
         self._drawn: tuple[int, Tensor] | None = None
+        self._offsets: tuple[int, list[int]] | None = None
         self._pool = ThreadPoolExecutor(decode.workers_or_all(folder.workers), thread_name_prefix="decode")
         self._ahead: dict[int, tuple[Tensor, Tensor, list[Future[Tensor]]]] = {}
 
@@ -184,7 +188,15 @@ class FolderStream(PureStream):
             return index, torch.tensor([rng.generator_seed(self.room.seed, "variant", i, epoch) for i in index.tolist()])
         if self._drawn is None or self._drawn[0] != epoch:
             self._drawn = epoch, variants_of(self.augment.augment, len(self.folder), self.room.seed, epoch)
-        return index, self._drawn[1][index]
+        variant = self._drawn[1][index]
+        if self.augment.augment.batch:
+            variant = self.augment.augment.at_offset(variant, self._offset(epoch, step % self.schedule.steps))
+        return index, variant
+
+    def _offset(self, epoch: int, within: int) -> int:
+        if self._offsets is None or self._offsets[0] != epoch:
+            self._offsets = epoch, offsets_of(self.augment.augment, self.schedule.steps, self.room.seed, epoch)
+        return self._offsets[1][within]
 
 
 # -- reading a folder -------------------------------------------------------------------------------------------------
@@ -217,7 +229,7 @@ def folder(
             "resized-crop" is Inception's, of the original pictures, which are then always read from disk.
         resize: length that the shorter side is brought to before the middle is cut out; default ``size``.
     """
-    root = Path(path).expanduser()
+    root = expanded(path)
     if not _is_folder(root):
         raise RedistillError(f"there is no folder {decode.shown(root)}: give a folder with one folder of images a class")
     named = next((root / name for name in PARTS.get(part or "train", ()) if _is_folder(root / name)), None)

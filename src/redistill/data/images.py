@@ -15,7 +15,7 @@ from redistill import rng
 from redistill.core import Batch, RedistillError, Room, Shape
 from redistill.data.augment import Augmentation, Augmenter, augmentation
 from redistill.data.dataset import DataSet, PureStream, Rule, Schedule, require_consistent
-from redistill.data.normalise import normalisation
+from redistill.data.normalise import Normalisation, normalisation
 from redistill.data.subsets import whole
 
 NUMERICS = 1
@@ -30,7 +30,7 @@ class Images(DataSet):
         y: int64 [N] labels, or None.
         classes: number of classes; None only where there are no labels and nothing says it.
         name: where the images come from, "cifar10:train".
-        normalise: name of the normalisation set of the stream.
+        normalise: name of the normalisation set of the stream (a :class:`Normalisation` of one's own is kept by its full name).
         augment: name of the augmentation of the stream (evaluation never augments).
         index: int64 [N], position of each image in the full official part; default 0..N-1.
         rule: the rules that led from that part to this set, for example ``(("per_class", {"M": 200, "seed": 0}),)``.
@@ -55,6 +55,7 @@ class Images(DataSet):
                 f"{self.name}: images must be uint8 [N, C, H, W], got {self.x.dtype} {list(self.x.shape)}: "
                 f"give the pixels as bytes, unnormalised"
             )
+        object.__setattr__(self, "normalise", str(self.normalise))
         if not len(self.index):
             object.__setattr__(self, "index", torch.arange(len(self.x)))
         require_consistent(self.name, len(self.x), self.y, self.classes, self.class_names)
@@ -90,8 +91,8 @@ class Images(DataSet):
         y = None if self.y is None else self.y[positions]
         return dataclasses.replace(self, x=self.x[positions], y=y, index=self.index[positions], rule=(*self.rule, rule))
 
-    def with_(self, *, augment: str | None = None, normalise: str | None = None) -> Self:
-        return dataclasses.replace(self, augment=augment or self.augment, normalise=normalise or self.normalise)
+    def with_(self, *, augment: str | None = None, normalise: str | Normalisation | None = None) -> Self:
+        return dataclasses.replace(self, augment=augment or self.augment, normalise=str(normalise or self.normalise))
 
     def unlabelled(self) -> Self:
         return dataclasses.replace(self, y=None, rule=(*self.rule, ("unlabelled", {})))
@@ -125,7 +126,7 @@ class ImageStream(PureStream):
 
     The pixels go to the device once; order and variants of an epoch are whole-number tensors drawn on the CPU from
     (seed, "order", epoch) and (seed, "variant", epoch) and uploaded once an epoch. ``variant[i]`` belongs to image i of the
-    set, whenever in the epoch it comes.
+    set, whenever in the epoch it comes. Where a batch shares its offset, that is drawn from (seed, "offset", epoch).
     """
 
     def __init__(self, images: Images, room: Room):
@@ -137,10 +138,13 @@ class ImageStream(PureStream):
         self.normalise = normalisation(images.normalise).on(room.device, room.dtype, images.peak)
         self.schedule = Schedule(len(images), room, room.device)
         self._variants: tuple[int, Tensor] | None = None
+        self._offsets: tuple[int, list[int]] | None = None
 
     def read(self, step: int) -> Batch:
         epoch, index = self.schedule.positions(step)
         variant = self._variant(epoch).index_select(0, index)
+        if self.augment.augment.batch:
+            variant = self.augment.augment.at_offset(variant, self._offset(epoch, step % self.schedule.steps))
         images = self.normalise(self.augment(index, variant), self.channels_last)
         labels = None if self.labels is None else self.labels.index_select(0, index)
         return Batch(images, labels, index, variant)
@@ -151,7 +155,17 @@ class ImageStream(PureStream):
             self._variants = epoch, drawn.to(self.device)
         return self._variants[1]
 
+    def _offset(self, epoch: int, within: int) -> int:
+        if self._offsets is None or self._offsets[0] != epoch:
+            self._offsets = epoch, offsets_of(self.augment.augment, self.schedule.steps, self.seed, epoch)
+        return self._offsets[1][within]
+
 
 def variants_of(augment: Augmentation, count: int, seed: int, epoch: int) -> Tensor:
     """int64 [count], on the CPU: the variant of every image of a set in one epoch, drawn from (seed, "variant", epoch)."""
     return torch.randint(0, augment.variants, (count,), generator=rng.stream(seed, "variant", epoch))
+
+
+def offsets_of(augment: Augmentation, steps: int, seed: int, epoch: int) -> list[int]:
+    """The offset that each batch of an epoch shares, where it shares one, drawn from (seed, "offset", epoch)."""
+    return torch.randint(0, augment.offsets, (steps,), generator=rng.stream(seed, "offset", epoch)).tolist()

@@ -9,7 +9,7 @@ import torch
 from redistill.core import RedistillError
 from redistill.data import decode
 from redistill.data.fetch import File, Place, obtain
-from redistill.data.images import Images
+from redistill.data.official import Part
 
 PLACE = Place(
     "tiny-imagenet-200",
@@ -26,8 +26,8 @@ PLACE = Place(
 FILES = (File("wnids.txt", None), File("words.txt", None), File("val/val_annotations.txt", None))
 
 
-def tiny_imagenet_part(part: str, data_dir: str | Path | None = None, download: bool = False) -> Images:
-    """``train`` (100,000 images [3, 64, 64], augment crop-flip:8) or ``val`` (10,000).
+def read_tiny_imagenet(part: str, data_dir: str | Path | None = None, download: bool = False) -> Part:
+    """``train`` or ``val``, images [3, 64, 64].
 
     The official test part has no labels. A label is the position of the class in ``wnids.txt``; grey images become RGB.
     """
@@ -50,15 +50,7 @@ def tiny_imagenet_part(part: str, data_dir: str | Path | None = None, download: 
         found = [(_validation(root, row[0], row[1]), label[row[1]]) for row in rows]
     x = decode.read_all(root, [file for file, _ in found], 64, 64, decode.workers_or_all(None))
     spoken = {wnid: name for wnid, tab, name in (line.partition("\t") for line in _text(words).splitlines()) if tab}
-    return Images(
-        x,
-        torch.tensor([y for _, y in found]),
-        len(wnids),
-        f"tiny-imagenet:{part}",
-        "imagenet",
-        "crop-flip:8" if part == "train" else "none",  # an eighth of the side, as 4 is for CIFAR: our choice
-        class_names=tuple(spoken.get(w, w) for w in wnids),
-    )
+    return Part(x, torch.tensor([y for _, y in found]), tuple(spoken.get(w, w) for w in wnids))
 
 
 def _images(root: Path, below: str) -> list[str]:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from redistill import rng
+from redistill import user_code
 from redistill.core import Method, RedistillError, Source, Term
 from redistill.evaluate import ImageSet, accuracy
-from redistill.experiment import own, sources
+from redistill.experiment import sources
+from redistill.experiment.best import Best
 from redistill.experiment.checkpoint import header, pack, tensors_digest
 from redistill.experiment.files import canonical, file_digest, read
 from redistill.experiment.store import WEIGHTS, Run, Store
@@ -23,9 +24,6 @@ from redistill.taps import places_of
 
 if TYPE_CHECKING:
     from redistill.measured import Result
-
-
-LIBRARIES = ("torchvision", "timm", "hf")  # their networks are named "timm:resnet50"
 
 
 def check_model(name: str, args: dict[str, Any]) -> None:
@@ -39,11 +37,11 @@ def _buildable(name: str, written: str) -> None:
     from redistill import models
 
     args = json.loads(written)
-    if name.partition(":")[0] in LIBRARIES:
+    if name.partition(":")[0] in user_code.LIBRARIES:
         return  # building it is the only way to know
     with torch.device("meta"):
         try:
-            models.build(name, initialise=False, **args)
+            models.build(name, initialise=False, trust_code=False, **args)
         except TypeError as error:
             raise RedistillError(f"args of {name}: {str(error).rpartition('() ')[2]}") from error
 
@@ -62,20 +60,18 @@ def model_in_file(path: Path) -> tuple[str, dict[str, Any]]:
 def construct(net: Net, facts: dict[str, Any], seed: int) -> nn.Module:
     """A network with its drawn first weights. ``facts``: classes, channels and image size of the data.
 
-    One's own network is called with ``args`` under the stream (seed, "init", name); what of ``classes``, ``channels`` and
-    ``image_size`` its signature asks for and ``args`` does not hold comes from the data.
-    """
-    if net.code is None:
-        from redistill import models
+    One's own network gets what of ``classes``, ``channels`` and ``image_size`` its signature asks for from the data.
 
-        return models.build(net.model, seed=seed, **{**facts, **(net.args or {})})
-    made = own.load(net.model, Path(), file=net.file, code=net.code).object
-    args = {**{name: value for name, value in facts.items() if name in own.parameters(made)}, **(net.args or {})}
-    with rng.seeded(seed, "init", net.model, canonical(args)):
-        network = made(**args)
-    if not isinstance(network, nn.Module):
-        raise RedistillError(f"{net.model} must give a torch.nn.Module, it gave a {type(network).__name__}")
-    return network
+    Raises:
+        RedistillError: code of one's own that no word of the user has run (see :func:`redistill.user_code.require_word`).
+    """
+    from redistill import models
+    from redistill.models.build import own_network
+
+    if net.code is None:
+        return models.build(net.model, seed=seed, trust_code=False, **{**facts, **(net.args or {})})
+    found = user_code.load(net.model, Path(), file=net.file, code=net.code, kind=nn.Module)
+    return own_network(found, facts, net.args or {}, seed)
 
 
 def facts_of(source: Source, sets: Sequence[ImageSet], teacher: nn.Module | None = None) -> dict[str, Any]:
@@ -84,7 +80,7 @@ def facts_of(source: Source, sets: Sequence[ImageSet], teacher: nn.Module | None
     channels, *size = source.image_shape
     classes = next((count for count in (source.classes, *(s.classes for s in sets)) if count is not None), None)
     if classes is None and teacher is not None:
-        classes = places_of(teacher, torch.zeros(2, *source.image_shape)).shapes["logits"][1]
+        classes = places_of(teacher, torch.zeros(2, *source.image_shape), trained=False).shapes["logits"][1]
     return {**({} if classes is None else {"classes": classes}), "channels": channels, "image_size": size[-1]}
 
 
@@ -110,8 +106,10 @@ def first_network(net: Net, facts: dict[str, Any], seed: int, store: Store) -> t
         run = store.find(maker)
         if run is None:
             raise RedistillError(f"{store.folder(maker)} is not there yet: it makes the weights of {net.model}")
-        network, path = run.network(), run.weights()
+        network, path = run.network(net.take), run.weights(net.take)
         fact: dict[str, Any] = {"run": run.id, "folder": maker.folder}
+        if net.take != "last":
+            fact |= {"take": net.take, "file": path.name}
     elif net.weights is not None:
         path = Path(net.weights.path)
         if not path.is_file() or file_digest(path) != net.weights.sha256:
@@ -120,6 +118,7 @@ def first_network(net: Net, facts: dict[str, Any], seed: int, store: Store) -> t
         if net.code is None:
             from redistill import models
 
+            user_code.refuse_code(net.model, "this experiment")
             network = models.load(path, model=net.model, args=net.args)
         else:
             network = construct(net, facts, seed)
@@ -131,14 +130,22 @@ def first_network(net: Net, facts: dict[str, Any], seed: int, store: Store) -> t
 
 
 def weights_file(
-    net: Net, facts: dict[str, Any], network: nn.Module, about: dict[str, str], class_names: Sequence[str] | None = None
+    net: Net,
+    facts: dict[str, Any],
+    network: nn.Module,
+    about: dict[str, str],
+    tensors: dict[str, Tensor] | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> bytes:
-    """The trained weights with what is needed to build and to feed the network again, and to notice other classes."""
+    """The trained weights with what is needed to build and to feed the network again, and to notice other classes.
+
+    ``tensors``: instead of its own.
+    """
     arch = getattr(network, "arch", None)
     own_header = {
         "format": 1,
         **({"class_names": list(class_names)} if class_names else {}),
-        "normalisation": getattr(network, "normalisation", None),
+        "normalisation": None if (used := getattr(network, "normalisation", None)) is None else str(used),
         **({"arch": arch.as_json()} if arch is not None else {}),
     }
     metadata = {"redistill": canonical(own_header), "model": net.model, "sizes": canonical(facts), **about}
@@ -146,15 +153,20 @@ def weights_file(
         metadata["args"] = canonical(net.args)
     if net.code is not None:
         metadata["code"] = net.code
-    return pack(network.state_dict(), metadata)
+    return pack(network.state_dict() if tensors is None else tensors, metadata)
 
 
-def trained(run: Run) -> nn.Module:
-    """The student of a finished run in evaluation mode; its experiment and weights file say how it is built."""
-    path = run.weights()
+def trained(run: Run, take: str = "last", *, trust_code: bool = False) -> nn.Module:
+    """The student of a finished run in evaluation mode; its experiment and weights file say how it is built.
+
+    ``trust_code``: the word of the user that code of one's own, which the record names, may be run.
+    """
+    path = run.weights(take)
     facts = json.loads(header(read(path), path)["sizes"])
     given = run.record["experiment"]["student"]
     net = Net.model_validate({key: given[key] for key in ("model", "args", "code", "file") if key in given})
+    if trust_code and net.code is not None:
+        user_code.load(net.model, Path(), file=net.file, code=net.code, kind=nn.Module, trusted=True)
     network = construct(net, facts, 0)
     load_weights(network, path)
     network.eval()
@@ -171,7 +183,7 @@ def made_method(parts: Sequence[Part]) -> Method:
         if part.code is None:
             cls = terms.by_name(part.use)
         else:
-            cls = own.load(part.use, Path(), file=part.file, code=part.code).object
+            cls = user_code.load(part.use, Path(), file=part.file, code=part.code, kind=Term).object
         made.append((part.weight, cls(**part.settings)))
     return Method(made)
 
@@ -254,7 +266,13 @@ class Materials:
     def weights(self, number: int, result: Result) -> bytes:
         one = self.experiments[number]
         about = {"run": one.id, "accuracy": canonical({name: found.last for name, found in result.accuracy.items()})}
-        return weights_file(one.student, self.sizes, self.students[number][0], about, self.class_names)
+        return weights_file(one.student, self.sizes, self.students[number][0], about, class_names=self.class_names)
+
+    def best_weights(self, number: int, best: Best) -> bytes:
+        """The network of the best evaluation, as :meth:`weights`."""
+        one = self.experiments[number]
+        about = {"run": one.id, "step": str(best.step), "accuracy": canonical({best.name: best.accuracy})}
+        return weights_file(one.student, self.sizes, self.students[number][0], about, best.tensors, self.class_names)
 
 
 __all__ = ["WEIGHTS", "Materials", "check_model", "construct", "made_method", "model_in_file", "trained"]

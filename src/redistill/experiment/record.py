@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,16 +50,26 @@ def times(result: Result, device: str) -> dict[str, float | None]:
     }
 
 
-def record_of(one: Experiment, result: Result) -> dict[str, Any]:
-    """What was asked and what came out, each accuracy named for what it is."""
+def best_of(curve: Sequence[tuple[int, float]], first: float) -> tuple[int, float, int]:
+    """(step, accuracy, evaluations looked at) of the best from step ``first`` on, the earliest of equals; the last one of a
+    run that stopped before."""
+    looked = [point for point in curve if point[0] >= first] or [curve[-1]]
+    step, value = max(looked, key=lambda point: (point[1], -point[0]))
+    return step, value, len(looked)
+
+
+def record_of(one: Experiment, result: Result, steps: int) -> dict[str, Any]:
+    """What was asked and what came out, each accuracy named for what it is. ``steps``: of the whole run."""
     accuracy = {}
     for name, found in result.accuracy.items():
+        step, best, looked = best_of(found.curve, one.evaluate.first_step(steps))
+        since = "" if one.evaluate.since is None else f" from {100 * one.evaluate.since:g} % of the run on"
         accuracy[name] = {
             "data": one.evaluate.sets.get(name, "the held-out part of the training images"),
             "last": found.last,
-            "best": found.best,
-            "best_step": found.best_step,
-            "best_is": f"the highest of {len(found.curve)} evaluations, chosen on this set itself",
+            "best": best,
+            "best_step": step,
+            "best_is": f"the highest of {looked} evaluations{since}, chosen on this set itself",
         }
     return {
         "format": FORMAT,

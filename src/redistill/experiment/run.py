@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,8 +65,8 @@ class Queue:
     work whose training fails may be left, then what needs it is not run and stands in ``blocked``.
 
     Attributes:
-        found: runs that were there already. blocked: a sentence for each experiment that could not begin. While there is
-            nothing else to do, standard error says once which folders are waited for.
+        found: runs that were there already. blocked: a sentence for each experiment that could not begin.
+        note: told once which folders are waited for while there is nothing else to do; standard error, unless said otherwise.
     """
 
     groups: list[Group]
@@ -78,6 +78,7 @@ class Queue:
     wait: bool = True
     found: list[Run] = field(default_factory=list)
     blocked: dict[str, str] = field(default_factory=dict)
+    note: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)
 
     def __iter__(self) -> Iterator[Work]:
         pending = list(self.groups)
@@ -116,12 +117,19 @@ class Queue:
                     self.blocked |= {one.id: f"{self.store.folder(one)} is held by another process" for g in pending for one in g}
                     return
                 if not told:
-                    print(f"waiting for another process, which holds {', '.join(names)}", file=sys.stderr, flush=True)
+                    self.note(f"waiting for another process, which holds {', '.join(names)}")
                     told = True
                 time.sleep(0.5)
 
-    def _open(self, group: Group, given_up: set[str]) -> Group:
+    def missing(self, one: Experiment) -> bool:
+        """Whether its run is still to be made."""
+        return self.store.find(one) is None
+
+    def open(self, group: Group) -> Group:
         """What of a group is still to be trained and can be."""
+        return self._open(group, set())
+
+    def _open(self, group: Group, given_up: set[str]) -> Group:
         left = []
         for one in group:
             run = self.store.find(one)

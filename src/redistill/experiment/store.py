@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from redistill.errors import RedistillError, nearest
 from redistill.experiment.files import canonical, digest, file_digest, make_folder, pretty, read, write
+from redistill.paths import expanded
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 RECORD, CURVES, WEIGHTS, PENDING, LOCK = "record.json", "curves.json", "weights.safetensors", "experiment.json", "lock"
+BEST = "best.safetensors"
+"""The network of the best evaluation, where that is not the last one: kept for who takes it as teacher or as start."""
 
 
 def sealed(record: dict[str, Any]) -> dict[str, Any]:
@@ -89,22 +92,42 @@ class Run:
         """Losses, rates and accuracies over the run (``curves.json``)."""
         return dict(json.loads(self._checked(CURVES)))
 
-    def weights(self) -> Path:
-        """The file of the trained weights, checked."""
-        self._checked(WEIGHTS)
-        return self.folder / WEIGHTS
+    def weights(self, take: str = "last") -> Path:
+        """The file of the trained weights, checked: of the ``last`` step, or of the ``best`` evaluation.
 
-    def network(self) -> nn.Module:
-        """The trained student, ready to use."""
+        Raises:
+            RedistillError: it was altered, or the run kept no best network.
+        """
+        name = self._file_of(take)
+        self._checked(name)
+        return self.folder / name
+
+    def _file_of(self, take: str) -> str:
+        if take == "last" or self.record.get("best_network") == "last":
+            return WEIGHTS
+        if BEST not in self.record["files"]:
+            raise RedistillError(
+                f"{self.folder} kept the network of its last step alone, and take = \"best\" wants that of its best evaluation: "
+                f"delete the folder to train it again"
+            )
+        return BEST
+
+    def network(self, take: str = "last", *, trust_code: bool = False) -> nn.Module:
+        """The trained student, ready to use; ``take`` as for :meth:`weights`.
+
+        ``trust_code``: a network of one's own, which the record names, may be run (needed once a process, unless its experiment was
+        read in it from a file of yours).
+        """
         from redistill.experiment.build import trained
 
-        return trained(self)
+        return trained(self, take, trust_code=trust_code)
 
     def kept(self, name: str) -> dict[str, Tensor]:
         """Tensors that the source left beside the weights: ``"generator"``, ``"samples"`` of a zero-shot run."""
         file = f"{name}.safetensors"
         if file not in self.record["files"]:
-            others = [n.removesuffix(".safetensors") for n in self.record["files"] if n.endswith(".safetensors") and n != WEIGHTS]
+            kept = [n for n in self.record["files"] if n.endswith(".safetensors") and n not in (WEIGHTS, BEST)]
+            others = [n.removesuffix(".safetensors") for n in kept]
             raise RedistillError(f"{self.folder}: {nearest(name, others, 'kept file')}")
         import safetensors.torch
 
@@ -149,7 +172,7 @@ class Store:
     """
 
     def __init__(self, root: str | Path = "runs"):
-        self.root = Path(root)
+        self.root = expanded(root)
 
     def folder(self, experiment: Experiment) -> Path:
         return self.root / experiment.folder
@@ -225,6 +248,15 @@ class Store:
         return cells
 
     # -- writing ------------------------------------------------------------------------------------------------------
+    def begin(self, experiment: Experiment) -> Path:
+        """Make the folder of a run and write into it what is to be run there, unless the run is there; returns the folder."""
+        folder = self.folder(experiment)
+        make_folder(folder)
+        if not (folder / RECORD).exists():
+            one = {"format": FORMAT, "label": experiment.label, "id": experiment.id, "experiment": experiment.written()}
+            write(folder / PENDING, pretty(one))
+        return folder
+
     def indices(self, manifest: dict[str, Any], index: list[int]) -> str:
         """Write which images a subset holds, once for all runs that use it; returns the file's place in the store."""
         place = f"indices/{manifest['sha256'][:16]}.json"
@@ -258,7 +290,7 @@ def stale(run: Run, store: Store) -> str | None:
         used = run.record.get(role)
         if not used or "folder" not in used:
             continue
-        path = store.root / used["folder"] / WEIGHTS
+        path = store.root / used["folder"] / used.get("file", WEIGHTS)
         if path.exists() and file_digest(path) != used["sha256"]:
             return f"its {'teacher' if role == 'teacher' else 'starting point'} {used['folder']} has other weights by now"
     return None

@@ -26,6 +26,7 @@ from redistill.models.recognise import (
     shell,
 )
 from redistill.models.weights_reader import contents
+from redistill.paths import expanded
 
 MOST_COUNTS = 20  # numbers of classes that are tried for a network of one's own
 FORMAT = 1
@@ -49,13 +50,15 @@ def save(
     arch = getattr(net, "arch", None)
     if not isinstance(arch, Arch):
         raise RedistillError(f"{type(net).__name__} does not know its architecture: save its state_dict with safetensors instead")
-    about = {"format": FORMAT, "arch": arch.as_json(), "normalisation": normalisation or getattr(net, "normalisation", None)}
+    used = normalisation or getattr(net, "normalisation", None)
+    # a set of one's own is written with its constants, as text
+    about = {"format": FORMAT, "arch": arch.as_json(), "normalisation": None if used is None else str(used)}
     if named := class_names or getattr(net, "class_names", None):
         if len(named) != arch.classes:
             raise RedistillError(f"{len(named)} class names for the {arch.classes} outputs of {arch.name}: give one name a class")
         about["class_names"] = list(named)
     tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
-    save_file(tensors, str(path), metadata={"redistill": json.dumps(about, sort_keys=True), **(extra or {})})
+    save_file(tensors, str(expanded(path)), metadata={"redistill": json.dumps(about, sort_keys=True), **(extra or {})})
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -232,7 +235,7 @@ def _theirs(
         raise RedistillError(f"the number of classes cannot be read from {where} (no linear layer): give classes=")
     first: RedistillError | None = None
     for count in counts:
-        net = build_elsewhere(model, count, facts, given)
+        net = build_elsewhere(model, {**facts, "classes": count}, given)
         try:
             require_fit(net, tensors, where)
         except RedistillError as error:

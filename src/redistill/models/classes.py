@@ -30,5 +30,9 @@ def require_same_order(mine: Sequence[str] | None, theirs: Sequence[str] | None,
     other = sum(a != b for a, b in zip(mine, theirs, strict=True))
     return (
         f"{other} of {len(mine)} classes have other names: class {first} is {mine[first]!r} for {network} and {theirs[first]!r} for "
-        f"{data}; the numbers are right only if these mean the same"
+        f"{data}; the numbers are right only if these mean the same ({_listed(mine)}; {_listed(theirs)})"
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

@@ -4,6 +4,7 @@ The networks compute the same functions as ours; only names and order of the ent
 
 * ``ferles``: the [RE] zero-shot report (``block1.nblockLayer.0.batch_norm1``, batch norms before convolutions) and its generator;
 * ``zagoruyko``: attention-transfer's flat dictionary (``group0.block0.conv0``; no ``num_batches_tracked``);
+* ``akamaster``: pytorch_resnet_cifar10, our names but for the classifier's, ``linear``; no step counters;
 * RepDistiller, mdistiller, ReviewKD and polo5 use our own names (``ours``);
 * prefixes of wrappers (``module.``, ``_orig_mod.``) are dropped, and of an attribute (``model.``) that all names begin with.
 """
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from redistill.errors import RedistillError
 
-FAMILIES = ("ours", "ferles", "zagoruyko")
+FAMILIES = ("ours", "ferles", "zagoruyko", "akamaster")
 
 # ours -> theirs, tried in order; a rule is (pattern of ours, replacement)
 _RULES: dict[str, list[tuple[str, str]]] = {
@@ -37,6 +38,7 @@ _RULES: dict[str, list[tuple[str, str]]] = {
         (r"conv1\.", "conv1."),
         (r"fc\.", "fc."),
     ],
+    "akamaster": [(r"fc\.", "linear."), (r"(conv1|bn1|layer\d)\.", r"\1.")],
 }
 
 
@@ -98,8 +100,10 @@ def name_in(family: str, name: str) -> str | None:
     """What ``family`` calls our entry ``name``; None where it has no such entry."""
     if family == "ours":
         return name
+    if family in ("zagoruyko", "akamaster") and name.endswith("num_batches_tracked"):
+        return None
     if family == "zagoruyko":
-        return None if name.endswith("num_batches_tracked") else _to_zagoruyko(name)
+        return _to_zagoruyko(name)
     for pattern, replacement in _RULES[family]:
         if re.match(pattern, name):
             return re.sub(f"^{pattern}", replacement, name)
@@ -120,7 +124,7 @@ def _rank(family: str, name: str) -> tuple[int, ...]:
 def order_in(family: str, names: Sequence[str]) -> list[tuple[str, str]]:
     """(our name, their name) of every entry ``family`` has, in the order of its state dict."""
     known = [(ours, theirs) for ours in names if (theirs := name_in(family, ours)) is not None]
-    if family == "ours" or any(ours.startswith("layers.") for ours in names):
+    if family in ("ours", "akamaster") or any(ours.startswith("layers.") for ours in names):
         return known
     return sorted(known, key=lambda pair: _rank(family, pair[0]))
 

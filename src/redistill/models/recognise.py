@@ -117,12 +117,19 @@ def _candidates(tensors: Mapping[str, Tensor]) -> list[tuple[str, dict[str, Any]
         wrn: dict[str, Any] = {"projection": "always"} if width == 1 and projected else {}
         if shape(r"bn1\.weight|batch_norm\.weight|bn\.weight") == (0,):
             wrn["gamma"] = False
+        if "fc.weight" in shapes and "fc.bias" not in shapes:
+            wrn["bias"] = False
         return [(f"wrn-{6 * n + 4}-{width}", wrn)]
-    if (n := indices(r"layer1\.(\d+)\.")) and "fc.weight" in shapes:
-        return [(f"resnet{6 * n + 2}{'x4' if shape('conv1.weight')[0] == 32 else ''}", {})]
-    if "linear.weight" in shapes:
+    thin: list[tuple[str, dict[str, Any]]] = []
+    if (n := indices(r"layer1\.(\d+)\.")) and ("fc.weight" in shapes or not indices(r"layer4\.(\d+)\.")):
+        padded = shape(r"layer2\.0\.downsample\.0\.weight") == (0,) and indices(r"layer2\.(\d+)\.")
+        name = f"resnet{6 * n + 2}{'x4' if shape('conv1.weight')[0] == 32 else ''}"
+        thin = [(name, {"shortcut": "padding"} if padded else {})]
+    if "linear.weight" in shapes:  # three stages of a CIFAR ResNet (akamaster), or of a ShuffleNet
         sizes: list[tuple[str, dict[str, Any]]] = [("shufflenetv2", {"size": s} if s != 1.0 else {}) for s in SHUFFLENETV2]
-        return [*((f"resnet{depth}", {}) for depth in RESNETV2), ("shufflenetv1", {}), *sizes]
+        return [*thin, *((f"resnet{depth}", {}) for depth in RESNETV2), ("shufflenetv1", {}), *sizes]
+    if thin:
+        return thin
     if "classifier.0.weight" in shapes:
         half = shape(r"conv1\.0\.weight")[0] == 16
         return [("mobilenetv2", {} if half else {"width": shape(r"conv1\.0\.weight")[0] / 32})]

@@ -22,6 +22,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from redistill.errors import RedistillError
+from redistill.paths import expanded
 
 FORMATS = "a .safetensors, .pth or .pt file"
 KEYS = ("state_dict", "model_state_dict", "model", "net", "params", "model_state", "network", "weights")
@@ -61,7 +62,7 @@ def contents(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     The format is told by the bytes, never by the name. A list of shards (``*.index.json``) is read with its shards.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     size = _size(path)
     try:
         with path.open("rb") as file:

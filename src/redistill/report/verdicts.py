@@ -17,9 +17,9 @@ from redistill.experiment.store import Damaged, Run, Store, stale
 from redistill.experiment.value import Experiment, identity
 from redistill.papers.cells import Cell, Printed
 from redistill.papers.plan import Plan, Planned
-from redistill.papers.schema import Metric, Protocol
+from redistill.papers.schema import Checkpoint, Metric, Protocol
 from redistill.report.beliefs import Believed
-from redistill.report.checkpoints import Checked
+from redistill.report.checkpoints import Checked, looked_for
 
 
 @dataclass(frozen=True)
@@ -102,14 +102,14 @@ def _table(
     claims = _claims(plan, planned, home, metric, protocol)
     for checkpoint in plan.paper.file.checkpoint:
         there = [p.cell for p in planned if checkpoint.table == name and checkpoint.holds(p.cell.facts)]
-        if there and there[0].printed is not None:
-            claims.append(_file_claim(checkpoint.file, there[0], metric, protocol))
+        if there and (claim := _file_claim(checkpoint, there[0], metric, protocol)) is not None:
+            claims.append(claim)
             if (evaluated := files.get(checkpoint.sha256)) is not None:
-                measured[f"file {checkpoint.file}"] = [Measured(0, evaluated.accuracy)]
+                measured[claim.cell] = [Measured(0, evaluated.accuracy)]
     if not claims:
         return Judged(name, planned, runs, (), None)
     findings, summary = judge_table(claims, measured)
-    return Judged(name, planned, runs, tuple(findings), summary)
+    return Judged(name, planned, runs, tuple(looked_for(f, plan.paper, files) for f in findings), summary)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -128,6 +128,7 @@ def published(printed: Printed, protocol: Protocol, metric: Metric) -> Published
         aggregate=protocol.aggregate,
         decimals=printed.decimals,
         approximate=printed.approximate,
+        variance=protocol.spread == "variance",
     )
 
 
@@ -141,8 +142,9 @@ def _claims(
         cell = p.cell
         if cell.printed is None:
             continue
-        values[label(cell)] = published(cell.printed, protocol, metric)
-        also = tuple(published(number, protocol, metric) for a in cell.also if (number := Printed.read(a.value)) is not None)
+        own = plan.paper.protocol_of(cell)
+        values[label(cell)] = published(cell.printed, own, metric)
+        also = tuple(published(number, own, metric) for a in cell.also if (number := Printed.read(a.value)) is not None)
         runs = home[_key(p)] if p.experiment is not None else label(cell)
         made.append(
             Claim(
@@ -218,12 +220,13 @@ def together(one: Experiment, two: Experiment) -> bool:
     return recipes[0] == recipes[1]
 
 
-def _file_claim(file: str, cell: Cell, metric: Metric, protocol: Protocol) -> Claim:
-    assert cell.printed is not None
-    printed = published(cell.printed, protocol, metric)
-    return Claim(
-        id=f"published file of {label(cell)}", kind="checkpoint", cell=f"file {file}", published=printed, seeds=1
-    )
+def _file_claim(checkpoint: Checkpoint, cell: Cell, metric: Metric, protocol: Protocol) -> Claim | None:
+    """What a cell, or something said of the file itself, claims of a published file."""
+    if (printed := Printed.read(checkpoint.value) or cell.printed) is None:
+        return None
+    about = f"published file {checkpoint.path}" if checkpoint.value else f"published file of {label(cell)}"
+    number = published(printed, protocol, metric)
+    return Claim(id=about, kind="checkpoint", cell=f"file {checkpoint.path}", published=number, seeds=1)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

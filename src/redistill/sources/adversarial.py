@@ -210,7 +210,8 @@ class AdversarialStream:
         self.teacher_taps = self._tapped(self.teacher, (*self.method.places("teacher"), *(self.told or ())), probe)
 
     def _tapped(self, net: nn.Module, wanted: tuple[str, ...], probe: Tensor) -> Tapped:
-        places = {n: p for n, p in places_of(net, probe).places.items() if n in wanted} if wanted else {}
+        trained = net is self.student or net.training
+        places = {n: p for n, p in places_of(net, probe, trained=trained).places.items() if n in wanted} if wanted else {}
         tapped = Tapped(net, places)
         tapped.prepare(probe)
         return tapped
