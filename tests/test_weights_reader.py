@@ -284,3 +284,12 @@ def test_padded_resnets_and_their_foreign_names(tmp_path: Path) -> None:
         assert (again.arch.name, again.arch.args) == ("resnet20", {"shortcut": "padding"}) and torch.equal(again(x), made.eval()(x))
     with pytest.raises(RedistillError, match=r"args say shortcut = 'projection', the shapes in .* say 'padding'"):
         models.load(tmp_path / "a.th", args={"shortcut": "projection"})
+
+
+def test_a_saved_file_has_the_rights_of_any_other(tmp_path: Path, net: Any) -> None:
+    (tmp_path / "any").touch()
+    models.save(net, tmp_path / "a.safetensors")
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "any").stat().st_mode
+    with pytest.raises(RedistillError, match=r"cannot be written \(No such file or directory\): give a place in a folder that is there"):
+        models.save(net, tmp_path / "missing" / "a.safetensors")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.safetensors", "any"]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from redistill.core import RedistillError
@@ -58,7 +60,20 @@ def save(
             raise RedistillError(f"{len(named)} class names for the {arch.classes} outputs of {arch.name}: give one name a class")
         about["class_names"] = list(named)
     tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
-    save_file(tensors, str(expanded(path)), metadata={"redistill": json.dumps(about, sort_keys=True), **(extra or {})})
+    content = to_bytes(tensors, metadata={"redistill": json.dumps(about, sort_keys=True), **(extra or {})})
+    _write(expanded(path), content)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """The whole file or none, under the rights that the user's umask gives (safetensors' own writer keeps others out)."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise RedistillError(f"{path} cannot be written ({error.strerror or error}): give a place in a folder that is there") from error
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
