@@ -1,8 +1,8 @@
-"""How often are the verdicts false? Tables with known truth, simulated and judged.
+"""How often are the verdicts false? Tables with known truth, simulated and judged, by the rule of today and the one before.
 
-A table has six cells of n runs with normal scatter; the truth of ours minus the paper's is the same in every cell. The
-verdicts are computed here once more, on whole arrays and from the formulas; in every setting the first tables are also
-judged by ``redistill.claims.judge_table``, and every verdict and interval must be the same, else there is no result.
+A table has six cells of n runs; the truth of ours minus the paper's is the same in every cell. The verdicts are computed
+on whole arrays (``verdict_rule.py``); in every setting the first tables are also judged by ``redistill.claims.judge_table``,
+and every verdict and interval must be the same, else there is no result.
 
     python benchmarks/verdict_rates.py [--tables 20000] [--out results/verdict-rates] [--page docs/verdicts.md]
     python benchmarks/verdict_rates.py --redraw      # figures and page again from the stored numbers
@@ -14,355 +14,264 @@ import argparse
 import json
 import platform
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy
-from numpy.typing import NDArray
 from scipy import special
 from verdict_page import write
+from verdict_real import real_tables
+from verdict_rule import Array, Printed, before, blocked, holm, now, paired_before, unpaired_before
 
-from redistill.claims import ALPHA, POOL, Claim, Measured, Published, judge_table
-from redistill.stats import median_factor
+from redistill.claims import ALPHA, Claim, Measured, Published, judge_table
+from redistill.stats import median_factor, pocock
 
-Array = NDArray[np.float64]
 CELLS, TOLERANCE = 6, 0.5
 TRUTHS = [round(0.05 * i, 2) for i in range(31)]
-STATED = [0.0, 0.25, 0.5, 0.75, 1.0]
-CHECKED = 100
-VERDICTS = ("reproduced", "above", "below", "unclear")
-
-PRINTS = {
-    "spread": "mean and spread of 3 runs",
-    "mean": "mean of 3 runs, no spread",
-    "one": "number without runs or spread (truly one run)",
-    "median": "median of 5 runs, no spread",
-}
+SEEDS = (3, 5, 10)
+LOOKS = (3, 5, 10)
+CHECKED = 20
+VERDICTS = ("reproduced", "above", "below")
 SPREADS = {
     "equal": (1.0,) * 6,
     "one of six threefold": (3.0, 1.0, 1.0, 1.0, 1.0, 1.0),
     "three of six threefold": (3.0, 3.0, 3.0, 1.0, 1.0, 1.0),
-    "one of six a third": (1 / 3, 1.0, 1.0, 1.0, 1.0, 1.0),
+    "2, 1.8, 1.5, .6, .3, .1 points": (10.0, 9.0, 7.5, 3.0, 1.5, 0.5),
 }
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One kind of table. ``sd``: spread of an ordinary cell in points; ``paper``: the paper's spread in units of ours."""
+    """One kind of table.
 
-    n: int
-    prints: str
+    Attributes:
+        name: in words. prints: what the paper prints. sd: spread of an ordinary cell in points. spreads: of the cells, in ``sd``.
+        together: correlation of the runs of one seed. shape: of the scatter. diverged: one run of the first cell is at 10 %.
+        teacher: standard deviation of what a teacher adds. ours, paper: ``one`` teacher for all seeds (of a cell) or ``each``.
+        told: the paper's number counts as one run where its seeds share a teacher. allowance: what the claim allows a teacher.
+    """
+
+    name: str
+    prints: str = "mean"
     sd: float = 0.2
     spreads: str = "equal"
-    paper: float = 1.0
+    together: float = 0.0
+    shape: str = "normal"
+    diverged: bool = False
+    teacher: float = 0.0
+    ours: str = "each"
+    paper: str = "each"
+    told: bool = False
+    allowance: float = 0.0
 
-    def seed(self) -> list[int]:
-        return list(json.dumps(asdict(self), sort_keys=True).encode())
+    @property
+    def runs(self) -> int:
+        return {"spread": 3, "mean": 3, "one": 1, "median": 5}[self.prints]
 
-    def scale(self) -> Array:
-        return self.sd * np.array(SPREADS[self.spreads])
+    @property
+    def median(self) -> bool:
+        return self.prints == "median"
+
+
+SETTINGS = [
+    Setting("mean of 3 printed"),
+    Setting("mean and spread of 3 printed", "spread"),
+    Setting("one run printed, unsaid", "one"),
+    Setting("median of 5 printed", "median"),
+    Setting("runs of a seed correlate by .6", together=0.6),
+    Setting("runs of a seed correlate by .9", together=0.9),
+    Setting("correlate by .6, spread printed", "spread", together=0.6),
+    Setting("one cell of six three times as wide", spreads="one of six threefold"),
+    Setting("the same, spread printed", "spread", spreads="one of six threefold"),
+    Setting("three of six three times as wide", spreads="three of six threefold"),
+    Setting("spreads 2, 1.8, 1.5, .6, .3, .1", spreads="2, 1.8, 1.5, .6, .3, .1 points"),
+    Setting("a diverged run in one cell", diverged=True),
+    Setting("skewed downwards", shape="skew"),
+    Setting("skewed downwards, median of 5 printed", "median", shape="skew"),
+    Setting("t with 3 degrees", shape="t3"),
+    *(Setting(f"teachers differ by {t}: one for all seeds", teacher=t, ours="one", paper="one") for t in (0.1, 0.2, 0.3)),
+    *(Setting(f"teachers differ by {t}: one a seed, theirs too", teacher=t) for t in (0.1, 0.2, 0.3)),
+    *(Setting(f"teachers differ by {t}: one a seed, theirs one", teacher=t, paper="one", told=True) for t in (0.1, 0.2, 0.3)),
+    *(
+        Setting(f"teachers differ by {t}: one for all seeds, allowed for", teacher=t, ours="one", paper="one", allowance=t)
+        for t in (0.1, 0.2, 0.3)
+    ),
+]  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Value claims
 # ---------------------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Drawn:
-    """Simulated tables, ours with truth 0. ours [tables, cells, n], printed [tables, cells], std the same or None (ddof 0)."""
-
-    ours: Array
-    printed: Array
-    std: Array | None
-
-
-def draw(setting: Setting, tables: int) -> Drawn:
-    rng, scale = np.random.default_rng(setting.seed()), setting.scale()
-    ours = rng.normal(size=(tables, CELLS, setting.n)) * scale[:, None]
-    runs = rng.normal(size=(tables, CELLS, {"spread": 3, "mean": 3, "one": 1, "median": 5}[setting.prints]))
-    runs *= setting.paper * scale[:, None]
-    printed = np.median(runs, axis=2) if setting.prints == "median" else runs.mean(axis=2)
-    return Drawn(ours, printed, runs.std(axis=2) if setting.prints == "spread" else None)
+def scattered(setting: Setting, rng: np.random.Generator, tables: int, n: int, teachers: str) -> Array:
+    """Runs [tables, cells, n] around 0."""
+    shape = (tables, CELLS, n)
+    if setting.shape == "skew":  # a long tail downwards, as zero-shot runs have: gamma of shape 1.5, skewness 1.6
+        z = -(rng.gamma(1.5, size=shape) - 1.5) / 1.5**0.5
+    elif setting.shape == "t3":
+        z = rng.standard_t(3, size=shape) / 3**0.5
+    else:
+        z = setting.together**0.5 * rng.normal(size=(tables, 1, n)) + (1 - setting.together) ** 0.5 * rng.normal(size=shape)
+    scale = setting.sd * np.array(SPREADS[setting.spreads])
+    taught = rng.normal(size=(tables, CELLS, 1) if teachers == "one" else (tables, 1, n)) * setting.teacher
+    return z * scale[:, None] + taught
 
 
-def quantile(df: Any, alpha: float) -> Any:
-    return -special.stdtrit(df, alpha)
+def draw(setting: Setting, n: int, tables: int) -> tuple[Array, Printed]:
+    rng = np.random.default_rng([n, *json.dumps(asdict(setting), sort_keys=True).encode()])
+    ours = np.round(scattered(setting, rng, tables, n, setting.ours), 4)
+    if setting.diverged:
+        ours[:, 0, 0] = -70.0
+    runs = scattered(setting, rng, tables, setting.runs, setting.paper)
+    value = np.round(np.median(runs, axis=2) if setting.median else runs.mean(axis=2), 2)
+    std = np.round(runs.std(axis=2), 2) if setting.prints == "spread" else None
+    share = median_factor(5) ** 2 if setting.median else 1.0 if setting.told else 1 / setting.runs
+    return ours, Printed(value, std, share, setting.runs)
 
 
-def unequal(variances: Array, df: int) -> Array:
-    """Bartlett's p-value for each table; variances [tables, cells], all with the same degrees of freedom."""
-    cells = variances.shape[1]
-    log = np.log(variances.mean(axis=1)) - np.log(variances).mean(axis=1)
-    statistic = cells * df * log / (1 + (cells + 1) / (3 * cells * df))
-    return np.asarray(special.chdtrc(cells - 1, statistic))
+def rates(difference: Array, half: Array, truth: float) -> dict[str, Array]:
+    """Shares of verdicts by cell where ours are better by ``truth``."""
+    d = difference + truth
+    inside, above, below = np.abs(d) + half <= TOLERANCE, d - half > TOLERANCE, d + half < -TOLERANCE
+    return {"reproduced": inside.mean(axis=0), "above": above.mean(axis=0), "below": below.mean(axis=0)}
 
 
-def widths(setting: Setting, drawn: Drawn, look: bool = True, satterthwaite: bool = False) -> tuple[Array, Array]:
-    """Difference at truth 0, and half of the 90 % interval that decides, both [tables, cells].
-
-    The rule as it could have been: without the ``look`` at the spreads, or with Welch and Satterthwaite's quantile.
-    """
-    n, variances = setting.n, drawn.ours.var(axis=2, ddof=1)
-    common = np.broadcast_to(variances.mean(axis=1, keepdims=True), variances.shape)
-    median = setting.prints == "median"
-    mine = median_factor(n) ** 2 if median else 1 / n
-    theirs = {"spread": 1 / 3, "mean": 1 / 3, "one": 1.0, "median": median_factor(5) ** 2}[setting.prints]
-
-    def half(variance: Array, df: float) -> Array:
-        t = quantile(df, ALPHA)
-        if drawn.std is None:
-            return np.asarray(t * np.sqrt(variance * (mine + theirs)))
-        a, b = variance * mine, drawn.std**2 * 3 / 2 * theirs
-        if satterthwaite:
-            t = quantile((a + b) ** 2 / (a**2 / df + b**2 / 2), ALPHA)
-        else:
-            t = (a * t + b * quantile(2, ALPHA)) / (a + b)
-        return np.asarray(t * np.sqrt(a + b))
-
-    pooled, own = half(common, CELLS * (n - 1)), half(variances, n - 1)
-    differ = (look & (unequal(variances, n - 1) < POOL))[:, None]
-    middle = np.median(drawn.ours, axis=2) if median else drawn.ours.mean(axis=2)
-    return middle - drawn.printed, np.where(differ, np.maximum(pooled, own), pooled)
-
-
-def rates(difference: Array, half: Array) -> dict[str, float]:
-    low, high = difference - half, difference + half
-    inside, above, below = (low >= -TOLERANCE) & (high <= TOLERANCE), low > TOLERANCE, high < -TOLERANCE
-    found = {"reproduced": inside.mean(), "above": above.mean(), "below": below.mean()}
-    return {**{k: float(v) for k, v in found.items()}, "unclear": float(1 - sum(found.values()))}
-
-
-def false_rate(truth: float, rate: dict[str, float]) -> float:
-    """The larger of the rates that are false at this truth (>= 0); at the tolerance itself both kinds count as false."""
-    wrong = [rate["below"] + (rate["above"] if truth == 0 else 0.0)]
-    if truth <= TOLERANCE:
-        wrong.append(rate["above"])
-    if truth >= TOLERANCE:
-        wrong.append(rate["reproduced"])
-    return max(wrong)
-
-
-def check(setting: Setting, drawn: Drawn, difference: Array, half: Array) -> int:
+def check(setting: Setting, ours: Array, printed: Printed, difference: Array, half: Array) -> int:
     """The first tables through the package; the number of verdicts compared."""
     seeds = {"spread": 3, "mean": 3, "one": None, "median": 5}[setting.prints]
     aggregate: Any = {"median": "median", "one": "unknown"}.get(setting.prints, "mean")
     compared = 0
     for table in range(min(CHECKED, len(difference))):
-        truth = STATED[table % len(STATED)]
         claims, runs = [], {}
         for cell in range(CELLS):
-            std = None if drawn.std is None else float(drawn.std[table, cell])
-            published = Published(float(drawn.printed[table, cell]), std, seeds, None if std is None else 0, "last", aggregate, 4)
-            claims.append(Claim(str(cell), "value", str(cell), published, tolerance=TOLERANCE, seeds=setting.n))
-            runs[str(cell)] = [Measured(s, float(x) + truth) for s, x in enumerate(drawn.ours[table, cell])]
+            std = None if printed.std is None else float(printed.std[table, cell])
+            number = Published(
+                80 + float(printed.value[table, cell]), std, seeds, None if std is None else 0, "last", aggregate,
+                teachers=1 if setting.told else None,
+            )  # fmt: skip
+            claims.append(
+                Claim(str(cell), "value", str(cell), number, tolerance=TOLERANCE, seeds=ours.shape[2], allowance=setting.allowance)
+            )
+            runs[str(cell)] = [Measured(s, 80 + float(x)) for s, x in enumerate(ours[table, cell])]
         for cell, finding in enumerate(judge_table(claims, runs)[0]):
-            d, h = difference[table, cell] + truth, half[table, cell]
-            rate = rates(np.array([d]), np.array([h]))
-            expected = next(name for name in VERDICTS if rate[name] == 1)
-            assert finding.interval is not None
-            if finding.verdict != expected or not np.allclose(finding.interval, (d - h, d + h), rtol=0, atol=1e-9):
+            d, h = difference[table, cell], half[table, cell]
+            expected = "reproduced" if abs(d) + h <= TOLERANCE else "above" if d - h > TOLERANCE else "below" if d + h < -TOLERANCE else ""
+            known = finding.verdict if finding.verdict in VERDICTS else ""
+            if known != expected or finding.interval is None or not np.allclose(finding.interval, (d - h, d + h), rtol=0, atol=1e-6):
                 raise SystemExit(f"{setting}, table {table}, cell {cell}: {finding} is not {expected} ({d - h}, {d + h})")
             compared += 1
     return compared
 
 
-def value_settings() -> list[Setting]:
-    settings = [Setting(n, prints, sd) for prints in PRINTS for n in (3, 5) for sd in (0.1, 0.2, 0.4)]
-    settings += [
-        Setting(n, prints, spreads=spreads)
-        for prints in ("mean", "spread") for spreads in list(SPREADS)[1:] for n in (3, 5)
-    ]  # fmt: skip
-    return settings + [Setting(n, prints, paper=f) for prints in ("mean", "spread") for f in (3.0, 1 / 3) for n in (3, 5)]
-
-
-def value_row(setting: Setting, tables: int) -> dict[str, Any]:
-    drawn = draw(setting, tables)
-    difference, half = widths(setting, drawn)
-    compared = check(setting, drawn, difference, half)
-    groups = {"all": slice(None)} if setting.spreads == "equal" else {"odd": slice(0, 1), "others": slice(-1, None)}
-    row: dict[str, Any] = {**asdict(setting), "tables": tables, "compared": compared}
-    for name, cells in groups.items():
-        curve = [rates(difference[:, cells] + truth, half[:, cells]) for truth in TRUTHS]
-        worst = max(range(len(TRUTHS)), key=lambda i: false_rate(TRUTHS[i], curve[i]))
-        row[name] = {
-            "half_width": float(half[:, cells].mean()),
-            "worst_false": false_rate(TRUTHS[worst], curve[worst]),
-            "worst_at": TRUTHS[worst],
-            "rates": {v: [round(rate[v], 4) for rate in curve] for v in VERDICTS},
-        }
+def value_row(setting: Setting, n: int, tables: int) -> dict[str, Any]:
+    ours, printed = draw(setting, n, tables)
+    row: dict[str, Any] = {"name": setting.name, "n": n, "tables": tables, "sd": setting.sd, "prints": setting.prints}
+    odd = setting.spreads.startswith("one") or setting.diverged
+    groups = {"all": slice(None)} if setting.spreads == "equal" and not odd else {"wide": slice(0, 1), "narrow": slice(-1, None)}
+    for name, rule in (("before", before), ("now", now)):
+        more = {"allowance": setting.allowance} if name == "now" else {}
+        difference, half = rule(ours, printed, median=setting.median, **more)  # type: ignore[operator]
+        if name == "now":
+            row["compared"] = check(setting, ours, printed, difference, half)
+        at = {t: {s: rates(difference, half, s * t) for s in (1, -1)} for t in (0.0, TOLERANCE)}
+        for group, cells in groups.items():
+            mean = {t: {s: {v: float(x[cells].mean()) for v, x in r.items()} for s, r in by.items()} for t, by in at.items()}
+            up, down = mean[TOLERANCE][1], mean[TOLERANCE][-1]
+            row[f"{name} {group}"] = {
+                "reproduced": round(mean[0.0][1]["reproduced"], 4),
+                "false_at_0": round(mean[0.0][1]["above"] + mean[0.0][1]["below"], 4),
+                "outside_at_edge": round(max(up["above"], down["below"]), 4),
+                "inside_at_edge": round(max(up["reproduced"], down["reproduced"]), 4),
+            }
+        if setting.name == SETTINGS[0].name and name == "now":
+            row["curve"] = {v: [round(float(rates(difference, half, t)[v].mean()), 4) for t in TRUTHS] for v in VERDICTS}
     return row
 
 
-def alternatives(tables: int) -> dict[str, float]:
-    """Worst rates of false verdicts of two simpler rules, which is why they are not the rule."""
+# ---------------------------------------------------------------------------------------------------------------------
+# Orders: five methods and their student
+# ---------------------------------------------------------------------------------------------------------------------
+GROUNDS = {
+    "equal spreads": (0.2,) * 6,
+    "the student at 0.5, the others at 0.2": (0.5, 0.2, 0.2, 0.2, 0.2, 0.2),
+}
+RULES = {"blocked": blocked, "unpaired, before": unpaired_before, "paired, before": paired_before}
 
-    def worst(setting: Setting, cells: slice, **rule: bool) -> float:
-        difference, half = widths(setting, draw(setting, tables), **rule)
-        return max(false_rate(t, rates(difference[:, cells] + t, half[:, cells])) for t in TRUTHS)
 
+def order_row(n: int, together: float, ground: str, rule: str, tables: int) -> dict[str, Any]:
+    """How many orders "method above student" are found at some gains, and how often any of five is false without one."""
+    rng = np.random.default_rng([n, round(100 * together), *ground.encode()])
+    shared = together**0.5 * rng.normal(size=(tables, 1, n))
+    ours = np.array(GROUNDS[ground])[:, None] * (shared + (1 - together) ** 0.5 * rng.normal(size=(tables, CELLS, n)))
+    error, df = RULES[rule](ours)
+    gains = ours[:, 1:].mean(axis=2) - ours[:, :1].mean(axis=2)
+
+    def adjusted(gain: float) -> Array:
+        return holm(2 * special.stdtr(df, -np.abs(gains + gain) / error))
+
+    found = {g: float(((adjusted(g) <= ALPHA) & (gains + g > 0)).mean()) for g in (0.3, 0.5, 1.0)}
+    if rule == "blocked":
+        _check_orders(ours, adjusted(0.5), gains + 0.5)
+    none = adjusted(0.0) <= ALPHA
     return {
-        "always pooled": worst(Setting(3, "mean", spreads="one of six threefold"), slice(0, 1), look=False),
-        "satterthwaite": max(
-            worst(Setting(n, "spread", sd, paper=f), slice(None), look=False, satterthwaite=True)
-            for n in (3, 5) for sd in (0.1, 0.2) for f in (1.0, 3.0)
-        ),
+        "n": n, "together": together, "ground": ground, "rule": rule, "tables": tables,
+        "any_false": round(float(none.any(axis=1).mean()), 4), "found": {str(g): round(x, 4) for g, x in found.items()},
     }  # fmt: skip
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Claims of gain and order: five methods and their student
-# ---------------------------------------------------------------------------------------------------------------------
-def gain_row(n: int, correlation: float, design: str, tables: int, methods: int = 5, sd: float = 0.2) -> dict[str, Any]:
-    """Orders "method above student" at several true gains: how many are found, and how often any is false.
-
-    ``correlation``: between the runs of one seed (shared images, order and starting weights).
-    """
-    rng = np.random.default_rng([n, round(100 * correlation), methods])
-    shared = rng.normal(size=(tables, 1, n)) * correlation**0.5
-    ours = sd * (shared + rng.normal(size=(tables, methods + 1, n)) * (1 - correlation) ** 0.5)
-    means, variances = ours.mean(axis=2), ours.var(axis=2, ddof=1)
-    gains = means[:, 1:] - means[:, :1]
-    df = n - 1
-    if design == "paired":
-        error = (ours[:, 1:] - ours[:, :1]).std(axis=2, ddof=1) / n**0.5
-
-        def p_value(gain: Array) -> Array:
-            return np.asarray(2 * special.stdtr(df, -np.abs(gain) / error))
-    else:
-        a, b = variances[:, 1:] / n, variances[:, :1] / n
-        pooled_error = np.broadcast_to(np.sqrt(2 * variances.mean(axis=1, keepdims=True) / n), gains.shape)
-        pooled_df, own_error = (methods + 1) * df, np.sqrt(a + b)
-        differ = (unequal(variances, df) < POOL)[:, None]
-        own = differ & (own_error * quantile(df, ALPHA) > pooled_error * quantile(pooled_df, ALPHA))
-
-        def p_value(gain: Array) -> Array:  # both own spreads have df n - 1, so that Cochran's quantile is t's
-            mine = special.stdtr(df, -np.abs(gain) / own_error)
-            return np.asarray(2 * np.where(own, mine, special.stdtr(pooled_df, -np.abs(gain) / pooled_error)))
-
-    size = _gain_size(rng, ours, sd, design)
-    truths = [round(0.1 * i, 1) for i in range(16)]
-    found = []
-    for truth in truths:
-        p = p_value(gains + truth)
-        order = np.argsort(p, axis=1)
-        steps = np.take_along_axis(p, order, axis=1) * np.arange(methods, 0, -1)
-        adjusted = np.empty_like(p)
-        np.put_along_axis(adjusted, order, np.maximum.accumulate(np.minimum(steps, 1.0), axis=1), axis=1)
-        right, wrong = (adjusted <= ALPHA) & (gains + truth > 0), (adjusted <= ALPHA) & (gains + truth < 0)
-        found.append((right, wrong))
-    compared = _check_orders(ours, found[3], truths[3], design)
-    none = found[0][0] | found[0][1]
-    return {
-        "n": n, "correlation": correlation, "design": design, "sd": sd, "methods": methods, "tables": tables,
-        "compared": compared, "any_false_without_gain": float(none.any(axis=1).mean()), "worst_false_size": size,
-        "truths": truths, "reproduced": [round(float(right.mean()), 5) for right, _ in found],
-        "below": [round(float(wrong.mean()), 5) for _, wrong in found],
-    }  # fmt: skip
-
-
-def _gain_size(rng: np.random.Generator, ours: Array, sd: float, design: str) -> float:
-    """The size of a large gain against the difference of two printed means of 3 without spread: worst rate of a false one.
-
-    Here too the first tables are judged by the package.
-    """
-    tables, cells, n = ours.shape
-    df, methods = n - 1, cells - 1
-    printed = sd * rng.normal(size=(tables, cells, 3)).mean(axis=2)
-    means, variances = ours.mean(axis=2), ours.var(axis=2, ddof=1)
-    common = np.broadcast_to(variances.mean(axis=1, keepdims=True), (tables, methods))
-    own = (variances[:, 1:] + variances[:, :1]) / 2
-    mine, mine_df = 2 * common / n, cells * df
-    mine_own = 2 * own / n
-    if design == "paired":
-        mine = mine_own = (ours[:, 1:] - ours[:, :1]).var(axis=2, ddof=1) / n
-        mine_df = df
-    theirs, theirs_own = 2 * common / 3, 2 * own / 3
-    t = (mine * quantile(mine_df, ALPHA) + theirs * quantile(cells * df, ALPHA)) / (mine + theirs)
-    pooled_half, own_half = t * np.sqrt(mine + theirs), quantile(df, ALPHA) * np.sqrt(mine_own + theirs_own)
-    differ = (unequal(variances, df) < POOL)[:, None]
-    half = np.where(differ, np.maximum(pooled_half, own_half), pooled_half)
-    difference = (means[:, 1:] - means[:, :1]) - (printed[:, 1:] - printed[:, :1])
-    for table in range(min(CHECKED, tables)):
-        runs = {str(c): [Measured(s, 80 + x + 50 * (c > 0)) for s, x in enumerate(ours[table, c])] for c in range(cells)}
-        prints = [Published(80 + x + 50 * (c > 0), None, 3, None, "last", "mean") for c, x in enumerate(printed[table])]
-        claims = [
-            Claim(str(c), "gain", str(c), prints[c], "0", prints[0], "paired" if design == "paired" else "unpaired", seeds=n)
-            for c in range(1, cells)
-        ]
-        for index, finding in enumerate(judge_table(claims, runs)[0]):
-            d, h = difference[table, index], half[table, index]
-            if finding.interval is None or not np.allclose(finding.interval, (d - h, d + h), rtol=0, atol=1e-9):
-                raise SystemExit(f"{design}, table {table}, gain {index}: {finding} is not ({d - h}, {d + h})")
-    return max(false_rate(t, rates(difference + t, half)) for t in TRUTHS)
-
-
-def _check_orders(ours: Array, found: tuple[Any, Any], truth: float, design: Any) -> int:
-    compared, cells = 0, ours.shape[1]
+def _check_orders(ours: Array, p: Array, gains: Array) -> None:
     for table in range(min(CHECKED, len(ours))):
-        runs = {str(c): [Measured(s, 80 + x + (c > 0) * truth) for s, x in enumerate(ours[table, c])] for c in range(cells)}
-        claims = [
-            Claim(str(c), "order", str(c), baseline="0", decides=design, seeds=ours.shape[2]) for c in range(1, cells)
-        ]  # fmt: skip
+        if (p[table] == 1).all():
+            continue  # no common spread: the package compares means
+        runs = {str(c): [Measured(s, 80 + x + (c > 0) * 0.5) for s, x in enumerate(ours[table, c])] for c in range(CELLS)}
+        claims = [Claim(str(c), "order", str(c), baseline="0", decides="blocked", seeds=ours.shape[2]) for c in range(1, CELLS)]
         for index, finding in enumerate(judge_table(claims, runs)[0]):
-            expected = "reproduced" if found[0][table, index] else "below" if found[1][table, index] else "unclear"
+            expected = "unclear" if p[table, index] > ALPHA else "reproduced" if gains[table, index] > 0 else "below"
             if finding.verdict != expected:
-                raise SystemExit(f"{design}, table {table}, claim {index}: {finding} is not {expected}")
-            compared += 1
-    return compared
+                raise SystemExit(f"order, table {table}, claim {index}: {finding} is not {expected}")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# A second look: the suggested seeds are run, the claim is judged again
+# Seeds added while looking
 # ---------------------------------------------------------------------------------------------------------------------
-def second_look(n: int, truth: float, tables: int, most: int = 20, sd: float = 0.2) -> dict[str, Any]:
-    """Every *unclear* cell gets the seeds that were suggested (at most ``most``), and the table is judged once more."""
-    setting = Setting(n, "mean", sd)
-    drawn = draw(replace(setting, paper=1.0), tables)
-    rng = np.random.default_rng([n, round(1000 * truth), 7])
-    counts = {look: dict.fromkeys(VERDICTS, 0) for look in ("first", "second")}
-    settled, followed = 0, 0
-    for table in range(tables):
-        claims = [
-            Claim(str(c), "value", str(c), Published(float(drawn.printed[table, c]), None, 3, None, "last", "mean"), seeds=n)
-            for c in range(CELLS)
-        ]
-        runs = {str(c): [Measured(s, float(x) + truth) for s, x in enumerate(drawn.ours[table, c])] for c in range(CELLS)}
-        first = judge_table(claims, runs)[0]
-        extended = dict(runs)
-        for finding in first:
-            counts["first"][finding.verdict] += 1
-            if finding.verdict == "unclear" and finding.more_seeds is not None and finding.more_seeds <= most:
-                extra = rng.normal(size=finding.more_seeds) * sd + truth
-                extended[finding.claim.id] = runs[finding.claim.id] + [Measured(n + i, float(x)) for i, x in enumerate(extra)]
-        second = judge_table(claims, extended)[0]
-        for before, after in zip(first, second, strict=True):
-            # a verdict that was given stays: only the unclear are looked at again
-            again = before.verdict == "unclear" and len(extended[before.claim.id]) > n
-            counts["second"][after.verdict if again else before.verdict] += 1
-            followed += again
-            settled += again and after.verdict != "unclear"
-    total = tables * CELLS
-    return {
-        "n": n, "truth": truth, "sd": sd, "tables": tables, "most": most,
-        "followed": followed / total, "settled": settled / max(1, followed),
-        **{look: {v: c / total for v, c in by.items()} for look, by in counts.items()},
-    }  # fmt: skip
+def look_row(truth: float, plan: str, tables: int, sd: float = 0.3) -> dict[str, Any]:
+    """Shares of verdicts ever given: at the fixed looks, or with one more seed until a verdict (each look at 5 %)."""
+    rng = np.random.default_rng([round(100 * truth), 11])
+    whole = rng.normal(size=(tables, CELLS, LOOKS[-1])) * sd + truth
+    printed = Printed(np.round(rng.normal(size=(tables, CELLS, 3)).mean(axis=2) * sd, 2), None, 1 / 3, 3)
+    looks, alpha = (LOOKS, pocock(LOOKS)) if plan == "looks at 3, 5, 10" else (tuple(range(3, 11)), ALPHA)
+    open_, counts, seeds = np.ones((tables, CELLS), dtype=bool), dict.fromkeys(VERDICTS, 0.0), 0.0
+    for n in looks:
+        difference, half = now(whole[:, :, :n], printed, alpha)
+        seeds += float(open_.mean()) * (n - (looks[looks.index(n) - 1] if n != looks[0] else 0))
+        verdicts = {
+            "reproduced": np.abs(difference) + half <= TOLERANCE, "above": difference - half > TOLERANCE,
+            "below": difference + half < -TOLERANCE,
+        }  # fmt: skip
+        for verdict, there in verdicts.items():
+            counts[verdict] += float((open_ & there).mean())
+        open_ &= ~np.logical_or.reduce(list(verdicts.values()))
+    return {"truth": truth, "plan": plan, "sd": sd, "tables": tables, "seeds": round(seeds, 2),
+            **{v: round(c, 4) for v, c in counts.items()}}  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-def simulate(tables: int) -> dict[str, Any]:
+def simulate(tables: int, repetitions: int) -> dict[str, Any]:
     started = time.perf_counter()
     result: dict[str, Any] = {
-        "what": "simulated rates of verdicts", "tolerance": TOLERANCE, "cells": CELLS, "alpha": ALPHA, "pool": POOL,
-        "truths": TRUTHS, "stated": STATED,
-        "values": [value_row(setting, tables) for setting in value_settings()],
-        "alternatives": alternatives(tables),
-        "gains": [
-            gain_row(n, correlation, design, tables)
-            for n in (3, 5) for correlation in (0.0, 0.6) for design in ("paired", "unpaired")
+        "what": "simulated rates of verdicts", "tolerance": TOLERANCE, "cells": CELLS, "alpha": ALPHA, "truths": TRUTHS,
+        "looks": list(LOOKS), "look_level": pocock(LOOKS),
+        "values": [value_row(setting, n, tables) for setting in SETTINGS for n in SEEDS],
+        "curves": [{**value_row(Setting(SETTINGS[0].name, sd=sd), n, tables), "sd": sd} for sd in (0.1, 0.2) for n in (3, 5)],
+        "orders": [
+            order_row(n, together, ground, rule, tables)
+            for ground in GROUNDS for n in (3, 5) for together in (0.0, 0.6) for rule in RULES
         ],
-        "second_looks": [second_look(n, truth, max(1, tables // 20)) for n in (3, 5) for truth in (0.0, 0.25, 0.5)],
+        "sequential": [
+            look_row(truth, plan, tables) for truth in (0.0, 0.5) for plan in ("looks at 3, 5, 10", "one more until a verdict")
+        ],
+        "real": real_tables(repetitions),
     }  # fmt: skip
     result["seconds"] = round(time.perf_counter() - started, 1)
     result["versions"] = {"python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__}
@@ -372,6 +281,7 @@ def simulate(tables: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--tables", type=int, default=20_000, help="simulated tables a setting (six claims each)")
+    parser.add_argument("--repetitions", type=int, default=10, help="of every real table")
     parser.add_argument("--out", type=Path, default=Path("results/verdict-rates"))
     parser.add_argument("--page", type=Path, default=Path("docs/verdicts.md"))
     parser.add_argument("--redraw", action="store_true", help="do not simulate: figures and page from the stored numbers")
@@ -379,7 +289,7 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     stored = given.out / "rates.json"
     if not given.redraw:
-        stored.write_text(compact(simulate(given.tables)))
+        stored.write_text(compact(simulate(given.tables, given.repetitions)))
     write(json.loads(stored.read_text()), given.out, given.page)
     print(f"{stored}, its figures and {given.page}")
 

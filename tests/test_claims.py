@@ -37,6 +37,14 @@ def value(published: Published, **other: Any) -> Claim:
 
 OURS = [82.1, 82.5, 82.3]  # mean 82.3, standard deviation 0.2
 T2 = scipy.stats.t.ppf(0.95, 2)
+PRINT = 0.01**2 / 12  # variance of what rounding to two decimals takes away
+
+
+def half_width(*parts: tuple[float, float], prints: int = 1) -> float:
+    """Of a 90 % interval, from (variance, degrees of freedom) and the rounding of so many printed numbers."""
+    known = [*((v, scipy.stats.t.ppf(0.95, df)) for v, df in parts), (prints * PRINT, scipy.stats.norm.ppf(0.95))]
+    total = sum(v for v, _ in known)
+    return sum(v * t for v, t in known) / total * math.sqrt(total)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -44,7 +52,7 @@ T2 = scipy.stats.t.ppf(0.95, 2)
 # ---------------------------------------------------------------------------------------------------------------------
 def test_a_mean_without_a_spread_gets_ours() -> None:
     found = judge(value(mean_of_3(82.44)), {"A": runs(*OURS)})
-    half = T2 * 0.2 * math.sqrt(1 / 3 + 1 / 3)
+    half = half_width((0.2**2 * (1 / 3 + 1 / 3), 2))
     assert found.difference == pytest.approx(-0.14)
     assert found.interval == pytest.approx((-0.14 - half, -0.14 + half))
     assert found.verdict == "unclear" and found.epoch == "last" and found.ours is not None and found.ours.n == 3
@@ -55,13 +63,13 @@ def test_a_mean_without_a_spread_gets_ours() -> None:
 @pytest.mark.parametrize(("ddof", "factor"), [(0, 1.5), (None, 1.5), (1, 1.0)])
 def test_the_papers_spread_enters_with_its_own_seeds_and_ddof(ddof: Any, factor: float) -> None:
     found = judge(value(mean_of_3(82.44, 0.1, ddof=ddof)), {"A": runs(*OURS)})
-    half = T2 * math.sqrt(0.2**2 / 3 + 0.1**2 * factor / 3)  # both parts have two degrees of freedom
+    half = half_width((0.2**2 / 3 + 0.1**2 * factor / 3, 2))  # both parts have two degrees of freedom
     assert found.interval == pytest.approx((-0.14 - half, -0.14 + half))
 
 
 def test_a_number_of_unknown_origin_counts_as_one_run() -> None:
     found = judge(value(Published(82.44)), {"A": runs(*OURS)})
-    half = T2 * 0.2 * math.sqrt(1 / 3 + 1)
+    half = half_width((0.2**2 * (1 / 3 + 1), 2))
     assert found.interval == pytest.approx((-0.14 - half, -0.14 + half))
 
 
@@ -69,7 +77,7 @@ def test_a_median_is_compared_with_our_median_and_its_own_error() -> None:
     claim = value(Published(82.44, None, 5, None, "last", "median"))
     found = judge(claim, {"A": runs(82.0, 82.5, 82.1)})
     sd = float(np.std([82.0, 82.5, 82.1], ddof=1))
-    half = T2 * sd * math.hypot(median_factor(3), median_factor(5))
+    half = half_width((sd**2 * (median_factor(3) ** 2 + median_factor(5) ** 2), 2))
     assert found.difference == pytest.approx(82.1 - 82.44)
     assert found.interval == pytest.approx((82.1 - 82.44 - half, 82.1 - 82.44 + half))
 
@@ -92,10 +100,20 @@ def test_unclear_says_how_many_more_seeds_and_they_do_settle_it() -> None:
         settled += judge(claim, {"A": runs(*more)}).verdict == "reproduced"
     assert settled / 300 > 0.7  # four of five, were mean and spread exactly what three seeds show
 
-    hopeless = judge(value(mean_of_3(82.44, 0.4)), {"A": runs(*OURS)})  # the paper's three seeds alone leave ±0.83
-    assert hopeless.verdict == "unclear" and hopeless.more_seeds is None
-    floor = T2 * 0.4 * math.sqrt(1.5 / 3)
-    assert hopeless.note == f"not even 1000 more seeds of ours would settle it: ±{floor:.2f} stays open"
+
+
+def test_a_print_that_no_affordable_number_of_seeds_settles_is_compatible_within_a_bound() -> None:
+    claim = value(mean_of_3(82.44, 0.4))  # the paper's three seeds alone leave ±0.83
+    found = judge(claim, {"A": runs(*OURS)})
+    assert found.verdict == "compatible" and found.more_seeds is None and found.interval is not None
+    assert found.bound == pytest.approx(max(-found.interval[0], found.interval[1]))
+    assert f"compatible, ± {found.bound:.2f}" in sentence(found) and "not even 10 seeds of ours would settle ±0.5" in found.note
+    # at that tolerance it would be reproduced, and one that is shown to be elsewhere is never called compatible
+    assert judge(dataclasses.replace(claim, tolerance=found.bound + 1e-9), {"A": runs(*OURS)}).verdict == "reproduced"
+    assert judge(value(mean_of_3(87.0, 0.4)), {"A": runs(*OURS)}).verdict == "below"
+    # what the plan said before the runs stands, whatever the spreads look like now
+    assert judge(dataclasses.replace(claim, reach=True), {"A": runs(*OURS)}).verdict == "unclear"
+    assert judge(value(mean_of_3(82.44), reach=False), {"A": runs(*OURS)}).verdict == "compatible"
 
 
 def test_one_seed_gives_no_verdict() -> None:
@@ -128,9 +146,52 @@ def test_a_pair_needs_the_seeds_that_both_have() -> None:
     assert judge(dataclasses.replace(claim, decides="unpaired"), {"A": runs(*OURS), "B": other}).reading is not None
 
 
+def test_every_seed_of_the_plan_counts_whatever_the_others_say() -> None:
+    claim = value(mean_of_3(82.3), needs=(0, 1, 2))
+    found = judge(claim, {"A": [Measured(1, 82.3), Measured(2, 82.31), Measured(3, 82.29)]})
+    assert (found.verdict, found.note) == (
+        "pending", "seed 0 planned or begun and not there: every one counts, whatever the others say",
+    )  # fmt: skip
+
+
+def test_looks_are_fixed_before_and_each_is_stricter() -> None:
+    claim = value(mean_of_3(82.3), looks=(3, 5, 10))
+    exact = [82.2, 82.4, 82.3, 82.25, 82.35]
+    first, last = judge(claim, {"A": runs(*exact[:3])}), judge(claim, {"A": runs(*exact)})
+    between = judge(claim, {"A": runs(*exact[:4])})
+    assert (between.verdict, between.note) == ("pending", "4 of 5 seeds so far")
+    plain = judge(value(mean_of_3(82.3)), {"A": runs(*exact[:3])})
+    assert first.interval is not None and plain.interval is not None and first.interval[1] > plain.interval[1]
+    assert last.note == "look at 5 of 3, 5, 10 seeds, each at 2.25%" and last.verdict == "reproduced"
+
+
+def test_an_allowance_for_the_teacher_widens_by_two_teachers() -> None:
+    found = judge(value(mean_of_3(82.44), allowance=0.3), {"A": runs(*OURS)})
+    assert found.interval is not None
+    mine, known, t = 0.2**2 * 2 / 3, 2 * 0.3**2 + PRINT, scipy.stats.norm.ppf(0.95)
+    half = (mine * T2 + known * t) / math.sqrt(mine + known)
+    assert found.interval == pytest.approx((-0.14 - half, -0.14 + half))
+
+
+def test_a_print_of_one_teacher_counts_as_one_run_where_ours_have_one_each() -> None:
+    one = judge(value(mean_of_3(82.44, teachers=1)), {"A": runs(*OURS)})
+    half = half_width((0.2**2 * (1 / 3 + 1), 2))
+    assert one.interval == pytest.approx((-0.14 - half, -0.14 + half))
+    assert judge(value(mean_of_3(82.44, 0.01, teachers=1)), {"A": runs(*OURS)}).interval == pytest.approx(one.interval)
+
+
+def test_whole_points_are_as_uncertain_as_whole_points() -> None:
+    found = judge(value(Published(82.0, None, 3, None, "last", "mean", 0)), {"A": runs(*OURS)})
+    mine, rounded = 0.2**2 * 2 / 3, 1 / 12
+    half = (mine * T2 + rounded * scipy.stats.norm.ppf(0.95)) / math.sqrt(mine + rounded)
+    assert found.interval == pytest.approx((0.3 - half, 0.3 + half))
+
+
 def test_contradicting_values_make_a_claim_disputed_and_each_is_judged() -> None:
     claim = value(mean_of_3(94.06), contradicting=(mean_of_3(94.37), mean_of_3(95.5)))
     found = judge(claim, {"A": runs(94.05, 94.06, 94.07)})
+    alike = judge(dataclasses.replace(claim, contradicting=claim.contradicting[:1]), {"A": runs(94.05, 94.06, 94.07)})
+    assert alike.verdict == "reproduced" and alike.note == "printed otherwise too (94.37): the same verdict"
     assert found.verdict == "disputed"
     assert found.reading is not None and found.reading.verdict == "reproduced"
     assert {r.what: r.verdict for r in found.others} == {"against 94.37": "reproduced", "against 95.50": "below"}
@@ -184,14 +245,13 @@ def test_a_gain_shows_both_designs_and_the_claim_names_the_one_that_decides(deci
     assert found.reading is by_name[decides] and set(by_name) == {"paired", "unpaired"}
     paired, unpaired = scipy.stats.ttest_rel(A, B), scipy.stats.ttest_ind(A, B)
     assert by_name["paired"].p == pytest.approx(paired.pvalue)
-    sd = math.sqrt((np.var(A, ddof=1) + np.var(B, ddof=1)) / 3)
-    assert by_name["unpaired"].p == pytest.approx(2 * scipy.stats.t.sf(2.1 / sd, 2))  # own spreads: two degrees each
-    assert by_name["unpaired"].p > unpaired.pvalue
+    welch = scipy.stats.ttest_ind(A, B, equal_var=False)  # own spreads, Satterthwaite's degrees
+    assert by_name["unpaired"].p == pytest.approx(welch.pvalue) and welch.pvalue > unpaired.pvalue
     assert found.difference == pytest.approx(2.1 - 2.2)
     pairs = [a - b for a, b in zip(A, B, strict=True)]
     own = (np.var(A, ddof=1) + np.var(B, ddof=1)) / 3  # the paper's two numbers get our two spreads
     mine = np.var(pairs, ddof=1) / 3 if decides == "paired" else own
-    half = T2 * math.sqrt(mine + own)
+    half = half_width((mine + own, 2), prints=2)
     assert found.interval == pytest.approx((-0.1 - half, -0.1 + half))
 
 
@@ -261,15 +321,19 @@ def test_a_checkpoint_equals_its_printed_digits_or_not(measured: float, printed:
 # Tables
 # ---------------------------------------------------------------------------------------------------------------------
 def test_the_spread_is_pooled_over_the_cells_and_the_own_one_stands_beside_it() -> None:
-    cells = {"A": runs(*A), "B": runs(*B), "C": runs(70.0, 70.1, 70.3), "one": runs(50.0)}
+    cells = {"A": runs(82.1, 82.5, 82.3), "B": runs(80.0, 80.1, 80.4), "C": runs(70.35, 70.1, 70.0), "one": runs(50.0)}
     claims = [Claim(c, "value", c, mean_of_3(cells[c][0].last)) for c in "ABC"]
     findings, summary = judge_table(claims, cells)
-    squares = sum(np.var([r.last for r in cells[c]], ddof=1) for c in "ABC") / 3
-    spread = summary.pools["last"].spread
-    assert spread == Spread(pytest.approx(math.sqrt(squares)), 6)
-    assert summary.pools["last"].p == pytest.approx(scipy.stats.bartlett(*[[r.last for r in cells[c]] for c in "ABC"]).pvalue)
+    x = np.array([[r.last for r in cells[c]] for c in "ABC"])
+    assert summary.pools["last"].spread == Spread(pytest.approx(math.sqrt(x.var(axis=1, ddof=1).mean())), 6)
+    assert summary.pools["last"].p == pytest.approx(scipy.stats.bartlett(*x).pvalue)
     assert "best_on_test" not in summary.pools
-    half = scipy.stats.t.ppf(0.95, 6) * spread.sd * math.sqrt(2 / 3)
+    # two parts, because the runs of one seed may go together: what seeds share, and the rest
+    within = x - x.mean(axis=1, keepdims=True)
+    shared = within.mean(axis=0)
+    between, rest = (shared**2).sum() / 2, ((within - shared) ** 2).sum() / 4 * 2 / 3
+    assert between + rest == pytest.approx(summary.pools["last"].spread.sd ** 2)
+    half = half_width((between * 2 / 3, 2), (rest * 2 / 3, 4))
     for found, claim in zip(findings, claims, strict=True):
         assert found.reading is not None and found.reading.what == "pooled spread" and found.difference is not None
         assert found.interval == pytest.approx((found.difference - half, found.difference + half))
@@ -279,13 +343,87 @@ def test_the_spread_is_pooled_over_the_cells_and_the_own_one_stands_beside_it() 
     assert summary_sentences(summary)[1].endswith("at most 0.15 false verdicts among them are to be expected.")
 
 
-def test_where_spreads_differ_the_wider_one_decides() -> None:
-    cells = {"A": runs(80.0, 84.0, 82.0), "B": runs(80.0, 80.01, 80.02), "C": runs(70.0, 70.02, 70.01)}
-    findings, summary = judge_table([Claim(c, "value", c, mean_of_3(cells[c][1].last)) for c in "ABC"], cells)
-    assert summary.pools["last"].p is not None and summary.pools["last"].p < 0.01
-    assert [f.reading.what for f in findings if f.reading] == ["own spread", "pooled spread", "pooled spread"]
-    assert findings[0].note.startswith("spreads differ within the table (p < 0.001): its own, wider one decides")
-    assert [r.what for r in findings[0].others] == ["pooled spread"]
+def test_a_wide_cell_leaves_the_pool_and_does_not_silence_the_others() -> None:
+    quiet = {"B": runs(80.0, 80.2, 80.1), "C": runs(70.0, 70.2, 70.15), "D": runs(60.2, 60.0, 60.1)}
+    claims = [Claim(c, "value", c, mean_of_3(float(np.mean([r.last for r in quiet[c]])))) for c in quiet]
+    diverged = {"A": runs(10.0, 84.0, 82.0), **quiet}
+    findings, summary = judge_table([Claim("A", "value", "A", mean_of_3(84.0)), *claims], diverged)
+    assert summary.pools["last"].left == {"A"} and summary.pools["last"].p is not None and summary.pools["last"].p < 0.01
+    assert [f.verdict for f in findings] == ["compatible", "reproduced", "reproduced", "reproduced"]
+    assert [f.interval for f in findings[1:]] == [f.interval for f in judge_table(claims, quiet)[0]]
+    assert findings[0].note.startswith("spreads differ among the cells (p < 0.001): A is judged by its own")
+    assert "by their own: A)" in summary_sentences(summary)[-1]
+
+
+def test_a_cell_that_scatters_visibly_more_is_judged_by_its_own_spread() -> None:
+    cells = {"A": runs(80.0, 80.4, 80.2), "B": runs(80.0, 80.2, 80.1), "C": runs(70.0, 70.2, 70.15), "D": runs(60.2, 60.0, 60.1)}
+    claims = [Claim(c, "value", c, mean_of_3(80.0)) for c in cells]
+    findings, summary = judge_table(claims, cells)
+    assert summary.pools["last"].left == frozenset() and summary.pools["last"].apart == {"A"}
+    assert findings[0].interval == judge(claims[0], cells).interval  # its own
+    assert findings[0].note.startswith("A scatters visibly more than the others: its own spread decides")
+    assert [f.reading.what for f in findings if f.reading] == ["own spread", *["pooled spread"] * 3]
+
+
+def test_cells_of_another_regime_lend_nothing() -> None:
+    few = {"A": runs(60.0, 64.0, 62.0), "B": runs(55.0, 58.5, 57.0)}
+    many = {"C": runs(90.0, 90.2, 90.1), "D": runs(91.0, 91.2, 91.15)}
+    regimes = {"A": "M = 10", "B": "M = 10", "C": "all", "D": "all"}
+    claims = [Claim(c, "value", c, mean_of_3(90.0)) for c in "ABCD"]
+    findings, summary = judge_table(claims, few | many, regimes)
+    assert {key: round(p.spread.sd, 2) for key, p in summary.regimes.items()} == {("last", "M = 10"): 1.88, ("last", "all"): 0.1}
+    assert [f.interval for f in findings[2:]] == [f.interval for f in judge_table(claims[2:], many)[0]]
+
+
+def test_seeds_that_do_nothing_earn_no_certainty() -> None:
+    for printed, verdict in ((80.0, "unclear"), (80.4, "unclear")):
+        found = judge(value(mean_of_3(printed)), {"A": runs(80.51, 80.51, 80.51)})
+        assert found.verdict == verdict and found.interval is not None and found.interval[0] < found.interval[1]
+        assert found.note == "all 3 seeds of A gave the same number: do they do anything?, so nothing can be said"
+    around = {"A": runs(80.51, 80.51, 80.51), "B": runs(80.0, 80.2, 80.1), "C": runs(70.0, 70.2, 70.15)}
+    findings, summary = judge_table([Claim("A", "value", "A", mean_of_3(80.5))], around)
+    assert summary.pools["last"].still == {"A"} and summary.pools["last"].left == frozenset()
+    assert findings[0].verdict == "reproduced" and "do they do anything?" in findings[0].note  # by the others' spread
+
+
+def test_the_papers_spreads_are_pooled_over_its_like_cells_and_a_wide_one_keeps_its_own() -> None:
+    cells = {c: runs(*OURS) for c in "ABC"}
+    claims = [Claim(c, "value", c, mean_of_3(82.3 + i, s)) for i, (c, s) in enumerate(zip("ABC", (0.05, 0.07, 0.3), strict=True))]
+    wide, alone = judge_table(claims, cells)[0], [judge(claim, cells) for claim in claims]
+    width = [f.interval[1] - f.interval[0] for f in wide if f.interval]
+    assert width[0] == pytest.approx(width[1]) and width[2] > width[0]
+    assert all(f.interval is not None for f in alone)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The seed as a block
+# ---------------------------------------------------------------------------------------------------------------------
+SHARED = [0.0, 0.5, -0.4]  # what a seed adds to every cell
+
+
+def test_a_block_takes_out_what_seeds_share() -> None:
+    rest = {"A": (0.05, -0.05, 0.0), "B": (0.0, 0.05, -0.05), "C": (-0.05, 0.0, 0.05)}
+    cells = {c: runs(*(80 + i + s + e for s, e in zip(SHARED, rest[c], strict=True))) for i, c in enumerate("ABC")}
+    orders = [Claim(c, "order", c, baseline="A", decides="blocked") for c in "BC"]
+    findings, _ = judge_table(orders, cells)
+    x = np.array([[r.last for r in cells[c]] for c in "ABC"])
+    residual = x - x.mean(0) - x.mean(1, keepdims=True) + x.mean()
+    error = math.sqrt(2 * (residual**2).sum() / 4 / 3)
+    for found, gain in zip(findings, (1.0, 2.0), strict=True):
+        assert found.reading is not None and found.reading.what == "pooled spread, blocked"
+        assert found.reading.p == pytest.approx(2 * scipy.stats.t.sf(gain / error, 4))
+        assert found.verdict == "reproduced"
+        assert {r.what.rpartition(", ")[2] for r in found.others} == {"paired", "unpaired"}
+    two = judge_table(orders[:1], {c: cells[c] for c in "AB"})[0][0]  # no table, no blocks
+    assert two.reading is not None and two.reading.what.endswith("unpaired")
+
+
+def test_a_noisy_baseline_is_judged_by_its_own_spread() -> None:
+    rest = {"A": (0.6, -0.5, 0.0), "B": (0.0, 0.05, -0.05), "C": (-0.05, 0.0, 0.05), "D": (0.05, -0.05, 0.0)}
+    cells = {c: runs(*(80 + s + e for s, e in zip(SHARED, rest[c], strict=True))) for c in "ABCD"}
+    found = judge_table([Claim("o", "order", "B", baseline="A", decides="blocked")], cells)[0][0]
+    assert found.note.startswith("A scatters visibly more than the others: judged by its own spread")
+    assert found.reading is not None and found.reading.p is not None and found.reading.p > 0.9
 
 
 def test_a_table_of_claims_with_one_name_is_refused() -> None:
@@ -317,70 +455,97 @@ def stored() -> Any:
     return json.loads((ROOT / "results" / "verdict-rates" / "rates.json").read_text())
 
 
-@pytest.mark.parametrize("n", [3, 5])
-@pytest.mark.parametrize(
-    ("prints", "threefold"), [("mean", False), ("spread", False), ("median", False), ("mean", True), ("spread", True)]
-)
-def test_simulated_rates_are_the_recorded_ones(n: int, prints: str, threefold: bool, stored: Any) -> None:
-    """judge_table itself on 120 new tables of six claims, at truths 0.25, 0.5 and 0.75, beside the record."""
-    rng, tables = np.random.default_rng([n, len(prints), threefold]), 120
-    scale = np.full((6, 1), 0.2)
-    scale[0] *= 3 if threefold else 1
-    spreads = "one of six threefold" if threefold else "equal"
-    (row,) = [
-        r for r in stored["values"] if (r["n"], r["prints"], r["sd"], r["spreads"], r["paper"]) == (n, prints, 0.2, spreads, 1)
-    ]
-    group = row["others" if threefold else "all"]
-    seeds = 5 if prints == "median" else 3
-    for truth in (0.25, 0.5, 0.75):
-        counts = dict.fromkeys(("reproduced", "above", "below"), 0)
-        for _ in range(tables):
-            ours, theirs = rng.normal(size=(6, n)) * scale + truth + 80, rng.normal(size=(6, seeds)) * scale + 80
-            claims = [
-                Claim(
-                    str(c), "value", str(c),
-                    Published(float(np.median(x)), None, 5, None, "last", "median") if prints == "median"
-                    else mean_of_3(float(x.mean()), float(x.std()) if prints == "spread" else None),
-                    seeds=n,
-                )
-                for c, x in enumerate(theirs)
-            ]  # fmt: skip
-            for found in judge_table(claims, {str(c): runs(*map(float, x)) for c, x in enumerate(ours)})[0][threefold:]:
-                counts[found.verdict] = counts.get(found.verdict, 0) + 1
-        judged = tables * (6 - threefold)
-        for verdict in ("reproduced", "above", "below"):
-            recorded = group["rates"][verdict][stored["truths"].index(truth)]
-            # the cells of a table share their spread, so allow five standard errors of independent ones
-            allowed = 5 * math.sqrt(max(recorded, 0.002) * (1 - recorded) / judged)
-            assert abs(counts[verdict] / judged - recorded) < allowed, (truth, verdict, counts[verdict] / judged, recorded)
+GROUNDS: dict[str, dict[str, Any]] = {
+    "independent": {},
+    "correlated": {"together": 0.6},
+    "wide": {"scale": (3, 1, 1, 1, 1, 1)},
+    "teacher a seed": {"teacher": 0.2},
+    "skewed": {"skew": True},
+}
 
 
-def test_no_recorded_rate_of_false_verdicts_passes_its_level(stored: Any) -> None:
-    promised = [r for r in stored["values"] if r["spreads"] == "equal" and r["paper"] == 1]
-    assert {(r["n"], r["prints"]) for r in promised} == {(n, p) for n in (3, 5) for p in ("spread", "mean", "one", "median")}
-    for row in promised:
-        assert row["tables"] >= 20_000
-        assert row["all"]["worst_false"] <= 0.05, row
-        rates, edge = row["all"]["rates"], stored["truths"].index(0.5)
-        for i in range(len(stored["truths"])):
-            assert rates["below"][i] <= 0.05 and (i > edge or rates["above"][i] <= 0.05)
-            assert i < edge or rates["reproduced"][i] <= 0.05
-    for row in stored["gains"]:
-        assert row["any_false_without_gain"] <= 0.05 and row["worst_false_size"] <= 0.05 and max(row["below"]) <= 0.05
-    # and what breaks the promise is on record: one cell with three times the spread, a paper that hides three times ours
-    odd = [r["odd"]["worst_false"] for r in stored["values"] if r["spreads"] == "one of six threefold" and r["prints"] == "mean"]
-    assert max(odd) == pytest.approx(0.12, abs=0.01) and stored["alternatives"]["always pooled"] > 0.19
+def drawn(
+    rng: np.random.Generator, n: int, together: float = 0.0, scale: tuple[float, ...] = (1,) * 6, teacher: float = 0.0, skew: bool = False
+) -> Any:
+    """Runs [6, n] of six cells around 0; a teacher of a seed is in all cells."""
+    z = math.sqrt(together) * rng.normal(size=(1, n)) + math.sqrt(1 - together) * rng.normal(size=(6, n))
+    if skew:
+        z = -(rng.gamma(1.5, size=(6, n)) - 1.5) / math.sqrt(1.5)
+    return 0.2 * np.array(scale)[:, None] * z + teacher * rng.normal(size=(1, n))
+
+
+@pytest.mark.parametrize("ground", GROUNDS)
+def test_false_verdicts_at_the_edge_stay_below_their_level(ground: str) -> None:
+    """The package itself on 150 new tables of three seeds, ours better by the tolerance; every cell that scatters widest alone.
+
+    Standard error of a rate of 5 %: 0.7 points over six cells, 1.8 over one; allowed are three of them.
+    """
+    rng, tables = np.random.default_rng([7, *ground.encode()]), 150
+    counted = range(1) if ground == "wide" else range(6)
+    counts = dict.fromkeys(("reproduced", "above", "below"), 0)
+    for _ in range(tables):
+        ours, theirs = drawn(rng, 3, **GROUNDS[ground]) + 80.5, drawn(rng, 3, **GROUNDS[ground]) + 80
+        claims = [Claim(str(c), "value", str(c), mean_of_3(round(float(x.mean()), 2))) for c, x in enumerate(theirs)]
+        found = judge_table(claims, {str(c): runs(*map(float, x)) for c, x in enumerate(ours)})[0]
+        for c in counted:
+            counts[found[c].verdict] = counts.get(found[c].verdict, 0) + 1
+    judged = tables * len(counted)
+    allowed = 0.05 + 3 * math.sqrt(0.05 * 0.95 / judged)
+    assert counts["reproduced"] / judged < allowed and counts["above"] / judged < allowed, counts
+    assert counts["above"] + counts["reproduced"] > 0 and counts["below"] == 0
+
+
+def test_a_noisy_student_does_not_break_holm() -> None:
+    """Five methods and their student, who scatters 2.5 times as much: any false order in 150 tables (standard error 1.8 points)."""
+    rng, false = np.random.default_rng(12), 0
+    for _ in range(150):
+        ours = drawn(rng, 3, 0.6, (2.5, 1, 1, 1, 1, 1)) + 80
+        orders = [Claim(str(c), "order", str(c), baseline="0", decides="blocked") for c in range(1, 6)]
+        found = judge_table(orders, {str(c): runs(*map(float, x)) for c, x in enumerate(ours)})[0]
+        false += any(f.verdict in ("reproduced", "below") for f in found)
+    assert false / 150 < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 150)
+
+
+def test_no_recorded_rate_of_false_verdicts_passes_its_level_without_a_word(simulation: ModuleType, stored: Any) -> None:
+    page = simulation.write.__globals__
+    told = page["reached"](stored)
+    for name, group, by in page["settings"](stored):
+        for n, row in by.items():
+            error = math.sqrt(0.05 * 0.95 / (row["tables"] * (6 if group == "all" else 1)))
+            if page["worst"](row, "now", group) > 0.05 + max(4 * error, 0.002):
+                assert any(line.startswith(f"* {name}") and f"with {n} seeds" in line for line in told), (name, group, n)
+    # what is above it is a fact about one teacher, skewed results at more seeds than three, or a scatter no pool can know
+    allowed = ("skewed", "one for all seeds", "spreads 2")
+    assert all(any(word in line for word in allowed) for line in told), told
+    for row in stored["orders"]:
+        if row["rule"] == "blocked":
+            assert row["any_false"] <= 0.05 + 4 * math.sqrt(0.05 * 0.95 / row["tables"]), row
+    for row in stored["sequential"]:
+        if row["truth"] == 0.5 and row["plan"] == "looks at 3, 5, 10":
+            assert max(row["reproduced"], row["above"]) <= 0.05
+    # and the rule before broke it, which is why it is another one
+    before = {(r["name"], r["n"]): r for r in stored["values"]}
+    assert page["worst"](before["one cell of six three times as wide", 3], "before", "wide") > 0.1
+    assert page["worst"](before["runs of a seed correlate by .9", 3], "before", "all") > 0.07
+
+
+def test_most_true_claims_of_real_tables_are_settled_or_said_to_be_out_of_reach(stored: Any) -> None:
+    most = {3: 0.45, 5: 0.30, 10: 0.20}
+    rows = {row["n"]: row for row in stored["real"] if row["truth"] == 0}
+    assert {n: row["unclear"] <= most[n] for n, row in rows.items()} == dict.fromkeys(most, True)
+    assert rows[3]["reproduced"] < rows[5]["reproduced"] < rows[10]["reproduced"]
+    for row in stored["real"]:
+        false = row["above"] + row["below"] if row["truth"] == 0 else max(row["above"], row["reproduced"], row["below"])
+        assert false <= 0.05, row
 
 
 def test_the_simulation_agrees_with_the_package_on_every_verdict(simulation: ModuleType) -> None:
-    for setting in (
-        simulation.Setting(3, "spread", spreads="one of six threefold"),
-        simulation.Setting(5, "median"),
-        simulation.Setting(3, "one", paper=3.0),
-    ):
-        drawn = simulation.draw(setting, 40)
-        assert simulation.check(setting, drawn, *simulation.widths(setting, drawn)) == 240
-    assert simulation.gain_row(3, 0.6, "unpaired", 40)["compared"] == 200
+    by_name = {setting.name: setting for setting in simulation.SETTINGS}
+    rule = simulation.now.__globals__["now"]
+    for name, n in (("correlate by .6, spread printed", 3), ("spreads 2, 1.8, 1.5, .6, .3, .1", 5), ("median of 5 printed", 3)):
+        ours, printed = simulation.draw(by_name[name], n, 20)
+        difference, half = rule(ours, printed, median=by_name[name].median)
+        assert simulation.check(by_name[name], ours, printed, difference, half) == 120
 
 
 def test_the_page_is_written_from_the_record(simulation: ModuleType, stored: Any) -> None:
@@ -423,6 +588,7 @@ AGGREGATE: dict[str, Aggregate] = {
     "mean over 1000 test images x 9 classes x K steps": "single",
     "average during training": "single",
     "mean curve": "single",
+    "one pair": "single",
     "mean; line thickness = +/-2 SEM": "single",
     "not stated": "unknown",
     "not known": "unknown",

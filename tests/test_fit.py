@@ -16,11 +16,12 @@ from torch._dynamo.utils import counters
 from redistill import models, rng
 from redistill.core import Batch, Method, Ramp, RedistillError, Room
 from redistill.evaluate import accuracy
-from redistill.fit import Loop, fit, fit_cohort, in_micro_batches
+from redistill.fit import Loop, fit, fit_cohort
 from redistill.measured import Diverged
 from redistill.optimise import parameter_groups
 from redistill.recipe import Cosine, MultiStep, Recipe
 from redistill.taps import Tapped, places_of
+from redistill.teacher import in_micro_batches
 from redistill.terms import AT, CE, KD
 
 

@@ -16,10 +16,15 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("ramp", "paths", "values"),
     ("core",),
     ("pairs", "recipe", "rng", "stats", "user_code", "outputs", "stages"),
+    # a network for a while: its modes, and what it carries beside its state
+    ("modes", "hidden_state"),
     # floor 1: formulas, networks, images, features by place
     ("terms", "models", "data", "taps", "precision", "optimise", "measured"),
-    # floor 2: inputs that are not a data set; what is measured; one student of a cohort
-    ("sources", "evaluate", "belief", "learner"),
+    # how a network meets the images of a stream
+    ("normalised",),
+    ("sight",),
+    # floor 2: inputs that are not a data set; what is measured; the teacher and one student of a cohort
+    ("sources", "evaluate", "belief", "learner", "teacher"),
     ("given", "preflight"),
     ("fit",),
     ("jobs",),

@@ -44,6 +44,8 @@ from redistill.core import RedistillError
 from redistill.data import Renormalise
 from redistill.data import normalisation as named_set
 from redistill.data.subsets import matching_ferles
+from redistill.modes import evaluating
+from redistill.normalised import normalisation_of, normalised
 from redistill.outputs import NotFinite, logits_of, name_of, require_comparable, require_finite
 
 NUMERICS = 1
@@ -241,30 +243,9 @@ def journey(net: Net, images: Tensor, targets: Tensor, at: Sequence[int], *, rat
     return torch.stack(shown, dim=1)
 
 
-class _Quiet:
-    """Evaluation mode for a while; every module's own mode comes back."""
-
-    def __init__(self, *nets: nn.Module):
-        self.modes = [(m, m.training) for net in nets for m in net.modules()]
-        self.nets = nets
-
-    def __enter__(self) -> None:
-        for net in self.nets:
-            net.eval()
-
-    def __exit__(self, *_: object) -> None:
-        for module, mode in self.modes:
-            module.training = mode
-
-
 def seeing(net: nn.Module, stream: str) -> Net:
-    """The network behind the affine map from the stream's normalisation to its own, where it has another."""
-    adapt = Renormalise.wanted_by(net, stream)
-
-    def looking(x: Tensor) -> Tensor:
-        return logits_of(net(x if adapt is None else adapt(x)), net)
-
-    return looking
+    """The network in front of images that are normalised as ``stream``; see :func:`redistill.normalised.normalised`."""
+    return normalised(net, stream)
 
 
 def _predictions(
@@ -363,7 +344,7 @@ def transitions(
         raise RedistillError(f"attack={attack}, beside={beside}: no pair of two networks is left of {', '.join(nets)}")
     views = {name: seeing(net, images.normalise) for name, net in nets.items()}
     found: dict[tuple[str, str], Transition] = {}
-    with _Quiet(*nets.values()):
+    with evaluating(*nets.values()):
         x, said, classes = _predictions(nets, views, images, wanted, count if pick == "first" else math.inf)
         if labels is not None and aim == "true" and int(labels.max()) >= classes:
             raise RedistillError(f"the labels go up to {int(labels.max())}, the networks tell {classes} classes apart: they must agree")
@@ -423,11 +404,11 @@ def noise_histogram(net: nn.Module, shape: Sequence[int], *, count: int = 1000, 
     if count < 1:
         raise RedistillError(f"count={count}: at least one image is needed")
     parameter = next(net.parameters())
-    name = normalise or getattr(net, "normalisation", None) or "none"
+    name = normalise or normalisation_of(net) or "none"
     named_set(name).require_channels(shape[0])
     pixels = torch.rand(count, *shape, generator=rng.stream(seed, "uniform noise"))
     images = Renormalise.between("none", name)(pixels).to(device=parameter.device, dtype=parameter.dtype)
-    with _Quiet(net), torch.no_grad():
+    with evaluating(net), torch.no_grad():
         logits = torch.cat([logits_of(net(part), net) for part in images.split(_at_once(images.device))])
     require_finite(logits, name_of(net), "a histogram of predictions")
     counts: list[int] = torch.bincount(logits.argmax(1), minlength=logits.shape[1]).tolist()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -35,17 +35,22 @@ class Batch:
         labels: [B] int64, or None where the data has none.
         index: [B] int64, position of each image in its data set (-1 for generated images).
         variant: [B] int64, which augmentation of the image this is (0 for none).
-        views: further versions of the same images, for methods that ask for them.
-        memo: what a frozen network said of these images, kept as long as they are: ``memo["teacher"]``, an :class:`Output`
-            with every place that some student's method reads. The loop writes it; a source that has asked already may.
+        number: which batch of its stream this is, where the same images serve several steps: a teacher that draws draws by it.
+        teacher: what the teacher said of these images, kept as long as they are, with every place that some student's method
+            reads. The loop writes it; a source that has asked already may (:meth:`answered`).
     """
 
     images: Tensor
     labels: Tensor | None = None
     index: Tensor | None = None
     variant: Tensor | None = None
-    views: tuple[Tensor, ...] = ()
-    memo: dict[str, Output] = field(default_factory=dict, init=False, repr=False, compare=False)
+    number: int | None = None
+    teacher: Output | None = field(default=None, init=False, repr=False, compare=False)
+
+    def answered(self, teacher_output: Output) -> Batch:
+        """This batch, with what the teacher said of it."""
+        object.__setattr__(self, "teacher", teacher_output)  # a cache beside the value, which stays what it is
+        return self
 
     def labels_for(self, who: Any) -> Tensor:
         """The labels, or a sentence that says which term needed them."""
@@ -116,6 +121,7 @@ class Context:
         classes: number of classes. count: images in the data set, or None where the source has no end.
         labels: [count] int64 labels of the data set, or None.
         seed: the run's seed; draw only through ``redistill.rng.stream(ctx.seed, "term", ...)`` or ``seeded``.
+        adapt: makes of images of the stream what the teacher is to be called with; None: they are that already.
     """
 
     student: nn.Module
@@ -130,6 +136,7 @@ class Context:
     seed: int = 0
     student_unsure: str | None = None
     teacher_unsure: str | None = None
+    adapt: Callable[[Tensor], Tensor] | None = None
 
     def shape(self, whose: Literal["student", "teacher"], place: str) -> Shape:
         """Shape of one place, or a sentence with the nearest names."""
@@ -286,6 +293,19 @@ def one_class(who: str) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 # Methods
 # ---------------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class WeightTable:
+    """The weights of a run: ``rows`` [distinct, terms] float64, and ``which`` [steps] of them a step has (None: the only one)."""
+
+    rows: Tensor
+    which: Tensor | None
+
+    def __getitem__(self, step: int) -> list[float]:
+        """One weight a term."""
+        row: list[float] = self.rows[0 if self.which is None else int(self.which[step])].tolist()
+        return row
+
+
 class Method(nn.Module):
     """A weighted sum of terms: ``0.1 * CE() + 0.9 * KD(T=4) + 1000 * AT()``. A value until ``setup``.
 
@@ -355,16 +375,17 @@ class Method(nn.Module):
         which = 0 if whose == "student" else 1
         return tuple(dict.fromkeys(pair[which] for _, term in self.parts() for pair in term.pairs))
 
-    def weight_table(self, steps: int, steps_per_epoch: int) -> Tensor:
-        """All weights of a run, [steps, terms] float64, made before its first step."""
-        table = torch.empty(steps, len(self.weights), dtype=torch.float64)
-        for column, weight in enumerate(self.weights):
-            if isinstance(weight, Ramp):
-                rows = [weight.at(epoch=s // steps_per_epoch, step=s) for s in range(steps)]
-                table[:, column] = torch.tensor(rows, dtype=torch.float64)
-            else:
-                table[:, column] = weight
-        return table
+    def weights_at(self, epoch: int, step: int) -> tuple[float, ...]:
+        """The weights of one step."""
+        return tuple(w.at(epoch=epoch, step=step) if isinstance(w, Ramp) else w for w in self.weights)
+
+    def weight_table(self, steps: int, steps_per_epoch: int) -> WeightTable:
+        """All weights of a run, made before its first step."""
+        if not any(isinstance(w, Ramp) for w in self.weights):
+            return WeightTable(torch.tensor([self.weights_at(0, 0)], dtype=torch.float64), None)
+        known: dict[tuple[float, ...], int] = {}
+        which = [known.setdefault(self.weights_at(s // steps_per_epoch, s), len(known)) for s in range(steps)]
+        return WeightTable(torch.tensor(list(known), dtype=torch.float64), torch.tensor(which, dtype=torch.int32))
 
     def forward(self, student: Output, teacher: Output | None, batch: Batch) -> tuple[Tensor, ...]:
         """The unweighted terms, in order. The loop multiplies and adds; in your own loop use :meth:`loss`."""
@@ -375,8 +396,7 @@ class Method(nn.Module):
 
     def loss(self, student: Output, teacher: Output | None, batch: Batch, *, epoch: int = 0, step: int = 0) -> Tensor:
         """The weighted sum, for your own loop."""
-        weights = [w.at(epoch=epoch, step=step) if isinstance(w, Ramp) else w for w in self.weights]
-        return weighted_sum(weights, self(student, teacher, batch))
+        return weighted_sum(self.weights_at(epoch, step), self(student, teacher, batch))
 
     def settings(self) -> list[dict[str, Any]]:
         """One table a term, as in an experiment file: ``use``, ``weight``, and every setting."""
@@ -429,6 +449,7 @@ class Room:
             gets exactly one). autocast: context factory under which the run computes its forwards.
         steps: how many steps the run will take.
         teacher_places: features of the teacher that the students' methods read.
+        adapt: of one of the networks here: a function that makes of images of the stream what it is to be called with.
     """
 
     seed: int
@@ -442,6 +463,7 @@ class Room:
     channels_last: bool = False
     autocast: Any = None
     teacher_places: tuple[str, ...] = ()
+    adapt: Callable[[nn.Module], Callable[[Tensor], Tensor]] | None = None
 
 
 @runtime_checkable

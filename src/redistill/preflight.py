@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from redistill.core import RedistillError, Source
 from redistill.models import Arch
+from redistill.modes import evaluating
 from redistill.outputs import logits_of, name_of, require_finite
 from redistill.taps import places_of
 
@@ -123,15 +124,9 @@ def _ask(net: nn.Module, images: Any, adapt: Adapt | None) -> tuple[Tensor, Tens
     first = next(net.parameters(), None)
     device = first.device if first is not None else torch.device("cpu")
     dtype = first.dtype if first is not None else torch.float32
-    modes = [(m, m.training) for m in net.modules()]
-    net.eval()
-    try:
-        with torch.no_grad():
-            seen = (batch.images for batch in images.batches(AT_ONCE, device, dtype))
-            rows = [logits_of(net(x if adapt is None else adapt(x)), net).float().cpu() for x in seen]
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    with evaluating(net), torch.no_grad():
+        seen = (batch.images for batch in images.batches(AT_ONCE, device, dtype))
+        rows = [logits_of(net(x if adapt is None else adapt(x)), net).float().cpu() for x in seen]
     labels = images.all_labels
     return torch.cat(rows), None if labels is None else labels.cpu()
 

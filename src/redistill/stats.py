@@ -4,8 +4,8 @@ Floor 0; knows numbers only. Everything assumes that the results of one cell (eq
 normally; what happens where spreads differ is measured in ``docs/verdicts.md``.
 
 References: Student 1908 (t); Welch 1947 and Satterthwaite 1946 (unequal spreads); Cochran and Cox 1950
-(weighted t quantile); Wilson 1927 (one proportion); Schuirmann 1987 (two one-sided tests); Bartlett 1937 (equality of
-spreads); Holm 1979 (many claims).
+(weighted t quantile); Fisher 1925 (two-way layout: cells and seeds); Wilson 1927 (one proportion); Schuirmann 1987 (two
+one-sided tests); Bartlett 1937 (equality of spreads); Pocock 1977 (looks fixed before); Holm 1979 (many claims).
 """
 
 from __future__ import annotations
@@ -58,10 +58,21 @@ class Spread:
 
 @dataclass(frozen=True)
 class Part:
-    """One estimated variance inside the variance of a difference, and its degrees of freedom."""
+    """One estimated variance inside the variance of a difference, and its degrees of freedom (infinite: known, not estimated)."""
 
     variance: float
     df: float
+
+
+def satterthwaite(parts: Sequence[Part]) -> Part:
+    """The sum of independently estimated variances as one, with Satterthwaite's degrees of freedom.
+
+    >>> satterthwaite([Part(1.0, 2), Part(1.0, 2)])
+    Part(variance=2.0, df=4.0)
+    """
+    total = sum(part.variance for part in parts)
+    squares = sum(part.variance**2 / part.df for part in parts)
+    return Part(total, total**2 / squares if squares > 0 else math.inf)
 
 
 @dataclass(frozen=True)
@@ -88,7 +99,7 @@ class Estimate:
         total = sum(part.variance for part in self.parts)
         if total == 0:
             return 0.0
-        return sum(part.variance * -float(special.stdtrit(part.df, alpha)) for part in self.parts) / total
+        return sum(part.variance * _quantile(part.df, alpha) for part in self.parts) / total
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Two-sided interval at ``level``."""
@@ -145,7 +156,7 @@ class Estimate:
     def _tail(self, t: float) -> float:
         """The alpha at which ``critical`` equals t >= 0."""
         if len(self.parts) == 1:
-            return float(special.stdtr(self.parts[0].df, -t))
+            return float(special.ndtr(-t) if math.isinf(self.parts[0].df) else special.stdtr(self.parts[0].df, -t))
         low, high = -300.0, math.log10(0.5)  # in powers of ten, so that small tails keep their digits
         for _ in range(60):
             middle = (low + high) / 2
@@ -250,18 +261,60 @@ def equal_spreads(groups: Sequence[Sequence[float]]) -> float | None:
     normal results. It also answers to long tails, which errs on the side of a warning.
     """
     used = [x for x in (_values(group, 0, "equal_spreads") for group in groups) if len(x) > 1]
-    if len(used) < 2:
+    return bartlett([Spread(float(x.std(ddof=1)), len(x) - 1) for x in used])
+
+
+def bartlett(spreads: Sequence[Spread]) -> float | None:
+    """p-value of "these estimated spreads are one"; None with fewer than two.
+
+    >>> round(bartlett([Spread(0.1, 2), Spread(0.2, 2), Spread(0.9, 2)]), 3)
+    0.03
+    """
+    if len(spreads) < 2:
         return None
-    df = np.array([len(x) - 1 for x in used], dtype=float)
-    variances = np.array([x.var(ddof=1) for x in used])
+    df = np.array([spread.df for spread in spreads], dtype=float)
+    variances = np.array([spread.sd**2 for spread in spreads])
     if not variances.any():
         return 1.0
     if not variances.all():
         return 0.0
     pooled = float((df * variances).sum() / df.sum())
     statistic = df.sum() * math.log(pooled) - float((df * np.log(variances)).sum())
-    correction = 1 + (float((1 / df).sum()) - 1 / df.sum()) / (3 * (len(used) - 1))
-    return float(special.chdtrc(len(used) - 1, max(0.0, statistic / correction)))
+    correction = 1 + (float((1 / df).sum()) - 1 / df.sum()) / (3 * (len(spreads) - 1))
+    return float(special.chdtrc(len(spreads) - 1, max(0.0, statistic / correction)))
+
+
+def alike(spreads: Sequence[Spread], p: float) -> list[bool]:
+    """Which spreads stay together when the widest leave, one after the other, until Bartlett's p-value reaches ``p``.
+
+    >>> alike([Spread(0.2, 2), Spread(9.0, 2), Spread(0.3, 2), Spread(0.1, 2)], 0.01)
+    [True, False, True, True]
+    """
+    order = sorted(range(len(spreads)), key=lambda i: spreads[i].sd)
+    while len(order) > 1 and (bartlett([spreads[i] for i in order]) or 0.0) < p:
+        order.pop()
+    return [i in order for i in range(len(spreads))]
+
+
+def seed_blocks(groups: Sequence[Sequence[float]]) -> tuple[Spread, Spread]:
+    """Cells by seeds, [k, n], as a two-way layout: spread between the seeds' means, times sqrt(k), and of what is left.
+
+    Where cells do not go together both estimate the spread of a run. Of the mean square within cells, which is the variance
+    of a run whatever goes together, the first makes 1/k, the second the rest, and the two are independent: so a pooled
+    spread of cells that share their seeds is honest when it enters as these two parts.
+
+    >>> between, left = seed_blocks([[1.0, 2.0, 3.0], [11.0, 12.0, 13.0]])
+    >>> round(between.sd, 3), left.sd, between.df, left.df
+    (1.414, 0.0, 2, 2)
+    """
+    x = np.array([_values(group, 2, "seed_blocks") for group in groups])
+    cells, n = x.shape
+    within = x - x.mean(axis=1, keepdims=True)
+    between = within.mean(axis=0)
+    left = within - between
+    df = (cells - 1) * (n - 1)
+    rest = math.sqrt(float((left**2).sum()) / df) if df else 0.0
+    return Spread(math.sqrt(cells * float((between**2).sum()) / (n - 1)), n - 1), Spread(rest, df)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -313,6 +366,32 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+@functools.lru_cache(maxsize=64)
+def pocock(looks: tuple[int, ...], alpha: float = 0.05) -> float:
+    """The one-sided level of each look, so that any of them is false with at most ``alpha`` (Pocock's equal levels).
+
+    ``looks``: how many seeds are there at each, rising. The noise of a printed number is the same at every look, which makes
+    the looks more alike than is reckoned here: the level then is below ``alpha``.
+
+    >>> pocock((3, 5, 10)), pocock((3,))
+    (0.0225, 0.05)
+    """
+    if list(looks) != sorted(set(looks)) or not looks or looks[0] < 2:
+        raise RedistillError(f"looks {looks}: rising numbers of seeds, 2 at least")
+    if len(looks) == 1:
+        return alpha
+    from scipy import optimize, stats  # slow to import, and only plans with several looks need them
+
+    n = np.array(looks, dtype=float)
+    together = stats.multivariate_normal(cov=np.sqrt(np.minimum.outer(n, n) / np.maximum.outer(n, n)), seed=0)
+
+    def passed(z: float) -> float:
+        return 1 - float(together.cdf(np.full(len(looks), z))) - alpha
+
+    z = optimize.brentq(passed, _quantile(math.inf, alpha), _quantile(math.inf, alpha / len(looks)), xtol=1e-5)
+    return math.floor(float(special.ndtr(-z)) * 10_000) / 10_000
+
+
 def seeds_needed(chance: Callable[[int], float], power: float = 0.8, most: int = 1000) -> int | None:
     """The fewest additional seeds m >= 1 from which on ``chance(m) >= power``; None where ``most`` do not reach it.
 
@@ -338,6 +417,11 @@ def _values(values: Sequence[float], least: int, who: str) -> np.ndarray[tuple[i
     if not np.isfinite(x).all():
         raise RedistillError(f"{who} was given {x[~np.isfinite(x)][0]}: every value must be finite")
     return x
+
+
+def _quantile(df: float, alpha: float) -> float:
+    """The one-sided quantile of t, or of a normal number where ``df`` is infinite."""
+    return -float(special.ndtri(alpha) if math.isinf(df) else special.stdtrit(df, alpha))
 
 
 def _normal(x: float, sd: float) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -292,6 +292,7 @@ def meeting(
     count: int | None = None,
     labels: Tensor | None = None,
     seed: int = 0,
+    adapt: Callable[[Tensor], Tensor] | None = None,
 ) -> Context:
     """:func:`context` of two networks whose places are known already."""
     return Context(
@@ -305,6 +306,7 @@ def meeting(
         count=count,
         labels=labels,
         seed=seed,
+        adapt=adapt,
         student_unsure=mine.unsure,
         teacher_unsure=theirs.unsure,
     )
@@ -318,13 +320,21 @@ class Tapped:
         places: names of this network's places (after :func:`places_of`), or a mapping of names to :class:`Place`.
         again: repeat the module call at places whose published code does so (see :class:`Place`); for a teacher in
             train mode.
+        adapt: what stands between the images of a call and the network.
 
     A tapped tensor that the network overwrites in place afterwards is noticed by its version counter on the first call
     and read before the change from then on.
     """
 
-    def __init__(self, net: nn.Module, places: Mapping[str, Place] | tuple[str, ...] = (), *, again: bool = False):
-        self.net = net
+    def __init__(
+        self,
+        net: nn.Module,
+        places: Mapping[str, Place] | tuple[str, ...] = (),
+        *,
+        again: bool = False,
+        adapt: Callable[[Tensor], Tensor] | None = None,
+    ):
+        self.net, self.adapt = net, adapt
         declared: Mapping[str, Place] = getattr(net, "places", {})
         if not isinstance(places, Mapping):
             modules = dict(net.named_modules())
@@ -342,7 +352,38 @@ class Tapped:
         self._copy: set[str] = set()  # places that are overwritten in place later on
         self._compiled: _Compiled | None = None
 
+    @classmethod
+    def reading(
+        cls,
+        net: nn.Module,
+        images: Tensor,
+        names: Sequence[str] = (),
+        *,
+        found: Map | None = None,
+        again: bool = False,
+        adapt: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tapped:
+        """A reader of the places called ``names``, of any network: found by one probe with two of ``images``, prepared, ready.
+
+        Args:
+            found: the places, where the network has been probed already.
+
+        Raises:
+            RedistillError: a name that is no place of this network, with the nearest ones.
+        """
+        few, wanted = images[:2], [name for name in dict.fromkeys(names) if name != "logits"]
+        if not wanted:
+            return cls(net, {}, again=again, adapt=adapt)
+        table = (places_of(net, few) if found is None else found).places
+        if odd := [name for name in wanted if name not in table]:
+            raise RedistillError(nearest(odd[0], table, f"place of {type(net).__name__}"))
+        tapped = cls(net, {name: table[name] for name in table if name in wanted}, again=again, adapt=adapt)
+        tapped.prepare(few)
+        return tapped
+
     def __call__(self, images: Tensor) -> Output:
+        if self.adapt is not None:
+            images = self.adapt(images)
         if self._compiled is not None:
             return self._compiled(images)
         if not self.places:
@@ -441,21 +482,18 @@ class Tapped:
 
 
 class _Compiled:
-    """One compiled function from images to logits and places. Its hooks stay on the network: torch.compile takes them in
-    when it reads the network, and does not look at hooks that come later."""
+    """One compiled function from images to logits and places. Its hooks stand on the network for the length of a call only:
+    ``torch.compile`` takes them in when it reads the network, and they must be there whenever it reads it again."""
 
     def __init__(self, tapped: Tapped):
         self._tapped = tapped
         self._taps: dict[str, Tensor] = {}
         self._inputs: dict[str, Tensor] = {}
-        self._reading = False
         self._counts: dict[str, int] = {}
-        self._handles = tapped.listen(self._keep, self._inputs, self._counts)
         self._call = torch.compile(self._forward)
 
     def _keep(self, name: str, tensor: Tensor) -> None:
-        if self._reading:  # an evaluation of the network is nobody's reading
-            self._taps[name] = tensor.clone() if name in self._tapped._copy else tensor
+        self._taps[name] = tensor.clone() if name in self._tapped._copy else tensor
 
     def _forward(self, images: Tensor) -> tuple[Any, dict[str, Tensor]]:
         said = self._tapped.net(images)
@@ -464,17 +502,16 @@ class _Compiled:
 
     def __call__(self, images: Tensor) -> Output:
         self._counts.clear()  # a forward that nobody read was counted too
-        self._reading = True
+        handles = self._tapped.listen(self._keep, self._inputs, self._counts)
         try:
             said, taps = self._call(images)
             return Output(logits_of(said, self._tapped.net), taps)
         finally:
-            self._reading = False
+            for handle in handles:
+                handle.remove()
             self._taps.clear()
             self._inputs.clear()
 
     def remove(self) -> None:
-        """Take the hooks off; the network is called as it is again."""
-        for handle in self._handles:
-            handle.remove()
+        """The network is called as it is again."""
         self._tapped._compiled = None

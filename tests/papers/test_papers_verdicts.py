@@ -95,11 +95,16 @@ def test_seeds_of_one_experiment_are_counted_once(tmp_path: Path) -> None:
         finished(Store(tmp_path), one.with_seed(seed), 90.0, best=91.0 + 0.1 * seed)
     [table] = judged(plan, Store(tmp_path))
     assert list(table.runs) == ["WRN-16-1 / 0"]
-    assert [f.claim.cell for f in table.findings if f.claim.kind == "value"] == ["WRN-16-1 / 0"] * 3
+    # three printed runs of one experiment are one claim: their mean, with their spread
+    assert [(f.claim.id, f.claim.cell) for f in table.findings if f.claim.kind == "value"] == [
+        ("WRN-16-1 / mean of 0, 1, 2", "WRN-16-1 / 0")
+    ]
     first = table.findings[0]
     # the report's numbers are the best on the test set, so ours are
     assert first.epoch == "best_on_test" and first.reading is not None and first.reading.ours.value == pytest.approx(91.1)
-    assert first.claim.published is not None and first.claim.published.aggregate == "single"
+    assert first.claim.published is not None and (first.claim.published.aggregate, first.claim.published.seeds) == ("mean", 3)
+    printed = [p.cell.printed.value for p in plan.cells if p.cell.printed is not None]
+    assert first.claim.published.value == pytest.approx(sum(printed) / 3) and first.claim.published.ddof == 1
 
 
 def test_published_files_are_claims_without_seeds(tmp_path: Path) -> None:

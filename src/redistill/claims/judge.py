@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 from typing import get_args
 
-from redistill.claims.model import Claim, Design, Epoch, Finding, Measured, Pool, Reading, Summary, Verdict
-from redistill.claims.view import ALPHA, View
+from redistill.claims.model import Claim, Design, Epoch, Finding, Measured, Pool, Published, Reading, Summary, Verdict
+from redistill.claims.scatter import KEEP, Blocks, Print, blocks, pooled, printed
+from redistill.claims.view import ALPHA, MOST, View, level
 from redistill.claims.words import p_words
 from redistill.errors import RedistillError
-from redistill.stats import equal_spreads, holm, pooled_sd
+from redistill.stats import Part, holm
 
-POOL = 0.2
-"""Where equality of spreads has a p-value below this, a cell is judged by the wider of its own and the pooled interval."""
+POOL = KEEP
+"""Where equality of spreads has a p-value below this, the widest cells leave the pool."""
 
 Runs = Mapping[str, Sequence[Measured]]
 
@@ -26,21 +27,28 @@ def judge(claim: Claim, runs: Runs, pool: Pool | None = None) -> Finding:
     Args:
         runs: cell -> its runs. A cell that is not there is *not attempted*; one with fewer runs than planned *pending*.
     """
-    seen = _look(claim, runs, pool)
+    around = _Around() if pool is None else _Around({("last", ""): pool, ("best_on_test", ""): pool})
+    seen = _look(claim, runs, around)
     return _decide(seen, seen.p, 1)
 
 
-def judge_table(claims: Sequence[Claim], runs: Runs) -> tuple[list[Finding], Summary]:
+def judge_table(
+    claims: Sequence[Claim], runs: Runs, regimes: Mapping[str, str] | None = None
+) -> tuple[list[Finding], Summary]:
     """All claims of a table: spread pooled over its cells, Holm over its claims of gain and order.
 
     Claims of gain and order that wait for runs count in Holm's family with p = 1, so that a verdict given early is not
     taken back when the others come in.
+
+    Args:
+        regimes: cell -> its regime, as known before the runs (method family and images a class); only cells of one regime
+            lend each other their spread. Cells that are not named are of one regime.
     """
     twice = [name for name, count in Counter(claim.id for claim in claims).items() if count > 1]
     if twice:
         raise RedistillError(f"two claims of the table are named {twice[0]!r}: a finding is known by its claim's id")
-    pools = {epoch: made for epoch in get_args(Epoch) if (made := pool(runs, epoch)) is not None}
-    seen = [_look(claim, runs, pools.get(_epoch(claim, runs))) for claim in claims]
+    around = _surroundings(claims, runs, regimes or {})
+    seen = [_look(claim, runs, around) for claim in claims]
     family = [s for s in seen if s.finding.claim.kind in ("gain", "order") and s.finding.verdict != "not attempted"]
     p = holm([1.0 if s.p is None else s.p for s in family])
     adjusted = {s.finding.claim.id: value for s, value in zip(family, p, strict=True)}
@@ -53,15 +61,62 @@ def judge_table(claims: Sequence[Claim], runs: Runs) -> tuple[list[Finding], Sum
         judged=sized,
         expected_false=ALPHA * sized,
         holm={found.claim.id: found.p for found in findings if found.p is not None},
-        pools=pools,
+        pools={epoch: made for epoch, cells in around.cells.items() if (made := around.pools.get((epoch, "")) or pooled(cells))},
+        regimes=around.pools,
     )
 
 
 def pool(runs: Runs, epoch: Epoch = "last") -> Pool | None:
     """The spread common to all cells, from runs that are not stale; None where no cell has two."""
-    groups = [list(values.values()) for cell, measured in runs.items() if (values := _values(cell, measured, epoch))]
-    groups = [group for group in groups if len(group) > 1]
-    return Pool(pooled_sd(groups), equal_spreads(groups)) if groups else None
+    return pooled(_cells(runs, epoch))
+
+
+@dataclass(frozen=True)
+class _Around:
+    """What the other cells of a table say about one.
+
+    Attributes:
+        pools: by epoch and regime. regimes: cell -> regime. cells: epoch -> cell -> seed -> percent. theirs: variance of one of
+            the paper's runs, for numbers that print a spread.
+    """
+
+    pools: Mapping[tuple[Epoch, str], Pool] = field(default_factory=dict)
+    regimes: Mapping[str, str] = field(default_factory=dict)
+    cells: Mapping[Epoch, Mapping[str, Mapping[int, float]]] = field(default_factory=dict)
+    theirs: Mapping[Print, Part] = field(default_factory=dict)
+    made: dict[tuple[Epoch, tuple[int, ...]], Blocks | None] = field(default_factory=dict)
+
+    def pools_of(self, claim: Claim, epoch: Epoch) -> dict[str, Pool]:
+        known = {cell: self.pools.get((epoch, self.regimes.get(cell, ""))) for cell in claim.cells}
+        return {cell: made for cell, made in known.items() if made is not None}
+
+    def blocks(self, numbers: Mapping[str, Mapping[int, float]], epoch: Epoch) -> Blocks | None:
+        """The layout of the cells that have the seeds which these two have in common."""
+        first, second = numbers.values()
+        seeds = tuple(seed for seed in first if seed in second)
+        if (epoch, seeds) not in self.made:
+            self.made[epoch, seeds] = blocks(self.cells.get(epoch, {}), seeds)
+        found = self.made[epoch, seeds]
+        return found
+
+
+def _surroundings(claims: Sequence[Claim], runs: Runs, regimes: Mapping[str, str]) -> _Around:
+    cells = {epoch: _cells(runs, epoch) for epoch in get_args(Epoch)}
+    pools: dict[tuple[Epoch, str], Pool] = {}
+    for epoch, known in cells.items():
+        for regime in dict.fromkeys(regimes.get(cell, "") for cell in known):
+            made = pooled({cell: values for cell, values in known.items() if regimes.get(cell, "") == regime})
+            if made is not None:
+                pools[epoch, regime] = made
+    theirs: dict[Print, Part] = {}
+    values = [claim for claim in claims if claim.kind == "value" and claim.published is not None]
+    for regime in dict.fromkeys(regimes.get(claim.cell, "") for claim in values):
+        theirs |= printed([(c.cell, c.published) for c in values if c.published and regimes.get(c.cell, "") == regime])
+    return _Around(pools, regimes, cells, theirs)
+
+
+def _cells(runs: Runs, epoch: Epoch) -> dict[str, dict[int, float]]:
+    return {cell: values for cell, measured in runs.items() if (values := _values(cell, measured, epoch))}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -98,13 +153,20 @@ def _waiting(claim: Claim, runs: Runs) -> tuple[Verdict, str] | None:
         return "not attempted", f"no runs of {missing[0]}"
     need = 1 if claim.kind == "checkpoint" else claim.seeds
     fresh = [set(_values(cell, runs[cell], "last") or ()) for cell in claim.cells]
-    count = len(set.intersection(*fresh)) if claim.decides == "paired" else min(map(len, fresh))
-    if count >= need:
+    both = claim.decides in ("paired", "blocked")
+    count = len(set.intersection(*fresh)) if both else min(map(len, fresh))
+    if claim.looks:  # between two looks nobody looks
+        need = next((look for look in claim.looks if look >= count), claim.looks[-1])
+    absent = [seed for seed in claim.needs if any(seed not in seeds for seeds in fresh)]
+    if count >= need and not absent:
         return None
     stale = sum(run.stale for cell in claim.cells for run in runs[cell])
     if stale:
         return "stale", f"{stale} of its runs from before something changed that moves the numbers: run again"
-    return "pending", f"{count} of {need} seeds{' in both cells' if claim.decides == 'paired' else ''} so far"
+    if count >= need:
+        which = f"seed{'s' if len(absent) > 1 else ''} {', '.join(map(str, absent))}"
+        return "pending", f"{which} planned or begun and not there: every one counts, whatever the others say"
+    return "pending", f"{count} of {need} seeds{' in both cells' if both else ''} so far"
 
 
 def _mismatch(claim: Claim, epoch: Epoch) -> str:
@@ -135,7 +197,7 @@ class _Seen:
         return self.finding.reading.p if self.finding.reading else None
 
 
-def _look(claim: Claim, runs: Runs, pool: Pool | None) -> _Seen:
+def _look(claim: Claim, runs: Runs, around: _Around) -> _Seen:
     waiting = _waiting(claim, runs)
     if waiting is not None:
         return _Seen(Finding(claim, waiting[0], note=waiting[1]))
@@ -149,45 +211,72 @@ def _look(claim: Claim, runs: Runs, pool: Pool | None) -> _Seen:
     if n < 2:
         note = "no verdict from one seed"
         return _Seen(Finding(claim, "unclear", epoch=epoch, more_seeds=2, mismatch=mismatch, note=note))
-    own = View(claim, numbers, None, claim.decides, claim.published)
-    view, notes = _widest(own, pool), []
-    if pool is not None and pool.p is not None and view is own:
-        notes.append(f"spreads differ within the table ({p_words(pool.p)}): its own, wider one decides")
-    if n > claim.seeds:
-        notes.append(f"{n} seeds instead of the {claim.seeds} planned")
+    layout = around.blocks(numbers, epoch) if len(numbers) == 2 else None
+    design = _design(claim, layout)
+    pools = around.pools_of(claim, epoch)
+    view = View(claim, numbers, pools, design, claim.published, layout if design == "blocked" else None, around.theirs)
     reading = view.reading(_name(view))
-    others = _others(view, own, pool, _numbers(claim, runs, "best_on_test") if epoch == "last" else None)
-    return _Seen(Finding(claim, reading.verdict, reading, others, epoch, mismatch=mismatch, note="; ".join(notes)), view)
+    best = _numbers(claim, runs, "best_on_test") if epoch == "last" else None
+    notes = _notes(view, around)
+    found = Finding(claim, reading.verdict, reading, _others(view, layout, best), epoch, mismatch=mismatch, note="; ".join(notes))
+    return _Seen(found, view)
 
 
-def _widest(own: View, pool: Pool | None) -> View:
-    """The pooled spread decides; where the spreads of the table differ, the wider of pooled and own.
+def _design(claim: Claim, layout: Blocks | None) -> Design | None:
+    """Blocked where a table is there to make blocks of; two cells alone are compared by their means."""
+    return "unpaired" if claim.decides == "blocked" and layout is None else claim.decides
 
-    The wider of the two can only turn a verdict into *unclear*, so that this look at the spreads costs no level.
-    """
-    if pool is None:
-        return own
-    pooled = replace(own, common=pool.spread)
-    differ = pool.p is not None and pool.p < POOL
-    return own if differ and own.half_width() > pooled.half_width() else pooled
+
+def _notes(view: View, around: _Around) -> list[str]:
+    """What a reader must know about spreads and seeds."""
+    claim, notes = view.claim, []
+    for cell in claim.cells:
+        pool = view.pools.get(cell)
+        if view.design in ("paired", "blocked") or pool is None or len(around.pools) == 0:
+            continue
+        if cell in pool.left and pool.p is not None:
+            notes.append(f"spreads differ among the cells ({p_words(pool.p)}): {cell} is judged by its own")
+        elif cell in pool.apart:
+            notes.append(f"{cell} scatters visibly more than the others: its own spread decides")
+    if view.design == "blocked" and view.blocks is not None and (wide := [c for c in claim.cells if c in view.blocks.own]):
+        notes.append(f"{' and '.join(wide)} scatters visibly more than the others: judged by its own spread")
+    still = [cell for cell, x in zip(claim.cells, view.columns(), strict=True) if float(x.max()) == float(x.min())]
+    for cell in still:
+        end = ", so nothing can be said" if view.still() else ""
+        notes.append(f"all {len(view.numbers[cell])} seeds of {cell} gave the same number: do they do anything?{end}")
+    if view.n() > claim.seeds and not claim.looks:
+        notes.append(f"{view.n()} seeds instead of the {claim.seeds} planned")
+    if claim.looks:
+        notes.append(f"look at {view.n()} of {', '.join(map(str, claim.looks))} seeds, each at {level(claim):.2%}")
+    return notes
 
 
 def _name(view: View) -> str:
-    return ", ".join(["own spread" if view.common is None else "pooled spread", *([view.design] if view.design else [])])
+    if view.design == "paired":
+        return "own spread, paired"
+    lone = view.blocks.own if view.design == "blocked" and view.blocks is not None else None
+    own = [cell for cell in view.claim.cells if (view.own(cell) if lone is None else cell in lone)]
+    spread = "own spread" if len(own) == len(view.claim.cells) else "own and pooled spread" if own else "pooled spread"
+    return ", ".join([spread, *([view.design] if view.design else [])])
 
 
-def _others(view: View, own: View, pool: Pool | None, best: Mapping[str, Mapping[int, float]] | None) -> tuple[Reading, ...]:
-    """The same claim with the other spread, the other design, our best epoch where the paper names none, other prints."""
+def _others(view: View, layout: Blocks | None, best: Mapping[str, Mapping[int, float]] | None) -> tuple[Reading, ...]:
+    """The same claim with the other spread, the other designs, our best epoch where the paper names none, other prints."""
     claim, published, others = view.claim, view.claim.published, []
-    if pool is not None:
-        others.append(replace(own, common=pool.spread) if view.common is None else own)
-    if claim.decides is not None and not (published and published.aggregate == "median"):
-        turned: Design = "unpaired" if claim.decides == "paired" else "paired"
-        if len(view.pairs()) > 1:
-            others.append(replace(view, design=turned))
+    alone = replace(view, pools={}, theirs={})
+    if view.pools and view.design not in ("paired", "blocked"):
+        lent = {cell: replace(p, left=frozenset(), apart=frozenset()) for cell, p in view.pools.items()}
+        others.append(alone if not all(view.own(cell) for cell in claim.cells) else replace(view, pools=lent))
+    if claim.decides is not None:
+        median = published is not None and published.aggregate == "median"
+        designs: tuple[Design, ...] = ("paired", "unpaired", "blocked")
+        for turned in designs:
+            fits = turned == "unpaired" or (not median and len(view.pairs()) > 1 and (turned == "paired" or layout is not None))
+            if turned != view.design and fits:
+                others.append(replace(view, design=turned, blocks=layout if turned == "blocked" else None))
     readings = [other.reading(_name(other)) for other in others]
     if published is not None and published.which not in get_args(Epoch) and best is not None:
-        other = replace(own, numbers=best)
+        other = replace(alone, numbers=best, design=view.design if view.design != "blocked" else "unpaired", blocks=None)
         readings.append(other.reading(f"{_name(other)}, our best epoch on the test set"))
     for number in claim.contradicting:
         readings.append(replace(view, published=number).reading(f"against {number.value:.{number.decimals}f}"))
@@ -199,14 +288,21 @@ def _decide(seen: _Seen, p: float | None, family: int) -> Finding:
     found, view = seen.finding, seen.view
     if view is None:
         return found
-    verdict, more, notes = view.verdict(p), None, [found.note] if found.note else []
-    if found.claim.contradicting:
+    verdict, more, bound, notes = view.verdict(p), None, None, [found.note] if found.note else []
+    against = [reading for reading in found.others if reading.what.startswith("against ")]
+    if any(reading.verdict != verdict for reading in against):
         verdict = "disputed"
-    elif verdict == "unclear":
+    elif against:
+        notes.append(f"printed otherwise too ({', '.join(r.what.removeprefix('against ') for r in against)}): the same verdict")
+    if verdict == "compatible":
+        bound = view.bound()
+        if found.claim.reach is None:
+            notes.append(f"not even {MOST} seeds of ours would settle ±{found.claim.tolerance:g}: the print is too uncertain")
+    elif verdict == "unclear" and not view.still():
         more = view.more_seeds(family)
         if more is None:
             notes.append(f"not even 1000 more seeds of ours would settle it: ±{view.half_width(1000):.2f} stays open")
-    return replace(found, verdict=verdict, p=p, more_seeds=more, note="; ".join(notes))
+    return replace(found, verdict=verdict, p=p, more_seeds=more, bound=bound, note="; ".join(notes))
 
 
 def _checkpoint(claim: Claim, measured: Sequence[Measured]) -> Finding:
@@ -217,16 +313,29 @@ def _checkpoint(claim: Claim, measured: Sequence[Measured]) -> Finding:
             f"claim {claim.id!r} is about one published file, but {claim.cell!r} holds {len(fresh)} evaluations: give one"
         )
     assert claim.published is not None
-    ours, unit = Decimal(str(fresh[0].last)), Decimal(1).scaleb(-claim.published.decimals)
-    printed = Decimal(str(claim.published.value)).quantize(unit)
-    rounded = {ours.quantize(unit, rounding=rule) for rule in (ROUND_HALF_UP, ROUND_HALF_EVEN)}
-    note = ""
-    if printed in rounded:
-        verdict: Verdict = "reproduced"
-    elif printed == ours.quantize(unit, rounding=ROUND_DOWN):
-        verdict, note = "reproduced", "the paper cuts digits off instead of rounding"
-    else:
-        verdict = "above" if ours > printed else "below"
-    if claim.contradicting:
-        verdict = "disputed"
+    ours = Decimal(str(fresh[0].last))
+    verdict = _digits(ours, claim.published)
+    note = "the paper cuts digits off instead of rounding" if verdict == "reproduced" and _cut(ours, claim.published) else ""
+    for number in claim.contradicting:
+        also = _digits(ours, number)
+        if also != verdict:
+            return Finding(claim, "disputed", measured=fresh[0].last, note=note)
     return Finding(claim, verdict, measured=fresh[0].last, note=note)
+
+
+def _digits(ours: Decimal, number: Published) -> Verdict:
+    """Whether an evaluation gives the printed digits, rounded or cut off."""
+    if _cut(ours, number):
+        return "reproduced"
+    unit = Decimal(1).scaleb(-number.decimals)
+    value = Decimal(str(number.value)).quantize(unit)
+    rounded = {ours.quantize(unit, rounding=rule) for rule in (ROUND_HALF_UP, ROUND_HALF_EVEN)}
+    return "reproduced" if value in rounded else "above" if ours > value else "below"
+
+
+def _cut(ours: Decimal, number: Published) -> bool:
+    """Whether the printed digits are ours cut off, where rounding would give others."""
+    unit = Decimal(1).scaleb(-number.decimals)
+    value = Decimal(str(number.value)).quantize(unit)
+    rounded = {ours.quantize(unit, rounding=rule) for rule in (ROUND_HALF_UP, ROUND_HALF_EVEN)}
+    return value not in rounded and value == ours.quantize(unit, rounding=ROUND_DOWN)

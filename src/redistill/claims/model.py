@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from redistill.errors import RedistillError, nearest
-from redistill.stats import Interval, Spread, median_factor
+from redistill.stats import Interval, Part, Spread, median_factor
 
 Kind = Literal["value", "gain", "order", "checkpoint"]
 Which = Literal["last", "best_on_test", "best_on_validation", "at_step", "unknown", "none"]
 """Which epoch a number was taken at; ``at_step``: a named step, ``none``: training has no part in it."""
 Epoch = Literal["last", "best_on_test"]
 Aggregate = Literal["mean", "median", "single", "unknown"]
-Design = Literal["paired", "unpaired"]
-Verdict = Literal["reproduced", "above", "below", "unclear", "not attempted", "pending", "stale", "disputed"]
+Design = Literal["paired", "unpaired", "blocked"]
+"""How two cells are compared: within each seed; by their means; with the seed as a block over all cells of the table."""
+Verdict = Literal["reproduced", "above", "below", "unclear", "compatible", "not attempted", "pending", "stale", "disputed"]
 
 
 def _known(name: str, names: Any, what: str) -> None:
@@ -43,6 +44,8 @@ class Published:
         ddof: of ``std``; None where unknown, then read as 0, which is numpy's default and the wider reading.
         which, aggregate: the epoch and the statistic it reports.
         approximate: read off a figure.
+        teachers: how many teachers stand behind it, where that is fewer than runs and ours have one a seed; then it counts as
+            so many runs, because a printed spread over students of one teacher does not hold what the teacher adds.
     """
 
     value: float
@@ -55,6 +58,7 @@ class Published:
     approximate: bool = False
     variance: bool = False
     """What stands in ``std`` is a variance, as printed; ``spread`` takes its root."""
+    teachers: int | None = None
 
     def __post_init__(self) -> None:
         _known(self.which, Which, "epoch of a published number")
@@ -72,11 +76,18 @@ class Published:
             )
         if self.ddof not in (None, 0, 1):
             raise RedistillError(f"published ddof = {self.ddof}: must be 0, 1 or None (unknown)")
+        if self.teachers is not None and self.teachers < 1:
+            raise RedistillError(f"published teachers = {self.teachers}: give how many, or None where every run has its own")
+
+    @property
+    def rounding(self) -> float:
+        """Variance of what rounding took away: uniform over one unit of the last digit."""
+        return float(100.0**-self.decimals / 12)
 
     @property
     def spread(self) -> Spread | None:
         """The printed spread as an unbiased one (ddof 1), or None."""
-        if self.std is None or self.seeds is None:
+        if self.std is None or self.seeds is None or self._few_teachers:
             return None
         sd = math.sqrt(self.std) if self.variance else self.std
         return Spread(sd if self.ddof == 1 else sd * math.sqrt(self.seeds / (self.seeds - 1)), self.seeds - 1)
@@ -84,7 +95,11 @@ class Published:
     @property
     def share(self) -> float:
         """Variance of the printed number, in variances of one run: 1/k for a mean of k, 1 where k is not known."""
-        return share(self.seeds or 1, self.aggregate == "median")
+        return share((self.teachers if self._few_teachers else self.seeds) or 1, self.aggregate == "median")
+
+    @property
+    def _few_teachers(self) -> bool:
+        return self.teachers is not None and self.teachers < (self.seeds or 1)
 
 
 @dataclass(frozen=True)
@@ -113,11 +128,17 @@ class Claim:
         cell: the runs it is about. baseline: for a gain what is subtracted, for an order what the paper puts lower.
         published: the paper's number for ``cell``; for an order it may be missing. published_baseline: the one for
             ``baseline``; without it a gain's ``published`` is the printed gain itself.
-        decides: whether the paired or the unpaired comparison decides a gain or an order; both are shown.
+        decides: which comparison decides a gain or an order; the other ones are shown.
         tolerance: half width of what counts as equal, in points (0.5: about the gap between last and best epoch).
         seeds: how many are planned; no verdict before they are there. 3: what most of the papers ran.
         compare: which of our numbers stands against the paper's; None: the like one, else the last.
-        contradicting: other values printed for the same thing; they make a claim disputed.
+        contradicting: other values printed for the same thing; where a verdict against one of them differs, the claim is
+            disputed.
+        needs: seeds that must be there whatever their number, those of the plan and every other one that was begun.
+        looks: numbers of seeds at which it is judged, fixed before; () is one look, at ``seeds``. With several looks each has
+            a stricter level, so that all of them together keep it.
+        reach: whether an affordable number of seeds can settle it, as reckoned before any ran; None: seen when it is judged.
+        allowance: what one teacher may add, a standard deviation in points: for ours and for the paper's.
     """
 
     id: str
@@ -131,6 +152,10 @@ class Claim:
     seeds: int = 3
     compare: Epoch | None = None
     contradicting: tuple[Published, ...] = ()
+    needs: tuple[int, ...] = ()
+    looks: tuple[int, ...] = ()
+    reach: bool | None = None
+    allowance: float = 0.0
 
     def __post_init__(self) -> None:
         _known(self.kind, Kind, f"kind of claim {self.id!r}")
@@ -139,7 +164,7 @@ class Claim:
         differs = self.kind in ("gain", "order")
         if differs != (self.baseline is not None) or differs != (self.decides is not None):
             raise RedistillError(
-                f"claim {self.id!r} is a claim of {self.kind}: baseline and decides ('paired' or 'unpaired') are "
+                f"claim {self.id!r} is a claim of {self.kind}: baseline and decides ('paired', 'unpaired', 'blocked') are "
                 f"{'needed' if differs else 'for gains and orders only'}, got {self.baseline!r} and {self.decides!r}"
             )
         if self.decides is not None:
@@ -150,10 +175,14 @@ class Claim:
             raise RedistillError(
                 f"claim {self.id!r}: tolerance must be above 0 and seeds at least 1, got {self.tolerance} and {self.seeds}"
             )
-        if self.published and self.published.aggregate == "median" and self.decides == "paired":
+        if self.published and self.published.aggregate == "median" and self.decides in ("paired", "blocked"):
             raise RedistillError(
-                f"claim {self.id!r} compares medians, and a difference of medians has no paired error: decides = 'unpaired'"
+                f"claim {self.id!r} compares medians, and a difference of medians has no {self.decides} error: decides = 'unpaired'"
             )
+        if self.looks and (list(self.looks) != sorted(set(self.looks)) or self.looks[0] < 2):
+            raise RedistillError(f"claim {self.id!r}: looks are rising numbers of seeds, 2 at least, got {self.looks}")
+        if not self.allowance >= 0:
+            raise RedistillError(f"claim {self.id!r}: allowance for a teacher must be at least 0, got {self.allowance}")
         if self.kind == "order" and self.claimed is not None and not self.claimed > 0:
             raise RedistillError(
                 f"claim {self.id!r} puts {self.cell!r} above {self.baseline!r}, but the published difference is "
@@ -206,6 +235,7 @@ class Finding:
             value. epoch: of our numbers. All None or empty where there is nothing to judge.
         p: adjusted by Holm in a table. more_seeds: for *unclear*, how many more seeds of ours settle it in four of five
             cases, were the truth what we see now; None: a thousand do not.
+        bound: for *compatible*, the smallest tolerance at which it would be reproduced.
         mismatch: where unlike is compared with unlike, in words. note: whatever else a reader must know.
         measured: of a checkpoint, what the evaluation gave.
     """
@@ -217,6 +247,7 @@ class Finding:
     epoch: Epoch | None = None
     p: float | None = None
     more_seeds: int | None = None
+    bound: float | None = None
     mismatch: str = ""
     note: str = ""
     measured: float | None = None
@@ -238,10 +269,21 @@ class Finding:
 
 @dataclass(frozen=True)
 class Pool:
-    """The spread common to the cells of a table, and the p-value of "all cells scatter equally" (None: one cell)."""
+    """The spread common to cells of a table, and the p-value of "all cells scatter equally" (None: one cell).
+
+    Attributes:
+        parts: the variance of one run as a sum of independently estimated ones; (): that of ``spread`` alone.
+        left: cells whose spread is another one (the widest, by Bartlett's test): judged by their own.
+        apart: cells that stay but scatter visibly more than the others: judged by their own too.
+        still: cells whose seeds all gave the same number; they say nothing about a spread.
+    """
 
     spread: Spread
     p: float | None
+    parts: tuple[Part, ...] = ()
+    left: frozenset[str] = frozenset()
+    apart: frozenset[str] = frozenset()
+    still: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -251,7 +293,8 @@ class Summary:
     Attributes:
         counts: findings by verdict. judged: verdicts of size (value and gain), each false with at most 5 %.
         expected_false: 5 % of ``judged``: at most so many of them are expected to be false, *unclear* never being false.
-        holm: adjusted p-value of each claim of gain and order. pools: by the epoch compared.
+        holm: adjusted p-value of each claim of gain and order. pools: of all cells, by the epoch compared.
+        regimes: the pools that decide, by epoch and regime; one for all cells where no regimes are told.
     """
 
     counts: Mapping[Verdict, int]
@@ -259,3 +302,4 @@ class Summary:
     expected_false: float
     holm: Mapping[str, float]
     pools: Mapping[Epoch, Pool]
+    regimes: Mapping[tuple[Epoch, str], Pool] = field(default_factory=dict)

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from redistill.claims.model import Claim, Design, Published, Reading, Verdict, share
-from redistill.stats import Estimate, Part, Spread, seeds_needed
+from redistill.claims.model import Claim, Design, Pool, Published, Reading, Verdict, share
+from redistill.claims.scatter import Blocks, Print, own_spread
+from redistill.stats import Estimate, Part, Spread, pocock, satterthwaite, seeds_needed
 
 ALPHA = 0.05
 """Level of each decision: how often, at most, a claim at the edge of its tolerance gets a verdict that is false."""
+MOST = 10
+"""So many seeds of a cell are affordable: a number that they do not settle is out of reach."""
+LIKELY = 0.5
+"""A claim is within reach when, were ours exactly the paper's, so many of the repetitions with ``MOST`` seeds would say so."""
 
 _VERDICT: dict[str, Verdict] = {"inside": "reproduced", "above": "above", "below": "below", "open": "unclear"}
+
+
+def level(claim: Claim) -> float:
+    """The level of one look: 5 %, or less where several were fixed before."""
+    return pocock(claim.looks, ALPHA) if claim.looks else ALPHA
 
 
 @dataclass(frozen=True)
@@ -23,16 +34,25 @@ class View:
 
     Attributes:
         numbers: cell -> seed -> percent, at least two seeds a cell.
-        common: the spread of the whole table, or None: every cell has its own.
-        design: of a gain or an order; paired uses the spread of the differences within a seed, never pooled.
+        pools: cell -> the spread of its regime; a cell that is not there has its own.
+        design: of a gain or an order; paired uses the spread of the differences within a seed, blocked the residual of
+            ``blocks``, which it needs.
         published: the printed number compared with (the claim's, or one that contradicts it).
+        theirs: variance of one of the paper's runs, for printed numbers whose spread is pooled over those of like cells.
     """
 
     claim: Claim
     numbers: Mapping[str, Mapping[int, float]]
-    common: Spread | None
+    pools: Mapping[str, Pool]
     design: Design | None
     published: Published | None
+    blocks: Blocks | None = None
+    theirs: Mapping[Print, Part] = field(default_factory=dict)
+    _made: dict[int, tuple[Estimate, Estimate | None]] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    @property
+    def alpha(self) -> float:
+        return level(self.claim)
 
     def columns(self) -> list[NDArray[np.float64]]:
         return [np.array(list(self.numbers[cell].values())) for cell in self.claim.cells]
@@ -44,7 +64,26 @@ class View:
 
     def n(self) -> int:
         """How many runs, or pairs, stand behind our number."""
-        return len(self.pairs()) if self.design == "paired" else min(map(len, self.columns()))
+        return len(self.pairs()) if self.design in ("paired", "blocked") else min(map(len, self.columns()))
+
+    def own(self, cell: str) -> bool:
+        """Whether a cell is judged by its own spread."""
+        pool = self.pools.get(cell)
+        return pool is None or cell in pool.left or cell in pool.apart
+
+    def lent(self) -> View:
+        """With the pooled spread wherever there is one, for what a spread is expected to be."""
+        return replace(self, pools={cell: replace(pool, apart=frozenset()) for cell, pool in self.pools.items()})
+
+    def scatter(self, cell: str, extra: int = 0) -> list[tuple[str, Spread]]:
+        """The variance of one run as a sum of estimated ones, under names that are equal where the estimates are."""
+        values, pool = list(self.numbers[cell].values()), self.pools.get(cell)
+        if pool is None or self.own(cell):
+            mine = own_spread(values)
+            return [(f"cell {cell}", Spread(mine.sd, mine.df + extra))]
+        more = (len(values) - 1 + extra) / (len(values) - 1)
+        parts = pool.parts or (Part(pool.spread.sd**2, pool.spread.df),)
+        return [(f"pool {pool.spread} {i}", Spread(math.sqrt(p.variance), p.df * more)) for i, p in enumerate(parts)]
 
     def estimates(self, extra: int = 0) -> tuple[Estimate, Estimate | None]:
         """Ours, and ours minus the paper's (None where nothing is printed), as ``extra`` more seeds a cell would make them.
@@ -52,6 +91,11 @@ class View:
         A variance is a sum of shares of spreads. The paper's number brings its own spread where one is printed, else the
         spread of our cell, so that one estimate of a spread may serve several numbers: its shares are added first.
         """
+        if extra not in self._made:
+            self._made[extra] = self._estimates(extra)
+        return self._made[extra]
+
+    def _estimates(self, extra: int) -> tuple[Estimate, Estimate | None]:
         claim, median = self.claim, self.published is not None and self.published.aggregate == "median"
         shares: dict[str, float] = {}
         spreads: dict[str, Spread] = {}
@@ -60,57 +104,75 @@ class View:
             shares[name] = shares.get(name, 0.0) + coefficient
             spreads[name] = spread
 
-        columns = dict(zip(claim.cells, self.columns(), strict=True))
-
         def add_cell(coefficient: float, cell: str) -> None:
-            if self.common is not None:
-                add(coefficient, "pool", Spread(self.common.sd, self.common.df + extra * len(columns)))
-            else:
-                add(coefficient, f"cell {cell}", _spread(columns[cell], extra))
+            for name, spread in self.scatter(cell, extra):
+                add(coefficient, name, spread)
 
         def parts() -> tuple[Part, ...]:
             return tuple(Part(shares[name] * spread.sd**2, spread.df) for name, spread in spreads.items())
 
-        if self.design == "paired":
+        columns = dict(zip(claim.cells, self.columns(), strict=True))
+        if self.design in ("paired", "blocked"):
             pairs = self.pairs()
             value = float(pairs.mean())
-            add(1 / (len(pairs) + extra), "pairs", _spread(pairs, extra))
+            if self.design == "paired":
+                mine = own_spread(list(pairs))
+                add(1 / (len(pairs) + extra), "pairs", Spread(mine.sd, mine.df + extra))
+            else:
+                assert self.blocks is not None
+                for name, spread in map(self.blocks.of, claim.cells):
+                    more = (len(pairs) - 1 + extra) / (len(pairs) - 1)
+                    add(1 / (len(pairs) + extra), name, Spread(spread.sd, spread.df * more))
         else:
             middles = [float(np.median(x) if median else x.mean()) for x in columns.values()]
             value = middles[0] if len(middles) == 1 else middles[0] - middles[1]
             for cell, x in columns.items():
                 add_cell(share(len(x) + extra, median), cell)
+        if claim.allowance:
+            add(len(columns), "teacher", Spread(claim.allowance, math.inf))
         ours = Estimate(value, parts())
 
         theirs, baseline = self.published, claim.published_baseline
         if theirs is None or (claim.kind == "order" and baseline is None):
             return ours, None
         # a gain printed as one number is as uncertain as the two it was made of
-        sources = [(theirs, claim.cells)] if baseline is None else [(theirs, claim.cells[:1]), (baseline, claim.cells[1:])]
+        sources = [(theirs, claim.cells)]
+        if baseline is not None:
+            sources = [(theirs, claim.cells[:1]), (baseline, claim.cells[1:])]
         for number, cells in sources:
             if number.spread is not None:
-                add(number.share, f"paper's {cells}", number.spread)
+                one = self.theirs.get((cells[0], number), Part(number.spread.sd**2, number.spread.df))
+                name = f"paper's {one}" if (cells[0], number) in self.theirs else f"paper's {cells}"
+                add(number.share, name, Spread(math.sqrt(one.variance), one.df))
             else:
                 for cell in cells:
                     add_cell(number.share, cell)
+            add(len(cells), f"print of {cells}", Spread(math.sqrt(number.rounding), math.inf))
+        if claim.allowance:
+            add(len(columns), "teacher", Spread(claim.allowance, math.inf))
         printed = theirs.value - (baseline.value if baseline is not None else 0.0)
         return ours, Estimate(value - printed, parts())
+
+    def apart(self, extra: int = 0) -> Estimate:
+        """Ours as it is tested against zero: a family of tests looks far out, where Cochran's quantile is needlessly wide."""
+        ours, _ = self.estimates(extra)
+        return Estimate(ours.value, (satterthwaite(ours.parts),))
 
     def half_width(self, extra: int = 0) -> float:
         """Of the interval that decides, with ``extra`` more seeds a cell."""
         ours, difference = self.estimates(extra)
-        low, high = (difference or ours).interval(1 - 2 * ALPHA)
+        low, high = (difference or ours).interval(1 - 2 * self.alpha)
         return (high - low) / 2
 
     def reading(self, what: str) -> Reading:
         """As a value, tested alone."""
         ours, difference = self.estimates()
-        p = ours.p() if self.design else None
+        p = self.apart().p() if self.design else None
         return Reading(
             what=what,
             ours=ours.describe(0.95, self.n()),
             difference=difference.value if difference else None,
-            interval=difference.interval(1 - 2 * ALPHA) if difference else None,
+            interval=difference.interval(1 - 2 * self.alpha) if difference else None,
             p=p,
             verdict=self.verdict(p),
         )
@@ -118,16 +180,45 @@ class View:
     def verdict(self, p: float | None) -> Verdict:
         """The rule. ``p``: of our difference being zero, adjusted where there are other claims."""
         ours, difference = self.estimates()
+        if self.still():
+            return "unclear"
         if self.claim.kind == "order":
             assert p is not None
-            return "unclear" if p > ALPHA else "reproduced" if ours.value > 0 else "below"
+            return "unclear" if p > self.alpha else "reproduced" if ours.value > 0 else "below"
         assert difference is not None
-        verdict = _VERDICT[difference.side(self.claim.tolerance, ALPHA)]
+        verdict = _VERDICT[difference.side(self.claim.tolerance, self.alpha)]
         if verdict == "reproduced" and self._needs_gain():
             assert p is not None
-            if p > ALPHA or np.sign(ours.value) != np.sign(self.claim.claimed or 0.0):
+            if p > self.alpha or np.sign(ours.value) != np.sign(self.claim.claimed or 0.0):
                 return "unclear"  # the size agrees, but that there is a gain at all is not shown
+        if verdict == "unclear" and not self.reach():
+            return "compatible"
         return verdict
+
+    def still(self) -> bool:
+        """Whether it would be judged by seeds that did nothing: a spread of zero earns no certainty."""
+        if self.design == "paired":
+            return float(np.ptp(self.pairs())) == 0.0
+        if self.design == "blocked":
+            return False
+        nothing = [c for c, x in zip(self.claim.cells, self.columns(), strict=True) if np.ptp(x) == 0.0]
+        return any(self.own(cell) or not self.pools[cell].parts for cell in nothing)
+
+    def reach(self) -> bool:
+        """Whether an affordable number of seeds settles it: as it was reckoned before, else as the spreads look now."""
+        if self.claim.reach is not None:
+            return self.claim.reach
+        _, difference = self.lent().estimates(max(0, MOST - self.n()))
+        if difference is None:
+            return True
+        return Estimate(0.0, difference.parts).chance(self.claim.tolerance, difference.error, self.alpha) >= LIKELY
+
+    def bound(self) -> float:
+        """The smallest tolerance at which the numbers would be called equal."""
+        _, difference = self.estimates()
+        assert difference is not None
+        low, high = difference.interval(1 - 2 * self.alpha)
+        return max(abs(low), abs(high))
 
     def more_seeds(self, family: int) -> int | None:
         """How many more seeds settle it in four of five cases, were the truth as it looks now; None: 1000 do not.
@@ -138,11 +229,11 @@ class View:
         def chance(extra: int) -> float:
             ours, difference = self.estimates(extra)
             if difference is None or self.claim.kind == "order":
-                return ours.chance_apart(ALPHA / family)
-            settled = difference.chance(self.claim.tolerance, ours.error, ALPHA)
+                return self.apart(extra).chance_apart(self.alpha / family)
+            settled = difference.chance(self.claim.tolerance, ours.error, self.alpha)
             inside = abs(difference.value) < self.claim.tolerance
             if inside and self._needs_gain():
-                settled = min(settled, ours.chance_apart(ALPHA / family))
+                settled = min(settled, self.apart(extra).chance_apart(self.alpha / family))
             return settled
 
         return seeds_needed(chance)
@@ -150,7 +241,3 @@ class View:
     def _needs_gain(self) -> bool:
         """A gain that was printed as more, or less, than nothing must also be shown to be one."""
         return self.claim.kind == "gain" and self.claim.claimed != 0
-
-
-def _spread(x: NDArray[np.float64], extra: int) -> Spread:
-    return Spread(float(x.std(ddof=1)), len(x) - 1 + extra)

@@ -52,9 +52,12 @@ def summary_sentences(summary: Summary) -> list[str]:
             f"The differences behind {len(summary.holm)} claims of gain or order are tested together (Holm): the chance of "
             f"any false one is at most {ALPHA:.0%}."
         )
-    for epoch, pool in summary.pools.items():
+    for (epoch, regime), pool in (summary.regimes or {(e, ""): p for e, p in summary.pools.items()}).items():
         test = "one cell only" if pool.p is None else f"equality of the cells' spreads: {p_words(pool.p)}"
-        lines.append(f"Spread over seeds, {_EPOCH[epoch]}: {pool.spread.sd:.2f} ({pool.spread.df:g} degrees; {test}).")
+        if pool.left:
+            test += f"; by their own: {', '.join(sorted(pool.left))}"
+        of = f" of {regime}" if regime else ""
+        lines.append(f"Spread over seeds{of}, {_EPOCH[epoch]}: {pool.spread.sd:.2f} ({pool.spread.df:g} degrees; {test}).")
     return lines
 
 
@@ -77,9 +80,12 @@ def _size(finding: Finding, reading: Reading) -> str:
         "above": f"wholly above +{edge}",
         "below": f"wholly below -{edge}",
         "unclear": f"which leaves open whether it is within ±{edge}",
+        "compatible": f"which no affordable number of seeds can place within ±{edge}",
     }
     verdict = reading.verdict if finding.verdict == "disputed" else finding.verdict
     says = side[verdict]
+    if finding.bound is not None:
+        says = f"compatible, ± {_number(claim, finding.bound)}: {says}"
     if verdict == "unclear" and -claim.tolerance <= reading.interval[0] and reading.interval[1] <= claim.tolerance:
         says = f"inside ±{edge}, but that there is a gain at all is not shown"
     return (
@@ -111,7 +117,9 @@ def _ours(finding: Finding, reading: Reading) -> str:
     if not differs:
         return f"ours {value} [{low}, {high}] ({what})"
     p = f", {p_words(finding.p)}" if finding.p is not None else ""
-    return f"{claim.cell} minus {claim.baseline} is {value} [{low}, {high}] ({claim.decides}, {what}{p})"
+    assert finding.reading is not None
+    design = finding.reading.what.rpartition(", ")[2]
+    return f"{claim.cell} minus {claim.baseline} is {value} [{low}, {high}] ({design}, {what}{p})"
 
 
 def _checkpoint(finding: Finding) -> str:

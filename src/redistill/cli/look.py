@@ -47,9 +47,10 @@ def runs(
     as_json: Json = False,
 ) -> None:
     """List the runs of a store: finished, begun, damaged."""
-    from redistill.experiment.store import Damaged, Run, Store, stale
+    from redistill.experiment.lookup import Today, stale
+    from redistill.experiment.store import Damaged, Run, Store
 
-    store = Store(out)
+    store, today = Store(out), Today()
     filtered = data is not None or student is not None or method is not None
     rows: list[dict[str, Any]] = []
     for run in store.runs():
@@ -61,7 +62,7 @@ def runs(
             row["accuracy"] = {name: table["last"] for name, table in run.record["accuracy"].items()}
             if run.diverged is not None:
                 row |= {"state": "diverged", "why": run.diverged}
-            elif (why := stale(run, store)) is not None:
+            elif (why := stale(run, today(run), store)) is not None:
                 row |= {"state": "stale", "why": why}
         elif filtered:
             continue
@@ -91,14 +92,15 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show one run: what was asked, what came out, where."""
-    from redistill.experiment.store import Store, stale
+    from redistill.experiment.lookup import Today, stale
+    from redistill.experiment.store import Store
 
-    store = Store(out)
+    store, today = Store(out), Today()
     for found in store.pick(run):
         if as_json:
             show_json(found.record)
             continue
-        _tell(found, stale(found, store))
+        _tell(found, stale(found, today(found), store))
 
 
 def _tell(run: Run, old: str | None) -> None:

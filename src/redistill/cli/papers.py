@@ -15,6 +15,7 @@ from redistill.errors import RedistillError
 
 if TYPE_CHECKING:
     from redistill.experiment.store import Store
+    from redistill.experiment.value import Experiment
     from redistill.papers.plan import Plan
 
 PaperName = Annotated[str, typer.Argument(help="A paper: redistill papers; or the path of a paper file.", metavar="PAPER")]
@@ -28,6 +29,22 @@ Teacher = Annotated[
     list[str], typer.Option("--teacher", help="Weights that stand in for a trained teacher; may be repeated.", metavar="NET=FILE")
 ]
 Seeds = Annotated[str, typer.Option("--seeds", help="3 means 0, 1, 2; 4,7 means 4 and 7.", metavar="SEEDS")]
+PlanSeeds = Annotated[
+    str,
+    typer.Option("--seeds", help="3 means 0, 1, 2; 4,7 means 4 and 7; auto looks at 3, 5 and 10 seeds.", metavar="SEEDS|auto"),
+]
+Teachers = Annotated[
+    str,
+    typer.Option(
+        "--teachers", help="paper: as the paper has them; each: one a seed; 0.2: allow for teachers that differ by ±0.2.",
+        metavar="paper|each|POINTS",
+    ),
+]  # fmt: skip
+Unit = Annotated[
+    float | None, typer.Option("--tolerance-spreads", help="Tolerance of so many spreads of the regime, where that is more.")
+]
+LOOKS = (3, 5, 10)
+"""``--seeds auto``: numbers of seeds at which claims are looked at, fixed before."""
 
 
 @app.command()
@@ -67,10 +84,14 @@ def reproduce(
     only: Only = [],  # noqa: B006
     rows: Rows = [],  # noqa: B006
     columns: Columns = [],  # noqa: B006
-    seeds: Seeds = "3",
+    seeds: PlanSeeds = "3",
     scale: Annotated[float, typer.Option("--scale", help="Part of the published length; below 1 nothing earns a verdict.")] = 1.0,
     teacher: Teacher = [],  # noqa: B006
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost, run nothing, read no data.")] = False,
+    teachers: Teachers = "paper",
+    unit: Unit = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan, its cost and the rules of its claims; run nothing, read no data.")
+    ] = False,
     time_budget: Budget = None,
     data_dir: DataDir = None,
     device: Device = "auto",
@@ -86,14 +107,24 @@ def reproduce(
 
     Teachers come first, cohorts are trained together, nothing is done twice. A run that was cut off goes on with the same
     command. The last line of a plan: cells (published numbers and cells asked for), experiments (runs in all, teachers
-    included), teachers (runs whose students teach), hours still to go on this machine.
+    included), teachers (runs whose students teach), hours still to go on this machine. Before the first run of a claim starts
+    its rule is written into the store; verdicts use that one.
     """
     from redistill.experiment.store import Store
+    from redistill.report.rules import write_rules
 
-    made = planned(paper, table, only, rows, columns, seeds, device=device, scale=scale, teacher=teacher, cohort=not alone)
+    def plan_of(seeds: str, looks: tuple[int, ...]) -> Plan:
+        return planned(
+            paper, table, only, rows, columns, seeds, device=device, scale=scale, teacher=teacher, cohort=not alone, looks=looks,
+            teachers=teachers, unit=unit,
+        )  # fmt: skip
+
+    looks = LOOKS if seeds == "auto" else ()
+    made = plan_of(str(LOOKS[0]) if looks else seeds, looks)
     store = Store(out)
     use_threads(threads)
-    show(made, store, device, jobs, sys.stdout if dry_run and not as_json else sys.stderr, as_json=as_json and dry_run)
+    show(made, store, device, jobs, sys.stdout if dry_run and not as_json else sys.stderr, as_json=as_json and dry_run,
+         rules=dry_run and scale == 1.0)  # fmt: skip
     for named in code_in(made):
         print(f"code of its own, run only with --trust-code: {named}", file=sys.stderr)
     if dry_run:
@@ -103,7 +134,15 @@ def reproduce(
     given = resources(
         data_dir, device, budget=time_budget, jobs=jobs, alone=alone, no_wait=no_wait, threads=threads, trust_code=trust_code
     )
+    if scale == 1.0:
+        write_rules(made, store)
     finish(made.wanted, out, given, as_json=as_json)
+    for look in looks[1:] if scale == 1.0 else ():
+        wanted = _open(made, store, look)
+        if not wanted:
+            break
+        print(f"look at {look} seeds: {len(wanted)} runs of claims that are still open", file=sys.stderr)
+        finish(wanted, out, given, as_json=as_json)
     if scale == 1.0 and not as_json:
         from redistill.claims import sentence
         from redistill.report.verdicts import judged
@@ -168,8 +207,10 @@ def report(
     only: Only = [],  # noqa: B006
     rows: Rows = [],  # noqa: B006
     columns: Columns = [],  # noqa: B006
-    seeds: Seeds = "3",
+    seeds: PlanSeeds = "3",
     teacher: Teacher = [],  # noqa: B006
+    teachers: Teachers = "paper",
+    unit: Unit = None,
     checkpoints: Annotated[
         Path | None, typer.Option("--checkpoints", help="Folder with published files to evaluate.", metavar="FOLDER")
     ] = None,
@@ -191,7 +232,11 @@ def report(
     from redistill.report.verdicts import Found, judged, to_measure
 
     use_threads(threads)
-    made = planned(paper, table, only, rows, columns, seeds, device=device, teacher=teacher)
+    looks = LOOKS if seeds == "auto" else ()
+    made = planned(
+        paper, table, only, rows, columns, str(LOOKS[0]) if looks else seeds, device=device, teacher=teacher, looks=looks,
+        teachers=teachers, unit=unit,
+    )  # fmt: skip
     files = out / "checkpoints"
     if checkpoints is not None:
         if not checkpoints.is_dir():
@@ -224,6 +269,9 @@ def planned(
     scale: float = 1.0,
     teacher: list[str],
     cohort: bool = True,
+    looks: tuple[int, ...] = (),
+    teachers: str = "paper",
+    unit: float | None = None,
 ) -> Plan:
     """The plan of a command's filters."""
     from redistill.papers.load import load
@@ -232,7 +280,40 @@ def planned(
     found = load(paper)
     cells = select(found, tables, only, rows, columns)
     numbers = seeds_of(seeds) or [0]
-    return make(found, cells, seeds=numbers, device=device, scale=scale, teachers=files_of(teacher), cohort=cohort)
+    return make(
+        found, cells, seeds=numbers, device=device, scale=scale, teachers=files_of(teacher), cohort=cohort, looks=looks,
+        teachers_each=teachers == "each", allowance=allowance_of(teachers), unit=unit,
+    )  # fmt: skip
+
+
+def allowance_of(teachers: str) -> float:
+    """``--teachers 0.2`` as a number; 0 for the words."""
+    if teachers in ("paper", "each"):
+        return 0.0
+    try:
+        return float(teachers)
+    except ValueError:
+        raise RedistillError(
+            f"--teachers {teachers!r}: write paper (as the paper has them), each (one a seed), or what a teacher may add in points, 0.2"
+        ) from None
+
+
+def _open(made: Plan, store: Store, look: int) -> list[Experiment]:
+    """The runs up to the next look of cells whose claims are still unclear."""
+    from redistill.report.claims import key, tables_of
+    from redistill.report.verdicts import judged
+
+    tables = {table.name: table for table in tables_of(made)}
+    wanted: dict[str, Experiment] = {}
+    for one in judged(made, store):
+        unclear = {cell for f in one.findings if f.verdict in ("unclear", "pending") for cell in f.claim.cells}
+        home = tables[one.table].home
+        for p in one.planned:
+            if p.experiment is not None and not p.elsewhere and home[key(p)] in unclear:
+                for seed in range(look):
+                    again = p.experiment.with_seed(seed)
+                    wanted[again.id] = again
+    return list(wanted.values())
 
 
 def code_in(made: Plan) -> list[str]:
@@ -253,9 +334,10 @@ def files_of(teacher: list[str]) -> dict[str, Path]:
     return files
 
 
-def show(made: Plan, store: Store, device: str, jobs: int, to: object, *, as_json: bool = False) -> None:
+def show(made: Plan, store: Store, device: str, jobs: int, to: object, *, as_json: bool = False, rules: bool = False) -> None:
     """The plan: what cannot be run, cohort by cohort what is still to run and how long it takes, and the totals."""
     from redistill.papers.cost import cost, rate
+    from redistill.report import rule_text
 
     missing = made.missing(store)
     speed = rate(device)
@@ -267,9 +349,12 @@ def show(made: Plan, store: Store, device: str, jobs: int, to: object, *, as_jso
             for group, h in zip(missing, hours, strict=True)
         ]
         totals = {"cells": len(made.cells), "experiments": len(made.runs), "teachers": len(made.teachers), "hours": sum(hours) / jobs}
-        show_json({"groups": rows, "unknown": {cell.id: cell.unknown for cell in unknown}, **totals})
+        claims = rule_text.rows(made)
+        show_json({"groups": rows, "unknown": {cell.id: cell.unknown for cell in unknown}, "claims": claims, **totals})
         return
     out: list[str] = [f"{cell.id}: no experiment: {cell.unknown}" for cell in unknown]
+    if rules:
+        out += rule_text.lines(made)
     teaching = {one.id for one in made.teachers}
     for group, h in zip(missing, hours, strict=True):
         kind = "teacher" if all(one.id in teaching for one in group) else f"cohort of {len(group)}" if len(group) > 1 else "run"

@@ -20,6 +20,7 @@ from redistill.experiment.checkpoint import header, pack, tensors_digest
 from redistill.experiment.files import canonical, file_digest, read
 from redistill.experiment.store import WEIGHTS, Run, Store
 from redistill.experiment.value import Experiment, Net, Part
+from redistill.normalised import normalisation_of, normalised
 from redistill.taps import places_of
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def weights_file(
     own_header = {
         "format": 1,
         **({"class_names": list(class_names)} if class_names else {}),
-        "normalisation": None if (used := getattr(network, "normalisation", None)) is None else str(used),
+        "normalisation": None if (used := normalisation_of(network)) is None else str(used),
         **({"arch": arch.as_json()} if arch is not None else {}),
     }
     metadata = {"redistill": canonical(own_header), "model": net.model, "sizes": canonical(facts), **about}
@@ -236,9 +237,9 @@ class Materials:
         fact: dict[str, Any] = {"data": {"train": self._manifest(self.source, store)}}
         fact["data"] |= {name: self._manifest(images, store) for name, images in self.evaluate.items()}
         if self.teacher is not None and self.teacher_fact is not None:
-            # a teacher that carries no normalisation sees images as the stream gives them, also where a set has another
-            used = getattr(self.teacher, "normalisation", None) or self.source.normalisation
-            measured = {name: accuracy(self.teacher, images, normalise=used) for name, images in self.evaluate.items()}
+            # it sees images as the stream gives them, as in the run
+            seen = normalised(self.teacher, self.source.normalisation)
+            measured = {name: accuracy(seen, images) for name, images in self.evaluate.items()}
             fact["teacher"] = {**self.teacher_fact, "accuracy": measured}
         return fact
 

@@ -257,6 +257,35 @@ class Store:
             write(folder / PENDING, pretty(one))
         return folder
 
+    def rule(self, place: str, rule: Mapping[str, Any]) -> dict[str, Any]:
+        """The rule by which a claim is judged, as it was first written: one that is there is never changed.
+
+        Args:
+            place: ``rules/<paper>/<table>/<name>.json``. rule: what is written where nothing stands.
+        """
+        path = self.root / place
+        if not path.exists():
+            make_folder(path.parent)
+            write(path, pretty(dict(rule)))
+        return self.written_rule(place) or dict(rule)
+
+    def written_rule(self, place: str) -> dict[str, Any] | None:
+        """The rule that stands at a place, or None.
+
+        Raises:
+            RedistillError: the file is damaged.
+        """
+        path = self.root / place
+        if not path.exists():
+            return None
+        try:
+            return dict(json.loads(read(path)))
+        except (ValueError, TypeError) as error:
+            raise RedistillError(
+                f"{path} is damaged: it is no rule ({error}). Restore it, or delete it: then its claim is judged by today's rule, "
+                f"and the report says that the rule is younger than the runs"
+            ) from error
+
     def indices(self, manifest: dict[str, Any], index: list[int]) -> str:
         """Write which images a subset holds, once for all runs that use it; returns the file's place in the store."""
         place = f"indices/{manifest['sha256'][:16]}.json"

@@ -28,6 +28,7 @@ from redistill.models.recognise import (
     shell,
 )
 from redistill.models.weights_reader import contents
+from redistill.modes import as_exact_as
 from redistill.paths import expanded
 
 MOST_COUNTS = 20  # numbers of classes that are tried for a network of one's own
@@ -42,7 +43,7 @@ def save(
     class_names: Sequence[str] | None = None,
     extra: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a network of ours as safetensors, with what is needed to build and feed it again.
+    """Write a network as safetensors, with what is needed to build (ours) and to feed it again.
 
     Args:
         normalisation: name of the set its images are normalised in; default: what the network carries.
@@ -50,13 +51,12 @@ def save(
         extra: further text entries of the file's header.
     """
     arch = getattr(net, "arch", None)
-    if not isinstance(arch, Arch):
-        raise RedistillError(f"{type(net).__name__} does not know its architecture: save its state_dict with safetensors instead")
+    known = {"arch": arch.as_json()} if isinstance(arch, Arch) else {"class": type(net).__name__}
     used = normalisation or getattr(net, "normalisation", None)
     # a set of one's own is written with its constants, as text
-    about = {"format": FORMAT, "arch": arch.as_json(), "normalisation": None if used is None else str(used)}
+    about: dict[str, Any] = {"format": FORMAT, **known, "normalisation": None if used is None else str(used)}
     if named := class_names or getattr(net, "class_names", None):
-        if len(named) != arch.classes:
+        if isinstance(arch, Arch) and len(named) != arch.classes:
             raise RedistillError(f"{len(named)} class names for the {arch.classes} outputs of {arch.name}: give one name a class")
         about["class_names"] = list(named)
     tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
@@ -297,9 +297,7 @@ def require_fit(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> di
 def fill(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
     """Load tensors of any known family into ``net``, or say what differs first and which network is nearest."""
     state = require_fit(net, tensors, where)
-    if any(value.dtype == torch.float64 for value in state.values()):
-        net.double()  # float32 would round a network saved in double precision
-    net.load_state_dict(state)
+    as_exact_as(net, state).load_state_dict(state)
 
 
 def _classes_only(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:

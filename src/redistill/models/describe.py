@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from redistill.core import RedistillError
 from redistill.models.arch import Network
+from redistill.modes import evaluating
 
 
 @dataclass(frozen=True)
@@ -75,19 +76,15 @@ def describe(net: nn.Module, inputs: tuple[int, ...] | None = None) -> Info:
 
         handles.append(module.register_forward_hook(note))
     original = getattr(net, "_orig_mod", net)  # compiled code is made of other operations
-    modes = [(m, m.training) for m in net.modules()]
     first = next(net.parameters(), torch.zeros(()))
     fast = torch.backends.mha.get_fastpath_enabled()
-    net.eval()
     try:
         torch.backends.mha.set_fastpath_enabled(False)  # it calls no layer of a block
-        with torch.no_grad():
+        with evaluating(net), torch.no_grad():
             original(torch.zeros(1, *shape, dtype=first.dtype, device=first.device))
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         for handle in handles:
             handle.remove()
-        for module, mode in modes:
-            module.training = mode
     parameters = sum(p.numel() for p in net.parameters())
     return Info(parameters, total, tuple(shapes.items()))

@@ -87,6 +87,11 @@ class Plan:
     Attributes:
         cells: with their experiments. seeds: of every experiment. groups: cohorts in an order that works.
         scale: part of the published length; below 1 nothing earns a verdict.
+        looks: numbers of seeds at which claims are judged, fixed before; (): one look, at all of ``seeds``.
+        teachers_each: every seed has a teacher of its own, whatever the paper did. allowance: what one teacher may add, a
+            standard deviation in points, where all seeds share one.
+        unit: tolerance in spreads of the regime, where that is more than the paper's; None: in points alone.
+        printed_of_one: ours have a teacher a seed and the paper had one for all.
     """
 
     paper: Paper
@@ -94,6 +99,11 @@ class Plan:
     seeds: tuple[int, ...]
     groups: tuple[Group, ...]
     scale: float = 1.0
+    looks: tuple[int, ...] = ()
+    teachers_each: bool = False
+    allowance: float = 0.0
+    unit: float | None = None
+    printed_of_one: bool = False
 
     @property
     def wanted(self) -> list[Experiment]:
@@ -143,16 +153,34 @@ def make(
     scale: float = 1.0,
     teachers: Mapping[str, Path] | None = None,
     cohort: bool = True,
+    looks: Sequence[int] = (),
+    teachers_each: bool = False,
+    allowance: float = 0.0,
+    unit: float | None = None,
 ) -> Plan:
     """The plan of some cells.
 
     Args:
         scale: length of every run as a part of the published one, above 0 and at most 1.
         teachers: files of weights, by the printed or our name of the network: they stand in for trained teachers.
+        looks, teachers_each, allowance, unit: see :class:`Plan`.
 
     Raises:
         RedistillError: an impossible scale, a teacher that no cell needs, an experiment that cannot be made.
     """
+    if allowance < 0 or (allowance and teachers_each):
+        raise RedistillError(
+            f"an allowance of {allowance:g} points for the teacher: at least 0, and none where every seed has its own teacher"
+        )
+    if unit is not None and not unit > 0:
+        raise RedistillError(f"a tolerance of {unit:g} spreads: it must be above 0")
+    if teachers_each and teachers:
+        raise RedistillError("a file of weights is one teacher for all seeds: leave out either the file or one teacher a seed")
+    printed_of_one = teachers_each and paper.file.setup.teacher.seed != "same"
+    if teachers_each:
+        setup = paper.file.setup
+        rule = setup.teacher.model_copy(update={"seed": "same"})
+        paper = Paper(paper.name, paper.file.model_copy(update={"setup": setup.model_copy(update={"teacher": rule})}))
     if not 0 < scale <= 1:
         raise RedistillError(f"--scale {scale:g}: a part of the published length, above 0 and at most 1")
     if not cells:
@@ -177,7 +205,8 @@ def make(
     planned = [Planned(cell, made[cell.id]) for cell in cells]
     planned = [_passed(one, planned, paper) for one in planned]
     wanted = _once(one for p in planned for one in _own(p, seeds))
-    return Plan(paper, tuple(planned), tuple(seeds), tuple(grouped(wanted, cohort=cohort)), scale)
+    groups = tuple(grouped(wanted, cohort=cohort))
+    return Plan(paper, tuple(planned), tuple(seeds), groups, scale, tuple(looks), teachers_each, allowance, unit, printed_of_one)
 
 
 def of(settings: dict[str, Any], device: str, scale: float) -> Experiment:

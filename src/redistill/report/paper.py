@@ -14,7 +14,8 @@ from redistill.experiment.store import Run
 from redistill.papers.cells import Paper, said
 from redistill.papers.plan import Plan
 from redistill.papers.schema import Where
-from redistill.report.verdicts import Judged, label
+from redistill.report.claims import label
+from redistill.report.verdicts import Judged
 
 NOT_JUDGED = "not attempted"
 
@@ -65,6 +66,8 @@ def line(finding: Finding, why: str = "") -> Line:
             difference = f"{number(reading.difference, True)} [{ends}]"
     elif finding.measured is not None:
         ours, difference, n = f"{finding.measured:g}", number(finding.difference or 0.0, True), "1"
+    if finding.bound is not None:
+        difference += f", ± {number(finding.bound, False)}"
     notes = [part for part in (why if finding.verdict == NOT_JUDGED else finding.note, finding.mismatch) if part]
     return Line(claim.id, claim.kind, paper, ours, n, difference, finding.verdict, "; ".join(notes))
 
@@ -161,7 +164,7 @@ def _section(paper: Paper, table: Judged) -> list[str]:
     if printed.note:
         out += [f"{printed.note}.", ""]
     if table.summary is not None:
-        out += [*markdown_table(table), "", " ".join(summary_sentences(table.summary)), ""]
+        out += [*markdown_table(table), "", " ".join([*summary_sentences(table.summary), *table.rules]), ""]
         told = [f for f in table.findings if f.reading is not None or f.measured is not None]
         out += [*(f"* {sentence(finding)}" for finding in told), *([""] if told else [])]
     else:

@@ -111,7 +111,7 @@ class Consistency(Term):
     def setup(self, ctx: Context) -> None:
         if ctx.teacher is None:
             raise RedistillError("Consistency asks the teacher twice, but there is none: give a teacher or remove it")
-        self._teacher = Seen(ctx.teacher)
+        self._teacher, self._adapt = Seen(ctx.teacher), ctx.adapt
         self.ready = True
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
@@ -119,7 +119,8 @@ class Consistency(Term):
         if batch.images.ndim != 4:
             raise RedistillError(f"Consistency mirrors images [B, C, H, W], got shape {list(batch.images.shape)}")
         ask = self._teacher.net("Consistency", "consistency.setup(redistill.context(student, teacher, images))")
-        mirrored: Tensor = ask(batch.images.flip(-1))
+        images = batch.images.flip(-1)
+        mirrored: Tensor = ask(images if self._adapt is None else self._adapt(images))
         return softened_kl(wide(mirrored).to(wide(teacher.logits).dtype), teacher.logits).sum() / teacher.logits.shape[0]
 
 
