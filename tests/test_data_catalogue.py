@@ -132,7 +132,7 @@ def test_a_path_may_hold_colons_and_spaces(tmp_path: Path) -> None:
 
 def test_a_label_that_cannot_be_a_class_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.zeros((2, 1, 8, 8), np.uint8), y=np.array([0, 10**9]))
-    with pytest.raises(RedistillError, match=r"the largest label of 2 images is 1,000,000,000, which would make 1,000,000,001 classes"):
+    with pytest.raises(RedistillError, match=r"labels run from 0 to 1000000000, for 2 images"):
         data.arrays(tmp_path / "a.npz")
     np.savez(tmp_path / "b.npz", x=np.zeros((2, 1, 8, 8), np.uint8), y=np.array([0, 999]))
     assert data.arrays(tmp_path / "b.npz").classes == 1_000

@@ -75,25 +75,46 @@ def evaluate(
 def network_of(what: str, model: str | None, out: Path, *, trust_code: bool = False) -> tuple[nn.Module, Run | None]:
     """A network by run or by file, and the run where it is one."""
     from redistill import models
-    from redistill.experiment.store import RECORD, Store
+    from redistill.experiment.store import Store
 
     path = expanded(what)
-    if path.is_file() and path.name != RECORD:
+    if path.suffix.lower() in (".pth", ".pt", ".pt7", ".bin", ".tar", ".safetensors") or _is_file(path):
         return models.load(path, model=model), None
-    if path.suffix in (".pth", ".pt", ".tar", ".safetensors"):
-        raise RedistillError(f"there is no file {path}")
     found = Store(out).pick(what)
     if len(found) != 1:
         raise RedistillError(f"{what!r} means {len(found)} runs ({', '.join(str(r.folder) for r in found)}): give one of them")
     return found[0].network(trust_code=trust_code), found[0]
 
 
+def _is_file(path: Path) -> bool:
+    """Whether there is a file, other than a run's record, whatever it may hold; pipes and devices too, which reading refuses."""
+    from redistill.experiment.store import RECORD
+
+    try:
+        return path.exists() and not path.is_dir() and path.name != RECORD
+    except (OSError, ValueError):  # a name that no file system takes
+        return False
+
+
 def require_fit(net: nn.Module, images: Any, what: str) -> None:
+    """Refuse data that the network cannot mean; say on standard error what may be meant otherwise."""
+    from redistill.models.classes import require_same_order
+
     arch = getattr(net, "arch", None)
     if arch is not None and arch.channels != images.image_shape[0]:
         raise RedistillError(f"{what} takes images with {arch.channels} channels, the data have {images.image_shape[0]}")
     if arch is not None and images.classes is not None and arch.classes != images.classes:
         raise RedistillError(f"{what} tells {arch.classes} classes apart, the data have {images.classes}: they must agree")
+    remark = require_same_order(getattr(net, "class_names", None), getattr(images, "class_names", None), what, images.name)
+    size = images.image_shape[-1]
+    for line in (
+        remark,
+        f"{what} was made for images of {arch.image_size}x{arch.image_size}, the data have {size}x{size}"
+        if arch is not None and getattr(net, "sized", False) and arch.name != "mlp" and arch.image_size != size
+        else None,
+    ):
+        if line:
+            print(f"note: {line}", file=sys.stderr)
 
 
 @app.command()

@@ -81,6 +81,11 @@ def augmentation(name: str) -> Augmentation:
     >>> augmentation("crop-flip").variants, augmentation("crop-flip-reflect:2").variants
     (162, 50)
     """
+    if name == "resized-crop":
+        raise RedistillError(
+            "augmentation 'resized-crop' needs the original pictures: give it to redistill.data.folder(path, augment='resized-crop'), "
+            "which reads them from disk; images held in memory have 'crop-flip', 'flip' and 'none'"
+        )
     found = re.fullmatch(r"(.+?)(?::(\d+))?", name)
     kind, pad = (found[1], found[2]) if found else (name, None)
     if kind not in _KINDS:
@@ -122,7 +127,10 @@ class Augmenter:
 
     def __call__(self, index: Tensor, variant: Tensor) -> Tensor:
         """``index``, ``variant``: [B] int64 on the device of the images."""
-        batch = self.images.index_select(0, index)
+        return self.applied(self.images.index_select(0, index), variant)
+
+    def applied(self, batch: Tensor, variant: Tensor) -> Tensor:
+        """The variants [B] of a batch of images [B, C, H, W] of the same size, wherever those come from."""
         if self.augment.variants == 1:
             return batch
         count, channels, height, width = batch.shape

@@ -17,14 +17,13 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import torch
 
 from redistill.core import RedistillError, Shape, nearest
 from redistill.data import official
 from redistill.data.fetch import default_dir
 from redistill.data.folders import Folder, folder
-from redistill.data.formats import read_arrays
+from redistill.data.formats import read_arrays, stated_classes
 from redistill.data.hub import huggingface
 from redistill.data.images import Images
 from redistill.data.official import Part
@@ -32,8 +31,6 @@ from redistill.data.tiny import read_tiny_imagenet
 from redistill.paths import expanded, is_there
 
 Where = str | Path | None
-MOST_CLASSES = 65_536
-"""Labels up to here are believed whatever the number of images; a larger one is a mistake sooner than a class."""
 
 
 class Reader(Protocol):
@@ -167,7 +164,7 @@ def load(name: str, data_dir: Where = None, *, part: str | None = None, download
             class folders), "images:PATH" (a folder of images without labels), "hf:NAME" (Hugging Face).
         data_dir: where the official files lie; default $REDISTILL_DATA, else ~/.cache/redistill. FILE and PATH are
             looked for there, then in the current folder.
-        part: another way to say the part; also of a folder ("train", "val") and of a Hugging Face data set (its split).
+        part: another way to say the part; also of a folder ("train", "val", "test") and of a Hugging Face data set (its split).
         download: fetch official files that are missing.
     """
     kind, _, rest = name.partition(":")
@@ -217,25 +214,8 @@ def arrays(path: str | Path, *, classes: int | None = None) -> Images:
     file = expanded(path)
     if not is_there(file):
         raise RedistillError(f"there is no file {file}: write it with numpy.savez(file, x=images, y=labels)")
-    x, y = read_arrays(file)
-    if classes is None:
-        classes = _classes_in(file)
+    classes = stated_classes(file) if classes is None else classes
+    x, y = read_arrays(file, classes)
     if y is not None and classes is None and len(y):
         classes = int(y.max()) + 1
-        if classes > max(MOST_CLASSES, len(y)):
-            raise RedistillError(
-                f"{file}: the largest label of {len(y):,} images is {classes - 1:,}, which would make {classes:,} classes: labels "
-                f"count classes from 0; give classes= where there are as many"
-            )
     return Images(torch.from_numpy(x), None if y is None else torch.from_numpy(y), classes, f"arrays:{path}", "half")
-
-
-def _classes_in(file: Path) -> int | None:
-    """The number ``classes`` that an ``.npz`` file may say beside ``x`` and ``y``."""
-    with np.load(file, allow_pickle=False) as held:
-        if "classes" not in held.files:
-            return None
-        found = held["classes"]
-    if found.ndim or found.dtype.kind not in "iu" or found < 1:
-        raise RedistillError(f"{file}: classes must be one whole number, how many classes there are, got {found.dtype} {found.shape}")
-    return int(found)

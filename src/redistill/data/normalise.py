@@ -72,11 +72,14 @@ class Normalisation:
                 f"normalisation {self.name!r} has {len(self.mean)} channels, the images have {channels}: use one of {fitting}"
             )
 
-    def on(self, device: torch.device | str, dtype: torch.dtype) -> Normaliser:
-        """The set as constants on one device, ready for batches that are wanted in ``dtype``."""
+    def on(self, device: torch.device | str, dtype: torch.dtype, peak: int | None = None) -> Normaliser:
+        """The set as constants on one device, ready for batches that are wanted in ``dtype``.
+
+        ``peak``: the pixel that counts as 1; it belongs to the data (digits have 16 under every set). Default: the set's.
+        """
         work = torch.float64 if dtype == torch.float64 else torch.float32
         mean, std = (torch.tensor(v, dtype=work, device=device).view(-1, 1, 1) for v in (self.mean, self.std))
-        return Normaliser(mean, std, self.peak, work, dtype)
+        return Normaliser(mean, std, self.peak if peak is None else peak, work, dtype)
 
 
 @dataclass(frozen=True, eq=False)

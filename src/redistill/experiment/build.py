@@ -19,10 +19,9 @@ from redistill.experiment.best import Best
 from redistill.experiment.files import canonical, file_digest, read
 from redistill.experiment.store import WEIGHTS, Run, Store
 from redistill.experiment.value import Experiment, Net, Part
-from redistill.modes import as_exact_as
 from redistill.normalised import normalisation_of, normalised
 from redistill.taps import places_of
-from redistill.tensor_files import header, packed, tensors_digest, tensors_of
+from redistill.tensor_files import header, packed, tensors_digest
 
 if TYPE_CHECKING:
     from redistill.measured import Result
@@ -86,20 +85,20 @@ def facts_of(source: Source, sets: Sequence[ImageSet], teacher: nn.Module | None
     return {**({} if classes is None else {"classes": classes}), "channels": channels, "image_size": size[-1]}
 
 
-def load_weights(network: nn.Module, path: Path, what: str) -> None:
-    """Fill a network from a safetensors file; a network that does not fit is refused with the first difference."""
-    tensors = tensors_of(read(path), path)
-    mine = network.state_dict()
-    for name in sorted(mine.keys() | tensors.keys()):
-        if name not in tensors or name not in mine:
-            where = "the file has none" if name not in tensors else f"{what} has none"
-            raise RedistillError(f"{path} does not fit {what}: {name!r} differs ({where})")
-        if mine[name].shape != tensors[name].shape:
-            shapes = f"{tuple(tensors[name].shape)} in the file, {tuple(mine[name].shape)} in {what}"
-            raise RedistillError(f"{path} does not fit {what}: {name!r} has shape {shapes}")
-    as_exact_as(network, tensors).load_state_dict(tensors)
-    if normalisation := header_of_ours(path).get("normalisation"):
-        network.normalisation = normalisation
+def load_weights(network: nn.Module, path: Path, args: dict[str, Any] | None = None) -> None:
+    """Fill a network from a file of weights of any format; one that does not fit is refused with the first difference.
+
+    ``args``: those the network was built with; one that contradicts the file is refused.
+    """
+    from redistill.models.checkpoint import fill, read, require_same_args
+
+    tensors, about = read(path)
+    require_same_args(about.get("args") or {}, args or {}, str(path))
+    fill(network, tensors, str(path))
+    if about.get("normalisation"):
+        network.normalisation = about["normalisation"]
+    if about.get("class_names"):
+        network.class_names = about["class_names"]
 
 
 def first_network(net: Net, facts: dict[str, Any], seed: int, store: Store) -> tuple[nn.Module, dict[str, Any] | None]:
@@ -121,12 +120,10 @@ def first_network(net: Net, facts: dict[str, Any], seed: int, store: Store) -> t
             from redistill import models
 
             user_code.refuse_code(net.model, "this experiment")
-            network = models.load(path, model=None if "arch" in header_of_ours(path) else net.model)
-            if getattr(getattr(network, "arch", None), "name", net.model) != net.model:
-                raise RedistillError(f"{path} holds a {network.arch.name}, the experiment says {net.model}")  # type: ignore[union-attr]
+            network = models.load(path, model=net.model, args=net.args)
         else:
             network = construct(net, facts, seed)
-            load_weights(network, path, net.model)
+            load_weights(network, path, net.args)
     else:
         network = construct(net, facts, seed)
         return network, None
@@ -135,12 +132,21 @@ def first_network(net: Net, facts: dict[str, Any], seed: int, store: Store) -> t
 
 
 def weights_file(
-    net: Net, facts: dict[str, Any], network: nn.Module, about: dict[str, str], tensors: dict[str, Tensor] | None = None
+    net: Net,
+    facts: dict[str, Any],
+    network: nn.Module,
+    about: dict[str, str],
+    tensors: dict[str, Tensor] | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> bytes:
-    """The trained weights with what is needed to build and to feed the network again. ``tensors``: instead of its own."""
+    """The trained weights with what is needed to build and to feed the network again, and to notice other classes.
+
+    ``tensors``: instead of its own.
+    """
     arch = getattr(network, "arch", None)
     own_header = {
         "format": 1,
+        **({"class_names": list(class_names)} if class_names else {}),
         "normalisation": None if (used := normalisation_of(network)) is None else str(used),
         **({"arch": arch.as_json()} if arch is not None else {}),
     }
@@ -150,14 +156,6 @@ def weights_file(
     if net.code is not None:
         metadata["code"] = net.code
     return packed(network.state_dict() if tensors is None else tensors, metadata)
-
-
-def header_of_ours(path: Path) -> dict[str, Any]:
-    """What a weights file of this package says about its network; empty for any other file."""
-    if path.suffix != ".safetensors":
-        return {}
-    text = header(read(path), path).get("redistill", "")
-    return dict(json.loads(text)) if text.startswith("{") else {}
 
 
 def trained(run: Run, take: str = "last", *, trust_code: bool = False) -> nn.Module:
@@ -172,7 +170,7 @@ def trained(run: Run, take: str = "last", *, trust_code: bool = False) -> nn.Mod
     if trust_code and net.code is not None:
         user_code.load(net.model, Path(), file=net.file, code=net.code, kind=nn.Module, trusted=True)
     network = construct(net, facts, 0)
-    load_weights(network, path, net.model)
+    load_weights(network, path)
     network.eval()
     return network
 
@@ -214,6 +212,8 @@ class Materials:
         }
         sets = list(self.evaluate.values())
         self.sizes = facts_of(self.source, sets)
+        named = (getattr(images, "class_names", None) for images in (self.source, *sets))
+        self.class_names: tuple[str, ...] | None = next((tuple(names) for names in named if names), None)
         self.teacher: nn.Module | None = None
         self.teacher_fact: dict[str, Any] | None = None
         if first.teacher is not None:
@@ -269,13 +269,13 @@ class Materials:
     def weights(self, number: int, result: Result) -> bytes:
         one = self.experiments[number]
         about = {"run": one.id, "accuracy": canonical({name: found.last for name, found in result.accuracy.items()})}
-        return weights_file(one.student, self.sizes, self.students[number][0], about)
+        return weights_file(one.student, self.sizes, self.students[number][0], about, class_names=self.class_names)
 
     def best_weights(self, number: int, best: Best) -> bytes:
         """The network of the best evaluation, as :meth:`weights`."""
         one = self.experiments[number]
         about = {"run": one.id, "step": str(best.step), "accuracy": canonical({best.name: best.accuracy})}
-        return weights_file(one.student, self.sizes, self.students[number][0], about, best.tensors)
+        return weights_file(one.student, self.sizes, self.students[number][0], about, best.tensors, self.class_names)
 
 
 __all__ = ["WEIGHTS", "Materials", "check_model", "construct", "made_method", "model_in_file", "trained"]

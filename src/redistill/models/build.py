@@ -267,9 +267,7 @@ def build(
         if not trust_code:
             refuse_code(name, "this")
         args = {k: v for k, v in args.items() if k != "initialise"}
-        found = load(name, Path(), kind=nn.Module, trusted=True)
-        sizes = {"classes": classes, "channels": channels, "image_size": image_size}
-        return own_network(found, sizes, args, seed)
+        return build_elsewhere(name, {"classes": classes, "channels": channels, "image_size": image_size}, args, seed)
     channels, image_size = 3 if channels is None else channels, 32 if image_size is None else image_size
     if ":" in name:
         return _from_elsewhere(name, {"classes": classes, "channels": channels, "image_size": image_size}, seed, args)
@@ -280,6 +278,16 @@ def build(
     if name != "mlp":  # its images are whatever flattens to `inputs`
         args = {**args, "channels": channels, "image_size": image_size}
     return make(classes=classes, seed=seed, **args)
+
+
+def build_elsewhere(name: str, sizes: Mapping[str, Any], args: Mapping[str, Any], seed: int = 0) -> nn.Module:
+    """A network with a colon in its name, on the word of the caller; its ``args`` are its own, whatever they are called.
+
+    ``sizes``: classes, and channels and image size where they are known.
+    """
+    if not is_code(name):
+        return _from_elsewhere(name, dict(sizes), seed, dict(args))
+    return own_network(load(name, Path(), kind=nn.Module, trusted=True), {"channels": None, "image_size": None, **sizes}, args, seed)
 
 
 def own_network(found: Own, sizes: Mapping[str, Any], args: Mapping[str, Any], seed: int) -> nn.Module:
