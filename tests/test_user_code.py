@@ -261,6 +261,7 @@ PLACES = {
     "models/build.py": {
         "importlib.import_module": "one of three libraries, whose names are written down: test_a_library_is_not_asked_to_run_code",
     },
+    "experiment/versions.py": {"importlib.import_module": "modules of a table in this file (tests/test_guards_identity.py)"},
     "__init__.py": {
         "importlib.import_module": "public names of a table in this file (tests/test_names.py)",
         "getattr(importlib.import_module(f'redistill.{_HOME[name]}'), name)": "the same",

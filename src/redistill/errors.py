@@ -14,7 +14,7 @@ class RedistillError(ValueError):
 
 
 def plain(text: str) -> str:
-    """Text for a terminal: control characters (which could move the cursor, or colour, or hide what follows) as ``\\x1b``.
+    r"""Text for a terminal: control characters (which could move the cursor, or colour, or hide what follows) as ``\x1b``.
 
     >>> print(plain("a\x1b[2Jb"))
     a\x1b[2Jb

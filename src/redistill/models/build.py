@@ -24,7 +24,7 @@ from redistill.models.resnet import ResNet, parse
 from redistill.models.resnetv2 import BLOCKS, ResNetV2
 from redistill.models.shufflenetv1 import ShuffleNetV1
 from redistill.models.shufflenetv2 import ShuffleNetV2
-from redistill.models.signature import filled, has_default
+from redistill.models.signature import default_of, filled
 from redistill.models.undrawn import Undrawn
 from redistill.models.vgg import CONVOLUTIONS, VGG
 from redistill.models.wrn import WRN, Init
@@ -297,8 +297,8 @@ def own_network(found: Own, sizes: Mapping[str, Any], args: Mapping[str, Any], s
     None is the signature's own default, else that of :func:`build`.
     """
     usual = {"channels": 3, "image_size": 32}
-    known = {name: value for name, value in sizes.items() if value is not None or (name in usual and not has_default(found.object, name))}
-    given = filled(found.name, found.object, {n: usual[n] if v is None else v for n, v in known.items()}, args)
+    own = {name: default_of(found.object, name, usual.get(name)) for name, value in sizes.items() if value is None}
+    given = filled(found.name, found.object, {n: v for n, v in {**sizes, **own}.items() if v is not None}, args)
     written = json.dumps(given, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=repr)
     with rng.seeded(seed, "init", found.name, written):
         try:

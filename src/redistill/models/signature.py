@@ -54,11 +54,15 @@ def filled(name: str, made: Callable[..., Any], facts: Mapping[str, Any], args: 
     return {**given, **args}
 
 
-def has_default(made: Callable[..., Any], fact: str) -> bool:
-    """Whether the signature of ``made`` has a default of its own for a fact, under any of its names."""
+def default_of(made: Callable[..., Any], fact: str, otherwise: Any = None) -> Any:
+    """The default that the signature of ``made`` has for a fact under any of its names, else ``otherwise``.
+
+    >>> default_of(lambda in_chans=1: None, "channels", 3), default_of(lambda in_chans: None, "channels", 3)
+    (1, 3)
+    """
     try:
         parameters = inspect.signature(made).parameters
     except (TypeError, ValueError):
-        return False
+        return otherwise
     mine = next((n for n in NAMES.get(fact, (fact,)) if n in parameters), None)
-    return mine is not None and parameters[mine].default is not inspect.Parameter.empty
+    return otherwise if mine is None or parameters[mine].default is inspect.Parameter.empty else parameters[mine].default

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from redistill import belief
 from redistill.errors import RedistillError
 from redistill.experiment.files import make_folder, pretty, write
 from redistill.experiment.store import Run, Store
@@ -39,10 +38,6 @@ class Believed:
     numerics: int = 1
 
 
-def _belief() -> ModuleType:
-    return importlib.import_module("redistill.belief")  # `redistill.belief` itself is the function of that name
-
-
 def kept(folder: Path, pick: Pick = "first") -> dict[tuple[str, str], Believed]:
     """Every measurement in a folder that was made on such images, by run and attacked network; those of another version of the
     measurement are none.
@@ -50,7 +45,6 @@ def kept(folder: Path, pick: Pick = "first") -> dict[tuple[str, str], Believed]:
     Raises:
         RedistillError: a record that is none.
     """
-    belief = _belief()
     found = {}
     for path in sorted(folder.glob("*.json")):
         try:
@@ -75,7 +69,6 @@ def measure(
     from redistill.experiment.sources import load_data
     from redistill.precision import resolve_device
 
-    belief = _belief()
     known = kept(folder, pick)
     where = resolve_device(device)
     for run, one, attacked in asked:
