@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from redistill.evaluate import ImageSet, accuracy
 from redistill.experiment import sources
 from redistill.experiment.best import Best
 from redistill.experiment.files import canonical, file_digest, read
-from redistill.experiment.store import WEIGHTS, Run, Store
+from redistill.experiment.store import WEIGHTS, Store
 from redistill.experiment.value import Experiment, Net, Part
 from redistill.normalised import normalisation_of, normalised
 from redistill.taps import places_of
@@ -158,14 +158,12 @@ def weights_file(
     return packed(network.state_dict() if tensors is None else tensors, metadata)
 
 
-def trained(run: Run, take: str = "last", *, trust_code: bool = False) -> nn.Module:
-    """The student of a finished run in evaluation mode; its experiment and weights file say how it is built.
+def trained(path: Path, given: Mapping[str, Any], *, trust_code: bool = False) -> nn.Module:
+    """The student of a finished run in evaluation mode: its weights file, and the table [student] of its experiment.
 
     ``trust_code``: the word of the user that code of one's own, which the record names, may be run.
     """
-    path = run.weights(take)
     facts = json.loads(header(read(path), path)["sizes"])
-    given = run.record["experiment"]["student"]
     net = Net.model_validate({key: given[key] for key in ("model", "args", "code", "file") if key in given})
     if trust_code and net.code is not None:
         user_code.load(net.model, Path(), file=net.file, code=net.code, kind=nn.Module, trusted=True)

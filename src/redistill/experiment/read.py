@@ -20,7 +20,7 @@ from redistill.experiment.files import file_digest
 from redistill.experiment.generated import AdversarialSettings
 from redistill.experiment.kinds import KINDS
 from redistill.experiment.mistakes import Mistakes, shown
-from redistill.experiment.store import require_unaltered
+from redistill.experiment.sealed import file_of, require_unaltered
 from redistill.experiment.text import parse
 from redistill.experiment.value import Arithmetic, Evaluate, Experiment, Net, Part
 from redistill.experiment.versions import numerics
@@ -48,7 +48,7 @@ def load(
 ) -> Experiment:
     """See :meth:`redistill.experiment.value.Experiment.load`."""
     path = expanded(path)
-    data, mistakes = parse(path)
+    data, mistakes = parse(file_of(path))
     require_unaltered(path)
     mistakes.data = data = changed(data, change)
     trusted = trust_code or is_own_word(path)
@@ -231,7 +231,7 @@ class _Reader:
             mistakes.add((role, "run"), f"the experiments need each other in a circle: {circle}")
             return None
         try:
-            data, inner = parse(path)
+            data, inner = parse(file_of(path))
         except RedistillError as error:
             mistakes.add((role, "run"), str(error))
             return None

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from redistill.errors import RedistillError
+from redistill.experiment.sealed import FORMAT
 
 if TYPE_CHECKING:
     from redistill.core import Stream
     from redistill.experiment.value import Experiment
     from redistill.measured import Result
 
-FORMAT = 1
 
 
 class _Fact(BaseModel):

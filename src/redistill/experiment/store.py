@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from redistill.errors import RedistillError, nearest
 from redistill.experiment.files import (
-    UNREADABLE,
     Spoilt,
     canonical,
     digest,
@@ -29,23 +28,22 @@ from redistill.experiment.files import (
     write,
     writing,
 )
-from redistill.experiment.record import FORMAT as FORMAT
 from redistill.experiment.record import Record
+from redistill.experiment.sealed import BEST as BEST
+from redistill.experiment.sealed import CURVES as CURVES
+from redistill.experiment.sealed import FORMAT as FORMAT
+from redistill.experiment.sealed import LOCK as LOCK
+from redistill.experiment.sealed import PENDING as PENDING
+from redistill.experiment.sealed import RECORD as RECORD
+from redistill.experiment.sealed import WEIGHTS as WEIGHTS
+from redistill.experiment.sealed import read_sealed, sealed
+from redistill.experiment.sealed import require_unaltered as require_unaltered
 from redistill.paths import expanded
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from redistill.experiment.value import Experiment
-
-RECORD, CURVES, WEIGHTS, PENDING, LOCK = "record.json", "curves.json", "weights.safetensors", "experiment.json", "lock"
-BEST = "best.safetensors"
-"""The network of the best evaluation, where that is not the last one: kept for who takes it as teacher or as start."""
-
-
-def sealed(record: dict[str, Any]) -> dict[str, Any]:
-    """The record with the SHA-256 of its own content, by which an altered one is known."""
-    return {**record, "sha256": digest(canonical(record))}
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -54,55 +52,12 @@ def read_record(path: Path) -> dict[str, Any]:
     Raises:
         RedistillError: it cannot be read (then nothing is said of its content), or it is damaged, altered or of another version.
     """
-    folder = path.parent
-    left = [n for n in (WEIGHTS, CURVES) if there(folder / n)]
-    rest = f"; beside it {' and '.join(left)} {'is' if len(left) == 1 else 'are'} still there" if left else ""
-    again = f"{rest}. Delete {path} to train this run again"
-    try:
-        record = json_of(path)
-    except Spoilt as error:
-        raise RedistillError(f"{path} is damaged: it is not a complete record ({error.reason}){again}") from error
-    if not isinstance(record, dict) or not {"format", "sha256"} <= record.keys():
-        raise RedistillError(f"{path} is damaged: it is not a complete record (it has no format, or no SHA-256){again}")
-    version = record["format"]
-    if isinstance(version, int) and not isinstance(version, bool) and version > FORMAT:
-        raise RedistillError(
-            f"{path} was written by a newer redistill (record format {version}, this one reads up to {FORMAT}): update redistill"
-        )
-    if digest(canonical({k: v for k, v in record.items() if k != "sha256"})) != record["sha256"]:
-        raise RedistillError(f"{path} was altered: its content does not match its SHA-256{again}")
+    record = read_sealed(path)
     try:
         Record.of(record)
     except RedistillError as error:
         raise RedistillError(f"{path} is no record of this version: {error}; another version or program made it") from error
     return record
-
-
-def require_unaltered(path: Path) -> None:
-    """Refuse the record, or the experiment of a begun run, that somebody changed: its ``id`` says who it was.
-
-    ``path``: such a file, or the folder that holds one; any other JSON is let through.
-    """
-    if path.is_dir():
-        path = next((path / name for name in (RECORD, PENDING) if there(path / name)), path / RECORD)
-    if path.suffix != ".json":
-        return
-    if path.name == RECORD and there(path):
-        read_record(path)
-    written = json_of(path)
-    if not isinstance(written, dict) or not isinstance(written.get("id"), str) or not isinstance(written.get("experiment"), dict):
-        return
-    from redistill.experiment.value import SHORT, identity
-
-    try:
-        found = digest(canonical(identity(written["experiment"])))[:SHORT]
-    except UNREADABLE as error:
-        raise RedistillError(f"{path} is damaged: it holds no experiment of redistill ({type(error).__name__}: {error})") from error
-    if found != written["id"]:
-        raise RedistillError(
-            f"{path} was altered: what it asks for is not run {written['id'][:40]}, whose name it has. Put it back; for another "
-            f"experiment write a file of its own"
-        )
 
 
 @dataclass(frozen=True)
@@ -177,7 +132,7 @@ class Run:
         """
         from redistill.experiment.build import trained
 
-        return trained(self, take, trust_code=trust_code)
+        return trained(self.weights(take), self.record["experiment"]["student"], trust_code=trust_code)
 
     def kept(self, name: str) -> dict[str, Tensor]:
         """Tensors that the source left beside the weights: ``"generator"``, ``"samples"`` of a zero-shot run."""

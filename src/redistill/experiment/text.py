@@ -8,17 +8,13 @@ from typing import Any
 from redistill.errors import RedistillError
 from redistill.experiment.lines import of_keys
 from redistill.experiment.mistakes import Mistakes
-from redistill.experiment.store import PENDING, RECORD
 from redistill.experiment.tables import MOST_BYTES, content_of, dates, json_table, toml_of
-from redistill.paths import expanded, is_there
+from redistill.paths import expanded
 
 
 def parse(path: Path) -> tuple[dict[str, Any], Mistakes]:
-    """The settings in a file (or in a run's folder), and where its mistakes are collected."""
+    """The settings in a file, and where its mistakes are collected."""
     path = expanded(path)
-    if is_there(path) and path.is_dir():
-        # a run's folder stands for its record, or for what was begun there
-        path = next((path / name for name in (RECORD, PENDING) if (path / name).exists()), path / RECORD)
     if path.suffix != ".json":
         text, table = toml_of(content_of(path, MOST_BYTES), str(path))
         mistakes = Mistakes(str(path), of_keys(text), table)

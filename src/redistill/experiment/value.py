@@ -6,7 +6,7 @@ notes and the places of files on this disk are no part of either.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -74,13 +74,16 @@ class Net(Value):
         return rows
 
     @staticmethod
-    def identified(written: Mapping[str, Any]) -> dict[str, Any]:
-        """What of a written network is hashed: code and weights by their SHA-256, not by where they lie."""
+    def identified(written: Mapping[str, Any], whole: Callable[[Mapping[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+        """What of a written network is hashed: code and weights by their SHA-256, not by where they lie.
+
+        ``whole``: what is hashed of the experiment that makes its weights.
+        """
         rows = placeless(written)
         if "from" in rows:
             rows["from"] = {key: value for key, value in rows["from"].items() if key != "path"}
         if "run" in rows:
-            rows["run"] = identity(rows["run"])
+            rows["run"] = whole(rows["run"])
         return rows
 
     def maker(self, seed: int) -> Experiment | None:
@@ -301,11 +304,11 @@ def identity(written: Mapping[str, Any]) -> dict[str, Any]:
     made = {key: value for key, value in written.items() if key not in ("name", "notes")}
     for role in ("teacher", "student"):
         if role in made:
-            made[role] = Net.identified(made[role])
+            made[role] = Net.identified(made[role], identity)
     made["method"] = [Part.identified(row) for row in made["method"]]
     made["source"] = KINDS[made["source"]["kind"]].identified(made["source"])
     made["evaluate"] = Evaluate.identified(made["evaluate"])
     return made
 
 
-Net.model_rebuild()
+Net.model_rebuild(_types_namespace={"Experiment": Experiment})
