@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from redistill.experiment import machine as facts
+from redistill import machine as facts
 from redistill.precision import has_bf16_matrix_units
 
 

@@ -1,6 +1,6 @@
 """Real tables, their real protocols, our claims of them: how often would a true recipe be called so, by the package itself?
 
-Spreads are those that a plan expects (``redistill.report.expected``); our runs and the paper's numbers are drawn anew.
+Spreads are those that a plan expects (``redistill.verdicts.expected``); our runs and the paper's numbers are drawn anew.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from redistill.claims import Claim, Measured, Published, judge_table
 from redistill.papers.load import load
 from redistill.papers.plan import make
-from redistill.report.claims import Table, tables_of
+from redistill.verdicts.claims import Table, tables_of
 
 PAPERS = ("micaelli2019", "ferles2020", "chen2021", "ahn2019", "tian2020", "zagoruyko2017")
 BEFORE = {3: 0.786, 5: 0.725, 10: 0.667}

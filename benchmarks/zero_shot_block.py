@@ -24,7 +24,8 @@ from torch import Tensor, nn
 import redistill as rd
 from redistill import rng
 from redistill.precision import has_bf16_matrix_units
-from redistill.sources import Adversarial, preset
+from redistill.published.zero_shot import preset
+from redistill.sources.adversarial import Adversarial
 
 STAGES = ("stage1", "stage2", "stage3")
 

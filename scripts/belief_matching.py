@@ -21,10 +21,10 @@ import torch
 
 import redistill as rd
 from redistill.belief import agreement_and_divergence, transitions
-from redistill.evaluate import predict
-from redistill.experiment.files import file_digest
-from redistill.experiment.store import Store
+from redistill.files import file_digest
+from redistill.metrics import predict
 from redistill.report.progress import telling
+from redistill.runs.store import Store
 from redistill.terms import by_name
 
 TEACHER = "teachers/wrn-40-2-cifar10.safetensors"

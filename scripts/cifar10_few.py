@@ -25,11 +25,11 @@ from typing import Any
 import torch
 
 import redistill as rd
-from redistill.evaluate import NUMERICS as EVALUATE
-from redistill.fit import NUMERICS as FIT
+from redistill.features.places import NUMERICS as TAPS
+from redistill.metrics import NUMERICS as EVALUATE
 from redistill.precision import arithmetic, resolve_device
 from redistill.rng import NUMERICS as RNG
-from redistill.taps import NUMERICS as TAPS
+from redistill.train.loop import NUMERICS as FIT
 
 TEACHERS = {"wrn-16-2": "wrn-16-2-seed-0-dict.pth", "wrn-40-1": "wrn-40-1-seed-0-dict.pth"}
 SEEDS = (0, 1, 2)

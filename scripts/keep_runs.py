@@ -15,8 +15,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from redistill.experiment.files import file_digest, make_folder, pretty, read, write
-from redistill.experiment.store import CURVES, RECORD, Run, Store, sealed
+from redistill.experiment.sealed import CURVES, RECORD, sealed
+from redistill.files import file_digest, make_folder, pretty, read, write
+from redistill.runs.store import Run, Store
 
 OWN_FILES = ("arrays", "folder", "images")  # data that a path names
 EACH, TOGETHER = 15_000_000, 30_000_000  # bytes

@@ -25,10 +25,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from redistill.experiment import machine
-from redistill.experiment.compare import differences
-from redistill.experiment.files import digest, make_folder, pretty, write
-from redistill.experiment.store import Store
+from redistill import machine
+from redistill.files import digest, make_folder, pretty, write
+from redistill.runs.compare import differences
+from redistill.runs.store import Store
 
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 NETWORK = "wrn-10-1"

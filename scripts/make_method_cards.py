@@ -13,8 +13,10 @@ from pathlib import Path
 from types import ModuleType
 
 from redistill.core import Term
-from redistill.sources import few, variants
-from redistill.terms import ALL, abf, pyramid
+from redistill.published import few_images as few
+from redistill.sources import variants
+from redistill.terms import ALL
+from redistill.terms.parts import abf, pyramid
 from redistill.testing import THEOREMS
 
 ROOT = Path(__file__).resolve().parents[1]

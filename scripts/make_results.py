@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from redistill.experiment.store import Run
 from redistill.report.figures import curve_figure
 from redistill.report.table import comparison, markdown
 from redistill.report.zero_shot import belief_panels, diagnostics_figure
+from redistill.runs.store import Run
 from redistill.terms import by_name
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -119,11 +119,11 @@ def kill_test() -> str:
 def verdicts() -> str:
     """Every table of a paper of which something was run (``results/runs``) or evaluated (``results/published-files``)."""
     from redistill import papers
-    from redistill.experiment.store import Store
     from redistill.papers.plan import make, select
-    from redistill.report.checkpoints import kept
     from redistill.report.paper import lines
-    from redistill.report.verdicts import judged
+    from redistill.runs.store import Store
+    from redistill.verdicts.checkpoints import kept
+    from redistill.verdicts.tables import judged
 
     files, store = kept(RESULTS / "published-files"), Store(RESULTS / "runs")
     if not files and not store.finished():
@@ -144,7 +144,7 @@ def verdicts() -> str:
 
 
 def finished() -> list[Run]:
-    from redistill.experiment.store import Store
+    from redistill.runs.store import Store
 
     known = Store(RESULTS / "runs").finished()
     return sorted(known, key=lambda run: (run.label, run.record["experiment"]["recipe"]["precision"], run.seed))

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 import redistill
-from redistill.experiment import machine
+from redistill import machine
 from redistill.verify import verify
 
 OUT = Path(__file__).resolve().parents[1] / "results" / "verify.json"

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from redistill import papers
-from redistill.experiment.files import canonical, digest
 from redistill.experiment.value import SHORT, Experiment, identity
+from redistill.files import canonical, digest
 from redistill.papers.plan import make, select
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -11,7 +11,7 @@ import torch
 from redistill import rng
 from redistill.core import RedistillError, Room, Source, Stream
 from redistill.data import Augmenter, Images, augmentation
-from redistill.sources.few import matching_ferles, per_class_ferles
+from redistill.published.few_images import matching_ferles, per_class_ferles
 
 
 def make(count: int = 60, classes: int = 4, augment: str = "crop-flip:1", **more: Any) -> Images:

@@ -26,7 +26,7 @@ import redistill.data as data
 from redistill.core import RedistillError
 from redistill.data import official, tiny
 from redistill.data.fetch import File, Place
-from redistill.sources.few import per_class_ferles
+from redistill.published.few_images import per_class_ferles
 
 RNG = np.random.default_rng(1)
 

@@ -15,14 +15,15 @@ from torch._dynamo.utils import counters
 
 from redistill import models, rng
 from redistill.core import Batch, Method, Ramp, RedistillError, Room
-from redistill.evaluate import accuracy
-from redistill.fit import Loop, fit, fit_cohort
-from redistill.measured import Diverged
-from redistill.optimise import parameter_groups
+from redistill.features.places import places_of
+from redistill.features.tapped import Tapped
+from redistill.metrics import accuracy
 from redistill.recipe import Cosine, MultiStep, Recipe
-from redistill.taps import Tapped, places_of
-from redistill.teacher import in_micro_batches
 from redistill.terms import AT, CE, KD
+from redistill.train.loop import Loop, fit, fit_cohort
+from redistill.train.optimise import parameter_groups
+from redistill.train.result import Diverged
+from redistill.train.teacher import in_micro_batches
 
 
 class Blobs:

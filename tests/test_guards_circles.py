@@ -13,9 +13,8 @@ import pytest
 
 SRC = Path(__file__).resolve().parents[1] / "src" / "redistill"
 
-# Conveniences of a value that stay late imports (redesign 4.2); a third is refused. After the moves the second one is
-# ("experiment/value.py", "launch/queue.py").
-DOORS = {("experiment/value.py", "experiment/read.py"), ("experiment/value.py", "experiment/run.py")}
+# Conveniences of a value that stay late imports; a third is refused.
+DOORS = {("experiment/value.py", "experiment/read.py"), ("experiment/value.py", "launch/queue.py")}
 LAZY = {"__init__.py", "__main__.py"}  # the public names, handed on when they are asked for
 GATHERS = {"cli/__init__.py"}  # holds the program on which the commands of its room put themselves, and then fetches them
 
@@ -30,16 +29,16 @@ def modules(source: Path) -> dict[str, str]:
     return found
 
 
-def _running(node: ast.AST) -> Iterator[ast.AST]:
+def running(node: ast.AST) -> Iterator[ast.AST]:
     """Every node but those that stand under ``if TYPE_CHECKING``."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             for other in child.orelse:
                 yield other
-                yield from _running(other)
+                yield from running(other)
             continue
         yield child
-        yield from _running(child)
+        yield from running(child)
 
 
 def imported(path: Path, source: Path, known: dict[str, str]) -> set[str]:
@@ -47,7 +46,7 @@ def imported(path: Path, source: Path, known: dict[str, str]) -> set[str]:
     place = path.relative_to(source)
     package = ("redistill", *place.parts[:-1])
     names: set[str] = set()
-    for node in _running(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in running(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -84,18 +83,7 @@ def circles(graph: dict[str, set[str]], doors: Set[tuple[str, str]] = frozenset(
     return sorted({tuple(sorted(b for b in reach[a] if a in reach.get(b, set()))) for a in graph if a in reach[a]})
 
 
-KNOWN = {
-    f"experiment/{name}.py"
-    for name in ("build", "generated", "kinds", "presets", "read", "record", "run", "shorthand", "store", "text", "value", "work")
-}  # the circle that the moves of redesign 4.1 undo; then this and the mark below go
-
-
-def test_no_circle_but_the_known_one() -> None:
-    assert [set(ring) - KNOWN for ring in circles(arrows()) if not set(ring) <= KNOWN] == []
-
-
-@pytest.mark.xfail(strict=True, reason="files of experiment/ import each other in a circle until the moves of redesign 4.1")
-def test_no_circle_at_all() -> None:
+def test_no_circle() -> None:
     assert circles(arrows(), DOORS) == []
 
 

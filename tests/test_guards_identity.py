@@ -15,8 +15,8 @@ from PIL import Image
 from make_identities import FILE, ROOT, records, rows
 from redistill import models, terms
 from redistill.errors import RedistillError
-from redistill.experiment.files import canonical, digest
 from redistill.experiment.value import SHORT, Experiment, identity
+from redistill.files import canonical, digest
 
 GOLDEN: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
 AGAIN = "if that was meant (a file of an experiment was changed), run python tests/make_identities.py"
@@ -101,7 +101,7 @@ def test_every_version_moves_an_id(name: str, everything: Callable[[], list[str]
 
 def test_the_version_of_belief_matching_is_that_of_its_measurements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No training depends on it; a measurement of another version is made again."""
-    from redistill.report.beliefs import Believed, kept
+    from redistill.verdicts.beliefs import Believed, kept
 
     (tmp_path / "one.json").write_text(json.dumps(asdict(Believed("run", "student", "cifar10:test", 10, 0.5, 0.1))), encoding="utf-8")
     assert list(kept(tmp_path)) == [("run", "student")]

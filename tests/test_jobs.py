@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
-from redistill.jobs import Pool, Task, threads_each
+from redistill.launch.jobs import Pool, Task, threads_each
 
 
 def task(folder: Path, name: str, code: str, *needs: str) -> Task:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import redistill as rd
-from redistill.taps import places_of
+from redistill.features.places import places_of
 
 TORCHVISION = {
     # the stages by module, as far as they are sure

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 import redistill as rd
 from redistill.core import RedistillError
-from redistill.fit import Loop, fit
-from redistill.modes import mode, set_mode
-from redistill.normalised import normalisation_of, normalised
+from redistill.features.modes import mode, set_mode
+from redistill.features.normalised import normalisation_of, normalised
 from redistill.recipe import Recipe
-from redistill.teacher import Teacher
 from redistill.terms import AT, CE, KD, VID, Review
+from redistill.train.loop import Loop, fit
+from redistill.train.teacher import Teacher
 
 TRAIN, TEST = rd.data.digits()
 FEW = TRAIN.fraction(65 / len(TRAIN), seed=0)

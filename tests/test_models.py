@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from redistill import models
 from redistill.core import RedistillError
+from redistill.features.places import places_of
+from redistill.features.tapped import Tapped
 from redistill.models import foreign
 from redistill.models.shufflenetv1 import shuffle
-from redistill.taps import Tapped, places_of
 
 SMALL = ["resnet8", "resnet8x4", "wrn-10-1", "wrn-16-2", "vgg8", "mobilenetv2", "shufflenetv1", "shufflenetv2", "lenet", "resnet18"]
 

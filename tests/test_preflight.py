@@ -16,9 +16,9 @@ import redistill as rd
 from redistill.belief import agreement_and_divergence, noise_histogram, transitions
 from redistill.cli.options import show_json
 from redistill.core import RedistillError
-from redistill.evaluate import accuracy, agreement, evaluate
-from redistill.outputs import NotFinite
-from redistill.preflight import TeacherWarning, fitting_order, names_differ, require_images, sample
+from redistill.features.outputs import NotFinite
+from redistill.metrics import accuracy, agreement, evaluate
+from redistill.train.preflight import TeacherWarning, fitting_order, names_differ, require_images, sample
 
 
 @functools.cache
@@ -51,7 +51,7 @@ def taught(teacher: nn.Module, method: rd.Method | rd.Term | None = None) -> rd.
     return rd.fit(wrn(), teacher, method or rd.KD(), digits()[0], rd.Recipe(steps=1, batch_size=32), seed=0)
 
 
-@pytest.mark.filterwarnings("error::redistill.preflight.TeacherWarning")
+@pytest.mark.filterwarnings("error::redistill.train.preflight.TeacherWarning")
 def test_a_teacher_that_knows_its_classes_is_not_spoken_of() -> None:
     assert taught(Knows()).notes == ()
     assert taught(nn.Sequential(Knows(), nn.LogSoftmax(1))).notes == ()  # logarithms of probabilities are logits

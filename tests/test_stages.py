@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 import redistill as rd
 from redistill.core import RedistillError
-from redistill.outputs import logits_of
-from redistill.taps import Tapped, context, pair_stages, places_of
+from redistill.core.pairs import pair_stages
+from redistill.features.outputs import logits_of
+from redistill.features.places import context, places_of
+from redistill.features.tapped import Tapped
 
 X = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 RECIPE = rd.Recipe(steps=2, lr=0.01, batch_size=32)

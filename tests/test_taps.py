@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
 from redistill.core import Method, Place, RedistillError
-from redistill.taps import Tapped, context, pair_stages, places_of
+from redistill.core.pairs import pair_stages
+from redistill.features.places import context, places_of
+from redistill.features.tapped import Tapped
 from redistill.terms import AT, KD, VID, FitNet
 
 

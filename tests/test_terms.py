@@ -13,17 +13,7 @@ from hypothesis import strategies as st
 import slow
 from from_shapes import made, near, numbers, randn, run, shapes_only
 from redistill.core import Batch, Output, RedistillError
-from redistill.terms import (
-    AT,
-    CE,
-    KD,
-    VID,
-    FitNet,
-    attention_distance,
-    attention_map,
-    softened_kl,
-    vid_loss,
-)
+from redistill.terms import AT, CE, KD, VID, FitNet, attention_distance, attention_map, softened_kl, vid_loss
 
 
 # -- logits ------------------------------------------------------------------------------------------------------------

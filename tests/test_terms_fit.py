@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from redistill import rng
 from redistill.core import Method, Ramp
-from redistill.fit import Loop
 from redistill.recipe import Recipe
 from redistill.terms import AT, CE, KD, VID, Anchor, FitNet, Review
+from redistill.train.loop import Loop
 from test_fit import Blobs, bits, same
 
 

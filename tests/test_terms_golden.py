@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from redistill import models
 from redistill.core import Batch, Term
-from redistill.taps import Tapped, context, places_of
+from redistill.features.places import context, places_of
+from redistill.features.tapped import Tapped
 from redistill.terms import AT, VID, FitNet, Review
 from redistill.verify.reader import closed_form, fill_closed
 

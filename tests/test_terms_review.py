@@ -12,19 +12,7 @@ from torch import Tensor, nn
 import slow
 from from_shapes import made, near, numbers, randn, run, shapes_only
 from redistill.core import Batch, Context, Output, RedistillError, Term
-from redistill.terms import (
-    ABF,
-    AT,
-    VID,
-    Anchor,
-    Cascade,
-    DirectFusion,
-    FitNet,
-    Pyramid,
-    Review,
-    context_loss,
-    hcl,
-)
+from redistill.terms import ABF, AT, VID, Anchor, Cascade, DirectFusion, FitNet, Pyramid, Review, context_loss, hcl
 
 # -- knowledge review --------------------------------------------------------------------------------------------------
 PYRAMIDS = [

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 import redistill
 from redistill import rng
 from redistill.core import Batch, Method, Output, Ramp, RedistillError, Term
-from redistill.taps import Tapped, context, places_of
+from redistill.features.places import context, places_of
+from redistill.features.tapped import Tapped
 from redistill.terms import ALL, AT, CE, KD, VID, Anchor, FitNet, Review, by_name
 
 FEATURES: dict[str, Callable[[], Term]] = {"AT": AT, "VID": VID, "FitNet": FitNet, "Review": Review}

@@ -16,9 +16,9 @@ from torch import nn
 
 from redistill import models, user_code
 from redistill.errors import RedistillError
-from redistill.experiment.build import construct
-from redistill.experiment.store import Store
-from redistill.experiment.value import Experiment, Net
+from redistill.experiment.networks import Net, construct
+from redistill.experiment.value import Experiment
+from redistill.runs.store import Store
 from redistill.user_code import load, locate
 
 SRC = Path(__file__).resolve().parents[1] / "src" / "redistill"
@@ -56,7 +56,7 @@ def evil(folder: Path, name: str = "evil.py") -> tuple[Path, Path]:
 # -- which code it is ---------------------------------------------------------------------------------------------------
 def test_a_file_alone_is_known_by_its_own_sha(tmp_path: Path) -> None:
     file = own(tmp_path)
-    from redistill.experiment.files import file_digest
+    from redistill.files import file_digest
 
     found = locate("./own.py:Tiny", tmp_path)
     assert (found.name, found.code, found.file) == ("./own.py:Tiny", file_digest(file), str(file.resolve()))
@@ -157,7 +157,7 @@ CHILD = """
 import json, sys
 from pathlib import Path
 import redistill as rd
-from redistill.experiment.store import Store
+from redistill.runs.store import Store
 {body}
 """
 
@@ -214,7 +214,7 @@ def test_a_record_that_names_code_without_its_sha_is_refused(tmp_path: Path) -> 
         with pytest.raises(RedistillError, match="which data may not choose"):
             construct(Net(model=model, args={"command": f"touch {mark}"}), {"classes": 10}, 0)
     with pytest.raises(RedistillError, match="which data may not choose"):
-        from redistill.experiment.build import check_model
+        from redistill.experiment.networks import check_model
 
         check_model("os:system", {"command": f"touch {mark}"})
     assert not mark.exists()
@@ -261,6 +261,7 @@ PLACES = {
     "models/build.py": {
         "importlib.import_module": "one of three libraries, whose names are written down: test_a_library_is_not_asked_to_run_code",
     },
+    "sources/__init__.py": {"importlib.import_module": "two modules of the package, by a table in that file"},
     "experiment/versions.py": {"importlib.import_module": "modules of a table in this file (tests/test_guards_identity.py)"},
     "__init__.py": {
         "importlib.import_module": "public names of a table in this file (tests/test_names.py)",

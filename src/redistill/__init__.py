@@ -6,8 +6,6 @@ The public names, loaded when first used, so that ``redistill --help`` never wai
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -16,14 +14,15 @@ _HOME = {
     "Batch": "core", "Context": "core", "Method": "core", "Output": "core", "Place": "core", "Ramp": "core",
     "RedistillError": "core", "Source": "core", "Term": "core",
     "Recipe": "recipe", "Constant": "recipe", "Step": "recipe", "MultiStep": "recipe", "Cosine": "recipe",
-    "Tapped": "taps", "context": "taps", "places_of": "taps",
+    "Tapped": "features.tapped", "context": "features.places", "places_of": "features.places",
     "CE": "terms", "KD": "terms", "FitNet": "terms", "AT": "terms", "VID": "terms", "Review": "terms", "Anchor": "terms",
     "DKD": "terms", "DIST": "terms", "SP": "terms", "NST": "terms", "FSP": "terms", "RKD": "terms", "PKT": "terms", "CC": "terms",
     "CRD": "terms",
-    "Loop": "fit", "Result": "measured", "Diverged": "measured", "fit": "fit", "fit_cohort": "fit",
-    "accuracy": "evaluate", "agreement": "evaluate", "evaluate": "evaluate", "predict": "evaluate",
-    "Experiment": "experiment.value", "Store": "experiment.store", "Run": "experiment.store",
+    "Loop": "train.loop", "Result": "train.result", "Diverged": "train.result", "fit": "train.loop", "fit_cohort": "train.loop",
+    "accuracy": "metrics", "agreement": "metrics", "evaluate": "metrics", "predict": "metrics",
+    "Experiment": "experiment.value", "Store": "runs.store", "Run": "runs.store",
 }  # fmt: skip
+
 _ROOMS = ("belief", "claims", "data", "models", "sources", "terms", "rng", "stats", "testing")
 
 __all__ = [  # by hand, so that editors see them; a test compares it with the table above
@@ -87,14 +86,15 @@ __all__ = [  # by hand, so that editors see them; a test compares it with the ta
 if TYPE_CHECKING:
     from redistill import belief, claims, data, models, rng, sources, stats, terms, testing
     from redistill.core import Batch, Context, Method, Output, Place, Ramp, RedistillError, Source, Term
-    from redistill.evaluate import accuracy, agreement, evaluate, predict
-    from redistill.experiment.store import Run, Store
     from redistill.experiment.value import Experiment
-    from redistill.fit import Loop, fit, fit_cohort
-    from redistill.measured import Diverged, Result
+    from redistill.features.places import context, places_of
+    from redistill.features.tapped import Tapped
+    from redistill.metrics import accuracy, agreement, evaluate, predict
     from redistill.recipe import Constant, Cosine, MultiStep, Recipe, Step
-    from redistill.taps import Tapped, context, places_of
+    from redistill.runs.store import Run, Store
     from redistill.terms import AT, CC, CE, CRD, DIST, DKD, FSP, KD, NST, PKT, RKD, SP, VID, Anchor, FitNet, Review
+    from redistill.train.loop import Loop, fit, fit_cohort
+    from redistill.train.result import Diverged, Result
 
 
 def __getattr__(name: str) -> Any:
@@ -110,17 +110,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'redistill' has no attribute {name!r}{hint}")
     globals()[name] = value
     return value
-
-
-class _Package(ModuleType):
-    """``redistill.fit`` and ``redistill.evaluate`` are functions: importing the modules of those names must not hide them."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOME and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

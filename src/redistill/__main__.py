@@ -25,7 +25,7 @@ def main() -> None:
     """The entry point."""
     signal.signal(signal.SIGINT, _stopped)
     if os.environ.get("REDISTILL_LIFELINE"):
-        from redistill.jobs import end_with_parent
+        from redistill.launch.jobs import end_with_parent
 
         end_with_parent()
     from redistill.cli import main as command

@@ -44,11 +44,12 @@ from redistill.core import RedistillError
 from redistill.data import Renormalise
 from redistill.data import normalisation as named_set
 from redistill.data.subsets import matching_ferles
-from redistill.modes import evaluating
-from redistill.normalised import normalisation_of, normalised
-from redistill.outputs import NotFinite, logits_of, name_of, require_comparable, require_finite
+from redistill.features.modes import evaluating
+from redistill.features.normalised import normalisation_of, normalised
+from redistill.features.outputs import NotFinite, logits_of, name_of, require_comparable, require_finite
 
 NUMERICS = 1
+
 # rows (an image on its way to one class) that go through the networks together: where there is a cache to stay in, fewer
 AT_ONCE, AT_ONCE_CPU = 500, 128
 
@@ -244,7 +245,7 @@ def journey(net: Net, images: Tensor, targets: Tensor, at: Sequence[int], *, rat
 
 
 def seeing(net: nn.Module, stream: str) -> Net:
-    """The network in front of images that are normalised as ``stream``; see :func:`redistill.normalised.normalised`."""
+    """The network in front of images that are normalised as ``stream``; see :func:`redistill.features.normalised.normalised`."""
     return normalised(net, stream)
 
 

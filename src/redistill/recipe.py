@@ -16,8 +16,8 @@ from redistill.errors import RedistillError
 from redistill.values import Value
 
 NUMERICS = 1
-
 Unit = Literal["epoch", "step"]
+
 LATER = ("clip_per",)
 """Switches that came after the first release: written only where they differ, so that older experiments keep their ids."""
 

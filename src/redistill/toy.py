@@ -21,16 +21,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from redistill import models, rng
+from redistill import files, machine, models, rng
 from redistill.core import Batch, RedistillError, Room, Shape
-from redistill.experiment import files, machine
-from redistill.fit import Loop
+from redistill.published.zero_shot import points as points_preset
 from redistill.recipe import Recipe
 from redistill.report.plane import Scene, animation, frame, panels
 from redistill.report.progress import watch
-from redistill.sources import Adversarial
-from redistill.sources.variants import points as points_preset
+from redistill.sources.adversarial import Adversarial
 from redistill.terms import CE
+from redistill.train.loop import Loop
 
 EXTENT = 3.0
 PANELS = (0, 500, 1000, 3000)

@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from redistill.errors import RedistillError
-from redistill.evaluate import accuracy
-from redistill.experiment.build import Materials
-from redistill.experiment.record import best_of
-from redistill.experiment.stop import Interrupted, Stop
-from redistill.experiment.store import BEST, WEIGHTS, Run, Store, stale
+from redistill.experiment.sealed import BEST, WEIGHTS
 from redistill.experiment.value import Experiment
-from redistill.experiment.work import Work
+from redistill.launch.cohort import Work
+from redistill.launch.materials import Materials
+from redistill.launch.stop import Interrupted, Stop
+from redistill.metrics import accuracy
+from redistill.runs.record import best_of
+from redistill.runs.store import Run, Store, stale
 
 # a rate that rises far beyond what learns: the best epoch is an early one
 HIGH = {"epochs": 6, "lr": 0.05, "warmup": 6, "schedule": {"kind": "constant"}, "batch_size": 50}

@@ -18,16 +18,16 @@ from typing import Any
 
 import pytest
 
-from redistill import cli
+from redistill import cli, files
 from redistill.errors import RedistillError, plain, sentence
-from redistill.experiment import files
-from redistill.experiment.carry_out import Resources, Silent, carry_out
-from redistill.experiment.local import environment, tasks_of
-from redistill.experiment.run import Queue, plan
-from redistill.experiment.stop import Stop
-from redistill.experiment.store import PENDING, RECORD, Store
+from redistill.experiment.sealed import PENDING, RECORD
 from redistill.experiment.value import Experiment
-from redistill.jobs import Pool, Task
+from redistill.launch.carry_out import Resources, Silent, carry_out
+from redistill.launch.jobs import Pool, Task
+from redistill.launch.local import environment, tasks_of
+from redistill.launch.queue import Queue, plan
+from redistill.launch.stop import Stop
+from redistill.runs.store import Store
 
 HERE = Path(__file__).parent
 SOURCE = str(HERE.parents[1] / "src")
@@ -120,7 +120,7 @@ def test_a_log_of_another_process_is_not_cut(tmp_path: Path) -> None:
 def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     worker = f"""
 import os, signal, sys, time
-from redistill.jobs import end_with_parent
+from redistill.launch.jobs import end_with_parent
 signal.signal(signal.SIGTERM, lambda *a: (open({str(tmp_path / 'ended')!r}, 'w').close(), os._exit(0)))
 end_with_parent()
 open({str(tmp_path / 'up')!r}, 'w').close()
@@ -129,7 +129,7 @@ time.sleep(60)
     parent = f"""
 import sys
 from pathlib import Path
-from redistill.jobs import Pool, Task
+from redistill.launch.jobs import Pool, Task
 for _ in Pool([Task("one", [sys.executable, "-c", {worker!r}], Path({str(tmp_path / 'log')!r}))], 1): pass
 """
     process = subprocess.Popen([sys.executable, "-c", parent], env={**os.environ, "PYTHONPATH": SOURCE})

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from redistill.experiment.compare import differences
-from redistill.experiment.store import Store
 from redistill.experiment.value import Experiment
+from redistill.runs.compare import differences
+from redistill.runs.store import Store
 
 HERE = Path(__file__).parent
 WORDS = [sys.executable, "-m", "redistill"]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from redistill.experiment.run import Queue, plan
-from redistill.experiment.store import Store
 from redistill.experiment.value import Experiment
+from redistill.launch.queue import Queue, plan
+from redistill.runs.store import Store
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.toml"))
 
@@ -66,7 +66,7 @@ def test_what_is_kept_names_files_without_their_places(tmp_path: Path) -> None:
 
 
 def test_a_record_says_which_stage_met_which(tmp_path: Path) -> None:
-    from redistill.experiment.run import run_one
+    from redistill.launch.queue import run_one
 
     file = EXAMPLES[0].parent / "assisted.toml"
     run = run_one(short(Experiment.load(file, device="cpu")), Store(tmp_path))

@@ -12,12 +12,13 @@ import torch
 
 from redistill import models
 from redistill.core import RedistillError
-from redistill.experiment.compare import differences
-from redistill.experiment.stop import Interrupted, Stop
-from redistill.experiment.store import Run, Store
 from redistill.experiment.value import Experiment
-from redistill.experiment.work import Work
-from redistill.sources import few_recipe, preset
+from redistill.launch.cohort import Work
+from redistill.launch.stop import Interrupted, Stop
+from redistill.published.few_images import few_recipe
+from redistill.published.zero_shot import preset
+from redistill.runs.compare import differences
+from redistill.runs.store import Run, Store
 
 HERE = Path(__file__).parent
 SMALL: dict[str, Any] = {"channels": 1, "image_size": 8, "z": 6, "normalise": "digits"}

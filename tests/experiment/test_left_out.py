@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from redistill.experiment.store import Store
+from redistill.runs.store import Store
 
 
 def said(*words: str) -> int:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from redistill.cli import app, evaluate, look, run  # noqa: F401  the modules add their commands
 from redistill.errors import RedistillError
-from redistill.experiment.store import Store
+from redistill.runs.store import Store
 from redistill.stats import paired_difference
 
 

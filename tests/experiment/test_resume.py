@@ -15,16 +15,16 @@ import torch
 from redistill import terms
 from redistill.core import Method
 from redistill.errors import RedistillError
-from redistill.experiment import checkpoint
-from redistill.experiment.compare import differences
-from redistill.experiment.stop import Interrupted, Stop, seconds
-from redistill.experiment.store import Run, Store
-from redistill.experiment.trajectory import components, difference, first_difference, watched
 from redistill.experiment.value import Experiment
-from redistill.experiment.work import Saved, Work, common_step
-from redistill.fit import Loop
+from redistill.launch.cohort import Saved, Work, common_step
+from redistill.launch.stop import Interrupted, Stop, seconds
 from redistill.recipe import Recipe
+from redistill.runs import checkpoint
+from redistill.runs.compare import difference, differences
+from redistill.runs.store import Run, Store
 from redistill.terms import CE, KD
+from redistill.testing.resume import components, first_difference, watched
+from redistill.train.loop import Loop
 
 
 @pytest.fixture

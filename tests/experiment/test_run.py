@@ -11,15 +11,16 @@ import pytest
 import torch
 
 from redistill.errors import RedistillError
-from redistill.evaluate import accuracy
-from redistill.experiment import checkpoint, run, store
-from redistill.experiment import work as at_work
-from redistill.experiment.compare import differences
-from redistill.experiment.files import Lock, write
-from redistill.experiment.run import Queue, plan
-from redistill.experiment.store import Damaged, Run, Store, Unfinished, stale
 from redistill.experiment.value import Experiment
-from redistill.experiment.work import Work
+from redistill.files import Lock, write
+from redistill.launch import cohort as at_work
+from redistill.launch import queue as run
+from redistill.launch.cohort import Work
+from redistill.launch.queue import Queue, plan
+from redistill.metrics import accuracy
+from redistill.runs import checkpoint, store
+from redistill.runs.compare import differences
+from redistill.runs.store import Damaged, Run, Store, Unfinished, stale
 
 HERE = Path(__file__).parent
 

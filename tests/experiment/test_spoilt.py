@@ -14,14 +14,15 @@ import torch
 
 from conftest import Make
 from redistill.errors import RedistillError
-from redistill.experiment import checkpoint
-from redistill.experiment.files import Spoilt, json_of, pretty
-from redistill.experiment.record import Record
-from redistill.experiment.run import Queue, plan
-from redistill.experiment.stop import Interrupted, Stop
-from redistill.experiment.store import Damaged, Run, Store, sealed, stale
+from redistill.experiment.sealed import sealed
 from redistill.experiment.value import Experiment
-from redistill.experiment.work import Work
+from redistill.files import Spoilt, json_of, pretty
+from redistill.launch.cohort import Work
+from redistill.launch.queue import Queue, plan
+from redistill.launch.stop import Interrupted, Stop
+from redistill.runs import checkpoint
+from redistill.runs.record import Record
+from redistill.runs.store import Damaged, Run, Store, stale
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = sorted((ROOT / "results" / "runs").glob("*/*/record.json"))
@@ -266,7 +267,7 @@ def test_altered_indices_are_written_again_and_kept_beside(tmp_path: Path) -> No
 
 # -- tensors, not files -----------------------------------------------------------------------------------------------
 def test_a_chain_trained_twice_is_the_same_files_and_nothing_is_stale(make: Make, tmp_path: Path) -> None:
-    from redistill.experiment.compare import differences
+    from redistill.runs.compare import differences
 
     one = make(recipe={"epochs": 1})
     a, b = (one.run(tmp_path / name) for name in "ab")
@@ -286,7 +287,7 @@ def test_a_chain_trained_twice_is_the_same_files_and_nothing_is_stale(make: Make
 
 
 def test_differences_name_the_largest_of_all_tensors_whatever_their_order() -> None:
-    from redistill.experiment.trajectory import largest_difference
+    from redistill.runs.compare import largest_difference
 
     a = {"a": torch.zeros(2), "b": torch.zeros(2), "c": torch.zeros(2)}
     b = {"a": torch.tensor([0.0, 1e-6]), "b": torch.tensor([3.0, 0.5]), "c": torch.zeros(2)}

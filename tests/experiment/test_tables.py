@@ -11,11 +11,11 @@ import pytest
 
 from redistill import papers
 from redistill.errors import RedistillError
-from redistill.experiment.change import changed, put, put_over
-from redistill.experiment.mistakes import Mistakes, shown
-from redistill.experiment.tables import MOST_BYTES, toml_of
-from redistill.experiment.text import parse
 from redistill.experiment.value import Experiment
+from redistill.settings.change import changed, put, put_over
+from redistill.settings.mistakes import Mistakes, shown
+from redistill.settings.tables import MOST_BYTES, toml_of
+from redistill.settings.text import parse
 
 HERE = Path(__file__).parent
 GOOD = '[student]\nmodel = "wrn-10-1"\n[[method]]\nuse = "CE"\n[source]\ndata = "digits"\n[recipe]\nepochs = 2\n'

@@ -11,9 +11,9 @@ from PIL import Image
 
 from redistill.core import Ramp
 from redistill.errors import RedistillError
-from redistill.experiment import sources
-from redistill.experiment.lines import of_keys
+from redistill.experiment.source import images as sources
 from redistill.experiment.value import Experiment
+from redistill.settings.lines import of_keys
 
 HERE = Path(__file__).parent
 STUDENT, TEACHER = HERE / "student.toml", HERE / "teacher.toml"

@@ -7,11 +7,11 @@ import math
 import pytest
 
 from redistill import papers
-from redistill.experiment.change import put_over
 from redistill.experiment.value import Experiment
 from redistill.papers import Cell, Paper
 from redistill.papers.cells import filled
-from redistill.report.verdicts import published
+from redistill.settings.change import put_over
+from redistill.verdicts.claims import published
 
 FERLES, CHEN, KTH = papers.load("ferles2020"), papers.load("chen2021"), papers.load("kth2019")
 

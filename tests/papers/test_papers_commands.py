@@ -150,7 +150,7 @@ KD = { method = "KD" }
 
 
 def test_transition_errors_are_measured_once(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from redistill.report import beliefs
+    from redistill.verdicts import beliefs
 
     small.write_text(SMALL + MTE, encoding="utf-8")
     reproduce(small, tmp_path, "--table", "mte", "--seeds", "2")

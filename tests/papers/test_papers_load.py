@@ -8,11 +8,11 @@ import pytest
 
 from redistill import papers
 from redistill.errors import RedistillError
-from redistill.experiment.change import put, put_over
 from redistill.experiment.value import Experiment
 from redistill.papers import Printed, load
 from redistill.papers.cells import filled
 from redistill.papers.load import checked
+from redistill.settings.change import put, put_over
 
 SMALL = (Path(__file__).parent / "small.toml").read_text(encoding="utf-8")
 
@@ -182,7 +182,7 @@ def lengths(one: Experiment) -> tuple[int, list[int]]:
 @pytest.mark.parametrize("data", ["cifar10", "svhn"])
 @pytest.mark.parametrize("M", [10, 25, 50, 75, 100])
 def test_few_image_recipes_are_those_of_both_codes_to_the_epoch(data: str, M: int) -> None:
-    from redistill.sources.few import few_recipe
+    from redistill.published.few_images import few_recipe
 
     images, epochs = (50_000, 200) if data == "cifar10" else (73_257, 100)
     scale = 1.0 if data == "cifar10" else M / 100
@@ -196,7 +196,7 @@ def test_few_image_recipes_are_those_of_both_codes_to_the_epoch(data: str, M: in
 
 
 def test_fine_tuning_is_that_of_the_reports_code() -> None:
-    from redistill.sources.few import extra_images
+    from redistill.published.few_images import extra_images
 
     paper = load("ferles2020")
     one = Experiment.of(paper.settings(paper.cell("14:50:0")), device="cpu")

@@ -9,10 +9,10 @@ import pytest
 
 from redistill import papers
 from redistill.errors import RedistillError
-from redistill.experiment.store import Store
 from redistill.experiment.value import Experiment
 from redistill.papers import cost
 from redistill.papers.plan import Plan, estimate, make, scaled, select
+from redistill.runs.store import Store
 
 MICAELLI = papers.load("micaelli2019")
 

@@ -13,16 +13,17 @@ import redistill.cli.papers  # noqa: F401  it adds its commands to app
 from redistill import papers
 from redistill.cli import app
 from redistill.errors import RedistillError
-from redistill.experiment.store import FORMAT, PENDING, Store
+from redistill.experiment.sealed import FORMAT, PENDING
 from redistill.experiment.value import Experiment
 from redistill.papers import cost
 from redistill.papers.plan import Plan, make, select
-from redistill.report.claims import claimed_order, claims_of, tables_of
-from redistill.report.expected import chance, settling
 from redistill.report.rule_text import lines, rows
-from redistill.report.rules import place, write_rules
-from redistill.report.verdicts import judged
+from redistill.runs.store import Store
 from redistill.stats import pocock
+from redistill.verdicts.claims import claimed_order, claims_of, tables_of
+from redistill.verdicts.expected import chance, settling
+from redistill.verdicts.rules import place, write_rules
+from redistill.verdicts.tables import judged
 from whole_record import REST
 
 MICAELLI = papers.load("micaelli2019")

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from redistill import models, papers
 from redistill.core import Batch, Context, Method, Output
-from redistill.experiment.build import made_method
-from redistill.experiment.change import put_over
+from redistill.experiment.method import made_method
 from redistill.experiment.value import Experiment
-from redistill.optimise import clip, parameter_groups
 from redistill.papers.cells import filled
+from redistill.settings.change import put_over
+from redistill.train.optimise import clip, parameter_groups
 
 PAPER = papers.load("ahn2019")
 IMAGES, CLASSES, SIDE = 3, 10, 2

@@ -10,13 +10,16 @@ import pytest
 
 from redistill import papers
 from redistill.errors import RedistillError
-from redistill.experiment.store import FORMAT, Store, sealed
+from redistill.experiment.sealed import FORMAT, sealed
 from redistill.experiment.value import Experiment
 from redistill.papers.plan import Plan, make, select
-from redistill.report.beliefs import Believed
-from redistill.report.checkpoints import Checked, kept
 from redistill.report.paper import csv_text, latex_text, line, page, save
-from redistill.report.verdicts import Found, judged, published, to_measure, together
+from redistill.runs.lookup import Found
+from redistill.runs.store import Store
+from redistill.verdicts.beliefs import Believed
+from redistill.verdicts.checkpoints import Checked, kept
+from redistill.verdicts.claims import published, together
+from redistill.verdicts.tables import judged, to_measure
 from whole_record import REST
 
 MICAELLI = papers.load("micaelli2019")

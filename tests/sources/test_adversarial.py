@@ -15,11 +15,14 @@ from torch import Tensor, nn
 from redistill import models, rng
 from redistill.core import Method, RedistillError
 from redistill.data import Images
-from redistill.fit import Loop, fit, fit_cohort
-from redistill.modes import standing_for
+from redistill.features.modes import standing_for
+from redistill.published.zero_shot import preset
 from redistill.recipe import Cosine, Recipe
-from redistill.sources import Adversarial, Mixed, Variant, preset
+from redistill.sources.adversarial import Adversarial
+from redistill.sources.mixed import Mixed
+from redistill.sources.variants import Variant
 from redistill.terms import AT, CE, KD, Consistency, Diversity, StudentEntropy, TeacherEntropy
+from redistill.train.loop import Loop, fit, fit_cohort
 
 BATCH, Z, BLOCKS = 6, 5, 3
 

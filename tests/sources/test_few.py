@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from redistill.core import RedistillError
-from redistill.sources.few import extra_images, few_methods, few_recipe
+from redistill.published.few_images import extra_images, few_methods, few_recipe
 
 
 def test_constant_steps_for_every_M() -> None:

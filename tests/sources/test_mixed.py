@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from redistill.core import Batch, RedistillError, Room
-from redistill.fit import Loop, fit
 from redistill.recipe import Recipe
-from redistill.sources import Mixed
+from redistill.sources.mixed import Mixed
 from redistill.terms import CE
+from redistill.train.loop import Loop, fit
 
 
 @dataclasses.dataclass

@@ -11,12 +11,16 @@ from redistill.errors import RedistillError, nearest
 from redistill.stats import Interval, Part, Spread, median_factor
 
 Kind = Literal["value", "gain", "order", "checkpoint"]
+
 Which = Literal["last", "best_on_test", "best_on_validation", "at_step", "unknown", "none"]
 """Which epoch a number was taken at; ``at_step``: a named step, ``none``: training has no part in it."""
+
 Epoch = Literal["last", "best_on_test"]
 Aggregate = Literal["mean", "median", "single", "unknown"]
+
 Design = Literal["paired", "unpaired", "blocked"]
 """How two cells are compared: within each seed; by their means; with the seed as a block over all cells of the table."""
+
 Verdict = Literal["reproduced", "above", "below", "unclear", "compatible", "not attempted", "pending", "stale", "disputed"]
 
 

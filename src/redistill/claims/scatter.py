@@ -20,14 +20,18 @@ from redistill.stats import Part, Spread, alike, bartlett, pooled_sd, seed_block
 KEEP = 0.01
 """The widest cells leave a pool until Bartlett's p-value of those that stay reaches this. A stricter look (0.2) would drop
 cells that are wide by chance, and leave a spread that is too small: 1 to 2 points of level at three seeds."""
+
 APART = 1.2
 """A cell whose variance is more than this times that of the others is judged by its own. With 1.2 a cell three times as wide
 is judged falsely 5.0 % of the time at three seeds; with 2 it is 6.0 %, without the look 15 % (``docs/verdicts.md``)."""
+
 MANY = 2
 """From so many cells on that leave, a table has no common spread, and every cell is judged by its own."""
+
 TOGETHER = 0.6
 """Correlation between the runs of one seed where no layout can tell it (seeds differ; printed spreads). Measured in the only
 tables published seed by seed: 0.43, 0.49, 0.93, 0.97 where cells share a start or a teacher, none elsewhere."""
+
 GRAIN = 0.01 / math.sqrt(12)
 """Spread of a cell whose seeds all gave the same number: accuracies on 10,000 images come in steps of 0.01."""
 

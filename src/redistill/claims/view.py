@@ -15,8 +15,10 @@ from redistill.stats import Estimate, Part, Spread, pocock, satterthwaite, seeds
 
 ALPHA = 0.05
 """Level of each decision: how often, at most, a claim at the edge of its tolerance gets a verdict that is false."""
+
 MOST = 10
 """So many seeds of a cell are affordable: a number that they do not settle is out of reach."""
+
 LIKELY = 0.5
 """A claim is within reach when, were ours exactly the paper's, so many of the repetitions with ``MOST`` seeds would say so."""
 

@@ -17,7 +17,7 @@ from redistill.paths import expanded
 if TYPE_CHECKING:
     from torch import nn
 
-    from redistill.experiment.store import Run
+    from redistill.runs.store import Run
 
 
 @app.command()
@@ -39,8 +39,8 @@ def evaluate(
 
     Accuracy with its interval, top-5, NLL, calibration, and agreement with a teacher, from one pass.
     """
-    from redistill.evaluate import evaluate as measure
-    from redistill.experiment.sources import full_name, load_data
+    from redistill.experiment.source.images import full_name, load_data
+    from redistill.metrics import evaluate as measure
     from redistill.precision import resolve_device
 
     use_threads(threads)
@@ -75,7 +75,7 @@ def evaluate(
 def network_of(what: str, model: str | None, out: Path, *, trust_code: bool = False) -> tuple[nn.Module, Run | None]:
     """A network by run or by file, and the run where it is one."""
     from redistill import models
-    from redistill.experiment.store import Store
+    from redistill.runs.store import Store
 
     path = expanded(what)
     if path.suffix.lower() in (".pth", ".pt", ".pt7", ".bin", ".tar", ".safetensors") or _is_file(path):
@@ -88,7 +88,7 @@ def network_of(what: str, model: str | None, out: Path, *, trust_code: bool = Fa
 
 def _is_file(path: Path) -> bool:
     """Whether there is a file, other than a run's record, whatever it may hold; pipes and devices too, which reading refuses."""
-    from redistill.experiment.store import RECORD
+    from redistill.experiment.sealed import RECORD
 
     try:
         return path.exists() and not path.is_dir() and path.name != RECORD

@@ -15,7 +15,7 @@ from redistill.cli.options import Json, Out, show_json
 from redistill.errors import RedistillError, nearest
 
 if TYPE_CHECKING:
-    from redistill.experiment.store import Run, Store
+    from redistill.runs.store import Run, Store
 
 RunNames = typer.Argument(help="Folders, beginnings of ids or cells, or names.", metavar="RUN...")
 
@@ -47,8 +47,8 @@ def runs(
     as_json: Json = False,
 ) -> None:
     """List the runs of a store: finished, begun, damaged."""
-    from redistill.experiment.lookup import Today, stale
-    from redistill.experiment.store import Damaged, Run, Store
+    from redistill.runs.lookup import Today, stale
+    from redistill.runs.store import Damaged, Run, Store
 
     store, today = Store(out), Today()
     filtered = data is not None or student is not None or method is not None
@@ -92,8 +92,8 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show one run: what was asked, what came out, where."""
-    from redistill.experiment.lookup import Today, stale
-    from redistill.experiment.store import Store
+    from redistill.runs.lookup import Today, stale
+    from redistill.runs.store import Store
 
     store, today = Store(out), Today()
     picked = store.pick(run)
@@ -171,8 +171,8 @@ def compare(
     """
     import dataclasses
 
-    from redistill.experiment.store import Store
     from redistill.report.table import comma_separated, comparison, latex, markdown
+    from redistill.runs.store import Store
 
     cells = _cells(Store(out), names)
     accuracies = {title: {run.seed: run.accuracy(on) for run in found if run.diverged is None} for title, found in cells.items()}
@@ -222,8 +222,8 @@ def diff(
     """Every switch, version and number in which two runs differ."""
     import dataclasses
 
-    from redistill.experiment.compare import differences
-    from redistill.experiment.store import Store
+    from redistill.runs.compare import differences
+    from redistill.runs.store import Store
 
     store = Store(out)
     one, two = (_single(store, name) for name in (a, b))

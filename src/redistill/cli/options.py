@@ -14,18 +14,23 @@ import typer
 from redistill.errors import RedistillError
 
 Out = Annotated[Path, typer.Option("--runs", "--out", help="Folder of the runs (--out is its earlier name).", metavar="FOLDER")]
+
 DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", envvar="REDISTILL_DATA", help="Folder of the data sets.", metavar="FOLDER"),
 ]
+
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output and nothing else there.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps ...")]
+
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads of one process; default: torch's own.", metavar="N")
 ]
+
 TrustCode = Annotated[
     bool, typer.Option("--trust-code", help="Run code of one's own that a record or a paper file names; it can do whatever you can.")
 ]
+
 Change = Annotated[
     list[str], typer.Option("--set", help="Replace a setting, recipe.lr=0.05 or method.KD.T=2; may be repeated.", metavar="KEY=VALUE")
 ]

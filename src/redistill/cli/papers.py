@@ -14,25 +14,31 @@ from redistill.cli.run import Alone, Budget, Jobs, NoWait, finish, resources
 from redistill.errors import RedistillError
 
 if TYPE_CHECKING:
-    from redistill.experiment.store import Store
     from redistill.experiment.value import Experiment
     from redistill.papers.plan import Plan
+    from redistill.runs.store import Store
 
 PaperName = Annotated[str, typer.Argument(help="A paper: redistill papers; or the path of a paper file.", metavar="PAPER")]
 Tables = Annotated[list[str], typer.Option("--table", help="Only this table; may be repeated.", metavar="TABLE")]
 Only = Annotated[list[str], typer.Option("--only", help="Only this method; may be repeated.", metavar="METHOD")]
+
 Rows = Annotated[
     list[str], typer.Option("--rows", help="Only rows of this label, or with this entry in it; may be repeated.", metavar="ROW")
 ]
+
 Columns = Annotated[list[str], typer.Option("--columns", help="Only this column; may be repeated.", metavar="COLUMN")]
+
 Teacher = Annotated[
     list[str], typer.Option("--teacher", help="Weights that stand in for a trained teacher; may be repeated.", metavar="NET=FILE")
 ]
+
 Seeds = Annotated[str, typer.Option("--seeds", help="3 means 0, 1, 2; 4,7 means 4 and 7.", metavar="SEEDS")]
+
 PlanSeeds = Annotated[
     str,
     typer.Option("--seeds", help="3 means 0, 1, 2; 4,7 means 4 and 7; auto looks at 3, 5 and 10 seeds.", metavar="SEEDS|auto"),
 ]
+
 Teachers = Annotated[
     str,
     typer.Option(
@@ -40,9 +46,11 @@ Teachers = Annotated[
         metavar="paper|each|POINTS",
     ),
 ]  # fmt: skip
+
 Unit = Annotated[
     float | None, typer.Option("--tolerance-spreads", help="Tolerance of so many spreads of the regime, where that is more.")
 ]
+
 LOOKS = (3, 5, 10)
 """``--seeds auto``: numbers of seeds at which claims are looked at, fixed before."""
 
@@ -110,8 +118,8 @@ def reproduce(
     included), teachers (runs whose students teach), hours still to go on this machine. Before the first run of a claim starts
     its rule is written into the store; verdicts use that one.
     """
-    from redistill.experiment.store import Store
-    from redistill.report.rules import write_rules
+    from redistill.runs.store import Store
+    from redistill.verdicts.rules import write_rules
 
     def plan_of(seeds: str, looks: tuple[int, ...]) -> Plan:
         return planned(
@@ -145,7 +153,7 @@ def reproduce(
         finish(wanted, out, given, as_json=as_json)
     if scale == 1.0 and not as_json:
         from redistill.claims import sentence
-        from redistill.report.verdicts import judged
+        from redistill.verdicts.tables import judged
 
         for one in judged(made, store):
             for finding in one.findings:
@@ -172,11 +180,12 @@ def explain(
 
     Each is run with the same seeds; the effect is on the accuracy.
     """
-    from redistill.experiment.run import plan
-    from redistill.experiment.store import Store
-    from redistill.papers.cost import cost, rate
+    from redistill.launch.queue import plan
+    from redistill.launch.rates import rate
+    from redistill.papers.cost import cost
     from redistill.papers.explain import effects, told, variants
     from redistill.papers.load import load
+    from redistill.runs.store import Store
 
     name, colon, rest = cell.partition(":")
     paper = load(name)
@@ -224,12 +233,13 @@ def report(
 
     Verdicts, assumptions, departures, curves and cost.
     """
-    from redistill.experiment.store import Store
     from redistill.papers.load import load
-    from redistill.report import beliefs
-    from redistill.report.checkpoints import evaluate, kept
     from redistill.report.paper import save
-    from redistill.report.verdicts import Found, judged, to_measure
+    from redistill.runs.lookup import Found
+    from redistill.runs.store import Store
+    from redistill.verdicts import beliefs
+    from redistill.verdicts.checkpoints import evaluate, kept
+    from redistill.verdicts.tables import judged, to_measure
 
     use_threads(threads)
     looks = LOOKS if seeds == "auto" else ()
@@ -300,8 +310,8 @@ def allowance_of(teachers: str) -> float:
 
 def _open(made: Plan, store: Store, look: int) -> list[Experiment]:
     """The runs up to the next look of cells whose claims are still unclear."""
-    from redistill.report.claims import key, tables_of
-    from redistill.report.verdicts import judged
+    from redistill.verdicts.claims import key, tables_of
+    from redistill.verdicts.tables import judged
 
     tables = {table.name: table for table in tables_of(made)}
     wanted: dict[str, Experiment] = {}
@@ -336,7 +346,8 @@ def files_of(teacher: list[str]) -> dict[str, Path]:
 
 def show(made: Plan, store: Store, device: str, jobs: int, to: object, *, as_json: bool = False, rules: bool = False) -> None:
     """The plan: what cannot be run, cohort by cohort what is still to run and how long it takes, and the totals."""
-    from redistill.papers.cost import cost, rate
+    from redistill.launch.rates import rate
+    from redistill.papers.cost import cost
     from redistill.report import rule_text
 
     missing = made.missing(store)

@@ -12,14 +12,16 @@ from redistill.cli import app, tell
 from redistill.cli.options import Change, DataDir, Device, Json, Out, Threads, TrustCode, seeds_of, show_json
 
 if TYPE_CHECKING:
-    from redistill.experiment.carry_out import Outcome, Resources
-    from redistill.experiment.store import Run
     from redistill.experiment.value import Experiment
+    from redistill.launch.carry_out import Outcome, Resources
+    from redistill.runs.store import Run
 
 Seeds = Annotated[str | None, typer.Option("--seeds", help="3 means 0, 1, 2; 4,7 means 4 and 7; 4, means 4 alone.", metavar="SEEDS")]
+
 Budget = Annotated[
     str | None, typer.Option("--time-budget", help="Stop and save after that long: 90s, 30m, 1h30m.", metavar="TIME")
 ]
+
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="How many runs (or cohorts) work side by side.")]
 Alone = Annotated[bool, typer.Option("--alone", help="No cohorts: one student at a time.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Leave runs that another process has in hand to it, and end.")]
@@ -84,8 +86,8 @@ def train(
 
     SGD with Nesterov momentum and a cosine schedule.
     """
-    from redistill.experiment.change import changed
     from redistill.experiment.value import Experiment
+    from redistill.settings.change import changed
 
     settings: dict[str, Any] = {
         "student": {"model": model},
@@ -100,9 +102,9 @@ def train(
 
 def finish(wanted: list[Experiment], out: Path, resources: Resources, *, as_json: bool = False) -> None:
     """Run what is wanted and say what came out; exits with a status other than 0 unless all of it is there."""
-    from redistill.experiment.carry_out import carry_out
-    from redistill.experiment.store import Store
+    from redistill.launch.carry_out import carry_out
     from redistill.report.progress import Terminal
+    from redistill.runs.store import Store
 
     outcome = carry_out(wanted, Store(out), resources, Terminal())
     report(outcome, as_json)
@@ -122,10 +124,10 @@ def resources(
     every: float = 60.0,
     trust_code: bool = False,
 ) -> Resources:
-    """The options of a command as :class:`redistill.experiment.carry_out.Resources`."""
+    """The options of a command as :class:`redistill.launch.carry_out.Resources`."""
     from redistill import cli
-    from redistill.experiment.carry_out import Resources
-    from redistill.experiment.stop import seconds
+    from redistill.launch.carry_out import Resources
+    from redistill.launch.stop import seconds
 
     return Resources(
         data_dir=data_dir,

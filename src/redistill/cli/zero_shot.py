@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from redistill.belief import Transition
-    from redistill.experiment.store import Run
+    from redistill.runs.store import Run
 
 To = Annotated[Path, typer.Option("--to", help="Folder for figures and data.", metavar="FOLDER")]
 
@@ -63,10 +63,10 @@ def belief(
 
     Also images on their way, agreement and KL.
     """
+    from redistill import files, machine
     from redistill.belief import agreement_and_divergence, check_walk, noise_histogram, transitions
-    from redistill.evaluate import predict
-    from redistill.experiment import files, machine
-    from redistill.experiment.sources import full_name, load_data
+    from redistill.experiment.source.images import full_name, load_data
+    from redistill.metrics import predict
     from redistill.precision import resolve_device
     from redistill.report.progress import telling
     from redistill.report.zero_shot import noise_figure, transition_figure
@@ -164,7 +164,7 @@ def own(net: Any, images: Any) -> str:
 
 
 def _curves(path: Path, found: dict[tuple[str, str], Transition], **form: Any) -> Path:
-    from redistill.experiment.files import write
+    from redistill.files import write
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -218,7 +218,7 @@ def toy(
     """
     import torch
 
-    from redistill.experiment import files
+    from redistill import files
     from redistill.toy import Toy
 
     torch.set_num_threads(1)  # networks this small only wait for each other on several cores
@@ -245,7 +245,7 @@ def _drawn(file: Path, to: Path, count: int, seed: int, normalise: str | None) -
     import torch
 
     from redistill import models, rng
-    from redistill.experiment.files import make_folder
+    from redistill.files import make_folder
     from redistill.report.zero_shot import grid
 
     generator: Any = models.load(file)
@@ -280,9 +280,10 @@ def samples(
 
     For a run: from its beginning to its end, and the curves. For the file of a generator: new images.
     """
-    from redistill.experiment.files import make_folder
-    from redistill.experiment.store import RECORD, Store
+    from redistill.experiment.sealed import RECORD
+    from redistill.files import make_folder
     from redistill.report.zero_shot import diagnostics_figure, grid
+    from redistill.runs.store import Store
 
     if Path(run).is_file() and Path(run).name != RECORD:
         picture = _drawn(Path(run), to, count, seed, normalise)

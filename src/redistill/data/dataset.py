@@ -26,7 +26,7 @@ Rule = tuple[str, dict[str, Any]]
 
 
 class DataSet(abc.ABC):
-    """Images that are there before a run starts; a ``redistill.core.Source``.
+    """Images that are there before a run starts; a ``redistill.core.source.Source``.
 
     Attributes:
         y: int64 [N] labels, or None. classes: how many there are, or None where nothing says so.
@@ -278,7 +278,7 @@ class Schedule:
 class PureStream(abc.ABC):
     """A stream of images from a set: a pure function of the step, so that nothing has to be saved.
 
-    ``batch`` gives the same object for the same step, as :class:`redistill.core.Stream` promises.
+    ``batch`` gives the same object for the same step, as :class:`redistill.core.source.Stream` promises.
     """
 
     _last: tuple[int, Batch] | None = None

@@ -29,6 +29,7 @@ from redistill.core import RedistillError
 
 NUMERICS = 1
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".tif", ".tiff")
+
 UNREADABLE = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, RuntimeError, MemoryError, struct.error,
     zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning,
@@ -38,7 +39,6 @@ UNREADABLE = (
 AREA = (0.08, 1.0)  # share of the image that a random resized crop covers: Szegedy et al. 2015 (Inception), section 6
 RATIO = (3 / 4, 4 / 3)  # its width over its height
 TRIES = 10  # draws before the largest central crop is taken instead
-
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -99,6 +99,7 @@ def _plain(path: str) -> bool:
 
 # -- pictures of every kind -------------------------------------------------------------------------------------------
 SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N")
+
 GREY = ("1", "L", "LA", "La", *SIXTEEN, "I")
 _TURNED = (5, 6, 7, 8)  # values of the EXIF tag 274 that exchange width and height
 _MANY = ("MPO",)  # photographs with further views inside, of which the first is the photograph

@@ -31,6 +31,7 @@ from redistill.core import RedistillError
 
 Pixels = npt.NDArray[np.uint8]
 """[N, C, H, W]."""
+
 Labels = npt.NDArray[np.int64]
 """[N]."""
 
@@ -80,6 +81,7 @@ _PERMITTED = {
     ("numpy.core.multiarray", "_reconstruct"),
     ("numpy._core.multiarray", "_reconstruct"),  # the same function since NumPy 2
 }
+
 # Operations that build plain data; all others (instances, extensions, persistent names, buffers) are refused.
 _OPERATIONS = frozenset(
     "PROTO FRAME STOP MARK EMPTY_DICT EMPTY_LIST EMPTY_TUPLE DICT LIST TUPLE TUPLE1 TUPLE2 TUPLE3 APPEND APPENDS SETITEM "
@@ -210,6 +212,7 @@ _NO_ARRAYS = (
     ValueError, TypeError, LookupError, ArithmeticError, OSError, EOFError, RuntimeError, MemoryError, AttributeError, SyntaxError,
     tokenize.TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, UserWarning,
 )  # fmt: skip
+
 _WRITE = "write it with numpy.savez(file, x=images, y=labels), x as uint8 [N, C, H, W] and y as whole numbers"
 SMALL = 2**26  # bytes; an archive may always unpack to this many, and above it to FOLD times its own size
 FOLD = 200

@@ -119,7 +119,6 @@ SETS: dict[str, Normalisation] = {
     )
 }
 
-
 _OWN = re.compile(r"(?P<name>[^()]*?) *\(mean (?P<mean>[^,()]+), *std (?P<std>[^,()]+)(?:, *peak (?P<peak>\d{1,3}))?\)")
 
 

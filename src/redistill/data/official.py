@@ -51,6 +51,7 @@ CIFAR10 = Place(
         ),
     ),
 )
+
 CIFAR10_FILES = {
     "train": (
         File("data_batch_1", "c99cafc152244af753f735de768cd75f"),
@@ -61,6 +62,7 @@ CIFAR10_FILES = {
     ),
     "test": (File("test_batch", "40351d587109b95175f43aff81a1287e"),),
 }
+
 CIFAR10_META = File("batches.meta", "5ff9c542aee3614f3951f8cda6e48888")
 
 CIFAR100 = Place(
@@ -74,10 +76,12 @@ CIFAR100 = Place(
         ),
     ),
 )
+
 CIFAR100_FILES = {
     "train": (File("train", "16019d7e3df5f24257cddd939b257f8d"),),
     "test": (File("test", "f0ef6b0ae62326f3e7ffdfab6717acfc"),),
 }
+
 CIFAR100_META = File("meta", "7973b15100ade9c7d40fb424638fde48")
 
 
@@ -102,7 +106,9 @@ def _cifar(batches: list[Path], labels: str, class_names: tuple[str, ...]) -> Pa
 
 # -- SVHN, cropped digits (Netzer et al. 2011; non-commercial use) ----------------------------------------------------
 _SVHN_URL = "http://ufldl.stanford.edu/housenumbers/"
+
 SVHN = Place("svhn", also=("SVHN",))
+
 SVHN_FILES = {
     part: File(f"{part}_32x32.mat", md5, (f"{_SVHN_URL}{part}_32x32.mat", f"{_ARCHIVED}{_SVHN_URL}{part}_32x32.mat"))
     for part, md5 in (
@@ -111,6 +117,7 @@ SVHN_FILES = {
         ("extra", "a93ce644f1a588dc4d68dda5feec44a7"),
     )
 }
+
 DIGITS = tuple("0123456789")
 
 
@@ -126,10 +133,12 @@ _IDX = {
     "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
     "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
 }
+
 _MNIST_MD5 = {
     "train": ("f68b3c2dcbeaaa9fbdd348bbdeb94873", "d53e105ee54ea40749a09fcbcd1e9432"),
     "test": ("9fb629c4189551a2d022fa330f9573f3", "ec29112dd5afa0611ce80d1b7f02629c"),
 }
+
 _FASHION_MD5 = {
     "train": ("8d4fb7e6c68d591d4c3dfef9ec88bf0d", "25c81989df183df01b3e8a0aad5dffbe"),
     "test": ("bef4ecab320f06d8554ea6380940ec79", "bb300cfdad3c16e7a12a480ee83cd310"),
@@ -144,10 +153,13 @@ def _idx_files(md5: dict[str, tuple[str, str]], mirrors: tuple[str, ...]) -> dic
 
 
 MNIST = Place("mnist", also=("MNIST/raw",))
+
 MNIST_FILES = _idx_files(
     _MNIST_MD5, ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
 )
+
 FASHION = Place("fashion-mnist", also=("FashionMNIST/raw",))
+
 FASHION_FILES = _idx_files(
     _FASHION_MD5,
     (
@@ -155,6 +167,7 @@ FASHION_FILES = _idx_files(
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
     ),
 )
+
 FASHION_NAMES = (
     "t-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
 )  # fmt: skip

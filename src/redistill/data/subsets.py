@@ -5,7 +5,7 @@ order from a stream of its own, (seed, rule, class): ``per_class(10, s)`` is con
 
 Two rules repeat a mistake of published code on purpose (Ferles et al. 2020, ``utils.py`` of the reproduction of Micaelli &
 Storkey 2019), because the numbers made with it can only be compared under it. They are named after it, and are no methods of a
-data set: ``redistill.sources.few`` applies them.
+data set: ``redistill.published.few_images`` applies them.
 """
 
 from __future__ import annotations

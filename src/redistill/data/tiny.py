@@ -22,6 +22,7 @@ PLACE = Place(
         ),
     ),
 )
+
 # the unpacked images have no published checksums: the archive's is checked before it is unpacked
 FILES = (File("wnids.txt", None), File("words.txt", None), File("val/val_annotations.txt", None))
 

@@ -3,3 +3,6 @@
 ``value`` what an experiment is; ``text``, ``read`` how a file becomes one; ``build`` what it names; ``store``, ``checkpoint`` what
 lies on disk; ``work``, ``run`` how one becomes the other; ``trajectory`` whether two runs are the same.
 """
+
+
+

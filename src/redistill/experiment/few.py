@@ -6,7 +6,7 @@ data = "cifar10"
 per_class = 100           # M images a class
 
 [recipe]
-few = "authors"           # steps, authors or re-2020: see redistill.sources.few
+few = "authors"           # steps, authors or re-2020: see redistill.published.few_images
 full_epochs = 200         # of the run on all images
 scale = 1.0               # further factor of the authors' SVHN scripts
 ```
@@ -21,9 +21,9 @@ from pydantic import Field, ValidationError
 
 from redistill.core import RedistillError
 from redistill.data.catalogue import count_of, row_of
-from redistill.experiment.mistakes import Mistakes
-from redistill.experiment.sources import full_name, load_data
-from redistill.sources.few import Counting, few_recipe
+from redistill.experiment.source.images import full_name, load_data
+from redistill.published.few_images import Counting, few_recipe
+from redistill.settings.mistakes import Mistakes
 from redistill.values import Value
 
 SUBSETS = ("per_class", "first_per_class", "per_class_ferles")

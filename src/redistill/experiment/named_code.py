@@ -11,9 +11,12 @@ from torch import nn
 from redistill import user_code
 from redistill.core import Term
 from redistill.errors import RedistillError
-from redistill.experiment.generated import AdversarialSettings, MixedSettings
-from redistill.experiment.sources import ImagesSettings, OwnSettings, is_own_data
-from redistill.experiment.value import Experiment, Net
+from redistill.experiment.networks import Net
+from redistill.experiment.source.adversarial import AdversarialSettings
+from redistill.experiment.source.images import ImagesSettings, is_own_data
+from redistill.experiment.source.mixed import MixedSettings
+from redistill.experiment.source.own import OwnSettings
+from redistill.experiment.value import Experiment
 from redistill.user_code import Located, locate
 
 

@@ -22,11 +22,10 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from redistill.core import nearest
-from redistill.experiment.generated import AdversarialSettings
-from redistill.experiment.lines import Path as Key
-from redistill.experiment.mistakes import Mistakes
-from redistill.sources import PRESETS, preset
-from redistill.sources.variants import PUBLISHED
+from redistill.experiment.source.adversarial import AdversarialSettings
+from redistill.published.zero_shot import PRESETS, PUBLISHED, preset
+from redistill.settings.lines import Path as Key
+from redistill.settings.mistakes import Mistakes
 from redistill.terms import KD
 from redistill.terms.at import Form
 from redistill.terms.kd import Reduction

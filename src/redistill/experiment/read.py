@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
-import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pydantic
 from torch import nn
 
 from redistill.core import Ramp, RedistillError, Term, nearest
-from redistill.experiment import shorthand, sources
-from redistill.experiment.change import changed
-from redistill.experiment.files import file_digest
-from redistill.experiment.generated import AdversarialSettings
-from redistill.experiment.kinds import KINDS
-from redistill.experiment.mistakes import Mistakes, shown
+from redistill.experiment import shorthand
+from redistill.experiment.method import RESERVED, Part, ramp, settings_of
+from redistill.experiment.networks import Net
 from redistill.experiment.sealed import file_of, require_unaltered
-from redistill.experiment.text import parse
-from redistill.experiment.value import Arithmetic, Evaluate, Experiment, Net, Part
+from redistill.experiment.source import KINDS
+from redistill.experiment.source import images as sources
+from redistill.experiment.source.adversarial import AdversarialSettings
+from redistill.experiment.value import Arithmetic, Evaluate, Experiment
 from redistill.experiment.versions import numerics
+from redistill.files import file_digest
 from redistill.paths import expanded
 from redistill.precision import arithmetic, resolve_device
 from redistill.recipe import Constant, Cosine, MultiStep, Recipe, Step
+from redistill.settings.change import changed
+from redistill.settings.mistakes import Mistakes, shown
+from redistill.settings.text import parse
 from redistill.user_code import is_code, load_if
 from redistill.user_code import load as load_code
 from redistill.values import Value
@@ -34,7 +34,6 @@ from redistill.values import Value
 SECTIONS = ("name", "notes", "teacher", "student", "method", "source", "recipe", "evaluate", "seed")
 DERIVED = ("arithmetic", "numerics")  # stand in records; made anew when one is read
 SCHEDULES: dict[str, type[Value]] = {"constant": Constant, "step": Step, "multistep": MultiStep, "cosine": Cosine}
-RESERVED = ("use", "weight", "code", "file")
 
 
 def load(
@@ -177,12 +176,12 @@ class _Reader:
         return made
 
     def model(self, role: str, model: Any, given: dict[str, Any], rows: dict[str, Any]) -> dict[str, Any]:
-        from redistill.experiment import build
+        from redistill.experiment import networks
 
         if model is None:
             if "from" not in rows:
                 raise RedistillError("is missing: name a network, for example model = \"wrn-16-1\"")
-            name, args = build.model_in_file(Path(rows["from"]["path"]))
+            name, args = networks.model_in_file(Path(rows["from"]["path"]))
             return {"model": name, "args": args or None}
         if not isinstance(model, str):
             raise RedistillError("must be text, for example model = \"wrn-16-1\"")
@@ -190,7 +189,7 @@ class _Reader:
         if is_code(model):
             found = load_if(self.trusted, model, self.folder, file=given.get("file"), code=given.get("code"), kind=nn.Module)
             return {"model": found.name, "args": args, "code": found.code, "file": found.file}
-        build.check_model(model, args)
+        networks.check_model(model, args)
         if role == "teacher" and "from" not in rows:
             raise RedistillError('the teacher has no weights: add from = "file" or run = "experiment.toml"')
         return {"model": model, "args": args or None}
@@ -335,10 +334,10 @@ class _Reader:
         with mistakes.at(key):
             made = model.model_validate(rows)
         if isinstance(made, AdversarialSettings) and made.code is None:
-            from redistill.experiment import build
+            from redistill.experiment import networks
 
             with mistakes.at((*key, "generator")):
-                build.check_model(made.generator, made.sizes)
+                networks.check_model(made.generator, made.sizes)
         return None if unknown else made
 
     def recipe(self, given: dict[str, Any], mistakes: Mistakes) -> Recipe | None:
@@ -396,29 +395,3 @@ class _Reader:
                 mistakes.add(("method", number, "use"), f"{part.use} compares with a teacher: add a section [teacher]")
             if term.needs_labels and source is not None and not source.labelled:
                 mistakes.add(("method", number, "use"), f"{part.use} needs labels, and [source] has none")
-
-
-def ramp(table: dict[str, Any]) -> Ramp:
-    """A ramp from its table, numbers as numbers: ``5`` and ``5.0`` are one experiment."""
-    if odd := [name for name, value in table.items() if isinstance(value, bool)]:
-        raise RedistillError(f"{odd[0]} must be a number, not {str(table[odd[0]]).lower()}")
-    made: Ramp = pydantic.TypeAdapter(Ramp).validate_python(table)
-    return made
-
-
-@functools.cache
-def settings_of(cls: type[Term]) -> type[Value]:
-    """The settings of a term as a model that checks and completes them; made from its fields and their types."""
-    hints = typing.get_type_hints(cls)
-    fields: dict[str, Any] = {}
-    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
-        default: Any = ...
-        if field.default is not dataclasses.MISSING:
-            default = field.default
-        elif field.default_factory is not dataclasses.MISSING:
-            default = pydantic.Field(default_factory=field.default_factory)
-        fields[field.name] = (hints[field.name], default)
-    made: type[Value] = pydantic.create_model(
-        cls.__name__, __base__=Value, __config__=None, __module__=__name__, **fields
-    )
-    return made

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from redistill.errors import RedistillError
-from redistill.experiment.files import UNREADABLE, Spoilt, canonical, digest, json_of, there
 from redistill.experiment.value import SHORT, identity
+from redistill.files import UNREADABLE, Spoilt, canonical, digest, json_of, there
 from redistill.paths import expanded
 
 FORMAT = 1
 RECORD, CURVES, WEIGHTS, PENDING, LOCK = "record.json", "curves.json", "weights.safetensors", "experiment.json", "lock"
+
 BEST = "best.safetensors"
 """The network of the best evaluation, where that is not the last one: kept for who takes it as teacher or as start."""
 

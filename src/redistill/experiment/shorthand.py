@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from redistill.experiment import few, presets
-from redistill.experiment.mistakes import Mistakes
+from redistill.settings.mistakes import Mistakes
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ def _few(data: dict[str, Any], mistakes: Mistakes, where: Where) -> dict[str, An
 
 
 ALL: Sequence[Shorthand] = (_preset, _few)
+
 WORDS: Mapping[str, Sequence[str]] = {"source": tuple(presets.Completion.model_fields), "recipe": tuple(few.FewImages.model_fields)}
 """The words by section: written out by the time a section is read, but allowed in it."""
 

@@ -6,111 +6,26 @@ notes and the places of files on this disk are no part of either.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from redistill.core import Ramp
 from redistill.data.subsets import whole
-from redistill.experiment.files import canonical, digest
-from redistill.experiment.kinds import KINDS, SourceSettings
-from redistill.experiment.sources import placeless
+from redistill.experiment.method import Part
+from redistill.experiment.networks import Net
+from redistill.experiment.source import KINDS, SourceSettings
+from redistill.files import canonical, digest
 from redistill.paths import expanded
 from redistill.recipe import Recipe
 from redistill.values import Value
 
 if TYPE_CHECKING:
-    from redistill.experiment.store import Run, Store
-
-Seed = Literal["same"] | Annotated[int, Field(ge=0)]
-"""A rule: ``same`` as the run's own seed, or always this number."""
+    from redistill.runs.store import Run, Store
 
 SHORT = 16  # hex digits of an id
-
-
-class WeightsFile(Value):
-    """Weights that come from a file; the SHA-256 names them, the path only says where they were found."""
-
-    sha256: str
-    path: str
-
-
-class Net(Value):
-    """A network and where its first weights come from.
-
-    Args:
-        model: a name of this package, or ``module:name`` / ``./file.py:name``. args: further keyword arguments of its
-            constructor; number of classes, channels and image size come from the data.
-        code, file: of one's own network: SHA-256 of its file, and where it was.
-        weights: a file of weights (``from`` in TOML). run: the experiment whose student this is, with its ``seed`` rule.
-            Neither: drawn from (seed, "init", architecture).
-        take: of that run, the network of the ``last`` step, or of the ``best`` evaluation (an epoch chosen on the test
-            set; what several published codes save).
-    """
-
-    model: str
-    args: dict[str, Any] | None = None
-    code: str | None = None
-    file: str | None = None
-    weights: WeightsFile | None = Field(default=None, alias="from")
-    run: Experiment | None = None
-    seed: Seed = "same"
-    take: Literal["last", "best"] = "last"
-
-    def written(self) -> dict[str, Any]:
-        rows: dict[str, Any] = {"model": self.model}
-        for name in ("args", "code", "file"):
-            if (value := getattr(self, name)) is not None:
-                rows[name] = value
-        if self.weights is not None:
-            rows["from"] = self.weights.model_dump()
-        if self.run is not None:
-            rows |= {"run": self.run.written(seed=False), "seed": self.seed}
-            if self.take != "last":
-                rows["take"] = self.take
-        return rows
-
-    @staticmethod
-    def identified(written: Mapping[str, Any], whole: Callable[[Mapping[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-        """What of a written network is hashed: code and weights by their SHA-256, not by where they lie.
-
-        ``whole``: what is hashed of the experiment that makes its weights.
-        """
-        rows = placeless(written)
-        if "from" in rows:
-            rows["from"] = {key: value for key, value in rows["from"].items() if key != "path"}
-        if "run" in rows:
-            rows["run"] = whole(rows["run"])
-        return rows
-
-    def maker(self, seed: int) -> Experiment | None:
-        """The experiment, with its seed, that makes these weights for a run of ``seed``."""
-        return None if self.run is None else self.run.with_seed(seed if self.seed == "same" else self.seed)
-
-
-class Part(Value):
-    """One term of the method with its weight and all its settings."""
-
-    use: str
-    weight: float | Ramp = 1.0
-    settings: dict[str, Any] = Field(default_factory=dict)
-    code: str | None = None
-    file: str | None = None
-
-    def written(self) -> dict[str, Any]:
-        weight: Any = self.weight
-        if isinstance(weight, Ramp):
-            weight = {key: getattr(weight, key) for key in ("start", "end", "first", "last", "unit")}
-        own = {name: value for name in ("code", "file") if (value := getattr(self, name)) is not None}
-        return {"use": self.use, "weight": weight, **own, **self.settings}
-
-    @staticmethod
-    def identified(written: Mapping[str, Any]) -> dict[str, Any]:
-        """What of a written term is hashed: code of one's own by its SHA-256."""
-        return placeless(written)
 
 
 class Evaluate(Value):
@@ -292,11 +207,9 @@ class Experiment(Value):
         Raises:
             RedistillError: the run was interrupted (a checkpoint is kept), or its loss diverged in a needed experiment.
         """
-        from redistill.experiment.run import run_one
-        from redistill.experiment.store import Store
+        from redistill.launch.queue import run_one
 
-        where = store if isinstance(store, Store) else Store(Path(store))
-        return run_one(self if seed is None else self.with_seed(seed), where, data_dir)
+        return run_one(self if seed is None else self.with_seed(seed), store, data_dir)
 
 
 def identity(written: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,17 +11,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from redistill.core import Term
-from redistill.experiment.sources import Settings
+from redistill.experiment.source.images import Settings
 from redistill.models.build import family
 
 if TYPE_CHECKING:
-    from redistill.experiment.value import Evaluate, Net
+    from redistill.experiment.networks import Net
+    from redistill.experiment.value import Evaluate
 
-ALWAYS = {"rng": "rng", "taps": "taps", "fit": "fit", "evaluate": "evaluate"}
+ALWAYS = {"rng": "rng", "taps": "features.places", "fit": "train.loop", "evaluate": "metrics"}
+
 RAISED = {
-    "optimise": "optimise", "precision": "precision", "recipe": "recipe", "ramp": "ramp", "normalise": "data.normalise",
+    "optimise": "train.optimise", "precision": "precision", "recipe": "recipe", "ramp": "core.ramp", "normalise": "data.normalise",
     "data:augment": "data.augment", "model:arch": "models.arch",
 }  # fmt: skip
+
 READERS = {"folder": ("data.folders", "data.decode"), "images": ("data.folders", "data.decode"), "hf": ("data.decode",),
            "tiny-imagenet": ("data.decode",)}  # fmt: skip
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from redistill import rng
 from redistill.core import Place, RedistillError
+from redistill.models.undrawn import Undrawn
 
 NUMERICS = 1
 
@@ -45,7 +47,7 @@ class Network(nn.Module):
     """What the networks of this package have in common: their architecture, their places, and a check of their input.
 
     Attributes:
-        arch: how to build it again. places: features by name (:class:`redistill.core.Place`). stages: the stages among
+        arch: how to build it again. places: features by name (:class:`redistill.core.places.Place`). stages: the stages among
             them, shallowest first. normalisation: name of the set its images are normalised in, None when freshly built.
         sized: False where ``arch.image_size`` is nobody's word, because a file of another family does not say it.
     """
@@ -124,3 +126,9 @@ def pooled(x: Tensor) -> Tensor:
     """Mean over positions: [B, C, H, W] to [B, C]."""
     out: Tensor = torch.flatten(nn.functional.adaptive_avg_pool2d(x, 1), 1)
     return out
+
+
+def _made(arch: Arch, make: Callable[[Arch], Network], seed: int, initialise: bool = True) -> Network:
+    """Build under the stream (seed, "init", architecture): equal architectures start equal whatever ran before."""
+    with rng.seeded(seed, "init", arch.key) if initialise else Undrawn():
+        return make(arch)

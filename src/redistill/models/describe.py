@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from redistill.core import RedistillError
+from redistill.features.modes import evaluating
 from redistill.models.arch import Network
-from redistill.modes import evaluating
 
 
 @dataclass(frozen=True)

@@ -41,9 +41,9 @@ _RULES: dict[str, list[tuple[str, str]]] = {
     "akamaster": [(r"fc\.", "linear."), (r"(conv1|bn1|layer\d)\.", r"\1.")],
 }
 
-
 _WRAPPERS = ("module.", "_orig_mod.")
 """What DataParallel and torch.compile put in front of every name."""
+
 _HOLDERS = ("model.", "net.", "network.", "student.", "backbone.")
 """Attributes under which training scripts and Lightning modules keep their network."""
 

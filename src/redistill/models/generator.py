@@ -11,7 +11,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from redistill.core import RedistillError
-from redistill.models.arch import Arch, Network
+from redistill.models.arch import Arch, Network, _made
 
 NUMERICS = 1
 
@@ -57,3 +57,11 @@ class Generator(Network):
             raise RedistillError(f"the generator takes noise [batch, {self.z}], got {list(noise.shape)}")
         images: Tensor = self.layers(noise)
         return images
+
+
+def generator(
+    *, seed: int = 0, z: int = 100, channels: int = 3, image_size: int = 32, classes: int = 1, initialise: bool = True
+) -> Network:
+    """The zero-shot generator (:mod:`redistill.models.generator`); ``z``: 100 in paper and codes. ``classes`` has no meaning."""
+    args = {"z": z} if z != 100 else {}
+    return _made(Arch("zskt-generator", classes, channels, image_size, args), lambda a: Generator(a, z), seed, initialise)

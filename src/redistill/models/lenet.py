@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 from torch import Tensor, nn
 
 from redistill.core import Place, RedistillError
-from redistill.models.arch import Arch, Network
+from redistill.models.arch import Arch, Network, _made
 
 NUMERICS = 1
 
@@ -86,3 +87,25 @@ class MLP(Network):
             raise RedistillError(f"mlp takes {self.inputs} numbers a point or image, got {list(x.shape)}: build it with inputs=")
         logits: Tensor = self.layers(x.flatten(1))
         return logits
+
+
+def lenet(classes: int = 10, *, seed: int = 0, channels: int = 3, image_size: int = 32, initialise: bool = True) -> Network:
+    """LeNet of the zero-shot code (:mod:`redistill.models.lenet`)."""
+    return _made(Arch("lenet", classes, channels, image_size), LeNet, seed, initialise)
+
+
+def mlp(
+    classes: int = 3,
+    *,
+    seed: int = 0,
+    inputs: int = 2,
+    hidden: tuple[int, ...] = (100, 500),
+    channels: int = 1,
+    image_size: int = 1,
+    initialise: bool = True,
+) -> Network:
+    """Multi-layer perceptron; the defaults are the toy experiment's 2-100-500-3."""
+    hidden = tuple(hidden)
+    args: dict[str, Any] = {"inputs": inputs, "hidden": list(hidden)}
+    args = {} if (inputs, hidden) == (2, (100, 500)) else args
+    return _made(Arch("mlp", classes, channels, image_size, args), lambda a: MLP(a, inputs, hidden), seed, initialise)

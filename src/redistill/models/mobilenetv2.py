@@ -13,12 +13,13 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from redistill.core import Place
-from redistill.models.arch import Arch, Network, normal_by_outputs, pooled
+from redistill.models.arch import Arch, Network, _made, normal_by_outputs, pooled
 
 NUMERICS = 1
 
 # expansion (None: the network's), channels at width 1, blocks, stride
 PLAN = ((1, 16, 1, 1), (None, 24, 2, 1), (None, 32, 3, 2), (None, 64, 4, 2), (None, 96, 3, 1), (None, 160, 3, 2), (None, 320, 1, 1))
+
 ENDS = {"stage1": 1, "stage2": 2, "stage3": 4, "stage4": 6}
 """Which entry of the plan each stage ends with (RepDistiller's feature list)."""
 
@@ -135,3 +136,27 @@ class MobileNetV2(Network):
         self.check_images(x, 16)
         logits: Tensor = self.classifier(pooled(self.conv2(self.blocks(self.conv1(x)))))
         return logits
+
+
+def mobilenetv2(
+    classes: int = 10,
+    *,
+    seed: int = 0,
+    channels: int = 3,
+    image_size: int = 32,
+    width: float = 0.5,
+    expansion: int = 6,
+    initialise: bool = True,
+) -> Network:
+    """MobileNetV2 of the CRD benchmark (:mod:`redistill.models.mobilenetv2`)."""
+    usual = {"width": 0.5, "expansion": 6}
+    args = {k: v for k, v in {"width": width, "expansion": expansion}.items() if v != usual[k]}
+    arch = Arch("mobilenetv2", classes, channels, image_size, args)
+    return _made(arch, lambda a: MobileNetV2(a, width, expansion), seed, initialise)
+
+
+def mobilenetv2_tiny(
+    classes: int = 200, *, seed: int = 0, channels: int = 3, image_size: int = 64, initialise: bool = True
+) -> Network:
+    """mdistiller's MobileNetV2 for Tiny-ImageNet (:mod:`redistill.models.mobilenetv2`)."""
+    return _made(Arch("mobilenetv2-tiny", classes, channels, image_size), MobileNetV2Tiny, seed, initialise)

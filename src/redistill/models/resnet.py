@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from redistill.core import Place, RedistillError
-from redistill.models.arch import Arch, Network, kaiming_fan_out, pooled
+from redistill.models.arch import Arch, Network, _made, kaiming_fan_out, pooled
 
 NUMERICS = 1
 
@@ -100,3 +100,24 @@ def parse(variant: str) -> tuple[int, tuple[int, int, int, int]]:
     factor = int(found[2] or 1)
     first = 16 if factor == 1 else 8 * factor  # 8x4 has a stem of 32, not 64
     return int(found[1]), (first, 16 * factor, 32 * factor, 64 * factor)
+
+
+def resnet(
+    variant: str | int,
+    classes: int = 10,
+    *,
+    seed: int = 0,
+    channels: int = 3,
+    image_size: int = 32,
+    shortcut: str = "projection",
+    initialise: bool = True,
+) -> Network:
+    """CIFAR ResNet: ``20``, ``"56"``, ``"8x4"``, ``"32x4"`` (:mod:`redistill.models.resnet`).
+
+    Args:
+        shortcut: where the width changes: ``"projection"`` (RepDistiller) or ``"padding"`` (He et al.'s option A; akamaster).
+    """
+    depth, widths = parse(str(variant))
+    args = {"shortcut": shortcut} if shortcut != "projection" else {}
+    arch = Arch(f"resnet{variant}", classes, channels, image_size, args)
+    return _made(arch, lambda a: ResNet(a, depth, widths, shortcut), seed, initialise)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from redistill.core import Place
-from redistill.models.arch import Arch, Network, kaiming_fan_out, pooled
+from redistill.core import Place, RedistillError
+from redistill.models.arch import Arch, Network, _made, kaiming_fan_out, pooled
 
 NUMERICS = 1
 
@@ -80,3 +80,12 @@ class ResNetV2(Network):
             out = self.get_submodule(f"layer{g}")(out)
         logits: Tensor = self.linear(pooled(out))
         return logits
+
+
+def resnetv2(
+    depth: int, classes: int = 10, *, seed: int = 0, channels: int = 3, image_size: int = 32, initialise: bool = True
+) -> Network:
+    """ResNet-18, -34, -50, -101 or -152 with a 3x3 stem (:mod:`redistill.models.resnetv2`)."""
+    if depth not in BLOCKS:
+        raise RedistillError(f"four-stage ResNets have depth {', '.join(map(str, BLOCKS))}, got {depth}")
+    return _made(Arch(f"resnet{depth}", classes, channels, image_size), lambda a: ResNetV2(a, depth), seed, initialise)

@@ -10,10 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from redistill.core import Place
-from redistill.models.arch import Arch, Network, pooled
+from redistill.models.arch import Arch, Network, _made, pooled
 
 NUMERICS = 1
-
 STEM, UNITS, WIDTHS, GROUPS = 24, (4, 8, 4), (240, 480, 960), 3
 
 
@@ -79,3 +78,10 @@ class ShuffleNetV1(Network):
             out = self.get_submodule(f"layer{g}")(out)
         logits: Tensor = self.linear(pooled(out))
         return logits
+
+
+def shufflenetv1(
+    classes: int = 10, *, seed: int = 0, channels: int = 3, image_size: int = 32, initialise: bool = True
+) -> Network:
+    """ShuffleNetV1 of the CRD benchmark (:mod:`redistill.models.shufflenetv1`)."""
+    return _made(Arch("shufflenetv1", classes, channels, image_size), ShuffleNetV1, seed, initialise)

@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from redistill.core import Place, RedistillError
-from redistill.models.arch import Arch, Network, pooled
+from redistill.models.arch import Arch, Network, _made, pooled
 from redistill.models.shufflenetv1 import shuffle
 
 NUMERICS = 1
-
 STEM, UNITS = 24, (3, 7, 3)
+
 WIDTHS = {0.2: (40, 80, 160, 512), 0.3: (40, 80, 160, 512), 0.5: (48, 96, 192, 1024), 1.0: (116, 232, 464, 1024),
           1.5: (176, 352, 704, 1024), 2.0: (224, 488, 976, 2048)}  # fmt: skip
 
@@ -100,3 +100,12 @@ class ShuffleNetV2(Network):
         out = F.relu(self.bn2(self.conv2(out)), inplace=True)
         logits: Tensor = self.linear(pooled(out))
         return logits
+
+
+def shufflenetv2(
+    classes: int = 10, *, seed: int = 0, channels: int = 3, image_size: int = 32, size: float = 1.0, initialise: bool = True
+) -> Network:
+    """ShuffleNetV2 of the CRD benchmark (:mod:`redistill.models.shufflenetv2`)."""
+    args = {"size": size} if size != 1.0 else {}
+    arch = Arch("shufflenetv2", classes, channels, image_size, args)
+    return _made(arch, lambda a: ShuffleNetV2(a, float(size)), seed, initialise)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from redistill.core import Place
-from redistill.models.arch import Arch, Network, normal_by_outputs, pooled
+from redistill.core import Place, RedistillError
+from redistill.models.arch import Arch, Network, _made, normal_by_outputs, pooled
 
 NUMERICS = 1
-
 CONVOLUTIONS = {8: (1, 1, 1, 1, 1), 11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 WIDTHS = (64, 128, 256, 512, 512)
 
@@ -51,3 +50,12 @@ class VGG(Network):
                 x = self.pool(x)
         logits: Tensor = self.classifier(pooled(x))
         return logits
+
+
+def vgg(
+    depth: int, classes: int = 10, *, seed: int = 0, channels: int = 3, image_size: int = 32, initialise: bool = True
+) -> Network:
+    """VGG 8, 11, 13, 16 or 19 with batch norm (:mod:`redistill.models.vgg`)."""
+    if depth not in CONVOLUTIONS:
+        raise RedistillError(f"VGG depths are {', '.join(map(str, CONVOLUTIONS))}, got {depth}")
+    return _made(Arch(f"vgg{depth}", classes, channels, image_size), lambda a: VGG(a, depth), seed, initialise)

@@ -25,10 +25,13 @@ from redistill.errors import RedistillError
 from redistill.paths import expanded
 
 FORMATS = "a .safetensors, .pth or .pt file"
+
 KEYS = ("state_dict", "model_state_dict", "model", "net", "params", "model_state", "network", "weights")
 """Under which training scripts save the weights, in the order in which they are looked for."""
+
 AVERAGES = ("state_dict_ema", "model_ema", "ema", "ema_state_dict")
 """Averaged weights: read where the file holds no others."""
+
 DEPTH = 8  # mappings inside mappings
 SHARDS = 1000
 LARGEST = 2**28  # bytes; a file may always announce this many, and above it 16 times its own size
@@ -43,6 +46,7 @@ class Beside:
 
 
 _NUMBERS = ("Bool", "Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64", "Float16", "Float32", "Float64", "Str")
+
 _BESIDE = (
     *(f"{numpy}.multiarray.{made}" for numpy in ("numpy.core", "numpy._core") for made in ("scalar", "_reconstruct")),
     "numpy.dtype", "numpy.ndarray", *(f"numpy.dtypes.{kind}DType" for kind in _NUMBERS),
@@ -253,6 +257,7 @@ def _torch(path: Path, head: bytes) -> object:
 
 _NAMED = re.compile(r"Unsupported global: GLOBAL (\S+)|allowlisted via `add_safe_globals` but got <class '([\w.]+)'>|"
                     r"GLOBAL ([\w.]+) was not an allowed global")  # fmt: skip
+
 _NO_PICKLE = ("invalid load key", "Invalid magic number", "unpickling stack underflow", "pickle data was truncated")
 
 

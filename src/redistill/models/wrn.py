@@ -8,16 +8,15 @@ ReLU, and blocks of equal width have none. They differ in names (``foreign.py``)
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from redistill.core import Place, RedistillError
-from redistill.models.arch import Arch, Network, normal_by_outputs, pooled
+from redistill.models.arch import Arch, Network, _made, normal_by_outputs, pooled
 
 NUMERICS = 1
-
 Init = Literal["fan-out", "zagoruyko", "pytorch"]
 
 
@@ -136,3 +135,48 @@ def _initialise(net: WRN, init: Init) -> None:
                 nn.init.zeros_(module.bias)
     elif init != "pytorch":
         raise RedistillError(f"init={init!r}: known are 'fan-out' (RepDistiller, polo5), 'zagoruyko' and 'pytorch'")
+
+
+def wrn(
+    depth: int,
+    width: int,
+    classes: int = 10,
+    *,
+    seed: int = 0,
+    channels: int = 3,
+    image_size: int = 32,
+    dropout: float = 0.0,
+    branch: str = "activated",
+    projection: str = "needed",
+    gamma: bool = True,
+    bias: bool = True,
+    norm_eps: float = 1e-5,
+    norm_momentum: float = 0.1,
+    init: Init = "fan-out",
+    initialise: bool = True,
+) -> Network:
+    """WRN-depth-width (:mod:`redistill.models.wrn`).
+
+    Args:
+        dropout: between the convolutions of a block; 0 in all four projects.
+        branch: ``"activated"``: the shortcut of a widening block starts after its BN-ReLU (all published codes); ``"raw"``.
+        projection: ``"needed"``: only where widths differ (all published codes); ``"always"``: in every group's first block.
+        gamma: False: batch norms without scale. bias: False: a classifier without it. norm_eps, norm_momentum: of the batch
+            norms. The TensorFlow reproduction of VID has neither scale nor bias, 1e-3, and 0.001 (its "decay" .999).
+        init: ``"fan-out"`` N(0, 2/(9 C_out)) (RepDistiller, polo5), ``"zagoruyko"`` (attention-transfer) or ``"pytorch"``.
+        initialise: False draws no first weights and leaves NaN in their place (for loading a file over them).
+    """
+    given: dict[str, Any] = {
+        "dropout": dropout, "branch": branch, "projection": projection, "gamma": gamma, "bias": bias, "norm_eps": norm_eps,
+        "norm_momentum": norm_momentum, "init": init,
+    }  # fmt: skip
+    usual = {
+        "dropout": 0.0, "branch": "activated", "projection": "needed", "gamma": True, "bias": True, "norm_eps": 1e-5,
+        "norm_momentum": 0.1, "init": "fan-out",
+    }  # fmt: skip
+    args = {k: v for k, v in given.items() if v != usual[k]}
+    arch = Arch(f"wrn-{depth}-{width}", classes, channels, image_size, args)
+    def make(arch: Arch) -> Network:
+        return WRN(arch, depth, width, dropout, branch, projection, gamma, bias, norm_eps, norm_momentum, init)
+
+    return _made(arch, make, seed, initialise)

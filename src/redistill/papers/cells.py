@@ -10,10 +10,11 @@ from functools import cached_property
 from typing import Any
 
 from redistill.errors import RedistillError, nearest
-from redistill.experiment.change import put
 from redistill.papers.schema import Also, Assumed, Departs, Facts, PaperFile, Protocol, Table, joined, quoted, together
+from redistill.settings.change import put
 
 _NUMBER = re.compile(r"(?P<about>≈\s*)?(?P<value>[-−]?\d+(?:\.(?P<decimals>\d+))?)(?:\s*±\s*(?P<std>\d*\.?\d+(?:e-?\d+)?))?")
+
 NOT_PRINTED = ("", "-", "?")
 """Entries of a row that hold no number: nothing there, a dash in print, asked for but published nowhere."""
 

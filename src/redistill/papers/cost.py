@@ -7,24 +7,20 @@ estimate is low by some per cent; the measured rate contains what they cost for 
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import math
-import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from redistill.data.catalogue import count_of, row_of
 from redistill.errors import RedistillError
-from redistill.experiment.files import canonical, make_folder, write
-from redistill.experiment.generated import AdversarialSettings
-from redistill.experiment.sources import ImagesSettings, load_data
-from redistill.experiment.value import Experiment, Net
-from redistill.paths import expanded, home
+from redistill.experiment.networks import Net
+from redistill.experiment.source.adversarial import AdversarialSettings
+from redistill.experiment.source.images import ImagesSettings, load_data
+from redistill.experiment.value import Experiment
+from redistill.files import canonical
 
 
 @functools.cache
@@ -117,101 +113,3 @@ def cost(group: Sequence[Experiment]) -> float:
     looked = 20 if one.evaluate.every is None else math.ceil(steps / epoch / one.evaluate.every)
     tested = sum(looks(name).images for name in one.evaluate.sets.values())
     return work + looked * tested * students + tested * teacher
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The rate of this machine
-# ---------------------------------------------------------------------------------------------------------------------
-def rates_file() -> Path | None:
-    """Where rates are kept: $REDISTILL_CACHE, else the user's cache folder; None where nobody knows of one."""
-    if given := os.environ.get("REDISTILL_CACHE"):
-        return expanded(given) / "rates.json"
-    if given := os.environ.get("XDG_CACHE_HOME"):
-        return expanded(given) / "redistill" / "rates.json"
-    own = home()
-    return None if own is None else own / ".cache" / "redistill" / "rates.json"
-
-
-def rate(device: str = "auto", precision: str = "strict") -> float:
-    """Multiply-accumulates a second of one process here; measured once (about a second) and kept."""
-    from redistill.experiment.machine import hardware
-    from redistill.precision import resolve_device
-
-    here = resolve_device(device)
-    facts = hardware(here)
-    key = canonical({name: facts[name] for name in ("device", "capability", "threads", "torch")} | {"precision": precision})
-    path = rates_file()
-    kept: dict[str, float] = {}
-    if path is not None and path.is_file():
-        # a damaged cache, or one that may not be read, is measured again
-        with contextlib.suppress(OSError, ValueError, AttributeError, TypeError, RecursionError):
-            kept = {str(name): float(value) for name, value in json.loads(path.read_bytes()).items()}
-    if key not in kept:
-        kept[key] = measured(str(here), precision)
-        if path is not None:
-            # a rate that cannot be kept (a home that is read-only, as on clusters) is used all the same
-            with contextlib.suppress(RedistillError):
-                make_folder(path.parent)
-                write(path, (json.dumps(kept, indent=1) + "\n").encode())
-    return kept[key]
-
-
-def measured(device: str, precision: str) -> float:
-    """Rate of a few training steps of WRN-16-2, about a second of them."""
-    import torch
-
-    from redistill import models
-    from redistill.core import Batch
-    from redistill.fit import Loop
-    from redistill.recipe import Recipe
-    from redistill.terms import CE
-
-    # a processor is as fast with 32 images as with 128; an accelerator is not
-    size = 32 if torch.device(device).type == "cpu" else 128
-
-    class Same:
-        """The same batch again and again."""
-
-        depends_on_student, labelled, classes, image_shape, count = False, True, 10, (3, 32, 32), size
-        all_labels: torch.Tensor | None = None
-        normalisation = "cifar10-kuangliu"
-
-        def steps_per_epoch(self, batch_size: int, drop_last: bool) -> int:
-            return 1
-
-        def start(self, room: object) -> Same:
-            to = {"device": getattr(room, "device", None)}
-            images = torch.zeros(size, 3, 32, 32, dtype=getattr(room, "dtype", None), **to)
-            self.one = Batch(images, torch.zeros(size, dtype=torch.int64, **to))
-            return self
-
-        def batch(self, step: int) -> Batch:
-            return self.one
-
-        def state_dict(self) -> dict[str, object]:
-            return {}
-
-        def load_state_dict(self, state: dict[str, object]) -> None:
-            return None
-
-        def log(self) -> dict[str, float]:
-            return {}
-
-        def settings(self) -> dict[str, object]:
-            return {}
-
-    network = models.wrn(16, 2, classes=10, seed=0)
-    work = 3 * size * models.describe(network).macs
-    recipe = Recipe(steps=10_000, batch_size=size, precision=precision, lr=0.0)  # type: ignore[arg-type]
-    loop = Loop([(network, 1.0 * CE())], None, Same(), recipe, seed=0, device=device)
-    turns: list[float] = []
-    begin = last = time.perf_counter()
-    for progress in loop:
-        now = time.perf_counter()
-        if progress.step > 1:  # the first step warms up
-            turns.append(now - last)
-        last = now
-        if len(turns) >= 3 and now - begin > 1.0:
-            break
-    loop.close()
-    return work / min(turns)  # the fastest: what else is running now does not belong to the machine

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from redistill.errors import RedistillError, nearest
-from redistill.experiment.change import put_over
-from redistill.experiment.store import Store
 from redistill.experiment.value import Experiment
 from redistill.papers.cells import Cell, Paper, filled
 from redistill.papers.plan import imported, of
 from redistill.papers.schema import Departs
+from redistill.runs.store import Store
+from redistill.settings.change import put_over
 from redistill.stats import Interval, paired_difference
 
 

@@ -11,13 +11,13 @@ import pydantic
 from pydantic import BaseModel
 
 from redistill.errors import RedistillError, nearest
-from redistill.experiment.lines import Path as Key
-from redistill.experiment.lines import of_keys
-from redistill.experiment.mistakes import Mistakes
-from redistill.experiment.tables import MOST_BYTES, content_of, toml_of
 from redistill.papers.cells import Cell, Paper, Printed
 from redistill.papers.schema import PaperFile, Pointing, Table, Where
 from redistill.paths import expanded
+from redistill.settings.lines import Path as Key
+from redistill.settings.lines import of_keys
+from redistill.settings.mistakes import Mistakes
+from redistill.settings.tables import MOST_BYTES, content_of, toml_of
 
 
 def names() -> list[str]:

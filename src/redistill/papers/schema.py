@@ -28,6 +28,7 @@ def _text(value: Any) -> Any:
 
 Fact = Annotated[str, BeforeValidator(_text)]
 Facts = dict[str, Fact]
+
 OWN_FACTS = ("method", "teacher", "student", "data", "trains", "seed", "gradient")
 """``trains = "teacher"``: the cell is about the teacher of its pair. ``seed``: the published one, of a table by seed.
 ``gradient = "teacher"``: of a transition error, images are pushed by the teacher's gradient, not the student's."""

@@ -1,1 +1,4 @@
 """Tables, figures and progress lines for people."""
+
+
+

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from redistill.experiment.files import write
+from redistill.files import write
 from redistill.report.table import Accuracies, Row
 
 INK, MUTED, ACCENT = "#1b1f24", "#8a929c", "#0b6e99"

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from redistill.claims import Finding, sentence, summary_sentences
-from redistill.experiment.files import make_folder, write
-from redistill.experiment.store import Run
+from redistill.files import make_folder, write
 from redistill.papers.cells import Paper, said
 from redistill.papers.plan import Plan
 from redistill.papers.schema import Where
-from redistill.report.claims import label
-from redistill.report.verdicts import Judged
+from redistill.runs.store import Run
+from redistill.verdicts.claims import label
+from redistill.verdicts.tables import Judged
 
 NOT_JUDGED = "not attempted"
 

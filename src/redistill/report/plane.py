@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from redistill.experiment.files import write
+from redistill.files import write
 from redistill.report.figures import INK, MUTED, _save
 
 REGIONS = ((245, 205, 200), (208, 232, 205), (205, 220, 242))
 """Fill of each class's region; the dots are :data:`DOTS`."""
+
 DOTS = ((190, 40, 30), (35, 120, 40), (30, 75, 170))
 
 

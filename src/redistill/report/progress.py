@@ -10,10 +10,10 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from redistill.errors import plain
-from redistill.jobs import Task
+from redistill.launch.jobs import Task
 
 if TYPE_CHECKING:
-    from redistill.experiment.work import Work
+    from redistill.launch.cohort import Work
 
 
 class Stepwise(Protocol):
@@ -62,7 +62,7 @@ def watch(loop: Stepwise, label: str, *, stream: TextIO | None = None) -> None:
 
 
 class Terminal:
-    """Shows on standard error what :func:`redistill.experiment.carry_out.carry_out` does."""
+    """Shows on standard error what :func:`redistill.launch.carry_out.carry_out` does."""
 
     def note(self, text: str) -> None:
         print(plain(text), file=sys.stderr, flush=True)

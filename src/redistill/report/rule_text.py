@@ -7,8 +7,8 @@ from typing import Any
 from redistill.claims import Claim
 from redistill.claims.view import MOST, level
 from redistill.papers.plan import Plan
-from redistill.report.claims import Table, tables_of
-from redistill.report.expected import chance, settling
+from redistill.verdicts.claims import Table, tables_of
+from redistill.verdicts.expected import chance, settling
 
 
 def row(table: Table, claim: Claim, seeds: int) -> dict[str, Any]:

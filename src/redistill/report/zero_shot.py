@@ -16,7 +16,7 @@ from torch import Tensor
 
 from redistill.belief import Over, Transition
 from redistill.data import Renormalise
-from redistill.experiment.files import write
+from redistill.files import write
 from redistill.report.figures import ACCENT, INK, MUTED, _save
 
 GAP, LABEL = 4, 14

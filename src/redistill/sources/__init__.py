@@ -1,10 +1,30 @@
-"""Inputs that are not a data set: a generator that trains against the student, two sources in turn; and few images."""
+"""Inputs that are not a data set: a generator that trains against the student, two sources in turn.
+
+What publications made of them stands in ``redistill.published``; its documented names are handed on when they are asked for.
+"""
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 from redistill.sources.adversarial import Adversarial
-from redistill.sources.few import extra_images, few_methods, few_recipe
 from redistill.sources.mixed import Mixed
-from redistill.sources.variants import PRESETS, Preset, Variant, preset
+from redistill.sources.variants import Variant
+
+_PUBLISHED = {
+    "PRESETS": "zero_shot", "Preset": "zero_shot", "preset": "zero_shot",
+    "extra_images": "few_images", "few_methods": "few_images", "few_recipe": "few_images",
+}  # fmt: skip
 
 __all__ = ["PRESETS", "Adversarial", "Mixed", "Preset", "Variant", "extra_images", "few_methods", "few_recipe", "preset"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLISHED:
+        raise AttributeError(f"module 'redistill.sources' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"redistill.published.{_PUBLISHED[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

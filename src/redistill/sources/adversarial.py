@@ -26,15 +26,15 @@ from torch import Tensor, nn
 from redistill import rng
 from redistill.core import Batch, Method, Output, RedistillError, Room, Shape, Term
 from redistill.data import normalisation
-from redistill.modes import mode, standing_for
-from redistill.normalised import innermost, normalised
+from redistill.features.modes import mode, standing_for
+from redistill.features.normalised import innermost, normalised
+from redistill.features.places import meeting, places_of
+from redistill.features.tapped import Tapped
 from redistill.sources.diary import Album, Tally
 from redistill.sources.variants import Variant
-from redistill.taps import Tapped, meeting, places_of
 from redistill.terms import KD
 
 NUMERICS = 1
-
 Noise = Callable[[int], Tensor]
 
 
@@ -329,7 +329,7 @@ class AdversarialStream:
         return self._batch
 
     def blame(self, step: int) -> str | None:
-        """See :class:`redistill.core.Culprit`."""
+        """See :class:`redistill.core.source.Culprit`."""
         block, first = step // self.variant.n_S, int(self._bad)
         if not 0 <= first <= block:
             return None

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from redistill import rng
 from redistill.core import Room
-from redistill.modes import mode
+from redistill.features.modes import mode
 
 SHOWN, KEPT = 64, 16  # draws made together for a sample, and how many of them are kept
 

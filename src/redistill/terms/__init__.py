@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from redistill.core import RedistillError, Term, nearest
-from redistill.terms.abf import ABF, Cascade, DirectFusion, Transform
 from redistill.terms.anchor import Anchor, distance_from
 from redistill.terms.at import AT, attention_distance, attention_map
 from redistill.terms.cc import CC, neighbour_congruence
@@ -16,8 +15,9 @@ from redistill.terms.fsp import FSP, flow
 from redistill.terms.generator import Consistency, Diversity, StudentEntropy, TeacherEntropy
 from redistill.terms.kd import KD, softened_kl, standardised
 from redistill.terms.nst import NST, discrepancy, selectivity
+from redistill.terms.parts.abf import ABF, Cascade, DirectFusion, Transform
+from redistill.terms.parts.pyramid import Pyramid, context_loss, hcl
 from redistill.terms.pkt import PKT, neighbours
-from redistill.terms.pyramid import Pyramid, context_loss, hcl
 from redistill.terms.review import Review
 from redistill.terms.rkd import RKD, angles, relative_distances
 from redistill.terms.sp import SP, similarities

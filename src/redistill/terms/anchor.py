@@ -19,8 +19,8 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from redistill.core import Batch, Context, Output, RedistillError, Term, require_ready
-from redistill.terms.seen import Seen
-from redistill.terms.wide import wide
+from redistill.terms.parts.seen import Seen
+from redistill.terms.parts.wide import wide
 
 
 def distance_from(

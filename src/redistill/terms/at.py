@@ -33,9 +33,9 @@ import torch
 from torch import Tensor
 
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
-from redistill.pairs import require_common_stages
-from redistill.terms.maps import named_or_paired, to_smaller
-from redistill.terms.wide import wide
+from redistill.core.pairs import require_common_stages
+from redistill.terms.parts.maps import named_or_paired, to_smaller
+from redistill.terms.parts.wide import wide
 
 Form = Literal["mean", "sum", "norm"]
 Over = Literal["image", "batch"]

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from redistill import rng
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
-from redistill.terms.vectors import named_or_pooled
-from redistill.terms.wide import fitting, wide
+from redistill.terms.parts.vectors import named_or_pooled
+from redistill.terms.parts.wide import fitting, wide
 
 
 def neighbour_congruence(student: Tensor, teacher: Tensor) -> Tensor:

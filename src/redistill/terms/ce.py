@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from redistill.core import Batch, Output, RedistillError, Term, one_class
-from redistill.terms.wide import wide
+from redistill.terms.parts.wide import wide
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:

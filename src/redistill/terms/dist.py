@@ -26,7 +26,7 @@ from torch import Tensor
 
 from redistill.core import Batch, Output, RedistillError, Term
 from redistill.terms.kd import check_logits
-from redistill.terms.wide import wide
+from redistill.terms.parts.wide import wide
 
 
 def pearson(a: Tensor, b: Tensor, eps: float = 1e-8) -> Tensor:

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from redistill.core import Batch, Output, RedistillError, Term
 from redistill.terms.kd import check_logits, standardised
-from redistill.terms.wide import wide
+from redistill.terms.parts.wide import wide
 
 
 def target_kl(student: Tensor, teacher: Tensor, labels: Tensor, T: float = 1.0) -> Tensor:

@@ -29,8 +29,8 @@ from torch import Tensor, nn
 
 from redistill import rng
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
-from redistill.terms.maps import MapShape, as_map, average_to, map_shape, named_or_paired, same_shape
-from redistill.terms.wide import fitting, wide
+from redistill.terms.parts.maps import MapShape, as_map, average_to, map_shape, named_or_paired, same_shape
+from redistill.terms.parts.wide import fitting, wide
 
 Reduction = Literal["element", "position", "batch"]
 

@@ -21,8 +21,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
-from redistill.terms.maps import named_or_paired, to_smaller
-from redistill.terms.wide import wide
+from redistill.terms.parts.maps import named_or_paired, to_smaller
+from redistill.terms.parts.wide import wide
 
 
 def flow(bottom: Tensor, top: Tensor) -> Tensor:

@@ -25,8 +25,8 @@ from torch import Tensor
 
 from redistill.core import Batch, Context, Output, RedistillError, Term, require_ready
 from redistill.terms.kd import softened_kl
-from redistill.terms.seen import Seen
-from redistill.terms.wide import wide
+from redistill.terms.parts.seen import Seen
+from redistill.terms.parts.wide import wide
 
 
 def mean_entropy(logits: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from redistill.core import Batch, Output, RedistillError, Term, one_class
-from redistill.terms.wide import wide
+from redistill.terms.parts.wide import wide
 
 Reduction = Literal["batch", "element"]
 

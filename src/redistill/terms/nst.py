@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
-from redistill.pairs import require_common_stages
-from redistill.terms.maps import named_or_paired, to_smaller
-from redistill.terms.wide import wide
+from redistill.core.pairs import require_common_stages
+from redistill.terms.parts.maps import named_or_paired, to_smaller
+from redistill.terms.parts.wide import wide
 
 ENTRIES = 16 * 2**20  # numbers of one kernel that are held at a time: 64 MiB in fp32
 

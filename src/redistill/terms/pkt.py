@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
-from redistill.terms.vectors import as_vectors, named_or_pooled
-from redistill.terms.wide import wide
+from redistill.terms.parts.vectors import as_vectors, named_or_pooled
+from redistill.terms.parts.wide import wide
 
 
 def neighbours(features: Tensor, eps: float = 1e-7, *, diagonal: bool = True) -> Tensor:

@@ -37,11 +37,11 @@ from torch import Tensor, nn
 
 from redistill import rng
 from redistill.core import At, Batch, Context, Output, Pair, RedistillError, Term, pairs_of, require_ready
-from redistill.pairs import check_pairs, pair_stages
-from redistill.terms.abf import Cascade, Fusion, Size, Transform
-from redistill.terms.maps import as_map, map_shape, same_shape
-from redistill.terms.pyramid import Level, Pyramid, context_loss
-from redistill.terms.wide import fitting, wide
+from redistill.core.pairs import check_pairs, pair_stages
+from redistill.terms.parts.abf import Cascade, Fusion, Size, Transform
+from redistill.terms.parts.maps import as_map, map_shape, same_shape
+from redistill.terms.parts.pyramid import Level, Pyramid, context_loss
+from redistill.terms.parts.wide import fitting, wide
 
 Framework = Literal["residual", "pairs", "sums", "levels"]
 

@@ -27,8 +27,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
-from redistill.terms.vectors import as_vectors, named_or_pooled
-from redistill.terms.wide import wide
+from redistill.terms.parts.vectors import as_vectors, named_or_pooled
+from redistill.terms.parts.wide import wide
 
 
 def distances(features: Tensor) -> Tensor:

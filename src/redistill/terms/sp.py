@@ -22,10 +22,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from redistill.core import At, Batch, Context, Output, Term, pairs_of, require_ready
-from redistill.pairs import pair_stages
-from redistill.terms.maps import named_or_paired
-from redistill.terms.vectors import as_vectors
-from redistill.terms.wide import wide
+from redistill.core.pairs import pair_stages
+from redistill.terms.parts.maps import named_or_paired
+from redistill.terms.parts.vectors import as_vectors
+from redistill.terms.parts.wide import wide
 
 
 def similarities(feature: Tensor) -> Tensor:

@@ -31,8 +31,8 @@ from torch import Tensor, nn
 
 from redistill import rng
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
-from redistill.terms.maps import as_map, map_shape, named_or_paired, same_shape, to_smaller
-from redistill.terms.wide import HALF, wide
+from redistill.terms.parts.maps import as_map, map_shape, named_or_paired, same_shape, to_smaller
+from redistill.terms.parts.wide import HALF, wide
 
 Regression = Literal["plain", "norm", "norm-linear"]
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from redistill import rng
 from redistill.core import Batch, Output, Term
-from redistill.taps import Map, Tapped, context, places_of
+from redistill.features.places import Map, context, places_of
+from redistill.features.tapped import Tapped
 
 Make = Callable[[], Term]
 

@@ -164,7 +164,7 @@ def _ready(trial: Trial) -> None:
         new(bench.said(), bench.taught, bench.batch)
     except RedistillError:
         return
-    raise NotConformant("used before setup it must raise RedistillError: call redistill.core.require_ready in forward")
+    raise NotConformant("used before setup it must raise RedistillError: call redistill.core.method.require_ready in forward")
 
 
 def _saved(trial: Trial) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from redistill.core import Batch
 from redistill.terms import ABF, Cascade, Pyramid, Regressor, VariationalHead, context_loss, hint_distance, vid_loss
-from redistill.terms.maps import to_smaller
+from redistill.terms.parts.maps import to_smaller
 from redistill.verify.computed import Computed, attention, features, inputs, output
 from redistill.verify.reader import Case, Kind, NotSupported, count, counts, flag, one_of, positive, whole
 

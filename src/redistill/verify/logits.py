@@ -13,6 +13,7 @@ from redistill.verify.computed import Computed, attention, features, inputs, out
 from redistill.verify.reader import Case, NotSupported, anything, count, flag, number, one_of, positive
 
 BATCHMEAN = one_of("batchmean", 'sum over classes, mean over batch ("batchmean")', "batchmean for KL, mean for CE")
+
 _ELEMENTMEAN = one_of(
     'F.kl_div default "mean": over batch AND classes, i.e. batchmean / C',
     'nn.KLDivLoss() default "mean" (batchmean / C)',

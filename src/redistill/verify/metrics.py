@@ -15,6 +15,7 @@ from redistill.verify.reader import Array, Case, NotSupported, anything, closed_
 _IMAGES = (
     "x = 2*nearest_up_8x(closed_form(tag, (1,3,4,4), salt)) + 0.5*closed_form(tag+50000, (1,3,32,32), salt), salt = 0"
 )
+
 _RECORDING = one_of("before the update", "probabilities at x_k BEFORE the k-th update (first entry = clean image)")
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from redistill.features.tapped import Tapped
 from redistill.models import describe
-from redistill.taps import Tapped
 from redistill.verify.networks import Named, levels, network
 from redistill.verify.reader import Array, Case, NotSupported, checksum, closed_form, probes
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from redistill.core import Batch
-from redistill.taps import Tapped, context
+from redistill.features.places import context
+from redistill.features.tapped import Tapped
 from redistill.terms import Pyramid, Review, context_loss
 from redistill.verify.networks import Named, network
 from redistill.verify.reader import Array, Case, NotSupported, checksum, closed_form, count, counts, fill_closed, one_of, probes

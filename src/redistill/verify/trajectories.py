@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from redistill.core import Batch, Room, Shape, Term
-from redistill.fit import Loop
 from redistill.recipe import Recipe
 from redistill.terms import AT, CE, KD, VID, FitNet, Review
+from redistill.train.loop import Loop
 from redistill.verify import zero_shot
 from redistill.verify.networks import Named, closed_images, levels, network, numbers
 from redistill.verify.reader import (

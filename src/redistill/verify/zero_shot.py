@@ -8,17 +8,18 @@ from typing import Any
 from torch import Tensor
 
 from redistill.core import Method
-from redistill.fit import Loop
 from redistill.recipe import Cosine, Recipe
-from redistill.sources import Adversarial, Variant
-from redistill.sources.adversarial import AdversarialStream
+from redistill.sources.adversarial import Adversarial, AdversarialStream
+from redistill.sources.variants import Variant
 from redistill.terms import AT, KD
+from redistill.train.loop import Loop
 from redistill.verify.networks import network, numbers
 from redistill.verify.reader import Array, Case, Kind, NotSupported, count, number, one_of, positive
 
 _MODES = one_of("student train, teacher eval, generator train")
 _KL = one_of("F.kl_div default mean (batch and classes)", "nn.KLDivLoss() default mean (batch and classes)")
 _ADAM = one_of("torch defaults", "torch defaults (betas .9,.999, eps 1e-8)")
+
 _KNOWN = {
     "id", "group", "method", "case", "set", "source", "formula", "conventions", "hyperparameters", "student", "teacher", "generator",
     "series", "rng", "patches", "final_student_rows", "final_generator_rows", "conditioning", "tolerances", "float32_prefix",

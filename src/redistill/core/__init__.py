@@ -1,0 +1,31 @@
+"""The types that everything else speaks, and the contracts between them.
+
+``batch``: what flows. ``places``: where features are read. ``method``: what is minimised. ``source``: where inputs come from.
+"""
+
+from redistill.core.batch import Batch as Batch
+from redistill.core.batch import Output as Output
+from redistill.core.batch import Shape as Shape
+from redistill.core.method import Method as Method
+from redistill.core.method import Term as Term
+from redistill.core.method import WeightTable as WeightTable
+from redistill.core.method import one_class as one_class
+from redistill.core.method import reads_logits as reads_logits
+from redistill.core.method import require_common_classes as require_common_classes
+from redistill.core.method import require_ready as require_ready
+from redistill.core.method import weighted_sum as weighted_sum
+from redistill.core.places import At as At
+from redistill.core.places import Context as Context
+from redistill.core.places import Pair as Pair
+from redistill.core.places import Place as Place
+from redistill.core.places import describe_places as describe_places
+from redistill.core.places import pairs_of as pairs_of
+from redistill.core.ramp import Ramp as Ramp
+from redistill.core.ramp import Weight as Weight
+from redistill.core.source import Culprit as Culprit
+from redistill.core.source import Keeper as Keeper
+from redistill.core.source import Room as Room
+from redistill.core.source import Source as Source
+from redistill.core.source import Stream as Stream
+from redistill.errors import RedistillError as RedistillError
+from redistill.errors import nearest as nearest

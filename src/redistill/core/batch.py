@@ -1,0 +1,69 @@
+"""What flows: a batch of images, and what a network said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from redistill.core.ramp import Ramp as Ramp
+from redistill.core.ramp import Weight as Weight
+from redistill.errors import RedistillError as RedistillError
+from redistill.errors import nearest as nearest
+
+Shape = tuple[int, ...]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What flows through one step
+# ---------------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Batch:
+    """One batch of the stream, the same for every student of a cohort.
+
+    Attributes:
+        images: [B, C, H, W], normalised in the space of the stream, on the device and in the precision of the run.
+        labels: [B] int64, or None where the data has none.
+        index: [B] int64, position of each image in its data set (-1 for generated images).
+        variant: [B] int64, which augmentation of the image this is (0 for none).
+        number: which batch of its stream this is, where the same images serve several steps: a teacher that draws draws by it.
+        teacher: what the teacher said of these images, kept as long as they are, with every place that some student's method
+            reads. The loop writes it; a source that has asked already may (:meth:`answered`).
+    """
+
+    images: Tensor
+    labels: Tensor | None = None
+    index: Tensor | None = None
+    variant: Tensor | None = None
+    number: int | None = None
+    teacher: Output | None = field(default=None, init=False, repr=False, compare=False)
+
+    def answered(self, teacher_output: Output) -> Batch:
+        """This batch, with what the teacher said of it."""
+        object.__setattr__(self, "teacher", teacher_output)  # a cache beside the value, which stays what it is
+        return self
+
+    def labels_for(self, who: Any) -> Tensor:
+        """The labels, or a sentence that says which term needed them."""
+        if self.labels is None:
+            name = who if isinstance(who, str) else type(who).__name__
+            raise RedistillError(
+                f"{name} needs labels, but this batch has none (label-free images or generated ones): "
+                f"remove {name} from the method or give a labelled source"
+            )
+        return self.labels
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a network said about one batch: ``logits`` [B, classes] and the features some term asked for, by place."""
+
+    logits: Tensor
+    taps: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __getitem__(self, place: str) -> Tensor:
+        if place not in self.taps:
+            raise RedistillError(f"place {place!r} was not tapped: this output holds {sorted(self.taps) or 'logits only'}")
+        return self.taps[place]

@@ -1,0 +1,118 @@
+"""Where features are read, by name, and which of two networks' places go together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+from redistill.core.batch import Shape
+from redistill.core.ramp import Ramp as Ramp
+from redistill.core.ramp import Weight as Weight
+from redistill.errors import RedistillError as RedistillError
+from redistill.errors import nearest as nearest
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a feature is read: the output (or the input) of a module, named by its path in the network.
+
+    ``call``: which call of it in one forward, from 1, for a module that is used several times; None: its only (or last) one.
+    Written ``relu@2``. ``turned``: the module gives [B, H, W, C]; it is read as [B, C, H, W].
+
+    ``again``: the published code obtains this feature by calling the module a second time, which shows only in a teacher
+    left in train mode, whose running statistics then move twice a step (``Recipe.teacher_mode = "train"``).
+    """
+
+    module: str
+    side: Literal["out", "in"] = "out"
+    again: bool = False
+    call: int | None = None
+    turned: bool = False
+
+    @classmethod
+    def at(cls, name: str) -> Place:
+        """The output of a module by its path, ``layer1.0``, or of one of its calls, ``relu@2``.
+
+        >>> Place.at("relu@2")
+        Place(module='relu', side='out', again=False, call=2, turned=False)
+        """
+        path, sign, number = name.rpartition("@")
+        if sign and number.isdecimal() and int(number) > 0:
+            return cls(path, call=int(number))
+        return cls(name)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Terms
+# ---------------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Context:
+    """What a term may look at, once, before the first step.
+
+    Attributes:
+        student, teacher: the two networks (teacher None: ordinary training).
+        student_places, teacher_places: every place a network offers by name, with the shape [B, ...] of its tensor.
+        student_stages, teacher_stages: names of the stages, shallowest first, a subset of the places.
+        student_unsure, teacher_unsure: why a network's stages cannot be told, with the places to choose from, or None.
+        classes: number of classes. count: images in the data set, or None where the source has no end.
+        labels: [count] int64 labels of the data set, or None.
+        seed: the run's seed; draw only through ``redistill.rng.stream(ctx.seed, "term", ...)`` or ``seeded``.
+        adapt: makes of images of the stream what the teacher is to be called with; None: they are that already.
+    """
+
+    student: nn.Module
+    teacher: nn.Module | None
+    student_places: Mapping[str, Shape]
+    teacher_places: Mapping[str, Shape]
+    student_stages: tuple[str, ...]
+    teacher_stages: tuple[str, ...]
+    classes: int
+    count: int | None = None
+    labels: Tensor | None = None
+    seed: int = 0
+    student_unsure: str | None = None
+    teacher_unsure: str | None = None
+    adapt: Callable[[Tensor], Tensor] | None = None
+
+    def shape(self, whose: Literal["student", "teacher"], place: str) -> Shape:
+        """Shape of one place, or a sentence with the nearest names."""
+        places = self.student_places if whose == "student" else self.teacher_places
+        if place not in places:
+            raise RedistillError(f"{nearest(place, places, f'place of the {whose}')} (shapes: {describe_places(places)})")
+        return places[place]
+
+
+def describe_places(places: Mapping[str, Shape]) -> str:
+    """``stage1 16x32x32, stage2 ...`` for messages."""
+    return ", ".join(f"{name} {'x'.join(map(str, shape[1:]))}" for name, shape in places.items()) or "none"
+
+
+Pair = tuple[str, str]
+At = str | Sequence[str | Sequence[str]] | None
+
+
+def pairs_of(at: At) -> tuple[Pair, ...] | None:
+    """The written form of ``at=`` as (student place, teacher place) pairs; None stands for the term's own default.
+
+    A name alone means the same place in both networks.
+
+    >>> pairs_of(["stage1", ("stage2", "layer3")])
+    (('stage1', 'stage1'), ('stage2', 'layer3'))
+    """
+    if at is None:
+        return None
+    entries = [at] if isinstance(at, str) else list(at)
+    pairs: list[Pair] = []
+    for entry in entries:
+        pair = (entry, entry) if isinstance(entry, str) else tuple(entry)
+        if len(pair) != 2 or not all(isinstance(name, str) for name in pair):
+            raise RedistillError(
+                f"at={at!r}: every entry is a place ('stage2') or a pair (student place, teacher place), got {entry!r}"
+            )
+        pairs.append((pair[0], pair[1]))
+    if not pairs:
+        raise RedistillError("at=[] names no place: leave it out for the default, or name at least one")
+    return tuple(pairs)

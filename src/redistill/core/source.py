@@ -1,0 +1,117 @@
+"""Where inputs come from: the protocols of sources and their streams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from redistill.core.batch import Batch, Shape
+from redistill.core.ramp import Ramp as Ramp
+from redistill.core.ramp import Weight as Weight
+from redistill.errors import RedistillError as RedistillError
+from redistill.errors import nearest as nearest
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Sources
+# ---------------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Room:
+    """What a source is given when a run starts.
+
+    Attributes:
+        seed: the run's seed. batch_size: images a batch. device, dtype: where and in what the images are wanted.
+        teacher: the frozen teacher, or None. students: the networks being trained (a source that depends on the student
+            gets exactly one). autocast: context factory under which the run computes its forwards.
+        steps: how many steps the run will take.
+        teacher_places: features of the teacher that the students' methods read.
+        adapt: of one of the networks here: a function that makes of images of the stream what it is to be called with.
+    """
+
+    seed: int
+    batch_size: int
+    device: torch.device
+    dtype: torch.dtype
+    steps: int
+    teacher: nn.Module | None = None
+    students: tuple[nn.Module, ...] = ()
+    drop_last: bool = False
+    channels_last: bool = False
+    autocast: Any = None
+    teacher_places: tuple[str, ...] = ()
+    adapt: Callable[[nn.Module], Callable[[Tensor], Tensor]] | None = None
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """A source at work in one run. ``batch(step)`` returns the *same object* for as long as the images are the same, so
+    that the loop does not ask the teacher twice. A stream that works in blocks of several steps may say so as ``block_steps``:
+    its numbers are then told at ends of blocks."""
+
+    def batch(self, step: int) -> Batch: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+    def log(self) -> dict[str, float]:
+        """Numbers about the source itself since the last call, for the curves, at every 1 % of the run (empty for images)."""
+        ...
+
+
+@runtime_checkable
+class Culprit(Protocol):
+    """A stream that can be the reason why a student's loss is not finite: images of a generator that diverged."""
+
+    def blame(self, step: int) -> str | None:
+        """A sentence if the images of ``step`` were not finite themselves, None where the student alone is to blame."""
+        ...
+
+
+@runtime_checkable
+class Keeper(Protocol):
+    """A stream with something worth keeping beside the student: a trained generator, samples."""
+
+    def keepsakes(self) -> dict[str, dict[str, Tensor]]:
+        """Tensors by file name (without ending) and name."""
+        ...
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where inputs come from: images, a generator that trains against the student, a mixture."""
+
+    @property
+    def depends_on_student(self) -> bool: ...
+
+    @property
+    def labelled(self) -> bool: ...
+
+    @property
+    def classes(self) -> int | None: ...
+
+    @property
+    def image_shape(self) -> Shape:
+        """[C, H, W]."""
+        ...
+
+    @property
+    def count(self) -> int | None: ...
+
+    @property
+    def all_labels(self) -> Tensor | None: ...
+
+    @property
+    def normalisation(self) -> str:
+        """Name of the set in which the stream is normalised; a network that expects another one is adapted."""
+        ...
+
+    def steps_per_epoch(self, batch_size: int, drop_last: bool) -> int: ...
+
+    def start(self, room: Room) -> Stream: ...
+
+    def settings(self) -> dict[str, Any]: ...

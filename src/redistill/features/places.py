@@ -1,0 +1,306 @@
+"""Which places a network has: declared by our networks, found by one probe forward in a stranger's."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from redistill.core import Context, Place, RedistillError, Shape
+from redistill.core.pairs import check_pairs as check_pairs
+from redistill.core.pairs import pair_stages as pair_stages
+from redistill.features.outputs import WRAP, Key, described, entries, logits_of
+from redistill.features.outputs import candidates as candidates_of
+from redistill.features.stages import POOLS, Call, Heard, Stages, candidates, channels_of, find
+
+NUMERICS = 1
+
+
+@dataclass(frozen=True)
+class Map:
+    """The places of one network, with the shape each has for one probe batch.
+
+    ``unsure``: why the stages cannot be told, with the places to choose from; then there are none. All else works without.
+    """
+
+    places: Mapping[str, Place]
+    shapes: Mapping[str, Shape]
+    stages: tuple[str, ...]
+    unsure: str | None = None
+
+
+NOBODY = Map({}, {}, ())
+_PLAIN = int | float | bool | str | None
+
+
+@contextlib.contextmanager
+def _untouched(net: nn.Module, *, train: bool = False, gradients: bool = False) -> Iterator[None]:
+    """Evaluation or train mode for a while, without gradients; afterwards modes, buffers, what modules count in plain attributes,
+    and the generators of random numbers are what they were."""
+    modes = [(m, m.training) for m in net.modules()]
+    buffers = [(m, name, b, b.clone()) for m in net.modules() for name, b in m._buffers.items() if b is not None]
+    counted = [(m, {k: v for k, v in vars(m).items() if isinstance(v, _PLAIN)}) for m in net.modules()]
+    devices = {t.device for t in (*net.parameters(), *net.buffers()) if t.device.type == "cuda"}
+    with torch.random.fork_rng(devices=sorted(d.index or 0 for d in devices)):
+        net.train(train)
+        try:
+            with torch.set_grad_enabled(gradients):
+                yield
+        finally:
+            with torch.no_grad():
+                for module, name, buffer, value in buffers:
+                    if buffer.shape == value.shape:
+                        buffer.copy_(value)
+                    module._buffers[name] = buffer
+            for module, values in counted:
+                vars(module).update(values)
+            for module, mode in modes:
+                module.training = mode
+
+
+def _tensor(value: object) -> Tensor | None:
+    return value if isinstance(value, Tensor) else None
+
+
+def _original(net: nn.Module) -> nn.Module:
+    """What ``torch.compile`` was given: its modules can be listened to."""
+    inner = vars(net).get("_modules", {}).get("_orig_mod")
+    return inner if isinstance(inner, nn.Module) else net
+
+
+@dataclass(frozen=True)
+class _Said:
+    """One probe forward. ``heads``: by entry of what came back (None: the whole), the call that made that tensor; ``chosen``: the
+    entry that is the logits."""
+
+    heard: Heard
+    heads: Mapping[Key | None, Call]
+    output: object
+    chosen: Key | None
+
+
+def _probe(net: nn.Module, images: Tensor, *, train: bool = False, gradients: bool = False) -> _Said:
+    """One forward: every call of a module in the order of completion, and what came back. The network is left as it was."""
+    calls: list[Call] = []
+    pooled: list[Tensor] = []
+    ended: dict[nn.Module, list[int]] = {}
+    numbers: dict[nn.Module, int] = {}
+    flat: list[tuple[Tensor, Call]] = []
+    handles = []
+    if gradients:
+        images = images.detach().clone().requires_grad_()
+    for name, module in net.named_modules():
+        if not name:
+            continue
+        parameters = any(True for _ in module.parameters())
+
+        def before(m: nn.Module, args: tuple[object, ...]) -> None:
+            ended.setdefault(m, []).append(len(calls))
+
+        def after(m: nn.Module, args: tuple[object, ...], out: object, name: str = name, parameters: bool = parameters) -> None:
+            numbers[m] = numbers.get(m, 0) + 1
+            inner = ended[m].pop() == len(calls)
+            found, given = _tensor(out), _tensor(args[0]) if args else None
+            if found is not None and isinstance(m, POOLS):
+                pooled.append(found)
+            call = Call(
+                path=name,
+                number=numbers[m],
+                out=None if found is None else tuple(found.shape),
+                given=None if given is None else tuple(given.shape),
+                pooled=found is not None and any(found is p for p in pooled),
+                inner=inner,
+                parameters=parameters,
+                channels=channels_of(m),
+                linear=isinstance(m, nn.Linear),
+                made=found.grad_fn if found is not None and gradients else None,
+            )
+            calls.append(call)
+            if found is not None and found.ndim == 2:
+                flat.append((found, call))
+
+        handles += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
+    try:
+        with _untouched(net, train=train, gradients=gradients):
+            output: object = net(images)
+            logits = logits_of(output, net)
+    except RedistillError:
+        raise
+    except Exception as error:  # whatever a stranger's network raises about channels and sizes, after what was tried
+        said = str(error).strip() or "no more was said"
+        raise RedistillError(
+            f"{type(net).__name__} does not accept images of shape {list(images.shape[1:])}{' in train mode' if train else ''} "
+            f"({said.splitlines()[0]}): give it images, or the images a network, that fit"
+        ) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    if logits.shape[0] != images.shape[0]:
+        raise RedistillError(
+            f"{type(net).__name__} must map images to logits [batch, classes], it returned shape {tuple(logits.shape)} for "
+            f"{images.shape[0]} images"
+        )
+    heads: dict[Key | None, Call] = {}
+    parts: list[tuple[Key | None, object]] = [(None, output), *entries(output).items()]
+    for key, tensor in parts:
+        made = [call for found, call in flat if found is tensor]
+        if made:
+            heads[key] = made[0]  # the innermost: containers pass it on
+    chosen = next((key for key, tensor in entries(output).items() if tensor is logits), None)
+    return _Said(Heard(tuple(calls), logits, images), heads, output, chosen)
+
+
+def _check_train_mode(net: nn.Module, images: Tensor, evaluated: _Said, trained: _Said) -> None:
+    """Where a network returns several tensors while it trains, the one that is trained must be the one that is evaluated.
+
+    Told by the layer that made it; where no layer did, by its value with all layers, but not the network, in evaluation mode.
+    """
+    found = candidates_of(trained.output)
+    if len(found) < 2:
+        return
+    if (head := evaluated.heads.get(evaluated.chosen)) is not None:
+        same = [key for key in found if (call := trained.heads.get(key)) is not None and call.path == head.path]
+    else:
+        same = _of_equal_value(net, images)
+    if trained.chosen not in same:
+        which = f"of which {same[0]!r} is" if same else "of which none is"
+        raise RedistillError(
+            f"{type(net).__name__} returns {described(trained.output)} in train mode, {which} what it returns in evaluation mode, "
+            f"so that training one would leave the other untrained: {WRAP}"
+        )
+
+
+def _of_equal_value(net: nn.Module, images: Tensor) -> list[Key]:
+    """Entries in train mode that equal the logits of evaluation mode while every layer stays in evaluation mode."""
+    pattern = torch.rand(images.shape, generator=torch.Generator().manual_seed(0)).to(images)
+    inner = [m for m in net.modules() if next(m.children(), None) is None]
+    with _untouched(net):
+        wanted = logits_of(net(pattern), net)
+        for module in net.modules():
+            module.training = module not in inner
+        found = candidates_of(net(pattern))
+    return [k for k, value in found.items() if value.shape == wanted.shape and torch.allclose(value, wanted, rtol=1e-4, atol=1e-5)]
+
+
+def _found_places(heard: Heard, stages: Stages) -> dict[str, Place]:
+    """Stages of a stranger's network, and the vector that its last linear layer is given."""
+    places = {f"stage{i + 1}": heard.place(call) for i, call in enumerate(stages.calls)}
+    linears = [call for call in heard.calls if call.linear and call.given is not None]
+    if linears and len(linears[-1].given or ()) == 2:
+        places["pooled"] = heard.place(linears[-1], "in")
+    return places
+
+
+def _declared(net: nn.Module, heard: Heard) -> tuple[dict[str, Place], tuple[str, ...]] | None:
+    """Places and stages that a network says itself, or the one network inside a wrapper that hands on what that one says."""
+    for path, module in net.named_modules():
+        places = getattr(module, "places", None)
+        if not isinstance(places, Mapping) or not all(isinstance(p, Place) for p in places.values()) or not hasattr(module, "stages"):
+            continue
+        if path:
+            calls = [c for c in heard.calls if c.path == path]
+            if len(calls) != 1 or calls[0].out != tuple(heard.logits.shape):
+                return None
+        begin = f"{path}." if path else ""
+        return {name: dataclasses.replace(p, module=begin + p.module) for name, p in places.items()}, tuple(module.stages)
+    return None
+
+
+def places_of(net: nn.Module, images: Tensor, *, trained: bool = True) -> Map:
+    """Every place of ``net`` by name, with shapes for ``images`` [B, C, H, W] (two images are enough).
+
+    A network of this package says its places itself (``net.places``, ``net.stages``); any other is probed. A place may
+    also be a module path, read at its output (``"layer1.0.conv2"``), or one of the calls of a module that is used several
+    times (``"relu@2"``). Where stages cannot be told, ``unsure`` says why, and everything but defaults of feature terms works.
+
+    Args:
+        trained: the network will be called in train mode too: it is asked in both modes, and what only one has is no place.
+    """
+    net = _original(net)
+    said = _probe(net, images)
+    heard = said.heard
+    unsure = None
+    if (declared := _declared(net, heard)) is not None:
+        places, stages = declared
+    else:
+        found = find(heard, lambda: _probe(net, images, gradients=True).heard)
+        places = _found_places(heard, found)
+        stages = tuple(name for name in places if name.startswith("stage"))
+        if found.unsure is not None:
+            unsure = f"{found.unsure}; name the places yourself, at=[(student place, teacher place)], from: {candidates(heard)}"
+    for call in heard.calls:
+        if call.out is not None:
+            places.setdefault(heard.name(call), heard.place(call))
+    shapes = {name: shape for name, place in places.items() if (shape := heard.shape(place)) is not None}
+    if trained:
+        again = _probe(net, images, train=True)
+        _check_train_mode(net, images, said, again)
+        if again.heard.logits.shape != heard.logits.shape:
+            raise RedistillError(
+                f"{type(net).__name__} returns {list(heard.logits.shape)} in evaluation mode and {list(again.heard.logits.shape)} "
+                f"in train mode: {WRAP}"
+            )
+        other = again.heard
+        shapes = {
+            name: shape
+            for name, shape in shapes.items()
+            if other.shape(places[name]) == shape and other.counts[places[name].module] == heard.counts[places[name].module]
+        }
+        stages = tuple(name for name in stages if name in shapes)
+    table = {name: places[name] for name in shapes}
+    shapes["logits"] = tuple(heard.logits.shape)
+    return Map(table, shapes, stages, unsure)
+
+
+def context(
+    student: nn.Module,
+    teacher: nn.Module | None,
+    images: Tensor,
+    *,
+    classes: int | None = None,
+    count: int | None = None,
+    labels: Tensor | None = None,
+    seed: int = 0,
+) -> Context:
+    """What terms see in ``setup``: probes both networks with two of ``images`` [B, C, H, W].
+
+    In your own loop: ``at = AT(); at.setup(context(student, teacher, images))``.
+    """
+    few = images[:2]
+    mine = places_of(student, few)
+    theirs = places_of(teacher, few, trained=False) if teacher is not None else NOBODY
+    return meeting(student, mine, teacher, theirs, classes=classes, count=count, labels=labels, seed=seed)
+
+
+def meeting(
+    student: nn.Module,
+    mine: Map,
+    teacher: nn.Module | None,
+    theirs: Map,
+    *,
+    classes: int | None = None,
+    count: int | None = None,
+    labels: Tensor | None = None,
+    seed: int = 0,
+    adapt: Callable[[Tensor], Tensor] | None = None,
+) -> Context:
+    """:func:`context` of two networks whose places are known already."""
+    return Context(
+        student=student,
+        teacher=teacher,
+        student_places=mine.shapes,
+        teacher_places=theirs.shapes,
+        student_stages=mine.stages,
+        teacher_stages=theirs.stages,
+        classes=classes if classes is not None else mine.shapes["logits"][1],
+        count=count,
+        labels=labels,
+        seed=seed,
+        adapt=adapt,
+        student_unsure=mine.unsure,
+        teacher_unsure=theirs.unsure,
+    )

@@ -1,0 +1,1 @@
+"""Experiments carried out: order, cohorts, processes, interruption."""

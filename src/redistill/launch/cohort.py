@@ -1,0 +1,316 @@
+"""One cohort at work.
+
+A :class:`Work` is an iterator over steps, like the loop that it drains. It writes a checkpoint every minute and when it is
+asked to stop, and one record a student at the end. Every student has a checkpoint of its own, so a cohort that was
+interrupted may go on as another cohort or alone: bit for bit the same either way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from redistill import machine
+from redistill.errors import RedistillError
+from redistill.experiment.sealed import BEST, LOCK, PENDING
+from redistill.experiment.value import Experiment
+from redistill.files import Lock, make_folder, sweep, there
+from redistill.launch.best import Watch, chosen_on
+from redistill.launch.materials import Materials
+from redistill.launch.stop import Stop
+from redistill.precision import resolve_device
+from redistill.runs import checkpoint
+from redistill.runs.record import curves_of, differing, exactness, kept_by, now, record_of, times
+from redistill.runs.store import Run, Store
+from redistill.train.loop import Loop
+from redistill.train.result import Progress
+
+Group = tuple[Experiment, ...]
+
+
+def group_label(experiments: Sequence[Experiment]) -> str:
+    """One name for a cohort in progress lines: the first two, and how many more."""
+    names = list(dict.fromkeys(one.label for one in experiments))
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return f"{' | '.join(names[:2])}{more} (seed {experiments[0].seed})"
+
+
+State = dict[str, Any]
+
+
+def split(state: State) -> list[State]:
+    """The state of a cohort as one state a student."""
+    return [{**state, "students": [student]} for student in state["students"]]
+
+
+def join(states: Sequence[State]) -> State:
+    """Inverse of :func:`split`, for states of the same step."""
+    return {**states[0], "students": [state["students"][0] for state in states]}
+
+
+@dataclass
+class Saved:
+    """What of one run can be gone on from: states by step, and the files that were found damaged, each with a sentence."""
+
+    states: dict[int, tuple[State, dict[str, Any]]] = field(default_factory=dict)
+    damaged: dict[Path, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, folder: Path, experiment: Experiment) -> Saved:
+        """What is saved in a run's folder.
+
+        Raises:
+            Foreign: a checkpoint that this run must not write over.
+        """
+        found = cls()
+        for name in (checkpoint.NAME, checkpoint.PREVIOUS):
+            path = folder / name
+            if not there(path):
+                continue
+            try:
+                state, facts = checkpoint.load(path)
+            except checkpoint.Foreign:
+                raise
+            except RedistillError as error:
+                found.damaged[path] = str(error)
+                continue
+            if not {"id", "sessions"} <= facts.keys() or not facts["sessions"] or "step" not in state:
+                found.damaged[path] = f"{path} is damaged: it does not say which run it is of, or which step"
+                continue
+            if facts["id"] != experiment.id:
+                raise checkpoint.Foreign(
+                    f"{path} belongs to run {facts['id']}, not to {experiment.id}: move it where it belongs, or delete it to "
+                    f"begin this run"
+                )
+            found.states.setdefault(int(state["step"]), (state, facts))
+        return found
+
+    @property
+    def step(self) -> int:
+        """The latest step that is saved whole; 0 is the beginning."""
+        return max(self.states, default=0)
+
+
+def saved_step(folder: Path, experiment: Experiment) -> int | str:
+    """From which step a run can go on; or why it cannot, and must be left alone."""
+    try:
+        return Saved.of(folder, experiment).step
+    except RedistillError as error:
+        return str(error)
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a process that was killed after it wrote the record left beside it, unless another one is at it."""
+    left = [folder / PENDING, folder / checkpoint.NAME, folder / checkpoint.PREVIOUS]
+    if not any(map(there, left)) and not any(folder.glob(".*.partial")):
+        return
+    lock = Lock(folder / LOCK)
+    with contextlib.suppress(OSError, RedistillError):  # a store that may only be read
+        if lock.take():
+            try:
+                sweep(folder)
+                checkpoint.remove(folder)
+                (folder / PENDING).unlink(missing_ok=True)
+            finally:
+                lock.release()
+
+
+def common_step(saved: Sequence[Saved]) -> int:
+    """The latest step from which all of them can go on; 0 is the beginning."""
+    steps = set.intersection(*({0, *one.states} for one in saved))
+    return max(steps)
+
+
+class Work:
+    """One cohort being trained: ``for progress in work: ...``; afterwards ``work.runs``. Enter it to hold its folders.
+
+    Args:
+        experiments: of one cohort (see :func:`plan`). store: where to. data_dir: where the data lie.
+        stop: who may ask for a stop. device: which device of the type that stands in the experiments.
+        every: seconds between checkpoints.
+    """
+
+    def __init__(
+        self,
+        experiments: Group,
+        store: Store,
+        data_dir: Path | None = None,
+        *,
+        stop: Stop | None = None,
+        device: str = "auto",
+        every: float = 60.0,
+    ):
+        self.experiments = experiments
+        self.store, self.data_dir, self.every = store, data_dir, every
+        self.stop = stop if stop is not None else Stop()
+        self.folders = [store.folder(one) for one in experiments]
+        self.runs: list[Run] = []
+        self.notes: list[str] = []  # what a person should know: damaged checkpoints, another machine
+        self.step = self.steps = 0
+        kind = experiments[0].arithmetic.device
+        self.device = resolve_device(kind if device == "auto" else device)
+        if self.device.type != kind:
+            raise RedistillError(f"this experiment was resolved for device {kind!r}, not {self.device.type!r}: load it anew")
+        self._locks = [Lock(folder / LOCK) for folder in self.folders]
+        self._loop: Loop | None = None
+        self._sessions: list[list[dict[str, Any]]] = []
+
+    @property
+    def label(self) -> str:
+        return group_label(self.experiments)
+
+    # -- folders ------------------------------------------------------------------------------------------------------
+    def take(self) -> bool:
+        """Take the locks of all folders, or none of them and say False."""
+        for number, (folder, lock) in enumerate(zip(self.folders, self._locks, strict=True)):
+            make_folder(folder)
+            taken = lock.take()
+            if lock.missing and lock.missing not in self.notes:
+                self.notes.append(lock.missing)
+            if not taken:
+                for earlier in self._locks[:number]:
+                    earlier.release()
+                return False
+        return True
+
+    def release(self) -> None:
+        for lock in self._locks:
+            lock.release()
+
+    # -- beginning ----------------------------------------------------------------------------------------------------
+    def begin(self) -> None:
+        """Build everything and load the checkpoints, where there are any."""
+        if self._loop is None:
+            self._loop = self._made()
+
+    def _made(self) -> Loop:
+        for folder, one in zip(self.folders, self.experiments, strict=True):
+            sweep(folder)
+            self.store.begin(one)
+        saved = [Saved.of(folder, one) for folder, one in zip(self.folders, self.experiments, strict=True)]
+        step = common_step(saved)
+        for each, folder in zip(saved, self.folders, strict=True):
+            for path, problem in each.damaged.items():
+                kept = checkpoint.aside(path, "damaged")
+                self.notes.append(f"{problem}; it is kept as {kept.name}; going on from step {step}")
+            if each.step > step:  # somebody else saved more since the cohort was made: not thrown away
+                for path in (folder / checkpoint.NAME, folder / checkpoint.PREVIOUS):
+                    if there(path):
+                        kept = checkpoint.aside(path, f"step-{each.step}")
+                        self.notes.append(f"{path} is kept as {kept.name}: its cohort goes on from step {step}")
+        self.materials = Materials(self.experiments, self.store, self.data_dir)
+        first = self.experiments[0]
+        loop = Loop(
+            self.materials.students,
+            self.materials.teacher,
+            self.materials.source,
+            first.recipe,
+            seed=first.seed,
+            evaluate=self.materials.evaluate,
+            every=first.evaluate.every,
+            device=self.device,
+        )
+        here = machine.hardware(self.device)
+        self._sessions = [[] for _ in saved]
+        self._watches = [self._watch(one, loop.steps) for one in self.experiments]
+        if step:
+            picked = [one.states[step] for one in saved]
+            try:
+                loop.load_state(join([state for state, _ in picked]))
+                for watch, (state, _), student in zip(self._watches, picked, loop.students, strict=True):
+                    watch.load_state(state.get("best", {}), student)
+            except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+                raise checkpoint.Foreign(
+                    f"{self.folders[0] / checkpoint.NAME} does not fit this run ({type(error).__name__}: {str(error)[:200]}): another "
+                    f"version of redistill wrote it. Go on with that one, or delete the checkpoints to begin again"
+                ) from error
+            self._sessions = [list(facts["sessions"]) for _, facts in picked]
+            if other := differing(self._sessions[0][-1]["hardware"], here):
+                self.notes.append(f"{self.folders[0]}: the checkpoint comes from {other}: the result may differ in its last bits")
+        session = {"hardware": here, "from": loop.step, "to": loop.step, "started": now(), "memory": {}}
+        for sessions in self._sessions:
+            sessions.append(dict(session))
+        self.step, self.steps = loop.step, loop.steps
+        self._saved_at, self._saved_step = time.monotonic(), loop.step
+        return loop
+
+    # -- stepping -----------------------------------------------------------------------------------------------------
+    def __iter__(self) -> Iterator[Progress]:
+        return self
+
+    def __next__(self) -> Progress:
+        self.begin()
+        loop = self._loop
+        assert loop is not None
+        try:
+            progress = next(loop)
+        except StopIteration:
+            if not self.runs:
+                self._finish(loop)
+            raise
+        self.step = progress.step
+        for watch, student in zip(self._watches, loop.students, strict=True):
+            watch.look(student)
+        if self.stop.why is not None and progress.step < progress.steps:
+            self.save()
+            self.stop.check(f"step {progress.step} of {progress.steps} of {self.label} is saved in {self.folders[0]}")
+        if time.monotonic() - self._saved_at >= self.every:
+            self.save()
+        return progress
+
+    def save(self) -> None:
+        """Write a checkpoint a student."""
+        loop = self._loop
+        if loop is None or loop.step == self._saved_step:
+            return
+        self._close_session(loop)
+        states = [{**state, "best": watch.state()} for state, watch in zip(split(loop.state()), self._watches, strict=True)]
+        for folder, one, state, sessions in zip(self.folders, self.experiments, states, self._sessions, strict=True):
+            checkpoint.save(folder, state, {"id": one.id, "sessions": sessions})
+        self._saved_at, self._saved_step = time.monotonic(), loop.step
+
+    def _watch(self, one: Experiment, steps: int) -> Watch:
+        return Watch(chosen_on(self.materials.evaluate), one.evaluate.first_step(steps))
+
+    def _close_session(self, loop: Loop) -> None:
+        memory = machine.peak_memory(self.device)
+        for sessions in self._sessions:
+            sessions[-1] |= {"to": loop.step, "memory": memory}
+
+    # -- the end ------------------------------------------------------------------------------------------------------
+    def _finish(self, loop: Loop) -> None:
+        self._close_session(loop)
+        shared = self.materials.facts(self.store)
+        together = [one.id for one in self.experiments]
+        for number, result in enumerate(loop.results()):
+            one, folder = self.experiments[number], self.folders[number]
+            weights = self.materials.weights(number, result)
+            record = record_of(one, result, loop.steps)
+            best = self._watches[number].best
+            # a checkpoint of an earlier version held no best network: better none than a later one
+            known = best is not None and record["accuracy"][best.name]["best_step"] == best.step
+            last = best is not None and best.step == result.steps
+            record = {
+                **record,
+                **shared,
+                **self.materials.own_facts(number, result),
+                "cohort": together,
+                "time": times(result, self.device.type),
+                "sessions": self._sessions[number],
+                "exact": exactness(self._sessions[number]),
+                "versions": machine.versions(),
+                "git": machine.git(),
+                "finished": now(),
+                "best_network": None if not known else "last" if last else BEST,
+            }
+            more = kept_by(loop.stream, one)
+            if best is not None and known and not last:
+                more[BEST] = self.materials.best_weights(number, best)
+            self.runs.append(self.store.finish(folder, record, curves_of(result), weights, more))
+            checkpoint.remove(folder)
+            with contextlib.suppress(OSError):  # the run is there: what is left beside it harms nobody
+                (folder / PENDING).unlink(missing_ok=True)

@@ -1,0 +1,187 @@
+"""From an experiment to the things it names: networks, method, source, evaluation sets; and facts about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from redistill import user_code
+from redistill.core import Method, RedistillError, Source
+from redistill.experiment.method import made_method
+from redistill.experiment.networks import Net, check_model, construct, model_in_file, trained
+from redistill.experiment.sealed import WEIGHTS
+from redistill.experiment.source import images as sources
+from redistill.experiment.value import Experiment
+from redistill.features.normalised import normalisation_of, normalised
+from redistill.features.places import places_of
+from redistill.files import canonical, file_digest
+from redistill.launch.best import Best
+from redistill.metrics import ImageSet, accuracy
+from redistill.models.weights import load_weights
+from redistill.runs.store import Store
+from redistill.tensor_files import packed, tensors_digest
+
+if TYPE_CHECKING:
+    from redistill.train.result import Result
+
+
+def facts_of(source: Source, sets: Sequence[ImageSet], teacher: nn.Module | None = None) -> dict[str, Any]:
+    """What a network must fit: number of classes (a source of made images has none: the first evaluation set's, else as many
+    as the teacher tells apart), channels, image size; ``classes`` is left out where nothing says it."""
+    channels, *size = source.image_shape
+    classes = next((count for count in (source.classes, *(s.classes for s in sets)) if count is not None), None)
+    if classes is None and teacher is not None:
+        classes = places_of(teacher, torch.zeros(2, *source.image_shape), trained=False).shapes["logits"][1]
+    return {**({} if classes is None else {"classes": classes}), "channels": channels, "image_size": size[-1]}
+
+
+def first_network(net: Net, facts: dict[str, Any], seed: int, store: Store) -> tuple[nn.Module, dict[str, Any] | None]:
+    """A network with the weights the experiment says, and where they come from (None: drawn)."""
+    if (maker := net.maker(seed)) is not None:
+        run = store.find(maker)
+        if run is None:
+            raise RedistillError(f"{store.folder(maker)} is not there yet: it makes the weights of {net.model}")
+        network, path = run.network(net.take), run.weights(net.take)
+        fact: dict[str, Any] = {"run": run.id, "folder": maker.folder}
+        if net.take != "last":
+            fact |= {"take": net.take, "file": path.name}
+    elif net.weights is not None:
+        path = Path(net.weights.path)
+        if not path.is_file() or file_digest(path) != net.weights.sha256:
+            raise RedistillError(f"{path} is gone or has changed (wanted: SHA-256 {net.weights.sha256[:12]})")
+        fact = {"path": str(path)}
+        if net.code is None:
+            from redistill import models
+
+            user_code.refuse_code(net.model, "this experiment")
+            network = models.load(path, model=net.model, args=net.args)
+        else:
+            network = construct(net, facts, seed)
+            load_weights(network, path, net.args)
+    else:
+        network = construct(net, facts, seed)
+        return network, None
+    made = {"model": net.model, "sha256": file_digest(path), "weights_sha256": tensors_digest(network.state_dict())}
+    return network, {**made, **fact}
+
+
+def weights_file(
+    net: Net,
+    facts: dict[str, Any],
+    network: nn.Module,
+    about: dict[str, str],
+    tensors: dict[str, Tensor] | None = None,
+    class_names: Sequence[str] | None = None,
+) -> bytes:
+    """The trained weights with what is needed to build and to feed the network again, and to notice other classes.
+
+    ``tensors``: instead of its own.
+    """
+    arch = getattr(network, "arch", None)
+    own_header = {
+        "format": 1,
+        **({"class_names": list(class_names)} if class_names else {}),
+        "normalisation": None if (used := normalisation_of(network)) is None else str(used),
+        **({"arch": arch.as_json()} if arch is not None else {}),
+    }
+    metadata = {"redistill": canonical(own_header), "model": net.model, "sizes": canonical(facts), **about}
+    if net.args:
+        metadata["args"] = canonical(net.args)
+    if net.code is not None:
+        metadata["code"] = net.code
+    return packed(network.state_dict() if tensors is None else tensors, metadata)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A cohort
+# ---------------------------------------------------------------------------------------------------------------------
+class Materials:
+    """Everything a cohort needs, built from its experiments.
+
+    Attributes:
+        students: (network, method) pairs. teacher, source, evaluate: what they share.
+    """
+
+    def __init__(self, experiments: Sequence[Experiment], store: Store, data_dir: Path | None):
+        first = experiments[0]
+        shown = first.evaluate
+        self.experiments = experiments
+        built = first.source.build(first.seed, data_dir)
+        self.source = built.source
+        self.evaluate: dict[str, ImageSet] = {
+            **{name: sources.load_data(data, data_dir, shown.content.get(name)) for name, data in shown.sets.items()},
+            **built.evaluate,
+        }
+        sets = list(self.evaluate.values())
+        self.sizes = facts_of(self.source, sets)
+        named = (getattr(images, "class_names", None) for images in (self.source, *sets))
+        self.class_names: tuple[str, ...] | None = next((tuple(names) for names in named if names), None)
+        self.teacher: nn.Module | None = None
+        self.teacher_fact: dict[str, Any] | None = None
+        if first.teacher is not None:
+            self.teacher, self.teacher_fact = first_network(first.teacher, self.sizes, first.seed, store)
+            if self.teacher_fact is None:
+                weights = tensors_digest(self.teacher.state_dict())
+                self.teacher_fact = {"model": first.teacher.model, "sha256": weights, "weights_sha256": weights}
+            self.sizes = facts_of(self.source, sets, self.teacher)
+        self.students: list[tuple[nn.Module, Method]] = []
+        self.starts: list[dict[str, Any] | None] = []
+        for one in experiments:
+            if "classes" not in {**self.sizes, **(one.student.args or {})}:
+                raise RedistillError(
+                    "nothing says how many classes there are: add an evaluation set, [evaluate] test = \"cifar10:test\", or "
+                    "args = { classes = 10 } to [student]"
+                )
+            network, start = first_network(one.student, self.sizes, one.seed, store)
+            self.students.append((network, made_method(one.method)))
+            self.starts.append(start)
+
+    def facts(self, store: Store) -> dict[str, Any]:
+        """For every record of the cohort: which images, which teacher and how good it is."""
+        fact: dict[str, Any] = {"data": {"train": self._manifest(self.source, store)}}
+        fact["data"] |= {name: self._manifest(images, store) for name, images in self.evaluate.items()}
+        if self.teacher is not None and self.teacher_fact is not None:
+            # it sees images as the stream gives them, as in the run
+            seen = normalised(self.teacher, self.source.normalisation)
+            measured = {name: accuracy(seen, images) for name, images in self.evaluate.items()}
+            fact["teacher"] = {**self.teacher_fact, "accuracy": measured}
+        return fact
+
+    def _manifest(self, images: Any, store: Store) -> dict[str, Any]:
+        describe = getattr(images, "manifest", None)
+        if describe is None:
+            return dict(images.settings()) if hasattr(images, "settings") else {"data": type(images).__name__}
+        manifest: dict[str, Any] = dict(describe())
+        if manifest.get("rule"):
+            manifest["indices"] = store.indices(manifest, images.index.tolist())
+        return manifest
+
+    def own_facts(self, number: int, result: Result) -> dict[str, Any]:
+        """For one student's record: where it started, and a hash of what its method learned."""
+        network = self.students[number][0]
+        return {
+            "start": self.starts[number],
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "weights_sha256": tensors_digest(network.state_dict()),
+            "method_sha256": tensors_digest(result.method.state_dict()),
+            # which stage met which, also where the experiment left that to the term
+            "pairs": {n: [list(pair) for pair in t.pairs] for n, (_, t) in zip(result.method.names, result.method.parts(), strict=True)},
+        }
+
+    def weights(self, number: int, result: Result) -> bytes:
+        one = self.experiments[number]
+        about = {"run": one.id, "accuracy": canonical({name: found.last for name, found in result.accuracy.items()})}
+        return weights_file(one.student, self.sizes, self.students[number][0], about, class_names=self.class_names)
+
+    def best_weights(self, number: int, best: Best) -> bytes:
+        """The network of the best evaluation, as :meth:`weights`."""
+        one = self.experiments[number]
+        about = {"run": one.id, "step": str(best.step), "accuracy": canonical({best.name: best.accuracy})}
+        return weights_file(one.student, self.sizes, self.students[number][0], about, best.tensors, self.class_names)
+
+
+__all__ = ["WEIGHTS", "Materials", "check_model", "construct", "made_method", "model_in_file", "trained"]

@@ -1,0 +1,302 @@
+"""Saving and loading networks. A file is data: loading never executes anything in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from redistill import tensor_files
+from redistill.core import RedistillError
+from redistill.features.modes import as_exact_as
+from redistill.models.arch import Arch
+from redistill.models.build import build, build_elsewhere
+from redistill.models.foreign import stripped, to_ours
+from redistill.models.guess import (
+    UNBUILDABLE,
+    channels_of,
+    classes_of,
+    differences,
+    nearest_architecture,
+    possible_classes,
+    recognised,
+    shell,
+)
+from redistill.models.weights_reader import contents
+
+MOST_COUNTS = 20  # numbers of classes that are tried for a network of one's own
+FORMAT = 1
+
+
+def save(
+    net: nn.Module,
+    path: str | Path,
+    *,
+    normalisation: str | None = None,
+    class_names: Sequence[str] | None = None,
+    extra: Mapping[str, str] | None = None,
+) -> None:
+    """Write a network as safetensors, with what is needed to build (ours) and to feed it again.
+
+    Args:
+        normalisation: name of the set its images are normalised in; default: what the network carries.
+        class_names: one name a class, in the order of the outputs; default: what the network carries, if anything.
+        extra: further text entries of the file's header.
+    """
+    arch = getattr(net, "arch", None)
+    known = {"arch": arch.as_json()} if isinstance(arch, Arch) else {"class": type(net).__name__}
+    used = normalisation or getattr(net, "normalisation", None)
+    # a set of one's own is written with its constants, as text
+    about: dict[str, Any] = {"format": FORMAT, **known, "normalisation": None if used is None else str(used)}
+    if named := class_names or getattr(net, "class_names", None):
+        if isinstance(arch, Arch) and len(named) != arch.classes:
+            raise RedistillError(f"{len(named)} class names for the {arch.classes} outputs of {arch.name}: give one name a class")
+        about["class_names"] = list(named)
+    tensor_files.save(path, net.state_dict(), {"redistill": json.dumps(about, sort_keys=True), **(extra or {})})
+
+
+def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a file of weights (:mod:`redistill.models.weights_reader`), and what its header says about the network."""
+    tensors, header = contents(path)
+    return tensors, _about(header, Path(path)) if header else {}
+
+
+def _about(header: Mapping[str, str], path: Path) -> dict[str, Any]:
+    """What the header says: ours in full, of other files the normalisation; sizes and arguments of a run's own network."""
+    about = _object(header.get("redistill", ""))
+    form = about.get("format", FORMAT)
+    if not isinstance(form, int) or form > FORMAT:
+        raise RedistillError(f"{path} was written by a newer version (format {str(form)[:20]}): update redistill")
+    said = about.get("normalisation") or header.get("normalisation") or header.get("normalise")
+    if said is not None and not isinstance(said, str):
+        raise RedistillError(f"{path}: its header names no normalisation, but {str(said)[:100]!r}")
+    names = about.get("class_names")
+    named = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    more = {"sizes": _object(header.get("sizes", "")), "args": _object(header.get("args", ""))}
+    return {**about, **more, "normalisation": said or None, "class_names": tuple(names or ()) if named else None}
+
+
+def _object(text: str) -> dict[str, Any]:
+    """A JSON object of a header; empty where it is none."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _arch(written: object, path: Path) -> Arch:
+    """The architecture in a header. A header is data: it may name a network of ours, never code from elsewhere."""
+    fields = {"name": str, "classes": int, "channels": int, "image_size": int, "args": dict}
+    if not isinstance(written, dict) or {k: type(v) for k, v in written.items()} != fields:
+        raise RedistillError(f"{path}: its header holds no architecture ({', '.join(fields)}), but {str(written)[:100]}")
+    if ":" in written["name"] or "initialise" in written["args"]:
+        raise RedistillError(
+            f"{path} names {written['name']!r}, code from elsewhere, which a file may not choose: if you trust it, give model="
+        )
+    return Arch(**written)
+
+
+def load(
+    path: str | Path,
+    *,
+    model: str | None = None,
+    classes: int | None = None,
+    normalisation: str | None = None,
+    args: Mapping[str, Any] | None = None,
+) -> nn.Module:
+    """A network from a file, in evaluation mode; ``class_names`` of the network are those the file keeps, or None.
+
+    Args:
+        path: a file of :func:`save` (which knows everything), plain safetensors, or ``.pth``/``.pt`` with tensors only. Names
+            of other published families and wrapper prefixes are understood.
+        model: the architecture, where the file does not say it; guessed from names and shapes where only one fits.
+        classes: number of classes, checked, or for building where the file does not say it.
+        normalisation: set its images are normalised in, where the file does not say it.
+        args: arguments of the architecture that the file does not say; one that contradicts the file is refused.
+    """
+    tensors, about = read(path)
+    where = str(path)
+    given = dict(args or {})
+    if about.get("arch") is not None and (model is None or ":" not in model):
+        net = _ours(_arch(about["arch"], Path(path)), model, classes, given, tensors, where)
+    elif model is not None and ":" in model:
+        net = _theirs(model, classes, given, tensors, about, where)
+    else:
+        net = _recognised(model, classes, given, tensors, where)
+    fill(net, tensors, where)
+    net.normalisation = normalisation or about.get("normalisation")  # type: ignore[assignment]
+    net.class_names = about.get("class_names")  # type: ignore[assignment]
+    return net.eval()
+
+
+def require_same_args(written: Mapping[str, Any], given: Mapping[str, Any], where: str) -> None:
+    """Refuse an argument that contradicts the one with which the file's network was made."""
+    for name, value in written.items():
+        if name in given and given[name] != value:
+            raise RedistillError(
+                f"args say {name} = {given[name]!r}, {where} was made with {value!r}, and its weights mean something else under "
+                f"another: leave {name} out of args"
+            )
+
+
+_FACTS = ("classes", "channels", "image_size")
+
+
+def _require_classes(mine: int, asked: int | None, where: str) -> None:
+    if asked is not None and mine != asked:
+        raise RedistillError(f"{where} tells {mine} classes apart, {asked} were asked for: leave classes= out, or give another file")
+
+
+def _ours(
+    arch: Arch, model: str | None, classes: int | None, given: dict[str, Any], tensors: Mapping[str, Tensor], where: str
+) -> nn.Module:
+    """The network that the header describes; ``given`` may add a dropout, and may contradict nothing else."""
+    if model is not None and model != arch.name:
+        raise RedistillError(f"{where} holds a {arch.name[:100]}, not a {model}: leave the model out, or give another file")
+    _require_classes(arch.classes, classes, where)
+    try:
+        plain = {name: value for name, value in given.items() if name not in _FACTS}
+        asked: Any = shell(arch.name, 1, tensors, **plain)
+    except UNBUILDABLE as error:
+        raise _unbuildable(where, error) from error
+    for name, value in given.items():
+        mine, wanted = (getattr(arch, name), value) if name in _FACTS else (arch.args.get(name), asked.arch.args.get(name))
+        if mine != wanted and name not in ("dropout", "init"):  # which change nothing that stored weights compute
+            usual = "its usual value" if mine is None else repr(mine)
+            raise RedistillError(
+                f"args say {name} = {value!r}, {where} was made with {usual}, and its weights mean something else under "
+                f"another: leave {name} out of args"
+            )
+    more = {"dropout": given["dropout"]} if "dropout" in given else {}
+    return _built(arch.name, arch.classes, {"channels": arch.channels, "image_size": arch.image_size, **arch.args, **more}, tensors, where)
+
+
+def _recognised(
+    model: str | None, classes: int | None, given: dict[str, Any], tensors: Mapping[str, Tensor], where: str
+) -> nn.Module:
+    """A network of ours by names and shapes, with the arguments that those tell and the ``given`` ones that they do not."""
+    plain = stripped(tensors)
+    mine = classes_of(plain, classes)
+    _require_classes(mine, classes, where)
+    _require_classes(mine, given.pop("classes", None), where)
+    name, told = recognised(plain, mine, where, model)
+    for argument in told.keys() & given.keys():
+        same = told[argument] == given[argument] or told[argument] == tuple(given[argument] if isinstance(given[argument], list) else ())
+        if not same:
+            raise RedistillError(
+                f"args say {argument} = {given[argument]!r}, the shapes in {where} say {told[argument]!r}: leave it out of args"
+            )
+    every = {"channels": channels_of(plain), **given, **told}
+    net = _built(name, mine, every, tensors, where)
+    net.sized = "image_size" in every  # type: ignore[assignment]
+    return net
+
+
+def _built(name: str, classes: int, args: dict[str, Any], tensors: Mapping[str, Tensor], where: str) -> nn.Module:
+    """A network of ours whose names and shapes are those of the file; only then is memory asked for."""
+    try:
+        require_fit(shell(name, classes, tensors, **args), tensors, where)
+        return build(name, classes, **args)
+    except UNBUILDABLE as error:
+        if isinstance(error, RedistillError) and where in str(error):
+            raise
+        raise _unbuildable(where, error) from error
+
+
+def _unbuildable(where: str, error: Exception) -> RedistillError:
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return RedistillError(f"{where} describes a network that cannot be built: {line[:300]}")
+
+
+def _theirs(
+    model: str, classes: int | None, given: dict[str, Any], tensors: Mapping[str, Tensor], about: Mapping[str, Any], where: str
+) -> nn.Module:
+    """A network from elsewhere. Where nobody says its number of classes, it is the one with which the file fits."""
+    require_same_args(about.get("args") or {}, given, where)
+    given = {**(about.get("args") or {}), **given}
+    sizes = about.get("sizes") or {}
+    plain = stripped(tensors)
+    held = list(possible_classes(plain))
+    if "classes" in given:
+        classes = given.pop("classes")
+    said = sizes.get("classes")
+    if classes is None and said in held:
+        classes = said
+    facts = {name: sizes[name] for name in ("channels", "image_size") if name in sizes and name not in given}
+    counts = [classes] if classes is not None else held[:MOST_COUNTS]
+    if not counts:
+        raise RedistillError(f"the number of classes cannot be read from {where} (no linear layer): give classes=")
+    first: RedistillError | None = None
+    for count in counts:
+        net = build_elsewhere(model, {**facts, "classes": count}, given)
+        try:
+            require_fit(net, tensors, where)
+        except RedistillError as error:
+            first = first or error
+        else:
+            return net
+    assert first is not None
+    raise first
+
+
+def require_fit(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+    """The tensors under the network's own names, or a sentence with what differs first and which network is nearest.
+
+    ``net`` may lie on the meta device.
+    """
+    wanted = net.state_dict()
+    if odd := next((name for name, value in wanted.items() if not isinstance(value, Tensor)), None):
+        raise RedistillError(f"{type(net).__name__} keeps {odd!r}, which is no tensor and stands in no file of weights")
+    try:
+        state, _ = to_ours(tensors, list(wanted))
+    except RedistillError as error:
+        raise RedistillError(f"{where}: {error}") from error
+    # older files and functional networks have no step counters; they do not enter any computation
+    for name, value in wanted.items():
+        if name.endswith("num_batches_tracked"):
+            state.setdefault(name, torch.zeros(value.shape, dtype=value.dtype))
+    wrong = differences(wanted, state)
+    if wrong:
+        arch = getattr(net, "arch", None)
+        name = arch.name if isinstance(arch, Arch) else type(net).__name__
+        last = next((n for n in reversed(wanted) if n.endswith("weight")), "")
+        others = last in state and state[last].ndim == 2 and state[last].shape[0] != wanted[last].shape[0]
+        if others and wrong == _classes_only(wanted, state):
+            raise RedistillError(
+                f"{where} tells {state[last].shape[0]} classes apart, the network {name} was built for {wanted[last].shape[0]}: "
+                f"build it with classes={state[last].shape[0]}"
+            )
+        near = nearest_architecture(tensors)
+        hint = f"; nearest is {near}" if near and near != name else ""
+        raise RedistillError(f"{where} does not fit {name}: {'; '.join(wrong[:3])}{hint}")
+    return state
+
+
+def fill(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Load tensors of any known family into ``net``, or say what differs first and which network is nearest."""
+    state = require_fit(net, tensors, where)
+    as_exact_as(net, state).load_state_dict(state)
+
+
+def _classes_only(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
+    """The differences that another number of classes alone would make."""
+    return [d for d in differences(wanted, state) if d.split(" ")[0] in list(wanted)[-2:]]
+
+
+def load_weights(network: nn.Module, path: Path, args: dict[str, Any] | None = None) -> None:
+    """Fill a network from a file of weights of any format; one that does not fit is refused with the first difference.
+
+    ``args``: those the network was built with; one that contradicts the file is refused.
+    """
+    tensors, about = read(path)
+    require_same_args(about.get("args") or {}, args or {}, str(path))
+    fill(network, tensors, str(path))
+    if about.get("normalisation"):
+        network.normalisation = about["normalisation"]
+    if about.get("class_names"):
+        network.class_names = about["class_names"]

@@ -1,0 +1,1 @@
+"""Recipes as printed: settings that publications and their codes used, by name."""

@@ -1,0 +1,1 @@
+"""What ran: records, stores, checkpoints, and how runs are found and compared."""

@@ -1,0 +1,390 @@
+"""Runs on disk: ``<root>/<cell>/seed-<n>/`` with ``record.json``, ``curves.json`` and ``weights.safetensors``.
+
+The folders are the truth; there is no database. A record is written last and in one step, so a folder without one holds no
+run, and a run is never edited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from redistill.errors import RedistillError, nearest
+from redistill.experiment.sealed import BEST as BEST
+from redistill.experiment.sealed import CURVES as CURVES
+from redistill.experiment.sealed import FORMAT as FORMAT
+from redistill.experiment.sealed import LOCK as LOCK
+from redistill.experiment.sealed import PENDING as PENDING
+from redistill.experiment.sealed import RECORD as RECORD
+from redistill.experiment.sealed import WEIGHTS as WEIGHTS
+from redistill.experiment.sealed import read_sealed, sealed
+from redistill.experiment.sealed import require_unaltered as require_unaltered
+from redistill.files import Spoilt, canonical, digest, file_digest, json_in, json_of, make_folder, pretty, read, there, why, write, writing
+from redistill.paths import expanded
+from redistill.runs.record import Record
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from redistill.experiment.value import Experiment
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """One record, checked, or a sentence that says what is wrong with it and what is left.
+
+    Raises:
+        RedistillError: it cannot be read (then nothing is said of its content), or it is damaged, altered or of another version.
+    """
+    record = read_sealed(path)
+    try:
+        Record.of(record)
+    except RedistillError as error:
+        raise RedistillError(f"{path} is no record of this version: {error}; another version or program made it") from error
+    return record
+
+
+@dataclass(frozen=True)
+class Run:
+    """A fact: one finished run."""
+
+    folder: Path
+    record: dict[str, Any]
+
+    @cached_property
+    def entry(self) -> Record:
+        """The record with names and types."""
+        return Record.of(self.record)
+
+    @property
+    def id(self) -> str:
+        return str(self.record["id"])
+
+    @property
+    def cell(self) -> str:
+        return str(self.record["cell"])
+
+    @property
+    def seed(self) -> int:
+        return int(self.record["seed"])
+
+    @property
+    def label(self) -> str:
+        return str(self.record["label"])
+
+    @property
+    def diverged(self) -> str | None:
+        found = self.record["diverged"]
+        return None if found is None else str(found)
+
+    def accuracy(self, name: str = "test") -> float:
+        """Accuracy after the last step on one evaluation set, in percent."""
+        table = self.record["accuracy"]
+        if name not in table:
+            raise RedistillError(f"{self.folder}: {nearest(name, table, 'evaluation set')}")
+        return float(table[name]["last"])
+
+    def curves(self) -> dict[str, Any]:
+        """Losses, rates and accuracies over the run (``curves.json``)."""
+        return dict(json_in(self._checked(CURVES), self.folder / CURVES))
+
+    def weights(self, take: str = "last") -> Path:
+        """The file of the trained weights, checked: of the ``last`` step, or of the ``best`` evaluation.
+
+        Raises:
+            RedistillError: it was altered, or the run kept no best network.
+        """
+        name = self._file_of(take)
+        self._checked(name)
+        return self.folder / name
+
+    def _file_of(self, take: str) -> str:
+        if take == "last" or self.record.get("best_network") == "last":
+            return WEIGHTS
+        if BEST not in self.record["files"]:
+            raise RedistillError(
+                f"{self.folder} kept the network of its last step alone, and take = \"best\" wants that of its best evaluation: "
+                f"delete the folder to train it again"
+            )
+        return BEST
+
+    def network(self, take: str = "last", *, trust_code: bool = False) -> nn.Module:
+        """The trained student, ready to use; ``take`` as for :meth:`weights`.
+
+        ``trust_code``: a network of one's own, which the record names, may be run (needed once a process, unless its experiment was
+        read in it from a file of yours).
+        """
+        from redistill.experiment.networks import trained
+
+        return trained(self.weights(take), self.record["experiment"]["student"], trust_code=trust_code)
+
+    def kept(self, name: str) -> dict[str, Tensor]:
+        """Tensors that the source left beside the weights: ``"generator"``, ``"samples"`` of a zero-shot run."""
+        file = f"{name}.safetensors"
+        if file not in self.record["files"]:
+            kept = [n for n in self.record["files"] if n.endswith(".safetensors") and n not in (WEIGHTS, BEST)]
+            others = [n.removesuffix(".safetensors") for n in kept]
+            raise RedistillError(f"{self.folder}: {nearest(name, others, 'kept file')}")
+        from redistill.tensor_files import tensors_of
+
+        return tensors_of(self._checked(file), self.folder / file)
+
+    def _checked(self, name: str) -> bytes:
+        content = read(self.folder / name)
+        if digest(content) != self.record["files"].get(name):
+            raise RedistillError(
+                f"{self.folder / name} was altered or cut off: it does not match the SHA-256 in {RECORD}; the record's "
+                f"numbers are still good. Delete the folder to train this run again"
+            )
+        return content
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A folder whose record cannot be used, and why."""
+
+    folder: Path
+    why: str
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run that was begun, and what it is, if that can be read."""
+
+    folder: Path
+    experiment: dict[str, Any] | None
+    label: str
+
+    def refused(self) -> RedistillError:
+        """To be raised where a finished run is needed."""
+        return RedistillError(f"{self.folder} holds a run that has not reached its end: redistill run {self.folder} goes on with it")
+
+
+class Store:
+    """A folder of runs.
+
+    Args:
+        root: the folder; made when the first run is written.
+    """
+
+    def __init__(self, root: str | Path = "runs"):
+        self.root = expanded(root)
+
+    def folder(self, experiment: Experiment) -> Path:
+        return self.root / experiment.folder
+
+    def find(self, experiment: Experiment) -> Run | None:
+        """The finished run of an experiment, or None.
+
+        Raises:
+            RedistillError: there is a record and it is damaged, altered or of a newer version.
+        """
+        path = self.folder(experiment) / RECORD
+        if not there(path):
+            return None
+        record = read_record(path)
+        if record["id"] != experiment.id:
+            raise RedistillError(
+                f"{path} holds the record of run {record['id']}, the folder belongs to {experiment.id}: it was copied or "
+                f"renamed by hand; move it back"
+            )
+        return Run(path.parent, record)
+
+    def runs(self) -> Iterator[Run | Damaged | Unfinished]:
+        """Everything in the store, in the order of the folders; what cannot be read is named and hides nothing."""
+        for folder in self._folders():
+            if isinstance(folder, Damaged):
+                yield folder
+            elif there(folder / RECORD):
+                try:
+                    yield Run(folder, read_record(folder / RECORD))
+                except RedistillError as error:
+                    yield Damaged(folder, str(error))
+            elif there(folder / PENDING):
+                yield _begun(folder)
+
+    def _folders(self) -> Iterator[Path | Damaged]:
+        try:
+            cells = sorted(self.root.iterdir())
+        except OSError:
+            return
+        for cell in cells:
+            try:
+                inside = [folder for folder in cell.iterdir() if folder.name.startswith("seed-")]
+            except NotADirectoryError:
+                continue
+            except OSError as error:
+                yield Damaged(cell, f"{cell} cannot be looked into: {why(error)}")
+                continue
+            yield from sorted(inside, key=_by_number)
+
+    def finished(self) -> list[Run]:
+        return [run for run in self.runs() if isinstance(run, Run)]
+
+    def left_out(self, runs: Iterable[Run]) -> list[Damaged]:
+        """What of the cells of these runs cannot be used: a mean over the others must not keep silent about it."""
+        cells = {run.folder.parent for run in runs}
+        return [one for one in self.runs() if isinstance(one, Damaged) and one.folder.parent in cells]
+
+    def pick(self, text: str) -> list[Run]:
+        """Runs by folder, by the beginning of an id, or all seeds of a cell by the beginning of the cell or by its name.
+
+        Raises:
+            RedistillError: nothing, or more than one cell, is meant.
+        """
+        for path in (Path(text), self.root / text):
+            if path.name == RECORD and path.is_file():
+                path = path.parent
+            if (path / RECORD).is_file():
+                return [Run(path, read_record(path / RECORD))]
+            inside = sorted(path.glob(f"seed-*/{RECORD}"), key=lambda p: _by_number(p.parent))
+            if inside:
+                return self._readable(inside)
+            if (path / PENDING).is_file():
+                raise Unfinished(path, None, "?").refused()
+        everything = list(self.runs())
+        known = [run for run in everything if isinstance(run, Run)]
+        if exact := [run for run in known if len(text) >= 4 and run.id.startswith(text)]:
+            if len({run.id for run in exact}) > 1:
+                raise RedistillError(f"{text!r} is the beginning of {len(exact)} ids: give more digits")
+            return exact
+        cells = [run for run in known if (len(text) >= 4 and run.cell.startswith(text)) or text in (run.record["name"], run.label)]
+        if len({run.cell for run in cells}) > 1:
+            names = ", ".join(sorted({run.cell for run in cells}))
+            raise RedistillError(f"{text!r} means several cells of {self.root}: {names}; give one of them")
+        if not cells:
+            every = [n for run in known for n in (run.id, run.cell, run.label) if n]
+            begun = [run for run in everything if isinstance(run, Unfinished) and text in (run.label, run.folder.parent.name)]
+            if begun:
+                raise begun[0].refused()
+            damaged = [run for run in everything if isinstance(run, Damaged)]
+            if damaged:
+                told = "; ".join(run.why for run in damaged[:3])
+                raise RedistillError(f"{nearest(text, every, 'run')} (in {self.root}, where {len(damaged)} cannot be read: {told})")
+            if not every:
+                raise RedistillError(f"there is no {text!r}, neither as a folder nor among the runs of {self.root}: it has none")
+            raise RedistillError(f"{nearest(text, every, 'run')} (in {self.root})")
+        return cells
+
+    @staticmethod
+    def _readable(records: Iterable[Path]) -> list[Run]:
+        """The runs of one cell, without those that cannot be used (see :meth:`left_out`); the first reason where none can."""
+        found, wrong = [], []
+        for path in records:
+            try:
+                found.append(Run(path.parent, read_record(path)))
+            except RedistillError as error:
+                wrong.append(error)
+        if not found:
+            raise wrong[0]
+        return found
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+    def begin(self, experiment: Experiment) -> Path:
+        """Make the folder of a run and write into it what is to be run there, unless the run is there; returns the folder."""
+        folder = self.folder(experiment)
+        make_folder(folder)
+        if not there(folder / RECORD):
+            one = {"format": FORMAT, "label": experiment.label, "id": experiment.id, "experiment": experiment.written()}
+            write(folder / PENDING, pretty(one))
+        return folder
+
+    def rule(self, place: str, rule: Mapping[str, Any]) -> dict[str, Any]:
+        """The rule by which a claim is judged, as it was first written: one that is there is never changed.
+
+        Args:
+            place: ``rules/<paper>/<table>/<name>.json``. rule: what is written where nothing stands.
+        """
+        path = self.root / place
+        if not there(path):
+            make_folder(path.parent)
+            write(path, pretty(dict(rule)))
+        return self.written_rule(place) or dict(rule)
+
+    def written_rule(self, place: str) -> dict[str, Any] | None:
+        """The rule that stands at a place, or None.
+
+        Raises:
+            RedistillError: the file is damaged.
+        """
+        path = self.root / place
+        if not there(path):
+            return None
+        try:
+            if isinstance(rule := json_of(path), dict):
+                return rule
+            reason = f"it holds a {type(rule).__name__}"
+        except Spoilt as error:
+            reason = error.reason
+        raise RedistillError(
+            f"{path} is damaged: it is no rule ({reason}). Restore it, or delete it: then its claim is judged by today's rule, "
+            f"and the report says that the rule is younger than the runs"
+        )
+
+    def indices(self, manifest: dict[str, Any], index: list[int]) -> str:
+        """Write which images a subset holds, once for all runs that use it; returns the file's place in the store."""
+        place = f"indices/{manifest['sha256'][:16]}.json"
+        path = self.root / place
+        content = (canonical({**manifest, "index": index}) + "\n").encode()
+        if there(path):
+            if read(path) == content:
+                return place
+            # what the run itself chose is right; what somebody made of it is kept beside it
+            with writing(path):
+                path.replace(path.with_name(f"{path.name}.altered"))
+        make_folder(path.parent)
+        write(path, content)
+        return place
+
+    def finish(
+        self, folder: Path, record: dict[str, Any], curves: dict[str, Any], weights: bytes, more: Mapping[str, bytes] | None = None
+    ) -> Run:
+        """Write the files of a finished run, the record last. ``more``: what the source wants kept, by file name."""
+        contents = {WEIGHTS: weights, CURVES: pretty(curves), **(more or {})}
+        for name, content in contents.items():
+            write(folder / name, content)
+        files = {name: digest(content) for name, content in contents.items()}
+        whole = sealed({**record, "files": files})
+        write(folder / RECORD, pretty(whole))
+        return Run(folder, whole)
+
+
+def _by_number(folder: Path) -> tuple[str, int]:
+    number = folder.name.removeprefix("seed-")
+    return folder.parent.name, int(number) if number.isdigit() else -1
+
+
+def _begun(folder: Path) -> Unfinished:
+    try:
+        pending = json_of(folder / PENDING)
+        label, experiment = pending["label"], pending["experiment"]
+    except (RedistillError, LookupError, TypeError):
+        return Unfinished(folder, None, "?")
+    return Unfinished(folder, experiment if isinstance(experiment, dict) else None, str(label))
+
+
+def stale(run: Run, store: Store) -> str | None:
+    """Why a run is out of date: a network that it started or learned from has since been trained again to other weights.
+
+    Tensors are compared; of the first records, which do not have their SHA-256, the files.
+    """
+    for role, used in (("teacher", run.entry.teacher), ("starting point", run.entry.start)):
+        if used is None or used.folder is None:
+            continue
+        path = store.root / used.folder / (used.file or WEIGHTS)
+        if there(path) and file_digest(path) != used.sha256 and not _same_tensors(path, used.weights_sha256):
+            return f"its {role} {used.folder} has other weights by now"
+    return None
+
+
+def _same_tensors(path: Path, wanted: str | None) -> bool:
+    if wanted is None:
+        return False
+    from redistill.tensor_files import tensors_digest, tensors_of
+
+    try:
+        return tensors_digest(tensors_of(read(path), path)) == wanted
+    except RedistillError:
+        return False

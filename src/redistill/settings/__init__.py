@@ -1,0 +1,1 @@
+"""TOML for people: text with line numbers, all mistakes at once, one grammar of changes."""

@@ -1,0 +1,1 @@
+"""Parts that several terms share; no term by themselves."""

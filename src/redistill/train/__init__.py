@@ -1,0 +1,1 @@
+"""The one loop, its learners and its teacher."""

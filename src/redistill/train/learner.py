@@ -1,0 +1,236 @@
+"""One network of a cohort with everything that is its own: method, optimiser, losses, curves, its step, and how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from redistill import rng
+from redistill.core import Batch, Method, Output, RedistillError, WeightTable, weighted_sum
+from redistill.features.hidden_state import hidden_state, load_hidden_state, plain_values
+from redistill.features.modes import set_mode
+from redistill.features.sight import Sight
+from redistill.features.tapped import Tapped
+from redistill.precision import Arithmetic
+from redistill.recipe import Recipe
+from redistill.train.optimise import make_optimizer, parameter_groups
+from redistill.train.result import Accuracy
+
+READ = 200  # steps between two readings of the loss buffer inside a long epoch
+
+
+@dataclass(frozen=True)
+class Course:
+    """What every student of a run shares. rates: of each step. resets: steps before which momentum is forgotten."""
+
+    recipe: Recipe
+    means: Arithmetic
+    seed: int
+    per_epoch: int
+    steps: int
+    rates: Sequence[float]
+    resets: set[int]
+
+    @classmethod
+    def of(cls, recipe: Recipe, means: Arithmetic, seed: int, per_epoch: int) -> Course:
+        steps, rates, resets = recipe.total_steps(per_epoch), recipe.rates(per_epoch), recipe.momentum_resets(per_epoch)
+        return cls(recipe, means, seed, per_epoch, steps, rates, resets)
+
+    @property
+    def block(self) -> int:
+        """Steps between two readings of the losses."""
+        return min(self.per_epoch, READ)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Steps one by one. losses: [steps, terms], unweighted. totals: [steps], weighted sums. norms: [steps] of the gradient
+    before it was clipped, None where nothing is clipped. All float64 on the CPU."""
+
+    losses: Tensor
+    totals: list[float]
+    norms: Tensor | None
+
+
+@dataclass
+class Learner:
+    """A student at work. Its step writes into ``buffer`` on the device, which is read once a block, not once a step.
+
+    Attributes:
+        net, sight, tapped: the network, how it meets the images, and the same network giving its features away.
+        method: its own fresh copy. course: what all students share. weights: of every term at every step of the run.
+        buffer: [block, terms] losses of the steps since the last reading. epoch_sum: [terms] float64, on the CPU.
+        norms: [block] norms of the gradient before clipping; stays None where nothing is clipped.
+        taken: steps so far. losses, gradient_norms: means by epoch. curves: (step, accuracy in percent) by evaluation set.
+        diverged, stopped_at: why and where this student stopped before the end. seconds: spent on this student alone.
+        notes: what was warned of before the first step.
+    """
+
+    net: nn.Module
+    sight: Sight
+    tapped: Tapped
+    method: Method
+    course: Course
+    curves: dict[str, list[tuple[int, float]]]
+    notes: tuple[str, ...] = ()
+    optimizer: torch.optim.Optimizer = field(init=False)
+    weights: WeightTable = field(init=False)
+    buffer: Tensor = field(init=False)
+    norms: Tensor | None = field(init=False)
+    epoch_sum: Tensor = field(init=False)
+    norm_sum: float = 0.0
+    taken: int = 0
+    losses: list[list[float]] = field(default_factory=list)
+    gradient_norms: list[float] = field(default_factory=list)
+    diverged: str | None = None
+    stopped_at: int | None = None
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        course, terms = self.course, len(self.method.weights)
+        device, dtype = course.means.device, course.means.dtype
+        self.optimizer = self._new_optimizer()
+        self.weights = self.method.weight_table(course.steps, course.per_epoch)
+        self.buffer = torch.zeros(course.block, terms, device=device, dtype=dtype)
+        self.norms = torch.zeros(course.block, device=device, dtype=dtype) if course.recipe.clip is not None else None
+        self.epoch_sum = torch.zeros(terms, dtype=torch.float64)
+        self._values = plain_values(self.net)
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        return make_optimizer(parameter_groups([self.net, self.method], self.course.recipe), self.course.recipe)
+
+    @contextlib.contextmanager
+    def timed(self) -> Iterator[None]:
+        """Count what happens inside as this student's."""
+        began = time.perf_counter()
+        yield
+        self.seconds += time.perf_counter() - began
+
+    # -- one step -----------------------------------------------------------------------------------------------------
+    def learn(self, batch: Batch, teacher_output: Output | None, step: int) -> None:
+        """One step of this student, on what all students see."""
+        course, trains = self.course, self.course.recipe.student_mode == "train"
+        if self.net.training != trains:  # whoever looked at the network between two steps may have left it otherwise
+            set_mode(self.net, trains)
+        if step in course.resets:
+            self.optimizer = self._new_optimizer()
+        for group in self.optimizer.param_groups:
+            group["lr"] = course.rates[step]
+        self.optimizer.zero_grad(set_to_none=True)
+        # layers that draw (dropout) see the same stream whoever else is in the cohort
+        with rng.seeded(course.seed, "layers", step, device=course.means.device):
+            with course.means.autocast():
+                student_output = self.tapped(batch.images)
+            losses = self.method(course.means.wide(student_output), teacher_output, batch)
+            weighted_sum(self.weights[step], losses).backward()
+        place = self._place(step)
+        if course.recipe.clip is not None and self.norms is not None:
+            self.norms[place] = nn.utils.clip_grad_norm_(self.net.parameters(), course.recipe.clip)
+        self.optimizer.step()
+        with torch.no_grad():
+            row = self.buffer[place]
+            for column, loss in enumerate(losses):
+                row[column] = loss.detach()
+        self.taken = step + 1
+
+    # -- what it measured ---------------------------------------------------------------------------------------------
+    def _place(self, step: int) -> int:
+        """Row of the buffer."""
+        return step % self.course.per_epoch % self.course.block
+
+    def rows(self, since: int) -> Rows:
+        """Losses of the steps from ``since`` (0-based) on, one by one; kept for a block, which ends with its epoch."""
+        first = self.taken - 1 - self._place(self.taken - 1) if self.taken else 0
+        if not first <= since < self.taken:
+            raise RedistillError(f"the losses of step {since} are not kept step by step: those of {first} to {self.taken - 1} are")
+        kept = slice(self._place(since), self._place(self.taken - 1) + 1)
+        losses = self.buffer[kept].double().cpu()
+        totals = [sum(w * v for w, v in zip(self.weights[since + i], row, strict=True)) for i, row in enumerate(losses.tolist())]
+        return Rows(losses, totals, None if self.norms is None else self.norms[kept].double().cpu())
+
+    def read(self, count: int) -> tuple[int, float, int] | None:
+        """Add the first ``count`` rows of the buffer to the epoch; or the first loss that is not finite: term, value, row."""
+        rows = self.buffer[:count].double().cpu()
+        bad = (~torch.isfinite(rows)).nonzero()
+        if len(bad):
+            row, column = (int(v) for v in bad[0])
+            return column, float(rows[row, column]), row
+        self.epoch_sum += rows.sum(0)
+        if self.norms is not None:
+            self.norm_sum += float(self.norms[:count].double().sum())
+        return None
+
+    def spoilt(self) -> str | None:
+        """Name of the first parameter or running statistic that is not finite: what the last step made of it shows in no loss."""
+        for name, value in (*self.net.named_parameters(), *self.net.named_buffers()):
+            if value.is_floating_point() and not bool(value.detach().isfinite().all()):
+                return name
+        return None
+
+    def stop(self, why: str, step: int) -> None:
+        """This student learns no more; the others of its cohort go on."""
+        self.diverged, self.stopped_at = why, step
+
+    def end_epoch(self, taken: int) -> None:
+        """The epoch had ``taken`` steps: keep its means and begin the next."""
+        self.losses.append((self.epoch_sum / taken).tolist())
+        self.epoch_sum.zero_()
+        if self.norms is not None:
+            self.gradient_norms.append(self.norm_sum / taken)
+            self.norm_sum = 0.0
+
+    def result(self) -> dict[str, Any]:
+        """What a :class:`redistill.train.result.Result` says of this student alone."""
+        return {
+            "accuracy": {name: Accuracy.of(points) for name, points in self.curves.items() if points},
+            "losses": {name: tuple(row[i] for row in self.losses) for i, name in enumerate(self.method.names)},
+            "own_seconds": self.seconds,
+            "diverged": self.diverged,
+            "method": self.method,
+            "gradient_norms": tuple(self.gradient_norms),
+        }
+
+    # -- saving and going on ------------------------------------------------------------------------------------------
+    def state(self) -> dict[str, Any]:
+        """All that the rest of its run depends on, to be saved as it is."""
+        return {
+            "net": self.net.state_dict(),
+            "hidden": hidden_state(self.net, self._values),
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "buffer": self.buffer.clone(),
+            "epoch_sum": self.epoch_sum.clone(),
+            "norms": None if self.norms is None else self.norms.clone(),
+            "norm_sum": self.norm_sum,
+            "gradient_norms": list(self.gradient_norms),
+            "losses": [list(row) for row in self.losses],
+            "curves": {name: list(points) for name, points in self.curves.items()},
+            "diverged": self.diverged,
+            "stopped_at": self.stopped_at,
+            "seconds": self.seconds,
+        }
+
+    def load_state(self, saved: dict[str, Any], taken: int) -> None:
+        """Go on where :meth:`state` was taken, after ``taken`` steps."""
+        self.taken = taken
+        self.net.load_state_dict(saved["net"])
+        load_hidden_state(self.net, saved.get("hidden", {"buffers": {}, "values": {}}))
+        self.method.load_state_dict(saved["method"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.buffer.copy_(saved["buffer"])
+        self.epoch_sum.copy_(saved["epoch_sum"])
+        if self.norms is not None:
+            self.norms.copy_(saved["norms"])
+        self.norm_sum = float(saved["norm_sum"])
+        self.gradient_norms = [float(norm) for norm in saved["gradient_norms"]]
+        self.losses = [list(row) for row in saved["losses"]]
+        self.curves = {name: [(int(s), float(v)) for s, v in points] for name, points in saved["curves"].items()}
+        self.diverged = saved["diverged"]
+        self.stopped_at = saved["stopped_at"]
+        self.seconds = float(saved["seconds"])

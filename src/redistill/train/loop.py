@@ -1,0 +1,419 @@
+"""The one loop: one stream of batches, one teacher, any number of students that each take their own step.
+
+``fit`` trains one student, ``fit_cohort`` several; both drain a :class:`Loop`, which yields at every step boundary and
+can be saved there (``state``) and continued elsewhere (``load_state``) bit for bit. Nothing else hooks in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from redistill import rng
+from redistill.core import Batch, Context, Culprit, Method, RedistillError, Room, Source, Term, reads_logits
+from redistill.features.modes import set_mode, untouched, whole_or_as_before
+from redistill.features.normalised import normalisation_of
+from redistill.features.outputs import NotFinite
+from redistill.features.places import NOBODY, Map, meeting
+from redistill.features.sight import Sight, bare
+from redistill.metrics import ImageSet, accuracy
+from redistill.precision import Arithmetic, resolve_device
+from redistill.recipe import Recipe
+from redistill.train.given import lacking, sets_of, source_of
+from redistill.train.learner import Course, Learner
+from redistill.train.preflight import check_student, check_teacher
+from redistill.train.result import Diverged, Progress, Result
+from redistill.train.teacher import Teacher
+
+NUMERICS = 2
+"""2: a teacher in evaluation mode computes in micro-batches of :data:`redistill.train.teacher.ROWS`."""
+
+
+class Loop:
+    """Trains a cohort step by step: ``for progress in loop: ...``; afterwards ``loop.results()``.
+
+    Networks may be looked at, evaluated and saved between two steps: nothing of the loop stands on them.
+
+    Args:
+        students: (network, method) pairs. Networks are trained in place; methods are copied fresh. Parts that are frozen (no
+            parameter requires a gradient, or put into evaluation mode inside a network in train mode) stay in evaluation mode.
+        teacher: any module from images to logits, left bitwise untouched; None for ordinary training.
+        source: images or another source. recipe: how it is optimised. seed: of every draw.
+        evaluate: evaluation sets by name. every: epochs between evaluations (the last step is always evaluated);
+            default: 20 evaluations over the run.
+        device: ``auto`` or a torch device.
+    """
+
+    def __init__(
+        self,
+        students: Sequence[tuple[nn.Module, Method | Term]],
+        teacher: nn.Module | None,
+        source: Source,
+        recipe: Recipe,
+        *,
+        seed: int,
+        evaluate: Mapping[str, ImageSet] | None = None,
+        every: int | None = None,
+        device: str | torch.device = "auto",
+    ):
+        source = source_of(source)
+        rng.derive(seed)  # refuses an impossible seed before any work
+        seed = int(seed)  # numpy's whole numbers too
+        self.recipe, self.seed, self.source = recipe, seed, source
+        self.means = Arithmetic.of(recipe, resolve_device(device))
+        self.evaluate = sets_of(evaluate)
+        self.per_epoch = source.steps_per_epoch(recipe.batch_size, recipe.drop_last)
+        self.course = Course.of(recipe, self.means, seed, self.per_epoch)
+        self.steps, self.block = self.course.steps, self.course.block
+        epochs = math.ceil(self.steps / self.per_epoch)
+        if every is not None and every < 1:
+            raise RedistillError(f"every={every}: evaluate every 1 or more epochs")
+        self.every = every if every is not None else max(1, math.ceil(epochs / 20))
+        self._check(students, teacher, source)
+        with whole_or_as_before(*(net for net, _ in students)):
+            self._begin([(bare(net), Method.of(method)) for net, method in students], teacher)
+        together = int(getattr(self.stream, "block_steps", 1))
+        self.tell = together * max(1, math.ceil(self.steps / (100 * together)))  # steps between two of the source's own points
+        self.step = 0
+        self._seconds = self._cpu = 0.0
+        self._source_log: list[tuple[int, dict[str, float]]] = []
+
+    # -- the step -----------------------------------------------------------------------------------------------------
+    def __iter__(self) -> Iterator[Progress]:
+        return self
+
+    def __next__(self) -> Progress:
+        if self.step >= self.steps or not self.active():
+            self.close()
+            raise StopIteration
+        step = self.step
+        with self._timed(), self.means.ieee():
+            batch = self.stream.batch(step)
+            teacher_output = self.teacher(batch, step) if self.teacher is not None else None
+            for student in self.active():
+                with student.timed():
+                    student.learn(batch, teacher_output, step)
+            self.step = step + 1
+            self._at_boundaries(step)
+        return Progress(self.step, self.steps, step // self.per_epoch)
+
+    def active(self) -> list[Learner]:
+        """Students that have not stopped."""
+        return [student for student in self.students if student.diverged is None]
+
+    @contextlib.contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Count the seconds of a step; a step that fails, or is interrupted, leaves networks in evaluation mode."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        if self.step == 0:
+            self._note_normalisation()
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+        self._seconds += time.perf_counter() - wall
+        self._cpu += time.process_time() - cpu
+
+    def _at_boundaries(self, step: int) -> None:
+        """After a step: losses are read at the end of a block, the source tells its numbers, an epoch ends."""
+        within = step % self.per_epoch + 1
+        last = self.step == self.steps
+        if within % self.block == 0 or within == self.per_epoch or last:
+            self._read(step)
+        if within == self.per_epoch or last:
+            self._end_epoch(step // self.per_epoch, within, last)
+        if (self.step % self.tell == 0 or last) and (numbers := self.stream.log()):
+            self._source_log.append((self.step, numbers))
+
+    def _read(self, step: int) -> None:
+        """Fetch the losses of the block that ends with ``step``; stop students whose losses are not finite."""
+        count = step % self.per_epoch % self.block + 1
+        for student in self.active():
+            if (bad := student.read(count)) is not None:
+                column, value, row = bad
+                where = step - count + 1 + row
+                name, weight = student.method.names[column], student.weights[where][column]
+                student.stop(
+                    self._someone_else(where)
+                    or f"{name} (weight {weight:g}) became {value} at step {where} of {self.steps} "
+                    f"(learning rate {self.course.rates[where]:g}): lower the rate or the weight, or clip the gradient",
+                    self.step,
+                )
+
+    def _someone_else(self, step: int) -> str | None:
+        """Why a loss of ``step`` is not finite, where the student is not to blame: the source's images or the teacher."""
+        cause = self.stream.blame(step) if isinstance(self.stream, Culprit) else None
+        return cause or (self.teacher.blame(step) if self.teacher is not None else None)
+
+    def _end_epoch(self, epoch: int, taken: int, last: bool) -> None:
+        due = last or (epoch + 1) % self.every == 0
+        for student in self.active():
+            student.end_epoch(taken)
+            if (spoilt := student.spoilt()) is not None:
+                student.stop(
+                    self._someone_else(self.step - 1)
+                    or f"{spoilt} is not finite after step {self.step} of {self.steps} (learning rate "
+                    f"{self.course.rates[self.step - 1]:g}), although every loss was: lower the rate, or clip the gradient",
+                    self.step,
+                )
+            elif due:
+                self._evaluate(student)
+
+    def _evaluate(self, student: Learner) -> None:
+        layout = self.means.channels_last and not student.sight.contiguous
+        for name, images in self.evaluate.items():
+            try:
+                # the student sees images as the stream gives them
+                value = accuracy(student.sight.view, images, channels_last=layout)
+            except NotFinite as error:
+                student.stop(f"{error} (after step {self.step} of {self.steps}, on {name!r})", self.step)
+                return
+            student.curves[name].append((self.step, value))
+
+    # -- before the first step ----------------------------------------------------------------------------------------
+    def _check(self, students: Sequence[tuple[nn.Module, Method | Term]], teacher: nn.Module | None, source: Source) -> None:
+        if not students:
+            raise RedistillError("a cohort needs at least one (student, method) pair")
+        if len({id(net) for net, _ in students}) != len(students):
+            raise RedistillError("the same network stands twice in the cohort: every student needs its own weights")
+        if teacher is not None and any(net is teacher for net, _ in students):
+            raise RedistillError("teacher and student are one network: give the student its own weights (copy.deepcopy)")
+        if len(students) > 1 and source.depends_on_student:
+            raise RedistillError(
+                f"{type(source).__name__} makes its images against one student, so it cannot feed a cohort of "
+                f"{len(students)}: run the students one by one"
+            )
+        if len(students) > 1 and self.recipe.teacher_mode == "train":
+            raise RedistillError("teacher_mode='train' moves the teacher's statistics: run the students one by one")
+        for net, what in students:
+            method = Method.of(what)
+            for _, term in method.parts():
+                name = type(term).__name__
+                if term.needs_teacher and teacher is None:
+                    raise RedistillError(f"{name} compares with a teacher, but there is none: give a teacher or remove {name}")
+                if term.needs_labels and not source.labelled:
+                    raise RedistillError(f"{name} needs labels, and this source has none: remove {name} or give labelled images")
+            if not any(p.requires_grad for p in net.parameters()):
+                raise RedistillError(f"no parameter of the student {type(net).__name__} requires a gradient")
+        trained_on = tuple(source.image_shape)
+        for name, images in self.evaluate.items():
+            shown = tuple(getattr(images, "image_shape", trained_on))
+            if shown != trained_on:
+                raise RedistillError(
+                    f"evaluation set {name!r} has images of shape {list(shown)}, the source {list(trained_on)}: make them the same"
+                )
+
+    def _begin(self, students: list[tuple[nn.Module, Method]], teacher: nn.Module | None) -> None:
+        """Look at every network once, set the methods up, and start the stream."""
+        space, shape = self.source.normalisation, tuple(self.source.image_shape)
+        self.teacher: Teacher | None = None
+        if teacher is not None:
+            trains = self.recipe.teacher_mode == "train"
+            self.teacher = Teacher(bare(teacher), space, shape, self.means, seed=self.seed, train=trains)
+            if self.teacher.borrowed and self.source.depends_on_student:
+                raise RedistillError(
+                    f"the teacher {type(teacher).__name__} cannot be copied, and {type(self.source).__name__} needs a private copy: "
+                    f"give a network that copy.deepcopy takes"
+                )
+        self.students = [self._enrol(net, method) for net, method in students]
+        wanted = tuple(dict.fromkeys(p for s in self.students for p in s.method.places("teacher")))
+        self.notes: tuple[str, ...] = ()
+        if self.teacher is not None:
+            matter = any(reads_logits(term) for s in self.students for _, term in s.method.parts())
+            self.notes = check_teacher(self.teacher.net, self.source, logits_matter=matter, adapt=self.teacher.sight)
+            self.teacher.read(wanted, compiled=self.recipe.compile)
+        self._check_batch_of_one()
+        sights = {id(s.net): s.sight for s in self.students} | ({id(self.teacher.net): self.teacher.sight} if self.teacher else {})
+        self.stream = self.source.start(
+            Room(
+                seed=self.seed,
+                batch_size=self.recipe.batch_size,
+                device=self.means.device,
+                dtype=self.means.dtype,
+                steps=self.steps,
+                teacher=self.teacher.net if self.teacher is not None else None,
+                students=tuple(s.net for s in self.students),
+                drop_last=self.recipe.drop_last,
+                channels_last=self.means.channels_last,
+                autocast=self.means.autocast,
+                teacher_places=wanted,
+                adapt=lambda net: sights[id(net)],
+            )
+        )
+
+    def _enrol(self, net: nn.Module, template: Method) -> Learner:
+        self.means.place(net)
+        sight = Sight.of(net, self.source.normalisation, tuple(self.source.image_shape), self.means,
+                         trained=self.recipe.student_mode == "train")
+        method = template.fresh()
+        ctx = self._context(net, sight.found)
+        expected = self.source.classes
+        if expected is not None and ctx.classes != expected:
+            raise RedistillError(
+                f"the student {type(net).__name__} tells {ctx.classes} classes apart, the data have {expected}: they must agree"
+            )
+        for name, images in self.evaluate.items():
+            if images.classes is not None and images.classes != ctx.classes:
+                raise RedistillError(
+                    f"evaluation set {name!r} has {images.classes} classes, the student {type(net).__name__} tells {ctx.classes} "
+                    f"apart: they must agree{lacking(images.classes, ctx.classes)}"
+                )
+        method.setup(ctx)
+        notes = check_student(net, self.source, adapt=sight)
+        self.means.place(method)
+        tapped = sight.tapped(method.places("student"))
+        if self.recipe.compile:
+            tapped.compile()
+        set_mode(net, self.recipe.student_mode == "train")
+        method.train()
+        return Learner(net, sight, tapped, method, self.course, {name: [] for name in self.evaluate}, notes)
+
+    def _context(self, net: nn.Module, found: Map) -> Context:
+        """What a student's terms see of both networks, which have been looked at already."""
+        teacher = self.teacher
+        return meeting(
+            net,
+            found,
+            teacher.net if teacher is not None else None,
+            teacher.sight.found if teacher is not None else NOBODY,
+            count=self.source.count,
+            labels=self.source.all_labels,
+            seed=self.seed,
+            adapt=teacher.sight if teacher is not None else None,
+        )
+
+    def _check_batch_of_one(self) -> None:
+        """Batch norm over one position cannot take a batch of one image: said now and not at the end of an epoch."""
+        size, last = self.recipe.batch_size, self.source.count
+        if (smallest := getattr(self.source, "smallest_batch", None)) is not None:
+            last = smallest(size, self.recipe.drop_last)
+        elif last is not None and not self.recipe.drop_last and self.steps >= self.per_epoch == math.ceil(last / size):
+            last = last - (self.per_epoch - 1) * size
+        else:
+            last = size
+        if last != 1:
+            return
+        for student in self.students:
+            teacher = self.teacher
+            nets = [student.net, student.method, *([teacher.net] if teacher is not None else [])]
+            one = student.sight.probe[:1]
+            batch = Batch(one, torch.zeros(1, dtype=torch.int64, device=one.device), torch.zeros(1, dtype=torch.int64, device=one.device))
+            try:
+                with untouched(*nets), torch.no_grad(), self.means.autocast():
+                    if teacher is not None and teacher.borrowed:
+                        teacher.net.eval()
+                    said = teacher.tapped(one) if teacher is not None and teacher.tapped is not None else None
+                    student.method(self.means.wide(student.tapped(one)), None if said is None else self.means.wide(said), batch)
+            except ValueError as error:
+                if isinstance(error, RedistillError):
+                    raise
+                raise RedistillError(
+                    f"a batch of this run holds one image (batches of {size}, {self.source.count} images), and "
+                    f"{type(student.net).__name__} with {student.method!r} cannot train on one "
+                    f"({str(error).splitlines()[0]}): choose another batch_size, or drop_last = true"
+                ) from error
+
+    def _note_normalisation(self) -> None:
+        """From its first step on a student without a normalisation of its own is one for images as the stream gives them."""
+        for student in self.students:
+            if normalisation_of(student.net) is None:
+                student.net.normalisation = self.source.normalisation  # type: ignore[assignment]
+
+    # -- saving and going on ------------------------------------------------------------------------------------------
+    def state(self) -> dict[str, Any]:
+        """Everything the rest of the run depends on: tensors and plain values, to be saved as they are."""
+        return {
+            "step": self.step,
+            "seconds": self._seconds,
+            "cpu_seconds": self._cpu,
+            "stream": self.stream.state_dict(),
+            "source_log": list(self._source_log),
+            "teacher": self.teacher.state() if self.teacher is not None else None,
+            "students": [student.state() for student in self.students],
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue where :meth:`state` was taken; the loop must have been made from the same experiment."""
+        if len(state["students"]) != len(self.students):
+            raise RedistillError(f"this checkpoint holds {len(state['students'])} students, the cohort has {len(self.students)}")
+        self.step = int(state["step"])
+        self._seconds, self._cpu = float(state["seconds"]), float(state["cpu_seconds"])
+        self._source_log = [(int(step), dict(numbers)) for step, numbers in state["source_log"]]
+        self.stream.load_state_dict(state["stream"])
+        if self.teacher is not None and state["teacher"] is not None:
+            self.teacher.load_state(state["teacher"])
+        for student, saved in zip(self.students, state["students"], strict=True):
+            student.load_state(saved, self.step)
+        self._note_normalisation()
+
+    def close(self) -> None:
+        """Give the students back in evaluation mode. Nothing else of the loop stands on them."""
+        for student in self.students:
+            student.net.eval()
+
+    def results(self) -> list[Result]:
+        """One :class:`Result` a student, in the order given."""
+        return [
+            Result(
+                **s.result(),
+                rates=tuple(self.course.rates[:: self.per_epoch]),
+                steps=s.stopped_at if s.stopped_at is not None else self.step,
+                seconds=self._seconds,
+                cpu_seconds=self._cpu,
+                source_log=tuple(self._source_log),
+                notes=(*self.notes, *s.notes),
+            )
+            for s in self.students
+        ]
+
+
+def fit_cohort(
+    students: Sequence[tuple[nn.Module, Method | Term]],
+    teacher: nn.Module | None,
+    source: Source,
+    recipe: Recipe,
+    *,
+    seed: int,
+    evaluate: Mapping[str, ImageSet] | None = None,
+    every: int | None = None,
+    device: str | torch.device = "auto",
+) -> list[Result]:
+    """Train several (student, method) pairs on one stream with one teacher; see :class:`Loop`.
+
+    In strict and double precision each student ends bit-identical to the same student trained alone. A student that
+    diverges stops alone; its result says so in ``diverged``.
+    """
+    loop = Loop(students, teacher, source, recipe, seed=seed, evaluate=evaluate, every=every, device=device)
+    for _ in loop:
+        pass
+    return loop.results()
+
+
+def fit(
+    student: nn.Module,
+    teacher: nn.Module | None,
+    method: Method | Term,
+    source: Source,
+    recipe: Recipe,
+    *,
+    seed: int,
+    evaluate: Mapping[str, ImageSet] | None = None,
+    every: int | None = None,
+    device: str | torch.device = "auto",
+) -> Result:
+    """Train one student in place and return what was measured; a cohort of one. See :class:`Loop`.
+
+    Raises:
+        Diverged: a loss became NaN or infinite (the message names term, weight and step).
+    """
+    result = fit_cohort([(student, method)], teacher, source, recipe, seed=seed, evaluate=evaluate, every=every, device=device)[0]
+    if result.diverged is not None:
+        raise Diverged(result.diverged)
+    return result

@@ -1,0 +1,1 @@
+"""Claims laid beside runs, files and beliefs: what is judged, and the verdict."""

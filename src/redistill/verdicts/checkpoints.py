@@ -1,0 +1,91 @@
+"""Published files, evaluated: found by their SHA-256, measured once, kept as small records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from redistill.claims import Finding
+from redistill.errors import RedistillError
+from redistill.files import file_digest, make_folder, pretty, write
+from redistill.papers.cells import Paper
+from redistill.papers.schema import Checkpoint
+from redistill.user_code import refuse_code
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One evaluation of one published file: percent of ``images`` images of ``data`` classified correctly, strict fp32."""
+
+    file: str
+    sha256: str
+    data: str
+    normalise: str
+    images: int
+    accuracy: float
+
+
+def kept(folder: Path) -> dict[str, Checked]:
+    """Every evaluation in a folder, by SHA-256 of the file.
+
+    Raises:
+        RedistillError: a record that is none, or two records of one file that differ.
+    """
+    found: dict[str, Checked] = {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            one = Checked(**json.loads(path.read_bytes()))
+        except (ValueError, TypeError) as error:
+            raise RedistillError(f"{path} is no record of an evaluated file ({error}): delete it to evaluate again") from error
+        if found.setdefault(one.sha256, one) != one:
+            raise RedistillError(f"{path} and another record tell different things of one file, {one.file}: delete the wrong one")
+    return found
+
+
+def evaluate(paper: Paper, files: Path, out: Path, data_dir: Path | None) -> Iterator[Checked | str]:
+    """Evaluate those files of a paper that lie under ``files`` and were not evaluated yet; one record each in ``out``.
+
+    Files are known by their content, whatever they are called. One whose data are not here gives a sentence instead.
+    """
+    from redistill import data, models
+    from redistill.metrics import accuracy
+
+    wanted: dict[str, Checkpoint] = {c.sha256: c for c in paper.file.checkpoint}
+    known = kept(out)
+    for path in sorted(p for p in files.rglob("*") if p.is_file()):
+        if (one := wanted.get(file_digest(path))) is None or one.sha256 in known:
+            continue
+        try:
+            images = data.load(one.data, data_dir)
+        except RedistillError as error:
+            yield f"{one.file} is not evaluated: {error}"
+            continue
+        refuse_code(one.model, "a paper file")
+        network = models.load(path, model=one.model, classes=images.classes, normalisation=one.normalise)
+        found = Checked(one.file, one.sha256, one.data, one.normalise, len(images), accuracy(network, images))
+        make_folder(out)
+        write(out / f"{one.sha256[:16]}.json", pretty(asdict(found)))
+        yield found
+
+
+def looked_for(finding: Finding, paper: Paper, files: Mapping[str, Checked]) -> Finding:
+    """A finding about a published file that does not give the print, with the other files of that name; any other as it is.
+
+    A repository may hold several files of one name: before one of them is called below the print, a reader must know
+    whether the others were tried.
+    """
+    if finding.claim.kind != "checkpoint" or finding.verdict not in ("above", "below"):
+        return finding
+    mine = next(c for c in paper.file.checkpoint if f"file {c.path}" == finding.claim.cell)
+    others = {c.path: c.sha256 for c in paper.file.checkpoint if c.file == mine.file and c.sha256 != mine.sha256}
+    told = []
+    for path, sha in others.items():
+        found = files.get(sha)
+        told.append(f"{path} ({'not evaluated here' if found is None else f'{found.accuracy:g}'})")
+    if told:
+        note = f"this is {mine.path}; other files of that name: {', '.join(told)}"
+    else:
+        note = f"this is {mine.path}; no other file of that name is known in the repository"
+    return replace(finding, note="; ".join(part for part in (finding.note, note) if part))

@@ -1,0 +1,315 @@
+"""The claims of a plan: which number of a paper, held against which runs, by which rule; made before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from redistill.claims import Claim, Published
+from redistill.experiment.value import Experiment
+from redistill.papers.cells import Cell, Paper, Printed
+from redistill.papers.plan import Plan, Planned
+from redistill.papers.schema import Checkpoint, Metric, Protocol
+from redistill.stats import Estimate, Part, satterthwaite
+from redistill.verdicts.expected import Expected, expected, within_reach
+
+
+def label(cell: Cell) -> str:
+    """How a table's reader finds a cell: row and column."""
+    return f"{cell.row} / {cell.column}"
+
+
+def attacked(cell: Cell) -> str:
+    """Whose gradient pushes the images of a transition error."""
+    return "teacher" if cell.facts.get("gradient") == "teacher" else "student"
+
+
+def key(planned: Planned) -> str:
+    """What is measured: the same runs, and the same thing about them."""
+    assert planned.experiment is not None
+    return f"{planned.experiment.cell} {attacked(planned.cell)}"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is known of a cell before any experiment is made of it: trained on generated images, going on from a student."""
+
+    generated: bool
+    started: bool
+    regime: str
+
+
+def kind_of(paper: Paper, cell: Cell) -> Kind | None:
+    """Cells of one regime may be expected to scatter alike: the same kind of images, so many of them, from the same start.
+
+    None where no experiment can be made of the cell.
+    """
+    if cell.unknown:
+        return None
+    settings = paper.settings(cell)
+    generated, started = settings["source"].get("kind", "images") == "adversarial", "run" in settings["student"]
+    many = f", M {cell.facts['M']}" if "M" in cell.facts else ""
+    images = "generated" if generated else "real"
+    return Kind(generated, started, f"{images} {cell.facts.get('data', '')}{many}{', from a student' if started else ''}")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a plan before its runs are looked at.
+
+    Attributes:
+        planned: its cells. home: what is measured -> label of the first cell that it is measured for. claims: with their rules.
+        regimes: label -> regime. spreads: label -> what its runs are expected to scatter by. sizes: regime -> how many different
+            cells of the whole printed table are of it, whichever of them are planned.
+    """
+
+    name: str
+    planned: tuple[Planned, ...]
+    home: Mapping[str, str]
+    claims: tuple[Claim, ...]
+    regimes: Mapping[str, str]
+    spreads: Mapping[str, Expected]
+    sizes: Mapping[str, int]
+
+    def lenders(self, claim: Claim) -> int:
+        """How many cells of the whole table can lend each other the spread of a claim's cell."""
+        return max(1, self.sizes.get(self.regimes.get(claim.cell, ""), 1))
+
+
+def claims_of(plan: Plan) -> dict[str, list[Claim]]:
+    """Every claim of a plan, table by table, with the rule by which it will be judged."""
+    return {table.name: list(table.claims) for table in tables_of(plan)}
+
+
+def tables_of(plan: Plan) -> list[Table]:
+    return [_table(plan, name) for name in dict.fromkeys(planned.cell.table for planned in plan.cells)]
+
+
+def _table(plan: Plan, name: str) -> Table:
+    planned = tuple(p for p in plan.cells if p.cell.table == name)
+    metric, protocol = plan.paper.table(name).metric, plan.paper.protocol(name)
+    home: dict[str, str] = {}  # runs shared by several cells count once, under the first cell's label
+    for p in planned:
+        if p.experiment is not None:
+            home.setdefault(key(p), label(p.cell))
+    # a rule must not depend on which other cells somebody asks for: spreads and regimes are those of the whole table
+    kinds = [(cell, kind) for cell in plan.paper.cells_of(name) if (kind := kind_of(plan.paper, cell)) is not None]
+    printed: dict[str, list[float]] = {}
+    different: dict[str, set[str]] = {}
+    for cell, kind in kinds:
+        facts = {fact: value for fact, value in cell.facts.items() if fact != "seed"}
+        different.setdefault(kind.regime, set()).add(repr(sorted(facts.items())))
+        if cell.printed is not None and (spread := published(cell.printed, plan.paper.protocol_of(cell), metric).spread) is not None:
+            printed.setdefault(kind.regime, []).append(spread.sd)
+    by_id = {cell.id: kind for cell, kind in kinds}
+    regimes: dict[str, str] = {}
+    spreads: dict[str, Expected] = {}
+    for p in planned:
+        if p.experiment is not None and (here := home[key(p)]) not in regimes:
+            mine = by_id[p.cell.id]
+            regimes[here] = mine.regime
+            spreads[here] = expected(p.cell.facts, mine.generated, mine.started, printed.get(mine.regime, []))
+    table = Table(name, planned, home, (), regimes, spreads, {regime: len(cells) for regime, cells in different.items()})
+    claims = [_with_rule(plan, table, claim, metric) for claim in _claims(plan, planned, home, metric, protocol)]
+    for checkpoint in plan.paper.file.checkpoint:
+        there = [p.cell for p in planned if checkpoint.table == name and checkpoint.holds(p.cell.facts)]
+        if there and (claim := _file_claim(checkpoint, there[0], metric, protocol)) is not None:
+            claims.append(claim)
+    return replace(table, claims=tuple(claims))
+
+
+def _with_rule(plan: Plan, table: Table, claim: Claim, metric: Metric) -> Claim:
+    """With what the plan says of tolerance, looks and teachers, and whether an affordable number of seeds can settle it."""
+    spread = table.spreads.get(claim.cell)
+    claim = replace(claim, looks=plan.looks, allowance=plan.allowance if _taught(table, claim) else 0.0)
+    if plan.unit is not None and spread is not None and metric != "mte":
+        claim = replace(claim, tolerance=max(claim.tolerance, round(plan.unit * spread.sd, 2)))
+    if spread is None or claim.kind not in ("value", "gain") or metric == "mte":
+        return claim
+    return replace(claim, reach=within_reach(claim, spread, table.lenders(claim)))
+
+
+def _taught(table: Table, claim: Claim) -> bool:
+    """Whether some of its runs learn from a teacher."""
+    return any(
+        p.experiment is not None and p.experiment.teacher is not None and table.home[key(p)] in claim.cells for p in table.planned
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is printed
+# ---------------------------------------------------------------------------------------------------------------------
+def published(printed: Printed, protocol: Protocol, metric: Metric, teachers: int | None = None) -> Published:
+    """A printed number in the unit of our runs: an error rate becomes an accuracy."""
+    value = 100.0 - printed.value if metric == "error" else printed.value
+    return Published(
+        value=round(value, printed.decimals) if metric == "error" else value,
+        # without the number of its runs a spread says nothing
+        std=printed.std if protocol.seeds is not None and protocol.seeds > 1 else None,
+        seeds=protocol.seeds,
+        ddof=protocol.ddof,
+        which=protocol.which,
+        aggregate=protocol.aggregate,
+        decimals=printed.decimals,
+        approximate=printed.approximate,
+        variance=protocol.spread == "variance",
+        teachers=teachers,
+    )
+
+
+def merged(numbers: Sequence[Published]) -> Published:
+    """Single runs of one experiment, printed seed by seed, as one number: their mean, with their spread.
+
+    >>> one = merged([Published(x, None, 1, None, "last", "single") for x in (90.0, 91.0, 92.0)])
+    >>> one.value, one.std, one.seeds, one.aggregate
+    (91.0, 1.0, 3, 'mean')
+    """
+    values = [number.value for number in numbers]
+    first = numbers[0]
+    return replace(
+        first, value=float(np.mean(values)), std=float(np.std(values, ddof=1)), seeds=len(values), ddof=1, aggregate="mean"
+    )
+
+
+def _claims(plan: Plan, planned: Sequence[Planned], home: Mapping[str, str], metric: Metric, protocol: Protocol) -> list[Claim]:
+    seeds = len(plan.seeds)
+    made: list[Claim] = []
+    values: dict[str, Published] = {}
+    for group in _groups(planned, protocol):
+        cell = group[0].cell
+        several = [one.cell for one in group]
+        own = plan.paper.protocol_of(cell)
+        taught = group[0].experiment is not None and group[0].experiment.teacher is not None
+        # students of one teacher tell nothing of what another would add
+        teachers = 1 if plan.printed_of_one and taught else None
+        singles = [published(c.printed, own, metric, teachers) for c in several if c.printed is not None]
+        name = label(cell) if len(several) == 1 else _mean_label(several)
+        number = singles[0] if len(singles) == 1 else merged(singles)
+        for c in several:
+            values[label(c)] = number
+        also = []
+        for i, c in enumerate(several):
+            for text in c.also:
+                if (other := Printed.read(text.value)) is not None:
+                    one = published(other, own, metric, teachers)
+                    also.append(one if len(singles) == 1 else merged([*singles[:i], one, *singles[i + 1 :]]))
+        runs = home[key(group[0])] if group[0].experiment is not None else label(cell)
+        made.append(
+            Claim(
+                id=name,
+                kind="value",
+                cell=runs,
+                published=number,
+                tolerance=protocol.tolerance,
+                seeds=seeds,
+                contradicting=tuple(also),
+            )
+        )
+    table = plan.paper.table(planned[0].cell.table)
+    for kind, pairs in (("gain", table.gains), ("order", table.orders)):
+        for first, second in pairs:
+            for left, right in _couples(planned, first, second):
+                claim = _difference(kind, left, right, values, home, protocol, seeds)
+                if claim is not None:
+                    made.append(claim)
+    return list({claim.id: claim for claim in made}.values())
+
+
+def _groups(planned: Sequence[Planned], protocol: Protocol) -> list[list[Planned]]:
+    """Cells with a number; single runs of one experiment, printed seed by seed, together."""
+    groups: dict[str, list[Planned]] = {}
+    for p in planned:
+        if p.cell.printed is None:
+            continue
+        single = p.experiment is not None and protocol.aggregate == "single" and protocol.seeds == 1
+        groups.setdefault(key(p) if single else p.cell.id, []).append(p)
+    return list(groups.values())
+
+
+def _mean_label(cells: Sequence[Cell]) -> str:
+    rows, columns = (list(dict.fromkeys(getattr(c, name) for c in cells)) for name in ("row", "column"))
+    return f"{' + '.join(rows)} / mean of {', '.join(columns)}"
+
+
+def _couples(planned: Sequence[Planned], first: str, second: str) -> list[tuple[Planned, Planned]]:
+    """Cells of two columns row by row, or of two rows column by column."""
+    couples = []
+    for by, along in (("column", "row"), ("row", "column")):
+        ones = {getattr(p.cell, along): p for p in planned if getattr(p.cell, by) == first}
+        twos = {getattr(p.cell, along): p for p in planned if getattr(p.cell, by) == second}
+        couples += [(ones[at], twos[at]) for at in ones if at in twos]
+    return couples
+
+
+def claimed_order(one: Published, two: Published) -> int:
+    """1 where the paper says that the first is better, -1 the other way round, 0 where it says neither.
+
+    With printed spreads its own numbers say it, either way: a difference from zero at 5 % (two-sided, its own seeds). Without,
+    the text does, and the paper file names the advocated one first: the print must agree by more than a last digit.
+    """
+    difference = one.value - two.value
+    a, b = one.spread, two.spread
+    if a is not None and b is not None:
+        welch = satterthwaite((Part(a.sd**2 * one.share, a.df), Part(b.sd**2 * two.share, b.df)))
+        own = Estimate(difference, (welch,))
+        return 0 if difference == 0 or own.p() > 0.05 else 1 if difference > 0 else -1
+    return 1 if difference > 1.5 * 10.0 ** -min(one.decimals, two.decimals) else 0
+
+
+def _difference(
+    kind: str,
+    one: Planned,
+    two: Planned,
+    values: Mapping[str, Published],
+    home: Mapping[str, str],
+    protocol: Protocol,
+    seeds: int,
+) -> Claim | None:
+    if one.experiment is None or two.experiment is None or key(one) == key(two):
+        return None
+    a, b = values.get(label(one.cell)), values.get(label(two.cell))
+    if a is None or b is None:
+        return None
+    if kind == "order":
+        sign = claimed_order(a, b)
+        if sign == 0:
+            return None
+        if sign < 0:
+            one, two, a, b = two, one, b, a
+    assert one.experiment is not None and two.experiment is not None
+    # what a seed brings to all cells is taken out where a table allows it; two cells alone are compared by their means
+    blocked = protocol.aggregate != "median" and together(one.experiment, two.experiment)
+    word = "minus" if kind == "gain" else "above"
+    return Claim(
+        id=f"{label(one.cell)} {word} {label(two.cell)}",
+        kind="gain" if kind == "gain" else "order",
+        cell=home[key(one)],
+        published=a,
+        baseline=home[key(two)],
+        published_baseline=b,
+        decides="blocked" if blocked else "unpaired",
+        tolerance=protocol.tolerance,
+        seeds=seeds,
+    )
+
+
+def together(one: Experiment, two: Experiment) -> bool:
+    """Whether two experiments see the same images in the same order, so that what a seed brings is in both.
+
+    A network trained without a teacher sees what the students of the same source and recipe see.
+    """
+    if one.source.depends_on_student or two.source.depends_on_student or one.source != two.source:
+        return False
+    recipes = [e.recipe.model_copy(update={"teacher_mode": "eval"}) for e in (one, two)]
+    return recipes[0] == recipes[1]
+
+
+def _file_claim(checkpoint: Checkpoint, cell: Cell, metric: Metric, protocol: Protocol) -> Claim | None:
+    """What a cell, or something said of the file itself, claims of a published file."""
+    if (printed := Printed.read(checkpoint.value) or cell.printed) is None:
+        return None
+    about = f"published file {checkpoint.path}" if checkpoint.value else f"published file of {label(cell)}"
+    number = published(printed, protocol, metric)
+    return Claim(id=about, kind="checkpoint", cell=f"file {checkpoint.path}", published=number, seeds=1)

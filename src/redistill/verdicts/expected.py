@@ -1,0 +1,96 @@
+"""What runs are expected to scatter by, before any of ours is there: from print, and where nothing is printed from what is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from scipy import special
+
+from redistill.claims import Claim
+from redistill.claims.model import share
+from redistill.claims.scatter import APART
+from redistill.claims.view import LIKELY, MOST, level
+from redistill.stats import Estimate, Part, seeds_needed
+
+FEW = {10: 2.3, 25: 2.0, 50: 1.8, 75: 1.5, 100: 1.5, 200: 0.7, 500: 0.7, 1000: 0.4, 5000: 0.2}
+"""Standard deviation over seeds, in points, of a student of so many images a class (CIFAR-10 and SVHN, reports of
+ferles2020 seed by seed and figures of micaelli2019)."""
+
+GENERATED = {"svhn": 0.2, "cifar10": 1.0}
+"""The same of a student of generated images."""
+
+WHOLE = 0.25
+"""The same of a student of a whole data set (tian2020, zagoruyko2017 and ferles2020 print 0.1 to 0.45)."""
+
+MORE = 0.27
+"""The same of a generated-image student that goes on with some images a class."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A spread over seeds before the runs: standard deviation in points, and where it comes from."""
+
+    sd: float
+    because: str
+
+
+def expected(facts: Mapping[str, str], generated: bool, started: bool, printed: Sequence[float]) -> Expected:
+    """Of a cell.
+
+    Args:
+        facts: its facts. generated: trained on generated images. started: goes on from another cell's student.
+        printed: unbiased spreads that the paper prints for cells of its regime.
+    """
+    if printed:
+        return Expected(math.sqrt(sum(sd**2 for sd in printed) / len(printed)), f"printed for {len(printed)} like cells")
+    if generated:
+        return Expected(GENERATED.get(facts.get("data", ""), 1.0), "students of generated images")
+    if started:
+        return Expected(MORE, "students that go on with some images a class")
+    if (m := facts.get("M", "")).isdigit() and int(m) in FEW:
+        return Expected(FEW[int(m)], f"students of {m} images a class")
+    return Expected(WHOLE, "students of a whole data set")
+
+
+def chance(claim: Claim, spread: Expected, seeds: int, cells: int = 1) -> float:
+    """How often a value or gain that is exactly true would be called reproduced with ``seeds`` seeds.
+
+    ``cells``: how many of its regime lend each other their spread. One that scatters visibly more than the others by chance is
+    judged by its own spread: that share of the tables is reckoned with the spread that brought it there.
+    """
+    if cells < 2:
+        return _chance(claim, spread.sd**2, ((1.0, seeds - 1),), seeds)
+    rest = (cells - 1) * (seeds - 1)
+    lent = _chance(claim, spread.sd**2, ((1 / cells, seeds - 1), (1 - 1 / cells, rest)), seeds)
+    apart = float(special.fdtrc(seeds - 1, rest, APART))
+    typical = float(special.fdtri(seeds - 1, rest, 1 - apart / 2))
+    return (1 - apart) * lent + apart * _chance(claim, spread.sd**2, ((typical, seeds - 1),), seeds)
+
+
+def _chance(claim: Claim, variance: float, seen: tuple[tuple[float, float], ...], seeds: int) -> float:
+    """With a run's variance estimated as a sum of ``seen`` (share of it, degrees of freedom)."""
+    assert claim.published is not None
+    median, runs = claim.published.aggregate == "median", len(claim.cells)
+    theirs = claim.published.spread
+    both = share(seeds, median) + (0.0 if theirs is not None else claim.published.share)
+    known = runs * (claim.published.rounding + 2 * claim.allowance**2)
+    parts = [*(Part(runs * part * variance * both, df) for part, df in seen), Part(known, math.inf)]
+    moves = known + runs * variance * both
+    if theirs is not None:
+        print_variance = runs * theirs.sd**2 * claim.published.share
+        parts.append(Part(print_variance, theirs.df))
+        moves += print_variance
+    return Estimate(0.0, tuple(parts)).chance(claim.tolerance, math.sqrt(moves), level(claim))
+
+
+def settling(claim: Claim, spread: Expected, cells: int) -> int | None:
+    """Seeds with which an exactly true claim is called so in four of five cases; None: 1000 do not."""
+    more = seeds_needed(lambda extra: chance(claim, spread, 1 + extra, cells))
+    return None if more is None else 1 + more
+
+
+def within_reach(claim: Claim, spread: Expected, cells: int) -> bool:
+    """Whether an affordable number of seeds is likely to settle it, as far as can be known before the runs."""
+    return chance(claim, spread, MOST, cells) >= LIKELY

@@ -1,0 +1,166 @@
+"""A paper's cells beside our runs: claims held against the runs of a store, findings table by table.
+
+The rule of a claim (epoch, tolerance, seeds, which comparison decides) follows from the paper file and the plan alone, or
+stands in the store since its first run started; every seed of its cells that was begun counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from redistill.claims import Claim, Finding, Measured, Summary, judge_table
+from redistill.errors import RedistillError
+from redistill.experiment.value import Experiment
+from redistill.papers.plan import Plan, Planned
+from redistill.runs.lookup import Found
+from redistill.runs.store import Run, Store
+from redistill.verdicts.beliefs import Believed
+from redistill.verdicts.checkpoints import Checked, looked_for
+from redistill.verdicts.claims import Table, attacked, claims_of, key, label, published, tables_of, together
+from redistill.verdicts.rules import ruled, told
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One table of a paper.
+
+    Attributes:
+        planned: its cells. runs: what was found for each, by the label of its cell. findings: in the order of the cells,
+            then gains, orders, published files. summary: None where nothing can be judged (no number is printed).
+        rules: how old the rules are, and about which teacher the verdicts are, in sentences.
+    """
+
+    table: str
+    planned: tuple[Planned, ...]
+    runs: Mapping[str, tuple[Run, ...]]
+    findings: tuple[Finding, ...]
+    summary: Summary | None
+    rules: tuple[str, ...] = ()
+
+
+def judged(
+    plan: Plan,
+    store: Store,
+    files: Mapping[str, Checked] | None = None,
+    beliefs: Mapping[tuple[str, str], Believed] | None = None,
+) -> list[Judged]:
+    """Findings for every table of a plan.
+
+    Args:
+        files: accuracies of published files by SHA-256 (:mod:`redistill.verdicts.checkpoints`).
+        beliefs: transition errors by run and attacked network (:mod:`redistill.verdicts.beliefs`).
+    """
+    if plan.scale != 1.0:
+        raise RedistillError(f"a plan at scale {plan.scale:g} earns no verdict: judge one at the published length")
+    found = Found(store)
+    return [_judge(plan, table, found, files or {}, beliefs or {}) for table in tables_of(plan)]
+
+
+def _judge(
+    plan: Plan,
+    table: Table,
+    found: Found,
+    files: Mapping[str, Checked],
+    beliefs: Mapping[tuple[str, str], Believed],
+) -> Judged:
+    metric, protocol = plan.paper.table(table.name).metric, plan.paper.protocol(table.name)
+    runs: dict[str, tuple[Run, ...]] = {}
+    measured: dict[str, list[Measured]] = {}
+    lost: dict[str, str] = {}
+    for p in table.planned:
+        if p.experiment is None or (cell := table.home[key(p)]) in runs:
+            continue
+        there, values = _measured(p, found, plan.seeds, at_step=protocol.which == "at_step")
+        if metric == "mte":
+            known = [beliefs.get((run.id, attacked(p.cell))) for run in there]
+            values = [Measured(run.seed, b.mte) for run, b in zip(there, known, strict=True) if b is not None]
+        runs[cell] = there
+        if values:
+            measured[cell] = values
+        lost[cell] = _lost(p, there, found)
+    for checkpoint in plan.paper.file.checkpoint:
+        if (evaluated := files.get(checkpoint.sha256)) is not None:
+            measured[f"file {checkpoint.path}"] = [Measured(0, evaluated.accuracy)]
+    if not table.claims:
+        return Judged(table.name, table.planned, runs, (), None)
+    rules = ruled(plan, table, found)
+    findings, summary = judge_table([rule.claim for rule in rules], measured, table.regimes)
+    noted = [replace(f, note="; ".join(filter(None, [f.note, *_losses(f.claim, lost)]))) for f in findings]
+    words = (*told(rules), *teachers(plan, table))
+    found_files = tuple(looked_for(finding, plan.paper, files) for finding in noted)
+    return Judged(table.name, table.planned, runs, found_files, summary, words)
+
+
+def _lost(planned: Planned, there: tuple[Run, ...], found: Found) -> str:
+    """Seeds of a cell that are not what they should be: diverged ones count, those begun are waited for."""
+    assert planned.experiment is not None
+    words = [f"seed {run.seed} diverged and counts" for run in there if run.diverged is not None]
+    words += [f"seed {seed} was begun and is not finished" for seed in found.unfinished(planned.experiment)]
+    return ", ".join(words)
+
+
+def _losses(claim: Claim, lost: Mapping[str, str]) -> list[str]:
+    """Of a claim's cells, in words."""
+    told = {cell: lost[cell] for cell in claim.cells if lost.get(cell)}
+    return list(told.values()) if len(claim.cells) == 1 else [f"{cell}: {words}" for cell, words in told.items()]
+
+
+def teachers(plan: Plan, table: Table) -> list[str]:
+    """About which teacher the verdicts of a table are."""
+    taught = [p.experiment for p in table.planned if p.experiment is not None and p.experiment.teacher is not None]
+    if not taught:
+        return []
+    one = [e for e in taught if e.teacher is not None and (e.teacher.run is None or e.teacher.seed != "same")]
+    if plan.allowance:
+        return [f"Every interval allows for teachers that differ by ±{plan.allowance:g} points (one standard deviation), ours and theirs."]
+    if one:
+        return [
+            f"With this teacher: all seeds of {'these' if len(one) == len(taught) else f'{len(one)} of {len(taught)}'} cells learn "
+            f"from one network, so the verdicts are about that teacher; what another would add stands in no interval "
+            f"(0.2 points of it would make 18 % instead of 5 % of the verdicts at the edge false: docs/verdicts.md)."
+        ]
+    return ["Every seed has a teacher of its own, so that what a teacher adds is part of the spread."]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Runs
+# ---------------------------------------------------------------------------------------------------------------------
+def to_measure(plan: Plan, found: Found) -> Iterator[tuple[Run, Experiment, str]]:
+    """Runs of cells that print a transition error, with the attacked network."""
+    for p in plan.cells:
+        if p.experiment is None or plan.paper.table(p.cell.table).metric != "mte":
+            continue
+        for seed in sorted({*plan.seeds, *found.seeds(p.experiment)}):
+            one = p.experiment.with_seed(seed)
+            if (run := found.find(one)) is not None:
+                yield run, one, attacked(p.cell)
+
+
+def _measured(
+    planned: Planned, found: Found, seeds: tuple[int, ...], *, at_step: bool
+) -> tuple[tuple[Run, ...], list[Measured]]:
+    """Every finished run of a cell's experiment, whichever seeds a report asks for, and their accuracies."""
+    assert planned.experiment is not None
+    runs, values = [], []
+    asked = (planned.experiment, *planned.elsewhere)
+    for seed in sorted({*seeds, *(s for one in asked for s in found.seeds(one))}):
+        mine = planned.experiment.with_seed(seed)
+        for one in (mine, *(other.with_seed(seed) for other in planned.elsewhere)):
+            run = found.find(one)
+            if run is None or "test" not in run.record["accuracy"]:
+                continue
+            table = run.record["accuracy"]["test"]
+            last, best = float(table["last"]), float(table["best"])
+            if at_step and one is not mine:
+                curve = {int(step): float(value) for step, value in run.curves()["accuracy"]["test"]}
+                if (step := mine.recipe.steps) not in curve:
+                    continue  # not evaluated there
+                last = curve[step]
+            runs.append(run)
+            values.append(Measured(seed, last, None if at_step else best, stale=found.stale(run, one)))
+            break
+    return tuple(runs), values
+
+
+__all__ = ["Found", "Judged", "claims_of", "judged", "label", "published", "tables_of", "to_measure", "together"]
