@@ -14,7 +14,7 @@ SRC = Path(__file__).resolve().parents[1] / "src" / "redistill"
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     # the ground: errors and places on disk, one seed and many streams, numbers of statistics
-    ("errors",),
+    ("errors", "_moved"),
     ("paths", "stats", "rng"),
     ("values", "files", "tensor_files", "user_code"),
     ("machine", "recipe", "claims", "settings"),
