@@ -25,6 +25,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("papers",),
     ("claims",),
     ("report", "verify", "testing", "bench"),
+    # other people's runs and tables
+    ("evidence",),
     ("toy",),
     ("cli",),
     # the public names, loaded lazily

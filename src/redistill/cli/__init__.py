@@ -15,6 +15,7 @@ from redistill.errors import RedistillError
 # first what makes runs, then what looks at them, papers, what data make of networks, and what there is
 ORDER = (
     "run", "train", "runs", "show", "compare", "diff", "evaluate", "papers", "reproduce", "explain", "report",
+    "audit", "quotes",
     "belief", "samples", "toy", "list", "download", "verify",
 )  # fmt: skip
 
@@ -48,7 +49,7 @@ def _options(
 
 def main() -> None:
     """The entry point: an error is one sentence on standard error, ``--debug`` shows where it came from."""
-    from redistill.cli import download, evaluate, look, papers, run, zero_shot  # noqa: F401  each module adds its commands to ``app``
+    from redistill.cli import download, evaluate, evidence, look, papers, run, zero_shot  # noqa: F401  each module adds its commands to ``app``
 
     global debug
     debug = "--debug" in sys.argv[1:]
