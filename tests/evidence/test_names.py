@@ -16,6 +16,7 @@ from redistill.evidence import names
         ("resnet8x4 (72.50)", "resnet8x4"), ("VGG-13", "vgg13"), ("MobileNet-V2", "mobilenetv2"), ("MV2", "mobilenetv2"),
         ("mv2", "mobilenetv2"),
         ("ShuffleV1", "shufflenetv1"), ("ShuffleNet-V2", "shufflenetv2"), ("ShuV1", "shufflenetv1"), ("R-34", "resnet34"),
+        ("WRN-40-1 (0.6M)", "wrn-40-1"),
     ],
 )  # fmt: skip
 def test_networks(written: str, key: str) -> None:

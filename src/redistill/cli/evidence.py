@@ -97,3 +97,35 @@ def unit_of(text: str | None) -> Unit | None:
     if text is not None and text not in units:
         raise RedistillError(f"--unit {text!r}: percent, fraction or error")
     return None if text is None else units[text]
+
+
+@app.command()
+def quotes(
+    given: Annotated[Path, typer.Argument(help="A table that quotes others: .csv, .md, .tex, or .json in our format.", metavar="FILE")],
+    against: Annotated[str | None, typer.Option("--against", help="Only these papers: tian2020,zhao2022.", metavar="PAPER,...")] = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", help="Of all numbers, where the table names none.", metavar="DATA")] = None,
+    same: Annotated[list[str], typer.Option("--same", help="Two names that mean one thing; may be repeated.", metavar="THEIRS=OURS")] = [],  # noqa: B006
+    unit: UnitName = None,
+    whole: Annotated[bool, typer.Option("--all", help="Print equal and unknown numbers too.")] = False,
+    rules: Annotated[bool, typer.Option("--rules", help="Print the rules by which names are equal, and stop.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare the baselines of a table with the numbers that papers printed: equal, different, shifted, or not known.
+
+    Names are matched by rules (--rules); what they leave in doubt is asked and not guessed: answer with --same.
+    """
+    from redistill.evidence import names
+    from redistill.evidence.quotes import compare, lines
+    from redistill.evidence.quotes import rows as rows_of
+    from redistill.evidence.tables import read_table
+
+    if rules:
+        print("\n".join(names.rules_text()))
+        return
+    table = read_table(given, dataset, unit_of(unit))
+    papers = [name.strip() for name in (against or "").split(",") if name.strip()]
+    found = compare(table, papers, pairs_of(same, "--same", None))
+    if as_json:
+        show_json(rows_of(table, found))
+    else:
+        print("\n".join(lines(table, found, whole)))

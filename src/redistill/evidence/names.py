@@ -72,7 +72,7 @@ def plain(text: str) -> str:
     """
     text = unicodedata.normalize("NFKC", text).lower().replace("×", "x")
     text = re.sub(r"[‐‑‒–—−_]", "-", text)
-    text = re.sub(r"\[[\d,;\s-]*\]|\([^()]*\b(?:19|20)\d\d[^()]*\)|\(\s*[\d.]+\s*%?\s*\)", " ", text)
+    text = re.sub(r"\[[\d,;\s-]*\]|\([^()]*\b(?:19|20)\d\d[^()]*\)|\(\s*[\d.]+\s*[%mk]?\s*\)", " ", text)
     text, _ = unmarked(text)
     return re.sub(r"\s+", " ", text).strip()
 
