@@ -263,3 +263,11 @@ def test_everything_in_the_shared_folder(shared: Path) -> None:
     haitong = {f.about: f for f in audits["haitongli_kd"].facts}
     assert all(row["is"] != "neither" for row in haitong["published"].rows) and len(haitong["published"].rows) == 8
     json.dumps([rows(one) for one in audits.values()])
+
+
+def test_the_recorded_audit_is_not_stale(shared: Path) -> None:
+    if not (shared / "evidence").is_dir():
+        pytest.skip("the shared evidence is not here")
+    script = Path(__file__).resolve().parents[2] / "scripts" / "make_audit.py"
+    done = subprocess.run([sys.executable, str(script), str(shared), "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

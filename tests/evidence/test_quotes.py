@@ -196,3 +196,15 @@ def test_the_command(tmp_path: Path) -> None:
     assert "wrn-" in run_cli("quotes", str(path), "--rules").stdout
     done = run_cli("quotes", str(tmp_path / "none.csv"))
     assert done.returncode == 1 and "there is no such file" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_page_of_numbers_is_not_stale() -> None:
+    import subprocess
+    import sys
+
+    script = Path(__file__).resolve().parents[2] / "scripts" / "make_numbers.py"
+    done = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    text = (script.parents[1] / "docs" / "numbers.md").read_text(encoding="utf-8")
+    assert "KD, resnet110 -> resnet20: 70.67 in tian2020_crd; 70.66 (-0.01) li2023_ctkd. 70.66 stands in the neighbouring column" in text
+    assert "75.44 (-0.88) hayder2026_dtokd (text copy, the PDF is to be looked up first)" in text

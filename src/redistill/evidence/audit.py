@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from redistill.claims import Finding, sentence, summary_sentences
-from redistill.evidence import names
 from redistill.evidence.bearing import Bearing, bearings
 from redistill.evidence.model import Evidence
 from redistill.evidence.settled import Fact, settled
@@ -185,9 +184,9 @@ def _tests(tests: Sequence[Tested]) -> list[str]:
 # As data
 # ---------------------------------------------------------------------------------------------------------------------
 def rows(one: Audit) -> dict[str, Any]:
-    """JSON."""
+    """JSON, numbers to 6 decimals."""
     evidence = one.evidence
-    return {
+    made = {
         "name": evidence.name, "kind": evidence.kind, "source": asdict(evidence.source), "runs": len(evidence.runs),
         "said": list(evidence.said),
         "unknown": list(one.unknown), "findings": [row for bearing in one.bearings for row in finding_rows(bearing)],
@@ -198,6 +197,17 @@ def rows(one: Audit) -> dict[str, Any]:
              "p": t.theirs, "p_holm": t.ours, "note": t.note} for t in one.tests],
         "no_claim": list(one.nothing), "caveats": list(evidence.caveats), "problems": list(evidence.problems),
     }  # fmt: skip
+    short: dict[str, Any] = _short(made)
+    return short
+
+
+def _short(value: Any) -> Any:
+    """With every number to 6 decimals: more would differ between versions of numpy."""
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, dict):
+        return {name: _short(inner) for name, inner in value.items()}
+    return [_short(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def finding_rows(bearing: Bearing) -> list[dict[str, Any]]:
@@ -257,7 +267,7 @@ def save(audits: Sequence[Audit], folder: Path) -> list[Path]:
         written.append(folder / name)
 
     for one in audits:
-        name = re.sub(r"[^\w.-]+", "-", names.plain(one.evidence.name)) or "evidence"
+        name = re.sub(r"[^\w.-]+", "-", one.evidence.name) or "evidence"
         write(f"{name}.md", page(one))
         write(f"{name}.json", json.dumps(rows(one), indent=1, ensure_ascii=False) + "\n")
     listed = [row for one in audits for bearing in one.bearings for row in finding_rows(bearing)]
@@ -266,7 +276,7 @@ def save(audits: Sequence[Audit], folder: Path) -> list[Path]:
         columns = [name for name in listed[0] if name not in ("runs", "seeds", "interval", "sentence")]
         writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(listed)
+        writer.writerows(_short(listed))
         write("findings.csv", text.getvalue())
     if both := side_by_side(audits):
         write("side-by-side.md", both)

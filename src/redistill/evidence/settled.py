@@ -14,7 +14,7 @@ import numpy as np
 from scipy import special
 
 from redistill.evidence import names
-from redistill.evidence.model import Evidence, Trained, arms
+from redistill.evidence.model import Evidence, Trained, arm_of, arms
 from redistill.evidence.registry import decimals_of
 from redistill.report.expected import FEW, WHOLE
 
@@ -139,7 +139,10 @@ def _published(evidence: Evidence) -> list[Fact]:
 def _means(evidence: Evidence) -> list[Fact]:
     """Published means and standard deviations recomputed from the runs."""
     rows = []
-    known = list(arms(evidence.runs).values())
+    groups: dict[Any, list[Trained]] = {}
+    for run in evidence.runs:  # a mean that was printed counts copies too
+        groups.setdefault(arm_of(run), []).append(run)
+    known = list(groups.values())
     for row in evidence.published:
         n = row.get("n")
         targets = [(which, mean, std) for which, mean, std in _printed_means(row) if mean is not None]
