@@ -16,7 +16,7 @@ from redistill.errors import RedistillError
 from redistill.evidence import significance
 from redistill.evidence.audit import audit, finding_rows, page, rows, side_by_side, unknown
 from redistill.evidence.bearing import bearings, told_apart
-from redistill.evidence.files import read_evidence
+from redistill.evidence.files import Told, read_evidence
 from redistill.evidence.model import Evidence
 from redistill.evidence.settled import agrees, expected_maximum, settled
 
@@ -271,3 +271,32 @@ def test_the_recorded_audit_is_not_stale(shared: Path) -> None:
     script = Path(__file__).resolve().parents[2] / "scripts" / "make_audit.py"
     done = subprocess.run([sys.executable, str(script), str(shared), "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_errors_instead_of_accuracies_are_recognised_and_not_judged(tmp_path: Path) -> None:
+    turned = [{**run, "last": round(100 - run["last"], 2), "best": None, "best_on": None} for run in cell("KD", KD)]
+    with pytest.raises(RedistillError, match=r"26.68 beside 73.33\): these look like errors; say --unit error"):
+        bearings(evidence(tmp_path, turned))
+    (read,) = read_evidence(ours(tmp_path, *turned), Told(unit="error"))
+    found, _ = bearings(read)
+    assert found[0].findings[0].verdict == "reproduced"
+    both = [{**run, "last": round(100 - run["last"], 2), "best": round(100 - run["best"], 2)} for run in cell("KD", KD)]
+    with pytest.raises(RedistillError, match="which the best epoch on the test images cannot be: are these errors"):
+        evidence(tmp_path, both)
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"published": {"a": 1}}, "published must be a list of objects"),
+        ({"published_claims": ["x"]}, "published_claims must be a list of objects"),
+        ({"caveats": "mind"}, "caveats must be a list of sentences"),
+        ({"source": "x"}, "has no source with a repository"),
+    ],
+)
+def test_other_parts_of_a_file_are_checked_too(tmp_path: Path, more: dict, sentence: str) -> None:
+    path = ours(tmp_path, {})
+    data = {**json.loads(path.read_text(encoding="utf-8")), **more}
+    path.write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(RedistillError, match=sentence):
+        read_evidence(path)

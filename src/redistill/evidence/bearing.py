@@ -99,6 +99,7 @@ def bearings(evidence: Evidence, paper: str | None = None) -> tuple[list[Bearing
             found += made
             if paper is None and whole:
                 nothing += [f"{r.place}: {one.name} has no cell for {r.words}{_printed(r)}" for r in mine if r.place not in used]
+    _no_errors(evidence, found)
     if paper is not None and not found:
         cells = {names.method(run.method) for run in evidence.runs}
         raise RedistillError(
@@ -106,6 +107,32 @@ def bearings(evidence: Evidence, paper: str | None = None) -> tuple[list[Bearing
             f"with {evidence.runs[0].words} first, and {paper} has no such cell"
         )
     return found, _once(nothing)
+
+
+FAR = 15.0
+"""Points from the print at which a mean is looked at as an error rate."""
+
+
+def _no_errors(evidence: Evidence, found: Sequence[Bearing]) -> None:
+    """Refuse runs whose numbers are far from the print, while 100 minus them are near it, in most cells."""
+    if any("because --unit says so" in text for text in evidence.said):
+        return
+    values = []
+    for bearing in found:
+        for finding in bearing.findings:
+            claim = finding.claim
+            runs = bearing.arms.get(claim.cell, ())
+            if claim.kind == "value" and claim.published is not None and runs:
+                last = [run.last if run.last is not None else run.best for run in runs]
+                values.append((sum(x for x in last if x is not None) / len(last), claim.published.value))
+    turned = [(x, y) for x, y in values if abs(x - y) > FAR and abs(100 - x - y) < FAR / 3]
+    if len(turned) > len(values) / 2:
+        x, y = turned[0]
+        raise RedistillError(
+            f"{evidence.name}: {len(turned)} of {len(values)} means are near 100 minus the paper's accuracy ({x:.2f} beside "
+            f"{y:.2f}): these look "
+            f"like errors; say --unit error (or --unit percent if they are accuracies)"
+        )
 
 
 def _printed(run: Trained) -> str:
@@ -321,8 +348,18 @@ def _judged(
         told |= set(keys)
         if fresh:
             noted = tuple(replace(f, note="; ".join(filter(None, [f.note, *_notes(f.claim, chosen)]))) for f in fresh)
-            made.append(Bearing(paper.name, table, whose, variant, chosen, noted, summary, apart if not made else ()))
+            made.append(Bearing(paper.name, table, whose, variant, chosen, noted, summary, apart if not made else (), _settings(chosen)))
     return made
+
+
+def _settings(chosen: Mapping[str, Sequence[Trained]]) -> tuple[str, ...]:
+    """What the source says of how its runs were made, cell by cell; the paper's recipe may be another."""
+    lines = []
+    for cell, runs in chosen.items():
+        known = ", ".join(f"{name} {value}" for name, value in runs[0].settings.items() if value is not None)
+        if known:
+            lines.append(f"Settings of {cell}, as the source states them: {known}.")
+    return tuple(lines)
 
 
 def _measured(runs: Sequence[Trained]) -> list[Measured]:

@@ -128,7 +128,7 @@ def read_ours(path: Path, told: Told | None = None) -> Evidence:
     try:
         data = json.loads(content_of(path))
     except ValueError as error:
-        raise RedistillError(f"{path}: is no JSON: {error}") from error
+        raise RedistillError(f"{path}: is no JSON: {error} (was the file cut short?)") from error
     if not isinstance(data, dict) or not isinstance(data.get("runs"), list):
         raise RedistillError(f"{path}: has no list 'runs': evidence in our format is an object with source, caveats and runs")
     rows = data["runs"]
@@ -144,18 +144,32 @@ def read_ours(path: Path, told: Told | None = None) -> Evidence:
         kind="our evidence format",
         source=source,
         runs=runs,
-        published=tuple(data.get("published", ())),
-        claims=tuple(data.get("published_claims", ())),
-        teachers=tuple(data.get("teachers", ())),
-        pairs=tuple(data.get("pairs", ())),
-        caveats=tuple(data.get("caveats", ())),
+        published=_objects(data, "published", path),
+        claims=_objects(data, "published_claims", path),
+        teachers=_objects(data, "teachers", path),
+        pairs=_objects(data, "pairs", path),
+        caveats=_texts(data, "caveats", path),
         said=said,
     )
 
 
+def _objects(data: Mapping[str, Any], name: str, path: Path) -> tuple[Mapping[str, Any], ...]:
+    found = data.get(name) or []
+    if not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found):
+        raise RedistillError(f"{path}: {name} must be a list of objects")
+    return tuple(found)
+
+
+def _texts(data: Mapping[str, Any], name: str, path: Path) -> tuple[str, ...]:
+    found = data.get(name) or []
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise RedistillError(f"{path}: {name} must be a list of sentences")
+    return tuple(found)
+
+
 def _source(path: Path, given: Any, told: Told) -> Source:
     if told.source is not None:
-        return told.origin(path, str((given or {}).get("how", "our evidence format")))
+        return told.origin(path, str(given.get("how", "")) if isinstance(given, Mapping) else "our evidence format")
     if not isinstance(given, Mapping) or not given.get("repository"):
         raise RedistillError(f"{path}: has no source with a repository: whose runs are these? (or say --source OWNER/NAME@COMMIT)")
     if not given.get("commit"):
@@ -179,6 +193,8 @@ def runs_of(
             if value is not None and value != value:
                 raise RedistillError(f"{place}: {name} is nan: a run that diverged has an accuracy too, give it or leave the run out")
     unit, said = told.unit, ""
+    if unit is not None:
+        said = f"{where}: numbers are read as {unit}, because --unit says so"
     if unit is None:
         unit, said = unit_of([float(row[n]) for row in rows for n in ("last", "best") if row.get(n) is not None], where)
     made = []
@@ -202,6 +218,14 @@ def _run(row: Mapping[str, Any], place: str, told: Told, unit: Unit) -> Trained:
     if best_on is not None and best_on not in get_args(BestOn):
         raise RedistillError(f"{place}: best_on is {best_on!r}: 'test' (chosen on the test images), 'validation' or null")
     last, best = (None if row.get(n) is None else percent(float(row[n]), unit) for n in ("last", "best"))
+    for name in ("settings", "extra"):
+        if not isinstance(row.get(name) or {}, Mapping):
+            raise RedistillError(f"{place}: {name} must be an object of names and values, not {row[name]!r}")
+    if best_on == "test" and last is not None and best is not None and best < last - 0.05 and last <= 100:
+        raise RedistillError(
+            f"{place}: best = {best:g} is below last = {last:g}, which the best epoch on the test images cannot be: are these errors "
+            f"(say --unit error), or the columns exchanged?"
+        )
     assert text["dataset"] is not None and text["student"] is not None and text["method"] is not None
     return Trained(
         place=place, dataset=text["dataset"], teacher=text["teacher"], student=text["student"], method=text["method"],
@@ -214,6 +238,8 @@ def _whole(value: Any, name: str, place: str) -> int | None:
     if value is None or value == "":
         return None
     try:
+        if isinstance(value, bool):
+            raise TypeError
         number = float(value)
     except (TypeError, ValueError):
         raise RedistillError(f"{place}: {name} is {value!r}: a whole number, or null where it is not known") from None
