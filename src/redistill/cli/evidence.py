@@ -101,7 +101,7 @@ def unit_of(text: str | None) -> Unit | None:
 
 @app.command()
 def quotes(
-    given: Annotated[Path, typer.Argument(help="A table that quotes others: .csv, .md, .tex, or .json in our format.", metavar="FILE")],
+    given: Annotated[Path | None, typer.Argument(help="A table that quotes others: .csv, .md, .tex or .json.", metavar="FILE")] = None,
     against: Annotated[str | None, typer.Option("--against", help="Only these papers: tian2020,zhao2022.", metavar="PAPER,...")] = None,
     dataset: Annotated[str | None, typer.Option("--dataset", help="Of all numbers, where the table names none.", metavar="DATA")] = None,
     same: Annotated[list[str], typer.Option("--same", help="Two names that mean one thing; may be repeated.", metavar="THEIRS=OURS")] = [],  # noqa: B006
@@ -122,6 +122,8 @@ def quotes(
     if rules:
         print("\n".join(names.rules_text()))
         return
+    if given is None:
+        raise RedistillError("quotes needs a table: redistill quotes FILE (or --rules for the rules by which names are equal)")
     table = read_table(given, dataset, unit_of(unit))
     papers = [name.strip() for name in (against or "").split(",") if name.strip()]
     found = compare(table, papers, pairs_of(same, "--same", None))

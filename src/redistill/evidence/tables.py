@@ -26,7 +26,8 @@ ROLES = {
 """Names of the columns of a long table, one number a row."""
 Found = tuple[float, int, float | None, str]
 """Value, decimals, spread and marks of an entry."""
-AVERAGES = ("avg", "avg.", "average", "mean", "δ")
+AVERAGES = ("avg", "avg.", "average", "mean", "δ", "year", "venue", "params", "#params", "flops")
+"""Columns of numbers that nobody quotes."""
 ACC = ("", "acc", "acc.", "accuracy", "top-1", "top1", "top-1 acc", "top-1 accuracy", "acc@1", "acc (%)", "accuracy (%)")
 
 
@@ -247,10 +248,12 @@ def _wide(grid: Grid, where: str) -> list[Quoted]:
     if methods_across > len(across) / 2 and not any(pair_of(text) or is_network(text) for text in across):
         return _methods_across(grid, labels, where)
     columns = {j: _Column() for j in range(labels, len(grid[0]))}
+    # beside the names there may be a column of groups (several rows in one), of venues or of years
+    name_at = max(range(labels), key=lambda j: sum(is_method(row[j], known) for row in grid))
     last_role = ""
     made: list[Quoted] = []
     for number, row in enumerate(grid, 1):
-        label = next((cell for cell in reversed(row[:labels]) if cell.strip()), "")
+        label = row[name_at]
         body = {j: row[j] for j in columns}
         held = {j: found for j, text in body.items() if (found := number_of(text)) is not None}
         role = names.method(label) if names.method(label) in (names.TEACHER, names.STUDENT) else ""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
-from test_read import SOURCE, mdistiller, ours
+from test_evidence_read import SOURCE, mdistiller, ours
 
 from redistill.errors import RedistillError
 from redistill.evidence import significance

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from test_audit import run_cli
+from test_evidence_audit import run_cli
 
 from redistill.errors import RedistillError
 from redistill.evidence.quotes import Compared, compare, lines
@@ -50,6 +50,19 @@ BOTH = """
 |---|---|
 | 240 | 0.05 |
 """
+GROUPS = r"""
+\begin{tabular}{cc|cc}
+\multirow{4}{*}{\makecell{Distillation \\ Manner}} & \multirow{2}{*}{Teacher} & ResNet56 & ResNet110 \\
+ & & 72.34 & 74.31 \\
+ & \multirow{2}{*}{Student} & ResNet20 & ResNet32 \\
+ & & 69.06 & 71.14 \\
+\hline
+\multirow{2}{*}{Features} & FitNet~\cite{a} & 69.21 & 71.06 \\
+ & RKD~\cite{b} & 69.61 & 71.82 \\
+\multirow{1}{*}{Logits} & KD & 70.66 & 73.08 \\
+\end{tabular}
+"""
+YEARS = "Method,Venue,Year,vgg13 -> vgg8\nKD,NIPS-W,2014,72.98\nCRD,ICLR,2020,73.94\n"
 LONG = "teacher,student,method,acc\nvgg13,vgg8,KD,72.98\nvgg13,vgg8,CRD,73.94\n"
 
 
@@ -71,6 +84,8 @@ def found(tmp_path: Path, name: str, text: str, **more: object) -> list[Compared
         ("b.csv", LONG, {"equal": 2}),
         ("c.md", "CIFAR-100\n\n| | ResNet56 <br> ResNet20 | VGG13 <br> VGG8 |\n|---|---|---|\n| KD | 70.66 | 72.98 |\n", {"equal": 2}),
         ("e.md", BOTH, {"equal": 6}),
+        ("f.tex", GROUPS, {"equal": 10}),
+        ("g.csv", YEARS, {"equal": 2}),
         ("d.csv", "dataset,teacher,student,method,quoted\nCIFAR-10,WRN-40-1,WRN-16-1,AT,91.75\n", {"equal": 1}),
     ],
 )
@@ -193,7 +208,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert done.returncode == 0 and "a shifted column" in done.stdout and "18 numbers: 14 equal, 1 differs" in done.stdout
     cells = json.loads(run_cli("quotes", str(path), "--json").stdout)["cells"]
     assert len(cells) == 18 and sum(cell["status"] == "differs" for cell in cells) == 1
-    assert "wrn-" in run_cli("quotes", str(path), "--rules").stdout
+    assert "wrn-" in run_cli("quotes", "--rules").stdout
     done = run_cli("quotes", str(tmp_path / "none.csv"))
     assert done.returncode == 1 and "there is no such file" in done.stderr and "Traceback" not in done.stderr
 
