@@ -242,3 +242,35 @@ def test_nothing_to_read(tmp_path: Path) -> None:
         one(tmp_path / "none.csv")
     with pytest.raises(RedistillError, match="holds no evidence that can be read"):
         read_evidence(tmp_path)
+
+
+def test_measurements_are_no_settings(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    lines = ["run,dataset,teacher,student,method,tau,seed,final_top1,final_top5,seconds,peak"]
+    for tau in ("0.07", "0.1"):
+        for seed in range(3):
+            lines.append(
+                f"r{tau}-{seed},CIFAR-100,resnet32x4,resnet8x4,CRD,{tau},{seed},75.{seed}{seed},94.{seed}{len(lines)},"
+                f"{8000 + len(lines)},{3000 + len(lines)}"
+            )
+    path.write_text("\n".join(lines), encoding="utf-8")
+    found = one(path)
+    assert sorted(len(members) for members in arms(found.runs).values()) == [3, 3]
+    assert all(run.settings.keys() == {"tau"} for run in found.runs)
+    assert any("taken as measurements and not as settings: final_top5, peak, run, seconds" in text for text in found.said)
+    path.write_text(
+        "dataset,student,method,seed,last,tau\nCIFAR-100,resnet20,CRD,0,70,0.1\nCIFAR-100,resnet20,CRD,0,71,0.2\n", encoding="utf-8"
+    )
+    assert len(arms(one(path).runs)) == 2
+
+
+def test_a_row_an_epoch_is_one_run_and_a_gap_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    rows = [{"epoch": e, "test_acc": 60 + e - (e == 5) * 2, "loss": 1 / e} for e in range(1, 6)]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    facts = {"dataset": "CIFAR-100", "student": "resnet20", "method": "KD", "teacher": "resnet56"}
+    (run,) = one(path, facts=facts).runs
+    assert (run.last, run.best, run.best_on, run.epochs) == (63, 64, "test", 5)
+    path.write_text("\n".join(map(json.dumps, rows[:2] + rows[3:])), encoding="utf-8")
+    with pytest.raises(RedistillError, match="do not count from 0 or 1 without a gap"):
+        one(path, facts=facts)

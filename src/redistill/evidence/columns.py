@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ ROLES: dict[str, tuple[str, ...]] = {
     "best_on": ("best_on",),
 }
 """What a column can be -> its names, in small letters. ``value``: an accuracy whose epoch the name does not tell."""
+MEASURED = re.compile(r"second|time|hour|duration|loss|top-?5|acc5|mem|date|path|file|log\b|^run|name|^id$|host|device", re.I)
+"""Names of columns that are no settings."""
 NOTHING = ("", "-", "none", "null", "na", "n/a")
 
 
@@ -114,12 +117,20 @@ def _evidence(
 ) -> Evidence:
     roles = roles_of(header, told, str(path))
     said = []
+    epoch = next((name for name in header if name.lower() == "epoch"), None)
+    if epoch is not None and "value" in roles:
+        records, places, words = _of_epochs(records, places, roles, epoch, str(path))
+        header = list(records[0])
+        roles = {**{role: column for role, column in roles.items() if role != "value"}, "last": "last", "best": "best", "epochs": "epochs"}
+        said += words
     if "value" in roles:
         said.append(f"{path}: column {roles['value']!r} does not say of which epoch it is: it is taken as the last")
     if "error" in roles:
         said.append(f"{path}: column {roles['error']!r} holds errors: accuracies are 100 minus them, taken as those of the last epoch")
     if "best" in roles and "best_on" not in roles:
         said.append(f"{path}: column {roles['best']!r} does not say on which images the epoch was chosen: it is taken as the test images")
+    settings, measured, words = _kinds(records, header, roles, str(path))
+    said += words
     rows = []
     for place, record in zip(places, records, strict=True):
         row: dict[str, Any] = {role: _empty(record.get(column)) for role, column in roles.items() if role not in ("value", "error")}
@@ -131,9 +142,10 @@ def _evidence(
                 row["last" if role in ("value", "error") else role] = number
         if row.get("best") is not None and not row.get("best_on"):
             row["best_on"] = "test"
-        others = {name: value for name, value in record.items() if name not in roles.values() and _empty(value) is not None}
+        others = {name: value for name, value in record.items() if name in settings and _empty(value) is not None}
+        more = {name: value for name, value in record.items() if name in measured and _empty(value) is not None}
         row["settings"] = others.pop("settings") if isinstance(others.get("settings"), dict) else {}
-        row["extra"] = others.pop("extra") if isinstance(others.get("extra"), dict) else {}
+        row["extra"] = {**(more.pop("extra") if isinstance(more.get("extra"), dict) else {}), **more}
         row["settings"] = {**row["settings"], **others}
         rows.append(row)
     if "error" in roles:
@@ -144,6 +156,67 @@ def _evidence(
             said.append(f"{path}: all errors lie between 0 and 1, so they are read as fractions")
     runs, unit = runs_of(rows, places, str(path), told)
     return Evidence(path.stem, kind, told.origin(path, kind), runs, said=(*said, *unit))
+
+
+def _of_epochs(
+    records: Sequence[dict[str, Any]], places: Sequence[str], roles: Mapping[str, str], epoch: str, where: str
+) -> tuple[list[dict[str, Any]], list[str], list[str]]:
+    """One record a run from one record an epoch: the last epoch and the best.
+
+    Raises:
+        RedistillError: epochs are missing or stand twice.
+    """
+    whose = [column for role, column in roles.items() if role not in ("value", "error", "epochs")]
+    groups: dict[tuple[str, ...], list[tuple[int, float, str]]] = {}
+    for place, record in zip(places, records, strict=True):
+        number, value = _number(record.get(epoch), place, epoch), _number(record.get(roles["value"]), place, roles["value"])
+        if number is None or value is None:
+            continue
+        if value != value:
+            raise RedistillError(f"{place}: {roles['value']} is nan at epoch {number:g}")
+        groups.setdefault(tuple(str(record.get(column, "")) for column in whose), []).append((int(number), value, place))
+    made, first = [], []
+    for key, points in groups.items():
+        counted = [number for number, _, _ in points]
+        if counted != list(range(counted[0], counted[0] + len(counted))) or counted[0] not in (0, 1):
+            raise RedistillError(
+                f"{where}: the epochs of one run do not count from 0 or 1 without a gap ({counted[0]} to {counted[-1]}, "
+                f"{len(counted)} rows): "
+                f"several runs need a column that tells them apart, such as seed"
+            )
+        values = [value for _, value, _ in points]
+        made.append({**dict(zip(whose, key, strict=True)), "last": values[-1], "best": max(values), "epochs": len(values)})
+        first.append(points[0][2])
+    if not made:
+        raise RedistillError(f"{where}: holds no epoch with an accuracy")
+    words = (
+        f"{where}: column {epoch!r} counts epochs, so each run is many rows: last is its last row, best its largest (on the test images)"
+    )
+    return made, first, [words]
+
+
+def _kinds(
+    records: Sequence[dict[str, Any]], header: Sequence[str], roles: Mapping[str, str], where: str
+) -> tuple[set[str], set[str], list[str]]:
+    """The other columns: settings, which runs of one cell share, and measurements, which differ from run to run.
+
+    A column with a measurement's name, or with another value in more than half of the rows, is a measurement; where runs of one
+    cell would then have a seed twice, the latter are settings after all.
+    """
+    others = [name for name in header if name not in roles.values()]
+    named = {name for name in others if MEASURED.search(name) or name == "extra"}
+    varied = {
+        name for name in others if name not in named and len({repr(r.get(name)) for r in records}) > len(records) / 2 and len(records) > 1
+    }
+    settings = set(others) - named - varied
+    if varied and "seed" in roles:
+        keys = [roles[role] for role in ("dataset", "teacher", "student", "method", "seed") if role in roles] + sorted(settings)
+        if len({tuple(repr(record.get(key)) for key in keys) for record in records}) < len(records):
+            settings, varied = settings | varied, set()
+    measured = named | varied
+    shown = sorted(measured - {"extra"})
+    words = [f"{where}: taken as measurements and not as settings: {', '.join(shown)}"] if shown else []
+    return settings, measured, words
 
 
 def _empty(value: Any) -> Any:
