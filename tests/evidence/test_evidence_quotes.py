@@ -84,6 +84,7 @@ def found(tmp_path: Path, name: str, text: str, **more: object) -> list[Compared
         ("b.csv", LONG, {"equal": 2}),
         ("c.md", "CIFAR-100\n\n| | ResNet56 <br> ResNet20 | VGG13 <br> VGG8 |\n|---|---|---|\n| KD | 70.66 | 72.98 |\n", {"equal": 2}),
         ("e.md", BOTH, {"equal": 6}),
+        ("h.md", f"# CIFAR-100\n{ACROSS}\nand ImageNet\n\n| | AT | CRD |\n|---|---|---|\n| R34 -> R18 | 70.69 | 71.17 |\n", {"equal": 8}),
         ("f.tex", GROUPS, {"equal": 10}),
         ("g.csv", YEARS, {"equal": 2}),
         ("d.csv", "dataset,teacher,student,method,quoted\nCIFAR-10,WRN-40-1,WRN-16-1,AT,91.75\n", {"equal": 1}),

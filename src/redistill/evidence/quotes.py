@@ -116,7 +116,9 @@ def _one(cell: Quoted, table: QuotingTable, wanted: set[str] | None, same: Mappi
         return Compared(cell, "to be asked", question=f"of which setting? The registry has {listed}: say it in a column 'setting'")
     first, others = usable[0], tuple(usable[1:])
     own = [n for n in usable if not n.reproduction] or usable
-    contradict = len({round(n.accuracy, 4) for n in own}) > 1
+    contradict = any(abs(n.accuracy - first.accuracy) > 0.5 * 10.0 ** -min(n.decimals, first.decimals) + 1e-9 for n in own) or any(
+        n.decimals == first.decimals and abs(n.accuracy - first.accuracy) > 1e-6 for n in own
+    )
     notes = []
     equal, how = agree(cell, first)
     differs = round(cell.value - first.accuracy, 6)
@@ -155,6 +157,8 @@ def agree(cell: Quoted, number: Number) -> tuple[bool, str]:
     unit = 10.0**-decimals
     if cell.decimals < number.decimals and abs(cell.value - number.accuracy) <= unit / 2 + 1e-9:
         return True, f"to {cell.decimals} decimals"
+    if cell.decimals > number.decimals and abs(cell.value - number.accuracy) <= unit / 2 + 1e-9:
+        return True, f"as far as the source goes, which prints {number.decimals} decimals"
     return False, ""
 
 

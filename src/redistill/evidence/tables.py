@@ -89,16 +89,16 @@ def read_table(path: Path, dataset: str | None = None, unit: Unit | None = None)
         wrong = []
         for number, grid in enumerate(grids(path, text), 1):
             try:
-                cells += _grid(grid, f"{path}, table {number}")
+                mine, words = _placed(path, text, _grid(grid, f"{path}, table {number}"), dataset, f"{path}, table {number}")
+                cells += mine
+                said += [one for one in words if one not in said]
             except RedistillError as error:
                 wrong.append(str(error))
         if not cells:
             raise RedistillError(wrong[0] if wrong else f"{path}: its tables hold no numbers")
         said += [f"left out: {words}" for words in wrong]
-    if any(not cell.dataset for cell in cells):
-        named, words = _dataset(path, text, cells, dataset)
-        said += words
-        cells = [cell if cell.dataset else replace(cell, dataset=named(cell)) for cell in cells]
+    cells, words = _placed(path, text, cells, dataset, str(path))
+    said += words
     if unit is None:
         unit, words_of_unit = unit_of([cell.value for cell in cells], str(path))
         said += [words_of_unit] if words_of_unit else []
@@ -367,13 +367,21 @@ def _methods_across(grid: Grid, labels: int, where: str) -> list[Quoted]:
 # ---------------------------------------------------------------------------------------------------------------------
 # Which data set
 # ---------------------------------------------------------------------------------------------------------------------
-def _dataset(path: Path, text: str, cells: Sequence[Quoted], told: str | None) -> tuple[Any, list[str]]:
-    """The data set of cells that name none: told, named once in the file, or the only one with such pairs."""
+def _placed(path: Path, text: str, cells: list[Quoted], told: str | None, where: str) -> tuple[list[Quoted], list[str]]:
+    """Cells of one table with their data set."""
+    if all(cell.dataset for cell in cells):
+        return cells, []
+    name, words = _dataset(path, text, cells, told, where)
+    return [cell if cell.dataset else replace(cell, dataset=name) for cell in cells], words
+
+
+def _dataset(path: Path, text: str, cells: Sequence[Quoted], told: str | None, where: str) -> tuple[str, list[str]]:
+    """The data set of cells that name none: told, the only one that the file names, or the only one with such cells."""
     if told is not None:
-        return (lambda cell: told), []
+        return told, []
     found = [name for name in ("CIFAR-100", "CIFAR-10", "ImageNet", "SVHN") if re.search(rf"\b{name}\b(?!\d)", text, re.I)]
     if len(found) == 1:
-        return (lambda cell: found[0]), [f"{path}: the file names the data set {found[0]}"]
+        return found[0], [f"{path}: the file names the data set {found[0]}"]
     mine = {key_of("", c.teacher, c.student, c.method, "")[1:4] for c in cells}
     there: dict[str, set[tuple[str, str, str]]] = {}
     for number in registry().numbers:
@@ -383,6 +391,6 @@ def _dataset(path: Path, text: str, cells: Sequence[Quoted], told: str | None) -
     sets = [one for one, known in there.items() if known == every]
     if len(sets) == 1:
         name = names.NAMES.get(sets[0], sets[0])
-        return (lambda cell: name), [f"{path}: names no data set; taken as {name}, the only one for which the registry has all these cells"]
+        return name, [f"{where}: does not name its data set; taken as {name}, the only one for which the registry has all its known cells"]
     known = ", ".join(sorted(names.NAMES.get(one, one) for one in sets)) or "none in the registry"
-    raise RedistillError(f"{path}: names no data set and its pairs could be of several ({known}): say --dataset CIFAR-100")
+    raise RedistillError(f"{where}: names no data set and its pairs could be of several ({known}): say --dataset CIFAR-100")
