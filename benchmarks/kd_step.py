@@ -105,7 +105,7 @@ def main() -> None:
         next(loop)
         found = gradients(student)
         # all images are in the batch, so another order changes nothing but the rounding of the sums
-        loss = sum(w * float(v) for w, v in zip((0.1, 0.9), loop.students[0].buffer[0], strict=True))
+        loss = loop.students[0].rows(0).totals[0]
         if kind == "strict":
             gates[kind], tolerance = distance(found, exact), 2 * plain_error
         else:

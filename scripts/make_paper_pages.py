@@ -24,6 +24,13 @@ DOCS = ROOT / "docs"
 MARK = "<!-- made from src/redistill/papers/*.toml by scripts/make_paper_pages.py; do not edit -->"
 
 
+IMAGES = {
+    "first": "the first images on which both networks agree",
+    "random": "random images on which both networks agree",
+    "ferles": "random images, whether the networks agree on them or not",
+}
+
+
 def written(value: Any) -> str:
     """A setting as it stands in TOML, near enough to be read."""
     if isinstance(value, Mapping):
@@ -77,6 +84,9 @@ def page(paper: Paper) -> str:
         "",
         f"Reported epoch: {file.protocol.because or file.protocol.which}.",
         "",
+        *(f"* {r.which.replace('_', ' ')}{scope(r)}: {r.because}." for r in file.reported),
+        *([""] if file.reported else []),
+        *([f"Transition errors: on {IMAGES[file.setup.images]}.", ""] if any(t.metric == "mte" for t in file.table.values()) else []),
         "## Tables",
         "",
     ]
@@ -102,8 +112,12 @@ def page(paper: Paper) -> str:
         out += [f"* Table {e.table}{scope(e)}: also {e.value} ({e.source}){': ' + e.because if e.because else ''}." for e in file.also]
         out.append("")
     if file.checkpoint:
-        out += ["## Published files", "", bars(("file", "table", "evaluated on", "SHA-256")), "|---|---|---|---|"]
-        out += [bars((c.file, f"{c.table}{scope(c)}", c.data, f"`{c.sha256[:16]}`")) for c in file.checkpoint] + [""]
+        out += ["## Published files", "", bars(("path in the repository", "table", "number", "evaluated on", "SHA-256"))]
+        out += ["|---|---|---|---|---|"]
+        out += [
+            bars((c.path, f"{c.table}{scope(c)}", f"{c.value} ({c.source})" if c.value else "the cell's", c.data, f"`{c.sha256[:16]}`"))
+            for c in file.checkpoint
+        ] + [""]
     out += ["## History", "", *(f"* {entry}" for entry in about.history)]
     return "\n".join(out).rstrip() + "\n"
 

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from redistill import belief, rng
-from redistill.belief import Transition, aims, journey, noise_histogram, transitions, walk
+from redistill.belief import Transition, _picked, aims, journey, noise_histogram, transitions, walk
 from redistill.core import RedistillError
 from redistill.data import Images
+from redistill.data.subsets import matching_ferles
 
 
 class Net(nn.Module):
@@ -180,3 +181,16 @@ def test_noise_histogram() -> None:
 def test_what_cannot_work_is_refused(make: Any, says: str) -> None:
     with pytest.raises(RedistillError, match=says):
         make(Net(1), Net(2))
+
+
+def test_images_are_the_first_random_ones_or_those_of_the_reports_code() -> None:
+    agree = torch.rand(400, generator=torch.Generator().manual_seed(1)) < 0.6
+    there = agree.nonzero()[:, 0].tolist()
+    first, drawn, ferles = (_picked(agree, 50, pick, 3).tolist() for pick in ("first", "random", "ferles"))  # type: ignore[arg-type]
+    assert first == there[:50]
+    assert drawn == sorted(set(drawn)) and len(drawn) == 50 and set(drawn) <= set(there) and drawn != first
+    assert drawn == _picked(agree, 50, "random", 3).tolist() != _picked(agree, 50, "random", 4).tolist()
+    # positions in a shuffled order taken for indices: some of them are images on which the networks do not agree
+    assert len(ferles) == len(set(ferles)) == 50 and not set(ferles) <= set(there)
+    assert torch.equal(torch.tensor(ferles), matching_ferles(agree, 50, 3).sort().values)
+    assert _picked(agree, 1000, "random", 0).tolist() == there  # all there are

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from redistill.core import RedistillError
-from redistill.data import Augmenter, affine_between, augmentation, normalisation
+from redistill.core import RedistillError, Room
+from redistill.data import Augmenter, Images, affine_between, augmentation, normalisation
 from redistill.data.normalise import SETS
 
 
@@ -135,3 +135,29 @@ def test_unknown_normalisation_and_wrong_channels() -> None:
         normalisation("cifar-10")
     with pytest.raises(RedistillError, match="'imagenet' has 3 channels, the images have 1: use one of mnist"):
         normalisation("imagenet").require_channels(1)
+
+
+def test_a_batch_may_share_its_offset_and_each_image_has_its_own_flip() -> None:
+    """Mirrored first, then one window of the padded images, as ``tf.random_crop`` cuts a whole batch."""
+    x = noise(40, 3, 8, 8)
+    augment = augmentation("crop-flip-reflect-batch:2")
+    assert (augment.variants, augment.batch, augmentation("crop-flip-reflect").batch) == (50, True, False)
+    room = Room(seed=4, batch_size=16, device=torch.device("cpu"), dtype=torch.float32, steps=12, teacher=None, students=())
+    stream = Images(x, None, 10, "noise", "none", "crop-flip-reflect-batch:2").start(room)
+    windows, flips = set(), 0
+    for step in range(12):
+        batch = stream.batch(step)
+        assert batch.index is not None and batch.variant is not None
+        mirrored = [bool(v % 2) for v in batch.variant.tolist()]
+        flips += sum(mirrored)
+        shown = (batch.images * 255).round().to(torch.uint8)
+        fitting = [
+            (dy, dx) for dy in range(5) for dx in range(5)
+            if all(torch.equal(out, by_pillow(x[i].flip(-1) if m else x[i], 2, True, dy, dx, False))
+                   for out, i, m in zip(shown, batch.index.tolist(), mirrored, strict=True))
+        ]
+        assert len(fitting) == 1, step  # one window explains all images of the batch
+        windows |= set(fitting)
+    assert len(windows) > 6 and 160 * 0.3 < flips < 160 * 0.7
+    again = Images(x, None, 10, "noise", "none", "crop-flip-reflect-batch:2").start(room)
+    assert torch.equal(again.batch(7).images, stream.batch(7).images)

@@ -85,7 +85,7 @@ def test_load_names_the_part(tree: Path) -> None:
 
 
 def test_what_does_not_fit_memory_is_read_when_needed(tree: Path) -> None:
-    streamed, held = folder(tree, "val", size=12, memory=1000), folder(tree, "val", size=12)
+    streamed, held = folder(tree, "val", size=12, memory=1000, resize=14), folder(tree, "val", size=12, resize=14)
     assert isinstance(streamed, Folder) and isinstance(streamed, Source)
     assert streamed.y is not None and held.y is not None and torch.equal(streamed.y, held.y)
     assert streamed.shorter_side == 14 and streamed.settings()["resize"] == 14
@@ -96,6 +96,20 @@ def test_what_does_not_fit_memory_is_read_when_needed(tree: Path) -> None:
     assert torch.equal(batch.images[5], ((torch.from_numpy(expected).float() / 255 - mean) / std).permute(2, 0, 1))
     sizes = [len(b.images) for b in streamed.batches(4, "cpu", torch.float64, True)]
     assert sizes == [4, 2]
+
+
+@pytest.mark.parametrize("augment", [None, "none", "flip", "crop-flip-reflect:2"])
+def test_memory_decides_no_pixel_no_crop_and_no_step(tree: Path, augment: str | None) -> None:
+    held, streamed = (folder(tree, "train", size=12, memory=memory, augment=augment) for memory in (2**30, 0))
+    assert isinstance(held, Images) and isinstance(streamed, Folder) and held.augment == streamed.augment
+    assert all(torch.equal(a.images, b.images) for a, b in zip(held.batches(5), streamed.batches(5), strict=True))
+    one, two = held.start(room(5, seed=2)), streamed.start(room(5, seed=2))
+    for step in (0, 1, 2, 7, 3):
+        a, b = one.batch(step), two.batch(step)
+        assert torch.equal(a.images, b.images) and torch.equal(a.variant, b.variant)  # type: ignore[arg-type, union-attr]
+        assert torch.equal(a.labels, b.labels) and torch.equal(a.index, b.index)  # type: ignore[arg-type, union-attr]
+    with pytest.raises(RedistillError, match="'resized-crop' needs the original pictures"):
+        held.with_(augment="resized-crop")
 
 
 def test_streaming_is_random_access_and_equal_for_any_number_of_workers(tree: Path) -> None:
@@ -116,13 +130,13 @@ def test_streaming_is_random_access_and_equal_for_any_number_of_workers(tree: Pa
 
 
 def test_a_variant_is_the_crop(tree: Path) -> None:
-    found = folder(tree, "train", size=12, memory=0)
+    found = folder(tree, "train", size=12, augment="resized-crop")
     assert isinstance(found, Folder) and found.y is not None
     batch = found.start(room(12, seed=3)).batch(1)
     assert batch.index is not None and batch.variant is not None and batch.labels is not None
     assert torch.equal(batch.labels, found.y[batch.index])
     i, variant = int(batch.index[4]), int(batch.variant[4])
-    assert variant == rng.derive(3, "variant", 1, i)
+    assert variant == rng.generator_seed(3, "variant", i, 1)
     draw = torch.Generator().manual_seed(variant)
     flip = float(torch.rand((), generator=draw)) < 0.5
     with Image.open(found.root / found.files[i]) as image:
@@ -161,8 +175,8 @@ def test_subsets_and_manifest_of_a_folder_on_disk(tree: Path) -> None:
     assert set(rest.files) | set(held.files) == set(found.files) and len(held) == 3
     plain = found.with_(augment="none", normalise="half").start(room(4))
     assert torch.equal(plain.batch(0).images, plain.batch(0).images) and int(plain.batch(0).variant.sum()) == 0  # type: ignore[union-attr]
-    with pytest.raises(RedistillError, match="unknown augmentation of a folder read from disk 'crop-flip'"):
-        found.with_(augment="crop-flip")
+    with pytest.raises(RedistillError, match="unknown augmentation 'crop'"):
+        found.with_(augment="crop")
 
 
 # -- files that are no images -----------------------------------------------------------------------------------------

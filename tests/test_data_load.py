@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
 import json
@@ -25,6 +26,7 @@ import redistill.data as data
 from redistill.core import RedistillError
 from redistill.data import official, tiny
 from redistill.data.fetch import File, Place
+from redistill.sources.few import per_class_ferles
 
 RNG = np.random.default_rng(1)
 
@@ -65,7 +67,7 @@ def test_real_cifar10(real: Path) -> None:
     few = train.per_class(200, seed=0)
     assert few.class_counts() == (200,) * 10
     # the published count of the faulty rule: M = 10 gave 9 to 12 images a class in one run of the authors' code
-    void = train.per_class_ferles(10, seed=0)
+    void = per_class_ferles(train, 10, seed=0)
     assert len(void) == 100 and int(void.index.max()) < 300 and void.class_counts() != (10,) * 10
 
 
@@ -144,7 +146,7 @@ def test_small_mnist_files_padded_on_request(tmp_path: Path, monkeypatch: pytest
     assert torch.equal(padded.x[:, :, 2:30, 2:30], plain.x) and int(padded.x.sum()) == int(plain.x.sum())
     assert (plain.normalise, padded.name) == ("mnist", "mnist32:train")
     with pytest.raises(RedistillError, match="can be padded to an even number more, such as 32, got size=31"):
-        official.mnist_part("train", tmp_path, size=31)
+        data.mnist(tmp_path, size=31)
 
 
 def test_small_tiny_imagenet_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,11 +298,11 @@ def test_download_on_the_command_line_fetches_every_part(
 
     asked: list[tuple[str, Path | None, bool]] = []
 
-    def part(which: str, data_dir: Path | None, download: bool) -> data.Images:
+    def part(which: str, data_dir: Path | None, download: bool) -> official.Part:
         asked.append((which, data_dir, download))
-        return data.digits()[which == "test"]
+        return official.read_digits(which)
 
-    monkeypatch.setitem(data._OFFICIAL, "mnist", (part, ("train", "test")))
+    monkeypatch.setitem(data.OFFICIAL, "mnist", dataclasses.replace(data.OFFICIAL["digits"], name="mnist", read=part))
     monkeypatch.setattr(sys, "argv", ["redistill", "download", "mnist", "mnist:test", "--data-dir", str(tmp_path), "--json"])
     with pytest.raises(SystemExit) as end:
         cli.main()

@@ -13,15 +13,22 @@ SRC = Path(__file__).resolve().parents[1] / "src" / "redistill"
 FLOORS: tuple[tuple[str, ...], ...] = (
     # floor 0: types, how it is optimised, one seed and many streams, intervals; each line may use the one above
     ("errors",),
-    ("ramp",),
+    ("ramp", "paths", "values"),
     ("core",),
-    ("pairs", "recipe", "rng", "stats"),
+    ("pairs", "recipe", "rng", "stats", "tensor_files", "user_code", "outputs", "stages"),
+    # a network for a while: its modes, and what it carries beside its state
+    ("modes", "hidden_state"),
     # floor 1: formulas, networks, images, features by place
     ("terms", "models", "data", "taps", "precision", "optimise", "measured"),
-    # floor 2: inputs that are not a data set; what is measured; one student of a cohort
-    ("sources", "evaluate", "belief", "learner"),
+    # how a network meets the images of a stream
+    ("normalised",),
+    ("sight",),
+    # floor 2: inputs that are not a data set; what is measured; the teacher and one student of a cohort
+    ("sources", "evaluate", "belief", "learner", "teacher"),
+    ("given", "preflight"),
     ("fit",),
-    ("experiment", "jobs"),
+    ("jobs",),
+    ("experiment",),
     ("papers",),
     ("claims",),
     ("report", "verify", "testing", "bench"),

@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -345,3 +346,84 @@ def test_published_files_load(shared: Path) -> None:
         assert net.arch.name == "wrn-" + file.name.split("wrn-")[-1][:4], file
         assert np.isfinite(net(torch.zeros(1, 3, 32, 32)).detach().numpy()).all()
         assert isinstance(net.fc.weight, Tensor)
+
+
+def test_shortcuts_of_option_a_have_no_parameters_and_pad_with_zeros() -> None:
+    net = models.resnet(20, shortcut="padding")
+    assert net.arch.args == {"shortcut": "padding"} and models.resnet(20).arch.args == {}
+    assert sum(p.numel() for p in net.parameters()) == 269_722
+    assert sum(p.numel() for p in models.build("resnet44", shortcut="padding").parameters()) == 658_586
+    block = net.layer2[0]
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.zero_()  # what is left is the shortcut
+    x = torch.rand(2, 16, 8, 8)
+    out = block.eval()(x)
+    assert out.shape == (2, 32, 4, 4) and torch.equal(out[:, 8:24], x[:, :, ::2, ::2])
+    assert not out[:, :8].any() and not out[:, 24:].any()
+    with pytest.raises(RedistillError, match="shortcut='pading': 'projection'"):
+        models.resnet(20, shortcut="pading")
+
+
+def test_akamaster_files_are_read_by_name_and_without(tmp_path: Path, shared: Path) -> None:
+    net = models.resnet(20, shortcut="padding", seed=3).eval()
+    theirs = {f"module.{name}": value for name, value in foreign.from_ours(net.state_dict(), "akamaster").items()}
+    assert "module.linear.weight" in theirs and not [n for n in theirs if n.endswith("num_batches_tracked")]
+    torch.save({"state_dict": theirs, "best_prec1": 10.0}, tmp_path / "resnet20.th")
+    x = torch.rand(2, 3, 32, 32)
+    for asked in ("resnet20", None):
+        read = models.load(tmp_path / "resnet20.th", model=asked)
+        assert read.arch == net.arch and torch.equal(read(x), net(x))
+    for name, parameters in (("resnet20-12fca82f.th", 269_722), ("resnet44-014dd654.th", 658_586)):
+        read = models.load(shared / "checkpoints" / "akamaster" / name, model=name.partition("-")[0], normalisation="imagenet")
+        assert sum(p.numel() for p in read.parameters()) == parameters and read.arch.args == {"shortcut": "padding"}
+def eager(net: nn.Module) -> nn.Module:
+    compiled: nn.Module = torch.compile(net, backend="eager")
+    return compiled
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda net: nn.Sequential(nn.Identity(), net), eager])
+def test_a_wrapped_or_frozen_network_has_the_size_of_its_own(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    net = models.wrn(10, 1)
+    plain = models.describe(net)
+    assert models.describe(wrap(net)) == plain and plain.stages
+    assert models.describe(net.requires_grad_(False)) == plain
+
+
+def test_attention_is_counted_by_hand() -> None:
+    block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    # 5 tokens of width 8: q, k, v and out 4 · 5 · 8 · 8; scores and values 2 · 5 · 5 · 8; feed forward 2 · 5 · 8 · 16
+    assert models.describe(block, (5, 8)).macs == 4 * 5 * 64 + 2 * 25 * 8 + 2 * 5 * 128
+    assert models.describe(nn.ConvTranspose2d(3, 4, 2, 2), (3, 5, 5)).macs == 3 * 25 * 4 * 4
+
+
+NETS = """
+from torch import nn
+
+class Usual(nn.Sequential):
+    def __init__(self, num_classes, in_chans=3, width=4):
+        super().__init__(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(in_chans, width), nn.Linear(width, num_classes))
+
+class Bare(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 10))
+
+class Both(nn.Sequential):
+    def __init__(self, n_classes=7, *, in_channels, depth):
+        super().__init__(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(in_channels, n_classes))
+"""
+
+
+def test_a_network_of_ones_own_is_filled_by_its_signature(tmp_path: Path) -> None:
+    (tmp_path / "nets.py").write_text(NETS)
+    where = f"{tmp_path}/nets.py"
+    for name, args, weight in (
+        ("Usual", {}, (5, 4)), ("Usual", {"width": 8}, (5, 8)), ("Usual", {"num_classes": 2}, (2, 4)),
+        ("Bare", {}, (10, 3)), ("Both", {"depth": 1}, (5, 1)),
+    ):  # fmt: skip
+        net = models.build(f"{where}:{name}", 5, channels=1, **args)
+        assert isinstance(net, nn.Sequential) and tuple(net[-1].weight.shape) == weight
+    with pytest.raises(RedistillError, match="Both needs depth, which nobody gives"):
+        models.build(f"{where}:Both", 5)
+    with pytest.raises(RedistillError, match="unknown argument 'widht': did you mean width"):
+        models.build(f"{where}:Usual", 5, widht=3)

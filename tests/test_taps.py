@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
-from redistill.core import Place, RedistillError
+from redistill.core import Method, Place, RedistillError
 from redistill.taps import Tapped, context, pair_stages, places_of
-from redistill.terms import AT, VID, FitNet
+from redistill.terms import AT, KD, VID, FitNet
 
 
 class PlainCNN(nn.Module):
@@ -121,9 +121,12 @@ def test_again_calls_the_module_twice() -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: places_of(UNet(), X), "grows again at 'up'.*name the places yourself"),
+        (lambda: pair_stages(context(UNet(), UNet(), X)), "stages of the student UNet .*grows again at 'up'.*name the places yourself"),
         (lambda: Tapped(PlainCNN(), ("body.22",)), "unknown place 'body.22': did you mean body.2"),
-        (lambda: context(PlainCNN(classes=3), PlainCNN(classes=5), X), "teacher tells 5 classes apart, the student 3"),
+        (
+            lambda: Method.of(KD()).setup(context(PlainCNN(classes=3), PlainCNN(classes=5), X)),
+            "teacher tells 5 classes apart, the student 3.*KD compares their logits",
+        ),
         (lambda: pair_stages(context(MLP(), MLP(), X)), "the student has no feature maps to pair"),
         (lambda: places_of(nn.Conv2d(1, 2, 3), X), r"must map images to logits \[batch, classes\]"),
         (lambda: Tapped(PlainCNN(), ("body.2",)).__call__(X)["body.3"], "was not tapped"),

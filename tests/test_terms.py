@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import slow
 from from_shapes import made, near, numbers, randn, run, shapes_only
-from redistill.core import Batch, Output
+from redistill.core import Batch, Output, RedistillError
 from redistill.terms import (
     AT,
     CE,
@@ -196,3 +196,18 @@ def test_the_hint_is_the_middle_pair() -> None:
         term = FitNet()
         term.setup(shapes_only(maps, maps))
         assert term.pairs == ((middle, middle),)
+
+
+def test_attention_maps_may_share_one_length() -> None:
+    """``over="batch"``: the squared difference of all maps over all entries, each network's maps divided by one length."""
+    draw = torch.Generator().manual_seed(2)
+    s, t = (torch.randn(4, c, 3, 3, generator=draw, dtype=torch.float64) for c in (2, 5))
+    q_s, q_t = (f.square().mean(1).flatten(1) for f in (s, t))
+    wanted = ((q_s / q_s.square().sum().sqrt() - q_t / q_t.square().sum().sqrt()) ** 2).mean()
+    outs = [Output(torch.zeros(4, 2, dtype=torch.float64), {"stage1": f}) for f in (s, t)]
+    found = AT(at="stage1", over="batch")(*outs, Batch(s))
+    assert float(found) == pytest.approx(float(wanted), rel=1e-12)
+    assert float(AT(at="stage1")(*outs, Batch(s))) > 2 * float(found)
+    assert "over" not in AT().settings() and AT(over="batch").settings()["over"] == "batch"
+    with pytest.raises(RedistillError, match="over='all'"):
+        AT(over="all")  # type: ignore[arg-type]

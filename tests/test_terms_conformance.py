@@ -15,8 +15,15 @@ from redistill.core import Batch, Context, Output, Term, require_ready
 from redistill.terms import (
     ALL,
     AT,
+    CC,
     CE,
+    CRD,
+    DIST,
+    DKD,
+    FSP,
     KD,
+    PKT,
+    RKD,
     VID,
     Anchor,
     Consistency,
@@ -32,7 +39,7 @@ FOR_GENERATORS: tuple[type[Term], ...] = (TeacherEntropy, StudentEntropy, Consis
 """Losses that pull at the images."""
 
 FORMS: dict[str, tuple[Callable[[], Term], tuple[str, ...] | None]] = {
-    **{cls.__name__: (cls, None) for cls in ALL if cls not in FOR_GENERATORS},
+    **{cls.__name__: (cls, None) for cls in ALL if cls not in (*FOR_GENERATORS, FSP)},
     **{f"generator: {cls.__name__}": (cls, None) for cls in FOR_GENERATORS},
     "generator: KD": (lambda: KD(T=1.0, reduction="element", scale_T2=False), None),
     "CE, smoothed": (lambda: CE(0.1), None),
@@ -43,6 +50,13 @@ FORMS: dict[str, tuple[Callable[[], Term], tuple[str, ...] | None]] = {
         lambda: KD(T=3.0, target="cross-entropy", scale_T2=False),
         ("logit shift", "class permutation", "batch permutation", "non-negative"),
     ),
+    "KD, standardised": (lambda: KD(T=2.0, standardise=True), None),
+    "DKD, standardised": (lambda: DKD(T=2.0, standardise=True), None),
+    "DIST, CIFAR-100": (lambda: DIST(beta=2.0, gamma=2.0, T=4.0), None),
+    "RKD, of maps": (lambda: RKD(at=["stage2", "stage3"]), None),
+    "PKT, paper": (lambda: PKT(reduction="row"), None),
+    "CRD, of the class": (lambda: CRD(dim=4, K=3, positive="class"), None),
+    "CC, of maps": (lambda: CC(at="stage3", dim=8), None),
     "AT, paper": (lambda: AT(form="norm", factor=0.5), None),
     "AT, sum": (lambda: AT(form="sum"), None),
     "AT, p = 1": (lambda: AT(p=1), None),

@@ -171,7 +171,8 @@ TOKENS = {"words": (2, 5, 4)}
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: AT(p=0), "exponent must be above 0"),
+        (lambda: AT(p=0), "exponent must be a number of 1 or more"),
+        (lambda: AT(p=0.5, absolute=True), "below 1 the gradient is infinite wherever an activation is exactly 0"),
         (lambda: AT(p=1.5), "a negative activation has no such power; add absolute=True"),
         (lambda: AT(form="l2"), "known are 'mean', 'sum' and 'norm'"),
         (lambda: AT(at=[]), "names no place"),
@@ -196,7 +197,8 @@ TOKENS = {"words": (2, 5, 4)}
         (lambda: Anchor(reduction="mean"), "known are 'tensor' and 'sum'"),
         (lambda: _setup(AT(at="pooled"), TWO, TWO), r"AT compares where maps .* but 'pooled' has shape \[2, 4\]"),
         (lambda: _setup(VID(at="stag1"), TWO, TWO), r"unknown place of the student 'stag1': did you mean stage1\?"),
-        (lambda: _setup(VID(at="words"), TOKENS, TOKENS), r"'words' of the student has shape \[2, 5, 4\]"),
+        (lambda: _setup(VID(at="words"), TOKENS, {"words": (2, 7, 4)}), r"'words' of the student has shape \[2, 5, 4\], .*as many tokens"),
+        (lambda: _setup(Review(at="words"), TOKENS, TOKENS), r"Review compares maps .* but 'words' of the student has shape \[2, 5, 4\]"),
         (lambda: _setup(FitNet(), {"pooled": (2, 4)}, TWO), "the student has no feature maps to pair .* from: pooled 4"),
         (lambda: hcl([torch.zeros(1, 1, 2, 2)], []), "got 1 of the student and 0 of the teacher"),
         (lambda: hcl([torch.zeros(1, 1, 2, 2)], [torch.zeros(1, 1, 4, 4)]), r"student's map has shape \[1, 1, 2, 2\]"),

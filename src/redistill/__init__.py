@@ -18,6 +18,8 @@ _HOME = {
     "Recipe": "recipe", "Constant": "recipe", "Step": "recipe", "MultiStep": "recipe", "Cosine": "recipe",
     "Tapped": "taps", "context": "taps", "places_of": "taps",
     "CE": "terms", "KD": "terms", "FitNet": "terms", "AT": "terms", "VID": "terms", "Review": "terms", "Anchor": "terms",
+    "DKD": "terms", "DIST": "terms", "SP": "terms", "NST": "terms", "FSP": "terms", "RKD": "terms", "PKT": "terms", "CC": "terms",
+    "CRD": "terms",
     "Loop": "fit", "Result": "measured", "Diverged": "measured", "fit": "fit", "fit_cohort": "fit",
     "accuracy": "evaluate", "agreement": "evaluate", "evaluate": "evaluate", "predict": "evaluate",
     "Experiment": "experiment.value", "Store": "experiment.store", "Run": "experiment.store",
@@ -26,8 +28,17 @@ _ROOMS = ("belief", "claims", "data", "models", "sources", "terms", "rng", "stat
 
 __all__ = [  # by hand, so that editors see them; a test compares it with the table above
     "AT",
+    "CC",
     "CE",
+    "CRD",
+    "DIST",
+    "DKD",
+    "FSP",
     "KD",
+    "NST",
+    "PKT",
+    "RKD",
+    "SP",
     "VID",
     "Anchor",
     "Batch",
@@ -83,7 +94,7 @@ if TYPE_CHECKING:
     from redistill.measured import Diverged, Result
     from redistill.recipe import Constant, Cosine, MultiStep, Recipe, Step
     from redistill.taps import Tapped, context, places_of
-    from redistill.terms import AT, CE, KD, VID, Anchor, FitNet, Review
+    from redistill.terms import AT, CC, CE, CRD, DIST, DKD, FSP, KD, NST, PKT, RKD, SP, VID, Anchor, FitNet, Review
 
 
 def __getattr__(name: str) -> Any:

@@ -16,6 +16,8 @@ Where the codes differ (switches of this module):
 switch                 paper and [RE] report's code          polo5's code
 =====================  ====================================  ==========================================================
 classes aimed at       all but the predicted, ascending      all but the true label y: y + 1, y + 2, ... modulo C
+images                 on which both agree; [RE]'s code:     random ones on which both agree
+                       random ones, whether they agree or not
 attacked network       the student; [RE] also the teacher    net A of the call
 curve on disk          [RE]: mean over prefixes, see below   plain mean
 error of the mean      not said                              over N·(C - 1) rows, as if they were independent
@@ -41,6 +43,10 @@ from redistill import rng
 from redistill.core import RedistillError
 from redistill.data import Renormalise
 from redistill.data import normalisation as named_set
+from redistill.data.subsets import matching_ferles
+from redistill.modes import evaluating
+from redistill.normalised import normalisation_of, normalised
+from redistill.outputs import NotFinite, logits_of, name_of, require_comparable, require_finite
 
 NUMERICS = 1
 # rows (an image on its way to one class) that go through the networks together: where there is a cache to stay in, fewer
@@ -48,6 +54,7 @@ AT_ONCE, AT_ONCE_CPU = 500, 128
 
 Aim = Literal["predicted", "true"]
 Over = Literal["images", "rows"]
+Pick = Literal["first", "random", "ferles"]
 Net = Callable[[Tensor], Tensor]
 
 
@@ -236,37 +243,17 @@ def journey(net: Net, images: Tensor, targets: Tensor, at: Sequence[int], *, rat
     return torch.stack(shown, dim=1)
 
 
-class _Quiet:
-    """Evaluation mode for a while; every module's own mode comes back."""
-
-    def __init__(self, *nets: nn.Module):
-        self.modes = [(m, m.training) for net in nets for m in net.modules()]
-        self.nets = nets
-
-    def __enter__(self) -> None:
-        for net in self.nets:
-            net.eval()
-
-    def __exit__(self, *_: object) -> None:
-        for module, mode in self.modes:
-            module.training = mode
-
-
 def seeing(net: nn.Module, stream: str) -> Net:
-    """The network behind the affine map from the stream's normalisation to its own, where it has another."""
-    adapt = Renormalise.wanted_by(net, stream)
-    if adapt is None:
-        return net
-
-    def looking(x: Tensor) -> Tensor:
-        logits: Tensor = net(adapt(x))
-        return logits
-
-    return looking
+    """The network in front of images that are normalised as ``stream``; see :func:`redistill.normalised.normalised`."""
+    return normalised(net, stream)
 
 
 def _predictions(
-    nets: Mapping[str, nn.Module], views: Mapping[str, Net], images: Pictures, pairs: Sequence[tuple[str, str]], count: int
+    nets: Mapping[str, nn.Module],
+    views: Mapping[str, Net],
+    images: Pictures,
+    pairs: Sequence[tuple[str, str]],
+    count: float,
 ) -> tuple[Tensor, dict[str, Tensor], int]:
     """The first images of the set, as many as give every pair ``count`` on which it agrees (all, where they are too few);
     what each network predicts on them, and how many classes there are."""
@@ -279,16 +266,30 @@ def _predictions(
         for batch in images.batches(_at_once(parameter.device), parameter.device, parameter.dtype):
             rows.append(batch.images)
             for name, view in views.items():
-                logits = view(batch.images)
+                logits = require_finite(view(batch.images), f"{name} ({name_of(nets[name])})", "a belief")
                 widths[name] = logits.shape[1]
                 said[name].append(logits.argmax(1))
             if len(set(widths.values())) > 1:
                 raise RedistillError(f"the networks tell unlike numbers of classes apart ({widths}): they must agree")
+            if min(widths.values()) < 2:
+                raise RedistillError("the networks give one logit an image, so there is no other class to go to: give two, [0, z]")
             for a, b in agreed:
                 agreed[a, b] += int((said[a][-1] == said[b][-1]).sum())
             if min(agreed.values()) >= count:
                 break
     return torch.cat(rows), {name: torch.cat(parts) for name, parts in said.items()}, next(iter(widths.values()))
+
+
+def _picked(agree: Tensor, count: int, pick: Pick, seed: int) -> Tensor:
+    """Positions [n] of the images of one pair, rising, of ``agree`` [N]: whether both networks predict the same class."""
+    there = agree.nonzero()[:, 0]
+    if pick == "first" or not len(there):
+        return there[:count]
+    if pick == "random":
+        order = torch.randperm(len(there), generator=rng.stream(seed, "belief", "images"))
+        return there[order[:count].to(there.device)].sort().values
+    chosen = matching_ferles(agree.cpu(), min(count, len(there)), seed)
+    return chosen.to(there.device).sort().values
 
 
 def transitions(
@@ -301,6 +302,8 @@ def transitions(
     aim: Aim = "predicted",
     attack: Sequence[str] | None = None,
     beside: Sequence[str] | None = None,
+    pick: Pick = "first",
+    seed: int = 0,
     tell: Callable[[float], None] | None = None,
 ) -> dict[tuple[str, str], Transition]:
     """Transition curves of every ordered pair (attacked, other).
@@ -308,7 +311,10 @@ def transitions(
     Args:
         nets: by name, two or more, of the same classes; left bitwise as they were.
         images: an evaluation set, in the normalisation in which the steps are taken.
-        count: images a pair: the first ones of the set on which both networks of the pair predict the same class.
+        count: images a pair.
+        pick: which: the ``first`` ones of the set on which both networks of the pair predict the same class, ``random`` ones
+            of these (polo5's code), or as many ``random`` ones of the whole set as the [RE] report's code takes for them,
+            positions in a shuffled order for indices: ``ferles``. seed: of the draw.
         K, rate: steps and ξ. aim: see the module.
         attack, beside: names to be attacked, and names whose belief is recorded beside; default: all, and every other.
         tell: is given the share of the work that is done, in (0, 1], after each step of a batch of rows.
@@ -322,6 +328,8 @@ def transitions(
         raise RedistillError(f"beliefs are compared between two networks or more, got {len(nets)}")
     if count < 1:
         raise RedistillError(f"count={count}: at least one image is needed")
+    if pick not in ("first", "random", "ferles"):
+        raise RedistillError(f"pick={pick!r}: known are 'first', 'random' (polo5's code) and 'ferles' (the [RE] report's)")
     if aim not in ("predicted", "true"):
         raise RedistillError(f"aim={aim!r}: known are 'predicted' (paper) and 'true' (polo5's code)")
     labels = images.all_labels
@@ -336,11 +344,11 @@ def transitions(
         raise RedistillError(f"attack={attack}, beside={beside}: no pair of two networks is left of {', '.join(nets)}")
     views = {name: seeing(net, images.normalise) for name, net in nets.items()}
     found: dict[tuple[str, str], Transition] = {}
-    with _Quiet(*nets.values()):
-        x, said, classes = _predictions(nets, views, images, wanted, count)
+    with evaluating(*nets.values()):
+        x, said, classes = _predictions(nets, views, images, wanted, count if pick == "first" else math.inf)
         if labels is not None and aim == "true" and int(labels.max()) >= classes:
             raise RedistillError(f"the labels go up to {int(labels.max())}, the networks tell {classes} classes apart: they must agree")
-        mine = {(a, b): (said[a] == said[b]).nonzero()[:count, 0] for a, b in wanted}
+        mine = {(a, b): _picked(said[a] == said[b], count, pick, seed) for a, b in wanted}
         if lonely := [pair for pair in wanted if not len(mine[pair])]:
             raise RedistillError(f"{' and '.join(lonely[0])} predict the same class on none of the {len(x)} images")
         starts = {name: torch.cat([mine[name, other] for other in others]).unique() for name, others in pairs.items() if others}
@@ -358,6 +366,11 @@ def transitions(
             targets = aims(said[name][index], classes, own_labels)
             seen = [views[other] for other in pairs[name]]
             p = walk(views[name], seen, x[index], targets, K=K, rate=rate, tell=stepped).double().cpu()
+            if not bool(torch.isfinite(p).all()):
+                raise NotFinite(
+                    f"on the way of {name} beliefs became NaN or infinite (xi={rate:g}): its gradients are too large for this rate, "
+                    f"or a network gives no numbers there"
+                )
             for row, other in enumerate(pairs[name], start=1):
                 rows = torch.isin(index, mine[name, other]).cpu()
                 found[name, other] = Transition(
@@ -373,6 +386,9 @@ def agreement_and_divergence(a: Tensor, b: Tensor) -> tuple[float, float, float]
     >>> agreement_and_divergence(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 1.0]]))
     (100.0, 0.0, 0.0)
     """
+    for which, logits in (("first", a), ("second", b)):
+        require_finite(logits, f"the {which} network", "an agreement")
+    require_comparable(a, b, "agreement")
     log_a, log_b = (torch.log_softmax(z.double(), 1) for z in (a, b))
     same = 100.0 * float((a.argmax(1) == b.argmax(1)).double().mean())
     forward = float((log_a.exp() * (log_a - log_b)).sum(1).mean())
@@ -388,11 +404,12 @@ def noise_histogram(net: nn.Module, shape: Sequence[int], *, count: int = 1000, 
     if count < 1:
         raise RedistillError(f"count={count}: at least one image is needed")
     parameter = next(net.parameters())
-    name = normalise or getattr(net, "normalisation", None) or "none"
+    name = normalise or normalisation_of(net) or "none"
     named_set(name).require_channels(shape[0])
     pixels = torch.rand(count, *shape, generator=rng.stream(seed, "uniform noise"))
     images = Renormalise.between("none", name)(pixels).to(device=parameter.device, dtype=parameter.dtype)
-    with _Quiet(net), torch.no_grad():
-        logits = torch.cat([net(part) for part in images.split(_at_once(images.device))])
+    with evaluating(net), torch.no_grad():
+        logits = torch.cat([logits_of(net(part), net) for part in images.split(_at_once(images.device))])
+    require_finite(logits, name_of(net), "a histogram of predictions")
     counts: list[int] = torch.bincount(logits.argmax(1), minlength=logits.shape[1]).tolist()
     return counts

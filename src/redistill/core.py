@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -35,17 +35,22 @@ class Batch:
         labels: [B] int64, or None where the data has none.
         index: [B] int64, position of each image in its data set (-1 for generated images).
         variant: [B] int64, which augmentation of the image this is (0 for none).
-        views: further versions of the same images, for methods that ask for them.
-        memo: what a frozen network said of these images, kept as long as they are: ``memo["teacher"]``, an :class:`Output`
-            with every place that some student's method reads. The loop writes it; a source that has asked already may.
+        number: which batch of its stream this is, where the same images serve several steps: a teacher that draws draws by it.
+        teacher: what the teacher said of these images, kept as long as they are, with every place that some student's method
+            reads. The loop writes it; a source that has asked already may (:meth:`answered`).
     """
 
     images: Tensor
     labels: Tensor | None = None
     index: Tensor | None = None
     variant: Tensor | None = None
-    views: tuple[Tensor, ...] = ()
-    memo: dict[str, Output] = field(default_factory=dict, init=False, repr=False, compare=False)
+    number: int | None = None
+    teacher: Output | None = field(default=None, init=False, repr=False, compare=False)
+
+    def answered(self, teacher_output: Output) -> Batch:
+        """This batch, with what the teacher said of it."""
+        object.__setattr__(self, "teacher", teacher_output)  # a cache beside the value, which stays what it is
+        return self
 
     def labels_for(self, who: Any) -> Tensor:
         """The labels, or a sentence that says which term needed them."""
@@ -75,6 +80,9 @@ class Output:
 class Place:
     """Where a feature is read: the output (or the input) of a module, named by its path in the network.
 
+    ``call``: which call of it in one forward, from 1, for a module that is used several times; None: its only (or last) one.
+    Written ``relu@2``. ``turned``: the module gives [B, H, W, C]; it is read as [B, C, H, W].
+
     ``again``: the published code obtains this feature by calling the module a second time, which shows only in a teacher
     left in train mode, whose running statistics then move twice a step (``Recipe.teacher_mode = "train"``).
     """
@@ -82,6 +90,20 @@ class Place:
     module: str
     side: Literal["out", "in"] = "out"
     again: bool = False
+    call: int | None = None
+    turned: bool = False
+
+    @classmethod
+    def at(cls, name: str) -> Place:
+        """The output of a module by its path, ``layer1.0``, or of one of its calls, ``relu@2``.
+
+        >>> Place.at("relu@2")
+        Place(module='relu', side='out', again=False, call=2, turned=False)
+        """
+        path, sign, number = name.rpartition("@")
+        if sign and number.isdecimal() and int(number) > 0:
+            return cls(path, call=int(number))
+        return cls(name)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -95,9 +117,11 @@ class Context:
         student, teacher: the two networks (teacher None: ordinary training).
         student_places, teacher_places: every place a network offers by name, with the shape [B, ...] of its tensor.
         student_stages, teacher_stages: names of the stages, shallowest first, a subset of the places.
+        student_unsure, teacher_unsure: why a network's stages cannot be told, with the places to choose from, or None.
         classes: number of classes. count: images in the data set, or None where the source has no end.
         labels: [count] int64 labels of the data set, or None.
         seed: the run's seed; draw only through ``redistill.rng.stream(ctx.seed, "term", ...)`` or ``seeded``.
+        adapt: makes of images of the stream what the teacher is to be called with; None: they are that already.
     """
 
     student: nn.Module
@@ -110,6 +134,9 @@ class Context:
     count: int | None = None
     labels: Tensor | None = None
     seed: int = 0
+    student_unsure: str | None = None
+    teacher_unsure: str | None = None
+    adapt: Callable[[Tensor], Tensor] | None = None
 
     def shape(self, whose: Literal["student", "teacher"], place: str) -> Shape:
         """Shape of one place, or a sentence with the nearest names."""
@@ -161,6 +188,9 @@ class Term(nn.Module):
     * ``needs_labels`` / ``needs_teacher``: what it cannot do without,
     * ``theorems``: names of the properties that ``redistill.testing.check_term`` proves for it,
     * ``numerics``: a whole number, raised whenever a change can move a result,
+    * ``later``: names of settings that came after the first release. They are written down only where they differ from their
+      default, so that an experiment that knew nothing of them keeps its id,
+    * optionally ``compares_logits``: whether it needs a teacher of the same classes; None: it has a teacher and reads no places,
     * optionally ``setup(ctx)``: called once; sees shapes and builds adapters, anchors, banks as parameters and buffers,
     * ``forward(student, teacher, batch) -> scalar``. A term never reads the epoch.
 
@@ -171,6 +201,8 @@ class Term(nn.Module):
     needs_teacher: ClassVar[bool] = True
     theorems: ClassVar[tuple[str, ...]] = ()
     numerics: ClassVar[int] = 1
+    later: ClassVar[tuple[str, ...]] = ()
+    compares_logits: ClassVar[bool | None] = None
 
     pairs: tuple[Pair, ...] = ()
     ready: bool = True
@@ -190,8 +222,9 @@ class Term(nn.Module):
 
     # -- as a value ---------------------------------------------------------------------------------------------------
     def settings(self) -> dict[str, Any]:
-        """Every setting, defaults written out: what a record and an experiment file hold."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        """Every setting, defaults written out (but for those of ``later``): what a record and an experiment file hold."""
+        every = {f.name: (getattr(self, f.name), f.default) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return {name: value for name, (value, usual) in every.items() if name not in self.later or value != usual}
 
     def fresh(self) -> Term:
         """The same formula with the same settings and no state."""
@@ -230,9 +263,49 @@ def require_ready(term: Term) -> None:
         )
 
 
+def reads_logits(term: Term) -> bool:
+    """Whether a term compares the logits of student and teacher, class by class. Known after ``setup``."""
+    return term.needs_teacher and not term.pairs if term.compares_logits is None else term.compares_logits
+
+
+def require_common_classes(ctx: Context, who: str) -> None:
+    """Refuse a teacher of other classes, and networks of one class, for a term that compares logits."""
+    if "logits" not in ctx.student_places or "logits" not in ctx.teacher_places:
+        return
+    mine, theirs = ctx.student_places["logits"][1], ctx.teacher_places["logits"][1]
+    if mine != theirs:
+        raise RedistillError(
+            f"the teacher tells {theirs} classes apart, the student {mine}: they must agree, because {who} compares their logits; "
+            f"terms that compare features (AT, FitNet, VID, Review) do without"
+        )
+    if mine < 2:
+        raise RedistillError(one_class(who))
+
+
+def one_class(who: str) -> str:
+    """Why one logit an image teaches nothing."""
+    return (
+        f"{who}: the networks give one logit an image, whose softmax is 1 whatever they say, so that nothing can be learned: give "
+        f"two logits, [0, z] for a sigmoid's z"
+    )
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Methods
 # ---------------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class WeightTable:
+    """The weights of a run: ``rows`` [distinct, terms] float64, and ``which`` [steps] of them a step has (None: the only one)."""
+
+    rows: Tensor
+    which: Tensor | None
+
+    def __getitem__(self, step: int) -> list[float]:
+        """One weight a term."""
+        row: list[float] = self.rows[0 if self.which is None else int(self.which[step])].tolist()
+        return row
+
+
 class Method(nn.Module):
     """A weighted sum of terms: ``0.1 * CE() + 0.9 * KD(T=4) + 1000 * AT()``. A value until ``setup``.
 
@@ -294,22 +367,25 @@ class Method(nn.Module):
     def setup(self, ctx: Context) -> None:
         for _, term in self.parts():
             term.setup(ctx)
+            if reads_logits(term):
+                require_common_classes(ctx, type(term).__name__)
 
     def places(self, whose: Literal["student", "teacher"]) -> tuple[str, ...]:
         """Every place that some term reads, in a fixed order. Known after ``setup``."""
         which = 0 if whose == "student" else 1
         return tuple(dict.fromkeys(pair[which] for _, term in self.parts() for pair in term.pairs))
 
-    def weight_table(self, steps: int, steps_per_epoch: int) -> Tensor:
-        """All weights of a run, [steps, terms] float64, made before its first step."""
-        table = torch.empty(steps, len(self.weights), dtype=torch.float64)
-        for column, weight in enumerate(self.weights):
-            if isinstance(weight, Ramp):
-                rows = [weight.at(epoch=s // steps_per_epoch, step=s) for s in range(steps)]
-                table[:, column] = torch.tensor(rows, dtype=torch.float64)
-            else:
-                table[:, column] = weight
-        return table
+    def weights_at(self, epoch: int, step: int) -> tuple[float, ...]:
+        """The weights of one step."""
+        return tuple(w.at(epoch=epoch, step=step) if isinstance(w, Ramp) else w for w in self.weights)
+
+    def weight_table(self, steps: int, steps_per_epoch: int) -> WeightTable:
+        """All weights of a run, made before its first step."""
+        if not any(isinstance(w, Ramp) for w in self.weights):
+            return WeightTable(torch.tensor([self.weights_at(0, 0)], dtype=torch.float64), None)
+        known: dict[tuple[float, ...], int] = {}
+        which = [known.setdefault(self.weights_at(s // steps_per_epoch, s), len(known)) for s in range(steps)]
+        return WeightTable(torch.tensor(list(known), dtype=torch.float64), torch.tensor(which, dtype=torch.int32))
 
     def forward(self, student: Output, teacher: Output | None, batch: Batch) -> tuple[Tensor, ...]:
         """The unweighted terms, in order. The loop multiplies and adds; in your own loop use :meth:`loss`."""
@@ -320,8 +396,7 @@ class Method(nn.Module):
 
     def loss(self, student: Output, teacher: Output | None, batch: Batch, *, epoch: int = 0, step: int = 0) -> Tensor:
         """The weighted sum, for your own loop."""
-        weights = [w.at(epoch=epoch, step=step) if isinstance(w, Ramp) else w for w in self.weights]
-        return weighted_sum(weights, self(student, teacher, batch))
+        return weighted_sum(self.weights_at(epoch, step), self(student, teacher, batch))
 
     def settings(self) -> list[dict[str, Any]]:
         """One table a term, as in an experiment file: ``use``, ``weight``, and every setting."""
@@ -374,6 +449,7 @@ class Room:
             gets exactly one). autocast: context factory under which the run computes its forwards.
         steps: how many steps the run will take.
         teacher_places: features of the teacher that the students' methods read.
+        adapt: of one of the networks here: a function that makes of images of the stream what it is to be called with.
     """
 
     seed: int
@@ -387,6 +463,7 @@ class Room:
     channels_last: bool = False
     autocast: Any = None
     teacher_places: tuple[str, ...] = ()
+    adapt: Callable[[nn.Module], Callable[[Tensor], Tensor]] | None = None
 
 
 @runtime_checkable

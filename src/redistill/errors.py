@@ -6,22 +6,68 @@ Floor 0, below ``core``, which offers both under its own name too.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class RedistillError(ValueError):
     """Something the user gave cannot work; the message says what was given, what was expected and what to do."""
 
 
-def nearest(name: str, candidates: Iterable[str], what: str) -> str:
+def plain(text: str) -> str:
+    r"""Text for a terminal: control characters (which could move the cursor, or colour, or hide what follows) as ``\x1b``.
+
+    >>> print(plain("a\x1b[2Jb"))
+    a\x1b[2Jb
+    """
+    return text.translate(_CONTROL)
+
+
+_HIDDEN = (*range(9), 11, 12, *range(14, 32), 13, *range(127, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_CONTROL = {code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" for code in _HIDDEN}
+LONGEST = 8_000  # characters of a message: beyond that nobody reads it, and a value somewhere is much too long
+QUOTED = 60  # characters of a value or a name that a message quotes
+
+
+def cut(text: str, most: int = QUOTED) -> str:
+    """A text that a message quotes, cut to a length that somebody reads."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def sentence(error: BaseException) -> str:
+    """An error in words: ours as it is, one of the operating system with its file, any other with its kind."""
+    if isinstance(error, RedistillError):
+        text = str(error)
+    elif isinstance(error, OSError) and error.strerror:
+        files = " and ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+        text = f"{files or 'reading or writing failed'}: {error.strerror}"
+    elif isinstance(error, RuntimeError) and "home directory" in str(error):
+        text = (
+            "this user has no home folder, where data and caches are looked for: set HOME, or say --data-dir FOLDER (or REDISTILL_DATA) "
+            "and REDISTILL_CACHE"
+        )
+    else:
+        first = next((line for line in str(error).strip().splitlines() if line.strip()), "no further word")
+        text = f"{type(error).__name__}: {first}"
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... ({len(text):,} characters) ... {text[-LONGEST // 4 :]}"
+
+
+def nearest(name: str, candidates: Iterable[str], what: str, words: Mapping[str, str] | None = None) -> str:
     """The sentence for an unknown name: what was given, the nearest names, or all of them where none is near.
+
+    ``words``: what others call these things, by their name for it.
 
     >>> nearest("resnet2O", ["resnet20", "resnet56"], "network")
     "unknown network 'resnet2O': did you mean resnet20 or resnet56?"
+    >>> nearest("temperature", ["T", "factor"], "setting", {"temperature": "T"})
+    "unknown setting 'temperature': here it is called T"
     """
     known = sorted(set(candidates))
+    given = cut(repr(name))
+    if (ours := (words or {}).get(name.lower())) in known:
+        return f"unknown {what} {given}: here it is called {ours}"
     lowered = {k.lower(): k for k in known}
-    close = [lowered[c] for c in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.6)]
-    if close:
-        return f"unknown {what} {name!r}: did you mean {' or '.join(close)}?"
-    return f"unknown {what} {name!r}: known are {', '.join(known) if known else '(none)'}"
+    # comparing takes time that grows with the length, and no name is as long as what is not compared
+    near = difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.6) if len(name) <= 200 else []
+    if close := [lowered[c] for c in near]:
+        return f"unknown {what} {given}: did you mean {' or '.join(close)}?"
+    return f"unknown {what} {given}: known are {', '.join(known) if known else '(none)'}"

@@ -1,11 +1,13 @@
 """What a network says on a set of images: accuracy with its interval, calibration, agreement with another network.
 
-Networks are evaluated in evaluation mode, without augmentation, in fixed batches, and left bitwise as they were.
+Networks are evaluated in evaluation mode, without augmentation, in fixed batches, and left bitwise as they were. Layers that
+draw even in evaluation mode draw from a stream of their own: the same network and images give the same numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,10 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from redistill.core import RedistillError
+from redistill.modes import evaluating
+from redistill.normalised import Normalised, normalisation_of
+from redistill.outputs import NotFinite as NotFinite
+from redistill.outputs import name_of, require_comparable, require_finite
 from redistill.stats import binomial_interval
 
 NUMERICS = 1
 BATCH = 500  # images a forward; part of the numbers' last bits, so it is a constant and not a setting
+ENTRIES = 8_000_000  # at most so many numbers a forward: 500 images of 3x64x64, 53 of 3x224x224
 
 
 class ImageSet(Protocol):
@@ -38,27 +45,41 @@ class ImageSet(Protocol):
     ) -> Iterator[Any]: ...
 
 
-def predict(net: nn.Module, images: ImageSet, *, normalise: str | None = None, channels_last: bool = False) -> Tensor:
+def at_once(shape: Sequence[int] | None, most: int) -> int:
+    """How many images [C, H, W] go through a network together: ``most``, fewer where they are large.
+
+    >>> at_once((3, 32, 32), 500), at_once((3, 224, 224), 500), at_once(None, 500)
+    (500, 53, 500)
+    """
+    return most if shape is None else min(most, max(1, ENTRIES // math.prod(shape)))
+
+
+def predict(
+    net: nn.Module | Normalised, images: ImageSet, *, normalise: str | None = None, channels_last: bool = False
+) -> Tensor:
     """Logits [N, classes] on the CPU for every image, in order, in the precision and on the device of ``net``.
 
     Args:
+        net: a network, or one in front of a stream (:func:`redistill.normalised.normalised`), which sees images as that gives them.
         normalise: the set in which ``net`` wants its images; default: the one it was trained in (``net.normalisation``),
             and where it carries none, the data set's own.
+
+    Raises:
+        NotFinite: a logit is infinite or no number.
     """
-    wanted = normalise or getattr(net, "normalisation", None) or images.normalise
+    if isinstance(net, Normalised):
+        view, wanted = net, normalise or net.space
+    else:
+        wanted = normalise or normalisation_of(net) or images.normalise
+        view = Normalised(net, wanted, None)
     if wanted != images.normalise:
         images = images.with_(normalise=wanted)
-    first = next(net.parameters(), None)
+    first = next(view.net.parameters(), None)
     device = first.device if first is not None else torch.device("cpu")
     dtype = first.dtype if first is not None else torch.float32
-    modes = [(m, m.training) for m in net.modules()]
-    net.eval()
-    try:
-        with torch.no_grad():
-            rows = [net(batch.images).float().cpu() for batch in images.batches(BATCH, device, dtype, channels_last)]
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    many = at_once(getattr(images, "image_shape", None), BATCH)
+    with evaluating(view.net), torch.no_grad():
+        rows = [view(batch.images).float().cpu() for batch in images.batches(many, device, dtype, channels_last)]
     return torch.cat(rows)
 
 
@@ -67,16 +88,19 @@ def hits(logits: Tensor, labels: Tensor) -> int:
     return int((logits.argmax(1) == labels).sum())
 
 
-def accuracy(net: nn.Module, images: ImageSet, *, normalise: str | None = None, channels_last: bool = False) -> float:
-    """Top-1 accuracy in percent."""
+def accuracy(net: nn.Module | Normalised, images: ImageSet, *, normalise: str | None = None, channels_last: bool = False) -> float:
+    """Top-1 accuracy in percent. Raises :class:`redistill.outputs.NotFinite` where the network gives NaN or infinite logits."""
     labels = _labels(images)
-    return 100.0 * hits(predict(net, images, normalise=normalise, channels_last=channels_last), labels) / len(labels)
+    logits = predict(net, images, normalise=normalise, channels_last=channels_last)
+    who = name_of(net.net if isinstance(net, Normalised) else net)
+    return 100.0 * hits(require_finite(logits, who, "an accuracy"), labels) / len(labels)
 
 
 def agreement(a: nn.Module, b: nn.Module, images: ImageSet) -> float:
     """How often the two networks predict the same class, in percent."""
-    said_a, said_b = predict(a, images).argmax(1), predict(b, images).argmax(1)
-    return 100.0 * float((said_a == said_b).double().mean())
+    said_a, said_b = (require_finite(predict(net, images), name_of(net), "an agreement") for net in (a, b))
+    require_comparable(said_a, said_b, "agreement")
+    return 100.0 * float((said_a.argmax(1) == said_b.argmax(1)).double().mean())
 
 
 @dataclass(frozen=True)
@@ -106,8 +130,8 @@ class Evaluation:
 
 def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 15) -> float:
     """Σ_b |B_b|/N · |accuracy(B_b) - confidence(B_b)|, as a fraction (Guo et al. 2017, arXiv:1706.04599, eq. 3)."""
-    confidence, said = probabilities.max(1)
-    right = (said == labels).double()
+    confidence, predicted = probabilities.max(1)
+    right = (predicted == labels).double()
     which = (confidence.double() * bins).ceil().long().clamp(1, bins) - 1
     gap = torch.zeros(bins, dtype=torch.float64).index_add_(0, which, right - confidence.double())
     return float(gap.abs().sum() / len(labels))
@@ -125,22 +149,25 @@ def evaluate(
             f"the network tells {logits.shape[1]} classes apart, the data set has {classes}: "
             f"they must agree for an accuracy to mean anything"
         )
+    require_finite(logits, name_of(net), "an accuracy")
     log_p = torch.log_softmax(logits.double(), 1)
     n, right = len(labels), hits(logits, labels)
     low, high = binomial_interval(right, n)
-    said = logits.argmax(1)
+    predicted = logits.argmax(1)
     per_class: list[float | None] = []
     for c in range(classes):
         of_class = labels == c
         count = int(of_class.sum())
-        per_class.append(100.0 * int((said[of_class] == c).sum()) / count if count else None)
+        per_class.append(100.0 * int((predicted[of_class] == c).sum()) / count if count else None)
     top5 = None
     if classes > 5:
         top5 = 100.0 * int((logits.topk(5, 1).indices == labels[:, None]).any(1).sum()) / n
     same = forward = backward = None
     if teacher is not None:
-        log_t = torch.log_softmax(predict(teacher, images).double(), 1)
-        same = 100.0 * float((log_t.argmax(1) == said).double().mean())
+        taught = require_finite(predict(teacher, images), f"the teacher {name_of(teacher)}", "an agreement")
+        require_comparable(logits, taught, "evaluate with a teacher")
+        log_t = torch.log_softmax(taught.double(), 1)
+        same = 100.0 * float((log_t.argmax(1) == predicted).double().mean())
         forward = float((log_t.exp() * (log_t - log_p)).sum(1).mean())
         backward = float((log_p.exp() * (log_p - log_t)).sum(1).mean())
     return Evaluation(

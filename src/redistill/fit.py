@@ -7,43 +7,41 @@ can be saved there (``state``) and continued elsewhere (``load_state``) bit for 
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from redistill import rng
-from redistill.core import Batch, Culprit, Method, Output, RedistillError, Room, Source, Term, weighted_sum
-from redistill.data import Renormalise
-from redistill.evaluate import ImageSet, accuracy
-from redistill.learner import Learner
+from redistill.core import Batch, Context, Culprit, Method, RedistillError, Room, Source, Term, reads_logits
+from redistill.evaluate import ImageSet, NotFinite, accuracy
+from redistill.given import lacking, sets_of, source_of
+from redistill.learner import Course, Learner
 from redistill.measured import Diverged, Progress, Result
-from redistill.optimise import make_optimizer, parameter_groups
-from redistill.precision import arithmetic, ieee, resolve_device
+from redistill.modes import set_mode, untouched, whole_or_as_before
+from redistill.normalised import normalisation_of
+from redistill.precision import Arithmetic, resolve_device
+from redistill.preflight import check_student, check_teacher
 from redistill.recipe import Recipe
-from redistill.taps import Tapped, context, places_of
+from redistill.sight import Sight, bare
+from redistill.taps import NOBODY, Map, meeting
+from redistill.teacher import Teacher
 
-NUMERICS = 1
-READ = 200  # steps between two readings of the loss buffer inside a long epoch
-
-
-def matched(net: nn.Module, stream: str) -> Any | None:
-    """A pre-hook that renormalises the stream for a network trained in another normalisation; None where none is needed."""
-    adapt = Renormalise.wanted_by(net, stream)
-    if adapt is None:
-        return None
-    return net.register_forward_pre_hook(lambda _, args: (adapt(args[0]), *args[1:]))
+NUMERICS = 2
+"""2: a teacher in evaluation mode computes in micro-batches of :data:`redistill.teacher.ROWS`."""
 
 
 class Loop:
     """Trains a cohort step by step: ``for progress in loop: ...``; afterwards ``loop.results()``.
 
+    Networks may be looked at, evaluated and saved between two steps: nothing of the loop stands on them.
+
     Args:
-        students: (network, method) pairs. Networks are trained in place; methods are copied fresh.
+        students: (network, method) pairs. Networks are trained in place; methods are copied fresh. Parts that are frozen (no
+            parameter requires a gradient, or put into evaluation mode inside a network in train mode) stay in evaluation mode.
         teacher: any module from images to logits, left bitwise untouched; None for ordinary training.
         source: images or another source. recipe: how it is optimised. seed: of every draw.
         evaluate: evaluation sets by name. every: epochs between evaluations (the last step is always evaluated);
@@ -63,59 +61,120 @@ class Loop:
         every: int | None = None,
         device: str | torch.device = "auto",
     ):
-        self.recipe, self.seed, self.source = recipe, seed, source
+        source = source_of(source)
         rng.derive(seed)  # refuses an impossible seed before any work
-        self.device = resolve_device(device)
-        self.exact = recipe.precision != "fast"
-        means = arithmetic(recipe, self.device)
-        self.dtype = torch.float64 if means["forward"] == "float64" else torch.float32
-        self.bf16 = means["forward"] == "bfloat16"
-        self.layout = torch.channels_last if means["channels_last"] else torch.contiguous_format
-        self.evaluate = dict(evaluate or {})
+        seed = int(seed)  # numpy's whole numbers too
+        self.recipe, self.seed, self.source = recipe, seed, source
+        self.means = Arithmetic.of(recipe, resolve_device(device))
+        self.evaluate = sets_of(evaluate)
         self.per_epoch = source.steps_per_epoch(recipe.batch_size, recipe.drop_last)
-        self.steps = recipe.total_steps(self.per_epoch)
+        self.course = Course.of(recipe, self.means, seed, self.per_epoch)
+        self.steps, self.block = self.course.steps, self.course.block
         epochs = math.ceil(self.steps / self.per_epoch)
         if every is not None and every < 1:
             raise RedistillError(f"every={every}: evaluate every 1 or more epochs")
         self.every = every if every is not None else max(1, math.ceil(epochs / 20))
-        self.rates = recipe.rates(self.per_epoch)
-        self.resets = recipe.momentum_resets(self.per_epoch)
-        self.block = min(self.per_epoch, READ)
         self._check(students, teacher, source)
-
-        self._hooks: list[Any] = []
-        self.teacher = self._own_teacher(teacher)
-        probe = self._probe_images()
-        self.students = [self._enrol(net, Method.of(method), probe) for net, method in students]
-        self.teacher_taps: Tapped | None = None
-        wanted = tuple(dict.fromkeys(p for s in self.students for p in s.method.places("teacher")))
-        if self.teacher is not None:
-            table = {n: p for n, p in places_of(self.teacher, probe).places.items() if n in wanted}
-            self.teacher_taps = Tapped(self.teacher, table, again=recipe.teacher_mode == "train")
-            self.teacher_taps.prepare(probe)
-            if recipe.compile:
-                self._hooks.append(self.teacher_taps.compile())
-            self.teacher.train(recipe.teacher_mode == "train")
-        self.stream = source.start(
-            Room(
-                seed=seed,
-                batch_size=recipe.batch_size,
-                device=self.device,
-                dtype=self.dtype,
-                steps=self.steps,
-                teacher=self.teacher,
-                students=tuple(s.net for s in self.students),
-                drop_last=recipe.drop_last,
-                channels_last=means["channels_last"],
-                autocast=self._autocast,
-                teacher_places=wanted,
-            )
-        )
+        with whole_or_as_before(*(net for net, _ in students)):
+            self._begin([(bare(net), Method.of(method)) for net, method in students], teacher)
         together = int(getattr(self.stream, "block_steps", 1))
         self.tell = together * max(1, math.ceil(self.steps / (100 * together)))  # steps between two of the source's own points
         self.step = 0
         self._seconds = self._cpu = 0.0
         self._source_log: list[tuple[int, dict[str, float]]] = []
+
+    # -- the step -----------------------------------------------------------------------------------------------------
+    def __iter__(self) -> Iterator[Progress]:
+        return self
+
+    def __next__(self) -> Progress:
+        if self.step >= self.steps or not self.active():
+            self.close()
+            raise StopIteration
+        step = self.step
+        with self._timed(), self.means.ieee():
+            batch = self.stream.batch(step)
+            teacher_output = self.teacher(batch, step) if self.teacher is not None else None
+            for student in self.active():
+                with student.timed():
+                    student.learn(batch, teacher_output, step)
+            self.step = step + 1
+            self._at_boundaries(step)
+        return Progress(self.step, self.steps, step // self.per_epoch)
+
+    def active(self) -> list[Learner]:
+        """Students that have not stopped."""
+        return [student for student in self.students if student.diverged is None]
+
+    @contextlib.contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Count the seconds of a step; a step that fails, or is interrupted, leaves networks in evaluation mode."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        if self.step == 0:
+            self._note_normalisation()
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+        self._seconds += time.perf_counter() - wall
+        self._cpu += time.process_time() - cpu
+
+    def _at_boundaries(self, step: int) -> None:
+        """After a step: losses are read at the end of a block, the source tells its numbers, an epoch ends."""
+        within = step % self.per_epoch + 1
+        last = self.step == self.steps
+        if within % self.block == 0 or within == self.per_epoch or last:
+            self._read(step)
+        if within == self.per_epoch or last:
+            self._end_epoch(step // self.per_epoch, within, last)
+        if (self.step % self.tell == 0 or last) and (numbers := self.stream.log()):
+            self._source_log.append((self.step, numbers))
+
+    def _read(self, step: int) -> None:
+        """Fetch the losses of the block that ends with ``step``; stop students whose losses are not finite."""
+        count = step % self.per_epoch % self.block + 1
+        for student in self.active():
+            if (bad := student.read(count)) is not None:
+                column, value, row = bad
+                where = step - count + 1 + row
+                name, weight = student.method.names[column], student.weights[where][column]
+                student.stop(
+                    self._someone_else(where)
+                    or f"{name} (weight {weight:g}) became {value} at step {where} of {self.steps} "
+                    f"(learning rate {self.course.rates[where]:g}): lower the rate or the weight, or clip the gradient",
+                    self.step,
+                )
+
+    def _someone_else(self, step: int) -> str | None:
+        """Why a loss of ``step`` is not finite, where the student is not to blame: the source's images or the teacher."""
+        cause = self.stream.blame(step) if isinstance(self.stream, Culprit) else None
+        return cause or (self.teacher.blame(step) if self.teacher is not None else None)
+
+    def _end_epoch(self, epoch: int, taken: int, last: bool) -> None:
+        due = last or (epoch + 1) % self.every == 0
+        for student in self.active():
+            student.end_epoch(taken)
+            if (spoilt := student.spoilt()) is not None:
+                student.stop(
+                    self._someone_else(self.step - 1)
+                    or f"{spoilt} is not finite after step {self.step} of {self.steps} (learning rate "
+                    f"{self.course.rates[self.step - 1]:g}), although every loss was: lower the rate, or clip the gradient",
+                    self.step,
+                )
+            elif due:
+                self._evaluate(student)
+
+    def _evaluate(self, student: Learner) -> None:
+        layout = self.means.channels_last and not student.sight.contiguous
+        for name, images in self.evaluate.items():
+            try:
+                # the student sees images as the stream gives them
+                value = accuracy(student.sight.view, images, channels_last=layout)
+            except NotFinite as error:
+                student.stop(f"{error} (after step {self.step} of {self.steps}, on {name!r})", self.step)
+                return
+            student.curves[name].append((self.step, value))
 
     # -- before the first step ----------------------------------------------------------------------------------------
     def _check(self, students: Sequence[tuple[nn.Module, Method | Term]], teacher: nn.Module | None, source: Source) -> None:
@@ -150,33 +209,50 @@ class Loop:
                     f"evaluation set {name!r} has images of shape {list(shown)}, the source {list(trained_on)}: make them the same"
                 )
 
-    def _place(self, net: nn.Module) -> nn.Module:
-        net.to(device=self.device, dtype=self.dtype)
-        if self.layout is torch.channels_last:
-            net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return net
+    def _begin(self, students: list[tuple[nn.Module, Method]], teacher: nn.Module | None) -> None:
+        """Look at every network once, set the methods up, and start the stream."""
+        space, shape = self.source.normalisation, tuple(self.source.image_shape)
+        self.teacher: Teacher | None = None
+        if teacher is not None:
+            trains = self.recipe.teacher_mode == "train"
+            self.teacher = Teacher(bare(teacher), space, shape, self.means, seed=self.seed, train=trains)
+            if self.teacher.borrowed and self.source.depends_on_student:
+                raise RedistillError(
+                    f"the teacher {type(teacher).__name__} cannot be copied, and {type(self.source).__name__} needs a private copy: "
+                    f"give a network that copy.deepcopy takes"
+                )
+        self.students = [self._enrol(net, method) for net, method in students]
+        wanted = tuple(dict.fromkeys(p for s in self.students for p in s.method.places("teacher")))
+        self.notes: tuple[str, ...] = ()
+        if self.teacher is not None:
+            matter = any(reads_logits(term) for s in self.students for _, term in s.method.parts())
+            self.notes = check_teacher(self.teacher.net, self.source, logits_matter=matter, adapt=self.teacher.sight)
+            self.teacher.read(wanted, compiled=self.recipe.compile)
+        self._check_batch_of_one()
+        sights = {id(s.net): s.sight for s in self.students} | ({id(self.teacher.net): self.teacher.sight} if self.teacher else {})
+        self.stream = self.source.start(
+            Room(
+                seed=self.seed,
+                batch_size=self.recipe.batch_size,
+                device=self.means.device,
+                dtype=self.means.dtype,
+                steps=self.steps,
+                teacher=self.teacher.net if self.teacher is not None else None,
+                students=tuple(s.net for s in self.students),
+                drop_last=self.recipe.drop_last,
+                channels_last=self.means.channels_last,
+                autocast=self.means.autocast,
+                teacher_places=wanted,
+                adapt=lambda net: sights[id(net)],
+            )
+        )
 
-    def _own_teacher(self, teacher: nn.Module | None) -> nn.Module | None:
-        """A private copy: the caller's teacher keeps its device, precision, mode, gradients and statistics."""
-        if teacher is None:
-            return None
-        own = self._place(copy.deepcopy(teacher))
-        own.requires_grad_(False)
-        own.eval()
-        if (hook := matched(own, self.source.normalisation)) is not None:
-            self._hooks.append(hook)
-        return own
-
-    def _probe_images(self) -> Tensor:
-        shape = tuple(self.source.image_shape)
-        return torch.zeros(2, *shape, device=self.device, dtype=self.dtype).to(memory_format=self.layout)
-
-    def _enrol(self, net: nn.Module, template: Method, probe: Tensor) -> Learner:
-        self._place(net)
-        if (hook := matched(net, self.source.normalisation)) is not None:
-            self._hooks.append(hook)
+    def _enrol(self, net: nn.Module, template: Method) -> Learner:
+        self.means.place(net)
+        sight = Sight.of(net, self.source.normalisation, tuple(self.source.image_shape), self.means,
+                         trained=self.recipe.student_mode == "train")
         method = template.fresh()
-        ctx = context(net, self.teacher, probe, count=self.source.count, labels=self.source.all_labels, seed=self.seed)
+        ctx = self._context(net, sight.found)
         expected = self.source.classes
         if expected is not None and ctx.classes != expected:
             raise RedistillError(
@@ -186,137 +262,68 @@ class Loop:
             if images.classes is not None and images.classes != ctx.classes:
                 raise RedistillError(
                     f"evaluation set {name!r} has {images.classes} classes, the student {type(net).__name__} tells {ctx.classes} "
-                    f"apart: they must agree"
+                    f"apart: they must agree{lacking(images.classes, ctx.classes)}"
                 )
         method.setup(ctx)
-        self._place(method)
-        table = {n: p for n, p in places_of(net, probe).places.items() if n in method.places("student")}
-        tapped = Tapped(net, table)
-        tapped.prepare(probe)
+        notes = check_student(net, self.source, adapt=sight)
+        self.means.place(method)
+        tapped = sight.tapped(method.places("student"))
         if self.recipe.compile:
-            self._hooks.append(tapped.compile())
-        net.train(self.recipe.student_mode == "train")
+            tapped.compile()
+        set_mode(net, self.recipe.student_mode == "train")
         method.train()
-        weights = method.weight_table(self.steps, self.per_epoch).tolist()
-        return Learner(
-            net=net,
-            tapped=tapped,
-            method=method,
-            optimizer=make_optimizer(parameter_groups([net, method], self.recipe), self.recipe),
-            weights=weights,
-            buffer=torch.zeros(self.block, len(method.weights), dtype=self.dtype, device=self.device),
-            norms=None if self.recipe.clip is None else torch.zeros(self.block, dtype=self.dtype, device=self.device),
-            curves={name: [] for name in self.evaluate},
+        return Learner(net, sight, tapped, method, self.course, {name: [] for name in self.evaluate}, notes)
+
+    def _context(self, net: nn.Module, found: Map) -> Context:
+        """What a student's terms see of both networks, which have been looked at already."""
+        teacher = self.teacher
+        return meeting(
+            net,
+            found,
+            teacher.net if teacher is not None else None,
+            teacher.sight.found if teacher is not None else NOBODY,
+            count=self.source.count,
+            labels=self.source.all_labels,
+            seed=self.seed,
+            adapt=teacher.sight if teacher is not None else None,
         )
 
-    # -- one step -----------------------------------------------------------------------------------------------------
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.bf16:
-            return torch.autocast(self.device.type, dtype=torch.bfloat16)
-        return contextlib.nullcontext()
-
-    def _float(self, out: Output) -> Output:
-        """Terms compute in fp32 whatever the networks computed in."""
-        if not self.bf16:
-            return out
-        return Output(out.logits.float(), {name: tap.float() for name, tap in out.taps.items()})
-
-    def _teach(self, batch: Batch) -> Output | None:
-        if self.teacher_taps is None:
-            return None
-        if "teacher" in batch.memo and self.recipe.teacher_mode == "eval":
-            return batch.memo["teacher"]
-        # no_grad and not inference_mode: a term that saves the teacher's output for backward refuses inference tensors
-        with torch.no_grad(), self._autocast():
-            said = self.teacher_taps(batch.images)
-        batch.memo["teacher"] = out = self._float(said)
-        return out
-
-    def _learn(self, student: Learner, batch: Batch, taught: Output | None, step: int) -> None:
-        if step in self.resets:
-            student.optimizer = make_optimizer(parameter_groups([student.net, student.method], self.recipe), self.recipe)
-        for group in student.optimizer.param_groups:
-            group["lr"] = self.rates[step]
-        student.optimizer.zero_grad(set_to_none=True)
-        # layers that draw (dropout) see the same stream whoever else is in the cohort
-        with rng.seeded(self.seed, "layers", step, device=self.device):
-            with self._autocast():
-                said = student.tapped(batch.images)
-            losses = student.method(self._float(said), taught, batch)
-            weighted_sum(student.weights[step], losses).backward()
-        place = step % self.per_epoch % self.block
-        if self.recipe.clip is not None and student.norms is not None:
-            student.norms[place] = nn.utils.clip_grad_norm_(student.net.parameters(), self.recipe.clip)
-        student.optimizer.step()
-        with torch.no_grad():
-            row = student.buffer[place]
-            for column, loss in enumerate(losses):
-                row[column] = loss.detach()
-
-    def __iter__(self) -> Iterator[Progress]:
-        return self
-
-    def __next__(self) -> Progress:
-        if self.step >= self.steps or all(s.diverged for s in self.students):
-            self.close()
-            raise StopIteration
-        wall, cpu = time.perf_counter(), time.process_time()
-        step = self.step
-        with ieee(self.device, self.exact):
-            batch = self.stream.batch(step)
-            taught = self._teach(batch)
-            for student in self.students:
-                if student.diverged is None:
-                    began = time.perf_counter()
-                    self._learn(student, batch, taught, step)
-                    student.seconds += time.perf_counter() - began
-            self.step = step + 1
-            within = step % self.per_epoch + 1
-            last = self.step == self.steps
-            if within % self.block == 0 or within == self.per_epoch or last:
-                self._read(step)
-            if within == self.per_epoch or last:
-                self._end_epoch(step // self.per_epoch, within, last)
-            if (self.step % self.tell == 0 or last) and (numbers := self.stream.log()):
-                self._source_log.append((self.step, numbers))
-        self._seconds += time.perf_counter() - wall
-        self._cpu += time.process_time() - cpu
-        return Progress(self.step, self.steps, step // self.per_epoch)
-
-    def _read(self, step: int) -> None:
-        """Fetch the losses of the block that ends with ``step``; stop students whose losses are not finite."""
-        count = step % self.per_epoch % self.block + 1
+    def _check_batch_of_one(self) -> None:
+        """Batch norm over one position cannot take a batch of one image: said now and not at the end of an epoch."""
+        size, last = self.recipe.batch_size, self.source.count
+        if (smallest := getattr(self.source, "smallest_batch", None)) is not None:
+            last = smallest(size, self.recipe.drop_last)
+        elif last is not None and not self.recipe.drop_last and self.steps >= self.per_epoch == math.ceil(last / size):
+            last = last - (self.per_epoch - 1) * size
+        else:
+            last = size
+        if last != 1:
+            return
         for student in self.students:
-            bad = student.read(count) if student.diverged is None else None
-            if bad is not None:
-                column, value, row = bad
-                where = step - count + 1 + row
-                name, weight = student.method.names[column], student.weights[where][column]
-                if isinstance(self.stream, Culprit) and (cause := self.stream.blame(where)):
-                    student.stop(cause, self.step)
-                    continue
-                student.stop(
-                    f"{name} (weight {weight:g}) became {value} at step {where} of {self.steps} "
-                    f"(learning rate {self.rates[where]:g}): lower the rate or the weight, or clip the gradient",
-                    self.step,
-                )
+            teacher = self.teacher
+            nets = [student.net, student.method, *([teacher.net] if teacher is not None else [])]
+            one = student.sight.probe[:1]
+            batch = Batch(one, torch.zeros(1, dtype=torch.int64, device=one.device), torch.zeros(1, dtype=torch.int64, device=one.device))
+            try:
+                with untouched(*nets), torch.no_grad(), self.means.autocast():
+                    if teacher is not None and teacher.borrowed:
+                        teacher.net.eval()
+                    said = teacher.tapped(one) if teacher is not None and teacher.tapped is not None else None
+                    student.method(self.means.wide(student.tapped(one)), None if said is None else self.means.wide(said), batch)
+            except ValueError as error:
+                if isinstance(error, RedistillError):
+                    raise
+                raise RedistillError(
+                    f"a batch of this run holds one image (batches of {size}, {self.source.count} images), and "
+                    f"{type(student.net).__name__} with {student.method!r} cannot train on one "
+                    f"({str(error).splitlines()[0]}): choose another batch_size, or drop_last = true"
+                ) from error
 
-    def _end_epoch(self, epoch: int, taken: int, last: bool) -> None:
-        due = last or (epoch + 1) % self.every == 0
+    def _note_normalisation(self) -> None:
+        """From its first step on a student without a normalisation of its own is one for images as the stream gives them."""
         for student in self.students:
-            if student.diverged is not None:
-                continue
-            student.end_epoch(taken)
-            if due:
-                for name, images in self.evaluate.items():
-                    value = accuracy(
-                        student.net,
-                        images,
-                        # the student sees images as the stream gives them; a pre-hook adapts them where it wants others
-                        normalise=self.source.normalisation,
-                        channels_last=self.layout is torch.channels_last,
-                    )
-                    student.curves[name].append((self.step, value))
+            if normalisation_of(student.net) is None:
+                student.net.normalisation = self.source.normalisation  # type: ignore[assignment]
 
     # -- saving and going on ------------------------------------------------------------------------------------------
     def state(self) -> dict[str, Any]:
@@ -327,7 +334,7 @@ class Loop:
             "cpu_seconds": self._cpu,
             "stream": self.stream.state_dict(),
             "source_log": list(self._source_log),
-            "teacher": self.teacher.state_dict() if self.teacher is not None and self.teacher.training else None,
+            "teacher": self.teacher.state() if self.teacher is not None else None,
             "students": [student.state() for student in self.students],
         }
 
@@ -340,18 +347,14 @@ class Loop:
         self._source_log = [(int(step), dict(numbers)) for step, numbers in state["source_log"]]
         self.stream.load_state_dict(state["stream"])
         if self.teacher is not None and state["teacher"] is not None:
-            self.teacher.load_state_dict(state["teacher"])
+            self.teacher.load_state(state["teacher"])
         for student, saved in zip(self.students, state["students"], strict=True):
-            student.load_state(saved)
+            student.load_state(saved, self.step)
+        self._note_normalisation()
 
     def close(self) -> None:
-        """Give the students back as ordinary networks: hooks removed, normalisation noted, evaluation mode."""
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks = []
+        """Give the students back in evaluation mode. Nothing else of the loop stands on them."""
         for student in self.students:
-            if getattr(student.net, "normalisation", None) is None:
-                student.net.normalisation = self.source.normalisation  # type: ignore[assignment]
             student.net.eval()
 
     def results(self) -> list[Result]:
@@ -359,11 +362,12 @@ class Loop:
         return [
             Result(
                 **s.result(),
-                rates=tuple(self.rates[:: self.per_epoch]),
+                rates=tuple(self.course.rates[:: self.per_epoch]),
                 steps=s.stopped_at if s.stopped_at is not None else self.step,
                 seconds=self._seconds,
                 cpu_seconds=self._cpu,
                 source_log=tuple(self._source_log),
+                notes=(*self.notes, *s.notes),
             )
             for s in self.students
         ]

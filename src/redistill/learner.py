@@ -1,42 +1,91 @@
-"""One network of a cohort with everything that is its own: method, optimiser, losses, curves, and how it ended."""
+"""One network of a cohort with everything that is its own: method, optimiser, losses, curves, its step, and how it ended."""
 
 from __future__ import annotations
 
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from redistill.core import Method
+from redistill import rng
+from redistill.core import Batch, Method, Output, RedistillError, WeightTable, weighted_sum
+from redistill.hidden_state import hidden_state, load_hidden_state, plain_values
 from redistill.measured import Accuracy
+from redistill.modes import set_mode
+from redistill.optimise import make_optimizer, parameter_groups
+from redistill.precision import Arithmetic
+from redistill.recipe import Recipe
+from redistill.sight import Sight
 from redistill.taps import Tapped
+
+READ = 200  # steps between two readings of the loss buffer inside a long epoch
+
+
+@dataclass(frozen=True)
+class Course:
+    """What every student of a run shares. rates: of each step. resets: steps before which momentum is forgotten."""
+
+    recipe: Recipe
+    means: Arithmetic
+    seed: int
+    per_epoch: int
+    steps: int
+    rates: Sequence[float]
+    resets: set[int]
+
+    @classmethod
+    def of(cls, recipe: Recipe, means: Arithmetic, seed: int, per_epoch: int) -> Course:
+        steps, rates, resets = recipe.total_steps(per_epoch), recipe.rates(per_epoch), recipe.momentum_resets(per_epoch)
+        return cls(recipe, means, seed, per_epoch, steps, rates, resets)
+
+    @property
+    def block(self) -> int:
+        """Steps between two readings of the losses."""
+        return min(self.per_epoch, READ)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Steps one by one. losses: [steps, terms], unweighted. totals: [steps], weighted sums. norms: [steps] of the gradient
+    before it was clipped, None where nothing is clipped. All float64 on the CPU."""
+
+    losses: Tensor
+    totals: list[float]
+    norms: Tensor | None
 
 
 @dataclass
 class Learner:
-    """A student at work. The loop writes into ``buffer`` on the device; it is read once a block, not once a step.
+    """A student at work. Its step writes into ``buffer`` on the device, which is read once a block, not once a step.
 
     Attributes:
-        net, tapped: the network, and the same network giving its features away. method: its own fresh copy.
-        weights: of every term at every step of the run.
+        net, sight, tapped: the network, how it meets the images, and the same network giving its features away.
+        method: its own fresh copy. course: what all students share. weights: of every term at every step of the run.
         buffer: [block, terms] losses of the steps since the last reading. epoch_sum: [terms] float64, on the CPU.
         norms: [block] norms of the gradient before clipping; stays None where nothing is clipped.
-        losses, gradient_norms: means by epoch. curves: (step, accuracy in percent) by evaluation set.
-        diverged, stopped_at: why and where this student stopped before the end.
-        seconds: spent on this student alone.
+        taken: steps so far. losses, gradient_norms: means by epoch. curves: (step, accuracy in percent) by evaluation set.
+        diverged, stopped_at: why and where this student stopped before the end. seconds: spent on this student alone.
+        notes: what was warned of before the first step.
     """
 
     net: nn.Module
+    sight: Sight
     tapped: Tapped
     method: Method
-    optimizer: torch.optim.Optimizer
-    weights: list[list[float]]
-    buffer: Tensor
-    norms: Tensor | None
+    course: Course
     curves: dict[str, list[tuple[int, float]]]
+    notes: tuple[str, ...] = ()
+    optimizer: torch.optim.Optimizer = field(init=False)
+    weights: WeightTable = field(init=False)
+    buffer: Tensor = field(init=False)
+    norms: Tensor | None = field(init=False)
     epoch_sum: Tensor = field(init=False)
     norm_sum: float = 0.0
+    taken: int = 0
     losses: list[list[float]] = field(default_factory=list)
     gradient_norms: list[float] = field(default_factory=list)
     diverged: str | None = None
@@ -44,7 +93,66 @@ class Learner:
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        self.epoch_sum = torch.zeros(self.buffer.shape[1], dtype=torch.float64)
+        course, terms = self.course, len(self.method.weights)
+        device, dtype = course.means.device, course.means.dtype
+        self.optimizer = self._new_optimizer()
+        self.weights = self.method.weight_table(course.steps, course.per_epoch)
+        self.buffer = torch.zeros(course.block, terms, device=device, dtype=dtype)
+        self.norms = torch.zeros(course.block, device=device, dtype=dtype) if course.recipe.clip is not None else None
+        self.epoch_sum = torch.zeros(terms, dtype=torch.float64)
+        self._values = plain_values(self.net)
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        return make_optimizer(parameter_groups([self.net, self.method], self.course.recipe), self.course.recipe)
+
+    @contextlib.contextmanager
+    def timed(self) -> Iterator[None]:
+        """Count what happens inside as this student's."""
+        began = time.perf_counter()
+        yield
+        self.seconds += time.perf_counter() - began
+
+    # -- one step -----------------------------------------------------------------------------------------------------
+    def learn(self, batch: Batch, teacher_output: Output | None, step: int) -> None:
+        """One step of this student, on what all students see."""
+        course, trains = self.course, self.course.recipe.student_mode == "train"
+        if self.net.training != trains:  # whoever looked at the network between two steps may have left it otherwise
+            set_mode(self.net, trains)
+        if step in course.resets:
+            self.optimizer = self._new_optimizer()
+        for group in self.optimizer.param_groups:
+            group["lr"] = course.rates[step]
+        self.optimizer.zero_grad(set_to_none=True)
+        # layers that draw (dropout) see the same stream whoever else is in the cohort
+        with rng.seeded(course.seed, "layers", step, device=course.means.device):
+            with course.means.autocast():
+                student_output = self.tapped(batch.images)
+            losses = self.method(course.means.wide(student_output), teacher_output, batch)
+            weighted_sum(self.weights[step], losses).backward()
+        place = self._place(step)
+        if course.recipe.clip is not None and self.norms is not None:
+            self.norms[place] = nn.utils.clip_grad_norm_(self.net.parameters(), course.recipe.clip)
+        self.optimizer.step()
+        with torch.no_grad():
+            row = self.buffer[place]
+            for column, loss in enumerate(losses):
+                row[column] = loss.detach()
+        self.taken = step + 1
+
+    # -- what it measured ---------------------------------------------------------------------------------------------
+    def _place(self, step: int) -> int:
+        """Row of the buffer."""
+        return step % self.course.per_epoch % self.course.block
+
+    def rows(self, since: int) -> Rows:
+        """Losses of the steps from ``since`` (0-based) on, one by one; kept for a block, which ends with its epoch."""
+        first = self.taken - 1 - self._place(self.taken - 1) if self.taken else 0
+        if not first <= since < self.taken:
+            raise RedistillError(f"the losses of step {since} are not kept step by step: those of {first} to {self.taken - 1} are")
+        kept = slice(self._place(since), self._place(self.taken - 1) + 1)
+        losses = self.buffer[kept].double().cpu()
+        totals = [sum(w * v for w, v in zip(self.weights[since + i], row, strict=True)) for i, row in enumerate(losses.tolist())]
+        return Rows(losses, totals, None if self.norms is None else self.norms[kept].double().cpu())
 
     def read(self, count: int) -> tuple[int, float, int] | None:
         """Add the first ``count`` rows of the buffer to the epoch; or the first loss that is not finite: term, value, row."""
@@ -56,6 +164,13 @@ class Learner:
         self.epoch_sum += rows.sum(0)
         if self.norms is not None:
             self.norm_sum += float(self.norms[:count].double().sum())
+        return None
+
+    def spoilt(self) -> str | None:
+        """Name of the first parameter or running statistic that is not finite: what the last step made of it shows in no loss."""
+        for name, value in (*self.net.named_parameters(), *self.net.named_buffers()):
+            if value.is_floating_point() and not bool(value.detach().isfinite().all()):
+                return name
         return None
 
     def stop(self, why: str, step: int) -> None:
@@ -86,6 +201,7 @@ class Learner:
         """All that the rest of its run depends on, to be saved as it is."""
         return {
             "net": self.net.state_dict(),
+            "hidden": hidden_state(self.net, self._values),
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "buffer": self.buffer.clone(),
@@ -100,9 +216,11 @@ class Learner:
             "seconds": self.seconds,
         }
 
-    def load_state(self, saved: dict[str, Any]) -> None:
-        """Go on where :meth:`state` was taken."""
+    def load_state(self, saved: dict[str, Any], taken: int) -> None:
+        """Go on where :meth:`state` was taken, after ``taken`` steps."""
+        self.taken = taken
         self.net.load_state_dict(saved["net"])
+        load_hidden_state(self.net, saved.get("hidden", {"buffers": {}, "values": {}}))
         self.method.load_state_dict(saved["method"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.buffer.copy_(saved["buffer"])

@@ -41,7 +41,7 @@ class Result:
         own_seconds: wall time of this student's own steps. seconds, cpu_seconds: of the whole cohort, with the stream,
             the teacher and the evaluations. diverged: the sentence about a non-finite loss, or None.
         method: the terms with their trained adapters. gradient_norms: mean norm of the student's gradient before it was
-            clipped, each epoch; empty where the recipe does not clip.
+            clipped, each epoch; empty where the recipe does not clip. notes: what was warned of before the first step.
     """
 
     accuracy: dict[str, Accuracy]
@@ -55,6 +55,7 @@ class Result:
     method: Method
     source_log: tuple[tuple[int, dict[str, float]], ...] = ()
     gradient_norms: tuple[float, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

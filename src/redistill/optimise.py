@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from redistill.core import RedistillError
 from redistill.recipe import Recipe
+
+NUMERICS = 1
 
 _NORMS = (
     nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.LocalResponseNorm
@@ -29,7 +31,7 @@ def parameter_groups(modules: Sequence[nn.Module], recipe: Recipe) -> list[dict[
                 seen.add(id(parameter))
                 out = ("norm" in recipe.no_decay and isinstance(module, _NORMS)) or (
                     "bias" in recipe.no_decay and name.endswith("bias")
-                )
+                ) or ("vector" in recipe.no_decay and parameter.dim() <= 1)
                 (spared if out else decayed).append(parameter)
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}] if decayed else []
     if spared:
@@ -48,3 +50,12 @@ def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.
         )
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
     return kind(groups, lr=recipe.lr, betas=recipe.betas, eps=recipe.eps, fused=fused, foreach=False)
+
+
+def clip(student: nn.Module, method: nn.Module, recipe: Recipe) -> Tensor:
+    """Bound the gradients as the recipe says; a scalar: the norm before, with ``clip_per="tensor"`` the largest one."""
+    assert recipe.clip is not None
+    if recipe.clip_per == "network":
+        return nn.utils.clip_grad_norm_(student.parameters(), recipe.clip)
+    moved = [p for p in (*student.parameters(), *method.parameters()) if p.grad is not None]
+    return torch.stack([nn.utils.clip_grad_norm_(parameter, recipe.clip) for parameter in moved]).max()

@@ -19,6 +19,9 @@ def pair_stages(ctx: Context) -> tuple[Pair, ...]:
     if not ctx.student_stages or not ctx.teacher_stages:
         who = "student" if not ctx.student_stages else "teacher"
         places = ctx.student_places if who == "student" else ctx.teacher_places
+        net, unsure = (ctx.student, ctx.student_unsure) if who == "student" else (ctx.teacher, ctx.teacher_unsure)
+        if unsure is not None:
+            raise RedistillError(f"the stages of the {who} {type(net).__name__} cannot be told from one forward: {unsure}")
         raise RedistillError(
             f"the {who} has no feature maps to pair (no stage was found); name the places yourself, "
             f"at=[(student place, teacher place)], from: {describe_places(places)}"

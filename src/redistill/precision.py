@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
-from redistill.core import RedistillError
+from redistill.core import Output, RedistillError
 from redistill.recipe import Recipe
+
+NUMERICS = 1
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
@@ -67,3 +71,44 @@ def ieee(device: torch.device, exact: bool) -> Iterator[None]:
     finally:
         torch.set_float32_matmul_precision(matmul)
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How a run computes: ``dtype`` of weights and images, bf16 forwards, layout of the images, IEEE or not."""
+
+    device: torch.device
+    dtype: torch.dtype
+    bf16: bool
+    channels_last: bool
+    exact: bool
+
+    @classmethod
+    def of(cls, recipe: Recipe, device: torch.device) -> Arithmetic:
+        """What :func:`arithmetic` says, as values."""
+        means = arithmetic(recipe, device)
+        dtype = torch.float64 if means["forward"] == "float64" else torch.float32
+        return cls(device, dtype, means["forward"] == "bfloat16", bool(means["channels_last"]), recipe.precision != "fast")
+
+    def place(self, module: nn.Module) -> nn.Module:
+        """The module on the device, in the precision of the run. Its layout stays: kernels follow that of the images."""
+        return module.to(device=self.device, dtype=self.dtype)
+
+    def zeros(self, shape: tuple[int, ...], channels_last: bool) -> Tensor:
+        """Two images [2, C, H, W] of zeros, to look at networks with."""
+        images = torch.zeros(2, *shape, device=self.device, dtype=self.dtype)
+        return images.to(memory_format=torch.channels_last) if channels_last else images
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Context of every forward."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.bf16 else contextlib.nullcontext()
+
+    def wide(self, out: Output) -> Output:
+        """Terms compute in fp32 whatever the networks computed in."""
+        if not self.bf16:
+            return out
+        return Output(out.logits.float(), {name: tap.float() for name, tap in out.taps.items()})
+
+    def ieee(self) -> contextlib.AbstractContextManager[None]:
+        """See :func:`ieee`."""
+        return ieee(self.device, self.exact)

@@ -9,6 +9,8 @@ from typing import Literal
 
 from redistill.errors import RedistillError
 
+NUMERICS = 1
+
 
 @dataclass(frozen=True)
 class Ramp:

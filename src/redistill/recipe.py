@@ -7,18 +7,22 @@ the off-by-one forms of the published loops are settings and not accidents.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, overload
 
-import pydantic
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from redistill.errors import RedistillError
+from redistill.values import Value
+
+NUMERICS = 1
 
 Unit = Literal["epoch", "step"]
+LATER = ("clip_per",)
+"""Switches that came after the first release: written only where they differ, so that older experiments keep their ids."""
 
-
-class Value(pydantic.BaseModel):
-    """Base of everything that may stand in a TOML file: frozen, nothing unknown accepted, no silent conversions."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+MOST_STEPS = 10**9  # at a thousand steps a second eleven days; what is longer is a slip of the hand
+MOST_RESTARTS = 10_000
 
 
 class Constant(Value):
@@ -49,8 +53,9 @@ class MultiStep(Value):
     Args:
         at: milestones in epochs or steps; with ``unit="fraction"`` as parts of the whole run (0.6 = after 60 %).
         late: how many epochs (steps) after the milestone the new rate is first used. 0: the first epoch counted from 0
-            that equals the milestone. 1: the published loops that call the scheduler after the epoch
-            (RepDistiller and ReviewKD: milestones 150, 180, 210, new rate from epoch 151, 181, 211; FewShotKT too).
+            that equals the milestone; RepDistiller, whose epochs count from 1 and drop where ``epoch > 150``, has the new rate
+            there too. 1: the published loops that call the scheduler after the epoch (ReviewKD: milestones 150, 180, 210, new
+            rate from epoch 151, 181, 211 counted from 0; FewShotKT too).
         reset_momentum: attention-transfer builds a new optimiser at each drop, which empties the momentum buffers.
     """
 
@@ -104,13 +109,46 @@ class Cosine(Value):
             now = now // self.hold * self.hold
         period = self.T_max if self.T_max is not None else total
         if self.restarts:
+            count = 0
             while now >= period:
                 now -= period
                 period *= self.T_mult
+                count += 1
+                if count > MOST_RESTARTS:
+                    raise RedistillError(
+                        f"schedule: T_max={self.T_max} {self.unit}s restart more than {MOST_RESTARTS:,} times in this run: give a longer "
+                        f"T_max, or a run as short as is meant"
+                    )
         return (1.0 + math.cos(math.pi * now / period)) / 2.0
 
 
 Schedule = Annotated[Constant | Step | MultiStep | Cosine, Field(discriminator="kind")]
+
+
+class Rates(Sequence[float]):
+    """The learning rates of a run by step; none is kept, so that a long run needs no more memory than a short one."""
+
+    def __init__(self, recipe: Recipe, steps_per_epoch: int):
+        self.recipe, self.steps_per_epoch = recipe, steps_per_epoch
+        self._steps = range(recipe.total_steps(steps_per_epoch))
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    @overload
+    def __getitem__(self, step: int) -> float: ...
+    @overload
+    def __getitem__(self, step: slice) -> list[float]: ...
+    def __getitem__(self, step: int | slice) -> float | list[float]:
+        chosen = self._steps[step]
+        if isinstance(chosen, int):
+            return self.recipe.rate(chosen, self.steps_per_epoch)
+        return [self.recipe.rate(one, self.steps_per_epoch) for one in chosen]
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class Recipe(Value):
@@ -124,11 +162,14 @@ class Recipe(Value):
         optimizer: ``sgd``, ``adam`` or ``adamw``. momentum .9, nesterov: off (attention-transfer, RepDistiller); betas,
             eps: PyTorch's.
         weight_decay: 5e-4 in every supervised recipe of the four projects, on students and on adapters.
-        no_decay: what weight decay leaves out: any of ``"norm"`` (gains and shifts of normalisation layers) and
-            ``"bias"``. The published recipes leave out nothing.
+        no_decay: what weight decay leaves out: any of ``"norm"`` (gains and shifts of normalisation layers), ``"bias"`` and
+            ``"vector"`` (every parameter of one dimension: the former two and the variances of VID). The published recipes in
+            PyTorch leave out nothing; TensorFlow's regularisers stand on kernels alone.
         schedule: a value of this module. warmup: epochs (or steps, see ``warmup_unit``) of linear rise to ``lr`` first.
         per: whether the rate changes once an ``epoch`` (published supervised loops) or every ``step``.
-        clip: largest norm of the student's gradient; None does not clip (zero-shot clips at 5).
+        clip: largest norm of the student's gradient; None does not clip (zero-shot clips at 5). clip_per: ``"tensor"`` bounds
+            the gradient of every parameter by itself, adapters' too (TensorFlow's ``clip_by_norm``); the norm told is the
+            largest.
         precision: ``strict`` (IEEE fp32, default for anything published), ``double`` (proofs), ``fast`` (bf16 where the
             device has bf16 units for matrices, else fp32). compile: torch.compile for the calls of teacher and students in a
             student's step, features included (not for a generator's step), only with ``fast``.
@@ -138,8 +179,8 @@ class Recipe(Value):
             statistics), on a private copy. student_mode: ``train``; ``eval`` is the extra-M code of the RE report.
     """
 
-    epochs: int | None = Field(default=None, ge=1)
-    steps: int | None = Field(default=None, ge=1)
+    epochs: int | None = Field(default=None, ge=1, le=MOST_STEPS)
+    steps: int | None = Field(default=None, ge=1, le=MOST_STEPS)
     lr: float = Field(default=0.1, ge=0)
     batch_size: int = Field(default=128, ge=1)
     drop_last: bool = False
@@ -149,18 +190,31 @@ class Recipe(Value):
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=5e-4, ge=0)
-    no_decay: tuple[Literal["norm", "bias"], ...] = ()
+    no_decay: tuple[Literal["norm", "bias", "vector"], ...] = ()
     schedule: Schedule = Constant()
     warmup: float = Field(default=0.0, ge=0)
     warmup_unit: Unit = "epoch"
     per: Unit = "epoch"
     clip: float | None = Field(default=None, gt=0)
+    clip_per: Literal["network", "tensor"] = "network"
     precision: Literal["strict", "double", "fast"] = "strict"
     compile: bool = False
     channels_last: bool | None = None
     fused: bool = True
     teacher_mode: Literal["eval", "train"] = "eval"
     student_mode: Literal["train", "eval"] = "train"
+
+    @field_validator("schedule", mode="before")
+    @classmethod
+    def _is_a_value(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            kinds = {"constant": "Constant()", "step": "Step(every=30)", "multistep": "MultiStep(at=(60, 120))", "cosine": "Cosine()"}
+            plain = given.lower().replace("_", "").removesuffix("lr").removesuffix("annealing")
+            kind = plain if plain in kinds else "cosine"
+            raise ValueError(f'is a value of its own: write schedule = {{ kind = "{kind}" }} in a file, {kinds[kind]} in Python')
+        if isinstance(given, dict) and not isinstance(given.get("kind", ""), str):
+            raise ValueError("its kind must be 'constant', 'step', 'multistep' or 'cosine'")
+        return given
 
     @model_validator(mode="after")
     def _possible(self) -> Recipe:
@@ -172,6 +226,8 @@ class Recipe(Value):
             raise ValueError("nesterov needs optimizer='sgd' and momentum above 0")
         if self.compile and self.precision != "fast":
             raise ValueError(f"compile=True changes rounding and is allowed with precision='fast' only, not {self.precision!r}")
+        if self.clip_per == "tensor" and self.clip is None:
+            raise ValueError("clip_per='tensor' says what is clipped, but clip names no norm: add clip, or leave clip_per out")
         if not all(0 <= b < 1 for b in self.betas):
             raise ValueError(f"betas must lie in [0, 1), got {self.betas}")
         return self
@@ -181,7 +237,11 @@ class Recipe(Value):
         if self.steps is not None:
             return self.steps
         assert self.epochs is not None
-        return self.epochs * steps_per_epoch
+        if (steps := self.epochs * steps_per_epoch) > MOST_STEPS:
+            raise RedistillError(
+                f"epochs={self.epochs}: of {steps_per_epoch:,} steps each they make {steps:,}, more than the {MOST_STEPS:,} a run may have"
+            )
+        return steps
 
     def rate(self, step: int, steps_per_epoch: int) -> float:
         """Learning rate of one step (0-based)."""
@@ -213,9 +273,20 @@ class Recipe(Value):
             return low + (self.lr - low) * self.schedule.part(now, length)
         return self.lr * self.schedule.factor(now, length)
 
-    def rates(self, steps_per_epoch: int) -> list[float]:
-        """Learning rate of every step, before the run."""
-        return [self.rate(s, steps_per_epoch) for s in range(self.total_steps(steps_per_epoch))]
+    def rates(self, steps_per_epoch: int) -> Rates:
+        """Learning rate of every step, before the run: a table that is computed where it is read.
+
+        Raises:
+            RedistillError: the schedule gives no number by the end of the run.
+        """
+        made = Rates(self, steps_per_epoch)
+        try:
+            last = made[-1]
+        except (OverflowError, ZeroDivisionError) as error:
+            raise RedistillError(f"schedule: the learning rate at the end of the run is no number ({error})") from error
+        if not math.isfinite(last):
+            raise RedistillError("schedule: the learning rate at the end of the run is infinite")
+        return made
 
     def momentum_resets(self, steps_per_epoch: int) -> set[int]:
         """Steps before which the optimiser is built anew (``MultiStep(reset_momentum=True)``)."""
@@ -223,8 +294,23 @@ class Recipe(Value):
         if not (isinstance(schedule, MultiStep) and schedule.reset_momentum):
             return set()
         rates = self.rates(steps_per_epoch)
-        return {s for s in range(1, len(rates)) if rates[s] != rates[s - 1]}
+        ramp = self.warmup * (steps_per_epoch if self.warmup_unit == "epoch" else 1)
+        begin = min(math.ceil(ramp) + 1, len(rates) - 1)
+        changes = {s for s in range(1, begin + 1) if rates[s] != rates[s - 1]}
+        # after the warm-up the rate only moves at milestones: between two equal rates there is none
+        spans = [(begin, len(rates) - 1)]
+        while spans:
+            low, high = spans.pop()
+            if rates[low] == rates[high]:
+                continue
+            if high - low == 1:
+                changes.add(high)
+            else:
+                middle = (low + high) // 2
+                spans += [(low, middle), (middle, high)]
+        return changes
 
     def settings(self) -> dict[str, Any]:
-        """Every switch, defaults written out, JSON-able."""
-        return self.model_dump(mode="json")
+        """Every switch, defaults written out (but for those of ``LATER``), JSON-able."""
+        rows = self.model_dump(mode="json")
+        return {name: v for name, v in rows.items() if name not in LATER or v != Recipe.model_fields[name].default}

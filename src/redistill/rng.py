@@ -11,13 +11,18 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
+from typing import SupportsIndex
 
 import torch
 
+from redistill.errors import RedistillError
+
 Name = str | int | float | bool | None | tuple["Name", ...]
 
-NUMERICS = 1
-"""Version of the derivation below; part of every experiment's identity."""
+NUMERICS = 2
+"""Version of the derivation below; part of every experiment's identity. 2: numbered streams cannot meet."""
+
+_BITS = 0xFFFFFFFF
 
 
 def derive(seed: int, *names: Name) -> int:
@@ -26,15 +31,42 @@ def derive(seed: int, *names: Name) -> int:
     >>> derive(0, "order", 3) == derive(0, "order", 3), derive(0, "order", 3) == derive(0, "order", 4)
     (True, False)
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed must be a whole number >= 0, got {seed!r}")
-    text = json.dumps([seed, *names], separators=(",", ":"))
+    # SupportsIndex: a seed out of numpy.arange is a whole number too
+    if isinstance(seed, bool) or not isinstance(seed, SupportsIndex) or seed < 0:
+        raise RedistillError(f"seed must be a whole number >= 0, got {seed!r}")
+    text = json.dumps([int(seed), *names], separators=(",", ":"))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+
+
+def _mixed(x: int) -> int:
+    """A bijection of the whole numbers below 2^32 (two rounds of xor-shift and odd multiplication, as hash finalisers use)."""
+    x ^= x >> 16
+    x = x * 0x7FEB352D & _BITS
+    x ^= x >> 15
+    x = x * 0x846CA68B & _BITS
+    return x ^ x >> 16
+
+
+def generator_seed(seed: int, *names: Name) -> int:
+    """The number below 2^32 that torch's generator of this stream is seeded with.
+
+    torch's CPU generator keeps the low 32 bits of a seed, so of 100,000 epochs numbered by a hash about one pair would
+    have the same order. Where the last name is a whole number (an epoch, a step, a block), it is therefore sent through a
+    bijection keyed by seed and purpose: two numbers below 2^32 of one purpose never share a generator.
+
+    >>> len({generator_seed(0, "order", epoch) for epoch in range(1000)})
+    1000
+    """
+    number = names[-1] if names else None
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= _BITS:
+        return derive(seed, *names) & _BITS
+    key = derive(seed, *names[:-1])
+    return _mixed(_mixed(number ^ key & _BITS) + (key >> 31) & _BITS)
 
 
 def stream(seed: int, *names: Name) -> torch.Generator:
     """A CPU generator for one purpose, for example ``stream(seed, "order", epoch)``."""
-    return torch.Generator().manual_seed(derive(seed, *names))
+    return torch.Generator().manual_seed(generator_seed(seed, *names))
 
 
 @contextlib.contextmanager
@@ -44,7 +76,7 @@ def seeded(seed: int, *names: Name, device: torch.device | str = "cpu") -> Itera
     The global state of the CPU, and of ``device`` where that is an accelerator, is restored afterwards.
     """
     where = torch.device(device)
-    number = derive(seed, *names)
+    number = generator_seed(seed, *names)
     if where.type == "cpu":
         before = torch.random.get_rng_state()
         torch.default_generator.manual_seed(number)

@@ -7,141 +7,259 @@ leaves the network bitwise as it was, and is refused with the candidates where i
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from redistill.core import Context, Output, Place, RedistillError, Shape, nearest
+from redistill.outputs import WRAP, Key, described, entries, logits_of
+from redistill.outputs import candidates as candidates_of
 from redistill.pairs import check_pairs as check_pairs
 from redistill.pairs import pair_stages as pair_stages
+from redistill.stages import POOLS, Call, Heard, Stages, candidates, channels_of, find
 
 NUMERICS = 1
 
 
 @dataclass(frozen=True)
 class Map:
-    """The places of one network, with the shape each has for one probe batch."""
+    """The places of one network, with the shape each has for one probe batch.
+
+    ``unsure``: why the stages cannot be told, with the places to choose from; then there are none. All else works without.
+    """
 
     places: Mapping[str, Place]
     shapes: Mapping[str, Shape]
     stages: tuple[str, ...]
+    unsure: str | None = None
+
+
+NOBODY = Map({}, {}, ())
+_PLAIN = int | float | bool | str | None
 
 
 @contextlib.contextmanager
-def _untouched(net: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; every module's own mode is restored, so nothing in the network changes."""
+def _untouched(net: nn.Module, *, train: bool = False, gradients: bool = False) -> Iterator[None]:
+    """Evaluation or train mode for a while, without gradients; afterwards modes, buffers, what modules count in plain attributes,
+    and the generators of random numbers are what they were."""
     modes = [(m, m.training) for m in net.modules()]
-    net.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    buffers = [(m, name, b, b.clone()) for m in net.modules() for name, b in m._buffers.items() if b is not None]
+    counted = [(m, {k: v for k, v in vars(m).items() if isinstance(v, _PLAIN)}) for m in net.modules()]
+    devices = {t.device for t in (*net.parameters(), *net.buffers()) if t.device.type == "cuda"}
+    with torch.random.fork_rng(devices=sorted(d.index or 0 for d in devices)):
+        net.train(train)
+        try:
+            with torch.set_grad_enabled(gradients):
+                yield
+        finally:
+            with torch.no_grad():
+                for module, name, buffer, value in buffers:
+                    if buffer.shape == value.shape:
+                        buffer.copy_(value)
+                    module._buffers[name] = buffer
+            for module, values in counted:
+                vars(module).update(values)
+            for module, mode in modes:
+                module.training = mode
 
 
 def _tensor(value: object) -> Tensor | None:
     return value if isinstance(value, Tensor) else None
 
 
-_POOLS = nn.MaxPool2d | nn.AvgPool2d | nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d
+def _original(net: nn.Module) -> nn.Module:
+    """What ``torch.compile`` was given: its modules can be listened to."""
+    inner = vars(net).get("_modules", {}).get("_orig_mod")
+    return inner if isinstance(inner, nn.Module) else net
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """One module's output in a probe forward; ``pooled`` when a pooling layer made it (a container may pass it on)."""
+class _Said:
+    """One probe forward. ``heads``: by entry of what came back (None: the whole), the call that made that tensor; ``chosen``: the
+    entry that is the logits."""
 
-    path: str
-    shape: Shape
-    pooled: bool
+    heard: Heard
+    heads: Mapping[Key | None, Call]
+    output: object
+    chosen: Key | None
 
 
-def _probe(net: nn.Module, images: Tensor) -> tuple[list[_Seen], list[tuple[str, Shape]], Tensor]:
-    """One forward: module outputs in the order of completion, inputs of linear layers, and the logits."""
-    outputs: list[_Seen] = []
-    linears: list[tuple[str, Shape]] = []
+def _probe(net: nn.Module, images: Tensor, *, train: bool = False, gradients: bool = False) -> _Said:
+    """One forward: every call of a module in the order of completion, and what came back. The network is left as it was."""
+    calls: list[Call] = []
     pooled: list[Tensor] = []
+    ended: dict[nn.Module, list[int]] = {}
+    numbers: dict[nn.Module, int] = {}
+    flat: list[tuple[Tensor, Call]] = []
     handles = []
+    if gradients:
+        images = images.detach().clone().requires_grad_()
     for name, module in net.named_modules():
         if not name:
             continue
+        parameters = any(True for _ in module.parameters())
 
-        def hook(m: nn.Module, args: tuple[object, ...], out: object, name: str = name) -> None:
-            found = _tensor(out)
-            if found is not None:
-                if isinstance(m, _POOLS):
-                    pooled.append(found)
-                outputs.append(_Seen(name, tuple(found.shape), any(found is p for p in pooled)))
-            if isinstance(m, nn.Linear) and args and (first := _tensor(args[0])) is not None:
-                linears.append((name, tuple(first.shape)))
+        def before(m: nn.Module, args: tuple[object, ...]) -> None:
+            ended.setdefault(m, []).append(len(calls))
 
-        handles.append(module.register_forward_hook(hook))
+        def after(m: nn.Module, args: tuple[object, ...], out: object, name: str = name, parameters: bool = parameters) -> None:
+            numbers[m] = numbers.get(m, 0) + 1
+            inner = ended[m].pop() == len(calls)
+            found, given = _tensor(out), _tensor(args[0]) if args else None
+            if found is not None and isinstance(m, POOLS):
+                pooled.append(found)
+            call = Call(
+                path=name,
+                number=numbers[m],
+                out=None if found is None else tuple(found.shape),
+                given=None if given is None else tuple(given.shape),
+                pooled=found is not None and any(found is p for p in pooled),
+                inner=inner,
+                parameters=parameters,
+                channels=channels_of(m),
+                linear=isinstance(m, nn.Linear),
+                made=found.grad_fn if found is not None and gradients else None,
+            )
+            calls.append(call)
+            if found is not None and found.ndim == 2:
+                flat.append((found, call))
+
+        handles += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
     try:
-        with _untouched(net):
-            logits = _tensor(net(images))
-    except RuntimeError as error:  # torch's own words about channels and sizes, after what was tried
+        with _untouched(net, train=train, gradients=gradients):
+            output: object = net(images)
+            logits = logits_of(output, net)
+    except RedistillError:
+        raise
+    except Exception as error:  # whatever a stranger's network raises about channels and sizes, after what was tried
+        said = str(error).strip() or "no more was said"
         raise RedistillError(
-            f"{type(net).__name__} does not accept images of shape {list(images.shape[1:])} ({str(error).splitlines()[0]}): "
-            f"give it images, or the images a network, that fit"
+            f"{type(net).__name__} does not accept images of shape {list(images.shape[1:])}{' in train mode' if train else ''} "
+            f"({said.splitlines()[0]}): give it images, or the images a network, that fit"
         ) from error
     finally:
         for handle in handles:
             handle.remove()
-    if logits is None or logits.ndim != 2 or logits.shape[0] != images.shape[0]:
-        got = "no tensor" if logits is None else f"shape {tuple(logits.shape)}"
-        raise RedistillError(f"{type(net).__name__} must map images to logits [batch, classes], it returned {got}")
-    return outputs, linears, logits
+    if logits.shape[0] != images.shape[0]:
+        raise RedistillError(
+            f"{type(net).__name__} must map images to logits [batch, classes], it returned shape {tuple(logits.shape)} for "
+            f"{images.shape[0]} images"
+        )
+    heads: dict[Key | None, Call] = {}
+    parts: list[tuple[Key | None, object]] = [(None, output), *entries(output).items()]
+    for key, tensor in parts:
+        made = [call for found, call in flat if found is tensor]
+        if made:
+            heads[key] = made[0]  # the innermost: containers pass it on
+    chosen = next((key for key, tensor in entries(output).items() if tensor is logits), None)
+    return _Said(Heard(tuple(calls), logits, images), heads, output, chosen)
 
 
-def _found_places(net: nn.Module, outputs: list[_Seen], linears: list[tuple[str, Shape]]) -> dict[str, Place]:
-    """Stages of a stranger's network: the last map of each resolution, larger to smaller, 1x1 maps left out."""
-    # a pooling layer belongs to the step between two stages, not to a stage
-    maps = [o for o in outputs if len(o.shape) == 4 and o.shape[2] * o.shape[3] > 1 and not o.pooled]
-    runs: list[tuple[int, str]] = []  # (resolution, path of the last module with it)
-    for seen in maps:
-        size = seen.shape[2] * seen.shape[3]
-        if runs and runs[-1][0] == size:
-            runs[-1] = (size, seen.path)
-        elif runs and size > runs[-1][0]:
-            candidates = ", ".join(f"{m.path} {'x'.join(map(str, m.shape[1:]))}" for m in maps)
-            raise RedistillError(
-                f"the resolution of {type(net).__name__} grows again at {seen.path!r}, so its stages cannot be told from "
-                f"one forward; name the places yourself, at=[...], from: {candidates}"
-            )
-        else:
-            runs.append((size, seen.path))
-    places = {f"stage{i + 1}": Place(path) for i, (_, path) in enumerate(runs)}
-    if linears and len(linears[-1][1]) == 2:
-        places["pooled"] = Place(linears[-1][0], "in")
+def _check_train_mode(net: nn.Module, images: Tensor, evaluated: _Said, trained: _Said) -> None:
+    """Where a network returns several tensors while it trains, the one that is trained must be the one that is evaluated.
+
+    Told by the layer that made it; where no layer did, by its value with all layers, but not the network, in evaluation mode.
+    """
+    found = candidates_of(trained.output)
+    if len(found) < 2:
+        return
+    if (head := evaluated.heads.get(evaluated.chosen)) is not None:
+        same = [key for key in found if (call := trained.heads.get(key)) is not None and call.path == head.path]
+    else:
+        same = _of_equal_value(net, images)
+    if trained.chosen not in same:
+        which = f"of which {same[0]!r} is" if same else "of which none is"
+        raise RedistillError(
+            f"{type(net).__name__} returns {described(trained.output)} in train mode, {which} what it returns in evaluation mode, "
+            f"so that training one would leave the other untrained: {WRAP}"
+        )
+
+
+def _of_equal_value(net: nn.Module, images: Tensor) -> list[Key]:
+    """Entries in train mode that equal the logits of evaluation mode while every layer stays in evaluation mode."""
+    pattern = torch.rand(images.shape, generator=torch.Generator().manual_seed(0)).to(images)
+    inner = [m for m in net.modules() if next(m.children(), None) is None]
+    with _untouched(net):
+        wanted = logits_of(net(pattern), net)
+        for module in net.modules():
+            module.training = module not in inner
+        found = candidates_of(net(pattern))
+    return [k for k, value in found.items() if value.shape == wanted.shape and torch.allclose(value, wanted, rtol=1e-4, atol=1e-5)]
+
+
+def _found_places(heard: Heard, stages: Stages) -> dict[str, Place]:
+    """Stages of a stranger's network, and the vector that its last linear layer is given."""
+    places = {f"stage{i + 1}": heard.place(call) for i, call in enumerate(stages.calls)}
+    linears = [call for call in heard.calls if call.linear and call.given is not None]
+    if linears and len(linears[-1].given or ()) == 2:
+        places["pooled"] = heard.place(linears[-1], "in")
     return places
 
 
-def places_of(net: nn.Module, images: Tensor) -> Map:
+def _declared(net: nn.Module, heard: Heard) -> tuple[dict[str, Place], tuple[str, ...]] | None:
+    """Places and stages that a network says itself, or the one network inside a wrapper that hands on what that one says."""
+    for path, module in net.named_modules():
+        places = getattr(module, "places", None)
+        if not isinstance(places, Mapping) or not all(isinstance(p, Place) for p in places.values()) or not hasattr(module, "stages"):
+            continue
+        if path:
+            calls = [c for c in heard.calls if c.path == path]
+            if len(calls) != 1 or calls[0].out != tuple(heard.logits.shape):
+                return None
+        begin = f"{path}." if path else ""
+        return {name: dataclasses.replace(p, module=begin + p.module) for name, p in places.items()}, tuple(module.stages)
+    return None
+
+
+def places_of(net: nn.Module, images: Tensor, *, trained: bool = True) -> Map:
     """Every place of ``net`` by name, with shapes for ``images`` [B, C, H, W] (two images are enough).
 
     A network of this package says its places itself (``net.places``, ``net.stages``); any other is probed. A place may
-    also be a module path, read at its output (``"layer1.0.conv2"``).
+    also be a module path, read at its output (``"layer1.0.conv2"``), or one of the calls of a module that is used several
+    times (``"relu@2"``). Where stages cannot be told, ``unsure`` says why, and everything but defaults of feature terms works.
+
+    Args:
+        trained: the network will be called in train mode too: it is asked in both modes, and what only one has is no place.
     """
-    declared = getattr(net, "places", None)
-    outputs, linears, logits = _probe(net, images)
-    places: dict[str, Place]
-    if isinstance(declared, Mapping):
-        places = dict(declared)
-        stages = tuple(getattr(net, "stages", ()))
+    net = _original(net)
+    said = _probe(net, images)
+    heard = said.heard
+    unsure = None
+    if (declared := _declared(net, heard)) is not None:
+        places, stages = declared
     else:
-        places = _found_places(net, outputs, linears)
+        found = find(heard, lambda: _probe(net, images, gradients=True).heard)
+        places = _found_places(heard, found)
         stages = tuple(name for name in places if name.startswith("stage"))
-    for seen in outputs:
-        places.setdefault(seen.path, Place(seen.path))
-    reader = Tapped(net, {name: place for name, place in places.items()})
-    with _untouched(net):
-        taps = reader(images).taps
-    shapes = {name: tuple(taps[name].shape) for name in places if name in taps}
-    shapes["logits"] = tuple(logits.shape)
-    return Map({name: places[name] for name in places if name in taps}, shapes, stages)
+        if found.unsure is not None:
+            unsure = f"{found.unsure}; name the places yourself, at=[(student place, teacher place)], from: {candidates(heard)}"
+    for call in heard.calls:
+        if call.out is not None:
+            places.setdefault(heard.name(call), heard.place(call))
+    shapes = {name: shape for name, place in places.items() if (shape := heard.shape(place)) is not None}
+    if trained:
+        again = _probe(net, images, train=True)
+        _check_train_mode(net, images, said, again)
+        if again.heard.logits.shape != heard.logits.shape:
+            raise RedistillError(
+                f"{type(net).__name__} returns {list(heard.logits.shape)} in evaluation mode and {list(again.heard.logits.shape)} "
+                f"in train mode: {WRAP}"
+            )
+        other = again.heard
+        shapes = {
+            name: shape
+            for name, shape in shapes.items()
+            if other.shape(places[name]) == shape and other.counts[places[name].module] == heard.counts[places[name].module]
+        }
+        stages = tuple(name for name in stages if name in shapes)
+    table = {name: places[name] for name in shapes}
+    shapes["logits"] = tuple(heard.logits.shape)
+    return Map(table, shapes, stages, unsure)
 
 
 def context(
@@ -159,24 +277,38 @@ def context(
     In your own loop: ``at = AT(); at.setup(context(student, teacher, images))``.
     """
     few = images[:2]
-    student_map = places_of(student, few)
-    teacher_map = places_of(teacher, few) if teacher is not None else Map({}, {}, ())
-    said = student_map.shapes["logits"][1]
-    if teacher is not None and teacher_map.shapes["logits"][1] != said:
-        raise RedistillError(
-            f"the teacher tells {teacher_map.shapes['logits'][1]} classes apart, the student {said}: they must agree"
-        )
+    mine = places_of(student, few)
+    theirs = places_of(teacher, few, trained=False) if teacher is not None else NOBODY
+    return meeting(student, mine, teacher, theirs, classes=classes, count=count, labels=labels, seed=seed)
+
+
+def meeting(
+    student: nn.Module,
+    mine: Map,
+    teacher: nn.Module | None,
+    theirs: Map,
+    *,
+    classes: int | None = None,
+    count: int | None = None,
+    labels: Tensor | None = None,
+    seed: int = 0,
+    adapt: Callable[[Tensor], Tensor] | None = None,
+) -> Context:
+    """:func:`context` of two networks whose places are known already."""
     return Context(
         student=student,
         teacher=teacher,
-        student_places=student_map.shapes,
-        teacher_places=teacher_map.shapes,
-        student_stages=student_map.stages,
-        teacher_stages=teacher_map.stages,
-        classes=classes if classes is not None else said,
+        student_places=mine.shapes,
+        teacher_places=theirs.shapes,
+        student_stages=mine.stages,
+        teacher_stages=theirs.stages,
+        classes=classes if classes is not None else mine.shapes["logits"][1],
         count=count,
         labels=labels,
         seed=seed,
+        adapt=adapt,
+        student_unsure=mine.unsure,
+        teacher_unsure=theirs.unsure,
     )
 
 
@@ -188,13 +320,21 @@ class Tapped:
         places: names of this network's places (after :func:`places_of`), or a mapping of names to :class:`Place`.
         again: repeat the module call at places whose published code does so (see :class:`Place`); for a teacher in
             train mode.
+        adapt: what stands between the images of a call and the network.
 
     A tapped tensor that the network overwrites in place afterwards is noticed by its version counter on the first call
     and read before the change from then on.
     """
 
-    def __init__(self, net: nn.Module, places: Mapping[str, Place] | tuple[str, ...] = (), *, again: bool = False):
-        self.net = net
+    def __init__(
+        self,
+        net: nn.Module,
+        places: Mapping[str, Place] | tuple[str, ...] = (),
+        *,
+        again: bool = False,
+        adapt: Callable[[Tensor], Tensor] | None = None,
+    ):
+        self.net, self.adapt = net, adapt
         declared: Mapping[str, Place] = getattr(net, "places", {})
         if not isinstance(places, Mapping):
             modules = dict(net.named_modules())
@@ -202,20 +342,52 @@ class Tapped:
             for name in places:
                 if name == "logits":
                     continue
-                if name not in declared and name not in modules:
+                place = declared[name] if name in declared else Place(name) if name in modules else Place.at(name)
+                if name not in declared and place.module not in modules:
                     raise RedistillError(nearest(name, [*declared, *(m for m in modules if m)], "place"))
-                table[name] = declared[name] if name in declared else Place(name)
+                table[name] = place
             places = table
         self.places = dict(places)
         self.again = again
         self._copy: set[str] = set()  # places that are overwritten in place later on
         self._compiled: _Compiled | None = None
 
+    @classmethod
+    def reading(
+        cls,
+        net: nn.Module,
+        images: Tensor,
+        names: Sequence[str] = (),
+        *,
+        found: Map | None = None,
+        again: bool = False,
+        adapt: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tapped:
+        """A reader of the places called ``names``, of any network: found by one probe with two of ``images``, prepared, ready.
+
+        Args:
+            found: the places, where the network has been probed already.
+
+        Raises:
+            RedistillError: a name that is no place of this network, with the nearest ones.
+        """
+        few, wanted = images[:2], [name for name in dict.fromkeys(names) if name != "logits"]
+        if not wanted:
+            return cls(net, {}, again=again, adapt=adapt)
+        table = (places_of(net, few) if found is None else found).places
+        if odd := [name for name in wanted if name not in table]:
+            raise RedistillError(nearest(odd[0], table, f"place of {type(net).__name__}"))
+        tapped = cls(net, {name: table[name] for name in table if name in wanted}, again=again, adapt=adapt)
+        tapped.prepare(few)
+        return tapped
+
     def __call__(self, images: Tensor) -> Output:
+        if self.adapt is not None:
+            images = self.adapt(images)
         if self._compiled is not None:
             return self._compiled(images)
         if not self.places:
-            return Output(self.net(images))
+            return Output(logits_of(self.net(images), self.net))
         taps, logits, changed = self._run(images)
         if changed:
             if self.net.training:
@@ -242,12 +414,20 @@ class Tapped:
         self._compiled = _Compiled(self)
         return self._compiled
 
-    def listen(self, keep: Callable[[str, Tensor], None], inputs: dict[str, Tensor]) -> list[RemovableHandle]:
-        """Hooks that hand every place to ``keep``, and to ``inputs`` what a module to be called again was given."""
+    def listen(
+        self, keep: Callable[[str, Tensor], None], inputs: dict[str, Tensor], counts: dict[str, int]
+    ) -> list[RemovableHandle]:
+        """Hooks that hand every place to ``keep``, and to ``inputs`` what a module to be called again was given. ``counts``: calls
+        of each place in this forward, empty when one begins."""
 
         def heard(name: str, value: object) -> None:
+            place = self.places[name]
+            if (call := place.call) is not None:
+                counts[name] = counts.get(name, 0) + 1
+                if counts[name] != call:
+                    return
             if (tensor := _tensor(value)) is not None:
-                keep(name, tensor)
+                keep(name, tensor.permute(0, 3, 1, 2) if place.turned else tensor)
 
         handles = []
         for name, place in self.places.items():
@@ -285,9 +465,9 @@ class Tapped:
             versions[name] = 0 if tensor.is_inference() else tensor._version
             taps[name] = tensor.clone() if name in self._copy else tensor
 
-        handles = self.listen(keep, inputs)
+        handles = self.listen(keep, inputs, {})
         try:
-            logits = self.net(images)
+            logits = logits_of(self.net(images), self.net)
         finally:
             for handle in handles:
                 handle.remove()
@@ -302,37 +482,36 @@ class Tapped:
 
 
 class _Compiled:
-    """One compiled function from images to logits and places. Its hooks stay on the network: torch.compile takes them in
-    when it reads the network, and does not look at hooks that come later."""
+    """One compiled function from images to logits and places. Its hooks stand on the network for the length of a call only:
+    ``torch.compile`` takes them in when it reads the network, and they must be there whenever it reads it again."""
 
     def __init__(self, tapped: Tapped):
         self._tapped = tapped
         self._taps: dict[str, Tensor] = {}
         self._inputs: dict[str, Tensor] = {}
-        self._reading = False
-        self._handles = tapped.listen(self._keep, self._inputs)
+        self._counts: dict[str, int] = {}
         self._call = torch.compile(self._forward)
 
     def _keep(self, name: str, tensor: Tensor) -> None:
-        if self._reading:  # an evaluation of the network is nobody's reading
-            self._taps[name] = tensor.clone() if name in self._tapped._copy else tensor
+        self._taps[name] = tensor.clone() if name in self._tapped._copy else tensor
 
-    def _forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        logits = self._tapped.net(images)
+    def _forward(self, images: Tensor) -> tuple[Any, dict[str, Tensor]]:
+        said = self._tapped.net(images)
         # copies: a second call of a module is heard too, and must not change what its first call gave
-        return logits, self._tapped.gathered(dict(self._taps), dict(self._inputs))
+        return said, self._tapped.gathered(dict(self._taps), dict(self._inputs))
 
     def __call__(self, images: Tensor) -> Output:
-        self._reading = True
+        self._counts.clear()  # a forward that nobody read was counted too
+        handles = self._tapped.listen(self._keep, self._inputs, self._counts)
         try:
-            return Output(*self._call(images))
+            said, taps = self._call(images)
+            return Output(logits_of(said, self._tapped.net), taps)
         finally:
-            self._reading = False
+            for handle in handles:
+                handle.remove()
             self._taps.clear()
             self._inputs.clear()
 
     def remove(self) -> None:
-        """Take the hooks off; the network is called as it is again."""
-        for handle in self._handles:
-            handle.remove()
+        """The network is called as it is again."""
         self._tapped._compiled = None

@@ -187,7 +187,7 @@ def stopped_at(one: Experiment, place: Store, step: int, every: float = 0) -> Pa
         (lambda b: b[:-100], "is damaged: cut off or altered"),
         (lambda b: b[:5], "is damaged: its header cannot be read"),
         (lambda b: b[:-3] + bytes([b[-3] ^ 1]) + b[-2:], "does not match its SHA-256"),
-        (lambda b: b.replace(b'"format":"1"', b'"format":"9"'), "written by a newer redistill"),
+        (lambda b: b.replace(b'"format":"2"', b'"format":"1"'), "does not match its SHA-256"),
     ],
 )
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from redistill.core import Ramp
 from redistill.errors import RedistillError
@@ -43,7 +44,7 @@ def test_every_default_is_written_out() -> None:
     }  # fmt: skip
     assert written["recipe"]["momentum"] == 0.9 and written["recipe"]["schedule"]["T_max"] is None
     assert written["arithmetic"] == {"device": "cpu", "forward": "float32", "channels_last": True, "compile": False}
-    assert written["numerics"]["term:KD"] == 1 and written["numerics"]["fit"] == 1
+    assert written["numerics"]["term:KD"] == 1 and written["numerics"]["fit"] == 2
     assert written["teacher"]["run"]["source"]["data"] == "digits:train" and "seed" not in written["teacher"]["run"]
     assert written["teacher"]["seed"] == "same"
 
@@ -93,15 +94,6 @@ def test_the_code_of_ones_own_network_is_part_of_it(tmp_path: Path) -> None:
         Experiment.of(record, device="cpu")
 
 
-def test_defaults_of_the_data_sets_are_what_their_readers_say() -> None:
-    from redistill import data
-
-    train, test = data.digits()
-    assert sources.DEFAULTS["digits"] == (train.normalise, train.augment) and test.augment == "none"
-    official = {name.partition(":")[0] for name in data.names() if name.split(":")[1] in ("train", "test", "extra", "val")}
-    assert official == set(sources.DEFAULTS)
-
-
 def test_data_of_ones_own_are_named_by_their_content(tmp_path: Path) -> None:
     def arrays(folder: Path, value: int) -> Experiment:
         folder.mkdir()
@@ -137,6 +129,26 @@ def test_evaluation_follows_the_data_when_nothing_is_said() -> None:
     assert of(recipe={"epochs": 41}).evaluate.every == 3  # 20 evaluations, rounded up to whole epochs
     assert of(recipe={"steps": 10}).evaluate.every is None
     assert of(evaluate={"every": 3}).evaluate.sets == {"test": "digits:test"} and of(evaluate={}).evaluate.sets == {}
+    assert of(source={"data": "tiny-imagenet"}).evaluate.sets == {"test": "tiny-imagenet:val"}
+    assert of(evaluate={"shown": "tiny-imagenet"}).evaluate.sets == {"shown": "tiny-imagenet:val"}
+    assert of(source={"data": "tiny-imagenet"}).source.augment == "crop-flip:8"
+    assert of(source={"data": "tiny-imagenet:val"}).source.augment == "none"
+
+
+def test_a_folder_with_its_own_val_is_evaluated_on_it(tmp_path: Path) -> None:
+    """Whatever colons and spaces its path has, and never on the images that it was trained on."""
+    root = tmp_path / "a b:c" / "d:val"
+    for part in ("train", "val"):
+        for label in "xy":
+            (root / part / label).mkdir(parents=True)
+            pixels = np.full((8, 8, 3), 10 if part == "train" else 200, dtype=np.uint8)
+            Image.fromarray(pixels).save(root / part / label / "1.png")
+    for data in (f"folder:{root}", f"folder:{root}:train"):
+        one = of(source={"data": data}, student={"model": "lenet"})
+        assert one.source.data == data and one.evaluate.sets == {"test": f"folder:{root}:val"}
+    shown = of(source={"data": f"folder:{root}"}, evaluate={"mine": f"folder:{root}"}, student={"model": "lenet"}).evaluate.sets
+    images = sources.load_data(shown["mine"], None)
+    assert len(images) == 2 and int(images.x.min()) == 200 and images.name == f"folder:{root}:val"
 
 
 BAD = """\
@@ -185,7 +197,7 @@ def test_all_mistakes_of_a_file_at_once(tmp_path: Path) -> None:
         f'line 3, teacher.run = "nothing.toml": cannot read {tmp_path}/nothing.toml: there is no such file',
         f'line 6, student.from = "no.safetensors": there is no file {tmp_path}/no.safetensors',
         "line 5, student.model = \"./nets.py:Smal\": './nets.py:Smal': unknown name in ./nets.py 'Smal': did you mean Small?",
-        "line 8, method[0].use = \"KDD\": unknown term 'KDD': did you mean KD?",
+        "line 8, method[0].use = \"KDD\": unknown term 'KDD': did you mean KD or RKD or DKD?",
         "line 11, method[1].t = 4: unknown setting of KD 't': did you mean T?",
         "line 12, method[2]: KD(T=-1.0): the temperature must be above 0",
         'line 17, method[3].smoothing = "much": input should be a valid number, unable to parse string as a number',

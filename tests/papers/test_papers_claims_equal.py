@@ -43,7 +43,8 @@ TABLES = {
     },
     "tian2020_crd.json": {"same_style": ("tian2020", "same"), "different_style": ("tian2020", "different")},
     "ahn2019_vid.json": {"cifar10_few_shot": ("ahn2019", "1")},
-    "sseung2019_vid_tf.json": {"cifar10_last": ("ahn2019", "tf")},
+    "sseung2019_vid_tf.json": {"cifar10_last": ("ahn2019", "tf"), "cifar10_last_worker": ("ahn2019", "tf-vid")},
+    "kth2019_re_zeroshot.json": {f"table{n}": ("kth2019", str(n)) for n in (1, 2, 3)},
     "zagoruyko2017_at.json": {
         "table1": ("zagoruyko2017", "1"),
         "text_single_losses": ("zagoruyko2017", "groups"),
@@ -71,6 +72,9 @@ ABSENT = {
     "sseung2019_vid_tf.json": {
         "cifar10_last_seed": "three of the same numbers again, from an older README",
         "plot_reading": "read off a plot by eye; the table has the digits",
+    },
+    "kth2019_re_zeroshot.json": {
+        "text": "single runs of cells of Table 1, the best of three, and a loop with real images that no text describes",
     },
     "tian2020_crd.json": {"imagenet_quoted": "ImageNet"},
     "zagoruyko2017_at.json": {"table4": "CUB and Scenes", "table5": "ImageNet"},
@@ -136,7 +140,7 @@ def _vid(row: dict[str, Any], table: dict[str, Any]) -> dict[str, str]:
         return {"method": "alone", "trains": "teacher", "student": "WRN-16-1"}
     if row["method"] == "student (no distillation)":
         return {"method": "alone", "trains": ""}
-    return {"method": f"tf {row['method']}"} if table["id"] == "cifar10_last" and row["method"] != "AT" else {}
+    return {"method": f"tf {row['method']}"} if table["id"].startswith("cifar10_last") and row["method"] != "AT" else {}
 
 
 def _at(row: dict[str, Any], table: dict[str, Any]) -> dict[str, str]:
@@ -152,11 +156,16 @@ def _at(row: dict[str, Any], table: dict[str, Any]) -> dict[str, str]:
     return facts
 
 
+def _kth(row: dict[str, Any], table: dict[str, Any]) -> dict[str, str]:
+    return {"measure": "relative" if table["id"] == "table3" else ""}
+
+
 SPECIAL = {
+    "kth2019_re_zeroshot.json": _kth,
     "tian2020_crd.json": _chen, "chen2021_reviewkd.json": _chen, "verma2022_re_reviewkd.json": _verma, "ahn2019_vid.json": _vid,
     "sseung2019_vid_tf.json": _vid, "zagoruyko2017_at.json": _at,
 }  # fmt: skip
-OPTIONAL = ("gradient", "trains", "map")  # facts that most cells do not have
+OPTIONAL = ("gradient", "trains", "map", "measure")  # facts that most cells do not have
 
 
 def fitting(paper: Paper, table: str, facts: dict[str, str]) -> list[Cell]:

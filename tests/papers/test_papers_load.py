@@ -8,9 +8,10 @@ import pytest
 
 from redistill import papers
 from redistill.errors import RedistillError
+from redistill.experiment.change import put, put_over
 from redistill.experiment.value import Experiment
 from redistill.papers import Printed, load
-from redistill.papers.cells import changed, filled, put
+from redistill.papers.cells import filled
 from redistill.papers.load import checked
 
 SMALL = (Path(__file__).parent / "small.toml").read_text(encoding="utf-8")
@@ -125,7 +126,7 @@ def test_not_toml_and_not_there(tmp_path: Path) -> None:
 
 def test_changes_name_a_term_by_its_use_and_take_keys_away() -> None:
     settings = {"recipe": {"lr": 0.1, "clip": 5.0}, "method": [{"use": "CE"}, {"use": "KD", "T": 4.0}]}
-    made = changed(settings, {"recipe": {"clip": ""}, "method": {"KD": {"T": 2.0}}})
+    made = put_over(settings, {"recipe": {"clip": ""}, "method": {"KD": {"T": 2.0}}})
     assert made == {"recipe": {"lr": 0.1}, "method": [{"use": "CE"}, {"use": "KD", "T": 2.0}]}
     assert settings["recipe"] == {"lr": 0.1, "clip": 5.0}
     with pytest.raises(RedistillError, match="unknown term of the method 'KDD'"):
@@ -150,7 +151,7 @@ def test_every_departure_with_a_change_moves_the_experiment(name: str) -> None:
         cells = [cell for cell in paper.cells if not cell.unknown and departs.holds(cell.facts)]
         if departs.change and cells:
             plain = paper.settings(cells[0])
-            moved = Experiment.of(changed(plain, filled(departs.change, cells[0].facts)), device="cpu")
+            moved = Experiment.of(put_over(plain, filled(departs.change, cells[0].facts)), device="cpu")
             assert moved.cell != Experiment.of(plain, device="cpu").cell, departs.name
 
 

@@ -23,6 +23,7 @@ from redistill.report.rule_text import lines, rows
 from redistill.report.rules import place, write_rules
 from redistill.report.verdicts import judged
 from redistill.stats import pocock
+from whole_record import REST
 
 MICAELLI = papers.load("micaelli2019")
 
@@ -31,8 +32,7 @@ def finished(store: Store, one: Experiment, last: float, diverged: str | None = 
     table = {"data": "x", "last": last, "best": last, "best_step": 1, "best_is": ""}
     record = {
         "format": FORMAT, "id": one.id, "cell": one.cell, "seed": one.seed, "name": one.name, "label": one.label,
-        "experiment": one.written(), "accuracy": {"test": table}, "diverged": diverged, "steps": 1, "teacher": None, "start": None,
-        "time": {"own": 60.0, "wall": 60.0},
+        "experiment": one.written(), "accuracy": {"test": table}, "diverged": diverged, "steps": 1, "teacher": None, **REST,
     }  # fmt: skip
     folder = store.root / one.folder
     folder.mkdir(parents=True)

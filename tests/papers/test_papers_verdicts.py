@@ -17,6 +17,7 @@ from redistill.report.beliefs import Believed
 from redistill.report.checkpoints import Checked, kept
 from redistill.report.paper import csv_text, latex_text, line, page, save
 from redistill.report.verdicts import Found, judged, published, to_measure, together
+from whole_record import REST
 
 MICAELLI = papers.load("micaelli2019")
 CURVES: dict[str, Any] = {"accuracy": {"test": []}, "losses": {}, "rates": [], "source": []}
@@ -28,8 +29,7 @@ def finished(store: Store, one: Experiment, last: float, best: float | None = No
     written = one.written() | {name: changes.pop(name) for name in ("arithmetic", "numerics") if name in changes}
     record = {
         "format": FORMAT, "id": one.id, "cell": one.cell, "seed": one.seed, "name": one.name, "label": one.label,
-        "experiment": written, "accuracy": {"test": table}, "diverged": None, "steps": 1, "teacher": None, "start": None,
-        "time": {"own": 60.0, "wall": 60.0},
+        "experiment": written, "accuracy": {"test": table}, "diverged": None, "steps": 1, "teacher": None, **REST,
     }  # fmt: skip
     folder = store.root / changes.pop("folder", one.folder)
     folder.mkdir(parents=True)
@@ -110,17 +110,34 @@ def test_seeds_of_one_experiment_are_counted_once(tmp_path: Path) -> None:
 def test_published_files_are_claims_without_seeds(tmp_path: Path) -> None:
     ferles = papers.load("ferles2020")
     plan = make(ferles, select(ferles, ["4"], rows=["WRN-16-1", "WRN-16-2"]), device="cpu")
-    sha = {c.file: c.sha256 for c in ferles.file.checkpoint}
-    files = {
-        sha[name]: Checked(name, sha[name], "cifar10:test", "cifar10-kuangliu", 10_000, accuracy)
-        for name, accuracy in (("wrn-16-1-seed-0-dict.pth", 90.97), ("wrn-16-2-seed-0-dict.pth", 93.57))
+    folder = "src/PyTorch/PreTrainedModels/PreTrainedScratches"
+    sha = {c.path: c.sha256 for c in ferles.file.checkpoint}
+
+    def checked(**accuracies: float) -> dict[str, tuple[str, float | None, str]]:
+        names = {"one": f"{folder}/wrn-16-1-seed-0-dict.pth", "two": f"{folder}/wrn-16-2-seed-0-dict.pth",
+                 "other": f"{folder}/CIFAR10/wrn-16-2-seed-0-dict.pth"}  # fmt: skip
+        files = {
+            sha[names[n]]: Checked(names[n], sha[names[n]], "cifar10:test", "cifar10-kuangliu", 10_000, accuracy)
+            for n, accuracy in accuracies.items()
+        }
+        [table] = judged(plan, Store(tmp_path), files)
+        return {f.claim.id: (f.verdict, f.difference, f.note) for f in table.findings if f.claim.kind == "checkpoint"}
+
+    # two files of one name, of which one gives the printed digits
+    other = f"published file {folder}/CIFAR10/wrn-16-2-seed-0-dict.pth"
+    assert checked(one=90.97, two=94.21, other=93.57) == {
+        "published file of WRN-16-1 / 0": ("reproduced", 0.0, ""),
+        "published file of WRN-16-2 / 0": ("reproduced", 0.0, ""),
+        other: ("reproduced", 0.0, ""),
     }
-    [table] = judged(plan, Store(tmp_path), files)
-    found = {f.claim.id: (f.verdict, f.difference) for f in table.findings if f.claim.kind == "checkpoint"}
-    assert found == {
-        "published file of WRN-16-1 / 0": ("reproduced", 0.0),
-        "published file of WRN-16-2 / 0": ("below", pytest.approx(-0.64)),
-    }
+    # below the print: what else bears that name, and what it gave
+    wrong = checked(one=90.9, two=93.57, other=93.57)
+    assert wrong["published file of WRN-16-2 / 0"] == (
+        "below", pytest.approx(-0.64),
+        f"this is {folder}/wrn-16-2-seed-0-dict.pth; other files of that name: {folder}/CIFAR10/wrn-16-2-seed-0-dict.pth (93.57)",
+    )  # fmt: skip
+    assert wrong["published file of WRN-16-1 / 0"][2].endswith("no other file of that name is known in the repository")
+    assert checked(two=93.57)["published file of WRN-16-2 / 0"][2].endswith("wrn-16-2-seed-0-dict.pth (not evaluated here)")
 
 
 def test_error_rates_become_accuracies_and_medians_are_never_paired(tmp_path: Path) -> None:

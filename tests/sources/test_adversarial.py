@@ -16,9 +16,9 @@ from redistill import models, rng
 from redistill.core import Method, RedistillError
 from redistill.data import Images
 from redistill.fit import Loop, fit, fit_cohort
+from redistill.modes import standing_for
 from redistill.recipe import Cosine, Recipe
 from redistill.sources import Adversarial, Mixed, Variant, preset
-from redistill.sources.modes import standing_for
 from redistill.terms import AT, CE, KD, Consistency, Diversity, StudentEntropy, TeacherEntropy
 
 BATCH, Z, BLOCKS = 6, 5, 3
@@ -230,7 +230,7 @@ def test_nothing_is_computed_twice() -> None:
         def count(who: str, calls: dict[str, int] = calls) -> Any:
             return lambda *_: calls.__setitem__(who, calls[who] + 1)
 
-        for who, net in (("generator", generator), ("teacher", loop.teacher), ("student", student)):
+        for who, net in (("generator", generator), ("teacher", loop.teacher.net), ("student", student)):
             net.register_forward_hook(count(who))
         loop.stream.album.moments.clear()  # type: ignore[attr-defined]  # samples are looked at five times a run, not once a block
         seen = set()
@@ -254,7 +254,7 @@ def test_real_images_in_between_do_not_make_the_teacher_forget() -> None:
         calls: list[int] = []
         assert loop.teacher is not None
         loop.stream.streams[1].album.moments.clear()  # type: ignore[attr-defined]
-        loop.teacher.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        loop.teacher.net.register_forward_hook(lambda *_, calls=calls: calls.append(1))
         for _ in loop:
             pass
         assert len(calls) == want, images
@@ -287,7 +287,7 @@ def test_what_both_thought_of_the_samples_at_that_time() -> None:
     for block, net in (("0", first), ("4", student)):
         images = kept["samples"][block]
         with torch.no_grad():
-            want = torch.stack([loop.teacher(images).softmax(1), net.eval()(images).softmax(1)])
+            want = torch.stack([loop.teacher.net(images).softmax(1), net.eval()(images).softmax(1)])
         torch.testing.assert_close(kept["beliefs"][block], want)
 
 
@@ -295,11 +295,11 @@ def test_the_generator_step_leaves_both_networks_weights_alone() -> None:
     loop, student, _ = run(Variant(n_S=3))
     assert loop.teacher is not None
     weights = [p.clone() for p in student.parameters()]
-    teacher = bits(loop.teacher)
+    teacher = bits(loop.teacher.net)
     loop.stream.batch(0)
     assert all(torch.equal(a, b) for a, b in zip(weights, student.parameters(), strict=True))
     assert all(p.grad is None for p in student.parameters())
-    assert same(teacher, bits(loop.teacher))
+    assert same(teacher, bits(loop.teacher.net))
     assert int(student.n.num_batches_tracked) == 1  # type: ignore[arg-type]
 
 
@@ -337,9 +337,9 @@ def test_what_is_logged() -> None:
     loop, student, generator = run(Variant(n_S=3), steps=3)
     assert loop.teacher is not None
     s, g = copy.deepcopy(student), copy.deepcopy(generator)
-    z = torch.randn(BATCH, Z, generator=rng.stream(4, "noise", 0, 0))
+    z = torch.randn(BATCH, Z, generator=rng.stream(4, "noise", 0))
     x = g.train()(z)
-    p_s, p_t = s.train()(x).softmax(1), loop.teacher(x).softmax(1)
+    p_s, p_t = s.train()(x).softmax(1), loop.teacher.net(x).softmax(1)
     loss = -element_kl(p_s.log(), p_t.log())
     loss.backward()
     p_s, p_t = p_s.detach(), p_t.detach()
@@ -379,7 +379,7 @@ def test_noise_is_named_not_global() -> None:
     for _ in loop:
         pass
     assert torch.equal(before, torch.get_rng_state())
-    again, _, second = run(Variant(n_S=2), steps=4, noise=lambda k: torch.randn(BATCH, Z, generator=rng.stream(4, "noise", k, 0)))
+    again, _, second = run(Variant(n_S=2), steps=4, noise=lambda k: torch.randn(BATCH, Z, generator=rng.stream(4, "noise", k)))
     for _ in again:
         pass
     assert same(bits(first), bits(second))
@@ -391,7 +391,7 @@ def test_extra_generator_terms_by_hand() -> None:
     extra = -1.0 * KD(T=1.0, reduction="element") + own
     student, teacher, generator = Net(3, seed=1), Net(5, seed=2), Generator()
     s, t, g = copy.deepcopy(student), copy.deepcopy(teacher).eval(), copy.deepcopy(generator)
-    x = g(torch.randn(BATCH, Z, generator=rng.stream(0, "noise", 0, 0)))
+    x = g(torch.randn(BATCH, Z, generator=rng.stream(0, "noise", 0)))
     p_s, p_t = s(x).softmax(1), t(x).softmax(1)
     pairs = [((x[a] - x[b]) ** 2).mean().sqrt() for a in range(BATCH) for b in range(BATCH) if a != b]
     mirrored = t(x.flip(3)).softmax(1)

@@ -56,6 +56,8 @@ class Published:
     aggregate: Aggregate = "unknown"
     decimals: int = 2
     approximate: bool = False
+    variance: bool = False
+    """What stands in ``std`` is a variance, as printed; ``spread`` takes its root."""
     teachers: int | None = None
 
     def __post_init__(self) -> None:
@@ -87,7 +89,8 @@ class Published:
         """The printed spread as an unbiased one (ddof 1), or None."""
         if self.std is None or self.seeds is None or self._few_teachers:
             return None
-        return Spread(self.std if self.ddof == 1 else self.std * math.sqrt(self.seeds / (self.seeds - 1)), self.seeds - 1)
+        sd = math.sqrt(self.std) if self.variance else self.std
+        return Spread(sd if self.ddof == 1 else sd * math.sqrt(self.seeds / (self.seeds - 1)), self.seeds - 1)
 
     @property
     def share(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -10,7 +11,8 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from redistill.errors import RedistillError
+from redistill import __version__
+from redistill.errors import LONGEST, RedistillError, plain, sentence
 
 # first what makes runs, then what looks at them, papers, what data make of networks, and what there is
 ORDER = (
@@ -40,11 +42,38 @@ app = typer.Typer(
 debug = False  # set by ``main``; the one thing that every command may want to know
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"redistill {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version of the package and end.")
+    ] = False,
     show: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error (anywhere on the line).")] = False,
 ) -> None:
     """Distil neural networks, and find out whether a paper's number is true."""
+
+
+class _Plain(io.TextIOWrapper):
+    """Standard output or error on which no control character of a name or label reaches the terminal."""
+
+    def write(self, text: str) -> int:
+        return super().write(plain(text))
+
+
+def _safe(stream: Any, encoding_only: bool) -> Any:
+    """A stream that can write whatever it is given: what its encoding lacks as \\xe9, control characters as \\x1b."""
+    if type(stream) is not io.TextIOWrapper:
+        return stream  # a notebook's or a test's, or closed
+    stream.reconfigure(errors="backslashreplace")
+    if encoding_only:
+        return stream
+    buffered, encoding = stream.line_buffering, stream.encoding
+    return _Plain(stream.detach(), encoding=encoding, errors="backslashreplace", line_buffering=buffered)
 
 
 def main() -> None:
@@ -54,11 +83,17 @@ def main() -> None:
     global debug
     debug = "--debug" in sys.argv[1:]
     sys.argv[1:] = [word for word in sys.argv[1:] if word != "--debug"]
+    sys.stdout = _safe(sys.stdout, encoding_only=False)
+    # rich draws on a terminal's standard error and escapes what it is given; everything else there goes through ``tell``
+    sys.stderr = _safe(sys.stderr, encoding_only=sys.stderr is not None and sys.stderr.isatty())
     try:
-        app()
+        try:
+            app()
+        finally:
+            _flush()
     except BrokenPipeError:
         # the reader of our output left (``| head``): nothing is wrong; a second error on closing must not show either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         sys.exit(141)
     except KeyboardInterrupt:
         print("redistill: stopped", file=sys.stderr)
@@ -66,19 +101,38 @@ def main() -> None:
     except Exception as error:
         if debug:
             traceback.print_exc()
+        _discard_output()
         sys.exit(tell(error))
 
 
-def tell(error: BaseException) -> int:
-    """Say an error as one sentence on standard error; returns the exit status."""
-    hint = "" if debug or isinstance(error, RedistillError) else " (--debug shows where)"
-    print(f"redistill: {said(error)}{hint}", file=sys.stderr)
-    return int(getattr(error, "status", 1))
+def _flush() -> None:
+    """A full disk shows here, and not at the very end without a sentence."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise RedistillError(f"cannot write to standard output: {error.strerror or error}; the work itself is done") from error
 
 
-def said(error: BaseException) -> str:
-    """The sentence of an error of ours; of any other, its kind too."""
-    if isinstance(error, RedistillError):
-        return str(error)
-    first = str(error).strip().splitlines()[0] if str(error).strip() else "no further word"
-    return f"{type(error).__name__}: {first}"
+def _discard_output() -> None:
+    """What cannot be written any more is not tried again when Python ends."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError, AttributeError):
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (OSError, ValueError, AttributeError):
+            pass  # it is closed already
+
+
+def tell(problem: BaseException | str) -> int:
+    """Say an error, or a sentence, as one line on standard error; returns the exit status."""
+    text = problem if isinstance(problem, str) else sentence(problem)
+    if len(text) > LONGEST:
+        text = f"{text[:LONGEST]} ..."
+    hint = "" if debug or isinstance(problem, str | RedistillError | OSError) else " (--debug shows where)"
+    if sys.stderr is not None:
+        print(f"redistill: {plain(text)}{hint}", file=sys.stderr)
+    return int(getattr(problem, "status", 1))

@@ -17,8 +17,9 @@ def download(
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Fetch official data sets that are missing, compare them with their checksums, and say what they hold.
+    """Fetch official data sets that are missing.
 
+    They are compared with their checksums, and it is said what they hold.
     Without --data-dir they go to ~/.cache/redistill, where every other command looks for them.
     """
     from redistill import data

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from redistill.cli import app
-from redistill.cli.options import DataDir, Device, Json, Out, show_json
+from redistill.cli.options import DataDir, Device, Json, Out, Threads, TrustCode, show_json, use_threads
 from redistill.errors import RedistillError
+from redistill.paths import expanded
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,22 +31,29 @@ def evaluate(
     out: Out = Path("runs"),
     data_dir: DataDir = None,
     device: Device = "auto",
+    threads: Threads = None,
+    trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
-    """Accuracy with its interval, top-5, NLL, calibration, and agreement with a teacher, from one pass over a data set."""
+    """What a network says on a data set.
+
+    Accuracy with its interval, top-5, NLL, calibration, and agreement with a teacher, from one pass.
+    """
     from redistill.evaluate import evaluate as measure
-    from redistill.experiment.sources import load_data
+    from redistill.experiment.sources import full_name, load_data
     from redistill.precision import resolve_device
 
+    use_threads(threads)
     where = resolve_device(device)
-    net, run = network_of(what, model, out)
+    net, run = network_of(what, model, out, trust_code=trust_code)
+    own_word = data is not None
     if data is None:
         if run is None or "test" not in run.record["experiment"]["evaluate"]:
             raise RedistillError("say on which data: --data cifar10:test")
         data = str(run.record["experiment"]["evaluate"]["test"])
-    images = load_data(data if ":" in data else f"{data}:test", data_dir)
+    images = load_data(full_name(data, "test", Path(), data_dir), data_dir, trust_code=own_word or trust_code)
     require_fit(net, images, what)
-    other = None if teacher is None else network_of(teacher, teacher_model, out)[0].to(where)
+    other = None if teacher is None else network_of(teacher, teacher_model, out, trust_code=trust_code)[0].to(where)
     found = measure(net.to(where), images, teacher=other, normalise=normalise)
     used = normalise or getattr(net, "normalisation", None) or images.normalise
     row: dict[str, Any] = {"what": what, "data": data, "normalise": used, **dataclasses.asdict(found)}
@@ -64,38 +72,64 @@ def evaluate(
             print(f"  {label:<13}{value:.4g}{unit}")
 
 
-def network_of(what: str, model: str | None, out: Path) -> tuple[nn.Module, Run | None]:
+def network_of(what: str, model: str | None, out: Path, *, trust_code: bool = False) -> tuple[nn.Module, Run | None]:
     """A network by run or by file, and the run where it is one."""
     from redistill import models
-    from redistill.experiment.store import RECORD, Store
+    from redistill.experiment.store import Store
 
-    path = Path(what).expanduser()
-    if path.is_file() and path.name != RECORD:
+    path = expanded(what)
+    if path.suffix.lower() in (".pth", ".pt", ".pt7", ".bin", ".tar", ".safetensors") or _is_file(path):
         return models.load(path, model=model), None
-    if path.suffix in (".pth", ".pt", ".tar", ".safetensors"):
-        raise RedistillError(f"there is no file {path}")
     found = Store(out).pick(what)
     if len(found) != 1:
         raise RedistillError(f"{what!r} means {len(found)} runs ({', '.join(str(r.folder) for r in found)}): give one of them")
-    return found[0].network(), found[0]
+    return found[0].network(trust_code=trust_code), found[0]
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a file, other than a run's record, whatever it may hold; pipes and devices too, which reading refuses."""
+    from redistill.experiment.store import RECORD
+
+    try:
+        return path.exists() and not path.is_dir() and path.name != RECORD
+    except (OSError, ValueError):  # a name that no file system takes
+        return False
 
 
 def require_fit(net: nn.Module, images: Any, what: str) -> None:
+    """Refuse data that the network cannot mean; say on standard error what may be meant otherwise."""
+    from redistill.models.classes import require_same_order
+
     arch = getattr(net, "arch", None)
     if arch is not None and arch.channels != images.image_shape[0]:
         raise RedistillError(f"{what} takes images with {arch.channels} channels, the data have {images.image_shape[0]}")
     if arch is not None and images.classes is not None and arch.classes != images.classes:
         raise RedistillError(f"{what} tells {arch.classes} classes apart, the data have {images.classes}: they must agree")
+    remark = require_same_order(getattr(net, "class_names", None), getattr(images, "class_names", None), what, images.name)
+    size = images.image_shape[-1]
+    for line in (
+        remark,
+        f"{what} was made for images of {arch.image_size}x{arch.image_size}, the data have {size}x{size}"
+        if arch is not None and getattr(net, "sized", False) and arch.name != "mlp" and arch.image_size != size
+        else None,
+    ):
+        if line:
+            print(f"note: {line}", file=sys.stderr)
 
 
 @app.command()
 def verify(
     folder: Annotated[Path, typer.Argument(help="Folder of golden numbers: <group>/<case>.json and .npz.", metavar="DIR")],
+    threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Compute every golden case in double precision and compare; exit status 1 if one fails."""
+    """Compute every golden case in double precision and compare.
+
+    The exit status is 1 if one fails.
+    """
     import redistill.verify as verifier
 
+    use_threads(threads)
     if as_json:
         verdicts = list(verifier.verify(folder))
         show_json([dataclasses.asdict(verdict) for verdict in verdicts])

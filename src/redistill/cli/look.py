@@ -28,7 +28,7 @@ def columns(rows: Iterable[Sequence[str]]) -> str:
 
 
 def _matches(run: Run, data: str | None, student: str | None, method: str | None) -> bool:
-    written = run.record["experiment"]
+    written = run.entry.experiment
     source = written["source"]
     uses = {part["use"].lower() for part in written["method"]}
     return (
@@ -59,15 +59,15 @@ def runs(
             if not _matches(run, data, student, method):
                 continue
             row |= {"id": run.id, "label": run.label, "seed": run.seed, "state": "done"}
-            row["accuracy"] = {name: table["last"] for name, table in run.record["accuracy"].items()}
+            row["accuracy"] = {name: found.last for name, found in run.entry.accuracy.items()}
             if run.diverged is not None:
                 row |= {"state": "diverged", "why": run.diverged}
             elif (why := stale(run, today(run), store)) is not None:
                 row |= {"state": "stale", "why": why}
+        elif isinstance(run, Damaged):
+            row |= {"state": "damaged", "why": run.why}  # nobody knows whether it fits: it is told under every filter
         elif filtered:
             continue
-        elif isinstance(run, Damaged):
-            row |= {"state": "damaged", "why": run.why}
         else:
             row |= {"state": "begun", "label": run.label, "why": f"redistill run {run.folder} --out {out} goes on"}
         rows.append(row)
@@ -91,44 +91,52 @@ def show(
     out: Out = Path("runs"),
     as_json: Json = False,
 ) -> None:
-    """Show one run: what was asked, what came out, with what and where."""
+    """Show one run: what was asked, what came out, where."""
     from redistill.experiment.lookup import Today, stale
     from redistill.experiment.store import Store
 
     store, today = Store(out), Today()
-    for found in store.pick(run):
+    picked = store.pick(run)
+    warn_left_out(store, picked)
+    for found in picked:
         if as_json:
             show_json(found.record)
             continue
         _tell(found, stale(found, today(found), store))
 
 
+def warn_left_out(store: Store, runs: Sequence[Run]) -> None:
+    """Name on standard error what of these cells cannot be used: a seed is never left out in silence."""
+    for damaged in store.left_out(runs):
+        print(f"redistill: left out: {damaged.why}", file=sys.stderr)
+
+
 def _tell(run: Run, old: str | None) -> None:
-    record = run.record
+    record = run.entry
     print(f"{run.label}, seed {run.seed}  (id {run.id}, {run.folder})")
     if old is not None:
         print(f"  STALE: {old}")
     if run.diverged is not None:
         print(f"  DIVERGED: {run.diverged}")
-    for name, table in record["accuracy"].items():
-        print(f"  {name} ({table['data']}): {table['last']:.2f} % at the last step; {table['best']:.2f} % is {table['best_is']}")
-    if "teacher" in record:
-        measured = ", ".join(f"{name} {value:.2f} %" for name, value in record["teacher"]["accuracy"].items())
-        print(f"  teacher {record['teacher']['model']}: {measured or 'not measured'} (SHA-256 {record['teacher']['sha256'][:12]})")
-    print(f"  trained on {seen(record['data']['train'])}, {record['parameters']:,} parameters, {record['steps']:,} steps")
-    seconds, machine = record["time"], record["sessions"][-1]["hardware"]
-    sessions = len(record["sessions"])
-    print(f"  {seconds['wall']:.1f} s wall, {seconds['cpu']:.1f} s CPU, {machine['device']}, {machine['threads']} threads, "
-          f"{sessions} session{'s' if sessions > 1 else ''}, bit-identical: {record['exact']}")  # fmt: skip
-    versions = record["versions"]
-    commit = f", commit {record['git']['commit'][:10]}{' (changed)' if record['git']['changed'] else ''}" if record["git"] else ""
-    print(f"  redistill {versions['redistill']}, torch {versions['torch']}{commit}, finished {record['finished']}")
-    pairs = list(record.get("pairs", {}).values())
-    for number, part in enumerate(record["experiment"]["method"]):
+    for name, table in record.accuracy.items():
+        print(f"  {name} ({table.data}): {table.last:.2f} % at the last step; {table.best:.2f} % is {table.best_is}")
+    if record.teacher is not None:
+        measured = ", ".join(f"{name} {value:.2f} %" for name, value in record.teacher.accuracy.items())
+        print(f"  teacher {record.teacher.model}: {measured or 'not measured'} (SHA-256 {record.teacher.sha256[:12]})")
+    print(f"  trained on {seen(record.data['train'])}, {record.parameters:,} parameters, {record.steps:,} steps")
+    machine = record.sessions[-1]["hardware"]
+    sessions = len(record.sessions)
+    print(f"  {record.time.wall:.1f} s wall, {record.time.cpu:.1f} s CPU, {machine['device']}, {machine['threads']} threads, "
+          f"{sessions} session{'s' if sessions > 1 else ''}, bit-identical: {record.exact}")  # fmt: skip
+    commit = f", commit {record.git.commit[:10]}{' (changed)' if record.git.changed else ''}" if record.git else ""
+    versions = ", ".join(f"{name} {record.versions.get(name, '?')}" for name in ("redistill", "torch"))
+    print(f"  {versions}{commit}, finished {record.finished}")
+    pairs = list(record.pairs.values())
+    for number, part in enumerate(record.experiment["method"]):
         rest = ", ".join(f"{key}={value!r}" for key, value in part.items() if key not in ("use", "weight", "code", "file"))
         met = ", ".join(f"{mine} with {theirs}" for mine, theirs in pairs[number]) if number < len(pairs) else ""
-        print(f"  {part['weight']} * {part['use']}({rest})" + (f"; student's {met} of the teacher" if met else ""))
-    print(f"  recipe: {', '.join(f'{k}={v}' for k, v in record['experiment']['recipe'].items())}")
+        print(f"  {part.get('weight', 1.0)} * {part['use']}({rest})" + (f"; student's {met} of the teacher" if met else ""))
+    print(f"  recipe: {', '.join(f'{k}={v}' for k, v in record.experiment['recipe'].items())}")
 
 
 class TableForm(StrEnum):
@@ -142,7 +150,7 @@ class TableForm(StrEnum):
 def seen(train: dict[str, Any]) -> str:
     """Which images a student saw, in words."""
     if train.get("kind") == "mixed":
-        return f"{seen(train['first'])} and {seen(train['second'])} in turn"
+        return f"{seen(train.get('first', {}))} and {seen(train.get('second', {}))} in turn"
     if train.get("kind") == "adversarial":
         return "a generator's images"
     return f"{train['count']} images" if "count" in train else "images of a source of one's own"
@@ -157,7 +165,10 @@ def compare(
     form: Annotated[TableForm, typer.Option("--format", help="How to write the table.")] = TableForm.markdown,
     as_json: Json = False,
 ) -> None:
-    """Compare cells over their seeds: means with 95 % intervals, and differences paired by seed."""
+    """Compare cells over their seeds.
+
+    Means with 95 % intervals, and differences paired by seed.
+    """
     import dataclasses
 
     from redistill.experiment.store import Store
@@ -167,7 +178,7 @@ def compare(
     accuracies = {title: {run.seed: run.accuracy(on) for run in found if run.diverged is None} for title, found in cells.items()}
     if empty := [title for title, by_seed in accuracies.items() if not by_seed]:
         raise RedistillError(f"every run of {empty[0]!r} diverged: there is no accuracy to compare")
-    seconds = {title: sum(r.record["time"]["own"] for r in found) / len(found) for title, found in cells.items()}
+    seconds = {title: sum(run.entry.time.own for run in found) / len(found) for title, found in cells.items()}
     first = next(iter(cells))
     if baseline is not None:
         chosen = {run.cell for run in Store(out).pick(baseline)}
@@ -190,6 +201,7 @@ def _cells(store: Store, names: Sequence[str]) -> dict[str, list[Run]]:
     for name in names:
         for run in store.pick(name):
             cells.setdefault(run.cell, {})[run.seed] = run
+    warn_left_out(store, [run for found in cells.values() for run in found.values()])
     labels = [next(iter(found.values())).label for found in cells.values()]
     titled = {}
     for (cell, found), label in zip(cells.items(), labels, strict=True):
@@ -239,7 +251,7 @@ def list_(
     what: Annotated[str, typer.Argument(help="terms, models or data.")],
     as_json: Json = False,
 ) -> None:
-    """List the terms, networks or data sets that experiments can name."""
+    """List the terms, networks or data sets that have a name."""
     rows: list[dict[str, str]]
     if what == "terms":
         from redistill import terms

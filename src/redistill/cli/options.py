@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -12,13 +13,19 @@ import typer
 
 from redistill.errors import RedistillError
 
-Out = Annotated[Path, typer.Option("--out", help="Folder of the runs.", metavar="FOLDER")]
+Out = Annotated[Path, typer.Option("--runs", "--out", help="Folder of the runs (--out is its earlier name).", metavar="FOLDER")]
 DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", envvar="REDISTILL_DATA", help="Folder of the data sets.", metavar="FOLDER"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output and nothing else there.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps ...")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Threads of one process; default: torch's own.", metavar="N")
+]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="Run code of one's own that a record or a paper file names; it can do whatever you can.")
+]
 Change = Annotated[
     list[str], typer.Option("--set", help="Replace a setting, recipe.lr=0.05 or method.KD.T=2; may be repeated.", metavar="KEY=VALUE")
 ]
@@ -40,6 +47,38 @@ def seeds_of(text: str | None) -> list[int] | None:
     raise RedistillError(f"--seeds {text!r}: write 3 for the seeds 0, 1, 2, or a list such as 4,7 (4, is seed 4 alone)")
 
 
+def only_numbers(value: Any) -> Any:
+    """``value`` as JSON can hold it: NaN and infinity, which JSON does not know, are null, and a key beside says what they were.
+
+    >>> only_numbers({"mte": 0.5, "error": float("nan")})
+    {'mte': 0.5, 'error': None, 'error_why_null': 'nan: not a finite number'}
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, list | tuple):
+        return [only_numbers(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    found = {}
+    for key, one in value.items():
+        found[key] = only_numbers(one)
+        lost = [v for v in (one if isinstance(one, list | tuple) else [one]) if isinstance(v, float) and not math.isfinite(v)]
+        if lost:
+            found[f"{key}_why_null"] = f"{lost[0]}: not a finite number"
+    return found
+
+
 def show_json(value: Any) -> None:
-    json.dump(value, sys.stdout, indent=1, ensure_ascii=False)
-    sys.stdout.write("\n")
+    """JSON on standard output, written in one piece; letters that its encoding does not have are escaped."""
+    if sys.stdout is None:
+        raise RedistillError("standard output is closed, so that the JSON has nowhere to go; the work itself is done")
+    plain = (sys.stdout.encoding or "ascii").lower().replace("-", "") not in ("utf8", "utf16", "utf32")
+    sys.stdout.write(json.dumps(only_numbers(value), indent=1, ensure_ascii=plain, allow_nan=False) + "\n")
+
+
+def use_threads(threads: int | None) -> None:
+    """Let torch work with that many threads; None: as many as it likes."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)

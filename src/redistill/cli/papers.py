@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from redistill.cli import app
-from redistill.cli.options import DataDir, Device, Json, Out, seeds_of, show_json
-from redistill.cli.run import Alone, Budget, Jobs, NoWait, Threads, carry_out
+from redistill.cli.options import DataDir, Device, Json, Out, Threads, TrustCode, seeds_of, show_json, use_threads
+from redistill.cli.run import Alone, Budget, Jobs, NoWait, finish, resources
 from redistill.errors import RedistillError
 
 if TYPE_CHECKING:
@@ -100,13 +100,15 @@ def reproduce(
     alone: Alone = False,
     no_wait: NoWait = False,
     threads: Threads = None,
+    trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
-    """Run what the cells of a paper need: teachers first, cohorts together, nothing twice; or only plan it.
+    """Run what the cells of a paper need, or only plan it.
 
-    A run that was cut off goes on with the same command. The last line of a plan: cells (published numbers and cells
-    asked for), experiments (runs in all, teachers included), teachers (runs whose students teach), hours still to go on
-    this machine. Before the first run of a claim starts its rule is written into the store; verdicts use that one.
+    Teachers come first, cohorts are trained together, nothing is done twice. A run that was cut off goes on with the same
+    command. The last line of a plan: cells (published numbers and cells asked for), experiments (runs in all, teachers
+    included), teachers (runs whose students teach), hours still to go on this machine. Before the first run of a claim starts
+    its rule is written into the store; verdicts use that one.
     """
     from redistill.experiment.store import Store
     from redistill.report.rules import write_rules
@@ -120,39 +122,27 @@ def reproduce(
     looks = LOOKS if seeds == "auto" else ()
     made = plan_of(str(LOOKS[0]) if looks else seeds, looks)
     store = Store(out)
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
+    use_threads(threads)
     show(made, store, device, jobs, sys.stdout if dry_run and not as_json else sys.stderr, as_json=as_json and dry_run,
          rules=dry_run and scale == 1.0)  # fmt: skip
+    for named in code_in(made):
+        print(f"code of its own, run only with --trust-code: {named}", file=sys.stderr)
     if dry_run:
         return
     if scale != 1.0:
         print(f"scale {scale:g}: every record says so, and no verdict is given", file=sys.stderr)
+    given = resources(
+        data_dir, device, budget=time_budget, jobs=jobs, alone=alone, no_wait=no_wait, threads=threads, trust_code=trust_code
+    )
     if scale == 1.0:
         write_rules(made, store)
-    carry_out(
-        made.wanted,
-        out,
-        data_dir,
-        device=device,
-        budget=time_budget,
-        jobs=jobs,
-        cohort=not alone,
-        wait=not no_wait,
-        threads=threads,
-        as_json=as_json,
-    )
+    finish(made.wanted, out, given, as_json=as_json)
     for look in looks[1:] if scale == 1.0 else ():
         wanted = _open(made, store, look)
         if not wanted:
             break
         print(f"look at {look} seeds: {len(wanted)} runs of claims that are still open", file=sys.stderr)
-        carry_out(
-            wanted, out, data_dir, device=device, budget=time_budget, jobs=jobs, cohort=not alone, wait=not no_wait, threads=threads,
-            as_json=as_json,
-        )  # fmt: skip
+        finish(wanted, out, given, as_json=as_json)
     if scale == 1.0 and not as_json:
         from redistill.claims import sentence
         from redistill.report.verdicts import judged
@@ -176,8 +166,12 @@ def explain(
     device: Device = "auto",
     jobs: Jobs = 1,
     out: Out = Path("runs"),
+    threads: Threads = None,
 ) -> None:
-    """Change one departure of a cell at a time, with the same seeds, and rank them by what they do to the accuracy."""
+    """Change one departure of a cell at a time, and rank them.
+
+    Each is run with the same seeds; the effect is on the accuracy.
+    """
     from redistill.experiment.run import plan
     from redistill.experiment.store import Store
     from redistill.papers.cost import cost, rate
@@ -190,6 +184,7 @@ def explain(
         raise RedistillError(f"{cell!r} is a paper: name a cell of it, for example {paper.cells[0].id!r}")
     one = paper.cell(rest)
     numbers = seeds_of(seeds) or [0]
+    use_threads(threads)
     found = variants(paper, one, only=only, device=device, scale=scale, teachers=files_of(teacher))
     store = Store(out)
     wanted = [variant.experiment.with_seed(seed) for seed in numbers for variant in found]
@@ -198,7 +193,7 @@ def explain(
         hours = sum(cost(group) for group in missing) / rate(device) / 3600
         print(f"{sum(map(len, missing))} runs are missing, {hours:.1f} hours")
     if missing and not dry_run:
-        carry_out(wanted, out, data_dir, device=device, budget=time_budget, jobs=jobs)
+        finish(wanted, out, resources(data_dir, device, budget=time_budget, jobs=jobs, threads=threads))
     print("\n".join(told(effects(found, store, numbers), one)))
     if scale != 1.0:
         print(f"scale {scale:g}: what a departure does at the published length may be another thing")
@@ -207,7 +202,7 @@ def explain(
 @app.command()
 def report(
     paper: PaperName,
-    to: Annotated[Path, typer.Option("-o", "--to", help="Folder of the report.", metavar="FOLDER")],
+    to: Annotated[Path, typer.Option("--to", "-o", help="Folder of the report.", metavar="FOLDER")],
     table: Tables = [],  # noqa: B006
     only: Only = [],  # noqa: B006
     rows: Rows = [],  # noqa: B006
@@ -223,8 +218,12 @@ def report(
     data_dir: DataDir = None,
     device: Device = "auto",
     out: Out = Path("runs"),
+    threads: Threads = None,
 ) -> None:
-    """A paper beside our runs: verdicts, assumptions, departures, curves and cost, as Markdown, CSV and LaTeX."""
+    """A paper beside our runs, as Markdown, CSV and LaTeX.
+
+    Verdicts, assumptions, departures, curves and cost.
+    """
     from redistill.experiment.store import Store
     from redistill.papers.load import load
     from redistill.report import beliefs
@@ -232,6 +231,7 @@ def report(
     from redistill.report.paper import save
     from redistill.report.verdicts import Found, judged, to_measure
 
+    use_threads(threads)
     looks = LOOKS if seeds == "auto" else ()
     made = planned(
         paper, table, only, rows, columns, str(LOOKS[0]) if looks else seeds, device=device, teacher=teacher, looks=looks,
@@ -246,11 +246,11 @@ def report(
                 print(f"redistill: {found}", file=sys.stderr)
             else:
                 print(f"{found.file}: {found.accuracy:g} % of {found.images} images of {found.data}", file=sys.stderr)
-    store, believed = Store(out), out / "beliefs"
+    store, believed, pick = Store(out), out / "beliefs", made.paper.file.setup.images
     if belief:
-        for one in beliefs.measure(to_measure(made, Found(store)), store, believed, data_dir, device):
+        for one in beliefs.measure(to_measure(made, Found(store)), store, believed, data_dir, device, pick):
             print(f"run {one.run}, pushed by the {one.attacked}: MTE {one.mte:.4f} ± {one.standard_error:.4f}", file=sys.stderr)
-    for path in save(made, judged(made, store, kept(files), beliefs.kept(believed)), to):
+    for path in save(made, judged(made, store, kept(files), beliefs.kept(believed, pick)), to):
         print(path)
 
 
@@ -314,6 +314,13 @@ def _open(made: Plan, store: Store, look: int) -> list[Experiment]:
                     again = p.experiment.with_seed(seed)
                     wanted[again.id] = again
     return list(wanted.values())
+
+
+def code_in(made: Plan) -> list[str]:
+    """Code that a paper file names, each once: which file it is, without running it."""
+    from redistill.experiment.named_code import names
+
+    return list(dict.fromkeys(named.located().described for one in made.runs for named in names(one)))
 
 
 def files_of(teacher: list[str]) -> dict[str, Path]:

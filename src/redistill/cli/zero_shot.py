@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,8 @@ import typer
 
 from redistill.cli import app
 from redistill.cli.evaluate import network_of, require_fit
-from redistill.cli.options import DataDir, Device, Json, Out, show_json
+from redistill.cli.look import warn_left_out
+from redistill.cli.options import DataDir, Device, Json, Out, Threads, TrustCode, show_json, use_threads
 from redistill.errors import RedistillError
 
 if TYPE_CHECKING:
@@ -33,6 +35,9 @@ def belief(
     aim: Annotated[
         str, typer.Option(metavar="predicted|true", help="Classes aimed at: all but the predicted, or all but the true one.")
     ] = "predicted",
+    pick: Annotated[
+        str, typer.Option("--images", metavar="first|random|ferles", help="Which images; ferles: as the [RE] report's code takes them.")
+    ] = "first",
     mean: Annotated[
         str, typer.Option(metavar="plain|prefixes", help="Over the classes aimed at: plain, or as the [RE] report's code saves it.")
     ] = "plain",
@@ -46,21 +51,27 @@ def belief(
     beside: Annotated[list[str], typer.Option(help="Look at these networks beside the attacked one; may be repeated.")] = [],  # noqa: B006
     model: Annotated[list[str], typer.Option(help="Networks of checkpoints that do not say it, in their order.")] = [],  # noqa: B006
     noise: Annotated[int, typer.Option(min=0, help="Images of uniform noise for the histograms; 0: none.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise, and of random images.")] = 0,
     out: Out = Path("runs"),
     data_dir: DataDir = None,
     device: Device = "auto",
+    threads: Threads = None,
+    trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
-    """Transition curves and mean transition error of every ordered pair, images on their way, agreement and KL."""
+    """Transition curves and errors of every ordered pair of networks.
+
+    Also images on their way, agreement and KL.
+    """
     from redistill.belief import agreement_and_divergence, check_walk, noise_histogram, transitions
     from redistill.evaluate import predict
     from redistill.experiment import files, machine
-    from redistill.experiment.sources import load_data
+    from redistill.experiment.sources import full_name, load_data
     from redistill.precision import resolve_device
     from redistill.report.progress import telling
     from redistill.report.zero_shot import noise_figure, transition_figure
 
+    use_threads(threads)
     check_walk(steps, rate)
     if len(networks) < 2:
         raise RedistillError(f"beliefs are compared between two networks or more, got {len(networks)}")
@@ -69,10 +80,10 @@ def belief(
     where = resolve_device(device)
     if mean not in ("plain", "prefixes") or error not in ("images", "rows") or (mean, error) == ("prefixes", "rows"):
         raise RedistillError(f"--mean {mean} --error {error}: known are plain or prefixes, and images or rows (rows with plain only)")
-    images: Any = load_data(data if ":" in data else f"{data}:test", data_dir)
+    images: Any = load_data(full_name(data, "test", Path(), data_dir), data_dir, trust_code=True)
     if normalise is not None:
         images = images.with_(normalise=normalise)
-    opened = [network_of(name, model[i] if i < len(model) else None, out) for i, name in enumerate(networks)]
+    opened = [network_of(name, model[i] if i < len(model) else None, out, trust_code=trust_code) for i, name in enumerate(networks)]
     for name, (net, _) in zip(networks, opened, strict=True):
         require_fit(net, images, name)
     shown = dict(zip(networks, called(networks, [run for _, run in opened]), strict=True))
@@ -86,6 +97,7 @@ def belief(
     with telling("beliefs", 100, unit="percent") as tell:
         found = transitions(
             nets, images, count=count, K=steps, rate=rate, aim=aim, attack=attacked, beside=others,  # type: ignore[arg-type]
+            pick=pick, seed=seed,  # type: ignore[arg-type]
             tell=lambda share: tell(int(100 * share)),
         )  # fmt: skip
     rows = []
@@ -111,6 +123,7 @@ def belief(
         written.append(noise_figure(to / "noise.svg", histograms, classes, f"predictions on {noise} images of uniform noise"))
     settings = {
         "data": data, "normalise": images.normalise, "count": count, "K": steps, "xi": rate, "aim": aim, "mean": mean, "error": error,
+        **({} if pick == "first" else {"images": pick}),
         "noise_images": noise, "seed": seed,
     }  # fmt: skip
     named = dict(zip(shown.values(), networks, strict=True))
@@ -151,12 +164,15 @@ def own(net: Any, images: Any) -> str:
 
 
 def _curves(path: Path, found: dict[tuple[str, str], Transition], **form: Any) -> Path:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        names = ("step", "attacked", "attacked_standard_error", "other", "other_standard_error")
-        writer.writerow(["attacked_network", "other_network", *names])
-        for (a, b), t in found.items():
-            writer.writerows([a, b, *(row[name] for name in names)] for row in t.rows(**form))
+    from redistill.experiment.files import write
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = ("step", "attacked", "attacked_standard_error", "other", "other_standard_error")
+    writer.writerow(["attacked_network", "other_network", *names])
+    for (a, b), t in found.items():
+        writer.writerows([a, b, *(row[name] for name in names)] for row in t.rows(**form))
+    write(path, text.getvalue().encode())
     return path
 
 
@@ -191,12 +207,15 @@ def _on_the_way(
 
 @app.command()
 def toy(
-    to: Annotated[Path, typer.Option("--out", help="Folder for panels, animation and numbers.", metavar="FOLDER")] = Path("toy"),
+    to: Annotated[Path, typer.Option("--to", "--out", help="Folder for panels, animation and numbers.", metavar="FOLDER")] = Path("toy"),
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of 50 point steps and 10 student steps.")] = 3000,
     seed: Annotated[int, typer.Option(min=0)] = 4,
     as_json: Json = False,
 ) -> None:
-    """Figure 1 of the zero-shot paper: fifty points teach a student the plane of its teacher. Minutes on one core."""
+    """Figure 1 of the zero-shot paper: fifty points teach a student.
+
+    They teach it the plane of its teacher, in minutes on one core.
+    """
     import torch
 
     from redistill.experiment import files
@@ -257,7 +276,10 @@ def samples(
     out: Out = Path("runs"),
     as_json: Json = False,
 ) -> None:
-    """Images of a run's generator from its beginning to its end, and the curves of the training; or new ones of a generator."""
+    """Images of a generator during its training, or new ones.
+
+    For a run: from its beginning to its end, and the curves. For the file of a generator: new images.
+    """
     from redistill.experiment.files import make_folder
     from redistill.experiment.store import RECORD, Store
     from redistill.report.zero_shot import diagnostics_figure, grid
@@ -267,6 +289,7 @@ def samples(
         show_json({"generator": run, "files": [str(picture)]}) if as_json else print(f"written: {picture}")
         return
     found = Store(out).pick(run)
+    warn_left_out(Store(out), found)
     if len(found) != 1:
         raise RedistillError(f"{run!r} means {len(found)} runs ({', '.join(str(r.folder) for r in found)}): give one of them")
     one = found[0]

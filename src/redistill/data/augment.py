@@ -8,6 +8,9 @@ orientations, so padding 4 has 162 variants::
 The image is padded by p on each side (with black, or by reflection without repeating the border), the window of the original
 size whose upper left corner lies at row dy and column dx is cut out, and mirrored left to right where flip is 1: pixel for
 pixel the usual per-image transforms. The variant in which nothing happens is (p, p, 0).
+
+Names that end in ``-batch`` draw one offset for all images of a batch, and a flip for each: what ``tf.random_crop`` makes of a
+batch (the TensorFlow reproduction of VID). There an image is mirrored before its border is added.
 """
 
 from __future__ import annotations
@@ -26,21 +29,41 @@ NUMERICS = 1
 
 @dataclass(frozen=True)
 class Augmentation:
-    """``none``, ``flip``, ``crop-flip`` or ``crop-flip-reflect``; ``:p`` after the last two sets the padding (4).
+    """``none``, ``flip``, ``crop-flip``, ``crop-flip-reflect``, ``crop-flip-reflect-batch``; ``:p`` after a crop: the padding (4).
 
     Attributes:
         name: as written. pad: pixels on each side. reflect: pad by reflection instead of black. flip: mirror half of them.
+        batch: one offset for all images of a batch.
     """
 
     name: str
     pad: int
     reflect: bool
     flip: bool
+    batch: bool = False
 
     @property
     def variants(self) -> int:
         """How many versions of one image there are."""
         return (2 * self.pad + 1) ** 2 * (2 if self.flip else 1)
+
+    @property
+    def offsets(self) -> int:
+        """How many windows of one padded image there are."""
+        return (2 * self.pad + 1) ** 2
+
+    def at_offset(self, variant: Tensor, offset: int) -> Tensor:
+        """Variants [B] that keep the flip of ``variant`` [B] and share the window of number ``offset``, dy · (2p+1) + dx.
+
+        The window is that of the image as it is shown: of a mirrored one the other side is cut off.
+
+        >>> augmentation("crop-flip-reflect-batch:1").at_offset(torch.tensor([0, 1]), 0).tolist()       # dx 0, and 2 mirrored
+        [0, 5]
+        """
+        across = 2 * self.pad + 1
+        dy, dx = divmod(offset, across)
+        flip = variant % 2
+        return (dy * across + torch.where(flip == 1, 2 * self.pad - dx, dx)) * 2 + flip
 
     def parts(self, variant: int) -> tuple[int, int, bool]:
         """``(dy, dx, flip)`` of one variant."""
@@ -49,7 +72,7 @@ class Augmentation:
         return dy, dx, bool(flip)
 
 
-_KINDS = ("none", "flip", "crop-flip", "crop-flip-reflect")
+_KINDS = ("none", "flip", "crop-flip", "crop-flip-reflect", "crop-flip-reflect-batch")
 
 
 def augmentation(name: str) -> Augmentation:
@@ -58,6 +81,11 @@ def augmentation(name: str) -> Augmentation:
     >>> augmentation("crop-flip").variants, augmentation("crop-flip-reflect:2").variants
     (162, 50)
     """
+    if name == "resized-crop":
+        raise RedistillError(
+            "augmentation 'resized-crop' needs the original pictures: give it to redistill.data.folder(path, augment='resized-crop'), "
+            "which reads them from disk; images held in memory have 'crop-flip', 'flip' and 'none'"
+        )
     found = re.fullmatch(r"(.+?)(?::(\d+))?", name)
     kind, pad = (found[1], found[2]) if found else (name, None)
     if kind not in _KINDS:
@@ -66,7 +94,7 @@ def augmentation(name: str) -> Augmentation:
     if pad is not None and (not crops or int(pad) < 1):
         raise RedistillError(f"augmentation {name!r}: only a crop has a padding, of at least 1 pixel, for example 'crop-flip:8'")
     size = int(pad or 4) if crops else 0
-    return Augmentation(name, size, kind.endswith("reflect"), kind != "none")
+    return Augmentation(name, size, "reflect" in kind, kind != "none", kind.endswith("-batch"))
 
 
 class Augmenter:
@@ -99,7 +127,10 @@ class Augmenter:
 
     def __call__(self, index: Tensor, variant: Tensor) -> Tensor:
         """``index``, ``variant``: [B] int64 on the device of the images."""
-        batch = self.images.index_select(0, index)
+        return self.applied(self.images.index_select(0, index), variant)
+
+    def applied(self, batch: Tensor, variant: Tensor) -> Tensor:
+        """The variants [B] of a batch of images [B, C, H, W] of the same size, wherever those come from."""
         if self.augment.variants == 1:
             return batch
         count, channels, height, width = batch.shape

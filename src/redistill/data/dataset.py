@@ -9,8 +9,8 @@ from __future__ import annotations
 import abc
 import hashlib
 import json
-from collections.abc import Iterator
-from typing import Any, Self
+from collections.abc import Callable, Iterator
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from torch import Tensor
 from redistill import rng
 from redistill.core import Batch, RedistillError, Room, Shape, Stream
 from redistill.data import subsets
+from redistill.data.normalise import Normalisation
 from redistill.data.subsets import whole
 
 Rule = tuple[str, dict[str, Any]]
@@ -49,7 +50,7 @@ class DataSet(abc.ABC):
         """The images at ``positions`` [n] of this set, in that order; ``rule`` is added to the history."""
 
     @abc.abstractmethod
-    def with_(self, *, augment: str | None = None, normalise: str | None = None) -> Self:
+    def with_(self, *, augment: str | None = None, normalise: str | Normalisation | None = None) -> Self:
         """The same images under another augmentation or normalisation."""
 
     @abc.abstractmethod
@@ -143,15 +144,14 @@ class DataSet(abc.ABC):
     def per_class(self, M: int, seed: int) -> Self:
         """M random images of every class. ``per_class(10, s)`` is contained in ``per_class(20, s)``."""
         groups = self._groups("per_class")
-        whole("per_class: M", M, 1)
-        whole("per_class: seed", seed, 0)
+        M, seed = whole("per_class: M", M, 1), whole("per_class: seed", seed, 0)
         chosen = subsets.per_class(groups, M, seed, self.name, self.class_names)
         return self.subset(chosen, ("per_class", {"M": M, "seed": seed}))
 
     def first_per_class(self, M: int) -> Self:
         """The first M images of every class, in the order of the files."""
         groups = self._groups("first_per_class")
-        whole("first_per_class: M", M, 1)
+        M = whole("first_per_class: M", M, 1)
         chosen = subsets.first_per_class(groups, M, self.name, self.class_names)
         return self.subset(chosen, ("first_per_class", {"M": M}))
 
@@ -160,7 +160,7 @@ class DataSet(abc.ABC):
 
         Without labels the images are drawn without regard to classes.
         """
-        whole("fraction: seed", seed, 0)
+        p, seed = float(p), whole("fraction: seed", seed, 0)
         if not 0 < p <= 1:
             raise RedistillError(f"fraction: p must be above 0 and at most 1, got {p!r}: for a number of images use per_class(M)")
         chosen = self._balanced(max(1, round(p * len(self))), seed, "fraction")
@@ -171,9 +171,10 @@ class DataSet(abc.ABC):
 
         ``n`` is a number of images, or as a float between 0 and 1 a share of them.
         """
-        whole("held_out: seed", seed, 0)
+        seed = whole("held_out: seed", seed, 0)
         total = len(self)
-        count = round(n * total) if isinstance(n, float) else whole("held_out: n", n, 1)
+        n = float(n) if isinstance(n, float) else whole("held_out: n", n, 1)
+        count = round(n * total) if isinstance(n, float) else n
         if not 0 < count < total:
             raise RedistillError(
                 f"held_out: n={n!r} holds out {count} of the {total} images of {self.name}: "
@@ -191,49 +192,40 @@ class DataSet(abc.ABC):
 
     def matching(self, matches: Tensor, n: int, seed: int) -> Self:
         """n random images out of those where ``matches`` (bool [N]) is true, for example where two networks agree."""
-        return self._matching("matching", subsets.matching, matches, n, seed)
-
-    def per_class_ferles(self, M: int, seed: int) -> Self:
-        """A published mistake, for comparison with the numbers made with it: *not* M images of every class.
-
-        See :func:`redistill.data.subsets.per_class_ferles`.
-        """
-        groups = self._groups("per_class_ferles")
-        whole("per_class_ferles: M", M, 1)
-        whole("per_class_ferles: seed", seed, 0)
-        assert self.y is not None
-        chosen = subsets.per_class_ferles(self.y, groups, M, seed, self.name, self.class_names)
-        return self.subset(chosen, ("per_class_ferles", {"M": M, "seed": seed}))
-
-    def matching_ferles(self, matches: Tensor, n: int, seed: int) -> Self:
-        """A published mistake: images that have nothing to do with ``matches``.
-
-        See :func:`redistill.data.subsets.matching_ferles`.
-        """
-        return self._matching("matching_ferles", subsets.matching_ferles, matches, n, seed)
+        return chosen_by_matches(self, "matching", subsets.matching, matches, n, seed)
 
     def _groups(self, rule: str) -> list[Tensor]:
-        if self.y is None or self.classes is None:
-            raise RedistillError(
-                f"{rule} needs labels, and {self.name} has none here: use fraction(p, seed), which does without, or labelled data"
-            )
-        return subsets.members(self.y, self.classes)
+        return labelled_groups(self, rule)
 
     def _balanced(self, count: int, seed: int, rule: str) -> Tensor:
         groups = [torch.arange(len(self))] if self.y is None or self.classes is None else self._groups(rule)
         return subsets.balanced(groups, count, seed, rule)
 
-    def _matching(self, rule: str, choose: Any, matches: Tensor, n: int, seed: int) -> Self:
-        whole(f"{rule}: n", n, 1)
-        whole(f"{rule}: seed", seed, 0)
-        if matches.dtype != torch.bool or matches.shape != (len(self),):
-            raise RedistillError(
-                f"{rule}: matches must be a bool tensor [{len(self)}], one entry an image, "
-                f"got {matches.dtype} {list(matches.shape)}"
-            )
-        matches = matches.cpu()
-        seen = hashlib.sha256(matches.numpy().data).hexdigest()
-        return self.subset(choose(matches, n, seed), (rule, {"n": n, "seed": seed, "matches_sha256": seen}))
+
+AnySet = TypeVar("AnySet", bound=DataSet)
+
+
+def labelled_groups(images: DataSet, rule: str) -> list[Tensor]:
+    """Positions of the images of each class, for a ``rule`` that needs labels."""
+    if images.y is None or images.classes is None:
+        raise RedistillError(
+            f"{rule} needs labels, and {images.name} has none here: use fraction(p, seed), which does without, or labelled data"
+        )
+    return subsets.members(images.y, images.classes)
+
+
+def chosen_by_matches(
+    images: AnySet, rule: str, choose: Callable[[Tensor, int, int], Tensor], matches: Tensor, n: int, seed: int
+) -> AnySet:
+    """The subset of n images that ``choose(matches, n, seed)`` picks; ``matches`` is bool [N], one entry an image."""
+    n, seed = whole(f"{rule}: n", n, 1), whole(f"{rule}: seed", seed, 0)
+    if matches.dtype != torch.bool or matches.shape != (len(images),):
+        raise RedistillError(
+            f"{rule}: matches must be a bool tensor [{len(images)}], one entry an image, got {matches.dtype} {list(matches.shape)}"
+        )
+    matches = matches.cpu()
+    seen = hashlib.sha256(matches.numpy().data).hexdigest()
+    return images.subset(choose(matches, n, seed), (rule, {"n": n, "seed": seed, "matches_sha256": seen}))
 
 
 def require_consistent(name: str, count: int, y: Tensor | None, classes: int | None, class_names: tuple[str, ...] | None) -> None:

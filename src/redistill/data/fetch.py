@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from redistill.core import RedistillError
+from redistill.paths import expanded, home
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,25 @@ class Place:
 
 
 def default_dir() -> Path:
-    """$REDISTILL_DATA, else ~/.cache/redistill."""
+    """$REDISTILL_DATA, else ~/.cache/redistill.
+
+    Raises:
+        RedistillError: neither is known (a container without HOME under a user id that has no entry).
+    """
     given = os.environ.get("REDISTILL_DATA")
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "redistill"
+    if given:
+        return expanded(given)
+    if (own := home()) is None:
+        raise RedistillError(
+            "there is no folder for data: HOME is not set and this user has none; say where they lie with --data-dir FOLDER "
+            "(data_dir=) or REDISTILL_DATA"
+        )
+    return own / ".cache" / "redistill"
 
 
 def obtain(place: Place, files: tuple[File, ...], data_dir: str | Path | None, download: bool) -> list[Path]:
     """Paths of ``files``, each checked; unpacked or downloaded first where that is needed (and ``download`` allows it)."""
-    base = default_dir() if data_dir is None else Path(data_dir).expanduser()
+    base = default_dir() if data_dir is None else expanded(data_dir)
     for folder in (base / place.folder, *(base / other for other in place.also), base):
         paths = [folder / file.name for file in files]
         if all(path.exists() for path in paths):

@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
+import math
 import pickle
 import pickletools
 import re
+import stat
 import struct
+import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -200,27 +205,62 @@ def read_mnist(images: Path, labels: Path) -> tuple[Pixels, Labels]:
 
 
 # -- two arrays -------------------------------------------------------------------------------------------------------
-# what numpy and zipfile raise on bytes that are no archive of arrays
-_NO_ARRAYS = (ValueError, OSError, EOFError, RuntimeError, MemoryError, AttributeError, zipfile.BadZipFile, zlib.error)
+# what numpy, zipfile and their decompressors raise on bytes that are no archive of arrays
+_NO_ARRAYS = (
+    ValueError, TypeError, LookupError, ArithmeticError, OSError, EOFError, RuntimeError, MemoryError, AttributeError, SyntaxError,
+    tokenize.TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, UserWarning,
+)  # fmt: skip
+_WRITE = "write it with numpy.savez(file, x=images, y=labels), x as uint8 [N, C, H, W] and y as whole numbers"
+SMALL = 2**26  # bytes; an archive may always unpack to this many, and above it to FOLD times its own size
+FOLD = 200
 
 
-def read_arrays(path: Path) -> tuple[Pixels, Labels | None]:
-    """``x`` (uint8 [N, C, H, W], [N, H, W, C] or [N, H, W]) and, where there are labels, ``y`` (whole numbers [N])."""
+def _stored(path: Path, wanted: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
+    """The wanted arrays of an ``.npz`` file; what it announces is looked at before memory is asked for."""
+    with path.open("rb") as file:
+        start = file.read(6)
+    if start == b"\x93NUMPY":
+        raise ValueError("it is one array, an .npy file under another name")
+    if not start.startswith(b"PK"):
+        raise ValueError("it is no archive of arrays" if start else "it is empty")
+    size = path.stat().st_size
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        for key in wanted:
+            name = next((n for n in (f"{key}.npy", key) if n in archive.NameToInfo), None)
+            if name is None:
+                continue
+            with archive.open(name) as member:
+                read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+                shape, _, dtype = read[np.lib.format.read_magic(member)](member)
+            if dtype.hasobject:
+                raise ValueError(f"{key} holds objects, which could run a program")
+            announced = math.prod(shape) * dtype.itemsize
+            if max(announced, archive.NameToInfo[name].file_size) > max(SMALL, FOLD * size):
+                raise ValueError(f"{key} would unpack to {announced:,} bytes, more than {FOLD} times the {size:,} of the file")
+            with archive.open(name) as member, warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # numpy's remark on a header of Python 2
+                found[key] = np.lib.format.read_array(member, allow_pickle=False)
+    return found
+
+
+def read_arrays(path: Path, classes: int | None = None) -> tuple[Pixels, Labels | None]:
+    """``x`` ([N, C, H, W], [N, H, W, C] or [N, H, W]) and, where there are labels, ``y`` (whole numbers [N]) of an ``.npz`` file.
+
+    The white of the pixels belongs to the data. It is an entry ``peak`` of the file; else 255 for bytes, 65535 for uint16, and
+    for other numbers 1 where all lie in 0..1, 255 where all are whole and at most 255. Pixels become bytes, scaled to 0..255
+    and rounded. ``classes``: how many there are, where somebody says it.
+    """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            found = {key: file[key] for key in ("x", "y") if key in file.files}
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ValueError("it is no plain file")
+        found = _stored(path, ("x", "y", "peak"))
     except _NO_ARRAYS as error:
-        raise RedistillError(
-            f"{path} cannot be read as arrays ({error}): write it with numpy.savez(file, x=images, y=labels), "
-            f"x as uint8 [N, C, H, W] and y as whole numbers"
-        ) from error
+        why = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise RedistillError(f"{path} cannot be read as arrays ({why}): {_WRITE}") from error
     if "x" not in found:
         raise RedistillError(f"{path} has no array 'x': write it with numpy.savez(file, x=images, y=labels)")
-    x = found["x"]
-    if x.dtype != np.uint8 or x.ndim not in (3, 4):
-        raise RedistillError(
-            f"{path}: x must be uint8 [N, C, H, W] or [N, H, W, C], got {x.dtype} {list(x.shape)}: give pixels 0..255 as bytes"
-        )
+    x = _bytes(found["x"], _number(path, found, "peak"), path)
     if x.ndim == 3:
         x = x[:, None]
     elif x.shape[1] not in (1, 3):
@@ -228,6 +268,60 @@ def read_arrays(path: Path) -> tuple[Pixels, Labels | None]:
             raise RedistillError(f"{path}: x {list(x.shape)} has neither 1 nor 3 channels in second or last place")
         x = x.transpose(0, 3, 1, 2)
     y = found.get("y")
-    if y is not None and (y.dtype.kind not in "iu" or y.shape != (len(x),)):
-        raise RedistillError(f"{path}: y must be whole numbers [{len(x)}], one an image, got {y.dtype} {list(y.shape)}")
+    if y is not None:
+        if y.dtype.kind not in "iu" or y.shape != (len(x),):
+            raise RedistillError(f"{path}: y must be whole numbers [{len(x)}], one an image, got {y.dtype} {list(y.shape)}")
+        if classes is None and len(y) and int(y.max()) >= max(len(y), FEWEST):
+            raise RedistillError(
+                f"{path}: labels run from {y.min()} to {y.max()}, for {len(y)} images: number the classes from 0, or say how many "
+                f"there are, numpy.savez(file, x=images, y=labels, classes={int(y.max()) + 1})"
+            )
     return np.ascontiguousarray(x), None if y is None else y.astype(np.int64)
+
+
+def stated_classes(path: Path) -> int | None:
+    """The entry ``classes`` of an ``.npz`` file, if it has one."""
+    try:
+        return _number(path, _stored(path, ("classes",)), "classes")
+    except RedistillError:
+        raise
+    except _NO_ARRAYS:
+        return None  # the reader of the images says why
+
+
+FEWEST = 1000  # labels below this many need no word about the number of classes, however few images there are
+
+
+def _number(path: Path, found: dict[str, npt.NDArray[Any]], key: str) -> int | None:
+    if key not in found:
+        return None
+    value = found[key]
+    if value.size != 1 or value.dtype.kind not in "iuf" or not (float(value.reshape(())) == int(value.reshape(())) > 0):
+        raise RedistillError(f"{path}: {key} must be one whole number above 0, got {value.dtype} {list(value.shape)}")
+    return int(value.reshape(()))
+
+
+def _bytes(x: npt.NDArray[Any], peak: int | None, path: Path) -> Pixels:
+    """Pixels as bytes 0..255 by their white; nothing is clipped."""
+    where = f"{path}: x must be uint8 [N, C, H, W] or [N, H, W, C], or numbers whose white is known"
+    if x.ndim not in (3, 4) or x.dtype.kind not in "uifb" or not x.size:
+        raise RedistillError(f"{where}, got {x.dtype} {list(x.shape)}: give pixels 0..255 as bytes")
+    low, high = float(x.min()), float(x.max())  # NaN where one pixel is
+    if peak is None:
+        peak = 255 if x.dtype == np.uint8 else 65535 if x.dtype == np.uint16 else None
+    if peak is None and low >= 0:
+        if x.dtype.kind in "bf" and high <= 1:
+            peak = 1
+        elif high <= 255 and (x.dtype.kind != "f" or bool((x == np.floor(x)).all())):
+            peak = 255
+    if peak is None or not 0 <= low <= high <= peak:
+        raise RedistillError(
+            f"{where}, got {x.dtype} {list(x.shape)} from {low:g} to {high:g}: give pixels 0..255 as bytes, or say which number is "
+            f"white, numpy.savez(file, x=images, peak=4095)"
+        )
+    if peak == 255 and x.dtype.kind in "ui":
+        return x.astype(np.uint8, copy=False)
+    out = np.empty(x.shape, np.uint8)
+    for i in range(len(x)):  # one image at a time: doubles of all would be eight times the bytes
+        out[i] = np.floor(x[i].astype(np.float64) * (255 / peak) + 0.5)
+    return out

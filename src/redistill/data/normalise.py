@@ -7,12 +7,19 @@ usual ``ToTensor`` and ``Normalize`` transforms compute.
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import SupportsIndex
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from redistill.core import RedistillError, nearest
+
+NUMERICS = 1
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,33 @@ class Normalisation:
     std: tuple[float, ...]
     peak: int = 255
 
+    def __post_init__(self) -> None:
+        for what in ("mean", "std"):
+            given = getattr(self, what)
+            numbers = tuple(float(v) for v in (given if isinstance(given, Sequence | np.ndarray | Tensor) else (given,)))
+            object.__setattr__(self, what, numbers)  # a list, an array or one number is as good as a tuple
+            if not numbers or not all(map(math.isfinite, numbers)) or (what == "std" and min(numbers) <= 0):
+                least = ", each above 0" if what == "std" else ""
+                raise RedistillError(f"normalisation {self.name!r}: {what} must be one number a channel{least}, got {given}")
+        if len(self.mean) != len(self.std):
+            raise RedistillError(f"normalisation {self.name!r}: {len(self.mean)} means and {len(self.std)} standard deviations")
+        if isinstance(self.peak, bool) or not isinstance(self.peak, SupportsIndex) or not 1 <= self.peak <= 255:
+            raise RedistillError(f"normalisation {self.name!r}: peak, the pixel that counts as 1, must lie between 1 and 255")
+        object.__setattr__(self, "peak", int(self.peak))
+        if "(" in self.name or ")" in self.name or not self.name.isprintable():
+            raise RedistillError(f"a normalisation is called by plain words without brackets, got {self.name!r}")
+
+    def __str__(self) -> str:
+        """How data sets, files and records call it: a set of this module by its name, one's own with its constants.
+
+        >>> str(Normalisation("my clinic", (0.4,), (0.25,), peak=16)), str(normalisation("half"))
+        ('my clinic (mean 0.4, std 0.25, peak 16)', 'half')
+        """
+        if SETS.get(self.name) == self:
+            return self.name
+        constants = f"mean {' '.join(map(repr, self.mean))}, std {' '.join(map(repr, self.std))}"
+        return f"{self.name} ({constants}{'' if self.peak == 255 else f', peak {self.peak}'})".strip()
+
     def require_channels(self, channels: int) -> None:
         """Refuse images whose number of channels this set was not made for."""
         if len(self.mean) not in (1, channels):
@@ -38,11 +72,14 @@ class Normalisation:
                 f"normalisation {self.name!r} has {len(self.mean)} channels, the images have {channels}: use one of {fitting}"
             )
 
-    def on(self, device: torch.device | str, dtype: torch.dtype) -> Normaliser:
-        """The set as constants on one device, ready for batches that are wanted in ``dtype``."""
+    def on(self, device: torch.device | str, dtype: torch.dtype, peak: int | None = None) -> Normaliser:
+        """The set as constants on one device, ready for batches that are wanted in ``dtype``.
+
+        ``peak``: the pixel that counts as 1; it belongs to the data (digits have 16 under every set). Default: the set's.
+        """
         work = torch.float64 if dtype == torch.float64 else torch.float32
         mean, std = (torch.tensor(v, dtype=work, device=device).view(-1, 1, 1) for v in (self.mean, self.std))
-        return Normaliser(mean, std, self.peak, work, dtype)
+        return Normaliser(mean, std, self.peak if peak is None else peak, work, dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,11 +120,26 @@ SETS: dict[str, Normalisation] = {
 }
 
 
-def normalisation(name: str) -> Normalisation:
-    """The set of that name."""
-    if name not in SETS:
-        raise RedistillError(nearest(name, SETS, "normalisation"))
-    return SETS[name]
+_OWN = re.compile(r"(?P<name>[^()]*?) *\(mean (?P<mean>[^,()]+), *std (?P<std>[^,()]+)(?:, *peak (?P<peak>\d{1,3}))?\)")
+
+
+def normalisation(name: str | Normalisation) -> Normalisation:
+    """The set of that name; one of one's own by its constants, ``"my clinic (mean 0.4, std 0.25)"``; a set as it is.
+
+    >>> normalisation("mine (mean 0.5 0.4 0.3, std 0.2 0.2 0.2)").mean
+    (0.5, 0.4, 0.3)
+    """
+    if isinstance(name, Normalisation):
+        return name
+    if name in SETS:
+        return SETS[name]
+    if found := _OWN.fullmatch(name):
+        try:
+            mean, std = (tuple(float(v) for v in found[what].split()) for what in ("mean", "std"))
+        except ValueError as error:
+            raise RedistillError(f"normalisation {name!r}: mean and std are numbers, one a channel ({error})") from error
+        return Normalisation(found["name"], mean, std, int(found["peak"] or 255))
+    raise RedistillError(f'{nearest(name, SETS, "normalisation")}; one of your own: "mine (mean 0.5 0.5 0.5, std 0.2 0.2 0.2)"')
 
 
 def affine_between(a: str | Normalisation, b: str | Normalisation) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -96,8 +148,7 @@ def affine_between(a: str | Normalisation, b: str | Normalisation) -> tuple[tupl
     >>> affine_between("none", "half")
     ((2.0,), (-1.0,))
     """
-    one = normalisation(a) if isinstance(a, str) else a
-    two = normalisation(b) if isinstance(b, str) else b
+    one, two = normalisation(a), normalisation(b)
     channels = max(len(one.mean), len(two.mean))
     one.require_channels(channels)
     two.require_channels(channels)
@@ -124,10 +175,10 @@ class Renormalise:
 
     @classmethod
     def wanted_by(cls, net: nn.Module, stream: str) -> Renormalise | None:
-        """What stands between a stream and a network trained in another normalisation (``net.normalisation``, a name);
+        """What stands between a stream and a network trained in another normalisation (``net.normalisation``, a name or a set);
         None where it says none, or the same."""
         own = getattr(net, "normalisation", None)
-        return None if own is None or own == stream else cls.between(stream, own)
+        return None if own is None or str(own) == stream else cls.between(stream, str(own))
 
     def __call__(self, images: Tensor) -> Tensor:
         scale, shift = (images.new_tensor(v).view(1, -1, 1, 1) for v in (self.scale, self.shift))

@@ -1,21 +1,39 @@
-"""The data sets with official files: their names, checksums, addresses, class names and defaults.
+"""The readers of the data sets with official files: names, checksums and addresses of the files, pixels, labels, class names.
 
-Every function returns ``(train, test)`` and every part is also a name for :func:`redistill.data.load`. MD5 identifies the
-published files; it is not a defence against somebody who forges them, which the readers are (``formats.py``).
+What is known of a data set without its files (sizes, classes, defaults) stands in ``catalogue.py``. MD5 identifies the published
+files; it is not a defence against somebody who forges them, which the readers are (``formats.py``).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from redistill.core import RedistillError
 from redistill.data import formats
 from redistill.data.fetch import File, Place, obtain
 from redistill.data.images import Images
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What the files of one part hold.
+
+    Attributes:
+        x: uint8 [N, C, H, W]. y: int64 [N]. class_names: one a class, in the order of the labels.
+        index: int64 [N], positions in the full data set, where the part is not a file of its own; None: 0..N-1.
+    """
+
+    x: Tensor
+    y: Tensor
+    class_names: tuple[str, ...]
+    index: Tensor | None = None
+
 
 # Which mirrors serve the same bytes was read in public repositories that check them by MD5; the web archive's copies of SVHN
 # were not tried. A mirror that serves anything else is refused by the checksum.
@@ -63,25 +81,23 @@ CIFAR100_FILES = {
 CIFAR100_META = File("meta", "7973b15100ade9c7d40fb424638fde48")
 
 
-def cifar10_part(part: str, data_dir: str | Path | None = None, download: bool = False) -> Images:
-    """``train`` (50,000 images [3, 32, 32], augment crop-flip) or ``test`` (10,000), 10 classes."""
+def read_cifar10(part: str, data_dir: str | Path | None = None, download: bool = False) -> Part:
+    """``train`` or ``test`` of 10 classes."""
     *batches, meta = obtain(CIFAR10, (*CIFAR10_FILES[part], CIFAR10_META), data_dir, download)
-    return _cifar(batches, "labels", f"cifar10:{part}", "cifar10-kuangliu", formats.read_names(meta, "label_names"))
+    return _cifar(batches, "labels", formats.read_names(meta, "label_names"))
 
 
-def cifar100_part(part: str, data_dir: str | Path | None = None, download: bool = False, *, coarse: bool = False) -> Images:
-    """``train`` (50,000 images [3, 32, 32], augment crop-flip) or ``test`` (10,000), 100 classes or the 20 coarse ones."""
+def read_cifar100(part: str, data_dir: str | Path | None = None, download: bool = False, *, coarse: bool = False) -> Part:
+    """``train`` or ``test`` of 100 classes, or of the 20 coarse ones."""
     *batches, meta = obtain(CIFAR100, (*CIFAR100_FILES[part], CIFAR100_META), data_dir, download)
-    kind, name = ("coarse", "cifar100-coarse") if coarse else ("fine", "cifar100")
-    return _cifar(batches, f"{kind}_labels", f"{name}:{part}", "cifar100", formats.read_names(meta, f"{kind}_label_names"))
+    kind = "coarse" if coarse else "fine"
+    return _cifar(batches, f"{kind}_labels", formats.read_names(meta, f"{kind}_label_names"))
 
 
-def _cifar(batches: list[Path], labels: str, name: str, normalise: str, class_names: tuple[str, ...]) -> Images:
+def _cifar(batches: list[Path], labels: str, class_names: tuple[str, ...]) -> Part:
     read = [formats.read_cifar(path, labels) for path in batches]
     x = torch.from_numpy(np.concatenate([x for x, _ in read]))
-    y = torch.from_numpy(np.concatenate([y for _, y in read]))
-    augment = "crop-flip" if name.endswith(":train") else "none"
-    return Images(x, y, len(class_names), name, normalise, augment, class_names=class_names)
+    return Part(x, torch.from_numpy(np.concatenate([y for _, y in read])), class_names)
 
 
 # -- SVHN, cropped digits (Netzer et al. 2011; non-commercial use) ----------------------------------------------------
@@ -98,11 +114,11 @@ SVHN_FILES = {
 DIGITS = tuple("0123456789")
 
 
-def svhn_part(part: str, data_dir: str | Path | None = None, download: bool = False) -> Images:
-    """``train`` (73,257 images [3, 32, 32]), ``test`` (26,032) or ``extra`` (531,131); label = digit."""
+def read_svhn(part: str, data_dir: str | Path | None = None, download: bool = False) -> Part:
+    """``train``, ``test`` or ``extra``; label = digit."""
     (path,) = obtain(SVHN, (SVHN_FILES[part],), data_dir, download)
     x, y = formats.read_svhn(path)
-    return Images(torch.from_numpy(x), torch.from_numpy(y), 10, f"svhn:{part}", "svhn-zskt", class_names=DIGITS)
+    return Part(torch.from_numpy(x), torch.from_numpy(y), DIGITS)
 
 
 # -- MNIST and Fashion-MNIST ------------------------------------------------------------------------------------------
@@ -144,34 +160,32 @@ FASHION_NAMES = (
 )  # fmt: skip
 
 
-def mnist_part(part: str, data_dir: str | Path | None = None, download: bool = False, *, size: int = 28) -> Images:
-    """``train`` (60,000 images [1, 28, 28]) or ``test`` (10,000); ``size=32`` pads them with black to 32x32."""
-    paths = obtain(MNIST, MNIST_FILES[part], data_dir, download)
-    return _idx(paths, "mnist", part, size, "mnist", DIGITS)
+def read_mnist(part: str, data_dir: str | Path | None = None, download: bool = False, *, size: int = 28) -> Part:
+    """``train`` or ``test``; ``size=32`` pads the 28x28 digits with black to 32x32."""
+    return _idx(obtain(MNIST, MNIST_FILES[part], data_dir, download), "mnist", size, DIGITS)
 
 
-def fashion_mnist_part(part: str, data_dir: str | Path | None = None, download: bool = False, *, size: int = 28) -> Images:
-    """``train`` (60,000 images [1, 28, 28]) or ``test`` (10,000); ``size=32`` pads them with black to 32x32."""
-    paths = obtain(FASHION, FASHION_FILES[part], data_dir, download)
-    return _idx(paths, "fashion-mnist", part, size, "fashion-mnist", FASHION_NAMES)
+def read_fashion_mnist(part: str, data_dir: str | Path | None = None, download: bool = False, *, size: int = 28) -> Part:
+    """``train`` or ``test``; ``size=32`` pads the 28x28 pictures with black to 32x32."""
+    return _idx(obtain(FASHION, FASHION_FILES[part], data_dir, download), "fashion-mnist", size, FASHION_NAMES)
 
 
-def _idx(paths: list[Path], name: str, part: str, size: int, normalise: str, class_names: tuple[str, ...]) -> Images:
+def _idx(paths: list[Path], name: str, size: int, class_names: tuple[str, ...]) -> Part:
     pixels, labels = formats.read_mnist(*paths)
     x, side = torch.from_numpy(pixels), pixels.shape[-1]
     if size < side or (size - side) % 2:
         raise RedistillError(f"{name}: images of {side}x{side} can be padded to an even number more, such as 32, got size={size}")
-    x = F.pad(x, ((size - side) // 2,) * 4)
-    shown = f"{name}{'' if size == 28 else size}:{part}"
-    return Images(x, torch.from_numpy(labels), 10, shown, normalise, class_names=class_names)
+    return Part(F.pad(x, ((size - side) // 2,) * 4), torch.from_numpy(labels), class_names)
 
 
 # -- digits of scikit-learn -------------------------------------------------------------------------------------------
-def digits() -> tuple[Images, Images]:
-    """The 1,797 digits that ship with scikit-learn as (train, test): [1347, 1, 8, 8] and [450, 1, 8, 8], 17 grey levels.
+DIGITS_COUNT, DIGITS_TEST = 1_797, 450  # there is no official split: ours holds 450 of all of them out
 
-    There is no official split. Ours is ``held_out(450, seed=0)`` of all of them: every class in proportion to its size.
-    ``index`` counts in scikit-learn's order.
+
+def read_digits(part: str, data_dir: str | Path | None = None, download: bool = False) -> Part:
+    """``train`` or ``test`` of the digits that ship with scikit-learn, 17 grey levels; nothing is looked for on disk.
+
+    The split is ``held_out(450, seed=0)``: every class in proportion to its size. ``index`` counts in scikit-learn's order.
     """
     try:
         from sklearn.datasets import load_digits
@@ -180,10 +194,8 @@ def digits() -> tuple[Images, Images]:
     found = load_digits()
     x = torch.from_numpy(found.images.astype(np.uint8)).unsqueeze(1)
     y = torch.from_numpy(found.target.astype(np.int64))
-    parts = Images(x, y, 10, "digits", "digits", class_names=DIGITS).held_out(450, seed=0)
-    train, test = (
-        # the split belongs to what the names mean, so the history of a part starts empty
-        Images(p.x, p.y, 10, name, "digits", index=p.index, class_names=DIGITS)
-        for p, name in zip(parts, ("digits:train", "digits:test"), strict=True)
-    )
-    return train, test
+    whole = Images(x, y, len(DIGITS), "digits", "digits", class_names=DIGITS)
+    chosen = whole.held_out(DIGITS_TEST, seed=0)[part == "test"]
+    assert chosen.y is not None
+    # the split belongs to what the names mean, so the history of a part starts empty
+    return Part(chosen.x, chosen.y, DIGITS, chosen.index)

@@ -4,12 +4,14 @@ All return positions in increasing order, so that a subset keeps the order of th
 order from a stream of its own, (seed, rule, class): ``per_class(10, s)`` is contained in ``per_class(20, s)``.
 
 Two rules repeat a mistake of published code on purpose (Ferles et al. 2020, ``utils.py`` of the reproduction of Micaelli &
-Storkey 2019), because the numbers made with it can only be compared under it. They are named after it.
+Storkey 2019), because the numbers made with it can only be compared under it. They are named after it, and are no methods of a
+data set: ``redistill.sources.few`` applies them.
 """
 
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor
@@ -21,10 +23,10 @@ NUMERICS = 1
 
 
 def whole(what: str, value: int, least: int) -> int:
-    """``value`` as a whole number of at least ``least``, or a sentence."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    """``value`` (also numpy's) as a whole number of at least ``least``, or a sentence."""
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex) or value < least:
         raise RedistillError(f"{what} must be a whole number >= {least}, got {value!r}")
-    return value
+    return int(value)
 
 
 def members(labels: Tensor, classes: int) -> list[Tensor]:

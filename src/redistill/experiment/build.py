@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from redistill import rng
+from redistill import user_code
 from redistill.core import Method, RedistillError, Source, Term
 from redistill.evaluate import ImageSet, accuracy
-from redistill.experiment import own, sources
-from redistill.experiment.checkpoint import header, pack, tensors_digest
+from redistill.experiment import sources
+from redistill.experiment.best import Best
 from redistill.experiment.files import canonical, file_digest, read
-from redistill.experiment.store import WEIGHTS, Run, Store
+from redistill.experiment.store import WEIGHTS, Store
 from redistill.experiment.value import Experiment, Net, Part
+from redistill.normalised import normalisation_of, normalised
 from redistill.taps import places_of
+from redistill.tensor_files import header, packed, tensors_digest
 
 if TYPE_CHECKING:
     from redistill.measured import Result
-
-
-LIBRARIES = ("torchvision", "timm", "hf")  # their networks are named "timm:resnet50"
 
 
 def check_model(name: str, args: dict[str, Any]) -> None:
@@ -40,11 +38,11 @@ def _buildable(name: str, written: str) -> None:
     from redistill import models
 
     args = json.loads(written)
-    if name.partition(":")[0] in LIBRARIES:
+    if name.partition(":")[0] in user_code.LIBRARIES:
         return  # building it is the only way to know
     with torch.device("meta"):
         try:
-            models.build(name, initialise=False, **args)
+            models.build(name, initialise=False, trust_code=False, **args)
         except TypeError as error:
             raise RedistillError(f"args of {name}: {str(error).rpartition('() ')[2]}") from error
 
@@ -63,20 +61,18 @@ def model_in_file(path: Path) -> tuple[str, dict[str, Any]]:
 def construct(net: Net, facts: dict[str, Any], seed: int) -> nn.Module:
     """A network with its drawn first weights. ``facts``: classes, channels and image size of the data.
 
-    One's own network is called with ``args`` under the stream (seed, "init", name); what of ``classes``, ``channels`` and
-    ``image_size`` its signature asks for and ``args`` does not hold comes from the data.
-    """
-    if net.code is None:
-        from redistill import models
+    One's own network gets what of ``classes``, ``channels`` and ``image_size`` its signature asks for from the data.
 
-        return models.build(net.model, seed=seed, **{**facts, **(net.args or {})})
-    made = own.load(net.model, Path(), file=net.file, code=net.code).object
-    args = {**{name: value for name, value in facts.items() if name in own.parameters(made)}, **(net.args or {})}
-    with rng.seeded(seed, "init", net.model, canonical(args)):
-        network = made(**args)
-    if not isinstance(network, nn.Module):
-        raise RedistillError(f"{net.model} must give a torch.nn.Module, it gave a {type(network).__name__}")
-    return network
+    Raises:
+        RedistillError: code of one's own that no word of the user has run (see :func:`redistill.user_code.require_word`).
+    """
+    from redistill import models
+    from redistill.models.build import own_network
+
+    if net.code is None:
+        return models.build(net.model, seed=seed, trust_code=False, **{**facts, **(net.args or {})})
+    found = user_code.load(net.model, Path(), file=net.file, code=net.code, kind=nn.Module)
+    return own_network(found, facts, net.args or {}, seed)
 
 
 def facts_of(source: Source, sets: Sequence[ImageSet], teacher: nn.Module | None = None) -> dict[str, Any]:
@@ -85,25 +81,24 @@ def facts_of(source: Source, sets: Sequence[ImageSet], teacher: nn.Module | None
     channels, *size = source.image_shape
     classes = next((count for count in (source.classes, *(s.classes for s in sets)) if count is not None), None)
     if classes is None and teacher is not None:
-        classes = places_of(teacher, torch.zeros(2, *source.image_shape)).shapes["logits"][1]
+        classes = places_of(teacher, torch.zeros(2, *source.image_shape), trained=False).shapes["logits"][1]
     return {**({} if classes is None else {"classes": classes}), "channels": channels, "image_size": size[-1]}
 
 
-def load_weights(network: nn.Module, path: Path, what: str) -> None:
-    """Fill a network from a safetensors file; a network that does not fit is refused with the first difference."""
-    content = read(path)
-    tensors = safetensors.torch.load(content)
-    mine = network.state_dict()
-    for name in sorted(mine.keys() | tensors.keys()):
-        if name not in tensors or name not in mine:
-            where = "the file has none" if name not in tensors else f"{what} has none"
-            raise RedistillError(f"{path} does not fit {what}: {name!r} differs ({where})")
-        if mine[name].shape != tensors[name].shape:
-            shapes = f"{tuple(tensors[name].shape)} in the file, {tuple(mine[name].shape)} in {what}"
-            raise RedistillError(f"{path} does not fit {what}: {name!r} has shape {shapes}")
-    network.load_state_dict(tensors)
-    if normalisation := header_of_ours(path).get("normalisation"):
-        network.normalisation = normalisation
+def load_weights(network: nn.Module, path: Path, args: dict[str, Any] | None = None) -> None:
+    """Fill a network from a file of weights of any format; one that does not fit is refused with the first difference.
+
+    ``args``: those the network was built with; one that contradicts the file is refused.
+    """
+    from redistill.models.checkpoint import fill, read, require_same_args
+
+    tensors, about = read(path)
+    require_same_args(about.get("args") or {}, args or {}, str(path))
+    fill(network, tensors, str(path))
+    if about.get("normalisation"):
+        network.normalisation = about["normalisation"]
+    if about.get("class_names"):
+        network.class_names = about["class_names"]
 
 
 def first_network(net: Net, facts: dict[str, Any], seed: int, store: Store) -> tuple[nn.Module, dict[str, Any] | None]:
@@ -112,8 +107,10 @@ def first_network(net: Net, facts: dict[str, Any], seed: int, store: Store) -> t
         run = store.find(maker)
         if run is None:
             raise RedistillError(f"{store.folder(maker)} is not there yet: it makes the weights of {net.model}")
-        network, path = run.network(), run.weights()
+        network, path = run.network(net.take), run.weights(net.take)
         fact: dict[str, Any] = {"run": run.id, "folder": maker.folder}
+        if net.take != "last":
+            fact |= {"take": net.take, "file": path.name}
     elif net.weights is not None:
         path = Path(net.weights.path)
         if not path.is_file() or file_digest(path) != net.weights.sha256:
@@ -122,24 +119,35 @@ def first_network(net: Net, facts: dict[str, Any], seed: int, store: Store) -> t
         if net.code is None:
             from redistill import models
 
-            network = models.load(path, model=None if "arch" in header_of_ours(path) else net.model)
-            if getattr(getattr(network, "arch", None), "name", net.model) != net.model:
-                raise RedistillError(f"{path} holds a {network.arch.name}, the experiment says {net.model}")  # type: ignore[union-attr]
+            user_code.refuse_code(net.model, "this experiment")
+            network = models.load(path, model=net.model, args=net.args)
         else:
             network = construct(net, facts, seed)
-            load_weights(network, path, net.model)
+            load_weights(network, path, net.args)
     else:
         network = construct(net, facts, seed)
         return network, None
-    return network, {"model": net.model, "sha256": file_digest(path), **fact}
+    made = {"model": net.model, "sha256": file_digest(path), "weights_sha256": tensors_digest(network.state_dict())}
+    return network, {**made, **fact}
 
 
-def weights_file(net: Net, facts: dict[str, Any], network: nn.Module, about: dict[str, str]) -> bytes:
-    """The trained weights with what is needed to build and to feed the network again."""
+def weights_file(
+    net: Net,
+    facts: dict[str, Any],
+    network: nn.Module,
+    about: dict[str, str],
+    tensors: dict[str, Tensor] | None = None,
+    class_names: Sequence[str] | None = None,
+) -> bytes:
+    """The trained weights with what is needed to build and to feed the network again, and to notice other classes.
+
+    ``tensors``: instead of its own.
+    """
     arch = getattr(network, "arch", None)
     own_header = {
         "format": 1,
-        "normalisation": getattr(network, "normalisation", None),
+        **({"class_names": list(class_names)} if class_names else {}),
+        "normalisation": None if (used := normalisation_of(network)) is None else str(used),
         **({"arch": arch.as_json()} if arch is not None else {}),
     }
     metadata = {"redistill": canonical(own_header), "model": net.model, "sizes": canonical(facts), **about}
@@ -147,25 +155,20 @@ def weights_file(net: Net, facts: dict[str, Any], network: nn.Module, about: dic
         metadata["args"] = canonical(net.args)
     if net.code is not None:
         metadata["code"] = net.code
-    return pack(network.state_dict(), metadata)
+    return packed(network.state_dict() if tensors is None else tensors, metadata)
 
 
-def header_of_ours(path: Path) -> dict[str, Any]:
-    """What a weights file of this package says about its network; empty for any other file."""
-    if path.suffix != ".safetensors":
-        return {}
-    text = header(read(path), path).get("redistill", "")
-    return dict(json.loads(text)) if text.startswith("{") else {}
+def trained(path: Path, given: Mapping[str, Any], *, trust_code: bool = False) -> nn.Module:
+    """The student of a finished run in evaluation mode: its weights file, and the table [student] of its experiment.
 
-
-def trained(run: Run) -> nn.Module:
-    """The student of a finished run in evaluation mode; its experiment and weights file say how it is built."""
-    path = run.weights()
+    ``trust_code``: the word of the user that code of one's own, which the record names, may be run.
+    """
     facts = json.loads(header(read(path), path)["sizes"])
-    given = run.record["experiment"]["student"]
     net = Net.model_validate({key: given[key] for key in ("model", "args", "code", "file") if key in given})
+    if trust_code and net.code is not None:
+        user_code.load(net.model, Path(), file=net.file, code=net.code, kind=nn.Module, trusted=True)
     network = construct(net, facts, 0)
-    load_weights(network, path, net.model)
+    load_weights(network, path)
     network.eval()
     return network
 
@@ -180,7 +183,7 @@ def made_method(parts: Sequence[Part]) -> Method:
         if part.code is None:
             cls = terms.by_name(part.use)
         else:
-            cls = own.load(part.use, Path(), file=part.file, code=part.code).object
+            cls = user_code.load(part.use, Path(), file=part.file, code=part.code, kind=Term).object
         made.append((part.weight, cls(**part.settings)))
     return Method(made)
 
@@ -207,12 +210,15 @@ class Materials:
         }
         sets = list(self.evaluate.values())
         self.sizes = facts_of(self.source, sets)
+        named = (getattr(images, "class_names", None) for images in (self.source, *sets))
+        self.class_names: tuple[str, ...] | None = next((tuple(names) for names in named if names), None)
         self.teacher: nn.Module | None = None
         self.teacher_fact: dict[str, Any] | None = None
         if first.teacher is not None:
             self.teacher, self.teacher_fact = first_network(first.teacher, self.sizes, first.seed, store)
             if self.teacher_fact is None:
-                self.teacher_fact = {"model": first.teacher.model, "sha256": tensors_digest(self.teacher.state_dict())}
+                weights = tensors_digest(self.teacher.state_dict())
+                self.teacher_fact = {"model": first.teacher.model, "sha256": weights, "weights_sha256": weights}
             self.sizes = facts_of(self.source, sets, self.teacher)
         self.students: list[tuple[nn.Module, Method]] = []
         self.starts: list[dict[str, Any] | None] = []
@@ -231,9 +237,9 @@ class Materials:
         fact: dict[str, Any] = {"data": {"train": self._manifest(self.source, store)}}
         fact["data"] |= {name: self._manifest(images, store) for name, images in self.evaluate.items()}
         if self.teacher is not None and self.teacher_fact is not None:
-            # a teacher that carries no normalisation sees images as the stream gives them, also where a set has another
-            used = getattr(self.teacher, "normalisation", None) or self.source.normalisation
-            measured = {name: accuracy(self.teacher, images, normalise=used) for name, images in self.evaluate.items()}
+            # it sees images as the stream gives them, as in the run
+            seen = normalised(self.teacher, self.source.normalisation)
+            measured = {name: accuracy(seen, images) for name, images in self.evaluate.items()}
             fact["teacher"] = {**self.teacher_fact, "accuracy": measured}
         return fact
 
@@ -261,7 +267,13 @@ class Materials:
     def weights(self, number: int, result: Result) -> bytes:
         one = self.experiments[number]
         about = {"run": one.id, "accuracy": canonical({name: found.last for name, found in result.accuracy.items()})}
-        return weights_file(one.student, self.sizes, self.students[number][0], about)
+        return weights_file(one.student, self.sizes, self.students[number][0], about, class_names=self.class_names)
+
+    def best_weights(self, number: int, best: Best) -> bytes:
+        """The network of the best evaluation, as :meth:`weights`."""
+        one = self.experiments[number]
+        about = {"run": one.id, "step": str(best.step), "accuracy": canonical({best.name: best.accuracy})}
+        return weights_file(one.student, self.sizes, self.students[number][0], about, best.tensors, self.class_names)
 
 
 __all__ = ["WEIGHTS", "Materials", "check_model", "construct", "made_method", "model_in_file", "trained"]

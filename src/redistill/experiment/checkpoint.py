@@ -6,19 +6,18 @@ before it is kept as ``checkpoint.previous.safetensors``.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from redistill.errors import RedistillError
-from redistill.experiment.files import canonical, read, write
+from redistill.experiment.files import canonical, read, write, writing
+from redistill.tensor_files import header, packed, tensors_digest, tensors_of
 
-FORMAT = 1
+FORMAT = 2  # 1: its own number was not part of the SHA-256
 NAME = "checkpoint.safetensors"
 PREVIOUS = "checkpoint.previous.safetensors"
 
@@ -64,54 +63,27 @@ def unflatten(written: Any, tensors: dict[str, Tensor]) -> Any:
     return [unflatten(value, tensors) for value in written["list"]]
 
 
-def tensors_digest(tensors: dict[str, Tensor], more: str = "") -> str:
-    """SHA-256 over names, types, shapes and bytes of tensors, in the order of their names."""
-    sha = hashlib.sha256(more.encode())
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return sha.hexdigest()
-
-
-def pack(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
-    """A safetensors file in memory; tensors that share memory are written each for itself."""
-    own: dict[str, Tensor] = {}
-    seen: set[int] = set()
-    for name, tensor in tensors.items():
-        plain = tensor.detach().cpu().contiguous()
-        pointer = plain.untyped_storage().data_ptr()
-        own[name] = plain.clone() if pointer in seen else plain
-        seen.add(pointer)
-    return safetensors.torch.save(own, metadata)
-
-
-def header(content: bytes, path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file."""
-    try:
-        length = int.from_bytes(content[:8], "little")
-        return dict(json.loads(content[8 : 8 + length]).get("__metadata__") or {})
-    except (ValueError, UnicodeDecodeError, AttributeError) as error:
-        raise RedistillError(f"{path} is damaged: its header cannot be read ({len(content)} bytes)") from error
+class Foreign(RedistillError):
+    """A whole checkpoint that this run may neither go on from nor write over: of a newer version, or of another run."""
 
 
 def save(folder: Path, state: dict[str, Any], facts: dict[str, Any]) -> None:
     """Write the checkpoint of a run folder; the one before it stays as the previous one.
 
     Args:
-        facts: plain values beside the state: which run it is, and where it was computed.
+        facts: plain values beside the state: which run it is (``id``), and where it was computed (``sessions``).
     """
     tensors: dict[str, Tensor] = {}
     structure = canonical_lenient(flatten(state, tensors))
     about = canonical(facts)
-    metadata = {
-        "redistill": "checkpoint",
-        "format": str(FORMAT),
-        "facts": about,
-        "structure": structure,
-        "sha256": tensors_digest(tensors, structure + about),
-    }
-    write(folder / NAME, pack(tensors, metadata), keep=folder / PREVIOUS)
+    metadata = {"redistill": "checkpoint", "format": str(FORMAT), "facts": about, "structure": structure}
+    write(folder / NAME, packed(tensors, {**metadata, "sha256": _seal(tensors, metadata)}), keep=folder / PREVIOUS)
+
+
+def _seal(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    """SHA-256 over all of a checkpoint; the first format left its own number out."""
+    number = "" if metadata["format"] == "1" else f"format {metadata['format']}"
+    return tensors_digest(tensors, metadata["structure"] + metadata["facts"] + number)
 
 
 def canonical_lenient(value: Any) -> str:
@@ -120,26 +92,46 @@ def canonical_lenient(value: Any) -> str:
 
 
 def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """State and facts of one checkpoint file, or a sentence that says what is wrong with it."""
+    """State and facts of one checkpoint file.
+
+    Raises:
+        Foreign: a newer version wrote it. RedistillError: what is wrong with it, in a sentence.
+    """
     content = read(path)
     metadata = header(content, path)
     if metadata.get("redistill") != "checkpoint":
-        raise RedistillError(f"{path} is not a checkpoint of redistill")
-    if int(metadata["format"]) > FORMAT:
-        raise RedistillError(
-            f"{path} was written by a newer redistill (checkpoint format {metadata['format']}, this one reads up to "
-            f"{FORMAT}): update redistill, or delete the file to start again"
+        raise RedistillError(f"{path} is damaged: it is not a checkpoint of redistill")
+    number = metadata.get("format", "")
+    if number.isascii() and number.isdigit() and int(number[:9]) > FORMAT:
+        raise Foreign(
+            f"{path} was written by a newer redistill (checkpoint format {number[:9]}, this one reads up to {FORMAT}): update "
+            f"redistill, or delete the file to start again"
         )
+    tensors = tensors_of(content, path)
     try:
-        tensors = safetensors.torch.load(content)
-    except Exception as error:  # the reader's own error type is not public
-        raise RedistillError(f"{path} is damaged: cut off or altered ({len(content)} bytes; {error})") from error
-    if tensors_digest(tensors, metadata["structure"] + metadata["facts"]) != metadata["sha256"]:
-        raise RedistillError(f"{path} is damaged: its content does not match its SHA-256")
-    return unflatten(json.loads(metadata["structure"]), tensors), json.loads(metadata["facts"])
+        if _seal(tensors, metadata) != metadata["sha256"]:
+            raise RedistillError(f"{path} is damaged: its content does not match its SHA-256")
+        state, facts = unflatten(json.loads(metadata["structure"]), tensors), json.loads(metadata["facts"])
+    except RedistillError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise RedistillError(f"{path} is damaged: what its header says cannot be read ({type(error).__name__}: {error})") from error
+    return state, facts
+
+
+def aside(path: Path, why: str) -> Path:
+    """Give a file that must not be written over another name, ``checkpoint.damaged.safetensors``; returns it."""
+    stem = path.name.partition(".")[0]
+    number, place = 1, path.with_name(f"{stem}.{why}.safetensors")
+    while place.exists():
+        number += 1
+        place = path.with_name(f"{stem}.{why}-{number}.safetensors")
+    with writing(place):
+        path.rename(place)
+    return place
 
 
 def remove(folder: Path) -> None:
-    """A finished run needs no checkpoint."""
-    for name in (NAME, PREVIOUS):
-        (folder / name).unlink(missing_ok=True)
+    """A finished run needs no checkpoint, neither a whole one nor one that was put aside."""
+    for path in folder.glob(f"{NAME.partition('.')[0]}.*safetensors"):
+        path.unlink(missing_ok=True)

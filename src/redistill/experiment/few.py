@@ -20,10 +20,11 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from redistill.core import RedistillError
+from redistill.data.catalogue import count_of, row_of
 from redistill.experiment.mistakes import Mistakes
-from redistill.experiment.sources import SIZES, full_name, load_data
-from redistill.recipe import Value
+from redistill.experiment.sources import full_name, load_data
 from redistill.sources.few import Counting, few_recipe
+from redistill.values import Value
 
 SUBSETS = ("per_class", "first_per_class", "per_class_ferles")
 
@@ -36,7 +37,9 @@ class FewImages(Value):
     scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
 
 
-def with_recipe(data: dict[str, Any], mistakes: Mistakes, folder: Path, data_dir: Path | None) -> dict[str, Any]:
+def written_out(
+    data: dict[str, Any], mistakes: Mistakes, folder: Path, data_dir: Path | None, *, trust_code: bool = False
+) -> dict[str, Any]:
     """An experiment's settings with ``recipe.few`` written out; what is wrong with it is told to ``mistakes``."""
     recipe = data.get("recipe")
     if not isinstance(recipe, dict) or not (named := {n: v for n, v in recipe.items() if n in FewImages.model_fields}):
@@ -59,20 +62,21 @@ def with_recipe(data: dict[str, Any], mistakes: Mistakes, folder: Path, data_dir
     if len(mistakes.found) > before:
         return plain
     with mistakes.at(("recipe", "few")):
-        images, classes, M = _counts(data.get("source"), folder, data_dir)
+        images, classes, M = _counts(data.get("source"), folder, data_dir, trust_code)
         made = few_recipe(M, counting=said.few, epochs=said.full_epochs, images=images, classes=classes, scale=said.scale)
     if len(mistakes.found) > before:
         return plain
     return {**data, "recipe": {**made.settings(), **given}}
 
 
-def _counts(source: Any, folder: Path, data_dir: Path | None) -> tuple[int, int, int]:
+def _counts(source: Any, folder: Path, data_dir: Path | None, trust_code: bool) -> tuple[int, int, int]:
     """(images of the full set, classes, images a class)."""
     subset = next((source[name] for name in SUBSETS if name in source), None) if isinstance(source, dict) else None
     if isinstance(subset, bool) or not isinstance(subset, int):
         raise RedistillError(f"its length follows from the images a class: give [source] one of {', '.join(SUBSETS)}")
     name = full_name(str(source.get("data", "")), "train", folder)
-    if name not in SIZES:
-        images = load_data(name, data_dir)
-        return int(images.count), int(images.classes), subset
-    return *SIZES[name], subset
+    images, row = count_of(name), row_of(name)
+    if images is None or row is None:
+        found = load_data(name, data_dir, trust_code=trust_code)
+        return int(found.count), int(found.classes), subset
+    return images, row.classes, subset

@@ -8,11 +8,15 @@ import fcntl
 import hashlib
 import json
 import os
+import re
+import secrets
+import socket
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from redistill.errors import RedistillError
+from redistill.errors import RedistillError, cut
 
 REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -25,6 +29,8 @@ REASONS = {
     errno.EEXIST: "a file of that name is there",
     errno.EFBIG: "the file is larger than allowed here",
     errno.EIO: "the disk reports an input/output error",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.ENOENT: "there is no such file or folder",
 }
 
 
@@ -39,9 +45,14 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        left = "the file that was there before is untouched" if path.exists() else "nothing was left half-written"
+        if error.errno == errno.ENOENT and not _there(path.parent):
+            raise RedistillError(
+                f"cannot write {path}: the folder {path.parent} is gone (deleted or moved away meanwhile), and what was saved in it "
+                f"with it; the same command begins this run again"
+            ) from error
+        left = "the file that was there before is untouched" if _there(path) else "nothing was left half-written"
         raise RedistillError(
-            f"cannot write {path}: {why(error)}; {left}. Put that right (or choose another folder with --out) and run the "
+            f"cannot write {path}: {why(error)}; {left}. Put that right (or choose another folder with --runs or --to) and run the "
             f"same command again: it goes on from the last checkpoint"
         ) from error
 
@@ -53,12 +64,54 @@ def make_folder(path: Path) -> None:
         raise RedistillError(f"cannot make the folder {path}: {why(error)}; put that right, or name another folder") from error
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _there(path: Path) -> bool:
+    """``path.exists()`` that is False, and no error, where it cannot be known."""
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        return path.exists()
+    except OSError:
+        return False
+
+
+def _sync_folder(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # some file systems cannot; the file itself is synced
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def partial_of(path: Path) -> Path:
+    """A name beside ``path`` for what is not whole yet: no other process has it, on this machine or on another one.
+
+    A long name is cut, so that the partial one is no longer than a file name may be.
+    """
+    host = "".join(letter if letter.isalnum() else "-" for letter in socket.gethostname())[:20]
+    return path.with_name(f".{path.name[:100]}.{host}-{os.getpid()}-{secrets.token_hex(4)}.partial")
+
+
+def _second_name(path: Path, keep: Path) -> None:
+    """Give the file at ``path`` a second name; at no moment is there no file to go on from."""
+    second = partial_of(keep)
+    try:
+        try:
+            os.link(path, second)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES):
+                raise
+            _write_synced(second, path.read_bytes())  # a file system without hard links
+        os.replace(second, keep)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            second.unlink(missing_ok=True)
+        raise
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with open(path, "xb") as file:  # its mode follows the umask, as everywhere
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write(path: Path, content: bytes, *, keep: Path | None = None) -> None:
@@ -68,36 +121,114 @@ def write(path: Path, content: bytes, *, keep: Path | None = None) -> None:
         keep: where the file that was there before goes on living under another name.
     """
     with writing(path):
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        partial = partial_of(path)
         try:
-            with open(partial, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            _write_synced(partial, content)
             if keep is not None and path.exists():
-                # a second name for the old file first: at no moment is there no file to go on from
-                second = keep.with_name(f".{keep.name}.{os.getpid()}.partial")
-                second.unlink(missing_ok=True)
-                os.link(path, second)
-                os.replace(second, keep)
+                _second_name(path, keep)
             os.replace(partial, path)
         except BaseException:
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
             raise
         _sync_folder(path.parent)
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed processes left half-written; only for the holder of the folder's lock."""
+    """Remove what killed processes left half-written; only for the holder of the folder's lock. A folder of such a name is not ours."""
     for partial in folder.glob(".*.partial"):
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise RedistillError(f"cannot read {path}: {why(error) if path.exists() else 'there is no such file'}") from error
+        raise RedistillError(f"cannot read {path}: {_unread(error)}") from error
+
+
+def _unread(error: OSError) -> str:
+    return "there is no such file" if error.errno == errno.ENOENT else why(error)
+
+
+class Spoilt(RedistillError):
+    """What a file holds is not what it must hold; a file that merely cannot be read is none of these.
+
+    Attributes:
+        reason: what is wrong with its content, for a sentence of one's own.
+    """
+
+    def __init__(self, path: Path, reason: str):
+        super().__init__(f"{path} is damaged: {reason}")
+        self.reason = reason
+
+
+LARGEST = 256 * 2**20  # bytes; the largest record of ours has some ten thousand
+UNREADABLE = (ValueError, TypeError, LookupError, RecursionError, OverflowError, MemoryError, AttributeError)
+"""What ``json``, ``tomllib`` and whoever looks into their values may raise for a file that somebody spoilt."""
+
+
+def there(path: Path) -> bool:
+    """Whether something is at a path; something that may not be looked at is."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def json_of(path: Path, largest: int = LARGEST) -> Any:
+    """The value in a JSON file; NaN and infinities are refused, as we write none.
+
+    Raises:
+        RedistillError: it cannot be read (it is not there, permission, a folder, a pipe). Spoilt: its content is no JSON, or
+            is larger than ``largest`` bytes.
+    """
+    try:
+        about = path.stat()
+    except OSError as error:
+        raise RedistillError(f"cannot read {path}: {_unread(error)}") from error
+    if not stat.S_ISREG(about.st_mode):
+        raise RedistillError(f"cannot read {path}: it is {'a folder' if stat.S_ISDIR(about.st_mode) else 'no regular file'}")
+    if about.st_size > largest:
+        raise Spoilt(path, f"it has {about.st_size} bytes, more than the {largest} that such a file may have")
+    return json_in(read(path), path)
+
+
+def json_in(content: bytes, path: Path) -> Any:
+    """The same of a content that was read already; texts that are no text are refused here and not where they are written."""
+    try:
+        value = json.loads(content.decode("utf-8-sig"), parse_constant=_refuse)
+        if re.search(rb"\\u[dD][89a-fA-F]", content):
+            json.dumps(value, ensure_ascii=False).encode()  # half of a character that needs two
+    except json.JSONDecodeError as error:
+        raise Spoilt(path, f"line {error.lineno}: not valid JSON: {error.msg}") from error
+    except UNREADABLE as error:
+        raise Spoilt(path, f"it cannot be read as JSON: {unreadable(error)}") from error
+    return value
+
+
+def unreadable(error: BaseException) -> str:
+    """What a reader of text, JSON or TOML stumbled over (see :data:`UNREADABLE`), in words."""
+    if isinstance(error, RecursionError):
+        return "its tables and lists stand too deep in each other"
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for it"
+    if isinstance(error, UnicodeDecodeError):
+        kind = "; it looks like UTF-16, as some editors call Unicode" if error.object[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
+        return f"it is not text in UTF-8 ({error.reason} at byte {error.start}{kind})"
+    if isinstance(error, UnicodeError):
+        return "it holds half of a surrogate pair, which is no text"
+    if "integer string conversion" in str(error):
+        return "it holds a whole number of thousands of digits"
+    return cut(f"{type(error).__name__}: {error}", 200)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number that JSON knows")
 
 
 def canonical(value: Any) -> str:
@@ -116,7 +247,7 @@ def file_digest(path: Path) -> str:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise RedistillError(f"cannot read {path}: {why(error) if path.exists() else 'there is no such file'}") from error
+        raise RedistillError(f"cannot read {path}: {_unread(error)}") from error
 
 
 def pretty(value: Any) -> bytes:
@@ -125,10 +256,14 @@ def pretty(value: Any) -> bytes:
 
 
 class Lock:
-    """One process at a time in a run folder. The lock belongs to the process and goes with it, however it ends."""
+    """One process at a time in a run folder. The lock belongs to the process and goes with it, however it ends.
+
+    ``missing``: a sentence where the file system has no locks (some network mounts); the run goes on without one.
+    """
 
     def __init__(self, path: Path):
         self.path = path
+        self.missing = ""
         self._handle: int | None = None
 
     def take(self, *, wait: bool = False) -> bool:
@@ -140,6 +275,14 @@ class Lock:
         except BlockingIOError:
             os.close(handle)
             return False
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL):
+                os.close(handle)
+                raise RedistillError(f"cannot lock {self.path}: {why(error)}") from error
+            self.missing = (
+                f"{self.path.parent}: this file system has no locks ({why(error)}), so that nothing keeps a second process out of this "
+                f"run: start it only once"
+            )
         except BaseException:
             os.close(handle)
             raise

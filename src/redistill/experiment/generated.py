@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -9,13 +10,12 @@ from pydantic import Field, field_validator, model_validator
 
 from redistill.core import Method, RedistillError
 from redistill.data import normalisation
-from redistill.experiment.sources import Built, ImagesSettings, OwnSettings, Seed
-from redistill.recipe import Value
+from redistill.experiment.sources import Built, ImagesSettings, OwnSettings, Seed, Settings
 from redistill.sources import PRESETS, Adversarial, Mixed, Variant, adversarial, mixed, preset
 from redistill.terms import KD, by_name
 
 
-class AdversarialSettings(Variant):
+class AdversarialSettings(Variant, Settings):
     """Images of a generator that trains against the student; the switches are those of :class:`redistill.sources.Variant`.
 
     Args:
@@ -132,7 +132,7 @@ class AdversarialSettings(Variant):
 Half = ImagesSettings | AdversarialSettings | OwnSettings
 
 
-class MixedSettings(Value):
+class MixedSettings(Settings):
     """Two sources in turn: ``take[0]`` batches of ``first``, then ``take[1]`` of ``second``."""
 
     kind: Literal["mixed"]
@@ -166,6 +166,11 @@ class MixedSettings(Value):
 
     def written(self) -> dict[str, Any]:
         return {"kind": "mixed", "first": self.first.written(), "second": self.second.written(), "take": list(self.take)}
+
+    @staticmethod
+    def identified(written: Mapping[str, Any]) -> dict[str, Any]:
+        kinds: dict[str, type[Settings]] = {"images": ImagesSettings, "adversarial": AdversarialSettings, "own": OwnSettings}
+        return {**written, **{half: kinds[written[half]["kind"]].identified(written[half]) for half in ("first", "second")}}
 
     def build(self, seed: int, data_dir: Path | None) -> Built:
         one, two = self.first.build(seed, data_dir), self.second.build(seed, data_dir)

@@ -12,8 +12,14 @@ _PART = re.compile(r"""[A-Za-z0-9_-]+|"[^"]*"|'[^']*'""")
 _QUOTED = re.compile(r'"""|\'\'\'|"(?:\\.|[^"\\])*"|\'[^\']*\'|#.*')
 
 
-def _parts(dotted: str) -> Path:
+def _parts(dotted: str) -> tuple[str, ...]:
     return tuple(part.strip("\"'") for part in _PART.findall(dotted))
+
+
+def parts_of(dotted: str) -> tuple[str, ...]:
+    """``("method", "./x.py:T", "a")`` for ``method."./x.py:T".a``; nothing for what is no dotted key."""
+    match = _KEY.fullmatch(f"{dotted}=")
+    return _parts(match.group(1)) if match else ()
 
 
 def _logical(text: str) -> Iterator[tuple[int, str]]:

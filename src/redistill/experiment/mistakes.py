@@ -9,17 +9,25 @@ from typing import Any
 
 import pydantic
 
-from redistill.errors import RedistillError, nearest
+from redistill.errors import RedistillError, cut, nearest
 from redistill.experiment.lines import Path as Key
 from redistill.experiment.lines import near
+from redistill.values import WORDS, wording
+
+LONGEST_TEXT = 160  # of a text in a message: room for a path
 
 
 def dotted(key: Key) -> str:
     """``method[1].T`` for ``("method", 1, "T")``."""
     text = ""
     for part in key:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        text += f"[{part}]" if isinstance(part, int) else f".{_visible(part)}" if text else _visible(part)
     return text
+
+
+def _visible(text: str) -> str:
+    """A text from a file on one line of a terminal: cut, and what is no printable character written as its number."""
+    return cut("".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text[: LONGEST_TEXT + 1]), LONGEST_TEXT)
 
 
 def shown(value: Any) -> str:
@@ -27,11 +35,12 @@ def shown(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return f'"{value}"'
+        return f'"{_visible(value)}"'
     if isinstance(value, Mapping):
         return "{ ... }"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    if isinstance(value, int) and value.bit_length() > 400:  # Python refuses to print the longest ones
+        return "a whole number of more than a hundred digits"
+    return cut(repr(value))
 
 
 def look_up(tree: Any, key: Key) -> tuple[bool, Any]:
@@ -65,38 +74,27 @@ class Mistakes:
         allowed = list(allowed)
         for name in given:
             if name not in allowed:
-                self.add((*key, name), nearest(name, allowed, what))
+                self.add((*key, name), nearest(str(name), allowed, what, WORDS))
 
     @contextlib.contextmanager
     def at(self, key: Key) -> Iterator[None]:
-        """Anything refused inside is a mistake at ``key``."""
+        """Anything refused inside is a mistake at ``key``, and so is what Python cannot do with a value of a kind nobody foresaw."""
         try:
             yield
         except pydantic.ValidationError as error:
             self.validation(key, error)
         except RedistillError as error:
             self.add(key, str(error))
+        except (TypeError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
+            self.add(key, f"cannot be used ({type(error).__name__}: {cut(str(error), 200)})")
 
     def validation(self, key: Key, error: pydantic.ValidationError) -> None:
         """pydantic's findings as sentences. The fields that are allowed are those of the model that refused."""
         for entry in error.errors():
-            context, kind = entry.get("ctx", {}), entry["type"]
-            where = (*key, *_location(entry["loc"], self.data, key, kind == "missing"))
-            if kind == "literal_error":
-                self.add(where, f"must be {context['expected']}")
-            elif kind == "missing":
-                self.add(where, "is missing")
-            elif kind == "extra_forbidden":
-                self.add(where, "unknown setting")
-            elif kind == "value_error":
-                self.add(where, str(context.get("error", entry["msg"])))
-            elif kind == "union_tag_invalid":
-                self.add((*where, str(context.get("discriminator", "")).strip("'")), f"must be {context['expected_tags']}")
-            elif kind == "union_tag_not_found":
-                self.add(where, f"needs the key {context.get('discriminator')}")
-            else:
-                message = entry["msg"]
-                self.add(where, message[0].lower() + message[1:])
+            where = (*key, *_location(entry["loc"], self.data, key, entry["type"] == "missing"))
+            if entry["type"] == "union_tag_invalid":
+                where = (*where, str(entry["ctx"].get("discriminator", "")).strip("'"))
+            self.add(where, wording(entry))
 
     def stop(self) -> None:
         """Raise what was found, all of it."""

@@ -25,12 +25,12 @@ from redistill.core import nearest
 from redistill.experiment.generated import AdversarialSettings
 from redistill.experiment.lines import Path as Key
 from redistill.experiment.mistakes import Mistakes
-from redistill.recipe import Value
 from redistill.sources import PRESETS, preset
 from redistill.sources.variants import PUBLISHED
 from redistill.terms import KD
 from redistill.terms.at import Form
 from redistill.terms.kd import Reduction
+from redistill.values import Value
 
 _FILLS = {
     "kl": ("[[method]]",),
@@ -66,7 +66,7 @@ class Completion(Value):
         return self
 
 
-def expanded(data: dict[str, Any], mistakes: Mistakes, key: Key = ("source",)) -> dict[str, Any]:
+def written_out(data: dict[str, Any], mistakes: Mistakes, key: Key = ("source",)) -> dict[str, Any]:
     """An experiment's settings with ``source.preset`` written out: switches, and method and recipe where nothing is said.
 
     What is wrong is told to ``mistakes``, once and at its place ``key``; what comes back can then be read as if it were right.
@@ -79,7 +79,7 @@ def expanded(data: dict[str, Any], mistakes: Mistakes, key: Key = ("source",)) -
         for side in ("first", "second"):
             if side in source:
                 half: dict[str, Any] = {"source": _half(source[side], mistakes, (*key, side)), "method": [], "recipe": {}}
-                made[side] = expanded(half, mistakes, (*key, side))["source"]
+                made[side] = written_out(half, mistakes, (*key, side))["source"]
         return {**data, "source": made}
     if "preset" in source and "kind" not in source:
         mistakes.add((*key, "preset"), 'belongs to a generator: add kind = "adversarial"')

@@ -2,22 +2,170 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from redistill.core import Keeper, Stream
-from redistill.experiment import checkpoint
-from redistill.experiment.store import FORMAT
-from redistill.experiment.value import Experiment
-from redistill.measured import Result
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from redistill.errors import RedistillError
+from redistill.experiment.sealed import FORMAT
+
+if TYPE_CHECKING:
+    from redistill.core import Stream
+    from redistill.experiment.value import Experiment
+    from redistill.measured import Result
+
+
+
+class _Fact(BaseModel):
+    """A part of a record: frozen, of the types that were written, with room for what later versions add."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, populate_by_name=True)
+
+
+class Measured(_Fact):
+    """Accuracies on one evaluation set in percent; ``best_is`` says what ``best`` was chosen from, and on what."""
+
+    data: str
+    last: float
+    best: float
+    best_step: int
+    best_is: str
+
+
+class Origin(_Fact):
+    """Where the weights of a teacher or of a beginning come from.
+
+    Attributes:
+        sha256: of the file. weights_sha256: of the tensors (not in the first records). run, folder: which run made them, and
+            where in the store. take: ``best``, where it is not the network of the run's last step; file: of that network in the
+            folder. path: the file, where no run made it. accuracy: of a teacher, by evaluation set.
+    """
+
+    model: str
+    sha256: str
+    weights_sha256: str | None = None
+    run: str | None = None
+    folder: str | None = None
+    take: str | None = None
+    file: str | None = None
+    path: str | None = None
+    accuracy: dict[str, float] = Field(default_factory=dict)
+
+
+class Times(_Fact):
+    """Seconds, see :func:`times`."""
+
+    wall: float
+    cpu: float
+    device: float | None
+    own: float
+
+
+class Git(_Fact):
+    """The commit of the package, and whether its files were changed."""
+
+    commit: str
+    changed: bool
+
+
+class Record(_Fact):
+    """What was asked and what came out of one finished run; :meth:`written` gives the JSON that it was read from.
+
+    Attributes:
+        format: of the record. id, cell, seed, name, label, experiment: what was asked. accuracy: by evaluation set. diverged:
+            why, in a sentence. steps: taken. data: what was trained and evaluated on. teacher, start: None where there is
+            none. parameters: how many. pairs: by term, which stage met which. cohort: ids trained together. sessions: one a
+            process that worked on it. exact: whether bit-identity is promised. best_network: file of the network of the best
+            evaluation, ``last`` where that is the last one, None where it was not kept. files: SHA-256 by name. sha256: of all this.
+    """
+
+    format: int
+    id: str
+    cell: str
+    seed: int
+    name: str
+    label: str
+    experiment: dict[str, Any]
+    accuracy: dict[str, Measured]
+    diverged: str | None
+    steps: int
+    data: dict[str, dict[str, Any]]
+    teacher: Origin | None = None
+    start: Origin | None
+    parameters: int
+    weights_sha256: str
+    method_sha256: str
+    pairs: dict[str, list[list[str]]] = Field(default_factory=dict)
+    cohort: list[str]
+    time: Times
+    sessions: list[dict[str, Any]] = Field(min_length=1)
+    exact: str
+    versions: dict[str, str]
+    git: Git | None
+    finished: str
+    best_network: str | None = None
+    files: dict[str, str]
+    sha256: str
+
+    @field_validator("experiment")
+    @classmethod
+    def _asked(cls, written: dict[str, Any]) -> dict[str, Any]:
+        """The keys by which every command finds its runs; the rest is read by who reads experiments."""
+        shape = {"student": dict, "method": list, "source": dict, "recipe": dict, "evaluate": dict, "numerics": dict}
+        for section, kind in shape.items():
+            if not isinstance(written.get(section), kind):
+                raise ValueError(f"{section} is missing or no {'list' if kind is list else 'table'}")
+        uses = [row.get("use") if isinstance(row, dict) else None for row in written["method"]]
+        if not all(isinstance(word, str) for word in (written["student"].get("model"), written["source"].get("kind"), *uses)):
+            raise ValueError("it names no network, no kind of source, or a term without a name")
+        return written
+
+    @field_validator("data")
+    @classmethod
+    def _trained_on(cls, data: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        if "train" not in data:
+            raise ValueError("it does not say what was trained on")
+        return data
+
+    @field_validator("sessions")
+    @classmethod
+    def _worked(cls, sessions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        machines = [one.get("hardware") for one in sessions]
+        if not all(isinstance(one, dict) and {"device", "threads"} <= one.keys() for one in machines):
+            raise ValueError("a session does not say on which machine")
+        return sessions
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Record:
+        """The typed record.
+
+        Raises:
+            RedistillError: it lacks something, or something has another type than this version writes.
+        """
+        try:
+            return cls.model_validate(dict(record))
+        except ValidationError as error:
+            first = error.errors()[0]
+            more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+            where = ".".join(map(str, first["loc"]))
+            raise RedistillError(f"{where}: {first['msg'].removeprefix('Value error, ')}{more}") from error
+
+    def written(self) -> dict[str, Any]:
+        """The record as JSON values, key by key in the order in which records are written."""
+        return self.model_dump(exclude_unset=True)
 
 
 def kept_by(stream: Stream, one: Experiment) -> dict[str, bytes]:
     """Files of what the stream wants kept beside the weights."""
+    from redistill.core import Keeper
+    from redistill.tensor_files import packed
+
     if not isinstance(stream, Keeper):
         return {}
     metadata = {"redistill": "kept", "run": one.id}
-    return {f"{name}.safetensors": checkpoint.pack(tensors, metadata) for name, tensors in stream.keepsakes().items()}
+    return {f"{name}.safetensors": packed(tensors, metadata) for name, tensors in stream.keepsakes().items()}
 
 
 def now() -> str:
@@ -49,16 +197,26 @@ def times(result: Result, device: str) -> dict[str, float | None]:
     }
 
 
-def record_of(one: Experiment, result: Result) -> dict[str, Any]:
-    """What was asked and what came out, each accuracy named for what it is."""
+def best_of(curve: Sequence[tuple[int, float]], first: float) -> tuple[int, float, int]:
+    """(step, accuracy, evaluations looked at) of the best from step ``first`` on, the earliest of equals; the last one of a
+    run that stopped before."""
+    looked = [point for point in curve if point[0] >= first] or [curve[-1]]
+    step, value = max(looked, key=lambda point: (point[1], -point[0]))
+    return step, value, len(looked)
+
+
+def record_of(one: Experiment, result: Result, steps: int) -> dict[str, Any]:
+    """What was asked and what came out, each accuracy named for what it is. ``steps``: of the whole run."""
     accuracy = {}
     for name, found in result.accuracy.items():
+        step, best, looked = best_of(found.curve, one.evaluate.first_step(steps))
+        since = "" if one.evaluate.since is None else f" from {100 * one.evaluate.since:g} % of the run on"
         accuracy[name] = {
             "data": one.evaluate.sets.get(name, "the held-out part of the training images"),
             "last": found.last,
-            "best": found.best,
-            "best_step": found.best_step,
-            "best_is": f"the highest of {len(found.curve)} evaluations, chosen on this set itself",
+            "best": best,
+            "best_step": step,
+            "best_is": f"the highest of {looked} evaluations{since}, chosen on this set itself",
         }
     return {
         "format": FORMAT,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from redistill.experiment.files import canonical
 from redistill.experiment.stop import Stop
 from redistill.experiment.store import Run, Store
 from redistill.experiment.value import Experiment, identity
-from redistill.experiment.work import Group, Work
+from redistill.experiment.work import Group, Work, saved_step, tidy
 
 
 def shared_key(experiment: Experiment) -> str:
@@ -65,8 +65,8 @@ class Queue:
     work whose training fails may be left, then what needs it is not run and stands in ``blocked``.
 
     Attributes:
-        found: runs that were there already. blocked: a sentence for each experiment that could not begin. While there is
-            nothing else to do, standard error says once which folders are waited for.
+        found: runs that were there already. blocked: a sentence for each experiment that could not begin.
+        note: told once which folders are waited for while there is nothing else to do; standard error, unless said otherwise.
     """
 
     groups: list[Group]
@@ -78,6 +78,7 @@ class Queue:
     wait: bool = True
     found: list[Run] = field(default_factory=list)
     blocked: dict[str, str] = field(default_factory=dict)
+    note: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)
 
     def __iter__(self) -> Iterator[Work]:
         pending = list(self.groups)
@@ -92,7 +93,9 @@ class Queue:
                 if not open_ones:
                     progressed = True
                     continue
-                if any(self.store.find(n) is None and n.id not in given_up for one in open_ones for n in one.needs()):
+                open_ones, *others = self._by_saved_step(open_ones)
+                busy += others
+                if any(self._find(n) is None and n.id not in given_up for one in open_ones for n in one.needs()):
                     busy.append(open_ones)  # another process makes what this one needs
                     continue
                 work = Work(open_ones, self.store, self.data_dir, stop=self.stop, device=self.device, every=self.every)
@@ -116,20 +119,28 @@ class Queue:
                     self.blocked |= {one.id: f"{self.store.folder(one)} is held by another process" for g in pending for one in g}
                     return
                 if not told:
-                    print(f"waiting for another process, which holds {', '.join(names)}", file=sys.stderr, flush=True)
+                    self.note(f"waiting for another process, which holds {', '.join(names)}")
                     told = True
                 time.sleep(0.5)
 
-    def _open(self, group: Group, given_up: set[str]) -> Group:
+    def missing(self, one: Experiment) -> bool:
+        """Whether its run is still to be made."""
+        return self._find(one) is None
+
+    def open(self, group: Group) -> Group:
         """What of a group is still to be trained and can be."""
+        return self._open(group, set())
+
+    def _open(self, group: Group, given_up: set[str]) -> Group:
         left = []
         for one in group:
-            run = self.store.find(one)
+            run = self._find(one)
             if run is not None:
                 if all(run.id != known.id for known in self.found):
                     self.found.append(run)
+                    tidy(run.folder)
                 continue
-            failed = [n for n in one.needs() if n.id in given_up or n.id in self.blocked or self._diverged(n)]
+            failed = [n for n in one.needs() if self._diverged(n) or n.id in given_up or n.id in self.blocked]
             if failed:
                 self.blocked[one.id] = f"{one.label} (seed {one.seed}) needs {self.store.folder(failed[0])}, which failed"
                 continue
@@ -137,8 +148,25 @@ class Queue:
                 left.append(one)
         return tuple(left)
 
+    def _by_saved_step(self, group: Group) -> list[Group]:
+        """A group once more in groups: who has saved another step goes on from there, apart. The bits are the same."""
+        if len(group) == 1:
+            return [group]
+        found: dict[int | str, list[Experiment]] = {}
+        for one in group:
+            found.setdefault(saved_step(self.store.folder(one), one), []).append(one)
+        return [tuple(ones) for ones in found.values()]
+
+    def _find(self, one: Experiment) -> Run | None:
+        """Its run; a record that cannot be used stands in ``blocked``, and stops nothing else."""
+        try:
+            return self.store.find(one)
+        except RedistillError as error:
+            self.blocked[one.id] = str(error)
+            return None
+
     def _diverged(self, one: Experiment) -> bool:
-        run = self.store.find(one)
+        run = self._find(one)
         return run is not None and run.diverged is not None
 
 

@@ -15,11 +15,13 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from redistill.core import RedistillError, Source, nearest
-from redistill.data import augmentation, normalisation
+from redistill.data import OFFICIAL, OWN, augmentation, catalogue, normalisation
 from redistill.evaluate import ImageSet
-from redistill.experiment import own
 from redistill.experiment.files import digest
-from redistill.recipe import Value
+from redistill.paths import expanded, is_there
+from redistill.sources.few import per_class_ferles
+from redistill.user_code import load, locate
+from redistill.values import Value
 
 Seed = Literal["same"] | Annotated[int, Field(ge=0)]
 """A rule: ``same`` as the run's own seed, or always this number."""
@@ -33,14 +35,28 @@ class Built:
     evaluate: Mapping[str, ImageSet]
 
 
-class ImagesSettings(Value):
+def placeless(written: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the place of a file whose SHA-256 stands beside it."""
+    return {key: value for key, value in written.items() if key != "file" or "code" not in written}
+
+
+class Settings(Value):
+    """What every kind of ``[source]`` has."""
+
+    @staticmethod
+    def identified(written: Mapping[str, Any]) -> dict[str, Any]:
+        """What of the written settings is part of an experiment's identity."""
+        return placeless(written)
+
+
+class ImagesSettings(Settings):
     """Images of a data set, or a part of them.
 
     Args:
         data: "cifar10", "digits:train", "folder:path" ...; the part is ``train`` where none is named.
         held_out: number (or, as a float, share) of training images set apart *first*; evaluated as ``held_out``.
         per_class, first_per_class, fraction: at most one: that many images a class, drawn or in file order; that share.
-        per_class_ferles: instead of these, a published mistake (:func:`redistill.data.subsets.per_class_ferles`).
+        per_class_ferles: instead of these, a published mistake (:func:`redistill.sources.few.per_class_ferles`).
         unlabelled: hide the labels from every term.
         augment, normalise: default: the data set's own.
         content: SHA-256 of data of one's own; it stands for them in the experiment's identity, wherever they lie.
@@ -95,6 +111,10 @@ class ImagesSettings(Value):
     def written(self) -> dict[str, Any]:
         return self.model_dump(exclude_none=True)
 
+    @staticmethod
+    def identified(written: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in written.items() if key != "data" or "content" not in written}
+
     def build(self, seed: int, data_dir: Path | None) -> Built:
         drawn = seed if self.seed == "same" else self.seed
         images: Any = load_data(self.data, data_dir, self.content).with_(augment=self.augment, normalise=self.normalise)
@@ -107,13 +127,13 @@ class ImagesSettings(Value):
         elif self.first_per_class is not None:
             images = images.first_per_class(self.first_per_class)
         elif self.per_class_ferles is not None:
-            images = images.per_class_ferles(self.per_class_ferles, seed=drawn)
+            images = per_class_ferles(images, self.per_class_ferles, seed=drawn)
         elif self.fraction is not None:
             images = images.fraction(self.fraction, seed=drawn)
         return Built(images.unlabelled() if self.unlabelled else images, evaluate)
 
 
-class OwnSettings(Value):
+class OwnSettings(Settings):
     """A source of one's own: ``use(seed=..., **args)`` is called once a run and must return a ``redistill.Source``.
 
     Args:
@@ -141,96 +161,97 @@ class OwnSettings(Value):
         return self.model_dump(exclude_none=True)
 
     def build(self, seed: int, data_dir: Path | None) -> Built:
-        made = own.load(self.use, Path(), file=self.file, code=self.code).object
+        made = load(self.use, Path(), file=self.file, code=self.code).object
         source = made(seed=seed if self.seed == "same" else self.seed, **self.args)
         if not isinstance(source, Source):
             raise RedistillError(f"{self.use} must return a redistill.Source, it returned a {type(source).__name__}")
         return Built(source, {})
 
 
-# What a data set's name stands for: (normalisation, augmentation of the training part). Written down here so that an
-# experiment has its identity before its data are on this machine; a test compares it with what the readers say.
-DEFAULTS = {
-    "cifar10": ("cifar10-kuangliu", "crop-flip"),
-    "cifar100": ("cifar100", "crop-flip"),
-    "cifar100-coarse": ("cifar100", "crop-flip"),
-    "svhn": ("svhn-zskt", "none"),
-    "mnist": ("mnist", "none"),
-    "mnist32": ("mnist", "none"),
-    "fashion-mnist": ("fashion-mnist", "none"),
-    "fashion-mnist32": ("fashion-mnist", "none"),
-    "tiny-imagenet": ("imagenet", "none"),
-    "digits": ("digits", "none"),
-}
-
-
-# (images, classes) of official parts, so that a length or a cost can be told before the data are on this machine
-SIZES = {
-    "cifar10:train": (50_000, 10), "cifar10:test": (10_000, 10), "cifar100:train": (50_000, 100), "cifar100:test": (10_000, 100),
-    "svhn:train": (73_257, 10), "svhn:test": (26_032, 10), "digits:train": (1_437, 10), "digits:test": (360, 10),
-}  # fmt: skip
-
 PATHS = ("arrays", "folder", "images")  # kinds whose names hold a path
 
 
-def full_name(name: str, part: str, folder: Path) -> str:
+def full_name(name: str, part: Literal["train", "test"], folder: Path, data_dir: Path | None = None) -> str:
     """The name with its part: ``cifar10`` is ``cifar10:train`` in [source], ``cifar10:test`` in [evaluate].
 
-    A path that exists beside the experiment file becomes absolute.
+    A data set without a part of that name has its own for it: Tiny-ImageNet is evaluated on ``val``, and so is a folder that
+    has ``train/`` and ``val/``. A path that exists beside the experiment file becomes absolute.
     """
     if is_own_data(name):
-        found = own.load(name, folder)
-        return f"{found.file}:{name.rpartition(':')[2]}"
-    kind, _, place = name.partition(":")
-    if kind in PATHS:
-        plain, colon, which = place.rpartition(":")
-        for path, rest in ((place, ""), (plain, f":{which}")):
-            if path and (folder / path).exists() and (rest == "" or colon):
-                return f"{kind}:{(folder / path).resolve()}{rest}"
-    if name in DEFAULTS:
-        return f"{name}:{part}"
-    from redistill import data
-
-    known = [n.partition(":")[0] for n in data.names()]
+        return f"{locate(name, folder).file}:{name.rpartition(':')[2]}"
     kind = name.partition(":")[0]
-    if kind not in known:
-        raise RedistillError(nearest(kind, known, "data"))
-    if name not in data.names() and kind in DEFAULTS:
-        raise RedistillError(nearest(name, [n for n in data.names() if n.startswith(f"{kind}:")], "part"))
+    if kind in PATHS:
+        _, place, which = catalogue.divided(name, folder)
+        there = folder / expanded(place)
+        if part == "test" and kind == "folder" and not which and _has_val(place, folder, data_dir):
+            which = "val"
+        known = f"{kind}:{there.resolve() if place and is_there(there) else place}"
+        return f"{known}:{which}" if which else known
+    if (row := OFFICIAL.get(name)) is not None:
+        return f"{name}:{part if part in row.parts else row.evaluated_on}"
+    every = [*OFFICIAL, *OWN]
+    if kind not in every:
+        raise RedistillError(nearest(kind, every, "data"))
+    if (row := OFFICIAL.get(kind)) is not None and name.partition(":")[2] not in row.parts:
+        raise RedistillError(nearest(name, [f"{kind}:{one}" for one in row.parts], "part"))
     return name
 
 
-def defaults(name: str, part: str, folder: Path, data_dir: Path | None = None) -> dict[str, str]:
+def _has_val(place: str, folder: Path, data_dir: Path | None) -> bool:
+    """Whether a folder of images is divided into ``train/`` and ``val/``."""
+    return any(
+        is_there(root / "train") and is_there(root / "val")
+        for base in (folder, data_dir)
+        for root in catalogue.candidates(place, base)
+    )
+
+
+def evaluated_on(name: str, data_dir: Path | None = None) -> str | None:
+    """What stands for a test set beside a source that trains on the training part of its data; None where nothing does."""
+    if is_own_data(name):
+        return None
+    if (row := catalogue.row_of(name)) is not None:
+        return f"{row.name}:{row.evaluated_on}" if name == f"{row.name}:train" else None
+    kind, place, part = catalogue.divided(name, data_dir)
+    divided = kind == "folder" and (part == "train" or (not part and _has_val(place, Path(), data_dir)))
+    return f"folder:{place}:val" if divided else None
+
+
+def defaults(
+    name: str, part: Literal["train", "test"], folder: Path, data_dir: Path | None = None, *, trust_code: bool = False
+) -> dict[str, str]:
     """A data set's own normalisation and augmentation; data of one's own are opened to ask them."""
     full = full_name(name, part, folder)
     kind, _, which = full.partition(":")
-    if kind in DEFAULTS:
-        normalise, augment = DEFAULTS[kind]
-        return {"normalise": normalise, "augment": "none" if which == "test" else augment}
-    made = load_data(full, data_dir)
+    if (row := OFFICIAL.get(kind)) is not None:
+        return {"normalise": row.normalise, "augment": row.augment_of(which)}
+    made = load_data(full, data_dir, trust_code=trust_code)
     return {"normalise": made.normalise, "augment": getattr(made, "augment", "none")}
 
 
 def content(full: str, data_dir: Path | None = None) -> str | None:
     """SHA-256 of data of one's own (of the file that makes them, for ``./file.py:name``); None for official data."""
-    if full.partition(":")[0] in DEFAULTS:
+    if catalogue.row_of(full) is not None:
         return None
     if is_own_data(full):
-        found = own.load(full, Path())
+        found = locate(full, Path())
         return digest(f"{found.name} {found.code}")
     return str(load_data(full, data_dir).manifest()["sha256"])
 
 
-def load_data(name: str, data_dir: Path | None, wanted: str | None = None) -> Any:
-    """A data set by name; ``./file.py:name`` is called without arguments. ``wanted``: the content it must have."""
+def load_data(name: str, data_dir: Path | None, wanted: str | None = None, *, trust_code: bool = False) -> Any:
+    """A data set by name; ``./file.py:name`` is called without arguments.
+
+    Args:
+        wanted: the content it must have. trust_code: the user says that code of one's own may be run.
+    """
     if wanted is not None and (found := content(name, data_dir)) != wanted:
         raise RedistillError(f"{name} has changed: its content is {str(found)[:12]}, the experiment was made with {wanted[:12]}")
     if is_own_data(name):
-        return own.load(name, Path()).object()
-    from redistill import data
-
-    return data.load(name, data_dir)
+        return load(name, Path(), code=locate(name, Path()).code, trusted=trust_code).object()
+    return catalogue.load(name, data_dir)
 
 
 def is_own_data(name: str) -> bool:
-    return ".py:" in name
+    """Whether a name is ``./file.py:name``, and no folder of a data set that happens to be called so."""
+    return ".py:" in name and name.partition(":")[0] not in OWN

@@ -13,7 +13,7 @@ from typing import Any
 
 from redistill.errors import RedistillError
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: not an error, run the same command again
 
 
@@ -42,8 +42,8 @@ class Stop:
 
     Args:
         budget: seconds from now until a stop is asked for; None: no limit.
-        listen: take over SIGINT, SIGTERM and SIGUSR1. The first one asks for a stop, the second ends the process at once;
-            what is on disk is whole either way.
+        listen: take over SIGINT, SIGTERM, SIGUSR1 and SIGHUP (a closed terminal; not below nohup). The first one asks for a stop,
+            the second ends the process at once; what is on disk is whole either way.
     """
 
     def __init__(self, budget: float | None = None, *, listen: bool = False):
@@ -56,6 +56,8 @@ class Stop:
     def __enter__(self) -> Stop:
         if self.listen:
             for number in SIGNALS:
+                if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                    continue
                 self._before[number] = signal.signal(number, self._asked)
         return self
 
@@ -70,7 +72,8 @@ class Stop:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
             # the second time: now. Files are replaced in one step, so nothing can be left half-written under its name
-            os.write(2, (b"\x1b[?25h\n" if sys.stderr.isatty() else b"") + b"stopped at once; the last checkpoint is intact\n")
+            with contextlib.suppress(OSError):  # the terminal may be gone
+                os.write(2, (b"\x1b[?25h\n" if sys.stderr.isatty() else b"") + b"stopped at once; the last checkpoint is intact\n")
             os._exit(128 + number)
         self.signal = signal.Signals(number)
 
@@ -85,8 +88,8 @@ class Stop:
 
     @property
     def status(self) -> int:
-        """Exit status: 130 and 143 as shells expect after SIGINT and SIGTERM, 75 (try again) otherwise."""
-        return 128 + self.signal if self.signal in (signal.SIGINT, signal.SIGTERM) else TRY_AGAIN
+        """Exit status: 130, 143 and 129 as shells expect after SIGINT, SIGTERM and SIGHUP, 75 (try again) otherwise."""
+        return TRY_AGAIN if self.signal in (None, signal.SIGUSR1) else 128 + self.signal
 
     def check(self, what: str = "nothing is half-done") -> None:
         """Raise :class:`Interrupted` if a stop was asked for."""

@@ -6,48 +6,58 @@ run, and a run is never edited.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redistill.errors import RedistillError, nearest
-from redistill.experiment.files import canonical, digest, file_digest, make_folder, pretty, read, write
+from redistill.experiment.files import (
+    Spoilt,
+    canonical,
+    digest,
+    file_digest,
+    json_in,
+    json_of,
+    make_folder,
+    pretty,
+    read,
+    there,
+    why,
+    write,
+    writing,
+)
+from redistill.experiment.record import Record
+from redistill.experiment.sealed import BEST as BEST
+from redistill.experiment.sealed import CURVES as CURVES
+from redistill.experiment.sealed import FORMAT as FORMAT
+from redistill.experiment.sealed import LOCK as LOCK
+from redistill.experiment.sealed import PENDING as PENDING
+from redistill.experiment.sealed import RECORD as RECORD
+from redistill.experiment.sealed import WEIGHTS as WEIGHTS
+from redistill.experiment.sealed import read_sealed, sealed
+from redistill.experiment.sealed import require_unaltered as require_unaltered
+from redistill.paths import expanded
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from redistill.experiment.value import Experiment
 
-FORMAT = 1
-RECORD, CURVES, WEIGHTS, PENDING, LOCK = "record.json", "curves.json", "weights.safetensors", "experiment.json", "lock"
-
-
-def sealed(record: dict[str, Any]) -> dict[str, Any]:
-    """The record with the SHA-256 of its own content, by which an altered one is known."""
-    return {**record, "sha256": digest(canonical(record))}
-
 
 def read_record(path: Path) -> dict[str, Any]:
-    """One record, checked, or a sentence that says what is wrong with it and what is left."""
-    folder = path.parent
-    left = [n for n in (WEIGHTS, CURVES) if (folder / n).exists()]
-    rest = f"; beside it {' and '.join(left)} {'is' if len(left) == 1 else 'are'} still there" if left else ""
-    again = f"{rest}. Delete {path} to train this run again"
+    """One record, checked, or a sentence that says what is wrong with it and what is left.
+
+    Raises:
+        RedistillError: it cannot be read (then nothing is said of its content), or it is damaged, altered or of another version.
+    """
+    record = read_sealed(path)
     try:
-        record = json.loads(read(path))
-        version = record["format"]
-        claimed = record["sha256"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise RedistillError(f"{path} is damaged: it is not a complete record ({error}){again}") from error
-    if version > FORMAT:
-        raise RedistillError(
-            f"{path} was written by a newer redistill (record format {version}, this one reads up to {FORMAT}): update redistill"
-        )
-    if digest(canonical({k: v for k, v in record.items() if k != "sha256"})) != claimed:
-        raise RedistillError(f"{path} was altered: its content does not match its SHA-256{again}")
-    return dict(record)
+        Record.of(record)
+    except RedistillError as error:
+        raise RedistillError(f"{path} is no record of this version: {error}; another version or program made it") from error
+    return record
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,11 @@ class Run:
 
     folder: Path
     record: dict[str, Any]
+
+    @cached_property
+    def entry(self) -> Record:
+        """The record with names and types."""
+        return Record.of(self.record)
 
     @property
     def id(self) -> str:
@@ -87,32 +102,52 @@ class Run:
 
     def curves(self) -> dict[str, Any]:
         """Losses, rates and accuracies over the run (``curves.json``)."""
-        return dict(json.loads(self._checked(CURVES)))
+        return dict(json_in(self._checked(CURVES), self.folder / CURVES))
 
-    def weights(self) -> Path:
-        """The file of the trained weights, checked."""
-        self._checked(WEIGHTS)
-        return self.folder / WEIGHTS
+    def weights(self, take: str = "last") -> Path:
+        """The file of the trained weights, checked: of the ``last`` step, or of the ``best`` evaluation.
 
-    def network(self) -> nn.Module:
-        """The trained student, ready to use."""
+        Raises:
+            RedistillError: it was altered, or the run kept no best network.
+        """
+        name = self._file_of(take)
+        self._checked(name)
+        return self.folder / name
+
+    def _file_of(self, take: str) -> str:
+        if take == "last" or self.record.get("best_network") == "last":
+            return WEIGHTS
+        if BEST not in self.record["files"]:
+            raise RedistillError(
+                f"{self.folder} kept the network of its last step alone, and take = \"best\" wants that of its best evaluation: "
+                f"delete the folder to train it again"
+            )
+        return BEST
+
+    def network(self, take: str = "last", *, trust_code: bool = False) -> nn.Module:
+        """The trained student, ready to use; ``take`` as for :meth:`weights`.
+
+        ``trust_code``: a network of one's own, which the record names, may be run (needed once a process, unless its experiment was
+        read in it from a file of yours).
+        """
         from redistill.experiment.build import trained
 
-        return trained(self)
+        return trained(self.weights(take), self.record["experiment"]["student"], trust_code=trust_code)
 
     def kept(self, name: str) -> dict[str, Tensor]:
         """Tensors that the source left beside the weights: ``"generator"``, ``"samples"`` of a zero-shot run."""
         file = f"{name}.safetensors"
         if file not in self.record["files"]:
-            others = [n.removesuffix(".safetensors") for n in self.record["files"] if n.endswith(".safetensors") and n != WEIGHTS]
+            kept = [n for n in self.record["files"] if n.endswith(".safetensors") and n not in (WEIGHTS, BEST)]
+            others = [n.removesuffix(".safetensors") for n in kept]
             raise RedistillError(f"{self.folder}: {nearest(name, others, 'kept file')}")
-        import safetensors.torch
+        from redistill.tensor_files import tensors_of
 
-        return safetensors.torch.load(self._checked(file))
+        return tensors_of(self._checked(file), self.folder / file)
 
     def _checked(self, name: str) -> bytes:
         content = read(self.folder / name)
-        if digest(content) != self.record["files"][name]:
+        if digest(content) != self.record["files"].get(name):
             raise RedistillError(
                 f"{self.folder / name} was altered or cut off: it does not match the SHA-256 in {RECORD}; the record's "
                 f"numbers are still good. Delete the folder to train this run again"
@@ -130,7 +165,7 @@ class Damaged:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A run that was begun: ``step`` of the last good checkpoint, 0 where there is none; what it is, if that can be read."""
+    """A run that was begun, and what it is, if that can be read."""
 
     folder: Path
     experiment: dict[str, Any] | None
@@ -149,7 +184,7 @@ class Store:
     """
 
     def __init__(self, root: str | Path = "runs"):
-        self.root = Path(root)
+        self.root = expanded(root)
 
     def folder(self, experiment: Experiment) -> Path:
         return self.root / experiment.folder
@@ -161,7 +196,7 @@ class Store:
             RedistillError: there is a record and it is damaged, altered or of a newer version.
         """
         path = self.folder(experiment) / RECORD
-        if not path.exists():
+        if not there(path):
             return None
         record = read_record(path)
         if record["id"] != experiment.id:
@@ -172,22 +207,40 @@ class Store:
         return Run(path.parent, record)
 
     def runs(self) -> Iterator[Run | Damaged | Unfinished]:
-        """Everything in the store, in the order of the folders."""
-        for folder in sorted(self.root.glob("*/seed-*"), key=_by_number):
-            if (folder / RECORD).exists():
+        """Everything in the store, in the order of the folders; what cannot be read is named and hides nothing."""
+        for folder in self._folders():
+            if isinstance(folder, Damaged):
+                yield folder
+            elif there(folder / RECORD):
                 try:
                     yield Run(folder, read_record(folder / RECORD))
                 except RedistillError as error:
                     yield Damaged(folder, str(error))
-            elif (folder / PENDING).exists():
-                try:
-                    pending = json.loads((folder / PENDING).read_bytes())
-                    yield Unfinished(folder, pending["experiment"], str(pending["label"]))
-                except (ValueError, KeyError, OSError):
-                    yield Unfinished(folder, None, "?")
+            elif there(folder / PENDING):
+                yield _begun(folder)
+
+    def _folders(self) -> Iterator[Path | Damaged]:
+        try:
+            cells = sorted(self.root.iterdir())
+        except OSError:
+            return
+        for cell in cells:
+            try:
+                inside = [folder for folder in cell.iterdir() if folder.name.startswith("seed-")]
+            except NotADirectoryError:
+                continue
+            except OSError as error:
+                yield Damaged(cell, f"{cell} cannot be looked into: {why(error)}")
+                continue
+            yield from sorted(inside, key=_by_number)
 
     def finished(self) -> list[Run]:
         return [run for run in self.runs() if isinstance(run, Run)]
+
+    def left_out(self, runs: Iterable[Run]) -> list[Damaged]:
+        """What of the cells of these runs cannot be used: a mean over the others must not keep silent about it."""
+        cells = {run.folder.parent for run in runs}
+        return [one for one in self.runs() if isinstance(one, Damaged) and one.folder.parent in cells]
 
     def pick(self, text: str) -> list[Run]:
         """Runs by folder, by the beginning of an id, or all seeds of a cell by the beginning of the cell or by its name.
@@ -202,10 +255,11 @@ class Store:
                 return [Run(path, read_record(path / RECORD))]
             inside = sorted(path.glob(f"seed-*/{RECORD}"), key=lambda p: _by_number(p.parent))
             if inside:
-                return [Run(p.parent, read_record(p)) for p in inside]
+                return self._readable(inside)
             if (path / PENDING).is_file():
                 raise Unfinished(path, None, "?").refused()
-        known = self.finished()
+        everything = list(self.runs())
+        known = [run for run in everything if isinstance(run, Run)]
         if exact := [run for run in known if len(text) >= 4 and run.id.startswith(text)]:
             if len({run.id for run in exact}) > 1:
                 raise RedistillError(f"{text!r} is the beginning of {len(exact)} ids: give more digits")
@@ -216,15 +270,41 @@ class Store:
             raise RedistillError(f"{text!r} means several cells of {self.root}: {names}; give one of them")
         if not cells:
             every = [n for run in known for n in (run.id, run.cell, run.label) if n]
-            begun = [run for run in self.runs() if isinstance(run, Unfinished) and text in (run.label, run.folder.parent.name)]
+            begun = [run for run in everything if isinstance(run, Unfinished) and text in (run.label, run.folder.parent.name)]
             if begun:
                 raise begun[0].refused()
+            damaged = [run for run in everything if isinstance(run, Damaged)]
+            if damaged:
+                told = "; ".join(run.why for run in damaged[:3])
+                raise RedistillError(f"{nearest(text, every, 'run')} (in {self.root}, where {len(damaged)} cannot be read: {told})")
             if not every:
                 raise RedistillError(f"there is no {text!r}, neither as a folder nor among the runs of {self.root}: it has none")
             raise RedistillError(f"{nearest(text, every, 'run')} (in {self.root})")
         return cells
 
+    @staticmethod
+    def _readable(records: Iterable[Path]) -> list[Run]:
+        """The runs of one cell, without those that cannot be used (see :meth:`left_out`); the first reason where none can."""
+        found, wrong = [], []
+        for path in records:
+            try:
+                found.append(Run(path.parent, read_record(path)))
+            except RedistillError as error:
+                wrong.append(error)
+        if not found:
+            raise wrong[0]
+        return found
+
     # -- writing ------------------------------------------------------------------------------------------------------
+    def begin(self, experiment: Experiment) -> Path:
+        """Make the folder of a run and write into it what is to be run there, unless the run is there; returns the folder."""
+        folder = self.folder(experiment)
+        make_folder(folder)
+        if not there(folder / RECORD):
+            one = {"format": FORMAT, "label": experiment.label, "id": experiment.id, "experiment": experiment.written()}
+            write(folder / PENDING, pretty(one))
+        return folder
+
     def rule(self, place: str, rule: Mapping[str, Any]) -> dict[str, Any]:
         """The rule by which a claim is judged, as it was first written: one that is there is never changed.
 
@@ -232,7 +312,7 @@ class Store:
             place: ``rules/<paper>/<table>/<name>.json``. rule: what is written where nothing stands.
         """
         path = self.root / place
-        if not path.exists():
+        if not there(path):
             make_folder(path.parent)
             write(path, pretty(dict(rule)))
         return self.written_rule(place) or dict(rule)
@@ -244,23 +324,32 @@ class Store:
             RedistillError: the file is damaged.
         """
         path = self.root / place
-        if not path.exists():
+        if not there(path):
             return None
         try:
-            return dict(json.loads(read(path)))
-        except (ValueError, TypeError) as error:
-            raise RedistillError(
-                f"{path} is damaged: it is no rule ({error}). Restore it, or delete it: then its claim is judged by today's rule, "
-                f"and the report says that the rule is younger than the runs"
-            ) from error
+            if isinstance(rule := json_of(path), dict):
+                return rule
+            reason = f"it holds a {type(rule).__name__}"
+        except Spoilt as error:
+            reason = error.reason
+        raise RedistillError(
+            f"{path} is damaged: it is no rule ({reason}). Restore it, or delete it: then its claim is judged by today's rule, "
+            f"and the report says that the rule is younger than the runs"
+        )
 
     def indices(self, manifest: dict[str, Any], index: list[int]) -> str:
         """Write which images a subset holds, once for all runs that use it; returns the file's place in the store."""
         place = f"indices/{manifest['sha256'][:16]}.json"
         path = self.root / place
-        if not path.exists():
-            make_folder(path.parent)
-            write(path, (canonical({**manifest, "index": index}) + "\n").encode())
+        content = (canonical({**manifest, "index": index}) + "\n").encode()
+        if there(path):
+            if read(path) == content:
+                return place
+            # what the run itself chose is right; what somebody made of it is kept beside it
+            with writing(path):
+                path.replace(path.with_name(f"{path.name}.altered"))
+        make_folder(path.parent)
+        write(path, content)
         return place
 
     def finish(
@@ -281,13 +370,35 @@ def _by_number(folder: Path) -> tuple[str, int]:
     return folder.parent.name, int(number) if number.isdigit() else -1
 
 
+def _begun(folder: Path) -> Unfinished:
+    try:
+        pending = json_of(folder / PENDING)
+        label, experiment = pending["label"], pending["experiment"]
+    except (RedistillError, LookupError, TypeError):
+        return Unfinished(folder, None, "?")
+    return Unfinished(folder, experiment if isinstance(experiment, dict) else None, str(label))
+
+
 def stale(run: Run, store: Store) -> str | None:
-    """Why a run is out of date: a network that it started or learned from has since been trained again to other weights."""
-    for role in ("teacher", "start"):
-        used = run.record.get(role)
-        if not used or "folder" not in used:
+    """Why a run is out of date: a network that it started or learned from has since been trained again to other weights.
+
+    Tensors are compared; of the first records, which do not have their SHA-256, the files.
+    """
+    for role, used in (("teacher", run.entry.teacher), ("starting point", run.entry.start)):
+        if used is None or used.folder is None:
             continue
-        path = store.root / used["folder"] / WEIGHTS
-        if path.exists() and file_digest(path) != used["sha256"]:
-            return f"its {'teacher' if role == 'teacher' else 'starting point'} {used['folder']} has other weights by now"
+        path = store.root / used.folder / (used.file or WEIGHTS)
+        if there(path) and file_digest(path) != used.sha256 and not _same_tensors(path, used.weights_sha256):
+            return f"its {role} {used.folder} has other weights by now"
     return None
+
+
+def _same_tensors(path: Path, wanted: str | None) -> bool:
+    if wanted is None:
+        return False
+    from redistill.tensor_files import tensors_digest, tensors_of
+
+    try:
+        return tensors_digest(tensors_of(read(path), path)) == wanted
+    except RedistillError:
+        return False

@@ -7,6 +7,7 @@ its cause and not by its last symptom.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -91,6 +92,30 @@ def difference(a: Any, b: Any, at: str = "") -> str | None:
         return next((d for i, (x, y) in pairs if (d := difference(x, y, _under(at, i)))), None)
     same = type(a) is type(b) and (a == b or (a != a and b != b))
     return None if same else f"{at}: {_short(a)} and {_short(b)}"
+
+
+def largest_difference(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> str | None:
+    """How two networks differ, whatever the order of their tensors: how many do, and where the largest difference is.
+
+    >>> one, two = torch.zeros(3), torch.tensor([0.0, 2.0, 0.5])
+    >>> largest_difference({"x": one, "y": one}, {"y": two, "x": one + 1})
+    '2 of 2 tensors differ, most of all y: 2 of 3 numbers differ, by up to 2'
+    """
+    if missing := sorted(a.keys() ^ b.keys()):
+        return f"{missing[0]}: only one of the two has it" + (f" (and {len(missing) - 1} more)" if missing[1:] else "")
+    found = {name: says for name in sorted(a) if (says := _tensors(a[name], b[name], name)) is not None}
+    if not found:
+        return None
+
+    def size(name: str) -> float:
+        one, two = a[name].detach().cpu(), b[name].detach().cpu()
+        if one.shape != two.shape or one.dtype != two.dtype:
+            return math.inf
+        gap = float((one.double() - two.double()).abs().max())
+        return math.inf if math.isnan(gap) else gap
+
+    worst = max(sorted(found), key=size)  # of equal ones the first by name
+    return f"{len(found)} of {len(a)} tensors differ, most of all {found[worst]}"
 
 
 def _under(at: str, key: object) -> str:

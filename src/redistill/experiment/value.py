@@ -6,7 +6,7 @@ notes and the places of files on this disk are no part of either.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,9 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from redistill.core import Ramp
+from redistill.data.subsets import whole
 from redistill.experiment.files import canonical, digest
-from redistill.experiment.kinds import SourceSettings
-from redistill.recipe import Recipe, Value
+from redistill.experiment.kinds import KINDS, SourceSettings
+from redistill.experiment.sources import placeless
+from redistill.paths import expanded
+from redistill.recipe import Recipe
+from redistill.values import Value
 
 if TYPE_CHECKING:
     from redistill.experiment.store import Run, Store
@@ -43,6 +47,8 @@ class Net(Value):
         code, file: of one's own network: SHA-256 of its file, and where it was.
         weights: a file of weights (``from`` in TOML). run: the experiment whose student this is, with its ``seed`` rule.
             Neither: drawn from (seed, "init", architecture).
+        take: of that run, the network of the ``last`` step, or of the ``best`` evaluation (an epoch chosen on the test
+            set; what several published codes save).
     """
 
     model: str
@@ -52,6 +58,7 @@ class Net(Value):
     weights: WeightsFile | None = Field(default=None, alias="from")
     run: Experiment | None = None
     seed: Seed = "same"
+    take: Literal["last", "best"] = "last"
 
     def written(self) -> dict[str, Any]:
         rows: dict[str, Any] = {"model": self.model}
@@ -62,6 +69,21 @@ class Net(Value):
             rows["from"] = self.weights.model_dump()
         if self.run is not None:
             rows |= {"run": self.run.written(seed=False), "seed": self.seed}
+            if self.take != "last":
+                rows["take"] = self.take
+        return rows
+
+    @staticmethod
+    def identified(written: Mapping[str, Any], whole: Callable[[Mapping[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+        """What of a written network is hashed: code and weights by their SHA-256, not by where they lie.
+
+        ``whole``: what is hashed of the experiment that makes its weights.
+        """
+        rows = placeless(written)
+        if "from" in rows:
+            rows["from"] = {key: value for key, value in rows["from"].items() if key != "path"}
+        if "run" in rows:
+            rows["run"] = whole(rows["run"])
         return rows
 
     def maker(self, seed: int) -> Experiment | None:
@@ -85,20 +107,37 @@ class Part(Value):
         own = {name: value for name in ("code", "file") if (value := getattr(self, name)) is not None}
         return {"use": self.use, "weight": weight, **own, **self.settings}
 
+    @staticmethod
+    def identified(written: Mapping[str, Any]) -> dict[str, Any]:
+        """What of a written term is hashed: code of one's own by its SHA-256."""
+        return placeless(written)
+
 
 class Evaluate(Value):
     """Evaluation sets by name (``content``: SHA-256 of those of one's own), and the epochs between evaluations.
 
-    ``every`` None stands for the loop's own rule, 20 evaluations over the run, where the length is given in steps.
+    ``every`` None stands for the loop's own rule, 20 evaluations over the run, where the length is given in steps. ``since``
+    (``from`` in a file): the best evaluation is looked for from this share of the run on.
     """
 
-    sets: dict[str, str]
+    sets: dict[str, str]  # none of them called ``every`` or ``content``
     content: dict[str, str] = Field(default_factory=dict)
     every: int | None
+    since: float | None = Field(default=None, gt=0, lt=1)
 
     def written(self) -> dict[str, Any]:
         more: dict[str, Any] = {"content": self.content} if self.content else {}
+        more |= {} if self.since is None else {"from": self.since}
         return {**self.sets, **more, **({} if self.every is None else {"every": self.every})}
+
+    def first_step(self, steps: int) -> float:
+        """The step from which an evaluation counts for the best of a run of ``steps``, within a millionth of a step."""
+        return 0.0 if self.since is None else self.since * steps - 1e-6
+
+    @staticmethod
+    def identified(written: Mapping[str, Any]) -> dict[str, Any]:
+        """What of the written evaluation is hashed: sets of one's own by their content."""
+        return {**written, **written.get("content", {})}
 
 
 class Arithmetic(Value):
@@ -140,6 +179,7 @@ class Experiment(Value):
         device: str = "auto",
         change: Sequence[str] = (),
         data_dir: str | Path | None = None,
+        trust_code: bool = False,
     ) -> Experiment:
         """The experiment of a TOML file, or of the JSON of an earlier record.
 
@@ -148,15 +188,15 @@ class Experiment(Value):
             change: settings that replace those of the file, ``"recipe.lr=0.05"``.
             data_dir: where data of your own are looked for (their content is part of the experiment); default as for
                 :func:`redistill.data.load`. Official data need not be there.
+            trust_code: code of one's own that a record names may be run. What a TOML file names may be run anyway.
 
         Raises:
             RedistillError: every mistake of the file (and of the files it names), each with its line.
         """
         from redistill.experiment.read import load
 
-        return load(
-            Path(file), seed=seed, device=device, change=change, data_dir=None if data_dir is None else Path(data_dir)
-        )
+        where = None if data_dir is None else expanded(data_dir)
+        return load(expanded(file), seed=seed, device=device, change=change, data_dir=where, trust_code=trust_code)
 
     @classmethod
     def of(
@@ -167,17 +207,29 @@ class Experiment(Value):
         seed: int | None = None,
         device: str = "auto",
         data_dir: str | Path | None = None,
+        trust_code: bool = True,
     ) -> Experiment:
-        """The experiment of a dictionary shaped like the TOML file; ``folder`` is where its relative paths start."""
+        """The experiment of a dictionary shaped like the TOML file; ``folder`` is where its relative paths start.
+
+        ``trust_code``: False where the settings come from somebody else; code that they name is then only located.
+        """
         from redistill.experiment.read import resolve
 
-        return resolve(
-            settings, folder=Path(folder), seed=seed, device=device, data_dir=None if data_dir is None else Path(data_dir)
-        )
+        where = None if data_dir is None else expanded(data_dir)
+        return resolve(settings, folder=expanded(folder), seed=seed, device=device, data_dir=where, trust_code=trust_code)
 
     def with_seed(self, seed: int) -> Experiment:
         """The same cell under another seed."""
-        return self.model_copy(update={"seed": seed})
+        made = self.model_copy(update={"seed": whole("seed", seed, 0)})
+        made.__dict__["_hashed"] = self._hashed  # the cell is the same
+        return made
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Experiment:
+        """A copy with some fields replaced, which knows nothing of the hashes of this one."""
+        made = super().model_copy(update=update, deep=deep)
+        for name in ("_hashed", "cell", "id"):
+            made.__dict__.pop(name, None)
+        return made
 
     def written(self, seed: bool = True) -> dict[str, Any]:
         """Complete, JSON-able, shaped like the TOML file; reading it again gives an equal experiment."""
@@ -200,14 +252,19 @@ class Experiment(Value):
         return rows
 
     @cached_property
+    def _hashed(self) -> dict[str, Any]:
+        """What :attr:`cell` is the hash of."""
+        return identity(self.written(seed=False))
+
+    @cached_property
     def cell(self) -> str:
         """Hash of everything but the seed: runs of one cell are repetitions of one measurement."""
-        return digest(canonical(identity(self.written(seed=False))))[:SHORT]
+        return digest(canonical(self._hashed))[:SHORT]
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Hash of everything, with the seed."""
-        return digest(canonical(identity(self.written())))[:SHORT]
+        return digest(canonical({**self._hashed, "seed": self.seed}))[:SHORT]
 
     @property
     def folder(self) -> str:
@@ -242,20 +299,16 @@ class Experiment(Value):
         return run_one(self if seed is None else self.with_seed(seed), where, data_dir)
 
 
-def identity(written: Any) -> Any:
-    """What of a written experiment is hashed: everything but names, notes and the places of files whose SHA-256 is there."""
-    if isinstance(written, Mapping):
-        skip = {"name", "notes"} if "recipe" in written else {"file"} if "code" in written else set()
-        if written.keys() == {"sha256", "path"}:
-            skip = {"path"}
-        if isinstance(content := written.get("content"), Mapping):
-            written = {**written, **content}  # evaluation sets
-        elif content is not None and "data" in written:
-            skip = {"data"}
-        return {key: identity(value) for key, value in written.items() if key not in skip}
-    if isinstance(written, list | tuple):
-        return [identity(value) for value in written]
-    return written
+def identity(written: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a written experiment is hashed: all but names and notes, each section as the value that wrote it says."""
+    made = {key: value for key, value in written.items() if key not in ("name", "notes")}
+    for role in ("teacher", "student"):
+        if role in made:
+            made[role] = Net.identified(made[role], identity)
+    made["method"] = [Part.identified(row) for row in made["method"]]
+    made["source"] = KINDS[made["source"]["kind"]].identified(made["source"])
+    made["evaluate"] = Evaluate.identified(made["evaluate"])
+    return made
 
 
-Net.model_rebuild()
+Net.model_rebuild(_types_namespace={"Experiment": Experiment})

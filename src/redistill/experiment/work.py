@@ -7,6 +7,7 @@ interrupted may go on as another cohort or alone: bit for bit the same either wa
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,11 +16,12 @@ from typing import Any
 
 from redistill.errors import RedistillError
 from redistill.experiment import checkpoint, machine
+from redistill.experiment.best import Watch, chosen_on
 from redistill.experiment.build import Materials
-from redistill.experiment.files import Lock, make_folder, pretty, sweep, write
+from redistill.experiment.files import Lock, make_folder, sweep, there
 from redistill.experiment.record import curves_of, differing, exactness, kept_by, now, record_of, times
 from redistill.experiment.stop import Stop
-from redistill.experiment.store import FORMAT, LOCK, PENDING, Run, Store
+from redistill.experiment.store import BEST, LOCK, PENDING, Run, Store
 from redistill.experiment.value import Experiment
 from redistill.fit import Loop
 from redistill.measured import Progress
@@ -48,27 +50,69 @@ def join(states: Sequence[State]) -> State:
 
 @dataclass
 class Saved:
-    """What of one run can be gone on from: states by step, and what was found damaged."""
+    """What of one run can be gone on from: states by step, and the files that were found damaged, each with a sentence."""
 
     states: dict[int, tuple[State, dict[str, Any]]] = field(default_factory=dict)
-    damaged: list[str] = field(default_factory=list)
+    damaged: dict[Path, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, folder: Path, experiment: Experiment) -> Saved:
+        """What is saved in a run's folder.
+
+        Raises:
+            Foreign: a checkpoint that this run must not write over.
+        """
         found = cls()
         for name in (checkpoint.NAME, checkpoint.PREVIOUS):
-            if not (folder / name).exists():
+            path = folder / name
+            if not there(path):
                 continue
             try:
-                state, facts = checkpoint.load(folder / name)
+                state, facts = checkpoint.load(path)
+            except checkpoint.Foreign:
+                raise
             except RedistillError as error:
-                found.damaged.append(str(error))
+                found.damaged[path] = str(error)
                 continue
-            if facts["id"] == experiment.id:
-                found.states.setdefault(int(state["step"]), (state, facts))
-            else:
-                found.damaged.append(f"{folder / name} belongs to run {facts['id']}, not to {experiment.id}")
+            if not {"id", "sessions"} <= facts.keys() or not facts["sessions"] or "step" not in state:
+                found.damaged[path] = f"{path} is damaged: it does not say which run it is of, or which step"
+                continue
+            if facts["id"] != experiment.id:
+                raise checkpoint.Foreign(
+                    f"{path} belongs to run {facts['id']}, not to {experiment.id}: move it where it belongs, or delete it to "
+                    f"begin this run"
+                )
+            found.states.setdefault(int(state["step"]), (state, facts))
         return found
+
+    @property
+    def step(self) -> int:
+        """The latest step that is saved whole; 0 is the beginning."""
+        return max(self.states, default=0)
+
+
+def saved_step(folder: Path, experiment: Experiment) -> int | str:
+    """From which step a run can go on; or why it cannot, and must be left alone."""
+    try:
+        return Saved.of(folder, experiment).step
+    except RedistillError as error:
+        return str(error)
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a process that was killed after it wrote the record left beside it, unless another one is at it."""
+    left = [folder / PENDING, folder / checkpoint.NAME, folder / checkpoint.PREVIOUS]
+    if not any(map(there, left)) and not any(folder.glob(".*.partial")):
+        return
+    lock = Lock(folder / LOCK)
+    with contextlib.suppress(OSError, RedistillError):  # a store that may only be read
+        if lock.take():
+            try:
+                sweep(folder)
+                checkpoint.remove(folder)
+                (folder / PENDING).unlink(missing_ok=True)
+            finally:
+                lock.release()
 
 
 def common_step(saved: Sequence[Saved]) -> int:
@@ -120,7 +164,10 @@ class Work:
         """Take the locks of all folders, or none of them and say False."""
         for number, (folder, lock) in enumerate(zip(self.folders, self._locks, strict=True)):
             make_folder(folder)
-            if not lock.take():
+            taken = lock.take()
+            if lock.missing and lock.missing not in self.notes:
+                self.notes.append(lock.missing)
+            if not taken:
                 for earlier in self._locks[:number]:
                     earlier.release()
                 return False
@@ -139,12 +186,18 @@ class Work:
     def _made(self) -> Loop:
         for folder, one in zip(self.folders, self.experiments, strict=True):
             sweep(folder)
-            pending = {"format": FORMAT, "label": one.label, "id": one.id, "experiment": one.written()}
-            write(folder / PENDING, pretty(pending))
+            self.store.begin(one)
         saved = [Saved.of(folder, one) for folder, one in zip(self.folders, self.experiments, strict=True)]
         step = common_step(saved)
-        for each in saved:
-            self.notes += [f"{problem}; going on from step {step}" for problem in each.damaged]
+        for each, folder in zip(saved, self.folders, strict=True):
+            for path, problem in each.damaged.items():
+                kept = checkpoint.aside(path, "damaged")
+                self.notes.append(f"{problem}; it is kept as {kept.name}; going on from step {step}")
+            if each.step > step:  # somebody else saved more since the cohort was made: not thrown away
+                for path in (folder / checkpoint.NAME, folder / checkpoint.PREVIOUS):
+                    if there(path):
+                        kept = checkpoint.aside(path, f"step-{each.step}")
+                        self.notes.append(f"{path} is kept as {kept.name}: its cohort goes on from step {step}")
         self.materials = Materials(self.experiments, self.store, self.data_dir)
         first = self.experiments[0]
         loop = Loop(
@@ -159,9 +212,18 @@ class Work:
         )
         here = machine.hardware(self.device)
         self._sessions = [[] for _ in saved]
+        self._watches = [self._watch(one, loop.steps) for one in self.experiments]
         if step:
             picked = [one.states[step] for one in saved]
-            loop.load_state(join([state for state, _ in picked]))
+            try:
+                loop.load_state(join([state for state, _ in picked]))
+                for watch, (state, _), student in zip(self._watches, picked, loop.students, strict=True):
+                    watch.load_state(state.get("best", {}), student)
+            except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+                raise checkpoint.Foreign(
+                    f"{self.folders[0] / checkpoint.NAME} does not fit this run ({type(error).__name__}: {str(error)[:200]}): another "
+                    f"version of redistill wrote it. Go on with that one, or delete the checkpoints to begin again"
+                ) from error
             self._sessions = [list(facts["sessions"]) for _, facts in picked]
             if other := differing(self._sessions[0][-1]["hardware"], here):
                 self.notes.append(f"{self.folders[0]}: the checkpoint comes from {other}: the result may differ in its last bits")
@@ -187,6 +249,8 @@ class Work:
                 self._finish(loop)
             raise
         self.step = progress.step
+        for watch, student in zip(self._watches, loop.students, strict=True):
+            watch.look(student)
         if self.stop.why is not None and progress.step < progress.steps:
             self.save()
             self.stop.check(f"step {progress.step} of {progress.steps} of {self.label} is saved in {self.folders[0]}")
@@ -200,10 +264,13 @@ class Work:
         if loop is None or loop.step == self._saved_step:
             return
         self._close_session(loop)
-        states = split(loop.state())
+        states = [{**state, "best": watch.state()} for state, watch in zip(split(loop.state()), self._watches, strict=True)]
         for folder, one, state, sessions in zip(self.folders, self.experiments, states, self._sessions, strict=True):
             checkpoint.save(folder, state, {"id": one.id, "sessions": sessions})
         self._saved_at, self._saved_step = time.monotonic(), loop.step
+
+    def _watch(self, one: Experiment, steps: int) -> Watch:
+        return Watch(chosen_on(self.materials.evaluate), one.evaluate.first_step(steps))
 
     def _close_session(self, loop: Loop) -> None:
         memory = machine.peak_memory(self.device)
@@ -218,8 +285,13 @@ class Work:
         for number, result in enumerate(loop.results()):
             one, folder = self.experiments[number], self.folders[number]
             weights = self.materials.weights(number, result)
+            record = record_of(one, result, loop.steps)
+            best = self._watches[number].best
+            # a checkpoint of an earlier version held no best network: better none than a later one
+            known = best is not None and record["accuracy"][best.name]["best_step"] == best.step
+            last = best is not None and best.step == result.steps
             record = {
-                **record_of(one, result),
+                **record,
                 **shared,
                 **self.materials.own_facts(number, result),
                 "cohort": together,
@@ -229,8 +301,12 @@ class Work:
                 "versions": machine.versions(),
                 "git": machine.git(),
                 "finished": now(),
+                "best_network": None if not known else "last" if last else BEST,
             }
             more = kept_by(loop.stream, one)
+            if best is not None and known and not last:
+                more[BEST] = self.materials.best_weights(number, best)
             self.runs.append(self.store.finish(folder, record, curves_of(result), weights, more))
             checkpoint.remove(folder)
-            (folder / PENDING).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the run is there: what is left beside it harms nobody
+                (folder / PENDING).unlink(missing_ok=True)

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from redistill.core import Place, RedistillError
 
+NUMERICS = 1
+
 
 @dataclass(frozen=True)
 class Arch:
@@ -99,7 +101,8 @@ def normal_by_outputs(net: nn.Module, linear_std: float | None = None) -> None:
         elif isinstance(module, nn.Linear):
             if linear_std is not None:
                 nn.init.normal_(module.weight, 0.0, linear_std)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 def kaiming_fan_out(net: nn.Module) -> None:

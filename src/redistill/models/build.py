@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
-import importlib.util
 import inspect
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,11 @@ from redistill.models.resnet import ResNet, parse
 from redistill.models.resnetv2 import BLOCKS, ResNetV2
 from redistill.models.shufflenetv1 import ShuffleNetV1
 from redistill.models.shufflenetv2 import ShuffleNetV2
+from redistill.models.signature import default_of, filled
+from redistill.models.undrawn import Undrawn
 from redistill.models.vgg import CONVOLUTIONS, VGG
 from redistill.models.wrn import WRN, Init
+from redistill.user_code import LIBRARIES, UNSAFE, Own, is_code, load, refuse_code
 
 _NAMES = [
     *(f"resnet{d}" for d in (8, 14, 20, 32, 44, 56, 110)), "resnet8x4", "resnet32x4",
@@ -43,7 +45,7 @@ def names() -> list[str]:
 
 def _made(arch: Arch, make: Callable[[Arch], Network], seed: int, initialise: bool = True) -> Network:
     """Build under the stream (seed, "init", architecture): equal architectures start equal whatever ran before."""
-    with rng.seeded(seed, "init", arch.key) if initialise else contextlib.nullcontext():
+    with rng.seeded(seed, "init", arch.key) if initialise else Undrawn():
         return make(arch)
 
 
@@ -59,6 +61,9 @@ def wrn(
     branch: str = "activated",
     projection: str = "needed",
     gamma: bool = True,
+    bias: bool = True,
+    norm_eps: float = 1e-5,
+    norm_momentum: float = 0.1,
     init: Init = "fan-out",
     initialise: bool = True,
 ) -> Network:
@@ -68,23 +73,46 @@ def wrn(
         dropout: between the convolutions of a block; 0 in all four projects.
         branch: ``"activated"``: the shortcut of a widening block starts after its BN-ReLU (all published codes); ``"raw"``.
         projection: ``"needed"``: only where widths differ (all published codes); ``"always"``: in every group's first block.
-        gamma: False: batch norms without scale (the TensorFlow reproduction of VID).
+        gamma: False: batch norms without scale. bias: False: a classifier without it. norm_eps, norm_momentum: of the batch
+            norms. The TensorFlow reproduction of VID has neither scale nor bias, 1e-3, and 0.001 (its "decay" .999).
         init: ``"fan-out"`` N(0, 2/(9 C_out)) (RepDistiller, polo5), ``"zagoruyko"`` (attention-transfer) or ``"pytorch"``.
-        initialise: False leaves the first weights to the caller's random state (for loading a file over them).
+        initialise: False draws no first weights and leaves NaN in their place (for loading a file over them).
     """
-    given: dict[str, Any] = {"dropout": dropout, "branch": branch, "projection": projection, "gamma": gamma, "init": init}
-    usual = {"dropout": 0.0, "branch": "activated", "projection": "needed", "gamma": True, "init": "fan-out"}
+    given: dict[str, Any] = {
+        "dropout": dropout, "branch": branch, "projection": projection, "gamma": gamma, "bias": bias, "norm_eps": norm_eps,
+        "norm_momentum": norm_momentum, "init": init,
+    }  # fmt: skip
+    usual = {
+        "dropout": 0.0, "branch": "activated", "projection": "needed", "gamma": True, "bias": True, "norm_eps": 1e-5,
+        "norm_momentum": 0.1, "init": "fan-out",
+    }  # fmt: skip
     args = {k: v for k, v in given.items() if v != usual[k]}
     arch = Arch(f"wrn-{depth}-{width}", classes, channels, image_size, args)
-    return _made(arch, lambda a: WRN(a, depth, width, dropout, branch, projection, gamma, init), seed, initialise)
+    def make(arch: Arch) -> Network:
+        return WRN(arch, depth, width, dropout, branch, projection, gamma, bias, norm_eps, norm_momentum, init)
+
+    return _made(arch, make, seed, initialise)
 
 
 def resnet(
-    variant: str | int, classes: int = 10, *, seed: int = 0, channels: int = 3, image_size: int = 32, initialise: bool = True
+    variant: str | int,
+    classes: int = 10,
+    *,
+    seed: int = 0,
+    channels: int = 3,
+    image_size: int = 32,
+    shortcut: str = "projection",
+    initialise: bool = True,
 ) -> Network:
-    """CIFAR ResNet: ``20``, ``"56"``, ``"8x4"``, ``"32x4"`` (:mod:`redistill.models.resnet`)."""
+    """CIFAR ResNet: ``20``, ``"56"``, ``"8x4"``, ``"32x4"`` (:mod:`redistill.models.resnet`).
+
+    Args:
+        shortcut: where the width changes: ``"projection"`` (RepDistiller) or ``"padding"`` (He et al.'s option A; akamaster).
+    """
     depth, widths = parse(str(variant))
-    return _made(Arch(f"resnet{variant}", classes, channels, image_size), lambda a: ResNet(a, depth, widths), seed, initialise)
+    args = {"shortcut": shortcut} if shortcut != "projection" else {}
+    arch = Arch(f"resnet{variant}", classes, channels, image_size, args)
+    return _made(arch, lambda a: ResNet(a, depth, widths, shortcut), seed, initialise)
 
 
 def vgg(
@@ -196,25 +224,53 @@ def _maker(name: str) -> Callable[..., Network]:
     raise RedistillError(nearest(name, names(), "network"))
 
 
+def family(name: str) -> str | None:
+    """The module of a network's class: ``"wrn"`` for ``"wrn-16-2"``; None for a network from elsewhere."""
+    if ":" in name:
+        return None
+    make = _maker(name)
+    function = str(getattr(make, "func", make).__name__)
+    return {"mobilenetv2_tiny": "mobilenetv2", "mlp": "lenet"}.get(function, function)
+
+
 def check(name: str) -> None:
     """Refuse a name that :func:`build` does not know, with the nearest ones; what stands behind a colon is not looked at."""
     if ":" not in name:
         _maker(name)
 
 
-def build(name: str, classes: int = 10, *, seed: int = 0, channels: int = 3, image_size: int = 32, **args: Any) -> nn.Module:
+def build(
+    name: str,
+    classes: int = 10,
+    *,
+    seed: int = 0,
+    channels: int | None = None,
+    image_size: int | None = None,
+    trust_code: bool = True,
+    **args: Any,
+) -> nn.Module:
     """A network by name, with its own first weights.
 
     Args:
         name: one of :func:`names`, any ``wrn-D-W`` or ``resnetN``/``resnetNxF``; ``./file.py:Class`` or ``package.module:Class``
-            (called with ``classes=`` and ``args``); ``torchvision:NAME``, ``timm:NAME``, ``hf:NAME`` where those are installed.
+            (called with ``args`` and what of classes, channels and image size its signature asks for, also as ``num_classes``,
+            ``in_channels`` ...: :mod:`redistill.models.signature`);
+            ``torchvision:NAME``, ``timm:NAME``, ``hf:NAME`` where those are installed.
+        channels, image_size: of the images; default: 3 and 32, or the own default of a network of yours.
+        trust_code: False where the name comes from data: a name of code from elsewhere is then refused.
         args: what the network's own constructor in this module takes.
 
     Raises:
         RedistillError: an unknown name or argument, with the nearest ones.
     """
+    if is_code(name):
+        if not trust_code:
+            refuse_code(name, "this")
+        args = {k: v for k, v in args.items() if k != "initialise"}
+        return build_elsewhere(name, {"classes": classes, "channels": channels, "image_size": image_size}, args, seed)
+    channels, image_size = 3 if channels is None else channels, 32 if image_size is None else image_size
     if ":" in name:
-        return _from_elsewhere(name, classes, seed, args)
+        return _from_elsewhere(name, {"classes": classes, "channels": channels, "image_size": image_size}, seed, args)
     make = _maker(name)
     own = [n for n in inspect.signature(make).parameters if n not in ("classes", "seed", "channels", "image_size", "initialise")]
     if unknown := [n for n in args if n not in own and n != "initialise"]:
@@ -224,14 +280,44 @@ def build(name: str, classes: int = 10, *, seed: int = 0, channels: int = 3, ima
     return make(classes=classes, seed=seed, **args)
 
 
-def _from_elsewhere(name: str, classes: int, seed: int, args: dict[str, Any]) -> nn.Module:
-    where, _, what = name.partition(":")
+def build_elsewhere(name: str, sizes: Mapping[str, Any], args: Mapping[str, Any], seed: int = 0) -> nn.Module:
+    """A network with a colon in its name, on the word of the caller; its ``args`` are its own, whatever they are called.
+
+    ``sizes``: classes, and channels and image size where they are known.
+    """
+    if not is_code(name):
+        return _from_elsewhere(name, dict(sizes), seed, dict(args))
+    return own_network(load(name, Path(), kind=nn.Module, trusted=True), {"channels": None, "image_size": None, **sizes}, args, seed)
+
+
+def own_network(found: Own, sizes: Mapping[str, Any], args: Mapping[str, Any], seed: int) -> nn.Module:
+    """A network of one's own under the stream (seed, "init", name, arguments), the same in Python and in an experiment.
+
+    What of ``sizes`` (classes, channels, image_size) its signature asks for and ``args`` does not hold is given to it; a size that is
+    None is the signature's own default, else that of :func:`build`.
+    """
+    usual = {"channels": 3, "image_size": 32}
+    own = {name: default_of(found.object, name, usual.get(name)) for name, value in sizes.items() if value is None}
+    given = filled(found.name, found.object, {n: v for n, v in {**sizes, **own}.items() if v is not None}, args)
+    written = json.dumps(given, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=repr)
+    with rng.seeded(seed, "init", found.name, written):
+        try:
+            network = found.object(**given)
+        except TypeError as error:
+            raise RedistillError(f"{found.name} cannot be made with {', '.join(given) or 'no arguments'}: {error}") from error
+    if not isinstance(network, nn.Module):
+        raise RedistillError(f"{found.name} must give a torch.nn.Module, it gave a {type(network).__name__}")
+    return network
+
+
+def _from_elsewhere(name: str, facts: dict[str, Any], seed: int, args: dict[str, Any]) -> nn.Module:
+    library, _, what = name.partition(":")
     args = {k: v for k, v in args.items() if k != "initialise"}
+    if unsafe := [n for n in args if n in UNSAFE]:
+        raise RedistillError(f"{name}: the argument {unsafe[0]!r} lets the library fetch or run code and files, which is refused")
+    classes = facts["classes"]
     with rng.seeded(seed, "init", f"{name}({classes},{sorted(args.items())})"):
-        if where in ("torchvision", "timm", "hf"):
-            net = _from_library(where, what, classes, args)
-        else:
-            net = attribute(name)(classes=classes, **args)
+        net = _from_library(library, what, classes, args)
     if not isinstance(net, nn.Module):
         raise RedistillError(f"{name} made a {type(net).__name__}, expected a torch.nn.Module")
     return net
@@ -239,26 +325,11 @@ def _from_elsewhere(name: str, classes: int, seed: int, args: dict[str, Any]) ->
 
 def attribute(name: str) -> Any:
     """What ``./file.py:name`` or ``package.module:name`` means; the file is run, so it must be one you trust."""
-    where, _, what = name.partition(":")
-    if where.endswith(".py"):
-        path = Path(where).expanduser()
-        if not path.is_file():
-            raise RedistillError(f"{name}: there is no file {path}")
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    else:
-        try:
-            module = importlib.import_module(where)
-        except ModuleNotFoundError as error:
-            raise RedistillError(f"{name}: there is no module {error.name!r} to import; for a file write ./file.py:{what}") from error
-    if not hasattr(module, what):
-        raise RedistillError(nearest(what, [n for n in vars(module) if not n.startswith("_")], f"name in {where}"))
-    return getattr(module, what)
+    return load(name, Path(), trusted=True).object
 
 
 def _from_library(library: str, name: str, classes: int, args: dict[str, Any]) -> nn.Module:
+    assert library in LIBRARIES
     package = {"hf": "transformers"}.get(library, library)
     try:
         module = importlib.import_module(package)
@@ -270,8 +341,8 @@ def _from_library(library: str, name: str, classes: int, args: dict[str, Any]) -
     elif library == "timm":
         net = module.create_model(name, pretrained=False, num_classes=classes, **args)
     else:
-        config = module.AutoConfig.from_pretrained(name, num_labels=classes, **args)
-        net = LogitsOnly(module.AutoModelForImageClassification.from_config(config))
+        config = module.AutoConfig.from_pretrained(name, num_labels=classes, trust_remote_code=False, **args)
+        net = LogitsOnly(module.AutoModelForImageClassification.from_config(config, trust_remote_code=False))
     made: nn.Module = net
     return made
 

@@ -2,88 +2,91 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import math
-import pickle
-import re
-import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from redistill import tensor_files
 from redistill.core import RedistillError
 from redistill.models.arch import Arch
-from redistill.models.build import build, names
-from redistill.models.foreign import to_ours, unwrapped
-from redistill.models.resnetv2 import BLOCKS as RESNETV2
-from redistill.models.shufflenetv2 import WIDTHS as SHUFFLENETV2
+from redistill.models.build import build, build_elsewhere
+from redistill.models.foreign import stripped, to_ours
+from redistill.models.recognise import (
+    UNBUILDABLE,
+    channels_of,
+    classes_of,
+    differences,
+    nearest_architecture,
+    possible_classes,
+    recognised,
+    shell,
+)
+from redistill.models.weights_reader import contents
+from redistill.modes import as_exact_as
 
+MOST_COUNTS = 20  # numbers of classes that are tried for a network of one's own
 FORMAT = 1
 
 
-def save(net: nn.Module, path: str | Path, *, normalisation: str | None = None, extra: Mapping[str, str] | None = None) -> None:
-    """Write a network of ours as safetensors, with what is needed to build and feed it again.
+def save(
+    net: nn.Module,
+    path: str | Path,
+    *,
+    normalisation: str | None = None,
+    class_names: Sequence[str] | None = None,
+    extra: Mapping[str, str] | None = None,
+) -> None:
+    """Write a network as safetensors, with what is needed to build (ours) and to feed it again.
 
     Args:
         normalisation: name of the set its images are normalised in; default: what the network carries.
+        class_names: one name a class, in the order of the outputs; default: what the network carries, if anything.
         extra: further text entries of the file's header.
     """
     arch = getattr(net, "arch", None)
-    if not isinstance(arch, Arch):
-        raise RedistillError(f"{type(net).__name__} does not know its architecture: save its state_dict with safetensors instead")
-    about = {"format": FORMAT, "arch": arch.as_json(), "normalisation": normalisation or getattr(net, "normalisation", None)}
-    tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
-    save_file(tensors, str(path), metadata={"redistill": json.dumps(about, sort_keys=True), **(extra or {})})
+    known = {"arch": arch.as_json()} if isinstance(arch, Arch) else {"class": type(net).__name__}
+    used = normalisation or getattr(net, "normalisation", None)
+    # a set of one's own is written with its constants, as text
+    about: dict[str, Any] = {"format": FORMAT, **known, "normalisation": None if used is None else str(used)}
+    if named := class_names or getattr(net, "class_names", None):
+        if isinstance(arch, Arch) and len(named) != arch.classes:
+            raise RedistillError(f"{len(named)} class names for the {arch.classes} outputs of {arch.name}: give one name a class")
+        about["class_names"] = list(named)
+    tensor_files.save(path, net.state_dict(), {"redistill": json.dumps(about, sort_keys=True), **(extra or {})})
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors of a ``.safetensors``, ``.pt`` or ``.pth`` file, and what its header says about the network."""
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise RedistillError(f"there is no network file {path}: give the path of a .safetensors, .pth or .pt file")
-    if path.suffix == ".safetensors":
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                header = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}
-        except (SafetensorError, OSError) as error:
-            raise RedistillError(f"{path} is damaged or no safetensors file ({error}): get it again") from error
-        return tensors, _about(header, path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # about pickle protocols: what cannot be read is refused below
-            # RepDistiller keeps its options beside the weights: a Namespace is a bag of values and runs nothing
-            with torch.serialization.safe_globals([argparse.Namespace]):
-                loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise RedistillError(
-            f"{path} holds more than tensors, and reading that could run a program hidden in it: it was refused. If you trust "
-            f"its author, load it with torch yourself and save its state dict with safetensors"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise RedistillError(f"{path} is damaged or no PyTorch file ({str(error).splitlines()[0]}): get it again") from error
-    return _tensors(loaded, path), {}
+    """The tensors of a file of weights (:mod:`redistill.models.weights_reader`), and what its header says about the network."""
+    tensors, header = contents(path)
+    return tensors, _about(header, Path(path)) if header else {}
 
 
 def _about(header: Mapping[str, str], path: Path) -> dict[str, Any]:
-    """What the header says: ours in full, of other files the normalisation."""
-    try:
-        about = json.loads(header.get("redistill", ""))
-    except json.JSONDecodeError:
-        about = None
-    if not isinstance(about, dict):
-        about = {}
+    """What the header says: ours in full, of other files the normalisation; sizes and arguments of a run's own network."""
+    about = _object(header.get("redistill", ""))
     form = about.get("format", FORMAT)
     if not isinstance(form, int) or form > FORMAT:
-        raise RedistillError(f"{path} was written by a newer version (format {form}): update redistill")
+        raise RedistillError(f"{path} was written by a newer version (format {str(form)[:20]}): update redistill")
     said = about.get("normalisation") or header.get("normalisation") or header.get("normalise")
-    return {**about, "normalisation": said or None}
+    if said is not None and not isinstance(said, str):
+        raise RedistillError(f"{path}: its header names no normalisation, but {str(said)[:100]!r}")
+    names = about.get("class_names")
+    named = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    more = {"sizes": _object(header.get("sizes", "")), "args": _object(header.get("args", ""))}
+    return {**about, **more, "normalisation": said or None, "class_names": tuple(names or ()) if named else None}
+
+
+def _object(text: str) -> dict[str, Any]:
+    """A JSON object of a header; empty where it is none."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _arch(written: object, path: Path) -> Arch:
@@ -98,23 +101,15 @@ def _arch(written: object, path: Path) -> Arch:
     return Arch(**written)
 
 
-def _tensors(loaded: object, path: Path) -> dict[str, Tensor]:
-    """The state dict in what a training script saved: itself, or under a usual key."""
-    if isinstance(loaded, Mapping):
-        for key in ("state_dict", "model_state_dict", "model", "net", "params"):
-            if isinstance(loaded.get(key), Mapping):
-                beside = loaded.get("stats")  # attention-transfer keeps running statistics beside the parameters
-                return _tensors({**loaded[key], **beside} if isinstance(beside, Mapping) else loaded[key], path)
-        found = {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
-        if found:
-            return found
-    raise RedistillError(f"{path} holds no state dict: expected tensors by name, or such a mapping under 'state_dict' or 'model'")
-
-
 def load(
-    path: str | Path, *, model: str | None = None, classes: int | None = None, normalisation: str | None = None
+    path: str | Path,
+    *,
+    model: str | None = None,
+    classes: int | None = None,
+    normalisation: str | None = None,
+    args: Mapping[str, Any] | None = None,
 ) -> nn.Module:
-    """A network from a file, in evaluation mode.
+    """A network from a file, in evaluation mode; ``class_names`` of the network are those the file keeps, or None.
 
     Args:
         path: a file of :func:`save` (which knows everything), plain safetensors, or ``.pth``/``.pt`` with tensors only. Names
@@ -122,41 +117,156 @@ def load(
         model: the architecture, where the file does not say it; guessed from names and shapes where only one fits.
         classes: number of classes, checked, or for building where the file does not say it.
         normalisation: set its images are normalised in, where the file does not say it.
+        args: arguments of the architecture that the file does not say; one that contradicts the file is refused.
     """
     tensors, about = read(path)
-    if about.get("arch") is not None and model is None:
-        arch = _arch(about["arch"], Path(path))
-        mine = arch.classes
-        args = dict(arch.args)
-        if classes is None or classes == mine:
-            net = build(arch.name, mine, channels=arch.channels, image_size=arch.image_size, **args)
+    where = str(path)
+    given = dict(args or {})
+    if about.get("arch") is not None and (model is None or ":" not in model):
+        net = _ours(_arch(about["arch"], Path(path)), model, classes, given, tensors, where)
+    elif model is not None and ":" in model:
+        net = _theirs(model, classes, given, tensors, about, where)
     else:
-        mine = _classes(tensors, classes)
-        model, args = _guess(tensors, mine, Path(path), model)
-        if classes is None or classes == mine:
-            net = build(model, mine, channels=_channels(tensors), **args)
-            net.sized = "image_size" in args  # type: ignore[assignment]
-    if classes is not None and mine != classes:
-        raise RedistillError(f"{path} tells {mine} classes apart, {classes} were asked for: leave classes= out, or give another file")
-    fill(net, tensors, str(path))
+        net = _recognised(model, classes, given, tensors, where)
+    fill(net, tensors, where)
     net.normalisation = normalisation or about.get("normalisation")  # type: ignore[assignment]
+    net.class_names = about.get("class_names")  # type: ignore[assignment]
     return net.eval()
 
 
-def fill(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Load tensors of any known family into ``net``, or say what differs first and which network is nearest."""
+def require_same_args(written: Mapping[str, Any], given: Mapping[str, Any], where: str) -> None:
+    """Refuse an argument that contradicts the one with which the file's network was made."""
+    for name, value in written.items():
+        if name in given and given[name] != value:
+            raise RedistillError(
+                f"args say {name} = {given[name]!r}, {where} was made with {value!r}, and its weights mean something else under "
+                f"another: leave {name} out of args"
+            )
+
+
+_FACTS = ("classes", "channels", "image_size")
+
+
+def _require_classes(mine: int, asked: int | None, where: str) -> None:
+    if asked is not None and mine != asked:
+        raise RedistillError(f"{where} tells {mine} classes apart, {asked} were asked for: leave classes= out, or give another file")
+
+
+def _ours(
+    arch: Arch, model: str | None, classes: int | None, given: dict[str, Any], tensors: Mapping[str, Tensor], where: str
+) -> nn.Module:
+    """The network that the header describes; ``given`` may add a dropout, and may contradict nothing else."""
+    if model is not None and model != arch.name:
+        raise RedistillError(f"{where} holds a {arch.name[:100]}, not a {model}: leave the model out, or give another file")
+    _require_classes(arch.classes, classes, where)
+    try:
+        plain = {name: value for name, value in given.items() if name not in _FACTS}
+        asked: Any = shell(arch.name, 1, tensors, **plain)
+    except UNBUILDABLE as error:
+        raise _unbuildable(where, error) from error
+    for name, value in given.items():
+        mine, wanted = (getattr(arch, name), value) if name in _FACTS else (arch.args.get(name), asked.arch.args.get(name))
+        if mine != wanted and name not in ("dropout", "init"):  # which change nothing that stored weights compute
+            usual = "its usual value" if mine is None else repr(mine)
+            raise RedistillError(
+                f"args say {name} = {value!r}, {where} was made with {usual}, and its weights mean something else under "
+                f"another: leave {name} out of args"
+            )
+    more = {"dropout": given["dropout"]} if "dropout" in given else {}
+    return _built(arch.name, arch.classes, {"channels": arch.channels, "image_size": arch.image_size, **arch.args, **more}, tensors, where)
+
+
+def _recognised(
+    model: str | None, classes: int | None, given: dict[str, Any], tensors: Mapping[str, Tensor], where: str
+) -> nn.Module:
+    """A network of ours by names and shapes, with the arguments that those tell and the ``given`` ones that they do not."""
+    plain = stripped(tensors)
+    mine = classes_of(plain, classes)
+    _require_classes(mine, classes, where)
+    _require_classes(mine, given.pop("classes", None), where)
+    name, told = recognised(plain, mine, where, model)
+    for argument in told.keys() & given.keys():
+        same = told[argument] == given[argument] or told[argument] == tuple(given[argument] if isinstance(given[argument], list) else ())
+        if not same:
+            raise RedistillError(
+                f"args say {argument} = {given[argument]!r}, the shapes in {where} say {told[argument]!r}: leave it out of args"
+            )
+    every = {"channels": channels_of(plain), **given, **told}
+    net = _built(name, mine, every, tensors, where)
+    net.sized = "image_size" in every  # type: ignore[assignment]
+    return net
+
+
+def _built(name: str, classes: int, args: dict[str, Any], tensors: Mapping[str, Tensor], where: str) -> nn.Module:
+    """A network of ours whose names and shapes are those of the file; only then is memory asked for."""
+    try:
+        require_fit(shell(name, classes, tensors, **args), tensors, where)
+        return build(name, classes, **args)
+    except UNBUILDABLE as error:
+        if isinstance(error, RedistillError) and where in str(error):
+            raise
+        raise _unbuildable(where, error) from error
+
+
+def _unbuildable(where: str, error: Exception) -> RedistillError:
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return RedistillError(f"{where} describes a network that cannot be built: {line[:300]}")
+
+
+def _theirs(
+    model: str, classes: int | None, given: dict[str, Any], tensors: Mapping[str, Tensor], about: Mapping[str, Any], where: str
+) -> nn.Module:
+    """A network from elsewhere. Where nobody says its number of classes, it is the one with which the file fits."""
+    require_same_args(about.get("args") or {}, given, where)
+    given = {**(about.get("args") or {}), **given}
+    sizes = about.get("sizes") or {}
+    plain = stripped(tensors)
+    held = list(possible_classes(plain))
+    if "classes" in given:
+        classes = given.pop("classes")
+    said = sizes.get("classes")
+    if classes is None and said in held:
+        classes = said
+    facts = {name: sizes[name] for name in ("channels", "image_size") if name in sizes and name not in given}
+    counts = [classes] if classes is not None else held[:MOST_COUNTS]
+    if not counts:
+        raise RedistillError(f"the number of classes cannot be read from {where} (no linear layer): give classes=")
+    first: RedistillError | None = None
+    for count in counts:
+        net = build_elsewhere(model, {**facts, "classes": count}, given)
+        try:
+            require_fit(net, tensors, where)
+        except RedistillError as error:
+            first = first or error
+        else:
+            return net
+    assert first is not None
+    raise first
+
+
+def require_fit(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+    """The tensors under the network's own names, or a sentence with what differs first and which network is nearest.
+
+    ``net`` may lie on the meta device.
+    """
     wanted = net.state_dict()
-    state, _ = to_ours(tensors, list(wanted))
+    if odd := next((name for name, value in wanted.items() if not isinstance(value, Tensor)), None):
+        raise RedistillError(f"{type(net).__name__} keeps {odd!r}, which is no tensor and stands in no file of weights")
+    try:
+        state, _ = to_ours(tensors, list(wanted))
+    except RedistillError as error:
+        raise RedistillError(f"{where}: {error}") from error
     # older files and functional networks have no step counters; they do not enter any computation
     for name, value in wanted.items():
         if name.endswith("num_batches_tracked"):
-            state.setdefault(name, torch.zeros_like(value))
-    wrong = _differences(wanted, state)
+            state.setdefault(name, torch.zeros(value.shape, dtype=value.dtype))
+    wrong = differences(wanted, state)
     if wrong:
         arch = getattr(net, "arch", None)
         name = arch.name if isinstance(arch, Arch) else type(net).__name__
-        last = [n for n in wanted if n.endswith("weight")][-1]
-        if last in state and state[last].ndim == 2 and wrong == _classes_only(wanted, state):
+        last = next((n for n in reversed(wanted) if n.endswith("weight")), "")
+        others = last in state and state[last].ndim == 2 and state[last].shape[0] != wanted[last].shape[0]
+        if others and wrong == _classes_only(wanted, state):
             raise RedistillError(
                 f"{where} tells {state[last].shape[0]} classes apart, the network {name} was built for {wanted[last].shape[0]}: "
                 f"build it with classes={state[last].shape[0]}"
@@ -164,142 +274,15 @@ def fill(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
         near = nearest_architecture(tensors)
         hint = f"; nearest is {near}" if near and near != name else ""
         raise RedistillError(f"{where} does not fit {name}: {'; '.join(wrong[:3])}{hint}")
-    if any(value.dtype == torch.float64 for value in state.values()):
-        net.double()  # float32 would round a network saved in double precision
-    net.load_state_dict(state)
+    return state
 
 
-def _differences(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
-    wrong = []
-    for name, value in wanted.items():
-        if name not in state:
-            wrong.append(f"{name} {list(value.shape)} is missing in the file")
-        elif state[name].shape != value.shape:
-            wrong.append(f"{name} has shape {list(state[name].shape)} in the file, {list(value.shape)} in the network")
-    wrong += [f"{name} {list(v.shape)} has no place in the network" for name, v in state.items() if name not in wanted]
-    return wrong
+def fill(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Load tensors of any known family into ``net``, or say what differs first and which network is nearest."""
+    state = require_fit(net, tensors, where)
+    as_exact_as(net, state).load_state_dict(state)
 
 
 def _classes_only(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
     """The differences that another number of classes alone would make."""
-    return [d for d in _differences(wanted, state) if d.split(" ")[0] in list(wanted)[-2:]]
-
-
-def _classes(tensors: Mapping[str, Tensor], asked: int | None = None) -> int:
-    if any(unwrapped(name) in _MADE for name in tensors):
-        return 1  # a generator has none
-    linear = {unwrapped(name): v for name, v in tensors.items() if v.ndim == 2 or (v.ndim == 4 and v.shape[1:] == (1280, 1, 1))}
-    if not linear:
-        if asked is not None:
-            return asked
-        raise RedistillError("the number of classes cannot be read from the file (no linear layer): give classes=")
-
-    def place(name: str) -> list[tuple[int, str]]:  # layers.11 comes after layers.9, which sorting by letters would not know
-        return [(int(part), "") if part.isdigit() else (-1, part) for part in name.split(".")]
-
-    return int(linear[max(linear, key=place)].shape[0])
-
-
-_MADE = ("layers.12.running_mean", "batch_norm4.running_mean")
-"""Last batch norm of a generator: the channels it makes."""
-_FIRST = ("conv1.weight", "conv1.0.weight", "block0.0.weight", "layers.0.weight", "conv0", "pre.0.weight")
-
-
-def _channels(tensors: Mapping[str, Tensor]) -> int:
-    """Image channels by the first convolution; its name tells, because safetensors sorts its entries."""
-    for name, value in tensors.items():
-        if unwrapped(name) in _FIRST and value.ndim == 4:
-            return int(value.shape[1])
-        if unwrapped(name) in _MADE:
-            return int(value.shape[0])
-    return 3
-
-
-def _score(tensors: Mapping[str, Tensor], candidate: str, classes: int, args: Mapping[str, Any]) -> tuple[int, int]:
-    """(entries that differ, entries) between the file and one architecture, without allocating its weights."""
-    with torch.device("meta"):
-        net = build(candidate, classes, channels=_channels(tensors), initialise=False, **args)
-    wanted = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
-    state, _ = to_ours(tensors, list(net.state_dict()))
-    state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
-    return len(_differences(wanted, state)), len(wanted)
-
-
-def _candidates(tensors: Mapping[str, Tensor]) -> list[tuple[str, dict[str, Any]]]:
-    """What the names alone allow: (network, arguments), depths and widths counted; all known names where they say nothing."""
-    shapes = {unwrapped(name): tuple(value.shape) for name, value in tensors.items()}
-
-    def indices(pattern: str) -> int:
-        return len({found[1] for name in shapes if (found := re.match(pattern, name))})
-
-    def shape(pattern: str) -> tuple[int, ...]:
-        return next((shape for name, shape in shapes.items() if re.fullmatch(pattern, name)), (0,))
-
-    if n := indices(r"(?:block1\.(?:layer|nblockLayer)\.|group0\.block)(\d+)\."):
-        width = shape(r"block1\.(?:layer|nblockLayer)\.0\.conv1\.weight|group0\.block0\.conv0")[0] // 16
-        projected = shape(r"block1\.(?:layer|nblockLayer)\.0\.(?:convShortcut|conv_inp)\.weight|group0\.block0\.convdim") != (0,)
-        wrn: dict[str, Any] = {"projection": "always"} if width == 1 and projected else {}
-        if shape(r"bn1\.weight|batch_norm\.weight|bn\.weight") == (0,):
-            wrn["gamma"] = False
-        return [(f"wrn-{6 * n + 4}-{width}", wrn)]
-    if (n := indices(r"layer1\.(\d+)\.")) and "fc.weight" in shapes:
-        return [(f"resnet{6 * n + 2}{'x4' if shape('conv1.weight')[0] == 32 else ''}", {})]
-    if "linear.weight" in shapes:
-        sizes: list[tuple[str, dict[str, Any]]] = [("shufflenetv2", {"size": s} if s != 1.0 else {}) for s in SHUFFLENETV2]
-        return [*((f"resnet{depth}", {}) for depth in RESNETV2), ("shufflenetv1", {}), *sizes]
-    if "classifier.0.weight" in shapes:
-        half = shape(r"conv1\.0\.weight")[0] == 16
-        return [("mobilenetv2", {} if half else {"width": shape(r"conv1\.0\.weight")[0] / 32})]
-    if len(outputs := shapes.get("layers.0.weight", ())) == 2:
-        if "layers.12.running_mean" in shapes:
-            return [("zskt-generator", {"z": outputs[1], "image_size": 4 * math.isqrt(outputs[0] // 128)})]
-        rows = [shape[0] for _, shape in sorted((int(n.split(".")[1]), s) for n, s in shapes.items() if len(s) == 2)]
-        return [("mlp", {"inputs": outputs[1], "hidden": tuple(rows[:-1])})]
-    if "layers.7.weight" in shapes:
-        return [("lenet", {"image_size": 4 * math.isqrt(shapes["layers.7.weight"][-1] // 16) + 12})]
-    return [(name, {}) for name in names()]
-
-
-def nearest_architecture(tensors: Mapping[str, Tensor]) -> str | None:
-    """The known architecture with the fewest differing entries, or None where nothing is near."""
-    try:
-        classes = _classes(tensors)
-    except RedistillError:
-        return None
-    known: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in names()]
-    scores: dict[str, tuple[int, int]] = {}
-    for name, args in [*known, *_candidates(tensors)]:
-        try:
-            scores[name] = min(scores.get(name, (10**9, 0)), _score(tensors, name, classes, args))
-        except RedistillError:  # counted from names that are nobody's: no such network
-            continue
-    name = min(scores, key=lambda n: scores[n][0])
-    wrong, entries = scores[name]
-    return name if wrong <= entries // 2 else None
-
-
-def _fits(tensors: Mapping[str, Tensor], classes: int) -> list[tuple[str, dict[str, Any]]]:
-    found = []
-    for name, args in _candidates(tensors):
-        try:
-            if _score(tensors, name, classes, args)[0] == 0:
-                found.append((name, args))
-        except RedistillError:  # as above
-            continue
-    return found
-
-
-def _guess(tensors: Mapping[str, Tensor], classes: int, path: Path, asked: str | None) -> tuple[str, dict[str, Any]]:
-    """The network and the arguments that fit; where the name was given, its variant."""
-    if asked is not None and ":" in asked:
-        return asked, {}
-    fits = _fits(tensors, classes)
-    if asked is not None:
-        return next(((name, args) for name, args in fits if name == asked), (asked, {}))
-    if len(fits) == 1:
-        return fits[0]
-    if fits:
-        raise RedistillError(f"{path} fits several networks ({', '.join(name for name, _ in fits)}): say which one, model=...")
-    near = nearest_architecture(tensors)
-    hint = f" (nearest: {near})" if near else ""
-    raise RedistillError(f"{path} does not say its architecture, and none known fits{hint}: give model=...")
+    return [d for d in differences(wanted, state) if d.split(" ")[0] in list(wanted)[-2:]]

@@ -4,8 +4,9 @@ The networks compute the same functions as ours; only names and order of the ent
 
 * ``ferles``: the [RE] zero-shot report (``block1.nblockLayer.0.batch_norm1``, batch norms before convolutions) and its generator;
 * ``zagoruyko``: attention-transfer's flat dictionary (``group0.block0.conv0``; no ``num_batches_tracked``);
+* ``akamaster``: pytorch_resnet_cifar10, our names but for the classifier's, ``linear``; no step counters;
 * RepDistiller, mdistiller, ReviewKD and polo5 use our own names (``ours``);
-* prefixes of wrappers (``module.``, ``_orig_mod.``) are dropped.
+* prefixes of wrappers (``module.``, ``_orig_mod.``) are dropped, and of an attribute (``model.``) that all names begin with.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-FAMILIES = ("ours", "ferles", "zagoruyko")
+from redistill.errors import RedistillError
+
+FAMILIES = ("ours", "ferles", "zagoruyko", "akamaster")
 
 # ours -> theirs, tried in order; a rule is (pattern of ours, replacement)
 _RULES: dict[str, list[tuple[str, str]]] = {
@@ -35,18 +38,45 @@ _RULES: dict[str, list[tuple[str, str]]] = {
         (r"conv1\.", "conv1."),
         (r"fc\.", "fc."),
     ],
+    "akamaster": [(r"fc\.", "linear."), (r"(conv1|bn1|layer\d)\.", r"\1.")],
 }
 
 
+_WRAPPERS = ("module.", "_orig_mod.")
+"""What DataParallel and torch.compile put in front of every name."""
+_HOLDERS = ("model.", "net.", "network.", "student.", "backbone.")
+"""Attributes under which training scripts and Lightning modules keep their network."""
+
+
 def unwrapped(name: str) -> str:
-    """A name without the prefixes that DataParallel and torch.compile put in front."""
-    while True:
-        for prefix in ("module.", "_orig_mod."):
-            if name.startswith(prefix):
-                name = name[len(prefix) :]
-                break
-        else:
-            return name
+    """A name without the prefixes that DataParallel and torch.compile put in front; compiled parts have one in the middle."""
+    while name.startswith(_WRAPPERS):
+        name = name.partition(".")[2]
+    return name.replace("._orig_mod.", ".")
+
+
+def _renamed(state: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+    if len(set(names)) != len(state):
+        double = next(name for i, name in enumerate(names) if name in names[:i])
+        raise RedistillError(f"two entries are called {double!r} once the prefixes of wrappers are taken off: save one network alone")
+    return dict(zip(names, state.values(), strict=True))
+
+
+def stripped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict without the prefixes of wrappers, and of the attribute that held the network where all names have it."""
+    names = [unwrapped(name) for name in state]
+    while names and (holder := next((h for h in _HOLDERS if all(name.startswith(h) for name in names)), None)):
+        names = [unwrapped(name[len(holder) :]) for name in names]
+    return _renamed(state, names)
+
+
+def _named_for(state: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+    """As it is, without wrappers, or without the attribute that held the network too: whichever meets most of ``names``."""
+    if all(name in state for name in names):
+        return dict(state)
+    ways = [dict(state), _renamed(state, [unwrapped(name) for name in state]), stripped(state)]
+    met = [sum(name in way for name in names) for way in ways]
+    return ways[met.index(max(met))] if max(met) else ways[-1]
 
 
 def _to_zagoruyko(name: str) -> str | None:
@@ -70,8 +100,10 @@ def name_in(family: str, name: str) -> str | None:
     """What ``family`` calls our entry ``name``; None where it has no such entry."""
     if family == "ours":
         return name
+    if family in ("zagoruyko", "akamaster") and name.endswith("num_batches_tracked"):
+        return None
     if family == "zagoruyko":
-        return None if name.endswith("num_batches_tracked") else _to_zagoruyko(name)
+        return _to_zagoruyko(name)
     for pattern, replacement in _RULES[family]:
         if re.match(pattern, name):
             return re.sub(f"^{pattern}", replacement, name)
@@ -92,14 +124,14 @@ def _rank(family: str, name: str) -> tuple[int, ...]:
 def order_in(family: str, names: Sequence[str]) -> list[tuple[str, str]]:
     """(our name, their name) of every entry ``family`` has, in the order of its state dict."""
     known = [(ours, theirs) for ours in names if (theirs := name_in(family, ours)) is not None]
-    if family == "ours" or any(ours.startswith("layers.") for ours in names):
+    if family in ("ours", "akamaster") or any(ours.startswith("layers.") for ours in names):
         return known
     return sorted(known, key=lambda pair: _rank(family, pair[0]))
 
 
 def to_ours(state: Mapping[str, Tensor], names: Sequence[str]) -> tuple[dict[str, Tensor], str]:
     """A state dict of any family under our ``names``, and which family it was; entries that fit no family keep their names."""
-    plain = {unwrapped(name): value for name, value in state.items()}
+    plain = _named_for(state, names)
     best: tuple[int, str] = (-1, "ours")
     for family in FAMILIES:
         hits = sum(theirs in plain for _, theirs in order_in(family, names))

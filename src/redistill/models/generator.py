@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from redistill.core import RedistillError
 from redistill.models.arch import Arch, Network
 
+NUMERICS = 1
+
 
 class Generator(Network):
     """See :func:`redistill.models.generator`."""

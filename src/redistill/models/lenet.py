@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from redistill.core import Place, RedistillError
 from redistill.models.arch import Arch, Network
 
+NUMERICS = 1
+
 
 class LeNet(Network):
     """Two 5x5 convolutions with pooling and three linear layers; first weights PyTorch's. See :func:`redistill.models.lenet`."""

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from redistill.core import Place
 from redistill.models.arch import Arch, Network, normal_by_outputs, pooled
 
+NUMERICS = 1
+
 # expansion (None: the network's), channels at width 1, blocks, stride
 PLAN = ((1, 16, 1, 1), (None, 24, 2, 1), (None, 32, 3, 2), (None, 64, 4, 2), (None, 96, 3, 1), (None, 160, 3, 2), (None, 320, 1, 1))
 ENDS = {"stage1": 1, "stage2": 2, "stage3": 4, "stage4": 6}

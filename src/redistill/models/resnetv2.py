@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from redistill.core import Place
 from redistill.models.arch import Arch, Network, kaiming_fan_out, pooled
 
+NUMERICS = 1
+
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 """Depth -> blocks of each stage; bottlenecks from 50 upwards."""
 

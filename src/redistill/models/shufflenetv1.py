@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from redistill.core import Place
 from redistill.models.arch import Arch, Network, pooled
 
+NUMERICS = 1
+
 STEM, UNITS, WIDTHS, GROUPS = 24, (4, 8, 4), (240, 480, 960), 3
 
 

@@ -14,6 +14,8 @@ from redistill.core import Place, RedistillError
 from redistill.models.arch import Arch, Network, pooled
 from redistill.models.shufflenetv1 import shuffle
 
+NUMERICS = 1
+
 STEM, UNITS = 24, (3, 7, 3)
 WIDTHS = {0.2: (40, 80, 160, 512), 0.3: (40, 80, 160, 512), 0.5: (48, 96, 192, 1024), 1.0: (116, 232, 464, 1024),
           1.5: (176, 352, 704, 1024), 2.0: (224, 488, 976, 2048)}  # fmt: skip

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from redistill.core import Place
 from redistill.models.arch import Arch, Network, normal_by_outputs, pooled
 
+NUMERICS = 1
+
 CONVOLUTIONS = {8: (1, 1, 1, 1, 1), 11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 WIDTHS = (64, 128, 256, 512, 512)
 

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from redistill.core import Place, RedistillError
 from redistill.models.arch import Arch, Network, normal_by_outputs, pooled
 
+NUMERICS = 1
+
 Init = Literal["fan-out", "zagoruyko", "pytorch"]
 
 
@@ -58,7 +60,10 @@ class Group(nn.Module):
 class WRN(Network):
     """See :func:`wrn`."""
 
-    def __init__(self, arch: Arch, depth: int, width: int, dropout: float, branch: str, projection: str, gamma: bool, init: Init):
+    def __init__(
+        self, arch: Arch, depth: int, width: int, dropout: float, branch: str, projection: str, gamma: bool, bias: bool,
+        norm_eps: float, norm_momentum: float, init: Init,
+    ):  # fmt: skip
         super().__init__(arch)
         if depth < 10 or (depth - 4) % 6 != 0:
             raise RedistillError(f"a WRN's depth is 6n + 4 (10, 16, 22, 28, 34, 40 ...), got {depth}")
@@ -70,6 +75,8 @@ class WRN(Network):
             raise RedistillError(f"projection={projection!r}: 'needed' (where widths differ) or 'always' (first block of a group)")
         if not 0 <= dropout < 1:
             raise RedistillError(f"dropout={dropout} must lie in [0, 1)")
+        if not norm_eps > 0 or not 0 < norm_momentum <= 1:
+            raise RedistillError(f"norm_eps={norm_eps} must be above 0 and norm_momentum={norm_momentum} lie in (0, 1]")
         n = (depth - 4) // 6
         widths = (16, 16 * width, 32 * width, 64 * width)
         self.conv1 = nn.Conv2d(arch.channels, 16, 3, 1, 1, bias=False)
@@ -85,10 +92,11 @@ class WRN(Network):
         self.block1, self.block2, self.block3 = groups
         self.bn1 = nn.BatchNorm2d(widths[3])
         self.relu = nn.ReLU(inplace=False)
-        self.fc = nn.Linear(widths[3], arch.classes)
-        if not gamma:
-            for module in self.modules():
-                if isinstance(module, nn.BatchNorm2d):
+        self.fc = nn.Linear(widths[3], arch.classes, bias=bias)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps, module.momentum = norm_eps, norm_momentum
+                if not gamma:
                     module.register_parameter("weight", None)
         _initialise(self, init)
         self.declare(

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from redistill.errors import RedistillError, nearest
+from redistill.experiment.change import put
 from redistill.papers.schema import Also, Assumed, Departs, Facts, PaperFile, Protocol, Table, joined, quoted, together
 
 _NUMBER = re.compile(r"(?P<about>≈\s*)?(?P<value>[-−]?\d+(?:\.(?P<decimals>\d+))?)(?:\s*±\s*(?P<std>\d*\.?\d+(?:e-?\d+)?))?")
@@ -155,6 +156,14 @@ class Paper:
     def protocol(self, table: str) -> Protocol:
         return together(self.file.protocol, self.table(table).protocol)
 
+    def protocol_of(self, cell: Cell) -> Protocol:
+        """The protocol of a cell's table with the epoch that this cell reports."""
+        whole = self.protocol(cell.table)
+        if self.table(cell.table).protocol.which is not None:
+            return whole
+        own = next((r for r in self.file.reported if r.holds(cell.facts)), None)
+        return whole if own is None else whole.model_copy(update={"which": own.which, "because": own.because})
+
     def assumed(self, cell: Cell) -> list[Assumed]:
         return [a for a in self.file.assumed if a.holds(cell.facts)]
 
@@ -232,7 +241,7 @@ def said(facts: Mapping[str, str]) -> str:
 
 
 def filled(changes: Mapping[str, Any], facts: Mapping[str, str]) -> dict[str, Any]:
-    """Changes with every text ``"{M}"`` replaced by the fact of that name, a number where it is one.
+    """Changes with every text ``"{M}"`` replaced by the fact of that name, a number where it is one: the one substitution there is.
 
     >>> filled({"per_class": "{M}", "at": [["{mine}", "stage2"]]}, {"M": "200", "mine": "stage1"})
     {'per_class': 200, 'at': [['stage1', 'stage2']]}
@@ -254,34 +263,3 @@ def _filled(value: Any, facts: Mapping[str, str]) -> Any:
         fact = facts[value[1:-1]]
         return int(fact) if fact.isdigit() else fact
     return value
-
-
-def put(settings: dict[str, Any], changes: Mapping[str, Any]) -> None:
-    """Put changes over settings in place, key by key; a term is named by its ``use``, "" takes a key away.
-
-    >>> made = {"recipe": {"lr": 0.1}, "method": [{"use": "AT", "weight": 1000}]}
-    >>> put(made, {"recipe": {"epochs": 5}, "method": {"AT": {"weight": 250}}})
-    >>> made
-    {'recipe': {'lr': 0.1, 'epochs': 5}, 'method': [{'use': 'AT', 'weight': 250}]}
-    """
-    for name, value in changes.items():
-        here = settings.get(name)
-        if isinstance(value, Mapping) and isinstance(here, list):
-            for use, inner in value.items():
-                named = [term for term in here if term.get("use") == use]
-                if len(named) != 1:
-                    raise RedistillError(nearest(use, [str(term.get("use")) for term in here], "term of the method"))
-                put(named[0], inner)
-        elif isinstance(value, Mapping) and isinstance(here, dict):
-            put(here, value)
-        elif value == "":
-            settings.pop(name, None)
-        else:
-            settings[name] = copy.deepcopy(dict(value) if isinstance(value, Mapping) else value)
-
-
-def changed(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of settings with changes put over it."""
-    made: dict[str, Any] = copy.deepcopy(dict(settings))
-    put(made, changes)
-    return made

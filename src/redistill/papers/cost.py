@@ -7,21 +7,24 @@ estimate is low by some per cent; the measured rate contains what they cost for 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import math
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from redistill.data.catalogue import count_of, row_of
+from redistill.errors import RedistillError
 from redistill.experiment.files import canonical, make_folder, write
 from redistill.experiment.generated import AdversarialSettings
-from redistill.experiment.sources import SIZES, ImagesSettings
+from redistill.experiment.sources import ImagesSettings, load_data
 from redistill.experiment.value import Experiment, Net
-
-SHAPES = {"digits": (1, 8)}  # (channels, size); (3, 32) otherwise
+from redistill.paths import expanded, home
 
 
 @functools.cache
@@ -29,7 +32,7 @@ def _macs(model: str, args: str, classes: int, channels: int, size: int) -> int:
     from redistill import models
 
     given: dict[str, Any] = json.loads(args)
-    network = models.build(model, classes=classes, channels=channels, image_size=size, **given)
+    network = models.build(model, classes=classes, channels=channels, image_size=size, trust_code=False, **given)
     return models.describe(network).macs
 
 
@@ -37,14 +40,41 @@ def macs_of(net: Net, data: str) -> int:
     """Multiply-accumulates of one forward of one image; 0 for a network of one's own, which nothing is known of."""
     if net.code is not None:
         return 0
-    kind = data.partition(":")[0]
-    channels, size = SHAPES.get(kind, (3, 32))
-    return _macs(net.model, canonical(net.args or {}), SIZES.get(f"{kind}:train", (0, 10))[1], channels, size)
+    known = looks(data)
+    return _macs(net.model, canonical(net.args or {}), known.classes, known.channels, known.size)
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What of a data set a cost depends on."""
+
+    images: int
+    classes: int
+    channels: int
+    size: int
+
+
+UNKNOWN = Looks(0, 10, 3, 32)
+"""Data of one's own that are not on this machine: they are counted as CIFAR-10's images, and their number as none."""
+
+
+@functools.cache
+def looks(data: str) -> Looks:
+    """From the catalogue; data of one's own are opened, once."""
+    if (row := row_of(data)) is not None:
+        return Looks(count_of(data) or 0, row.classes, row.channels, row.size)
+    try:
+        found = load_data(data, None)
+        channels, size, *_ = found.image_shape
+        return Looks(int(found.count), int(found.classes or UNKNOWN.classes), channels, size)
+    except RedistillError:
+        return UNKNOWN
 
 
 def images_of(source: ImagesSettings) -> int:
-    """Images in the source, 0 where the data set's size is not written down here."""
-    count, classes = SIZES.get(source.data, (0, 0))
+    """Images in the source."""
+    known = looks(source.data)
+    count, classes = known.images, known.classes
     if source.held_out is not None:
         held = source.held_out
         count -= int(held * count) if isinstance(held, float) else held
@@ -68,7 +98,7 @@ def steps_of(one: Experiment) -> tuple[int, int]:
 def cost(group: Sequence[Experiment]) -> float:
     """Multiply-accumulates of a cohort: its teacher looks at every batch once, whoever learns from it."""
     one = group[0]
-    data = next(iter(one.evaluate.sets.values()), "cifar10:test")
+    data = next(iter(one.evaluate.sets.values()), one.source.data if isinstance(one.source, ImagesSettings) else "cifar10:test")
     students = sum(macs_of(member.student, data) for member in group)
     teacher = macs_of(one.teacher, data) if one.teacher is not None else 0
     steps, epoch = steps_of(one)
@@ -85,18 +115,21 @@ def cost(group: Sequence[Experiment]) -> float:
         seen = images_of(one.source) / epoch if isinstance(one.source, ImagesSettings) else batch
         work = steps * min(seen, batch) * (teacher + 3 * students)
     looked = 20 if one.evaluate.every is None else math.ceil(steps / epoch / one.evaluate.every)
-    tested = sum(SIZES.get(name, (0, 0))[0] for name in one.evaluate.sets.values())
+    tested = sum(looks(name).images for name in one.evaluate.sets.values())
     return work + looked * tested * students + tested * teacher
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The rate of this machine
 # ---------------------------------------------------------------------------------------------------------------------
-def rates_file() -> Path:
-    """Where rates are kept: $REDISTILL_CACHE, else the user's cache folder."""
-    given = os.environ.get("REDISTILL_CACHE")
-    folder = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "redistill"
-    return folder / "rates.json"
+def rates_file() -> Path | None:
+    """Where rates are kept: $REDISTILL_CACHE, else the user's cache folder; None where nobody knows of one."""
+    if given := os.environ.get("REDISTILL_CACHE"):
+        return expanded(given) / "rates.json"
+    if given := os.environ.get("XDG_CACHE_HOME"):
+        return expanded(given) / "redistill" / "rates.json"
+    own = home()
+    return None if own is None else own / ".cache" / "redistill" / "rates.json"
 
 
 def rate(device: str = "auto", precision: str = "strict") -> float:
@@ -109,15 +142,17 @@ def rate(device: str = "auto", precision: str = "strict") -> float:
     key = canonical({name: facts[name] for name in ("device", "capability", "threads", "torch")} | {"precision": precision})
     path = rates_file()
     kept: dict[str, float] = {}
-    if path.exists():
-        try:
+    if path is not None and path.is_file():
+        # a damaged cache, or one that may not be read, is measured again
+        with contextlib.suppress(OSError, ValueError, AttributeError, TypeError, RecursionError):
             kept = {str(name): float(value) for name, value in json.loads(path.read_bytes()).items()}
-        except (ValueError, AttributeError, TypeError):
-            kept = {}  # a damaged cache is measured again
     if key not in kept:
         kept[key] = measured(str(here), precision)
-        make_folder(path.parent)
-        write(path, (json.dumps(kept, indent=1) + "\n").encode())
+        if path is not None:
+            # a rate that cannot be kept (a home that is read-only, as on clusters) is used all the same
+            with contextlib.suppress(RedistillError):
+                make_folder(path.parent)
+                write(path, (json.dumps(kept, indent=1) + "\n").encode())
     return kept[key]
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from redistill.errors import RedistillError, nearest
+from redistill.experiment.change import put_over
 from redistill.experiment.store import Store
 from redistill.experiment.value import Experiment
-from redistill.papers.cells import Cell, Paper, changed, filled
+from redistill.papers.cells import Cell, Paper, filled
 from redistill.papers.plan import imported, of
 from redistill.papers.schema import Departs
 from redistill.stats import Interval, paired_difference
@@ -66,7 +67,7 @@ def variants(
     made = [Variant(None, of(settings, device, scale))]
     for departs in switches:
         if not only or departs.name in only:
-            other = {**changed(settings, filled(departs.change, cell.facts)), "name": f"{cell.id} with {departs.name} changed"}
+            other = {**put_over(settings, filled(departs.change, cell.facts)), "name": f"{cell.id} with {departs.name} changed"}
             made.append(Variant(departs, of(other, device, scale)))
     return made
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.resources
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,13 @@ import pydantic
 from pydantic import BaseModel
 
 from redistill.errors import RedistillError, nearest
-from redistill.experiment.files import read
 from redistill.experiment.lines import Path as Key
 from redistill.experiment.lines import of_keys
 from redistill.experiment.mistakes import Mistakes
+from redistill.experiment.tables import MOST_BYTES, content_of, toml_of
 from redistill.papers.cells import Cell, Paper, Printed
 from redistill.papers.schema import PaperFile, Pointing, Table, Where
+from redistill.paths import expanded
 
 
 def names() -> list[str]:
@@ -32,9 +32,9 @@ def load(name: str | Path) -> Paper:
     Raises:
         RedistillError: there is no such paper, or every mistake of its file.
     """
-    path = Path(name)
+    path = expanded(name)
     if path.suffix == ".toml":
-        return parse(read(path), str(path), path.stem)
+        return parse(content_of(path, MOST_BYTES), str(path), path.stem)
     if str(name) not in names():
         raise RedistillError(f"{nearest(str(name), names(), 'paper')} (or give the path of a paper file, ./mine.toml)")
     inside = importlib.resources.files("redistill.papers") / f"{name}.toml"
@@ -43,13 +43,7 @@ def load(name: str | Path) -> Paper:
 
 def parse(content: bytes, where: str, name: str) -> Paper:
     """A paper from the content of its file; ``where`` is how messages call the file."""
-    try:
-        text = content.decode()
-        data = tomllib.loads(text)
-    except UnicodeDecodeError as error:
-        raise RedistillError(f"{where}: is not text in UTF-8 ({error.reason} at byte {error.start})") from error
-    except tomllib.TOMLDecodeError as error:
-        raise RedistillError(f"{where}: not valid TOML: {error}") from error
+    text, data = toml_of(content, where)
     mistakes = Mistakes(where, {**of_keys(text), **_rows(text, of_keys(text))}, data)
     file = None
     try:
@@ -134,7 +128,8 @@ def _resolved(mistakes: Mistakes, file: PaperFile) -> None:
     named(("setup", "teacher", "method"), file.setup.teacher.method, file.method, "method")
     for kind, entries in (("case", file.case), ("assumed", file.assumed), ("departs", file.departs)):
         _wheres(mistakes, kind, entries, facts_of)
-    for kind, others in (("unknown", file.unknown), ("also", file.also), ("checkpoint", file.checkpoint)):
+    pointing = (("unknown", file.unknown), ("also", file.also), ("checkpoint", file.checkpoint), ("reported", file.reported))
+    for kind, others in pointing:
         _wheres(mistakes, kind, others, facts_of)
     for number, case in enumerate(file.case):
         if case.source is not None:
@@ -252,7 +247,7 @@ def checked(paper: Paper) -> list[str]:
         if cell.unknown:
             continue
         try:
-            Experiment.of(paper.settings(cell), device="cpu")
+            Experiment.of(paper.settings(cell), device="cpu", trust_code=False)
         except RedistillError as error:
             wrong.append(f"{cell.id}: {error}")
     return wrong

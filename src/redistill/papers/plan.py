@@ -211,10 +211,10 @@ def make(
 
 def of(settings: dict[str, Any], device: str, scale: float) -> Experiment:
     """The experiment of settings, at a part of its length."""
-    whole = Experiment.of(settings, device=device)
+    whole = Experiment.of(settings, device=device, trust_code=False)
     if scale == 1.0:
         return whole
-    return Experiment.of(scaled(whole.written(), scale), device=device)
+    return Experiment.of(scaled(whole.written(), scale), device=device, trust_code=False)
 
 
 def _passed(planned: Planned, others: Sequence[Planned], paper: Paper) -> Planned:

@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
-from redistill.recipe import Value
+from redistill.user_code import refuse_code
+from redistill.values import Value
 
 
 def _text(value: Any) -> Any:
@@ -34,6 +35,7 @@ OWN_FACTS = ("method", "teacher", "student", "data", "trains", "seed", "gradient
 Which = Literal["last", "best_on_test", "best_on_validation", "at_step", "unknown", "none"]
 Aggregate = Literal["mean", "median", "single", "unknown"]
 Metric = Literal["accuracy", "error", "gain", "mte"]
+Pick = Literal["first", "random", "ferles"]
 
 
 class About(Value):
@@ -60,6 +62,7 @@ class Protocol(Value):
 
     Args:
         which: the epoch reported. aggregate, seeds: of how many runs. ddof: of the printed spread; None: not known.
+        spread: what stands behind ±: a standard deviation, or a variance, whose square root is wider where it is below 1.
         tolerance: half width of what counts as equal, in the table's unit.
         because: where it is said, or why it is believed.
     """
@@ -68,6 +71,7 @@ class Protocol(Value):
     aggregate: Aggregate
     seeds: int | None = Field(default=None, ge=1)
     ddof: Literal[0, 1] | None = None
+    spread: Literal["sd", "variance"] = "sd"
     tolerance: float = Field(default=0.5, gt=0)
     because: str = ""
 
@@ -79,6 +83,7 @@ class ProtocolOfTable(Value):
     aggregate: Aggregate | None = None
     seeds: int | Literal["unknown"] | None = None
     ddof: Literal[0, 1, "unknown"] | None = None
+    spread: Literal["sd", "variance"] | None = None
     tolerance: float | None = Field(default=None, gt=0)
     because: str | None = None
 
@@ -91,11 +96,15 @@ class TeacherRule(Value):
 
 
 class Setup(Value):
-    """``[setup]``: ``data`` where a table names none, ``facts`` that tell cells apart beside the usual ones."""
+    """``[setup]``: ``data`` where a table names none, ``facts`` that tell cells apart beside the usual ones.
+
+    ``images``: those of transition errors (see :func:`redistill.belief.transitions`).
+    """
 
     data: str
     facts: tuple[str, ...] = ()
     teacher: TeacherRule
+    images: Pick = "first"
 
 
 class Where(Value):
@@ -144,6 +153,13 @@ class Departs(Where):
     change: dict[str, Any] = Field(default_factory=dict)
 
 
+class Reported(Where):
+    """``[[reported]]``: cells whose reported epoch is another than [protocol] says (a table's own protocol stands above)."""
+
+    which: Which
+    because: str
+
+
 class Unknown(Where):
     """``[[unknown]]``: cells of which no experiment can be made, and why."""
 
@@ -168,14 +184,29 @@ class Checkpoint(Pointing):
     """``[[checkpoint]]``: a published file whose accuracy a cell of ``table`` claims.
 
     Args:
-        file: its name. sha256: of its content. model, normalise: how it is read. data: what it is evaluated on.
+        path: where it lies in the repository, which may hold several files of one name. sha256: of its content.
+        model, normalise: how it is read. data: what it is evaluated on.
+        value, source: a number said of this very file, where the cell's number is another file's.
     """
 
-    file: str
+    path: str
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     model: str
     data: str
     normalise: str
+    value: str = ""
+    source: str = ""
+
+    @property
+    def file(self) -> str:
+        """Its name."""
+        return self.path.rpartition("/")[2]
+
+    @field_validator("model")
+    @classmethod
+    def _of_ours(cls, name: str) -> str:
+        refuse_code(name, "a paper file")
+        return name
 
 
 class Command(Value):
@@ -197,6 +228,7 @@ class Table(Value):
             of the same place, ``student = "{teacher}"``, and is taken away by "".
         gains, orders: pairs of column labels (compared within a row) or of row labels (within a column): the first minus
             the second is a claimed gain; the one that is printed higher is claimed to be better.
+        images: of a transition error, which ones (see :func:`redistill.belief.transitions`).
         published_seeds: the columns are single seeds of one experiment.
     """
 
@@ -233,6 +265,7 @@ class PaperFile(Value):
     case: tuple[Case, ...] = Field(min_length=1)
     assumed: tuple[Assumed, ...] = ()
     departs: tuple[Departs, ...] = ()
+    reported: tuple[Reported, ...] = ()
     unknown: tuple[Unknown, ...] = ()
     also: tuple[Also, ...] = ()
     checkpoint: tuple[Checkpoint, ...] = ()

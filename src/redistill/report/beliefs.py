@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from redistill import belief
 from redistill.errors import RedistillError
 from redistill.experiment.files import make_folder, pretty, write
 from redistill.experiment.store import Run, Store
 from redistill.experiment.value import Experiment
+from redistill.papers.schema import Pick
 
 COUNT, STEPS, RATE = 1000, 100, 1.0  # Micaelli & Storkey 2019, p. 8
 
@@ -22,7 +24,8 @@ class Believed:
 
     Attributes:
         run: id. attacked: whose gradient pushes the images, ``student`` or ``teacher``. images: how many, of ``data``.
-        mte, standard_error: over images.
+        mte, standard_error: over images. pick: which images (:func:`redistill.belief.transitions`).
+        numerics: version of the measurement (:data:`redistill.belief.NUMERICS`).
     """
 
     run: str
@@ -31,10 +34,13 @@ class Believed:
     images: int
     mte: float
     standard_error: float
+    pick: Pick = "first"
+    numerics: int = 1
 
 
-def kept(folder: Path) -> dict[tuple[str, str], Believed]:
-    """Every measurement in a folder, by run and attacked network.
+def kept(folder: Path, pick: Pick = "first") -> dict[tuple[str, str], Believed]:
+    """Every measurement in a folder that was made on such images, by run and attacked network; those of another version of the
+    measurement are none.
 
     Raises:
         RedistillError: a record that is none.
@@ -45,24 +51,25 @@ def kept(folder: Path) -> dict[tuple[str, str], Believed]:
             one = Believed(**json.loads(path.read_bytes()))
         except (ValueError, TypeError) as error:
             raise RedistillError(f"{path} is no record of a transition error ({error}): delete it to measure again") from error
-        found[one.run, one.attacked] = one
+        if one.pick == pick and one.numerics == belief.NUMERICS:
+            found[one.run, one.attacked] = one
     return found
 
 
 def measure(
-    asked: Iterator[tuple[Run, Experiment, str]], store: Store, folder: Path, data_dir: Path | None, device: str = "auto"
+    asked: Iterator[tuple[Run, Experiment, str]], store: Store, folder: Path, data_dir: Path | None, device: str = "auto",
+    pick: Pick = "first",
 ) -> Iterator[Believed]:
     """Measure what is not kept yet: (run, its experiment, attacked network) one after the other.
 
     Raises:
         RedistillError: the data, or the teacher's weights, are not there.
     """
-    from redistill.belief import transitions
     from redistill.experiment.build import first_network
     from redistill.experiment.sources import load_data
     from redistill.precision import resolve_device
 
-    known = kept(folder)
+    known = kept(folder, pick)
     where = resolve_device(device)
     for run, one, attacked in asked:
         if (run.id, attacked) in known:
@@ -73,9 +80,10 @@ def measure(
             raise RedistillError(f"{one.label} has no teacher to compare beliefs with")
         teacher, _ = first_network(one.teacher, {}, one.seed, store)
         nets = {"student": run.network().to(where), "teacher": teacher.to(where).eval()}
-        [t] = transitions(nets, images, count=COUNT, K=STEPS, rate=RATE, attack=[attacked]).values()
-        made = Believed(run.id, attacked, data, len(t.index), t.mte, t.mte_standard_error)
+        [t] = belief.transitions(nets, images, count=COUNT, K=STEPS, rate=RATE, attack=[attacked], pick=pick).values()
+        made = Believed(run.id, attacked, data, len(t.index), t.mte, t.mte_standard_error, pick, belief.NUMERICS)
         known[run.id, attacked] = made
         make_folder(folder)
-        write(folder / f"{run.id}-{attacked}.json", pretty(asdict(made)))
+        name = f"{run.id}-{attacked}{'' if pick == 'first' else f'-{pick}'}.json"
+        write(folder / name, pretty(asdict(made)))
         yield made

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from redistill.claims import Finding
 from redistill.errors import RedistillError
 from redistill.experiment.files import file_digest, make_folder, pretty, write
 from redistill.papers.cells import Paper
 from redistill.papers.schema import Checkpoint
+from redistill.user_code import refuse_code
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,30 @@ def evaluate(paper: Paper, files: Path, out: Path, data_dir: Path | None) -> Ite
         except RedistillError as error:
             yield f"{one.file} is not evaluated: {error}"
             continue
+        refuse_code(one.model, "a paper file")
         network = models.load(path, model=one.model, classes=images.classes, normalisation=one.normalise)
         found = Checked(one.file, one.sha256, one.data, one.normalise, len(images), accuracy(network, images))
         make_folder(out)
         write(out / f"{one.sha256[:16]}.json", pretty(asdict(found)))
         yield found
+
+
+def looked_for(finding: Finding, paper: Paper, files: Mapping[str, Checked]) -> Finding:
+    """A finding about a published file that does not give the print, with the other files of that name; any other as it is.
+
+    A repository may hold several files of one name: before one of them is called below the print, a reader must know
+    whether the others were tried.
+    """
+    if finding.claim.kind != "checkpoint" or finding.verdict not in ("above", "below"):
+        return finding
+    mine = next(c for c in paper.file.checkpoint if f"file {c.path}" == finding.claim.cell)
+    others = {c.path: c.sha256 for c in paper.file.checkpoint if c.file == mine.file and c.sha256 != mine.sha256}
+    told = []
+    for path, sha in others.items():
+        found = files.get(sha)
+        told.append(f"{path} ({'not evaluated here' if found is None else f'{found.accuracy:g}'})")
+    if told:
+        note = f"this is {mine.path}; other files of that name: {', '.join(told)}"
+    else:
+        note = f"this is {mine.path}; no other file of that name is known in the repository"
+    return replace(finding, note="; ".join(part for part in (finding.note, note) if part))

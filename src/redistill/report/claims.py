@@ -11,7 +11,7 @@ from redistill.claims import Claim, Published
 from redistill.experiment.value import Experiment
 from redistill.papers.cells import Cell, Paper, Printed
 from redistill.papers.plan import Plan, Planned
-from redistill.papers.schema import Metric, Protocol
+from redistill.papers.schema import Checkpoint, Metric, Protocol
 from redistill.report.expected import Expected, expected, within_reach
 from redistill.stats import Estimate, Part, satterthwaite
 
@@ -101,7 +101,7 @@ def _table(plan: Plan, name: str) -> Table:
     for cell, kind in kinds:
         facts = {fact: value for fact, value in cell.facts.items() if fact != "seed"}
         different.setdefault(kind.regime, set()).add(repr(sorted(facts.items())))
-        if cell.printed is not None and (spread := published(cell.printed, protocol, metric).spread) is not None:
+        if cell.printed is not None and (spread := published(cell.printed, plan.paper.protocol_of(cell), metric).spread) is not None:
             printed.setdefault(kind.regime, []).append(spread.sd)
     by_id = {cell.id: kind for cell, kind in kinds}
     regimes: dict[str, str] = {}
@@ -115,8 +115,8 @@ def _table(plan: Plan, name: str) -> Table:
     claims = [_with_rule(plan, table, claim, metric) for claim in _claims(plan, planned, home, metric, protocol)]
     for checkpoint in plan.paper.file.checkpoint:
         there = [p.cell for p in planned if checkpoint.table == name and checkpoint.holds(p.cell.facts)]
-        if there and there[0].printed is not None:
-            claims.append(_file_claim(checkpoint.file, there[0], metric, protocol))
+        if there and (claim := _file_claim(checkpoint, there[0], metric, protocol)) is not None:
+            claims.append(claim)
     return replace(table, claims=tuple(claims))
 
 
@@ -154,6 +154,7 @@ def published(printed: Printed, protocol: Protocol, metric: Metric, teachers: in
         aggregate=protocol.aggregate,
         decimals=printed.decimals,
         approximate=printed.approximate,
+        variance=protocol.spread == "variance",
         teachers=teachers,
     )
 
@@ -179,10 +180,11 @@ def _claims(plan: Plan, planned: Sequence[Planned], home: Mapping[str, str], met
     for group in _groups(planned, protocol):
         cell = group[0].cell
         several = [one.cell for one in group]
+        own = plan.paper.protocol_of(cell)
         taught = group[0].experiment is not None and group[0].experiment.teacher is not None
         # students of one teacher tell nothing of what another would add
         teachers = 1 if plan.printed_of_one and taught else None
-        singles = [published(c.printed, protocol, metric, teachers) for c in several if c.printed is not None]
+        singles = [published(c.printed, own, metric, teachers) for c in several if c.printed is not None]
         name = label(cell) if len(several) == 1 else _mean_label(several)
         number = singles[0] if len(singles) == 1 else merged(singles)
         for c in several:
@@ -191,7 +193,7 @@ def _claims(plan: Plan, planned: Sequence[Planned], home: Mapping[str, str], met
         for i, c in enumerate(several):
             for text in c.also:
                 if (other := Printed.read(text.value)) is not None:
-                    one = published(other, protocol, metric, teachers)
+                    one = published(other, own, metric, teachers)
                     also.append(one if len(singles) == 1 else merged([*singles[:i], one, *singles[i + 1 :]]))
         runs = home[key(group[0])] if group[0].experiment is not None else label(cell)
         made.append(
@@ -304,7 +306,10 @@ def together(one: Experiment, two: Experiment) -> bool:
     return recipes[0] == recipes[1]
 
 
-def _file_claim(file: str, cell: Cell, metric: Metric, protocol: Protocol) -> Claim:
-    assert cell.printed is not None
-    printed = published(cell.printed, protocol, metric)
-    return Claim(id=f"published file of {label(cell)}", kind="checkpoint", cell=f"file {file}", published=printed, seeds=1)
+def _file_claim(checkpoint: Checkpoint, cell: Cell, metric: Metric, protocol: Protocol) -> Claim | None:
+    """What a cell, or something said of the file itself, claims of a published file."""
+    if (printed := Printed.read(checkpoint.value) or cell.printed) is None:
+        return None
+    about = f"published file {checkpoint.path}" if checkpoint.value else f"published file of {label(cell)}"
+    number = published(printed, protocol, metric)
+    return Claim(id=about, kind="checkpoint", cell=f"file {checkpoint.path}", published=number, seeds=1)

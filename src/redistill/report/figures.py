@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from redistill.experiment.files import write
 from redistill.report.table import Accuracies, Row
 
 INK, MUTED, ACCENT = "#1b1f24", "#8a929c", "#0b6e99"
@@ -30,8 +32,12 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
 def _save(figure: Any, path: Path) -> Path:
     import matplotlib.pyplot as plt
 
-    figure.savefig(path, metadata={"Date": None, "Creator": "redistill"})
-    plt.close(figure)
+    drawn = io.BytesIO()
+    try:
+        figure.savefig(drawn, format=path.suffix.removeprefix(".") or "svg", metadata={"Date": None, "Creator": "redistill"})
+    finally:
+        plt.close(figure)
+    write(path, drawn.getvalue())
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from redistill.experiment.files import write
 from redistill.report.figures import INK, MUTED, _save
 
 REGIONS = ((245, 205, 200), (208, 232, 205), (205, 220, 242))
@@ -85,5 +87,7 @@ def animation(path: Path, frames: Sequence[Any], milliseconds: int = 90) -> Path
     """A GIF that runs once and starts again; the last picture stays a while."""
     reduced = [f.quantize(colors=16, method=Image.Quantize.MEDIANCUT) for f in frames]
     times = [milliseconds] * (len(reduced) - 1) + [2500]
-    reduced[0].save(path, save_all=True, append_images=reduced[1:], duration=times, loop=0, optimize=False)
+    drawn = io.BytesIO()
+    reduced[0].save(drawn, format="GIF", save_all=True, append_images=reduced[1:], duration=times, loop=0, optimize=False)
+    write(path, drawn.getvalue())
     return path

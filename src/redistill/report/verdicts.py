@@ -16,7 +16,7 @@ from redistill.experiment.store import Run, Store
 from redistill.experiment.value import Experiment
 from redistill.papers.plan import Plan, Planned
 from redistill.report.beliefs import Believed
-from redistill.report.checkpoints import Checked
+from redistill.report.checkpoints import Checked, looked_for
 from redistill.report.claims import Table, attacked, claims_of, key, label, published, tables_of, together
 from redistill.report.rules import ruled, told
 
@@ -81,14 +81,15 @@ def _judge(
         lost[cell] = _lost(p, there, found)
     for checkpoint in plan.paper.file.checkpoint:
         if (evaluated := files.get(checkpoint.sha256)) is not None:
-            measured[f"file {checkpoint.file}"] = [Measured(0, evaluated.accuracy)]
+            measured[f"file {checkpoint.path}"] = [Measured(0, evaluated.accuracy)]
     if not table.claims:
         return Judged(table.name, table.planned, runs, (), None)
     rules = ruled(plan, table, found)
     findings, summary = judge_table([rule.claim for rule in rules], measured, table.regimes)
     noted = [replace(f, note="; ".join(filter(None, [f.note, *_losses(f.claim, lost)]))) for f in findings]
     words = (*told(rules), *teachers(plan, table))
-    return Judged(table.name, table.planned, runs, tuple(noted), summary, words)
+    found_files = tuple(looked_for(finding, plan.paper, files) for finding in noted)
+    return Judged(table.name, table.planned, runs, found_files, summary, words)
 
 
 def _lost(planned: Planned, there: tuple[Run, ...], found: Found) -> str:

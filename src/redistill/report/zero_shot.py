@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from redistill.belief import Over, Transition
 from redistill.data import Renormalise
+from redistill.experiment.files import write
 from redistill.report.figures import ACCENT, INK, MUTED, _save
 
 GAP, LABEL = 4, 14
@@ -65,7 +67,9 @@ def grid(
             sheet.paste(one, (left, top + LABEL))
             if captions is not None:
                 draw.text((left, top + LABEL + height), captions[r][c], fill=INK)
-    sheet.save(path)
+    drawn = io.BytesIO()
+    sheet.save(drawn, format="PNG")
+    write(path, drawn.getvalue())
     return path
 
 

@@ -26,10 +26,11 @@ from torch import Tensor, nn
 from redistill import rng
 from redistill.core import Batch, Method, Output, RedistillError, Room, Shape, Term
 from redistill.data import normalisation
+from redistill.modes import mode, standing_for
+from redistill.normalised import innermost, normalised
 from redistill.sources.diary import Album, Tally
-from redistill.sources.modes import mode, standing_for
 from redistill.sources.variants import Variant
-from redistill.taps import Tapped, context, places_of
+from redistill.taps import Tapped, meeting, places_of
 from redistill.terms import KD
 
 NUMERICS = 1
@@ -57,7 +58,7 @@ class Adversarial:
         epoch_blocks: blocks between two points of the curves of losses and accuracy; default: 1 % of ``blocks``. The generator's
             own numbers are told at every 1 % of the run.
         noise: the k-th noise [B, z] of the run, counted from 0 over all draws; default: normal numbers from
-            ``stream(seed, "noise", block, draw)``.
+            ``stream(seed, "noise", k)``.
         described: how an experiment file names the generator, for the record; default: its class and sizes.
 
     Raises:
@@ -178,9 +179,10 @@ class AdversarialStream:
         """Convolutions take images of any size, so nothing else would say that these are not the ones a network knows."""
         shape = tuple(self.source.image_shape)
         for who, net in (("student", self.student), ("teacher", self.teacher)):
-            arch: Any = getattr(net, "arch", None)
+            made = innermost(net)  # a wrapper takes what the network inside takes
+            arch: Any = getattr(made, "arch", None)
             size = getattr(arch, "image_size", None)
-            if size is not None and getattr(net, "sized", True) and tuple(shape[1:]) != (size, size):
+            if size is not None and getattr(made, "sized", True) and tuple(shape[1:]) != (size, size):
                 raise RedistillError(
                     f"the generator makes images of {shape[1]}x{shape[2]}, the {who} {arch.name} is made for {size}x{size}: "
                     f"give the generator image_size={size}, or a {who} of the generator's size"
@@ -198,22 +200,26 @@ class AdversarialStream:
                 f"the generator {type(self.generator).__name__} makes images of shape {list(made[1:])} but says "
                 f"image_shape={list(self.source.image_shape)}: give it the image size and channels of the student"
             )
-        ctx = context(self.student, self.teacher, probe, seed=self.room.seed)
+        # shapes are the same in every layout, and some networks take only this one
+        plain = probe.clone(memory_format=torch.contiguous_format)
+        see_s, see_t = (self._adapt(net) for net in (self.student, self.teacher))
+        mine = places_of(self.student, plain)
+        theirs = places_of(self.teacher, plain, trained=self.teacher.training)
+        ctx = meeting(self.student, mine, self.teacher, theirs, seed=self.room.seed, adapt=see_t)
         self.classes = ctx.classes
         self.method.setup(ctx)
         self.method.to(device=self.room.device, dtype=self.room.dtype)
         if any(True for _ in self.method.parameters()):
             raise RedistillError("a term of the generator has parameters, which no optimiser would train: leave it out")
-        self.student_taps = self._tapped(self.student, self.method.places("student"), probe)
+        self.student_taps = Tapped.reading(self.student, probe, self.method.places("student"), found=mine, adapt=see_s)
         # before its update: the student learns from these very images, so the teacher is asked all there is to ask at once
         self.told = self.room.teacher_places if self.variant.images == "before" and not self.teacher.training else None
-        self.teacher_taps = self._tapped(self.teacher, (*self.method.places("teacher"), *(self.told or ())), probe)
+        wanted = (*self.method.places("teacher"), *(self.told or ()))
+        self.teacher_taps = Tapped.reading(self.teacher, probe, wanted, found=theirs, adapt=see_t)
 
-    def _tapped(self, net: nn.Module, wanted: tuple[str, ...], probe: Tensor) -> Tapped:
-        places = {n: p for n, p in places_of(net, probe).places.items() if n in wanted} if wanted else {}
-        tapped = Tapped(net, places)
-        tapped.prepare(probe)
-        return tapped
+    def _adapt(self, net: nn.Module) -> Callable[[Tensor], Tensor]:
+        """What makes of this source's images what ``net`` is to be called with."""
+        return self.room.adapt(net) if self.room.adapt is not None else normalised(net, self.source.normalisation).adapted
 
     # -- one block ----------------------------------------------------------------------------------------------------
     def _draw(self, block: int, draw: int) -> Tensor:
@@ -221,7 +227,7 @@ class AdversarialStream:
         if self.source.noise is not None:
             z = self.source.noise(block * self.variant.draws + draw)
         else:
-            generator = rng.stream(self.room.seed, "noise", block, draw)
+            generator = rng.stream(self.room.seed, "noise", block * self.variant.draws + draw)
             z = torch.randn(self.room.batch_size, int(self.generator.z), generator=generator)  # type: ignore[arg-type]
         return z.to(device=self.room.device, dtype=self.room.dtype)
 
@@ -241,12 +247,12 @@ class AdversarialStream:
         return self.variant.lr * (1.0 + math.cos(math.pi * block / period)) / 2.0
 
     def _train_generator(self, block: int) -> tuple[Tensor, Output]:
-        """``n_G`` steps; returns the images of the last one, made before its update, and what the teacher said of them."""
+        """``n_G`` steps; returns the images of the last one, made before its update, and the teacher's output for them."""
         v = self.variant
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate(block)
         self.losses, self.norms = [], []
-        images = said = taught = None
+        images = student_output = teacher_output = None
         with mode(self.student, v.student_mode == "train"):
             for i in range(v.n_G):
                 if i == 0 or v.generator_noise == "fresh":
@@ -254,23 +260,24 @@ class AdversarialStream:
                 assert self._noise is not None
                 images = self._images(self._noise)
                 with self._autocast():
-                    said, taught = self.student_taps(images), self.teacher_taps(images)
-                said, taught = self._wide(said), self._wide(taught)
-                loss = self.method.loss(said, taught, Batch(images), epoch=block, step=block)
+                    student_output, teacher_output = self.student_taps(images), self.teacher_taps(images)
+                student_output, teacher_output = self._wide(student_output), self._wide(teacher_output)
+                loss = self.method.loss(student_output, teacher_output, Batch(images), epoch=block, step=block)
                 # gradients of the generator's weights only: the engine then skips those of both networks
                 for parameter, gradient in zip(self.parameters, torch.autograd.grad(loss, self.parameters), strict=True):
                     parameter.grad = gradient
                 self.losses.append(loss.detach())
                 self.norms.append(self._clip())
                 self.optimizer.step()
-        assert images is not None and said is not None and taught is not None
-        self.tally.add(self.losses, self.norms, said.logits.detach(), taught.logits.detach())
-        return images.detach(), taught
+        assert images is not None and student_output is not None and teacher_output is not None
+        self.tally.add(self.losses, self.norms, student_output.logits.detach(), teacher_output.logits.detach())
+        return images.detach(), teacher_output
 
-    def _answered(self, batch: Batch, taught: Output) -> Batch:
+    def _answered(self, batch: Batch, teacher_output: Output) -> Batch:
         """The batch with what the teacher said of it, so that the loop does not ask again."""
         if self.told is not None:
-            batch.memo["teacher"] = Output(taught.logits.detach(), {place: taught.taps[place].detach() for place in self.told})
+            taps = {place: teacher_output.taps[place].detach() for place in self.told}
+            batch.answered(Output(teacher_output.logits.detach(), taps))
         return batch
 
     def _ask(self, images: Tensor) -> Output:
@@ -296,24 +303,24 @@ class AdversarialStream:
         if step == self._last and self._batch is not None:
             return self._batch
         if within == 0:
-            self.album.look(block, self.generator, self.room)
+            self.album.look(block, self.generator, self.room, self._adapt)
         v = self.variant
         # layers that draw (dropout) see the same stream after a resume
         drawn = rng.seeded(self.room.seed, "generator", step, device=self.room.device)
         with drawn, mode(self.generator, v.generator_mode == "train"):
             if block != self._block:
-                before, taught = self._train_generator(block)
+                before, teacher_output = self._train_generator(block)
                 self._block, self._batch = block, None
                 if v.images == "before":
-                    self._batch = self._answered(self._as_batch(before), taught)
+                    self._batch = self._answered(self._as_batch(before, block), teacher_output)
                 elif v.noise == "same":
                     assert self._noise is not None
                     with torch.no_grad(), standing_for(self.generator, v.n_S):
-                        self._batch = self._as_batch(self._images(self._noise))
+                        self._batch = self._as_batch(self._images(self._noise), block)
             if v.noise == "fresh":
                 first = v.n_G if v.generator_noise == "fresh" else 1
                 with torch.no_grad():
-                    self._batch = self._as_batch(self._images(self._draw(block, first + within)))
+                    self._batch = self._as_batch(self._images(self._draw(block, first + within)), block, within)
         self._last = step
         assert self._batch is not None
         if within == 0:  # on the device: nothing waits for it
@@ -331,14 +338,14 @@ class AdversarialStream:
             f"(lr) or bound its gradient (clip)"
         )
 
-    def _as_batch(self, images: Tensor) -> Batch:
+    def _as_batch(self, images: Tensor, block: int, within: int = 0) -> Batch:
         nowhere = torch.full((images.shape[0],), -1, dtype=torch.int64, device=images.device)
-        return Batch(images, None, nowhere, torch.zeros_like(nowhere))
+        return Batch(images, None, nowhere, torch.zeros_like(nowhere), number=block * self.variant.n_S + within)
 
     # -- what is shown, told and saved ---------------------------------------------------------------------------------
     def keepsakes(self) -> dict[str, dict[str, Tensor]]:
         """``generator``: its state; ``samples`` and ``beliefs``: of the :class:`redistill.sources.diary.Album`."""
-        self.album.look(self.album.blocks, self.generator, self.room)
+        self.album.look(self.album.blocks, self.generator, self.room, self._adapt)
         return {"generator": dict(self.generator.state_dict()), **self.album.state_dict()}
 
     def log(self) -> dict[str, float]:
@@ -371,7 +378,9 @@ class AdversarialStream:
             return value.to(self.room.device) if value is not None else None
 
         self._bad.copy_(state["bad"])
+        v = self.variant
         self._noise, images = here(state["noise"]), here(state["images"])
-        self._batch = self._as_batch(images) if images is not None else None
+        within = self._last % v.n_S if v.noise == "fresh" else 0
+        self._batch = self._as_batch(images, self._block, within) if images is not None else None
         if self._batch is not None and self.told is not None:
             self._answered(self._batch, self._ask(self._batch.images))

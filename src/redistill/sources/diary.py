@@ -6,7 +6,7 @@ Nothing here moves anything of the run: numbers are summed on the device and nob
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from redistill import rng
 from redistill.core import Room
-from redistill.sources.modes import mode
+from redistill.modes import mode
 
 SHOWN, KEPT = 64, 16  # draws made together for a sample, and how many of them are kept
 
@@ -27,15 +27,15 @@ class Tally:
         self._sums: Tensor | None = None  # [5 + 2 * classes]
         self._summed = 0
 
-    def add(self, losses: Sequence[Tensor], norms: Sequence[Tensor], said: Tensor, taught: Tensor) -> None:
+    def add(self, losses: Sequence[Tensor], norms: Sequence[Tensor], student: Tensor, teacher: Tensor) -> None:
         """One block: losses and gradient norms of its generator steps; logits [B, classes] of student and teacher."""
-        p_s, p_t = said.softmax(1), taught.softmax(1)
+        p_s, p_t = student.softmax(1), teacher.softmax(1)
         (top_s, c_s), (top_t, c_t) = p_s.max(1), p_t.max(1)
-        b, steps = said.shape[0], len(losses)
+        b, steps = student.shape[0], len(losses)
         numbers = [sum(losses) / steps, sum(norms) / steps]
-        numbers += [x.sum() / b for x in (top_t, top_s, (c_s == c_t).to(said))]
-        shares = [torch.bincount(c, minlength=self.classes).to(said) / b for c in (c_t, c_s)]
-        row = torch.cat([torch.stack([torch.as_tensor(n).to(said) for n in numbers]), *shares])
+        numbers += [x.sum() / b for x in (top_t, top_s, (c_s == c_t).to(student))]
+        shares = [torch.bincount(c, minlength=self.classes).to(student) / b for c in (c_t, c_s)]
+        row = torch.cat([torch.stack([torch.as_tensor(n).to(student) for n in numbers]), *shares])
         self._sums = row if self._sums is None else self._sums + row
         self._summed += 1
 
@@ -77,7 +77,9 @@ class Album:
         self.samples: dict[int, Tensor] = {}
         self.beliefs: dict[int, Tensor] = {}
 
-    def look(self, block: int, generator: nn.Module, room: Room) -> None:
+    def look(
+        self, block: int, generator: nn.Module, room: Room, adapt: Callable[[nn.Module], Callable[[Tensor], Tensor]]
+    ) -> None:
         """Before the block's first step. The images are made in train mode, as the student sees them."""
         if block not in self.moments or block in self.samples:
             return
@@ -88,12 +90,12 @@ class Album:
         with torch.no_grad(), rng.seeded(room.seed, "shown", block, device=room.device):
             images = twin(z.to(device=room.device, dtype=room.dtype))[:KEPT]
             self.samples[block] = images.float().cpu()
-            said = []
+            beliefs = []
             for net in (room.teacher, *room.students):
                 assert net is not None
                 with mode(net, False):
-                    said.append(net(images).softmax(1).float().cpu())
-            self.beliefs[block] = torch.stack(said)
+                    beliefs.append(net(adapt(net)(images)).softmax(1).float().cpu())
+            self.beliefs[block] = torch.stack(beliefs)
 
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
         """Both by block; also what is kept of a finished run."""

@@ -18,13 +18,19 @@ scripts set ``scale`` to 0.1, 0.25, 0.5, 0.75 and 1 for M = 10, 25, 50, 75 and 1
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, TypeVar
+
+import torch
 
 from redistill.core import Method, RedistillError, nearest
+from redistill.data import DataSet, subsets
+from redistill.data.dataset import chosen_by_matches, labelled_groups
+from redistill.data.subsets import whole
 from redistill.recipe import Cosine, MultiStep, Recipe
 from redistill.terms import AT, CE, KD, Anchor
 
 Counting = Literal["steps", "authors", "re-2020"]
+AnySet = TypeVar("AnySet", bound=DataSet)
 
 
 def few_recipe(
@@ -108,3 +114,24 @@ def extra_images(epochs: int = 200, anchor: float = 1.0, *, batch_size: int = 12
         student_mode="eval",
     )
     return method, recipe
+
+
+# -- subsets as published code draws them, mistakes included ----------------------------------------------------------
+def per_class_ferles(images: AnySet, M: int, seed: int) -> AnySet:
+    """A published mistake, for comparison with the numbers made with it: *not* M images of every class.
+
+    See :func:`redistill.data.subsets.per_class_ferles`; ``images.per_class(M, seed)`` is what its report describes.
+    """
+    groups = labelled_groups(images, "per_class_ferles")
+    M, seed = whole("per_class_ferles: M", M, 1), whole("per_class_ferles: seed", seed, 0)
+    assert images.y is not None
+    chosen = subsets.per_class_ferles(images.y, groups, M, seed, images.name, images.class_names)
+    return images.subset(chosen, ("per_class_ferles", {"M": M, "seed": seed}))
+
+
+def matching_ferles(images: AnySet, matches: torch.Tensor, n: int, seed: int) -> AnySet:
+    """A published mistake: images that have nothing to do with ``matches`` (bool [N]).
+
+    See :func:`redistill.data.subsets.matching_ferles`; ``images.matching(matches, n, seed)`` is what its report describes.
+    """
+    return chosen_by_matches(images, "matching_ferles", subsets.matching_ferles, matches, n, seed)

@@ -79,6 +79,12 @@ class Mixed:
         turns = -(-self.first.steps_per_epoch(batch_size, drop_last) // self.take[0])
         return turns * sum(self.take)
 
+    def smallest_batch(self, batch_size: int, drop_last: bool) -> int:
+        """Images of the smallest batch of an epoch of ``first``, which an epoch of this source is."""
+        count = self.first.count
+        rest = 0 if count is None or drop_last else count % batch_size
+        return rest or batch_size
+
     def settings(self) -> dict[str, Any]:
         return {
             "kind": "mixed",

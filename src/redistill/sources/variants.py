@@ -36,10 +36,11 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field, ValidationError, model_validator
 
 from redistill.core import Method, RedistillError, nearest
-from redistill.recipe import Constant, Cosine, Recipe, Value
+from redistill.recipe import Constant, Cosine, Recipe
 from redistill.terms import AT, KD
 from redistill.terms.at import Form
 from redistill.terms.kd import Reduction
+from redistill.values import Value
 
 Precision = Literal["strict", "double", "fast"]
 

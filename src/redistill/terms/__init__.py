@@ -6,22 +6,43 @@ from redistill.core import RedistillError, Term, nearest
 from redistill.terms.abf import ABF, Cascade, DirectFusion, Transform
 from redistill.terms.anchor import Anchor, distance_from
 from redistill.terms.at import AT, attention_distance, attention_map
+from redistill.terms.cc import CC, neighbour_congruence
 from redistill.terms.ce import CE, cross_entropy
+from redistill.terms.crd import CRD, contrast
+from redistill.terms.dist import DIST, pearson
+from redistill.terms.dkd import DKD, others_kl, target_kl
 from redistill.terms.fitnet import FitNet, Regressor, hint_distance
+from redistill.terms.fsp import FSP, flow
 from redistill.terms.generator import Consistency, Diversity, StudentEntropy, TeacherEntropy
-from redistill.terms.kd import KD, softened_kl
+from redistill.terms.kd import KD, softened_kl, standardised
+from redistill.terms.nst import NST, discrepancy, selectivity
+from redistill.terms.pkt import PKT, neighbours
 from redistill.terms.pyramid import Pyramid, context_loss, hcl
 from redistill.terms.review import Review
+from redistill.terms.rkd import RKD, angles, relative_distances
+from redistill.terms.sp import SP, similarities
 from redistill.terms.vid import VID, VariationalHead, vid_loss
 
-ALL: tuple[type[Term], ...] = (CE, KD, FitNet, AT, VID, Review, Anchor, TeacherEntropy, StudentEntropy, Consistency, Diversity)
+ALL: tuple[type[Term], ...] = (
+    CE, KD, DKD, DIST, FitNet, AT, SP, NST, FSP, RKD, PKT, CC, CRD, VID, Review, Anchor,
+    TeacherEntropy, StudentEntropy, Consistency, Diversity,
+)  # fmt: skip
 
 __all__ = [
     "ABF",
     "ALL",
     "AT",
+    "CC",
     "CE",
+    "CRD",
+    "DIST",
+    "DKD",
+    "FSP",
     "KD",
+    "NST",
+    "PKT",
+    "RKD",
+    "SP",
     "VID",
     "Anchor",
     "Cascade",
@@ -36,15 +57,28 @@ __all__ = [
     "TeacherEntropy",
     "Transform",
     "VariationalHead",
+    "angles",
     "attention_distance",
     "attention_map",
     "by_name",
     "context_loss",
+    "contrast",
     "cross_entropy",
+    "discrepancy",
     "distance_from",
+    "flow",
     "hcl",
     "hint_distance",
+    "neighbour_congruence",
+    "neighbours",
+    "others_kl",
+    "pearson",
+    "relative_distances",
+    "selectivity",
+    "similarities",
     "softened_kl",
+    "standardised",
+    "target_kl",
     "vid_loss",
 ]
 

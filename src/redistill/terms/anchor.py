@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from redistill.core import Batch, Context, Output, RedistillError, Term, require_ready
 from redistill.terms.seen import Seen
+from redistill.terms.wide import wide
 
 
 def distance_from(
@@ -34,7 +35,7 @@ def distance_from(
     >>> float(distance_from(torch.tensor([1.0, 5.0]), torch.tensor([2.0, 2.0])))     # (1 + 3) / 2
     2.0
     """
-    difference = now - start
+    difference = wide(now) - wide(start)
     entries = difference.abs() if norm == "absolute" else difference.square()
     return entries.sum() / (entries.numel() if reduction == "tensor" else 1)
 
@@ -94,7 +95,7 @@ class Anchor(Term):
 
     def forward(self, student: Output, teacher: Output | None, batch: Batch) -> Tensor:
         require_ready(self)
-        total = student.logits.new_zeros(())
+        total = wide(student.logits).new_zeros(())
         for name, parameter in self._seen.net("Anchor", "anchor.attach(student)").named_parameters():
             total = total + distance_from(parameter, self.get_buffer(_start_of(name)), self.norm, self.reduction)
         return total

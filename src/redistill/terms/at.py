@@ -16,6 +16,7 @@ Where paper and codes differ:
 | AT eq. 2 | `AT(form="norm", factor=0.5)` | β | unsquared norm, half |
 | AT code, CRD, DKD, [RE] KD-AT | `AT()` | 1000 | (1000/HW)·‖ΔQ‖² |
 | Micaelli eq. 1 | `AT(form="norm")` | 250 | unsquared norm |
+| KTH course report (TensorFlow) | `AT(over="batch")` | 250 | one length for the maps of a whole batch: about 1/B of `AT()` |
 | Micaelli code, [RE] zero-shot | `AT()` | 250 | (250/HW)·‖ΔQ‖²: 0.24 for 32x32, 3.9 for 8x8 maps |
 
 All codes raise the activations to p without an absolute value, so that signs count for odd p; the paper writes |A|.
@@ -24,6 +25,7 @@ Zagoruyko's "β about 0.1 = 10³ / (elements of the map · batch)" holds for 8x8
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -33,29 +35,34 @@ from torch import Tensor
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
 from redistill.pairs import require_common_stages
 from redistill.terms.maps import named_or_paired, to_smaller
+from redistill.terms.wide import wide
 
 Form = Literal["mean", "sum", "norm"]
+Over = Literal["image", "batch"]
 
 
-def attention_map(feature: Tensor, p: float = 2.0, *, absolute: bool = False, normalise: bool = True) -> Tensor:
-    """Attention of maps [B, C, H, W] over positions: [B, H·W], of unit length where ``normalise``.
+def attention_map(
+    feature: Tensor, p: float = 2.0, *, absolute: bool = False, normalise: bool = True, over: Over = "image"
+) -> Tensor:
+    """Attention of maps [B, C, H, W] over positions: [B, H·W], of unit length where ``normalise``, image by image or all
+    together (``over="batch"``).
 
     >>> import torch
     >>> attention_map(torch.tensor([[[[1.0, 0.0]], [[1.0, 2.0]]]]), normalise=False)     # (1+1)/2, (0+4)/2
     tensor([[1., 2.]])
     """
-    channels = feature.shape[1]
+    feature, channels = wide(feature), feature.shape[1]
     raised = (feature.abs() if absolute else feature).pow(p)
     attention = raised.sum(dim=1).flatten(1) / channels
     if not normalise:
         return attention
-    length: Tensor = torch.linalg.vector_norm(attention, dim=1, keepdim=True)
+    length: Tensor = torch.linalg.vector_norm(attention, dim=1 if over == "image" else (0, 1), keepdim=True)
     return attention / length.clamp_min(1e-12)  # the codes' guard against a dead map
 
 
 def attention_distance(student: Tensor, teacher: Tensor, form: Form = "mean") -> Tensor:
     """Distance of two attention maps [B, N]: a scalar, mean over images; ``form`` as in the module's formulas."""
-    difference = student - teacher
+    difference = wide(student) - wide(teacher)
     images, positions = difference.shape
     if form == "norm":
         # vector_norm has gradient 0 at 0, where the square root of a sum would have none
@@ -76,11 +83,13 @@ class AT(Term):
     Args:
         at: pairs of places; default: every pair of stages. Networks of unlike families that share no resolution and differ in
             the number of stages need it (polo5's code allows attention within one family only).
-        p: exponent of the activations, 2 everywhere; fractions need ``absolute``.
+        p: exponent of the activations, 1 or more, 2 everywhere; fractions need ``absolute``.
         form: ``"mean"`` (all codes), ``"sum"`` or ``"norm"`` (the papers' equations).
         absolute: |A|^p as the paper writes instead of A^p as all codes compute; the same for even p.
         normalise: divide each map by its length (always, in papers and codes).
         factor: constant; 0.5 is the ½ of the paper's β/2.
+        over: what has the length 1: each ``"image"``'s map (everywhere else) or the maps of the ``"batch"`` together
+            (``tf.nn.l2_normalize`` without an axis).
 
     >>> import torch
     >>> from redistill.core import Batch, Output
@@ -96,7 +105,9 @@ class AT(Term):
     absolute: bool = False
     normalise: bool = True
     factor: float = 1.0
+    over: Over = "image"
 
+    later: ClassVar[tuple[str, ...]] = ("over",)
     theorems: ClassVar[tuple[str, ...]] = (
         "zero at match", "non-negative", "batch permutation", "channel permutation", "feature scale"
     )
@@ -105,12 +116,17 @@ class AT(Term):
         self.at = pairs_of(self.at)
         self.pairs = self.at or ()
         self.ready = self.at is not None
-        if not self.p > 0:
-            raise RedistillError(f"AT(p={self.p}): the exponent must be above 0")
+        if not 1 <= self.p < math.inf:
+            raise RedistillError(
+                f"AT(p={self.p}): the exponent must be a number of 1 or more (below 1 the gradient is infinite wherever an activation "
+                f"is exactly 0, as after every ReLU)"
+            )
         if self.p != int(self.p) and not self.absolute:
             raise RedistillError(f"AT(p={self.p}): a negative activation has no such power; add absolute=True")
         if self.form not in ("mean", "sum", "norm"):
             raise RedistillError(f"AT(form={self.form!r}): known are 'mean', 'sum' and 'norm'")
+        if self.over not in ("image", "batch"):
+            raise RedistillError(f"AT(over={self.over!r}): known are 'image' and 'batch'")
 
     def setup(self, ctx: Context) -> None:
         if self.at is None:
@@ -118,7 +134,7 @@ class AT(Term):
         self.pairs = named_or_paired(ctx, pairs_of(self.at))
         for mine, theirs in self.pairs:
             for place, shape in ((mine, ctx.shape("student", mine)), (theirs, ctx.shape("teacher", theirs))):
-                if len(shape) != 4 or shape[2] * shape[3] == 1:
+                if len(shape) != 3 and (len(shape) != 4 or shape[2] * shape[3] == 1):
                     raise RedistillError(
                         f"AT compares where maps [B, C, H, W] are active, but {place!r} has shape {list(shape)}: "
                         f"name places with more than one position"
@@ -127,13 +143,15 @@ class AT(Term):
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         require_ready(self)
-        return self.factor * sum(self.distances(student, teacher), start=student.logits.new_zeros(()))
+        return self.factor * sum(self.distances(student, teacher), start=wide(student.logits).new_zeros(()))
 
     def distances(self, student: Output, teacher: Output) -> list[Tensor]:
         """One distance a pair, in the order of ``pairs``, without ``factor``."""
         found = []
         for mine, theirs in self.pairs:
-            f_s, f_t = to_smaller(student[mine], teacher[theirs])
-            q_s, q_t = (attention_map(f, self.p, absolute=self.absolute, normalise=self.normalise) for f in (f_s, f_t))
+            f_s, f_t = to_smaller(wide(student[mine]), wide(teacher[theirs]))
+            q_s, q_t = (
+                attention_map(f, self.p, absolute=self.absolute, normalise=self.normalise, over=self.over) for f in (f_s, f_t)
+            )
             found.append(attention_distance(q_s, q_t, self.form))
         return found

@@ -16,12 +16,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from redistill.core import Batch, Output, RedistillError, Term
+from redistill.core import Batch, Output, RedistillError, Term, one_class
+from redistill.terms.wide import wide
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
     """Mean cross-entropy of logits [B, C] with labels [B]; ``smoothing`` is ε in [0, 1)."""
-    log_p = torch.log_softmax(logits, dim=1)
+    log_p = torch.log_softmax(wide(logits), dim=1)
     batch, classes = logits.shape
     hard = -log_p.gather(1, labels[:, None]).sum() / batch
     if smoothing == 0.0:
@@ -58,4 +59,6 @@ class CE(Term):
         labels = batch.labels_for(self)
         if labels.shape[0] != student.logits.shape[0]:
             raise RedistillError(f"CE: {labels.shape[0]} labels for {student.logits.shape[0]} rows of logits")
+        if student.logits.shape[1] < 2:
+            raise RedistillError(one_class("CE"))
         return cross_entropy(student.logits, labels, self.smoothing)

@@ -14,6 +14,7 @@ Where paper and codes differ:
 | paper | `FitNet(reduction="batch", factor=0.5, norm=False, relu=False)` | alone, up to the guided layer, before distillation |
 | authors' code | `FitNet(reduction="position", factor=0.5, norm=False, relu=False)` | the same |
 | CRD benchmark, mdistiller | `FitNet()` | jointly: CE + 100 · this |
+| vidtf | `FitNet(norm=False, relu=False, bias=False, side="teacher")` | alone, on every group; the *teacher's* map is regressed |
 
 The "FitNet" rows of the CRD, ReviewKD and DKD tables are the last line: regressor with batch norm and ReLU, one stage of
 training. For a map of N = C·H·W entries weight 100 there equals weight 200/N on the paper's ½ sum.
@@ -29,6 +30,7 @@ from torch import Tensor, nn
 from redistill import rng
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
 from redistill.terms.maps import MapShape, as_map, average_to, map_shape, named_or_paired, same_shape
+from redistill.terms.wide import fitting, wide
 
 Reduction = Literal["element", "position", "batch"]
 
@@ -40,6 +42,7 @@ def hint_distance(regressed: Tensor, target: Tensor, reduction: Reduction = "ele
     sum over an image's entries, mean over images.
     """
     same_shape("FitNet", regressed, target)
+    regressed, target = wide(regressed), wide(target)
     images, channels, height, width = target.shape
     parts = {"element": images * channels * height * width, "position": images * height * width, "batch": images}
     return (regressed - target).square().sum() / parts[reduction]
@@ -56,23 +59,24 @@ class Regressor(nn.Module):
     * anything else (no rule is published): adaptive average pooling to the teacher's size, then 1x1
 
     Args:
-        student, teacher: (channels, height, width). norm: batch norm (eps 1e-5, momentum 0.1). relu: ReLU at the end.
+        student, teacher: (channels, height, width) of the map that is regressed and of the one that it is to resemble.
+        norm: batch norm (eps 1e-5, momentum 0.1). relu: ReLU at the end. bias: of the convolution.
     """
 
-    def __init__(self, student: MapShape, teacher: MapShape, *, norm: bool = True, relu: bool = True):
+    def __init__(self, student: MapShape, teacher: MapShape, *, norm: bool = True, relu: bool = True, bias: bool = True):
         super().__init__()
         (c_s, h_s, w_s), (c_t, h_t, w_t) = student, teacher
         self.size: tuple[int, int] | None = None
         self.conv: nn.Conv2d | nn.ConvTranspose2d
         if (h_s, w_s) == (2 * h_t, 2 * w_t):
-            self.conv = nn.Conv2d(c_s, c_t, kernel_size=3, stride=2, padding=1)
+            self.conv = nn.Conv2d(c_s, c_t, kernel_size=3, stride=2, padding=1, bias=bias)
         elif (2 * h_s, 2 * w_s) == (h_t, w_t):
-            self.conv = nn.ConvTranspose2d(c_s, c_t, kernel_size=4, stride=2, padding=1)
+            self.conv = nn.ConvTranspose2d(c_s, c_t, kernel_size=4, stride=2, padding=1, bias=bias)
         elif h_s >= h_t and w_s >= w_t:
-            self.conv = nn.Conv2d(c_s, c_t, kernel_size=(1 + h_s - h_t, 1 + w_s - w_t))
+            self.conv = nn.Conv2d(c_s, c_t, kernel_size=(1 + h_s - h_t, 1 + w_s - w_t), bias=bias)
         else:
             self.size = (h_t, w_t)
-            self.conv = nn.Conv2d(c_s, c_t, kernel_size=1)
+            self.conv = nn.Conv2d(c_s, c_t, kernel_size=1, bias=bias)
         self.bn = nn.BatchNorm2d(c_t) if norm else nn.Identity()
         self.relu = nn.ReLU() if relu else nn.Identity()
 
@@ -94,6 +98,9 @@ class FitNet(Term):
         norm, relu: batch norm and ReLU in the regressor, on in the CRD benchmark and mdistiller, absent in the paper.
         reduction: see the module's formulas; ``"element"`` in the CRD benchmark.
         factor: constant; 0.5 in paper and authors' code.
+        bias: of the regressor's convolution.
+        side: whose map is regressed, the ``"student"``'s (everywhere else) or the
+            ``"teacher"``'s, whose regressor then learns too (vidtf, which leaves maps of equal width as they are).
 
     >>> import torch
     >>> from redistill.core import Batch, Context, Output
@@ -113,7 +120,10 @@ class FitNet(Term):
     relu: bool = True
     reduction: Reduction = "element"
     factor: float = 1.0
+    bias: bool = True
+    side: Literal["student", "teacher"] = "student"
 
+    later: ClassVar[tuple[str, ...]] = ("bias", "side")
     theorems: ClassVar[tuple[str, ...]] = ("non-negative", "batch permutation")
     ready = False
 
@@ -121,6 +131,8 @@ class FitNet(Term):
         self.at = pairs_of(self.at)
         if self.reduction not in ("element", "position", "batch"):
             raise RedistillError(f"FitNet(reduction={self.reduction!r}): known are 'element', 'position' and 'batch'")
+        if self.side not in ("student", "teacher"):
+            raise RedistillError(f"FitNet(side={self.side!r}): known are 'student' and 'teacher'")
 
     def setup(self, ctx: Context) -> None:
         pairs = named_or_paired(ctx, pairs_of(self.at))
@@ -129,13 +141,19 @@ class FitNet(Term):
         for mine, theirs in self.pairs:
             student, teacher = map_shape("FitNet", ctx, "student", mine), map_shape("FitNet", ctx, "teacher", theirs)
             with rng.seeded(ctx.seed, "term", "FitNet", mine, theirs):
-                self.regressors.append(Regressor(student, teacher, norm=self.norm, relu=self.relu))
+                self.regressors.append(self._regressor(*((student, teacher) if self.side == "student" else (teacher, student))))
         self.ready = True
+
+    def _regressor(self, source: MapShape, target: MapShape) -> nn.Module:
+        if self.side == "teacher" and source == target and not self.norm and not self.relu:
+            return nn.Identity()  # vidtf: a map of equal width meets the student's as it is
+        return Regressor(source, target, norm=self.norm, relu=self.relu, bias=self.bias)
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         require_ready(self)
-        total = student.logits.new_zeros(())
+        total = wide(student.logits).new_zeros(())
         for regressor, (mine, theirs) in zip(self.regressors, self.pairs, strict=True):
-            regressed, target = regressor(as_map(student[mine])), as_map(teacher[theirs])
-            total = total + self.factor * hint_distance(regressed, target, self.reduction)
+            f_s, f_t = as_map(student[mine]), as_map(teacher[theirs])
+            source, target = (f_s, f_t) if self.side == "student" else (f_t, f_s)
+            total = total + self.factor * hint_distance(regressor(fitting(source, regressor)), target, self.reduction)
         return total

@@ -26,6 +26,7 @@ from torch import Tensor
 from redistill.core import Batch, Context, Output, RedistillError, Term, require_ready
 from redistill.terms.kd import softened_kl
 from redistill.terms.seen import Seen
+from redistill.terms.wide import wide
 
 
 def mean_entropy(logits: Tensor) -> Tensor:
@@ -35,7 +36,7 @@ def mean_entropy(logits: Tensor) -> Tensor:
     >>> round(float(mean_entropy(torch.zeros(3, 2))), 4)     # log 2
     0.6931
     """
-    log_p = torch.log_softmax(logits, dim=1)
+    log_p = torch.log_softmax(wide(logits), dim=1)
     return -(log_p.exp() * log_p).sum() / logits.shape[0]
 
 
@@ -49,7 +50,7 @@ def mean_distance(images: Tensor) -> Tensor:
     count = images.shape[0]
     if count < 2:
         raise RedistillError(f"Diversity compares images with each other, but the batch holds {count}: use 2 or more")
-    flat = images.flatten(1)
+    flat = wide(images).flatten(1)
     between = torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist")  # its gradient is 0 where two are equal
     return between.sum() / (count * (count - 1)) / math.sqrt(flat.shape[1])
 
@@ -66,6 +67,7 @@ class TeacherEntropy(Term):
     """
 
     theorems: ClassVar[tuple[str, ...]] = ("batch permutation", "non-negative")
+    compares_logits: ClassVar[bool | None] = False
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         return mean_entropy(teacher.logits)
@@ -104,11 +106,12 @@ class Consistency(Term):
     """
 
     ready = False
+    compares_logits: ClassVar[bool | None] = False
 
     def setup(self, ctx: Context) -> None:
         if ctx.teacher is None:
             raise RedistillError("Consistency asks the teacher twice, but there is none: give a teacher or remove it")
-        self._teacher = Seen(ctx.teacher)
+        self._teacher, self._adapt = Seen(ctx.teacher), ctx.adapt
         self.ready = True
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
@@ -116,8 +119,9 @@ class Consistency(Term):
         if batch.images.ndim != 4:
             raise RedistillError(f"Consistency mirrors images [B, C, H, W], got shape {list(batch.images.shape)}")
         ask = self._teacher.net("Consistency", "consistency.setup(redistill.context(student, teacher, images))")
-        mirrored: Tensor = ask(batch.images.flip(-1))
-        return softened_kl(mirrored.to(teacher.logits.dtype), teacher.logits).sum() / teacher.logits.shape[0]
+        images = batch.images.flip(-1)
+        mirrored: Tensor = ask(images if self._adapt is None else self._adapt(images))
+        return softened_kl(wide(mirrored).to(wide(teacher.logits).dtype), teacher.logits).sum() / teacher.logits.shape[0]
 
 
 @dataclass(eq=False, repr=False)

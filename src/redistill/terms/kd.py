@@ -12,6 +12,7 @@ Where the codes differ, for the same logits and the same written weight:
 | RepDistiller, AT, DKD: sum over classes, mean over images | `KD()` | yes | the definition above |
 | polo5 few-shot, [RE]: mean over both, doubled | `KD(reduction="element", factor=2.0)` | yes | 2/C of it: 0.2 with ten classes |
 | polo5 and [RE] zero-shot: mean over both, T = 1 | `KD(T=1.0, reduction="element")` | no | 1/C of it, so "β = 250" weighs 2,500 |
+| logit standardisation: z over its own spread, T = 2, weight 9 | `KD(T=2.0, standardise=True)` | yes | scale and shift of both are gone |
 | FitNets eq. 2 | `KD(T=3.0, target="cross-entropy", scale_T2=False)` | no | H(p_t, p_s): the gradient of KL, T² smaller |
 """
 
@@ -24,25 +25,42 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from redistill.core import Batch, Output, RedistillError, Term
+from redistill.core import Batch, Output, RedistillError, Term, one_class
+from redistill.terms.wide import wide
 
 Reduction = Literal["batch", "element"]
 
 
 def softened_kl(student: Tensor, teacher: Tensor, T: float = 1.0) -> Tensor:
     """KL(p_t || p_s) of softened logits [B, C], one value an image: [B], without T²."""
-    log_t = torch.log_softmax(teacher / T, dim=1)
-    log_s = torch.log_softmax(student / T, dim=1)
+    log_t = torch.log_softmax(wide(teacher) / T, dim=1)
+    log_s = torch.log_softmax(wide(student) / T, dim=1)
     return (log_t.exp() * (log_t - log_s)).sum(dim=1)
 
 
+def standardised(logits: Tensor) -> Tensor:
+    """Logits [B, C], C >= 2, over their own spread: (z - mean) / (sd + 1e-7) image by image, sd with C - 1.
+
+    Sun et al. 2024 (arXiv:2403.01427), eq. 12; divisor and guard are those of the released code. The gradient runs through
+    mean and spread.
+
+    >>> standardised(torch.tensor([[1.0, 3.0]])).round(decimals=4)
+    tensor([[-0.7071,  0.7071]])
+    """
+    if logits.shape[1] < 2:
+        raise RedistillError(f"standardised logits need a spread, but there is {logits.shape[1]} class")
+    return (logits - logits.mean(dim=1, keepdim=True)) / (logits.std(dim=1, keepdim=True, correction=1) + 1e-7)
+
+
 def check_logits(who: str, student: Tensor, teacher: Tensor) -> None:
-    """Same images, same classes, or a sentence with both numbers."""
+    """Same images, same classes, two or more, or a sentence with the numbers."""
     if student.shape != teacher.shape:
         raise RedistillError(
             f"{who}: student logits have shape {tuple(student.shape)}, the teacher's {tuple(teacher.shape)}; both must be "
             f"[images, classes] of the same batch and classes"
         )
+    if student.ndim == 2 and student.shape[1] < 2:
+        raise RedistillError(one_class(who))
 
 
 @dataclass(eq=False, repr=False)
@@ -55,6 +73,7 @@ class KD(Term):
             ``F.kl_div`` does by default and the zero-shot codes therefore do.
         scale_T2: multiply by T² (Hinton et al. section 2); off in FitNets' eq. 2.
         factor: further constant of a published code; 2 in polo5's few-shot code and the RE report's.
+        standardise: both networks' logits over their own spread first (:func:`standardised`); off but for that paper.
         target: ``"kl"`` or ``"cross-entropy"`` (FitNets: differs by the teacher's entropy, a constant).
 
     >>> import torch
@@ -69,7 +88,9 @@ class KD(Term):
     scale_T2: bool = True
     factor: float = 1.0
     target: Literal["kl", "cross-entropy"] = "kl"
+    standardise: bool = False
 
+    later: ClassVar[tuple[str, ...]] = ("standardise",)
     theorems: ClassVar[tuple[str, ...]] = (
         "zero at match", "logit shift", "class permutation", "batch permutation", "non-negative"
     )
@@ -83,8 +104,10 @@ class KD(Term):
             raise RedistillError(f"KD(target={self.target!r}): known are 'kl' and 'cross-entropy'")
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        z_s, z_t = student.logits, teacher.logits
+        z_s, z_t = wide(student.logits), wide(teacher.logits)
         check_logits("KD", z_s, z_t)
+        if self.standardise:
+            z_s, z_t = standardised(z_s), standardised(z_t)
         if self.target == "kl":
             per_image = softened_kl(z_s, z_t, self.T)
         else:

@@ -15,25 +15,42 @@ MapShape = tuple[int, int, int]
 
 
 def named_or_paired(ctx: Context, named: tuple[Pair, ...] | None) -> tuple[Pair, ...]:
-    """The pairs that were named, or every pair of stages; a name that does not exist is refused with the nearest."""
-    return pair_stages(ctx) if named is None else check_pairs(ctx, named)
+    """The pairs that were named, or every pair of stages; a name that does not exist is refused with the nearest.
+
+    Tokens [B, N, D] meet tokens of the same number only: where a token lies in the image is not written on it.
+    """
+    pairs = pair_stages(ctx) if named is None else check_pairs(ctx, named)
+    for mine, theirs in pairs:
+        s, t = ctx.shape("student", mine), ctx.shape("teacher", theirs)
+        if (len(s) == 3 or len(t) == 3) and (len(s) != len(t) or s[1] != t[1]):
+            raise RedistillError(
+                f"{mine!r} of the student has shape {list(s)}, {theirs!r} of the teacher {list(t)}: tokens [batch, tokens, channels] "
+                f"can be compared with as many tokens only; name other places with at=[(student place, teacher place)]"
+            )
+    return pairs
 
 
-def map_shape(who: str, ctx: Context, whose: Literal["student", "teacher"], place: str) -> MapShape:
-    """[C, H, W] of one place; a vector [B, C] counts as a map of one position."""
+def map_shape(who: str, ctx: Context, whose: Literal["student", "teacher"], place: str, *, tokens: bool = True) -> MapShape:
+    """[C, H, W] of one place; a vector [B, C] counts as a map of one position, and tokens [B, N, D] where a term takes them as one
+    of N times 1."""
     shape = ctx.shape(whose, place)
+    if len(shape) == 3 and tokens:
+        return shape[2], shape[1], 1
     if len(shape) == 4:
         return shape[1], shape[2], shape[3]
     if len(shape) == 2:
         return shape[1], 1, 1
     raise RedistillError(
-        f"{who} compares maps [B, C, H, W] or vectors [B, C], but {place!r} of the {whose} has shape {list(shape)}: "
+        f"{who} compares maps [B, C, H, W]{', tokens [B, N, D]' if tokens else ''} or vectors [B, C], but {place!r} of the {whose} "
+        f"has shape {list(shape)}: "
         f"name another place with at=[(student place, teacher place)]"
     )
 
 
 def as_map(feature: Tensor) -> Tensor:
-    """A vector [B, C] as a map [B, C, 1, 1]; a map as it is."""
+    """A vector [B, C] as a map [B, C, 1, 1], tokens [B, N, D] as a map [B, D, N, 1]; a map as it is."""
+    if feature.ndim == 3:
+        return feature.transpose(1, 2)[:, :, :, None]
     return feature[:, :, None, None] if feature.ndim == 2 else feature
 
 
@@ -52,6 +69,7 @@ def average_to(feature: Tensor, height: int, width: int) -> Tensor:
 
 def to_smaller(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Two maps at the smaller of their sizes, axis by axis, the larger averaged down."""
+    a, b = as_map(a), as_map(b)
     height, width = min(a.shape[2], b.shape[2]), min(a.shape[3], b.shape[3])
     return average_to(a, height, width), average_to(b, height, width)
 

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from redistill.core import RedistillError, nearest
 from redistill.terms.maps import average_to, same_shape
+from redistill.terms.wide import wide
 
 Level = int | Literal["h", "h/2", "h/4", "h-1", "h-2", "h-3"]
 
@@ -98,12 +99,13 @@ class Pyramid:
 def context_loss(student: Tensor, teacher: Tensor, pyramid: Pyramid) -> Tensor:
     """HCL of two maps [B, C, H, W]: a scalar."""
     same_shape("HCL", student, teacher)
+    student, teacher = wide(student), wide(teacher)
     used = pyramid.used(*student.shape[2:])
     if not used:
         raise RedistillError(f"no level of {list(pyramid.levels)} fits a map of {list(student.shape[2:])}: add level 'h'")
     total = student.new_zeros(())
-    for high, wide, weight in used:
-        squared = (average_to(student, high, wide) - average_to(teacher, high, wide)).square()
+    for rows, columns, weight in used:
+        squared = (average_to(student, rows, columns) - average_to(teacher, rows, columns)).square()
         total = total + weight * (squared.sum() / squared.numel())
     divisor = sum(w for _, _, w in used) if isinstance(pyramid.denominator, str) else pyramid.denominator
     return total / divisor
@@ -119,7 +121,7 @@ def hcl(students: Sequence[Tensor], teachers: Sequence[Tensor], pyramid: Pyramid
     """
     if not students or len(students) != len(teachers):
         raise RedistillError(f"HCL pairs maps one to one, got {len(students)} of the student and {len(teachers)} of the teacher")
-    total = students[0].new_zeros(())
+    total = wide(students[0]).new_zeros(())
     for student, teacher in zip(students, teachers, strict=True):
         total = total + context_loss(student, teacher, pyramid or Pyramid())
     return total

@@ -41,6 +41,7 @@ from redistill.pairs import check_pairs, pair_stages
 from redistill.terms.abf import Cascade, Fusion, Size, Transform
 from redistill.terms.maps import as_map, map_shape, same_shape
 from redistill.terms.pyramid import Level, Pyramid, context_loss
+from redistill.terms.wide import fitting, wide
 
 Framework = Literal["residual", "pairs", "sums", "levels"]
 
@@ -116,8 +117,8 @@ class Review(Term):
     def setup(self, ctx: Context) -> None:
         named = pairs_of(self.at)
         self.pairs = self._own_pairs(ctx) if named is None else check_pairs(ctx, named)
-        channels_s = [map_shape("Review", ctx, "student", mine)[0] for mine, _ in self.pairs]
-        channels_t = [map_shape("Review", ctx, "teacher", theirs)[0] for _, theirs in self.pairs]
+        channels_s = [map_shape("Review", ctx, "student", mine, tokens=False)[0] for mine, _ in self.pairs]
+        channels_t = [map_shape("Review", ctx, "teacher", theirs, tokens=False)[0] for _, theirs in self.pairs]
         with rng.seeded(ctx.seed, "term", "Review"):
             if self.framework == "residual":
                 self.cascade = Cascade(channels_s, channels_t, self.mid, self.fusion)
@@ -151,11 +152,11 @@ class Review(Term):
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         require_ready(self)
-        features = [as_map(student[mine]) for mine, _ in self.pairs]
-        targets = [as_map(teacher[theirs]) for _, theirs in self.pairs]
-        total = student.logits.new_zeros(())
+        features = [fitting(as_map(student[mine]), self) for mine, _ in self.pairs]
+        targets = [wide(as_map(teacher[theirs])) for _, theirs in self.pairs]
+        total = wide(student.logits).new_zeros(())
         for made, target in self._reviewed(features, targets):
-            total = total + self._distance(made, target)
+            total = total + self._distance(wide(made), target)
         return total
 
     def _reviewed(self, features: list[Tensor], targets: list[Tensor]) -> list[tuple[Tensor, Tensor]]:

@@ -13,7 +13,8 @@ Where the codes differ:
 | paper | `VID(reduction="batch")` | sum over channels and positions, so λ is C·H·W times smaller |
 | CRD benchmark, "code from author" | `VID()` | mean over all entries; weight 1 |
 | mdistiller | `VID(train_variance=False)` | variances in a plain list: never trained, σ² = 5, so MSE/10 + constant |
-| vidtf | `VID(regressor="norm", eps=1e-3, init_log_scale=5.0)` | batch norm and ReLU after every convolution, widths 2C, 2C, C |
+| vidtf, HEAD | `VID(regressor="norm", eps=1e-3, init_log_scale=5.0)` | batch norm and ReLU after every convolution, widths 2C, 2C, C |
+| vidtf, branch with results | `VID(regressor="norm-linear", eps=1.0, init_log_scale=5.0)` | no ReLU last, σ² above 1 |
 
 In the CRD benchmark weight decay pulls a_c towards 0, that is σ² towards log 2. All drop the constant ½ log 2π.
 """
@@ -31,8 +32,9 @@ from torch import Tensor, nn
 from redistill import rng
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
 from redistill.terms.maps import as_map, map_shape, named_or_paired, same_shape, to_smaller
+from redistill.terms.wide import HALF, wide
 
-Regression = Literal["plain", "norm"]
+Regression = Literal["plain", "norm", "norm-linear"]
 
 
 def vid_loss(
@@ -51,7 +53,7 @@ def vid_loss(
     2.0
     """
     same_shape("VID", mean, target)
-    spread = variance[:, None, None]
+    mean, target, spread = wide(mean), wide(target), wide(variance)[:, None, None]
     entries = 0.5 * ((mean - target).square() / spread + spread.log())
     if constant:
         entries = entries + 0.5 * math.log(2.0 * math.pi)
@@ -63,8 +65,9 @@ class VariationalHead(nn.Module):
 
     Args:
         in_channels, out_channels: of student and teacher.
-        mid_channels: between the convolutions; default C_t (``"plain"``) or 2·C_t (``"norm"``).
+        mid_channels: between the convolutions; default C_t (``"plain"``) or 2·C_t (the others).
         regressor: ``"plain"``: 1x1 convolutions without bias, ReLU between. ``"norm"``: batch norm and ReLU after each.
+            ``"norm-linear"``: batch norm after each (without gains, epsilon 1e-3), ReLU between.
         init_pred_var: the variance before training. eps: its floor.
         init_log_scale: the value of a_c itself instead of ``init_pred_var``.
         train_variance: False keeps the variances at their start (a saved buffer).
@@ -100,13 +103,20 @@ class VariationalHead(nn.Module):
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(widths):
             layers.append(nn.Conv2d(before, after, kernel_size=1, bias=False))
-            layers += [nn.BatchNorm2d(after), nn.ReLU()] if regressor == "norm" else [nn.ReLU()]
-        # the mean of the plain form can be negative, so nothing follows its last convolution
+            if regressor == "norm-linear":
+                norm = nn.BatchNorm2d(after, eps=1e-3, momentum=0.001)
+                norm.register_parameter("weight", None)
+                layers.append(norm)
+            elif regressor == "norm":
+                layers.append(nn.BatchNorm2d(after))
+            layers.append(nn.ReLU())
+        # but for HEAD of vidtf the mean can be negative, so no ReLU ends the network
         self.regressor = nn.Sequential(*(layers if regressor == "norm" else layers[:-1]))
 
     def variance(self) -> Tensor:
         # log(1 + e^a) by logaddexp: exact for large a too, where softplus switches to a
-        return torch.logaddexp(self.log_scale, torch.zeros_like(self.log_scale)) + self.eps
+        scale = wide(self.log_scale)
+        return torch.logaddexp(scale, torch.zeros_like(scale)) + self.eps
 
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         return self.regressor(feature), self.variance()
@@ -122,10 +132,10 @@ class VID(Term):
     Args:
         at: pairs of places; default: every pair of stages (RepDistiller: the outputs of the groups).
         init_pred_var: σ² before training: 5 (CRD benchmark, mdistiller).
-        eps: floor of σ²: 1e-5 (CRD benchmark, mdistiller); 1e-3 in vidtf.
+        eps: floor of σ²: 1e-5 (CRD benchmark, mdistiller); 1 in vidtf (1e-3 at its HEAD).
         init_log_scale: start of a_c itself instead; 5.0 in vidtf.
-        mid: channels between the convolutions; default: the teacher's (``"plain"``), twice those (``"norm"``).
-        regressor: ``"plain"`` (CRD benchmark, mdistiller) or ``"norm"`` (vidtf).
+        mid: channels between the convolutions; default: the teacher's (``"plain"``), twice those (the others).
+        regressor: ``"plain"`` (CRD benchmark, mdistiller), ``"norm"`` (vidtf, HEAD) or ``"norm-linear"`` (its branch).
         reduction: ``"element"`` (all codes) or ``"batch"`` (the paper's sum over an image's entries).
         train_variance: False is mdistiller, whose variances no optimiser sees.
         constant: with the ½ log 2π that all codes drop.
@@ -162,8 +172,8 @@ class VID(Term):
             )
         if self.mid is not None and self.mid < 1:
             raise RedistillError(f"VID(mid={self.mid}): the regressor needs at least 1 channel, or None for its default")
-        if self.regressor not in ("plain", "norm"):
-            raise RedistillError(f"VID(regressor={self.regressor!r}): known are 'plain' and 'norm'")
+        if self.regressor not in ("plain", "norm", "norm-linear"):
+            raise RedistillError(f"VID(regressor={self.regressor!r}): known are 'plain', 'norm' and 'norm-linear'")
         if self.reduction not in ("element", "batch"):
             raise RedistillError(f"VID(reduction={self.reduction!r}): known are 'element' and 'batch'")
 
@@ -189,9 +199,9 @@ class VID(Term):
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         require_ready(self)
-        total = student.logits.new_zeros(())
+        total = wide(student.logits).new_zeros(())
         for head, (mine, theirs) in zip(self.heads, self.pairs, strict=True):
-            f_s, f_t = to_smaller(as_map(student[mine]), as_map(teacher[theirs]))
-            mean, variance = head(f_s)
+            f_s, f_t = to_smaller(wide(as_map(student[mine])), wide(as_map(teacher[theirs])))
+            mean, variance = head(f_s.to(next(head.parameters()).dtype) if student[mine].dtype in HALF else f_s)
             total = total + vid_loss(mean, variance, f_t, self.reduction, self.constant)
         return total

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from redistill import rng
-from redistill.core import Batch, Output, Place, Term
-from redistill.taps import Tapped, context, places_of
+from redistill.core import Batch, Output, Term
+from redistill.taps import Map, Tapped, context, places_of
 
 Make = Callable[[], Term]
 
@@ -96,9 +96,9 @@ class Trial:
     generated: bool = False
 
     @cached_property
-    def tables(self) -> tuple[Mapping[str, Place], Mapping[str, Place]]:
-        """Places of student and teacher by name."""
-        return places_of(self.student, self.images).places, places_of(self.teacher, self.images).places
+    def tables(self) -> tuple[Map, Map]:
+        """Places of student and teacher."""
+        return places_of(self.student, self.images), places_of(self.teacher, self.images)
 
     def bench(self, seed: int = 0, *, moved: bool = True, dtype: torch.dtype = torch.float64) -> Bench:
         """Everything fresh; ``moved``: the student's weights stand a little away from where ``setup`` saw them."""
@@ -122,10 +122,8 @@ class Trial:
                     step = torch.randn(parameter.shape, generator=noise, dtype=torch.float64)
                     parameter.add_(0.05 * parameter.abs().mean() * step.to(dtype))
         mine, theirs = ({pair[which] for pair in term.pairs} for which in (0, 1))
-        read = Tapped(student, {name: place for name, place in self.tables[0].items() if name in mine})
-        read.prepare(images)
-        ask = Tapped(teacher, {name: place for name, place in self.tables[1].items() if name in theirs})
-        ask.prepare(images)
+        read = Tapped.reading(student, images, tuple(mine), found=self.tables[0])
+        ask = Tapped.reading(teacher, images, tuple(theirs), found=self.tables[1])
         batch = Batch(
             images,
             labels=labels if term.needs_labels else None,

@@ -108,7 +108,11 @@ def _derivative(trial: Trial) -> None:
     """the gradient is the derivative of the value"""
     bench = trial.bench()
     trained = list(bench.trained.values())
+    bench.loss()  # constants that a term takes from its first batch are no part of the derivative
+    state = {name: buffer.clone() for name, buffer in bench.term.named_buffers()}
     grads = torch.autograd.grad(bench.loss(), trained, allow_unused=True)
+    for name, buffer in bench.term.named_buffers():
+        buffer.copy_(state[name])  # a memory that the step moved
     noise = rng.stream(0, "testing", "direction")
     # a step can cross the kink of some ReLU; a right gradient agrees in most directions, a wrong one in none
     for _ in range(4):

@@ -96,6 +96,14 @@ def _feature_scale(trial: Trial) -> None:
     _same(bench.value(Output(said.logits, scaled)), bench.value(said), "scaling the student's features")
 
 
+def _common_scale(trial: Trial) -> None:
+    """the student's features times one positive number change nothing"""
+    bench = trial.bench()
+    said = bench.said()
+    scaled = {name: 3.5 * tap for name, tap in said.taps.items()}
+    _same(bench.value(Output(said.logits, scaled)), bench.value(said), "scaling all of the student's features")
+
+
 THEOREMS: dict[str, Callable[[Trial], None]] = {
     "zero at match": _zero_at_match,
     "zero at start": _zero_at_start,
@@ -105,4 +113,5 @@ THEOREMS: dict[str, Callable[[Trial], None]] = {
     "batch permutation": _batch_permutation,
     "channel permutation": _channel_permutation,
     "feature scale": _feature_scale,
+    "common scale": _common_scale,
 }

@@ -12,7 +12,7 @@ from redistill.terms import CE, KD, Anchor
 from redistill.verify.computed import Computed, attention, features, inputs, output
 from redistill.verify.reader import Case, NotSupported, anything, count, flag, number, one_of, positive
 
-_BATCHMEAN = one_of('sum over classes, mean over batch ("batchmean")', "batchmean for KL, mean for CE")
+BATCHMEAN = one_of("batchmean", 'sum over classes, mean over batch ("batchmean")', "batchmean for KL, mean for CE")
 _ELEMENTMEAN = one_of(
     'F.kl_div default "mean": over batch AND classes, i.e. batchmean / C',
     'nn.KLDivLoss() default "mean" (batchmean / C)',
@@ -23,7 +23,7 @@ _ELEMENTMEAN = one_of(
 
 def kd(case: Case) -> Computed:
     T = case.settings({"T": positive})["T"]
-    says = case.conventions({"reduction": _BATCHMEAN, "T2_factor": flag, "teacher_grad": anything})
+    says = case.conventions({"reduction": BATCHMEAN, "T2_factor": flag, "teacher_grad": anything})
     leaves = inputs(case, "student_logits", "teacher_logits")
     z_s, z_t = leaves.values()
     term = KD(T=T, scale_T2=says.get("T2_factor", True))
@@ -32,7 +32,7 @@ def kd(case: Case) -> Computed:
 
 def kd_zagoruyko(case: Case) -> Computed:
     given = case.settings({"T": positive, "alpha": number})
-    says = case.conventions({"reduction": _BATCHMEAN, "T2_factor": flag})
+    says = case.conventions({"reduction": BATCHMEAN, "T2_factor": flag})
     leaves = inputs(case, "student_logits", "teacher_logits")
     z_s, z_t = leaves.values()
     alpha = given["alpha"]

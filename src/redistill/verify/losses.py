@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from redistill.verify import features, logits, pairs
+from redistill.verify import features, logits, pairs, relations
 from redistill.verify.computed import Computed
 from redistill.verify.reader import Array, Case, NotSupported
 
@@ -18,6 +18,18 @@ METHODS: Mapping[str, Callable[[Case], Computed]] = {
     "zskt_student_seed": logits.zskt_student_seed,
     "zskt_generator": logits.zskt_generator,
     "extra_m_seed": logits.extra_m_seed,
+    "dkd": relations.dkd,
+    "lskd_kd": relations.lskd_kd,
+    "lskd_dkd": relations.lskd_dkd,
+    "dist": relations.dist,
+    "dist_seg": relations.dist_seg,
+    "rkd": relations.rkd,
+    "pkt": relations.pkt,
+    "cc": relations.cc,
+    "crd": relations.crd,
+    "sp": relations.sp,
+    "nst": relations.nst,
+    "fsp": relations.fsp,
     "at": features.at,
     "at_zagoruyko": features.at,
     "at_polo5": features.at,

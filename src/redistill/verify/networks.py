@@ -94,7 +94,7 @@ def _built(arch: str, classes: int) -> Named:
         return Named(models.wrn(int(found[1]), int(found[2]), classes), "ours")
     name = _ELSEWHERE.get(arch.casefold(), arch)
     if re.fullmatch(r"resnet\d+(x\d+)?|vgg\d+", name) or name in _ELSEWHERE.values():
-        return Named(models.build(name, classes), "ours")
+        return Named(models.build(name, classes, trust_code=False), "ours")
     raise NotSupported(f"network {arch} is unknown")
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from redistill.core import Batch
-from redistill.taps import Tapped, context, places_of
+from redistill.taps import Tapped, context
 from redistill.terms import Pyramid, Review, context_loss
 from redistill.verify.networks import Named, network
 from redistill.verify.reader import Array, Case, NotSupported, checksum, closed_form, count, counts, fill_closed, one_of, probes
@@ -45,24 +45,24 @@ def compute(case: Case) -> dict[str, Tensor | Array]:
 
     student.net.train(modes["student_mode"] == "train")
     teacher.net.train(modes["teacher_mode"] == "train")
-    mine, theirs = places_of(student.net, images).places, places_of(teacher.net, images).places
-    said = Tapped(student.net, {p: mine[p] for p, _ in term.pairs})(images)
+    student_output = Tapped.reading(student.net, images, [p for p, _ in term.pairs])(images)
+    twice = modes["teacher_mode"] == "train"
     with torch.no_grad():
-        told = Tapped(teacher.net, {p: theirs[p] for _, p in term.pairs}, again=modes["teacher_mode"] == "train")(images)
-    loss = term(said, told, Batch(images))
+        teacher_output = Tapped.reading(teacher.net, images, [p for _, p in term.pairs], again=twice)(images)
+    loss = term(student_output, teacher_output, Batch(images))
 
-    targets = [_map(told[p]) for _, p in term.pairs]
+    targets = [_map(teacher_output[p]) for _, p in term.pairs]
     if [t.shape[2] for t in reversed(targets)] != given["out_shapes"][: len(targets)]:
         raise NotSupported(f"out_shapes = {given['out_shapes']}, but the teacher's features have {[t.shape[2] for t in targets]}")
     # the cascade again, for its outputs: batch norm in train mode uses batch statistics, so the second pass is the same
-    fused = term.cascade([_map(said[p]) for p, _ in term.pairs], [(t.shape[2], t.shape[3]) for t in targets])
+    fused = term.cascade([_map(student_output[p]) for p, _ in term.pairs], [(t.shape[2], t.shape[3]) for t in targets])
     parts = [context_loss(f, t, Pyramid()) for f, t in zip(fused, targets, strict=True)]
     loss.backward()
     rows = case.meta["grad_rows"]
     found: dict[str, Tensor | Array] = {
         "out/loss": loss,
         "out/part_levels": torch.stack(parts),
-        "out/logits": said.logits,
+        "out/logits": student_output.logits,
         "out/student_paramgrad_checksums": _rows(student, rows["student"]),
         "out/abfs_paramgrad_checksums": _adapter_rows(abfs, rows["abfs"]),
     }
@@ -72,7 +72,7 @@ def compute(case: Case) -> dict[str, Tensor | Array]:
     for i, (made, target) in enumerate(zip(fused, targets, strict=True)):
         values = made.detach().numpy()
         found[f"out/fused{i}_checksum"], found[f"out/fused{i}_probes"] = checksum(values), probes(values)
-        found[f"out/teacher{i}_checksum"] = checksum(told[term.pairs[i][1]].numpy())
+        found[f"out/teacher{i}_checksum"] = checksum(teacher_output[term.pairs[i][1]].numpy())
         if list(values.shape) != case.meta["fused_shapes"][i]:
             raise ValueError(f"fused feature {i} has shape {list(values.shape)}, the original {case.meta['fused_shapes'][i]}")
         del target

@@ -8,8 +8,12 @@ setting, convention or array that nobody asked for makes it *not supported* inst
 from __future__ import annotations
 
 import json
+import lzma
 import math
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -134,6 +138,23 @@ def _plain(value: Any) -> Any:
     return " ".join(value.split()).casefold() if isinstance(value, str) else value
 
 
+# what numpy, zipfile and their decompressors raise on bytes that are no archive of arrays
+_NO_ARRAYS = (
+    OSError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, RuntimeError, MemoryError, AttributeError, SyntaxError,
+    tokenize.TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error,
+)  # fmt: skip
+
+
+def _require_tables(meta: Mapping[str, Any]) -> None:
+    """Refuse a sidecar whose tables are none, or whose tolerances are no numbers above 0."""
+    for key in ("arrays", "tolerances", "hyperparameters", "conventions", "expected_parts"):
+        if not isinstance(meta.get(key) or {}, dict):
+            raise TypeError(f"{key} is no table")
+    for name, tolerance in ((meta.get("tolerances") or {}).get("float64") or {}).items():
+        if tolerance is not None and not positive(tolerance):
+            raise TypeError(f"the float64 tolerance of {name} is {json.dumps(tolerance)[:40]}, expected a number above 0")
+
+
 class Case:
     """One golden case. What is taken from it is noted, so that :meth:`refuse_unused` can tell what nobody looked at."""
 
@@ -142,7 +163,8 @@ class Case:
         try:
             self.meta: dict[str, Any] = json.loads(sidecar.read_text(encoding="utf-8"))
             self.id, self.group, self.method = (str(self.meta[key]) for key in ("id", "group", "method"))
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            _require_tables(self.meta)
+        except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
             raise Damaged(f"not the sidecar of a case: {type(error).__name__} {error}") from error
         self._arrays: dict[str, Array] | None = None
         self._taken: set[str] = set()
@@ -169,13 +191,15 @@ class Case:
             try:
                 with file.open("rb") as raw, np.load(raw, allow_pickle=False) as opened:
                     arrays = {name: opened[name] for name in opened.files}
-            except (OSError, ValueError, zipfile.BadZipFile) as error:
+            except _NO_ARRAYS as error:
                 raise Damaged(f"{file.name} cannot be read: {error}") from error
             described = self.meta.get("arrays", {})
             if odd := sorted(set(described) ^ set(arrays)):
                 raise Damaged(f"{odd[0]} is only in the {'sidecar' if odd[0] in described else 'array file'}")
             for name, array in arrays.items():
-                if list(array.shape) != described[name]["shape"]:
+                if not isinstance(described[name], dict) or list(array.shape) != described[name].get("shape"):
+                    if not isinstance(described[name], dict) or "shape" not in described[name]:
+                        raise Damaged(f"the sidecar does not say the shape of {name}")
                     raise Damaged(f"{name} has shape {list(array.shape)}, the sidecar says {described[name]['shape']}")
                 if array.dtype.kind == "f" and not np.isfinite(array).all():
                     raise Damaged(f"{name} is not finite")

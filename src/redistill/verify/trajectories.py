@@ -81,18 +81,18 @@ class Course:
     first: Array
 
 
-def follow(loop: Loop, student: Named, rows: list[str]) -> Course:
+def follow(loop: Loop, student: Named, named: list[str]) -> Course:
     """Drain a loop of one student, noting its losses step by step."""
     own = loop.students[0]
     losses: dict[str, list[float]] = {name: [] for name in own.method.names}
     totals, first = [], np.empty((0, 3))
     for progress in loop:
-        values = own.buffer[(progress.step - 1) % loop.per_epoch % loop.block].tolist()
-        for name, value in zip(own.method.names, values, strict=True):
+        rows = own.rows(progress.step - 1)
+        for name, value in zip(own.method.names, rows.losses[0].tolist(), strict=True):
             losses[name].append(value)
-        totals.append(sum(w * v for w, v in zip(own.weights[progress.step - 1], values, strict=True)))
+        totals += rows.totals
         if progress.step == 1:
-            first = student.rows(rows)
+            first = student.rows(named)
     return Course(losses, totals, first)
 
 
@@ -248,7 +248,7 @@ def reviewkd(case: Case) -> dict[str, Tensor | Array]:
     found |= {"out/cls": numbers(course.losses["CE"]), "out/review_unweighted": numbers(course.losses["Review"])}
     found["out/final_extra_checksums"] = _extra_rows(entries)
     assert loop.teacher is not None
-    found["out/final_teacher_checksums"] = Named(loop.teacher, teacher.family).rows()
+    found["out/final_teacher_checksums"] = Named(loop.teacher.net, teacher.family).rows()
     return found
 
 

@@ -109,7 +109,7 @@ def _run(case: Case, given: dict[str, Any], variant: Variant, blocks: int, T_max
     )
     loop = Loop([(student.net, method)], teacher.net, source, recipe, seed=0, device="cpu")
     stream, own = loop.stream, loop.students[0]
-    assert isinstance(stream, AdversarialStream) and own.norms is not None  # the recipe clips
+    assert isinstance(stream, AdversarialStream)
     made: list[float] = []
     generator.net.register_forward_hook(lambda module, args, images: made.append(float(images.detach().abs().sum())))
     totals: list[float] = []
@@ -118,10 +118,10 @@ def _run(case: Case, given: dict[str, Any], variant: Variant, blocks: int, T_max
     generator_norms: list[Tensor] = []
     sums: list[float] = []
     for progress in loop:
-        place = (progress.step - 1) % variant.n_S % loop.block
-        values = own.buffer[place].tolist()
-        totals.append(sum(w * v for w, v in zip(own.weights[progress.step - 1], values, strict=True)))
-        norms.append(float(own.norms[place]))
+        rows = own.rows(progress.step - 1)
+        assert rows.norms is not None  # the recipe clips
+        totals += rows.totals
+        norms += rows.norms.tolist()
         if progress.step % variant.n_S == 0:
             generator_losses += stream.losses
             generator_norms += stream.norms

@@ -1,0 +1,160 @@
+"""Experiments in, runs out: the launcher of the command line, of notebooks and of everything else that wants runs.
+
+It prints nothing: what there is to tell goes to a :class:`Display` that is handed in, what came of it is the :class:`Outcome`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from redistill.errors import RedistillError, sentence
+from redistill.experiment.local import Tasks, side_by_side
+from redistill.experiment.named_code import refusal, vouch
+from redistill.experiment.run import Queue, plan
+from redistill.experiment.stop import Interrupted, Stop
+from redistill.experiment.store import Run, Store
+from redistill.experiment.value import Experiment
+from redistill.experiment.work import Work
+from redistill.jobs import Task
+
+
+@dataclass(frozen=True)
+class Resources:
+    """With what runs are made.
+
+    Attributes:
+        data_dir: folder of the data sets. device: auto, cpu, cuda ... threads: of one process; None: torch's own.
+        budget: seconds after which a checkpoint is saved and the work is left; None: no limit.
+        jobs: processes side by side. cohort: students that share a stream are trained together.
+        wait: for runs that another process has in hand. every: seconds between checkpoints.
+        trust_code: code of one's own that records and paper files name may be run.
+        debug: an error that is no sentence of ours is raised where it happened.
+    """
+
+    data_dir: Path | None = None
+    device: str = "auto"
+    threads: int | None = None
+    budget: float | None = None
+    jobs: int = 1
+    cohort: bool = True
+    wait: bool = True
+    every: float = 60.0
+    trust_code: bool = False
+    debug: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it.
+
+    Attributes:
+        runs: of the experiments that were wanted, in their order. found: ids of those that were there already.
+        problems: a sentence for each thing that went wrong. status: 0, or the exit status that a command should end with.
+    """
+
+    runs: list[Run]
+    found: frozenset[str]
+    problems: list[str]
+    status: int
+
+
+class Display(Protocol):
+    """Who shows what is going on."""
+
+    def note(self, text: str) -> None:
+        """A sentence that a person should know: a damaged checkpoint, a folder that another process holds."""
+
+    def drain(self, work: Work) -> None:
+        """Go through all steps of a work, showing how far it is: ``for _ in work: ...`` at least."""
+
+    def tasks(self, tasks: Sequence[Task]) -> AbstractContextManager[Tasks]:
+        """A table of processes, which is shown those that changed."""
+
+
+class Silent:
+    """Shows nothing."""
+
+    def note(self, text: str) -> None:
+        return None
+
+    def drain(self, work: Work) -> None:
+        for _ in work:
+            pass
+
+    def tasks(self, tasks: Sequence[Task]) -> AbstractContextManager[Tasks]:
+        return nullcontext(self)
+
+    def show(self, changed: Sequence[Task]) -> None:
+        return None
+
+
+def carry_out(
+    wanted: Sequence[Experiment], store: Store, resources: Resources | None = None, display: Display | None = None
+) -> Outcome:
+    """Run what is wanted and whatever it needs first; what is there already is only read.
+
+    Signals and the budget stop it at the next step, with a checkpoint; the same call goes on from there.
+    """
+    given = resources if resources is not None else Resources()
+    shown = display if display is not None else Silent()
+    if given.threads is not None:
+        torch.set_num_threads(given.threads)
+    status, problems = 0, []
+    listen = threading.current_thread() is threading.main_thread()  # signals go to no other
+    with Stop(given.budget, listen=listen) as stop:
+        groups = plan(wanted, cohort=given.cohort)
+        queue = Queue(groups, store, given.data_dir, stop, given.device, given.every, given.wait, note=shown.note)
+        try:
+            _require_words(queue, given.trust_code)
+            if given.jobs > 1:
+                problems += side_by_side(queue, given.jobs, given.threads, shown.tasks)
+            else:
+                problems += _one_by_one(queue, shown, given.debug)
+        except Interrupted as error:
+            status = error.status
+            problems.append(str(error))
+    problems += queue.blocked.values()
+    runs = []
+    for one in {one.id: one for one in wanted}.values():
+        try:
+            if (run := store.find(one)) is not None:
+                runs.append(run)
+        except RedistillError as error:
+            if str(error) not in problems:
+                problems.append(str(error))
+    problems += [f"{run.label} (seed {run.seed}) diverged: {run.diverged}" for run in runs if run.diverged is not None]
+    return Outcome(runs, frozenset(run.id for run in queue.found), problems, status or int(bool(problems)))
+
+
+def _require_words(queue: Queue, trusted: bool) -> None:
+    """Code of one's own in what is still to run: run it on the user's word, or leave those experiments out with a sentence."""
+    for one in (one for group in queue.groups for one in group):
+        if trusted:
+            vouch(one)
+        elif (why := refusal(one)) is not None and queue.missing(one):
+            queue.blocked[one.id] = why
+
+
+def _one_by_one(queue: Queue, display: Display, debug: bool) -> list[str]:
+    """Work through the plan in this process; returns a sentence for each work that failed."""
+    problems = []
+    for work in queue:
+        try:
+            work.begin()
+            for note in work.notes:
+                display.note(note)
+            display.drain(work)
+        except Interrupted:
+            raise
+        except Exception as error:
+            if debug and not isinstance(error, RedistillError):
+                raise
+            problems.append(f"{work.label}: {sentence(error)}")
+    return problems

@@ -1,0 +1,98 @@
+"""Runs side by side on this machine: a process for each run or cohort of a plan."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from redistill.errors import RedistillError
+from redistill.experiment.named_code import names
+from redistill.experiment.run import Queue
+from redistill.experiment.stop import Interrupted
+from redistill.experiment.work import Group, group_label
+from redistill.jobs import Pool, Task, threads_each
+
+
+class Tasks(Protocol):
+    """Shows processes while they work."""
+
+    def show(self, changed: Sequence[Task]) -> None: ...
+
+
+def tasks_of(queue: Queue, threads: int) -> dict[str, tuple[Task, Group]]:
+    """One task a group of the plan, by its name; what is there already, or may not run, is left out."""
+    tasks: dict[str, tuple[Task, Group]] = {}
+    home: dict[str, str] = {}  # which task makes an experiment
+    for group in queue.groups:
+        left = queue.open(group)
+        if not left:
+            continue
+        # the folder and not the file in it: whoever finishes the run first puts a record in place of the pending experiment
+        folders = [str(queue.store.begin(one)) for one in left]
+        # -P: nothing is imported from the folder in which the command was given
+        words = [sys.executable, "-P", "-m", "redistill", "run", *folders, "--runs", str(queue.store.root), "--device", queue.device]
+        words += ["--threads", str(threads), "--checkpoint-every", str(queue.every)]
+        if queue.data_dir is not None:
+            words += ["--data-dir", str(queue.data_dir)]
+        if not queue.wait:
+            words.append("--no-wait")
+        if any(True for one in left for _ in names(one)):
+            words.append("--trust-code")  # this process was told so, by a file of the user's or by the same word
+        title = f"{group_label(left)} {left[0].folder}"
+        needs = frozenset(home[n.id] for one in left for n in one.needs() if n.id in home)
+        tasks[title] = Task(title, words, queue.store.folder(left[0]) / "log.txt", needs), left
+        home |= {one.id: title for one in left}
+    return tasks
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Of a worker: this process's own search path, less the current folder, and the threads it may use."""
+    ours = str(Path(__file__).resolve().parents[2])
+    path = [entry for entry in dict.fromkeys([*sys.path, ours]) if entry and os.pathsep not in entry]
+    return {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": os.pathsep.join(path)}
+
+
+def side_by_side(
+    queue: Queue, jobs: int, threads: int | None, display: Callable[[Sequence[Task]], AbstractContextManager[Tasks]]
+) -> list[str]:
+    """Run the plan in processes; returns a sentence for each task that did not end well.
+
+    Args:
+        display: opens a table of the tasks.
+
+    Raises:
+        Interrupted: a signal or the time budget stopped all of them; every one has saved a checkpoint.
+    """
+    each = threads if threads is not None else threads_each(jobs)
+    planned = tasks_of(queue, each)
+    tasks = [task for task, _ in planned.values()]
+
+    def there(task: Task) -> bool:
+        """All runs of a task are in the store and none has diverged, whoever put them there."""
+        try:
+            runs = [queue.store.find(one) for one in planned[task.name][1]]
+        except RedistillError:
+            return False
+        return all(run is not None and run.diverged is None for run in runs)
+
+    pool = Pool(tasks, jobs, environment(each), there)
+    asked = False
+    with display(tasks) as table:
+        for changed in pool:
+            queue.stop.with_us = {task.process.pid for task in pool.running() if task.process is not None}
+            table.show(changed)
+            if queue.stop.why is not None and not asked:
+                asked = True
+                pool.stop(queue.stop.signal or signal.SIGUSR1)
+    if asked and any(task.state in ("stopped", "waits") for task in tasks):
+        done = sum(task.state == "done" for task in tasks)
+        raise Interrupted(
+            f"stopped ({queue.stop.why}): {done} of {len(tasks)} done, the rest is saved; run the same command again to go on",
+            queue.stop.status,
+        )
+    return [f"{task.name}: {task.why}" for task in tasks if task.state != "done"]

@@ -1,0 +1,60 @@
+"""What a network carries beside its state dict: buffers that are not saved, and plain values that its forward changes.
+
+A run that goes on from a checkpoint needs them as much as weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+_PLAIN = (bool, int, float, str)
+
+
+def unsaved_buffers(net: nn.Module) -> dict[str, Tensor]:
+    """Buffers that ``state_dict`` leaves out, by name."""
+    return {
+        f"{path}.{name}".lstrip("."): buffer
+        for path, module in net.named_modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None and name in module._non_persistent_buffers_set
+    }
+
+
+def _values(net: nn.Module) -> Iterator[tuple[str, nn.Module, str, Any]]:
+    """Plain attributes and tensors without a gradient that are neither parameter nor buffer: name, module, attribute, value."""
+    for path, module in net.named_modules():
+        for name, value in vars(module).items():
+            if name != "training" and (isinstance(value, _PLAIN) or (isinstance(value, Tensor) and not value.requires_grad)):
+                yield f"{path}.{name}".lstrip("."), module, name, value
+
+
+def plain_values(net: nn.Module) -> dict[str, Any]:
+    """All of them, to be compared with later."""
+    return {name: value.clone() if isinstance(value, Tensor) else value for name, _, _, value in _values(net)}
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return isinstance(a, Tensor) and isinstance(b, Tensor) and a.shape == b.shape and a.dtype == b.dtype and bool((a == b).all())
+    return type(a) is type(b) and bool(a == b)
+
+
+def hidden_state(net: nn.Module, since: dict[str, Any]) -> dict[str, Any]:
+    """Buffers that no state dict holds, and the values that are not what they were ``since``."""
+    changed = {n: v for n, v in plain_values(net).items() if n not in since or not _equal(v, since[n])}
+    return {"buffers": {n: b.clone() for n, b in unsaved_buffers(net).items()}, "values": changed}
+
+
+def load_hidden_state(net: nn.Module, saved: dict[str, Any]) -> None:
+    """Put back what :func:`hidden_state` gave."""
+    for name, buffer in unsaved_buffers(net).items():
+        if name in saved["buffers"]:
+            buffer.copy_(saved["buffers"][name])
+    modules = dict(net.named_modules())
+    for name, value in saved["values"].items():
+        path, _, attribute = name.rpartition(".")
+        if path in modules:
+            setattr(modules[path], attribute, value)

@@ -1,0 +1,347 @@
+"""One reader for every file of weights: what the file is, by its bytes; its tensors by name; and the texts of its header.
+
+A file is data: nothing in it is executed, pickles are read by ``torch.load(weights_only=True)`` alone. Whatever a library
+raises becomes a sentence that names the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pickle
+import re
+import stat
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from redistill.errors import RedistillError
+from redistill.paths import expanded
+
+FORMATS = "a .safetensors, .pth or .pt file"
+KEYS = ("state_dict", "model_state_dict", "model", "net", "params", "model_state", "network", "weights")
+"""Under which training scripts save the weights, in the order in which they are looked for."""
+AVERAGES = ("state_dict_ema", "model_ema", "ema", "ema_state_dict")
+"""Averaged weights: read where the file holds no others."""
+DEPTH = 8  # mappings inside mappings
+SHARDS = 1000
+LARGEST = 2**28  # bytes; a file may always announce this many, and above it 16 times its own size
+
+
+class Beside:
+    """Stands for a value that scripts leave beside their weights and that is of no use here; whatever builds it runs nothing."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None: ...
+
+    def __setstate__(self, state: object) -> None: ...
+
+
+_NUMBERS = ("Bool", "Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64", "Float16", "Float32", "Float64", "Str")
+_BESIDE = (
+    *(f"{numpy}.multiarray.{made}" for numpy in ("numpy.core", "numpy._core") for made in ("scalar", "_reconstruct")),
+    "numpy.dtype", "numpy.ndarray", *(f"numpy.dtypes.{kind}DType" for kind in _NUMBERS),
+    *(f"pathlib.{kind}" for kind in ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")),
+    *(f"pathlib._local.{kind}" for kind in ("PosixPath", "WindowsPath")),
+    "argparse.Namespace",  # RepDistiller keeps its options beside the weights
+)  # fmt: skip
+
+
+def tensors_of(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a file of weights by name, on the CPU, in the precision of the file."""
+    return contents(path)[0]
+
+
+def contents(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """``(tensors by name, header)`` of a file of weights of any format; only safetensors have a header.
+
+    The format is told by the bytes, never by the name. A list of shards (``*.index.json``) is read with its shards.
+    """
+    path = expanded(path)
+    size = _size(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError as error:
+        raise RedistillError(f"{path} cannot be read ({error.strerror or error}): its rights or its disk are at fault") from error
+    if _is_safetensors(head, size) or (path.suffix.lower() == ".safetensors" and _may_be_cut(head)):
+        return _safetensors(path)
+    if head[:1] == b"{" and path.suffix.lower() == ".json":
+        return _shards(path), {}
+    if (what := _other(path, head, size)) is not None:
+        raise RedistillError(f"{path} {what}")
+    if path.suffix.lower() == ".safetensors" and not (head[:2] == b"PK" or head[:1] == b"\x80"):
+        return _safetensors(path)  # which says what is wrong with it
+    tensors = _state_dict(_torch(path, head), path)
+    return _bounded(tensors, path, size), {}
+
+
+def _size(path: Path) -> int:
+    """Bytes of a regular file; everything else is refused."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError) as error:
+        reason = f" ({error.strerror})" if isinstance(error, PermissionError) else ""
+        raise RedistillError(f"there is no network file {str(path)[:300]}{reason}: give the path of {FORMATS}") from error
+    if stat.S_ISDIR(found.st_mode):
+        raise RedistillError(f"{path} is a folder, not a network file: give the path of {FORMATS} in it")
+    if not stat.S_ISREG(found.st_mode):
+        raise RedistillError(f"{path} is no plain file (a pipe or a device), so it is not read: give the path of {FORMATS}")
+    if not found.st_size:
+        raise RedistillError(f"{path} is empty (0 bytes), as a broken download leaves it: get it again")
+    return found.st_size
+
+
+# -- what a file is ---------------------------------------------------------------------------------------------------
+def _is_safetensors(head: bytes, size: int) -> bool:
+    """Eight bytes with the length of a JSON object, and that object."""
+    length = int.from_bytes(head[:8], "little")
+    return len(head) > 8 and head[8:9] == b"{" and 2 <= length <= size - 8
+
+
+def _may_be_cut(head: bytes) -> bool:
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 10**8
+
+
+_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"\x89HDF\r\n\x1a\n", "is an HDF5 file, the format of Keras: export its weights as safetensors, under a PyTorch network's names"),
+    (b"GGUF", "is a GGUF file, whose weights are quantised: give the weights it was made from"),
+    (b"\x1f\x8b", "is packed with gzip: unpack it and give the file inside"),
+    (b"BZh", "is packed with bzip2: unpack it and give the file inside"),
+    (b"\xfd7zXZ\0", "is packed with xz: unpack it and give the file inside"),
+    (b"\x28\xb5\x2f\xfd", "is packed with zstd: unpack it and give the file inside"),
+    (b"7z\xbc\xaf\x27\x1c", "is a 7z archive: unpack it and give one of the files inside"),
+    (b"Rar!", "is a rar archive: unpack it and give one of the files inside"),
+    (b"\x93NUMPY", "is a numpy array (.npy), not the weights of a network"),
+    (b"%PDF", "is a PDF document, not the weights of a network"),
+    (b"\x89PNG", "is a picture, not the weights of a network"),
+    (b"\xff\xd8\xff", "is a picture, not the weights of a network"),
+    (b"\x7fELF", "is a program, not the weights of a network"),
+)
+
+
+def _other(path: Path, head: bytes, size: int) -> str | None:
+    """What a file is that is no checkpoint: the rest of a sentence; None where PyTorch may be able to read it."""
+    if head.startswith(b"version https://git-lfs"):
+        return "is a git-lfs pointer, which stands for the real file: fetch that with 'git lfs pull', or download it by hand"
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:200].lower()
+    if start.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml", b"<!--")):
+        return "is a web page (HTML) that was saved instead of the file: open the link in a browser and get the file itself"
+    if found := next((what for magic, what in _MAGIC if head.startswith(magic)), None):
+        return found
+    if head[4:8] == b"TFL3":
+        return "is a TensorFlow Lite file: give the weights of a PyTorch network"
+    if path.suffix.lower() == ".onnx" or re.match(rb"\x08[\x01-\x14](\x12|\x1a|\x3a)", head):
+        return "is an ONNX file, a computation without its network's names: give the state dict that it was exported from"
+    if head[257:262] == b"ustar":
+        return _tar(path)
+    if head.startswith(b"PK"):
+        return _zip(path, size)
+    if not any(byte < 9 or 13 < byte < 32 for byte in head):  # a pickle of tensors has bytes that no text has
+        try:
+            text = head.decode("utf-8", "ignore" if len(head) == 4096 else "strict")
+        except UnicodeDecodeError:
+            return None
+        shown = "".join(c for c in text.strip().split("\n")[0][:40] if c.isprintable())
+        return f"is a text that begins with {shown!r}, not the weights of a network: give {FORMATS}"
+    return None
+
+
+def _several(kind: str, names: list[str]) -> str:
+    files = [name for name in names if not name.endswith("/")]
+    if not files:
+        return f"is {kind} archive without files: give the path of {FORMATS}"
+    shown = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
+    return f"is {kind} archive that holds files ({shown[:300]}): unpack it and give one of them"
+
+
+def _tar(path: Path) -> str:
+    import tarfile
+
+    names: list[str] = []
+    try:
+        with tarfile.open(path, "r:") as opened:
+            for member in opened:
+                names.append(member.name + ("/" if member.isdir() else ""))
+                if len(names) > 200:
+                    break
+    except (tarfile.TarError, OSError, ValueError, EOFError) as error:
+        return f"is a damaged tar archive ({error}): get it again"
+    if {"storages", "tensors", "pickle"} <= set(names):
+        return "was written by a PyTorch before 0.2, whose format is read no more: load it there and save its state dict again"
+    return _several("a tar", names)
+
+
+def _zip(path: Path, size: int) -> str | None:
+    """What a zip archive is other than a file of torch.save; None where it is one (or is damaged, which torch says)."""
+    try:
+        with zipfile.ZipFile(path) as opened:
+            members = opened.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError):
+        return None
+    names = [member.filename for member in members]
+    inside = {name.partition("/")[2] for name in names}
+    if "constants.pkl" in inside or any(name.startswith("code/") for name in inside):
+        return (
+            "is a TorchScript program (torch.jit.save), which is not run here: where it was made, save its weights with "
+            "torch.save(net.state_dict(), file)"
+        )
+    if any(name.endswith(("serialized_exported_program.json", "archive_format")) for name in names):
+        return "is an exported program (torch.export), which is not run here: save the network's state_dict() instead"
+    if "model.weights.h5" in names:
+        return "is a Keras file: export its weights as safetensors, under a PyTorch network's names"
+    if names and all(name.endswith(".npy") for name in names):
+        return f"is an archive of numpy arrays ({', '.join(names[:3])[:200]}), not the weights of a PyTorch network"
+    if "data.pkl" not in inside:
+        return _several("a zip", names)
+    if (unpacked := sum(member.file_size for member in members)) > max(LARGEST, 16 * size):
+        return f"has {size:,} bytes and would unpack to {unpacked:,}, which no file of weights does: it was not read"
+    return None
+
+
+# -- safetensors ------------------------------------------------------------------------------------------------------
+def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except MemoryError as error:
+        raise RedistillError(f"{path} needs more memory than there is: {error}") from error
+    except Exception as error:  # SafetensorError, OSError, and what a type that torch lacks raises
+        raise RedistillError(f"{path} is damaged or no safetensors file ({_line(error)}): get it again") from error
+    return _plain(tensors, path), dict(header)
+
+
+def _shards(path: Path) -> dict[str, Tensor]:
+    """The weights that a ``model.safetensors.index.json`` lists; its shards must lie beside it."""
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        files = sorted({str(file) for file in listed.values()})
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OSError) as error:
+        raise RedistillError(f"{path} is no list of shards (a JSON object with 'weight_map'): give {FORMATS}") from error
+    if len(files) > SHARDS or any(Path(file).name != file or file.endswith(".json") for file in files):
+        raise RedistillError(f"{path} lists {len(files)} files, not all of them plain names beside it: they were not read")
+    held = {file: tensors_of(path.with_name(file)) for file in files}
+    missing = [name for name, file in listed.items() if name not in held[file]]
+    if missing:
+        raise RedistillError(f"{path}: {listed[missing[0]]} does not hold {str(missing[0])[:200]!r}: get the shards again")
+    return {str(name): held[file][name] for name, file in listed.items()}
+
+
+# -- pickles of torch.save --------------------------------------------------------------------------------------------
+def _torch(path: Path, head: bytes) -> object:
+    stand_ins: list[Any] = [(Beside, name) for name in _BESIDE if name != "argparse.Namespace"]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about pickle protocols: what cannot be read is refused below
+            # an open file, because by a name that ends in .safetensors torch would choose another reader
+            with torch.serialization.safe_globals([argparse.Namespace, *stand_ins]), path.open("rb") as file:
+                return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        pickled = head.startswith((b"\x80", b"PK"))
+        raise RedistillError(f"{path} {_refused(str(error), _whole(path), pickled)}") from error
+    except MemoryError as error:
+        raise RedistillError(f"{path} needs more memory than there is: {_line(error)}") from error
+    except Exception as error:  # torch raises nearly everything on bytes that are no checkpoint, IndexError too
+        raise RedistillError(f"{path} is damaged or no PyTorch file ({_line(error)}): get it again") from error
+
+
+_NAMED = re.compile(r"Unsupported global: GLOBAL (\S+)|allowlisted via `add_safe_globals` but got <class '([\w.]+)'>|"
+                    r"GLOBAL ([\w.]+) was not an allowed global")  # fmt: skip
+_NO_PICKLE = ("invalid load key", "Invalid magic number", "unpickling stack underflow", "pickle data was truncated")
+
+
+def _whole(path: Path) -> bool:
+    """Whether a file of torch.save names modules: somebody saved the network itself. Nothing is built to tell."""
+    try:
+        named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # older formats, damaged files: no answer
+        return False
+    return any(name.startswith("torch.nn.modules.") for name in named)
+
+
+def _refused(message: str, whole: bool, pickled: bool) -> str:
+    """Why the restricted reader stopped: the rest of a sentence; ``pickled``: the bytes begin as a pickle or an archive does."""
+    named = _NAMED.search(message)
+    name = next((found for found in named.groups() if found), "")[:100] if named else ""
+    if not name and (not pickled or any(text in message for text in _NO_PICKLE)):
+        return "is damaged or no PyTorch file (it is not what torch.save writes): get it again"
+    what = f" (it names {name})" if name else ""
+    if whole or name.startswith("torch.nn.modules."):
+        return (
+            f"holds a whole network, not its weights{what}, and building that could run a program hidden in it: it was refused. "
+            f"Where it was made, save its weights with torch.save(net.state_dict(), file)"
+        )
+    return (
+        f"holds more than tensors{what}, and reading that could run a program hidden in it: it was refused. If you trust "
+        f"its author, load it with torch yourself and save its state dict with safetensors"
+    )
+
+
+def _line(error: BaseException) -> str:
+    """The first line of an error's message, or its kind where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
+def _state_dict(loaded: object, path: Path, depth: int = 0) -> dict[str, Tensor]:
+    """The state dict in what a training script saved: itself, or under a usual key, or in its only mapping of tensors."""
+    if isinstance(loaded, Tensor):
+        raise RedistillError(f"{path} holds one tensor {list(loaded.shape)} without a name: save the state dict of the network")
+    if depth > DEPTH:
+        raise RedistillError(f"{path} holds mappings inside mappings without end: save the state dict of the network alone")
+    if isinstance(loaded, Mapping):
+        for key in (*KEYS, *AVERAGES):
+            inner = loaded.get(key)
+            if isinstance(inner, Mapping) and inner:
+                beside = loaded.get("stats")  # attention-transfer keeps running statistics beside the parameters
+                return _state_dict({**inner, **beside} if isinstance(beside, Mapping) else inner, path, depth + 1)
+        found = {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
+        if found:
+            return _plain(found, path)
+        if {"state", "param_groups"} <= set(map(str, loaded)):
+            raise RedistillError(f"{path} holds the state of an optimizer, not the weights of a network: give the other file")
+        several = {
+            str(name): inner
+            for name, inner in loaded.items()
+            if isinstance(inner, Mapping) and any(isinstance(value, Tensor) for value in inner.values())
+        }
+        if len(several) == 1:
+            return _state_dict(next(iter(several.values())), path, depth + 1)
+        if several:
+            names = ", ".join(sorted(several)[:5])[:200]
+            raise RedistillError(f"{path} holds several networks or parts ({names}): save the state dict of one of them alone")
+    held = f"a {type(loaded).__name__}"
+    if isinstance(loaded, Mapping):
+        held = f"the keys {', '.join(map(str, list(loaded)[:5]))[:200]}" if loaded else "an empty mapping"
+    raise RedistillError(
+        f"{path} holds no state dict, but {held}: expected tensors by name, or such a mapping under 'state_dict' or 'model'"
+    )
+
+
+def _plain(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Refuse tensors that are not plain arrays of numbers."""
+    for name, value in tensors.items():
+        kind = (
+            "quantised" if value.is_quantized or str(value.dtype).startswith("torch.q")
+            else "sparse" if value.layout != torch.strided
+            else "complex" if value.is_complex()
+            else "without values (saved from the meta device)" if value.is_meta
+            else None
+        )  # fmt: skip
+        if kind:
+            raise RedistillError(f"{path}: {name[:200]} is {kind}: give the plain weights it was made from")
+    return tensors
+
+
+def _bounded(tensors: dict[str, Tensor], path: Path, size: int) -> dict[str, Tensor]:
+    """Refuse views that repeat a few stored numbers into very many."""
+    announced = sum(value.numel() * value.element_size() for value in tensors.values())
+    if announced > max(LARGEST, 16 * size):
+        raise RedistillError(f"{path} has {size:,} bytes and announces {announced:,} bytes of weights: it was not read")
+    return tensors

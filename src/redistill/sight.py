@@ -1,0 +1,74 @@
+"""How one network meets the images of a stream: its own normalisation, the layout that it can take, and its places.
+
+A network is looked at once, with two images of zeros, and left bitwise as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from redistill.core import RedistillError
+from redistill.normalised import Normalised, inside, normalised
+from redistill.precision import Arithmetic
+from redistill.taps import Map, Tapped, places_of
+
+
+def bare(net: nn.Module) -> nn.Module:
+    """The network inside ``DataParallel`` and ``torch.compile``: the loop computes on one device and compiles itself.
+
+    Raises:
+        RedistillError: a hook stands on the wrapper itself, where the loop would not call it.
+    """
+    while type(net).__name__ in ("DataParallel", "OptimizedModule") and (inner := inside(net)) is not None:
+        if net._forward_hooks or net._forward_pre_hooks:
+            raise RedistillError(
+                f"a hook stands on the {type(net).__name__} around {type(inner).__name__}: put it on the network inside, which is what "
+                f"trains, and give that"
+            )
+        net = inner
+    return net
+
+
+def _plain(images: Tensor) -> Tensor:
+    """Rows after rows; a copy, because images of one channel count as contiguous in every layout and keep their strides."""
+    return images.clone(memory_format=torch.contiguous_format)
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """``view``: the network behind its normalisation. ``contiguous``: it flattens with ``view``, which images in channels_last
+    refuse. ``found``: its places. ``probe``: two images of zeros [2, C, H, W] as the stream gives them."""
+
+    view: Normalised
+    contiguous: bool
+    found: Map
+    probe: Tensor
+
+    @classmethod
+    def of(cls, net: nn.Module, space: str, image_shape: tuple[int, ...], means: Arithmetic, *, trained: bool) -> Sight:
+        """Look at ``net``, which may be called in train mode too where ``trained``."""
+        view = normalised(net, space)
+        images = means.zeros(image_shape, means.channels_last)
+        try:
+            return cls(view, False, places_of(net, images, trained=trained), images)
+        except RedistillError:
+            if not means.channels_last:
+                raise
+            try:
+                return cls(view, True, places_of(net, _plain(images), trained=trained), images)
+            except RedistillError:
+                pass
+            raise
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Images of the stream as the network takes them."""
+        images = self.view.adapted(images)
+        return _plain(images) if self.contiguous else images
+
+    def tapped(self, places: Sequence[str], *, again: bool = False) -> Tapped:
+        """A reader of these places that takes images of the stream."""
+        return Tapped.reading(self.view.net, self.probe, places, found=self.found, again=again, adapt=self)

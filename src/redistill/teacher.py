@@ -1,0 +1,163 @@
+"""The teacher of a run: a private copy in its own mode, normalisation and layout, and what it said of a batch.
+
+The loop only calls it. Whatever else can answer, a table of stored outputs for example, stands in its place.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from redistill import rng
+from redistill.core import Batch, Output, RedistillError
+from redistill.hidden_state import hidden_state, load_hidden_state, plain_values
+from redistill.modes import mode
+from redistill.precision import Arithmetic
+from redistill.sight import Sight
+from redistill.taps import Tapped
+
+ROWS = 32  # below 16 rows convolutions sum in another order; 32 stay in the cache of a core
+
+
+def in_micro_batches(read: Callable[[Tensor], Output], images: Tensor) -> Output:
+    """What a teacher in evaluation mode says of ``images`` [B, C, H, W], computed in micro-batches of :data:`ROWS`.
+
+    Every call sees exactly ROWS images, the last one filled up with copies of its first image: kernels choose how they sum
+    by the size of a batch, so an image has the same bits only in batches of one size. Here it has them whatever batch it
+    stands in and wherever it stands, which is what lets an answer be remembered.
+    """
+    parts = []
+    last = images.ndim == 4 and images.is_contiguous(memory_format=torch.channels_last)
+    for few in images.split(ROWS):
+        missing = ROWS - len(few)
+        full = torch.cat([few, few[:1].expand(missing, *few.shape[1:])]) if missing else few
+        out = read(full.contiguous(memory_format=torch.channels_last) if last else full)
+        parts.append(Output(out.logits[: len(few)], {name: tap[: len(few)] for name, tap in out.taps.items()}) if missing else out)
+    if len(parts) == 1:
+        return parts[0]
+    return Output(
+        torch.cat([part.logits for part in parts]), {name: torch.cat([part.taps[name] for part in parts]) for name in parts[0].taps}
+    )
+
+
+def _results(value: object) -> Iterator[Tensor]:
+    """Tensors that belong to a graph of gradients, in a module's attributes and the containers among them."""
+    if isinstance(value, Tensor):
+        if value.grad_fn is not None:
+            yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _results(inner)
+    elif isinstance(value, list | tuple | set):
+        for inner in value:
+            yield from _results(inner)
+
+
+def private_copy(net: nn.Module) -> nn.Module:
+    """A deep copy, also of networks that :func:`copy.deepcopy` refuses because a forward left results on them (weight norm,
+    spectral norm, pruning): in the copy these stand without their graph, until its next forward makes them again."""
+    kept = [value for m in net.modules() for value in _results({k: v for k, v in vars(m).items() if k != "_modules"})]
+    return copy.deepcopy(net, {id(value): value.detach().clone() for value in kept})
+
+
+class Teacher:
+    """The frozen teacher at work. The caller's network keeps its device, precision, mode, gradients and statistics.
+
+    Args:
+        net: any module from images to logits. Where it cannot be copied it is used as it is, in evaluation mode for the length
+            of a call. space: normalisation of the stream. train: batch statistics and drifting running statistics.
+
+    Attributes:
+        net: the copy. borrowed: it is the caller's own. tapped: set by :meth:`read`.
+    """
+
+    def __init__(self, net: nn.Module, space: str, image_shape: Sequence[int], means: Arithmetic, *, seed: int, train: bool):
+        self.means, self.seed, self.train, self.borrowed = means, seed, train, False
+        self._finite(net)
+        try:
+            self.net = means.place(private_copy(net)).requires_grad_(False)
+        except Exception as error:
+            self._borrow(net, error)
+        # whole: nobody freezes parts of what does not learn
+        self.sight = Sight.of(self.net, space, tuple(image_shape), means, trained=train)
+        if not self.borrowed:
+            self.net.train(train)
+        self.tapped: Tapped | None = None
+        self._values = plain_values(self.net)
+        self._bad = torch.tensor(-1, device=means.device)  # first step at which it was not finite, -1: none yet
+
+    def _finite(self, net: nn.Module) -> None:
+        for name, value in net.state_dict().items():
+            if isinstance(value, Tensor) and value.is_floating_point() and not bool(value.isfinite().all()):
+                raise RedistillError(f"the teacher {type(net).__name__} has weights that are no numbers ({name}): give it others")
+
+    def _borrow(self, net: nn.Module, error: Exception) -> None:
+        """What cannot be copied teaches itself, where nothing of it has to change."""
+        self.net, self.borrowed = net, True
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        why = f"the teacher {type(net).__name__} cannot be copied ({reason})"
+        if self.train:
+            raise RedistillError(f"{why}, and teacher_mode='train' would change it: use 'eval', or a network that copy.deepcopy takes")
+        for name, p in net.named_parameters():
+            if p.device != self.means.device or p.dtype != self.means.dtype:
+                raise RedistillError(
+                    f"{why}, and its {name} is {p.dtype} on {p.device}, while the run computes in {self.means.dtype} on "
+                    f"{self.means.device}: move it there yourself"
+                )
+
+    def read(self, places: Sequence[str], *, compiled: bool) -> None:
+        """Before the first step: the features that are wanted with the logits."""
+        self.tapped = self.sight.tapped(places, again=self.train)
+        if compiled:
+            self.tapped.compile()
+
+    def __call__(self, batch: Batch, step: int) -> Output:
+        """What it says of a batch, once, whoever learns from it. Layers that draw have a stream of their own."""
+        if batch.teacher is not None and not self.train:
+            return batch.teacher
+        assert self.tapped is not None
+        number = step if batch.number is None else batch.number
+        # no_grad and not inference_mode: a term that saves the teacher's output for backward refuses inference tensors
+        with torch.no_grad(), self.means.autocast(), rng.seeded(self.seed, "teacher", number, device=self.means.device):
+            if self.train:  # its batch statistics are those of the whole batch
+                out = self.tapped(batch.images)
+            elif self.borrowed:
+                with mode(self.net, False):
+                    out = in_micro_batches(self.tapped, batch.images)
+            else:
+                out = in_micro_batches(self.tapped, batch.images)
+        out = self.means.wide(out)
+        self._look_for_nan(batch.images, out.logits, step)
+        batch.answered(out)
+        return out
+
+    def state(self) -> dict[str, Any]:
+        """What the rest of a run depends on: where it drifts (train mode), the network itself."""
+        net = {"net": self.net.state_dict(), "hidden": hidden_state(self.net, self._values)} if self.train else None
+        return {"network": net, "bad": self._bad.clone()}
+
+    def load_state(self, saved: dict[str, Any]) -> None:
+        """Go on where :meth:`state` was taken."""
+        self._bad.copy_(saved["bad"])
+        if saved["network"] is not None:
+            self.net.load_state_dict(saved["network"]["net"])
+            load_hidden_state(self.net, saved["network"]["hidden"])
+
+    def _look_for_nan(self, images: Tensor, logits: Tensor, step: int) -> None:
+        """On the device: nothing waits for it."""
+        bad = images.isfinite().all() & ~logits.isfinite().all() & (self._bad < 0)
+        self._bad = torch.where(bad, torch.full_like(self._bad, step), self._bad)
+
+    def blame(self, step: int) -> str | None:
+        """A sentence if the teacher's logits were not finite at ``step`` or before, of images that were; else None."""
+        first = int(self._bad)
+        if not 0 <= first <= step:
+            return None
+        return (
+            f"the logits of the teacher {type(self.net).__name__} are not finite at step {first}, of images that are: the teacher is at "
+            f"fault, not the learning rate"
+        )

@@ -1,0 +1,91 @@
+"""Neuron selectivity transfer: the student's channels should be excited at the places of an image where the teacher's are.
+
+    f̂: each channel of a map, flattened over positions and of unit length;   k(a, b) = (a·b)²
+    L = Σ_l mean k(f̂_t, f̂_t) + mean k(f̂_s, f̂_s) − 2 mean k(f̂_s, f̂_t)        means over images and pairs of channels
+
+Huang & Wang 2017 (arXiv:1707.01219), eq. 5: the squared maximum mean discrepancy with the polynomial kernel of degree 2.
+
+| source | term | weight |
+|---|---|---|
+| RepDistiller, mdistiller | `NST()` | 50 |
+
+The kernels are [B, C, C] numbers: ``chunk`` images at a time, so that wide networks do not ask for gigabytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
+from redistill.pairs import require_common_stages
+from redistill.terms.maps import named_or_paired, to_smaller
+from redistill.terms.wide import wide
+
+ENTRIES = 16 * 2**20  # numbers of one kernel that are held at a time: 64 MiB in fp32
+
+
+def selectivity(feature: Tensor) -> Tensor:
+    """Channels of maps [B, C, H, W] over positions, each of unit length: [B, C, H·W]."""
+    return F.normalize(wide(feature.flatten(2)), p=2.0, dim=2, eps=1e-12)
+
+
+def mean_kernel(a: Tensor, b: Tensor) -> Tensor:
+    """Mean of (a·b)² over images and pairs of channels of [B, C, N] and [B, D, N], some images at a time."""
+    images, channels, _ = a.shape
+    others = b.shape[1]
+    few = max(1, ENTRIES // (channels * others))
+    total = sum(((x @ y.transpose(1, 2)).square().sum() for x, y in zip(a.split(few), b.split(few), strict=True)), a.new_zeros(()))
+    return total / (images * channels * others)
+
+
+def discrepancy(student: Tensor, teacher: Tensor) -> Tensor:
+    """Squared maximum mean discrepancy of two maps [B, C, H, W] of one size: a scalar."""
+    s, t = selectivity(student), selectivity(teacher)
+    # the teacher's own part has no gradient; it makes a perfect match cost nothing
+    return mean_kernel(t, t).detach() + mean_kernel(s, s) - 2 * mean_kernel(s, t)
+
+
+@dataclass(eq=False, repr=False)
+class NST(Term):
+    """Neuron selectivity transfer between pairs of feature maps, summed over pairs. No adapters.
+
+    Args:
+        at: pairs of places; default: every pair of stages. Maps of unlike size meet at the smaller.
+
+    >>> import torch
+    >>> from redistill.core import Batch, Output
+    >>> out = lambda left, right: Output(torch.zeros(1, 2), {"stage1": torch.tensor([[[[left, right]]]])})
+    >>> float(NST(at="stage1")(out(1.0, 0.0), out(0.0, 3.0), Batch(torch.zeros(1, 1, 1, 2))))     # 1 + 1 − 2·0
+    2.0
+    """
+
+    at: At = None
+
+    theorems: ClassVar[tuple[str, ...]] = ("zero at match", "non-negative", "batch permutation", "channel permutation", "feature scale")
+
+    def check(self) -> None:
+        self.at = pairs_of(self.at)
+        self.pairs = self.at or ()
+        self.ready = self.at is not None
+
+    def setup(self, ctx: Context) -> None:
+        if self.at is None:
+            require_common_stages(ctx, "NST")
+        self.pairs = named_or_paired(ctx, pairs_of(self.at))
+        for mine, theirs in self.pairs:
+            for place, shape in ((mine, ctx.shape("student", mine)), (theirs, ctx.shape("teacher", theirs))):
+                if len(shape) != 4:
+                    raise RedistillError(f"NST compares maps [B, C, H, W], but {place!r} has shape {list(shape)}: name another place")
+        self.ready = True
+
+    def distances(self, student: Output, teacher: Output) -> list[Tensor]:
+        """One value a pair of places."""
+        require_ready(self)
+        return [discrepancy(*to_smaller(student[mine], teacher[theirs])) for mine, theirs in self.pairs]
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+        return sum(self.distances(student, teacher), start=wide(student.logits).new_zeros(()))

@@ -1,0 +1,27 @@
+"""Features as vectors, one an image, as relational terms see them."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from redistill.core import Context, Pair, RedistillError
+from redistill.pairs import check_pairs
+from redistill.terms.wide import wide
+
+
+def as_vectors(feature: Tensor) -> Tensor:
+    """[B, ...] as [B, D], half precision as fp32."""
+    return wide(feature.flatten(1))
+
+
+def named_or_pooled(who: str, ctx: Context, named: tuple[Pair, ...] | None) -> tuple[Pair, ...]:
+    """The pairs that were named; default: ``pooled``, what the classifier is given, of both networks."""
+    if named is not None:
+        return check_pairs(ctx, named)
+    for whose, places in (("student", ctx.student_places), ("teacher", ctx.teacher_places)):
+        if "pooled" not in places:
+            raise RedistillError(
+                f"{who} compares the vectors before the classifier, and none was found in the {whose}: name a place, "
+                f"at=[(student place, teacher place)]"
+            )
+    return (("pooled", "pooled"),)

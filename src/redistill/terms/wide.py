@@ -1,0 +1,23 @@
+"""Half precision ends where a term begins: sums of squares overflow in fp16, and 1e-12 is 0 there."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+HALF = (torch.float16, torch.bfloat16)
+
+
+def wide(values: Tensor) -> Tensor:
+    """fp16 and bf16 as fp32; fp32 and fp64 as they are, bit for bit.
+
+    >>> wide(torch.zeros(1, dtype=torch.float16)).dtype, wide(torch.zeros(1, dtype=torch.float64)).dtype
+    (torch.float32, torch.float64)
+    """
+    return values.float() if values.dtype in HALF else values
+
+
+def fitting(values: Tensor, module: nn.Module) -> Tensor:
+    """Half precision in the precision of the layers that are to take it; fp32 and fp64 as they are."""
+    first = next(module.parameters(), None)
+    return values.to(first.dtype) if values.dtype in HALF and first is not None else values

@@ -1,0 +1,70 @@
+"""Networks of torchvision and timm, where these are installed: all train by logits, and their default stages are maps or refused."""
+
+from __future__ import annotations
+
+import importlib
+import os
+
+import pytest
+import torch
+from torch import nn
+
+import redistill as rd
+from redistill.taps import places_of
+
+TORCHVISION = {
+    # the stages by module, as far as they are sure
+    "resnet50": (64, ["relu", "layer1", "layer2", "layer3", "layer4"]),
+    "googlenet": (64, ["conv1", "conv3", "inception3b", "inception4e", "inception5b"]),
+    "shufflenet_v2_x0_5": (64, ["conv1", "stage2", "stage3", "conv5"]),
+    "mobilenet_v3_small": (64, None),
+    "convnext_tiny": (64, None),
+    "vit_b_32": (224, []),
+    "swin_t": (64, []),
+}
+TIMM = {
+    "vit_tiny_patch16_224": (224, []),
+    "deit_tiny_distilled_patch16_224": (224, []),
+    "mixer_s32_224": (224, []),
+    "levit_128s": (224, []),
+    "mobilevit_xxs": (64, None),
+    "res2net50_26w_4s": (64, ["act1", "layer1", "layer2", "layer3", "layer4"]),
+}
+
+
+def library(name: str) -> object:
+    """torchvision refuses to be imported beside a torch that its compiled operators do not fit; two schemas are all it looks for."""
+    if name == "torchvision" and not hasattr(torch.ops.torchvision, "nms"):
+        shim = torch.library.Library("torchvision", "DEF")
+        for operator in ("nms", "qnms"):
+            shim.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        globals()["_shim"] = shim  # the schemas live as long as it does
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        pytest.skip(f"{name} cannot be imported here ({error}): pip install --no-deps {name}")
+
+
+@pytest.mark.skipif(not os.environ.get("REDISTILL_LIBRARIES"), reason="needs torchvision and timm, and a minute: REDISTILL_LIBRARIES=1")
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("where", "name"), [*(("torchvision", n) for n in TORCHVISION), *(("timm", n) for n in TIMM)])
+def test_networks_of_the_libraries_train_by_logits(where: str, name: str) -> None:
+    made = library(where)
+    size, modules = (TORCHVISION if where == "torchvision" else TIMM)[name]
+    torch.manual_seed(0)
+    net: nn.Module
+    if where == "torchvision":
+        more = {"init_weights": False} if name == "googlenet" else {}
+        net = made.models.get_model(name, weights=None, num_classes=10, **more)  # type: ignore[attr-defined]
+    else:
+        net = made.create_model(name, pretrained=False, num_classes=10)  # type: ignore[attr-defined]
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 255, (4, 3, size, size), dtype=torch.uint8, generator=generator)
+    images = rd.data.Images(pixels, torch.arange(4), 10, "noise", "half")
+    found = places_of(net, torch.zeros(2, 3, size, size))
+    if modules is not None:
+        assert [found.places[stage].module for stage in found.stages] == modules
+    assert (found.unsure is None) == bool(found.stages)
+    teacher = rd.models.wrn(10, 1, image_size=size)
+    result = rd.fit(net, teacher, rd.CE() + rd.KD(), images, rd.Recipe(steps=1, batch_size=4), seed=0)
+    assert result.losses["CE"][0] > 0 and result.losses["KD"][0] > 0

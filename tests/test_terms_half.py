@@ -1,0 +1,120 @@
+"""Half precision in one's own loop: a term is as exact as its inputs."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from redistill.core import Batch, Context, Output, RedistillError, Term
+from redistill.terms import ALL, AT, CE, KD, VID, Anchor, Consistency, Diversity, FitNet, Review, StudentEntropy, TeacherEntropy
+
+SHAPES = {"stage1": (16, 64, 16, 16), "stage2": (16, 128, 8, 8)}
+TERMS: dict[str, Term] = {
+    "CE": CE(), "CE smoothed": CE(0.1), "KD": KD(), "KD T=20": KD(T=20.0), "KD T=1 element": KD(T=1.0, reduction="element", scale_T2=False),
+    "KD cross-entropy": KD(target="cross-entropy"), "AT": AT(), "AT sum": AT(form="sum"), "AT norm": AT(form="norm"),
+    "AT raw": AT(normalise=False), "AT p=4": AT(p=4.0), "AT p=1": AT(p=1.0, absolute=True), "FitNet": FitNet(),
+    "FitNet batch": FitNet(reduction="batch", norm=False, relu=False), "VID": VID(), "VID norm": VID(regressor="norm"),
+    "VID batch": VID(reduction="batch"), "Review": Review(), "Review pairs": Review(framework="pairs", distance="mse"),
+    "Anchor": Anchor(), "Anchor squared": Anchor(norm="squared", reduction="sum"), "TeacherEntropy": TeacherEntropy(),
+    "StudentEntropy": StudentEntropy(), "Consistency": Consistency(), "Diversity": Diversity(),
+}  # fmt: skip
+
+
+def outputs(near: float = 1.0) -> tuple[Output, Output, Batch]:
+    """Ordinary activations, and logits of a student that is ``near`` its teacher."""
+    g = torch.Generator().manual_seed(0)
+    taps = [{n: torch.randn(shape, generator=g).relu() for n, shape in SHAPES.items()} for _ in range(2)]
+    z = 5 * torch.randn(16, 10, generator=g)
+    images = torch.randn(16, 3, 8, 8, generator=g)
+    mine = z + near * torch.randn(16, 10, generator=g)
+    return Output(mine, taps[0]), Output(z, taps[1]), Batch(images, torch.arange(16) % 10)
+
+
+def as_type(out: Output, dtype: torch.dtype) -> Output:
+    return Output(out.logits.to(dtype), {n: t.to(dtype) for n, t in out.taps.items()})
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3 * 8 * 8, 10)
+        with torch.no_grad():
+            self.fc.weight.copy_(torch.randn(10, 192, generator=torch.Generator().manual_seed(4)) / 14)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x.flatten(1).to(self.fc.weight.dtype))
+
+
+def ready(term: Term) -> Term:
+    """Set up between two networks of one kind; the student has moved a little since."""
+    torch.manual_seed(0)
+    term = term.fresh()
+    net = Small()
+    term.setup(Context(net, net, SHAPES, SHAPES, tuple(SHAPES), tuple(SHAPES), classes=10))
+    with torch.no_grad():
+        net.fc.weight.add_(300 * (net.fc.weight > 0) if isinstance(term, Anchor) else 0.0)
+    term.kept = net  # type: ignore[assignment]
+    return term
+
+
+def test_every_term_is_tried() -> None:
+    assert {type(t) for t in TERMS.values()} == set(ALL)
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["adapters fp32", "adapters half"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", TERMS)
+def test_a_term_of_half_precision_outputs_has_the_value_and_gradient_of_the_same_numbers_in_fp32(
+    name: str, dtype: torch.dtype, whole: bool
+) -> None:
+    student, teacher, batch = outputs(near=0.05)
+    student, teacher, batch = as_type(student, dtype), as_type(teacher, dtype), Batch(batch.images.to(dtype), batch.labels)
+    full, half = ready(TERMS[name]), ready(TERMS[name])
+    if whole:
+        half.to(dtype)
+    found = []
+    for term, to in ((full, torch.float32), (half, dtype)):
+        mine = as_type(student, to)
+        leaves = [t.detach().requires_grad_() for t in (mine.logits, *mine.taps.values())]
+        images = batch.images.to(to).requires_grad_()
+        out = Output(leaves[0], dict(zip(mine.taps, leaves[1:], strict=True)))
+        loss = term(out, as_type(teacher, to), Batch(images, batch.labels))
+        if to == dtype:
+            assert loss.dtype == torch.float32 or isinstance(term, Anchor | Consistency)
+        value = float(loss.detach())
+        assert math.isfinite(value)
+        grads = torch.autograd.grad(loss, [*leaves, images], allow_unused=True) if loss.requires_grad else []
+        found.append((value, [g.float() for g in grads if g is not None]))
+    (want, wanted), (got, gotten) = found
+    # adapters of their own in bfloat16 have three digits
+    within = 0.03 if whole and dtype == torch.bfloat16 else 0.01
+    assert got == pytest.approx(want, rel=within, abs=1e-7)
+    for a, b in zip(wanted, gotten, strict=True):
+        # a gradient handed back in fp16 knows steps of 6e-8
+        assert float((a - b).norm()) <= 3 * within * float(a.norm()) + 6e-8 * a.numel() ** 0.5
+
+
+def test_a_dead_map_and_large_activations_are_finite_in_half_precision() -> None:
+    student, teacher, batch = outputs()
+    dead = as_type(Output(student.logits, {n: torch.zeros_like(t) for n, t in student.taps.items()}), torch.float16)
+    large = as_type(Output(student.logits, {n: 300 * t for n, t in student.taps.items()}), torch.float16)
+    told = as_type(teacher, torch.float16)
+    for out in (dead, large):
+        want = ready(AT())(as_type(out, torch.float32), as_type(told, torch.float32), batch)
+        assert float(ready(AT())(out, told, batch)) == pytest.approx(float(want), rel=1e-5)
+
+
+def test_fp32_and_fp64_are_taken_as_they_are() -> None:
+    student, teacher, batch = outputs()
+    for dtype in (torch.float32, torch.float64):
+        for term in (CE(), KD(), AT()):
+            assert ready(term)(as_type(student, dtype), as_type(teacher, dtype), batch).dtype == dtype
+
+
+@pytest.mark.parametrize("p", [0.0, 0.5, 0.99, -1.0, math.nan, math.inf])
+def test_an_exponent_without_a_gradient_at_zero_is_refused(p: float) -> None:
+    with pytest.raises(RedistillError, match="1 or more"):
+        AT(p=p, absolute=True)
