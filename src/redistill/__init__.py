@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from redistill import _moved
+
 __version__ = "0.1.0"
 
 _HOME = {
@@ -95,6 +97,9 @@ if TYPE_CHECKING:
     from redistill.terms import AT, CC, CE, CRD, DIST, DKD, FSP, KD, NST, PKT, RKD, SP, VID, Anchor, FitNet, Review
     from redistill.train.loop import Loop, fit, fit_cohort
     from redistill.train.result import Diverged, Result
+
+
+_moved.install()
 
 
 def __getattr__(name: str) -> Any:
