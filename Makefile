@@ -20,8 +20,6 @@ lint: install
 	$(BIN)/mypy
 
 docs: install
-	$(BIN)/python scripts/make_results.py
-	$(BIN)/python scripts/make_method_cards.py
-	$(BIN)/python scripts/make_paper_pages.py
+	$(BIN)/python scripts/make_docs.py
 
 .PHONY: install demo test lint docs

@@ -2,7 +2,7 @@
 
     python scripts/make_audit.py SHARED [--check]
 
-``SHARED`` holds ``evidence`` and ``evidence/quotes``. ``python scripts/make_results.py`` then makes the tables of RESULTS.md.
+``SHARED`` holds ``evidence`` and ``evidence/quotes``. ``python scripts/make_docs.py`` then makes the tables of RESULTS.md.
 """
 
 from __future__ import annotations

@@ -37,7 +37,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     # judged, shown
     ("papers",),
     ("verdicts",),
-    ("report", "testing"),
+    ("testing",),
+    ("report",),
     ("evidence",),
     ("toy", "verify"),
     ("cli",),

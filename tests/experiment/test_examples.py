@@ -39,14 +39,13 @@ def test_examples_run(file: Path, tmp_path_factory: pytest.TempPathFactory) -> N
 def test_what_is_kept_names_files_without_their_places(tmp_path: Path) -> None:
     """Code, weights and data of one's own: the name stays, the folder goes, and the experiment is the same one."""
     import json
-    import runpy
     import shutil
 
     import numpy as np
 
     from redistill.experiment.value import identity
+    from redistill.runs.export import placeless
 
-    placeless = runpy.run_path(str(EXAMPLES[0].parents[1] / "scripts" / "keep_runs.py"))["placeless"]
     shutil.copy(EXAMPLES[0].parent / "own.py", tmp_path)
     np.savez(tmp_path / "few.npz", x=np.ones((6, 1, 8, 8), dtype=np.uint8), y=np.arange(6) % 3)
     data = "arrays:few.npz"
@@ -75,7 +74,7 @@ def test_a_record_says_which_stage_met_which(tmp_path: Path) -> None:
 
 
 def test_finished_runs_are_kept_with_the_weights_of_teachers(tmp_path: Path) -> None:
-    """``scripts/keep_runs.py``: records as they are but for places on this machine, weights of who taught, nothing twice."""
+    """``redistill runs --keep``: records as they are but for places on this machine, weights of who taught, nothing twice."""
     import json
     import subprocess
     import sys
@@ -91,10 +90,12 @@ def test_finished_runs_are_kept_with_the_weights_of_teachers(tmp_path: Path) -> 
     for work in Queue(plan([one]), store):
         for _ in work:
             pass
-    script = [sys.executable, str(EXAMPLES[0].parents[1] / "scripts" / "keep_runs.py"), str(store.root), "--to", str(tmp_path / "kept")]
+    script = [sys.executable, "-m", "redistill", "runs", "--out", str(store.root), "--keep", str(tmp_path / "kept")]
     for _ in range(2):
         done = subprocess.run(script, capture_output=True, text=True, check=False)
         assert done.returncode == 0 and done.stdout.startswith("2 runs and 1 teachers in"), done.stderr
+    done = subprocess.run([*script, "--data", "digits"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "--keep copies every finished run" in done.stderr
     mine, kept = store.find(one), Store(tmp_path / "kept" / "runs").find(one)
     assert mine is not None and kept is not None and kept.curves() == mine.curves()
     assert kept.record["experiment"]["student"]["from"]["path"] == "start.safetensors"

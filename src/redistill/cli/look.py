@@ -13,6 +13,7 @@ import typer
 from redistill.cli import app
 from redistill.cli.options import Json, Out, show_json
 from redistill.errors import RedistillError, nearest
+from redistill.paths import expanded
 
 if TYPE_CHECKING:
     from redistill.runs.store import Run, Store
@@ -44,9 +45,18 @@ def runs(
     data: Annotated[str | None, typer.Option(help="Only runs on this data set.")] = None,
     student: Annotated[str | None, typer.Option(help="Only runs of this student.")] = None,
     method: Annotated[str | None, typer.Option(help="Only runs with this term.")] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(help="Copy records and curves of finished runs, and weights of small teachers, there.", metavar="DIR"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List the runs of a store: finished, begun, damaged."""
+    if keep is not None:
+        if data is not None or student is not None or method is not None or as_json:
+            raise RedistillError("--keep copies every finished run: leave --data, --student, --method and --json out")
+        _keep(out, keep)
+        return
     from redistill.runs.lookup import Today, stale
     from redistill.runs.store import Damaged, Run, Store
 
@@ -83,6 +93,14 @@ def runs(
         seed = "" if row["seed"] is None else str(row["seed"])
         table.append([row["id"] or row["folder"], seed, row["state"], numbers, row["label"], row["why"]])
     print(columns(table))
+
+
+def _keep(out: Path, to: Path) -> None:
+    from redistill.runs.export import export
+    from redistill.runs.store import Store
+
+    runs, teachers = export(Store(out), expanded(to))
+    print(f"{runs} runs and {teachers} teachers in {to}")
 
 
 @app.command()

@@ -1,16 +1,13 @@
-"""Copy what finished runs measured into the repository: records and curves, and the weights of teachers.
+"""What finished runs measured, copied into another folder: records and curves, and the weights of teachers.
 
-    python scripts/keep_runs.py runs [--to results]
-
-Records, curves and subsets go to ``results/runs``; of the place of a file on the machine that read it only the name is kept (it
-is no part of what a run is). A run that another run learned from is a teacher: its recipe,
-accuracy and checksum go into ``results/teachers/teachers.json``, its weights beside it while they are at most 15 MB, and 30 MB
-together with the others. Larger ones are known by recipe and checksum. What is there already is left alone.
+Records, curves and subsets go to ``runs`` below it; of the place of a file on the machine that read it only the name is kept (it
+is no part of what a run is). A run that another run learned from is a teacher: its recipe, accuracy and checksum go into
+``teachers/teachers.json``, its weights beside it while they are at most 15 MB, and 30 MB together with the others. Larger ones
+are known by recipe and checksum. What is there already is left alone.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -68,30 +65,23 @@ def teacher(run: Run, folder: Path) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path)
-    parser.add_argument("--to", type=Path, default=Path("results"))
-    args = parser.parse_args()
-    finished = Store(args.runs).finished()
+def export(store: Store, to: Path) -> tuple[int, int]:
+    """Copy what the finished runs of a store measured into a folder; how many runs, and how many teachers are there now."""
+    finished = store.finished()
     used = {run.record["teacher"]["folder"] for run in finished if "folder" in (run.record.get("teacher") or {})}
-    index = args.to / "teachers" / "teachers.json"
-    rows = {row["run"]: row for row in json.loads(index.read_text())} if index.exists() else {}
+    index = to / "teachers" / "teachers.json"
+    rows = {row["run"]: row for row in json.loads(read(index))} if index.exists() else {}
     for run in finished:
         place = Path(run.cell) / f"seed-{run.seed}"
-        copy(run.folder / CURVES, args.to / "runs" / place / CURVES)
-        if not (record := args.to / "runs" / place / RECORD).exists():
+        copy(run.folder / CURVES, to / "runs" / place / CURVES)
+        if not (record := to / "runs" / place / RECORD).exists():
             write(record, pretty(sealed({key: value for key, value in placeless(run.record).items() if key != "sha256"})))
         for part in run.record["data"].values():
             if "indices" in part:
-                copy(args.runs / part["indices"], args.to / "runs" / part["indices"])
+                copy(store.root / part["indices"], to / "runs" / part["indices"])
         if place.as_posix() in used and place.as_posix() not in rows:
-            rows[place.as_posix()] = teacher(run, args.to / "teachers")
+            rows[place.as_posix()] = teacher(run, to / "teachers")
     if rows:
         make_folder(index.parent)
         write(index, (json.dumps([rows[key] for key in sorted(rows)], indent=1) + "\n").encode())
-    print(f"{len(finished)} runs and {len(rows)} teachers in {args.to}")
-
-
-if __name__ == "__main__":
-    main()
+    return len(finished), len(rows)

@@ -1,17 +1,9 @@
-"""Write RESULTS.md, and the table in README.md, from the records under results/: no number in them was typed by hand.
-
-    python scripts/make_results.py [--check]
-
-``--check`` writes nothing and fails where a file is stale.
-"""
+"""RESULTS.md, docs/proof.md and the table in README.md, from the records below ``results``: no number in them was typed by hand."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
-import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,9 +13,6 @@ from redistill.report.table import comparison, markdown
 from redistill.report.zero_shot import belief_panels, diagnostics_figure
 from redistill.runs.store import Run
 from redistill.terms import by_name
-
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "results"
 
 
 def read(path: Path) -> Any:
@@ -35,16 +24,16 @@ def table_row(cells: Iterable[object]) -> str:
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
-def digits() -> str:
-    folder = RESULTS / "digits-demo"
+def digits(results: Path) -> str:
+    folder = results / "digits-demo"
     if not (folder / "table.md").exists():
         return ""
     body = (folder / "table.md").read_text(encoding="utf-8").split("\n", 2)[2].strip()
     return f"## Digits: which method helps\n\n`make demo`; raw rows in `results/digits-demo/table.json`.\n\n{body}\n"
 
 
-def cifar10_few() -> str:
-    records = [read(p) for p in sorted((RESULTS / "cifar10-m100").glob("*.json"))]
+def cifar10_few(results: Path) -> str:
+    records = [read(p) for p in sorted((results / "cifar10-m100").glob("*.json"))]
     if not records:
         return ""
     about = records[0]
@@ -68,8 +57,8 @@ def cifar10_few() -> str:
     return "\n".join(lines)
 
 
-def checkpoints() -> str:
-    path = RESULTS / "checkpoints.json"
+def checkpoints(results: Path) -> str:
+    path = results / "checkpoints.json"
     if not path.exists():
         return ""
     record = read(path)
@@ -81,9 +70,9 @@ def checkpoints() -> str:
     return "\n".join(lines) + "\n"
 
 
-def benchmarks() -> str:
+def benchmarks(results: Path) -> str:
     lines = []
-    for path in sorted((RESULTS / "benchmarks").glob("*.json")):
+    for path in sorted((results / "benchmarks").glob("*.json")):
         row = read(path)
         # one script writes the time relative to the plain loop, the other how many times faster: said as it is
         faster = "times_faster_than_plain" in row
@@ -98,8 +87,8 @@ def benchmarks() -> str:
     return head + "| work | where | rounds | compared with the plain loop |\n|---|---|--:|---|\n" + "\n".join(lines) + "\n"
 
 
-def kill_test() -> str:
-    rows = [read(p) for p in sorted((RESULTS / "kill-test").glob("*.json"))]
+def kill_test(results: Path) -> str:
+    rows = [read(p) for p in sorted((results / "kill-test").glob("*.json"))]
     if not rows:
         return ""
     lines = [
@@ -116,7 +105,7 @@ def kill_test() -> str:
     return "\n".join(lines) + "\n"
 
 
-def verdicts() -> str:
+def verdicts(results: Path) -> str:
     """Every table of a paper of which something was run (``results/runs``) or evaluated (``results/published-files``)."""
     from redistill import papers
     from redistill.papers.plan import make, select
@@ -125,7 +114,7 @@ def verdicts() -> str:
     from redistill.verdicts.checkpoints import kept
     from redistill.verdicts.tables import judged
 
-    files, store = kept(RESULTS / "published-files"), Store(RESULTS / "runs")
+    files, store = kept(results / "published-files"), Store(results / "runs")
     if not files and not store.finished():
         return ""
     out = []
@@ -143,10 +132,10 @@ def verdicts() -> str:
     return "\n".join(["## Published numbers beside ours\n", where + "\n", *out]) if out else ""
 
 
-def finished() -> list[Run]:
+def finished(results: Path) -> list[Run]:
     from redistill.runs.store import Store
 
-    known = Store(RESULTS / "runs").finished()
+    known = Store(results / "runs").finished()
     return sorted(known, key=lambda run: (run.label, run.record["experiment"]["recipe"]["precision"], run.seed))
 
 
@@ -162,10 +151,10 @@ def costs(run: Run) -> str:
     return f"{recipe['precision']}, {run.record['time']['cpu'] / 60:.0f} CPU min{together}, {where['device']}"
 
 
-def real_runs() -> str:
+def real_runs(results: Path) -> str:
     """Runs of experiments in ``scripts/real``: they show that it works, one seed each."""
     lines = []
-    for run in finished():
+    for run in finished(results):
         if generated(run) or run.record["experiment"].get("notes", "").startswith("scale"):
             continue
         teacher = run.record.get("teacher")
@@ -191,26 +180,26 @@ PUBLISHED = {"cifar10": ("curve-cifar10", "published log, WRN-40-2 to WRN-16-1, 
              "svhn": ("curve-svhn", "published log, WRN-40-2 to WRN-16-1 on SVHN, one run of theirs")}  # fmt: skip
 
 
-def zero_shot_curves() -> dict[str, dict[str, list[tuple[int, float]]]]:
+def zero_shot_curves(results: Path) -> dict[str, dict[str, list[tuple[int, float]]]]:
     """(blocks, accuracy) by data and by run, the authors' own log first."""
     from redistill import papers
 
     paper = papers.load("micaelli2019")
     curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
-    for run in filter(generated, finished()):
+    for run in filter(generated, finished(results)):
         source = run.record["experiment"]["source"]
         data = "svhn" if source["normalise"].startswith("svhn") else "cifar10"
         table, name = PUBLISHED[data]
         mine = [(step // source["n_S"], value) for points in run.curves()["accuracy"].values() for step, value in points]
-        theirs = [(int(c.facts["blocks"]), float(c.printed.value)) for c in paper.cells if c.table == table]
+        theirs = [(int(c.facts["blocks"]), float(c.printed.value)) for c in paper.cells if c.table == table and c.printed is not None]
         found = curves.setdefault(data, {name: []})
         found[name] = sorted({*found[name], *((b, v) for b, v in theirs if b <= mine[-1][0] or b == theirs[0][0])})
         found[title_of(run)] = mine
     return curves
 
 
-def zero_shot() -> str:
-    found = zero_shot_curves()
+def zero_shot(results: Path) -> str:
+    found = zero_shot_curves(results)
     if not found:
         return ""
     out = [
@@ -237,17 +226,17 @@ def zero_shot() -> str:
         "| run | seed | blocks | accuracy % at the end | probability T | S | cost |",
         "|---|--:|--:|--:|--:|--:|---|",
     ]
-    for run in filter(generated, finished()):
+    for run in filter(generated, finished(results)):
         last = ", ".join(f"{a['last']:.2f} ({n})" for n, a in run.record["accuracy"].items())
         blocks = run.record["steps"] // run.record["experiment"]["source"]["n_S"]
         told = [numbers for _, numbers in run.curves()["source"]]
         sure = [sum(row[f"{who}_confidence"] for row in told) / len(told) for who in ("teacher", "student")]
         cells = (run.label, run.seed, blocks, last, *(f"{p:.2f}" for p in sure), costs(run))
         out.append(table_row(cells))
-    one = watched()
+    one = watched(results)
     every = one.curves()["source"][0][0] // one.record["experiment"]["source"]["n_S"]
     out += [f"\n![training of a zero-shot student](results/zero-shot-training.svg)\n\nDrawn: {title_of(one)}, means of {every} blocks."]
-    if (RESULTS / "zero-shot-samples.png").exists():
+    if (results / "zero-shot-samples.png").exists():
         out += [
             "\n![what the generator made](results/zero-shot-samples.png)\n\nThe same noise at 0, 1, 10, 50 and 100 % of zero-shot CIFAR-10 "
             "(authors), fast, seed 0, as `redistill samples RUN` draws it from the folder of the run; below each image what teacher and "
@@ -256,13 +245,13 @@ def zero_shot() -> str:
     return "\n".join(out) + "\n"
 
 
-def watched() -> Run:
+def watched(results: Path) -> Run:
     """The run whose training is drawn: the longest of those that were looked at at every 1 %, the released code's form first."""
 
     def fitness(run: Run) -> tuple[bool, int, bool]:
         return len(run.curves()["source"]) >= 100, int(run.record["steps"]), "authors" in run.label
 
-    return max(filter(generated, finished()), key=fitness)
+    return max(filter(generated, finished(results)), key=fitness)
 
 
 def title_of(run: Run) -> str:
@@ -276,10 +265,10 @@ PRINTED = {  # cell of ferles2020 that prints the transition error of a publishe
 }
 
 
-def toy() -> str:
+def toy(results: Path) -> str:
     """Figure 1 of the zero-shot paper, a seed a row: how far student and teacher agree on the plane."""
     rows = []
-    for path in sorted((RESULTS / "toy").glob("seed-*.json")):
+    for path in sorted((results / "toy").glob("seed-*.json")):
         one = read(path)
         cells = (one["seed"], f"{one['teacher_accuracy']:.2f}", f"{one['student_accuracy']:.2f}", f"{one['agreement']:.2f}",
                  f"{one['cpu_seconds']:.0f}", one["hardware"]["device"])  # fmt: skip
@@ -300,14 +289,14 @@ def toy() -> str:
     return "\n".join(out) + "\n"
 
 
-def belief_records() -> list[dict[str, Any]]:
+def belief_records(results: Path) -> list[dict[str, Any]]:
     """Students that this teacher taught, then who learned alone, then those of another teacher; the most alike first."""
     order = ("this teacher", "nobody", "another WRN-40-2")
-    return sorted(map(read, (RESULTS / "belief").glob("*.json")), key=lambda r: (order.index(r["taught_by"]), r["mte"]))
+    return sorted(map(read, (results / "belief").glob("*.json")), key=lambda r: (order.index(r["taught_by"]), r["mte"]))
 
 
-def belief() -> str:
-    records = belief_records()
+def belief(results: Path) -> str:
+    records = belief_records(results)
     if not records:
         return ""
     from redistill import papers
@@ -347,18 +336,18 @@ def alike(a: Path, b: Path) -> bool:
     return len(x) == len(y) and all(abs(p - q) <= 0.5 for p, q in zip(x, y, strict=True))
 
 
-def figures(folder: Path) -> Iterator[Path]:
+def figures(results: Path, folder: Path) -> Iterator[Path]:
     """Every figure that RESULTS.md shows and no command drew, drawn into a folder."""
-    for data, curves in zero_shot_curves().items():
+    for data, curves in zero_shot_curves(results).items():
         where = "SVHN, evaluated on a recropped substitute of its test set" if data == "svhn" else "CIFAR-10"
         title = f"Zero-shot on {where}: the beginning of the schedule"
         path = folder / f"zero-shot-{data}.svg"
         curve_figure(path, curves, title=title, ylabel="accuracy, %", xlabel="blocks of 1 generator and 10 student steps")
         yield path
-    if zero_shot_curves():
-        one = watched()
+    if zero_shot_curves(results):
+        one = watched(results)
         yield diagnostics_figure(folder / "zero-shot-training.svg", one.curves(), title_of(one), one.record["experiment"]["source"]["n_S"])
-    if records := belief_records():
+    if records := belief_records(results):
         panels = [
             (r["name"], "teacher", f"MTE {r['mte']:.3f} ± {r['mte_standard_error']:.3f}\ntaught by {r['taught_by']}", r["curves"])
             for r in records
@@ -371,9 +360,9 @@ def figures(folder: Path) -> Iterator[Path]:
         yield belief_panels(folder / "belief.svg", panels, title)
 
 
-def others() -> str:
+def others(results: Path) -> str:
     """Other people's runs and tables (``results/audit``, written by ``scripts/make_audit.py``)."""
-    found = [read(p) for p in sorted((RESULTS / "audit").glob("*.json")) if p.name != "quotes.json"]
+    found = [read(p) for p in sorted((results / "audit").glob("*.json")) if p.name != "quotes.json"]
     if not found:
         return ""
     lines = [
@@ -409,7 +398,7 @@ def others() -> str:
                 f"recomputes below 0.05 for {sum(test['p'] < 0.05 for test in called)} of these, and after Holm over all "
                 f"{len(tests)} for {kept}."
             )
-    if (path := RESULTS / "audit" / "quotes.json").exists():
+    if (path := results / "audit" / "quotes.json").exists():
         tables = read(path)
         lines += [
             "\n### Tables that quote others\n",
@@ -424,23 +413,23 @@ def others() -> str:
     return "\n".join(lines) + "\n"
 
 
-SECTIONS: tuple[Callable[[], str], ...] = (
+SECTIONS: tuple[Callable[[Path], str], ...] = (
     digits, cifar10_few, real_runs, zero_shot, toy, belief, checkpoints, kill_test, benchmarks, verdicts, others,
 )  # fmt: skip
 
 
-def text() -> str:
-    origin = "Generated by `python scripts/make_results.py` from the records in `results/`. What was not run is not here."
+def text(results: Path) -> str:
+    origin = "Generated by `python scripts/make_docs.py` from the records in `results/`. What was not run is not here."
     head = f"# Results\n\n{origin}\n"
-    return "\n".join([head, *(part for make in SECTIONS if (part := make()))]).rstrip() + "\n"
+    return "\n".join([head, *(part for make in SECTIONS if (part := make(results)))]).rstrip() + "\n"
 
 
 FERLES = "NIPS_2019_Reproducibilty_Challenge_Zero-shot_Knowledge_Transfer_via_Adversarial_Belief_Matching"
 
 
-def proof() -> str:
+def proof(results: Path) -> str:
     """docs/proof.md: every golden case and what became of it."""
-    path = RESULTS / "verify.json"
+    path = results / "verify.json"
     if not path.exists():
         return "# Proof\n\nNothing recorded yet: run `python scripts/record_verify.py DIR`.\n"
     record = read(path)
@@ -462,39 +451,13 @@ def proof() -> str:
     return "\n".join(lines) + "\n"
 
 
-BEGIN, END = "<!-- demo table: written by scripts/make_results.py from results/digits-demo -->", "<!-- end of demo table -->"
+BEGIN, END = "<!-- demo table: written by scripts/make_docs.py from results/digits-demo -->", "<!-- end of demo table -->"
 
 
-def readme() -> str:
-    """README.md with the recorded demo table between its two marks."""
-    now = (ROOT / "README.md").read_text(encoding="utf-8")
+def readme(now: str, results: Path) -> str:
+    """The README ``now`` with the recorded demo table between its two marks."""
     before, rest = now.split(BEGIN)
     _, after = rest.split(END)
-    table = RESULTS / "digits-demo" / "table.md"
+    table = results / "digits-demo" / "table.md"
     body = table.read_text(encoding="utf-8").split("\n", 2)[2].strip() if table.exists() else ""
     return f"{before}{BEGIN}\n\n{body}\n\n{END}{after}"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
-    check = parser.parse_args().check
-    if check:
-        with tempfile.TemporaryDirectory() as place:
-            for drawn in figures(Path(place)):
-                if not (stored := RESULTS / drawn.name).exists() or not alike(stored, drawn):
-                    sys.exit(f"results/{drawn.name} is stale: run python scripts/make_results.py (with the versions of constraints.txt)")
-    else:
-        for path in figures(RESULTS):
-            print(f"drawn: {path.name}")
-    pages = ((ROOT / "RESULTS.md", text()), (ROOT / "README.md", readme()), (ROOT / "docs" / "proof.md", proof()))
-    for target, wanted in pages:
-        if not check:
-            target.write_text(wanted, encoding="utf-8")
-            print(f"written: {target.name}")
-        elif not target.exists() or target.read_text(encoding="utf-8") != wanted:
-            sys.exit(f"{target.name} is stale: run python scripts/make_results.py")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,16 +1,8 @@
-"""Writes ``docs/commands.md`` and ``docs/papers``: what the paper files say, to be read beside the papers.
-
-    python scripts/make_paper_pages.py [--check]
-
-``--check`` writes nothing and fails where a page is stale.
-"""
+"""``docs/commands.md`` and ``docs/papers``: what the paper files say, to be read beside the papers."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from redistill import papers
@@ -19,9 +11,7 @@ from redistill.papers.cells import said
 from redistill.papers.schema import Table, Where
 from redistill.report.paper import bars
 
-ROOT = Path(__file__).resolve().parents[1]
-DOCS = ROOT / "docs"
-MARK = "<!-- made from src/redistill/papers/*.toml by scripts/make_paper_pages.py; do not edit -->"
+MARK = "<!-- made from src/redistill/papers/*.toml by scripts/make_docs.py; do not edit -->"
 
 
 IMAGES = {
@@ -136,21 +126,6 @@ def commands() -> str:
     return "\n".join(out).rstrip() + "\n"
 
 
-def pages() -> dict[Path, str]:
-    return {DOCS / "commands.md": commands(), **{DOCS / "papers" / f"{n}.md": page(papers.load(n)) for n in papers.names()}}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
-    check = parser.parse_args().check
-    for path, text in pages().items():
-        if check and (not path.exists() or path.read_text(encoding="utf-8") != text):
-            sys.exit(f"{path.relative_to(ROOT)} is stale: run python scripts/make_paper_pages.py")
-        if not check:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+def pages() -> dict[str, str]:
+    """Text of every page by its place below ``docs``."""
+    return {"commands.md": commands(), **{f"papers/{name}.md": page(papers.load(name)) for name in papers.names()}}

@@ -1,7 +1,4 @@
-"""Writes ``docs/methods``: one card a term and one for zero-shot, made from their files; a test fails where one is stale.
-
-    python scripts/make_method_cards.py
-"""
+"""The cards of ``docs/methods``: one a term, one for zero-shot and one for few images, made from their files."""
 
 from __future__ import annotations
 
@@ -9,18 +6,16 @@ import dataclasses
 import inspect
 import re
 import sys
-from pathlib import Path
 from types import ModuleType
 
 from redistill.core import Term
+from redistill.errors import RedistillError
 from redistill.published import few_images as few
+from redistill.published import zero_shot as printed
 from redistill.sources import variants
 from redistill.terms import ALL
 from redistill.terms.parts import abf, pyramid
 from redistill.testing import THEOREMS
-
-ROOT = Path(__file__).resolve().parents[1]
-FOLDER = ROOT / "docs" / "methods"
 
 PARTS: dict[str, tuple[ModuleType, ...]] = {"Review": (pyramid, abf)}
 """Files that belong to a term's card besides its own."""
@@ -54,7 +49,7 @@ def settings_table(cls: type[Term]) -> str:
     rows = ["| setting | default | meaning |", "|---|---|---|"]
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         if field.name not in meanings:
-            raise SystemExit(f"{cls.__name__} does not say what {field.name} means: add it to Args")
+            raise RedistillError(f"{cls.__name__} does not say what {field.name} means: add it to Args")
         meaning = markdown(meanings[field.name]).replace("|", "\\|")
         rows.append(f"| `{field.name}` | `{field.default!r}` | {meaning} |")
     return "\n".join(rows)
@@ -82,7 +77,7 @@ def card(cls: type[Term]) -> str:
     theorems = "\n".join(f"* {name}: {THEOREMS[name].__doc__}" for name in cls.theorems)
     return "\n\n".join(
         (
-            f"<!-- made from {path_of(module)} by scripts/make_method_cards.py; do not edit -->\n# {cls.__name__}",
+            f"<!-- made from {path_of(module)} by scripts/make_docs.py; do not edit -->\n# {cls.__name__}",
             f"**{title(cls)}**\n\n{markdown(body).lstrip(chr(10))}",
             f"## Use\n\n{markdown(prose)}",
             f"```python\n>>> from redistill.terms import {cls.__name__}\n{inspect.cleandoc(example)}\n```",
@@ -121,7 +116,7 @@ method may take the student's place; KD needs no labels.
 
 def zero_shot() -> str:
     """The page of the generated source: every switch with the value that each publication gives it."""
-    presets = {name: variants.preset(name) for name in variants.PRESETS}
+    presets = {name: printed.preset(name) for name in printed.PRESETS}
     prose, meanings, _ = sections(variants.Variant.__doc__ or "")
     before, _, after = inspect.cleandoc(variants.__doc__ or "").partition("\n\nSources: ")
     heading, _, first = before.partition("\n")
@@ -135,16 +130,16 @@ def zero_shot() -> str:
     for name in variants.Variant.model_fields:
         meaning = meanings[name]
         row(name, [getattr(preset.variant, name) for preset in presets.values()], meaning)
-    whole = inspect.signature(variants.preset).parameters
-    _, completing, _ = sections(variants.preset.__doc__ or "")
+    whole = inspect.signature(printed.preset).parameters
+    _, completing, _ = sections(printed.preset.__doc__ or "")
     for name in ("blocks", "stop_after", "kl", "attention", "attention_form", "decay_per"):
-        of = variants.PUBLISHED.values()
+        of = printed.PUBLISHED.values()
         row(name, [getattr(one, name, whole[name].default) for one in of], completing[name])
     row("method", [f"`{preset.method!r}`" for preset in presets.values()], "what the student learns by")
     row("generator's method", [f"`{preset.generator_method!r}`" for preset in presets.values()], "what the generator minimises")
     return "\n\n".join(
         (
-            f"<!-- made from {path_of(variants)} by scripts/make_method_cards.py; do not edit -->\n# Zero-shot distillation",
+            f"<!-- made from {path_of(variants)} by scripts/make_docs.py; do not edit -->\n# Zero-shot distillation",
             f"**{markdown(heading)}**\n\n{markdown(lead)}",
             f"## Use\n{USE.rstrip()}",
             f"## Switches\n\n{markdown(prose)} What differs between publications is bold. The switches from `blocks` to `decay_per` "
@@ -195,7 +190,7 @@ def few_images() -> str:
     method, recipe = few.extra_images()
     return "\n\n".join(
         (
-            f"<!-- made from {path_of(few)} by scripts/make_method_cards.py; do not edit -->\n# Few images",
+            f"<!-- made from {path_of(few)} by scripts/make_docs.py; do not edit -->\n# Few images",
             f"**{markdown(heading)}**\n{FEW.rstrip()}",
             "## Losses\n\n" + "\n".join(losses),
             "## How long\n\nOne M, three lengths. `steps`: the optimiser steps of the full run for every M, "
@@ -220,7 +215,7 @@ def index() -> str:
         rows.append(f"| [{cls.__name__}]({cls.__name__}.md) | {title(cls)} |")
     rows.append("| [zero-shot](zero-shot.md) | Images that a generator makes against the student: a source, not a term |")
     rows.append("| [few images](few-images.md) | Recipes and losses of the comparisons with M real images a class |")
-    head = "<!-- made by scripts/make_method_cards.py; do not edit -->\n# Methods\n\n"
+    head = "<!-- made by scripts/make_docs.py; do not edit -->\n# Methods\n\n"
     return head + "\n".join(("| term | idea |", "|---|---|", *rows)) + "\n"
 
 
@@ -228,13 +223,3 @@ def cards() -> dict[str, str]:
     """Text of every page by file name."""
     pages = {"README.md": index(), "zero-shot.md": zero_shot(), "few-images.md": few_images()}
     return pages | {f"{cls.__name__}.md": card(cls) for cls in ALL}
-
-
-def main() -> None:
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for name, text in cards().items():
-        (FOLDER / name).write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
