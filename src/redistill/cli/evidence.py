@@ -55,7 +55,8 @@ def audit(
     """
     from redistill.evidence.audit import audit as audited
     from redistill.evidence.audit import page, rows, save, side_by_side
-    from redistill.evidence.files import Told, read_evidence
+    from redistill.evidence.files import Told
+    from redistill.evidence.read import read_evidence
 
     told = Told(source, pairs_of(facts, "--is", FACTS), pairs_of(column, "--column", None), unit_of(unit))
     evidence = read_evidence(given, told)
