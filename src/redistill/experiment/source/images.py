@@ -16,6 +16,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from redistill.core import RedistillError, Source, nearest
 from redistill.data import OFFICIAL, OWN, augmentation, catalogue, normalisation
+from redistill.data.normalise import SETS
 from redistill.files import digest
 from redistill.metrics import ImageSet
 from redistill.paths import expanded, is_there
@@ -117,7 +118,9 @@ class ImagesSettings(Settings):
 
     def build(self, seed: int, data_dir: Path | None) -> Built:
         drawn = seed if self.seed == "same" else self.seed
-        images: Any = load_data(self.data, data_dir, self.content).with_(augment=self.augment, normalise=self.normalise)
+        images: Any = load_data(self.data, data_dir, self.content)
+        require_peak(self.normalise, images)
+        images = images.with_(augment=self.augment, normalise=self.normalise)
         evaluate = {}
         if self.held_out is not None:
             images, held = images.held_out(self.held_out, seed=drawn)
@@ -131,6 +134,17 @@ class ImagesSettings(Settings):
         elif self.fraction is not None:
             images = images.fraction(self.fraction, seed=drawn)
         return Built(images.unlabelled() if self.unlabelled else images, evaluate)
+
+
+def require_peak(normalise: str, images: Any) -> None:
+    """Refuse constants that are written for another white than these pixels have: the white belongs to the data, and nothing
+    would divide by the written one."""
+    made, white = normalisation(normalise), getattr(images, "peak", None) or 255
+    if made.name not in SETS and made.peak not in (255, white):
+        raise RedistillError(
+            f"{made} is for pixels of which {made.peak} counts as 1, those of {images.name} have {white}: leave the peak out (mean and "
+            f"std are in units of the full range), or give the data their white, numpy.savez(file, x=images, peak={made.peak})"
+        )
 
 
 PATHS = ("arrays", "folder", "images")  # kinds whose names hold a path
