@@ -38,6 +38,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("papers",),
     ("verdicts",),
     ("report", "testing"),
+    ("evidence",),
     ("toy", "verify"),
     ("cli",),
     # the public names, loaded lazily

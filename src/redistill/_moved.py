@@ -22,6 +22,7 @@ MOVED = {
     "experiment.stop": "launch.stop", "experiment.build": "launch.materials", "experiment.files": "files",
     "experiment.machine": "machine", "experiment.own": "user_code", "experiment.text": "settings.text",
     "experiment.sources": "experiment.source.images", "experiment.generated": "experiment.source.adversarial",
+    "experiment.few": "published.few_words", "experiment.presets": "published.preset_words",
     "models.checkpoint": "models.weights", "sources.few": "published.few_images",
     "report.verdicts": "verdicts.tables", "report.checkpoints": "verdicts.checkpoints", "report.beliefs": "verdicts.beliefs",
 }  # fmt: skip

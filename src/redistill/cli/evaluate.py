@@ -39,7 +39,7 @@ def evaluate(
 
     Accuracy with its interval, top-5, NLL, calibration, and agreement with a teacher, from one pass.
     """
-    from redistill.experiment.source.images import full_name, load_data
+    from redistill.data.named import full_name, load_data
     from redistill.metrics import evaluate as measure
     from redistill.precision import resolve_device
 

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from redistill import user_code
 from redistill.core import Method, RedistillError, Source
+from redistill.data.named import load_data
 from redistill.experiment.method import made_method
-from redistill.experiment.networks import Net, check_model, construct, model_in_file, trained
-from redistill.experiment.sealed import WEIGHTS
-from redistill.experiment.source import images as sources
+from redistill.experiment.networks import Net, construct
 from redistill.experiment.value import Experiment
 from redistill.features.normalised import normalisation_of, normalised
 from redistill.features.places import places_of
@@ -113,7 +112,7 @@ class Materials:
         built = first.source.build(first.seed, data_dir)
         self.source = built.source
         self.evaluate: dict[str, ImageSet] = {
-            **{name: sources.load_data(data, data_dir, shown.content.get(name)) for name, data in shown.sets.items()},
+            **{name: load_data(data, data_dir, shown.content.get(name)) for name, data in shown.sets.items()},
             **built.evaluate,
         }
         sets = list(self.evaluate.values())
@@ -182,6 +181,3 @@ class Materials:
         one = self.experiments[number]
         about = {"run": one.id, "step": str(best.step), "accuracy": canonical({best.name: best.accuracy})}
         return weights_file(one.student, self.sizes, self.students[number][0], about, best.tensors, self.class_names)
-
-
-__all__ = ["WEIGHTS", "Materials", "check_model", "construct", "made_method", "model_in_file", "trained"]

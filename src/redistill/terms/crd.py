@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from redistill import rng
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
 from redistill.terms.parts.vectors import named_or_pooled
-from redistill.terms.parts.wide import fitting, wide
+from redistill.terms.parts.wide import embedding_of
 
 
 def unit(embedded: Float[Tensor, "batch width"]) -> Float[Tensor, "batch width"]:
@@ -169,8 +169,8 @@ class CRD(Term):
 
         They move in training with gradients alone, so that looking at a loss changes nothing.
         """
-        e_s = unit(wide(self.embed_s(fitting(f_s, self.embed_s))))
-        e_t = unit(wide(self.embed_t(fitting(f_t, self.embed_t))))
+        e_s = unit(embedding_of(f_s, self.embed_s))
+        e_t = unit(embedding_of(f_t, self.embed_t))
         drawn, index = drawn.to(e_s.device), index.to(e_s.device)
         Z = list(self.Z.clone())
         losses = []

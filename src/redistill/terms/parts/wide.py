@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 HALF = (torch.float16, torch.bfloat16)
 
@@ -22,3 +23,10 @@ def fitting(values: Float[Tensor, "*shape"], module: nn.Module) -> Float[Tensor,
     """Half precision in the precision of the layers that are to take it; fp32 and fp64 as they are."""
     first = next(module.parameters(), None)
     return values.to(first.dtype) if values.dtype in HALF and first is not None else values
+
+
+def embedding_of(values: Tensor, layer: nn.Linear) -> Tensor:
+    """``layer`` applied to ``values`` [B, in] in fp32 at least, also where it is of half precision itself: what compares images
+    with their neighbours takes differences, which rounded embeddings do not have."""
+    weight, bias = wide(layer.weight), layer.bias if layer.bias is None else wide(layer.bias)
+    return F.linear(wide(values), weight, bias)
