@@ -46,9 +46,14 @@ def sections(doc: str) -> tuple[str, dict[str, str], str]:
     return prose.strip(), entries, mark.strip("\n") + example
 
 
+def own_words(cls: type[Term]) -> str:
+    """The docstring without the formula of the file, which the card shows above it."""
+    return re.sub(r"\A\n(?:    .*\n)+\n", "", cls.__doc__ or "")
+
+
 def settings_table(cls: type[Term]) -> str:
     """Name, default and meaning of every setting; a setting without a sentence is refused."""
-    _, meanings, _ = sections(cls.__doc__ or "")
+    _, meanings, _ = sections(own_words(cls))
     if not dataclasses.fields(cls):  # type: ignore[arg-type]
         return "None."
     rows = ["| setting | default | meaning |", "|---|---|---|"]
@@ -73,7 +78,7 @@ def card(cls: type[Term]) -> str:
     body = inspect.cleandoc(module.__doc__ or "")
     if title(cls) == markdown(body.partition("\n")[0]):
         body = body.partition("\n")[2]
-    prose, _, example = sections(cls.__doc__ or "")
+    prose, _, example = sections(own_words(cls))
     needs = [what for what, needed in (("a teacher", cls.needs_teacher), ("labels", cls.needs_labels)) if needed]
     parts = []
     for part in PARTS.get(cls.__name__, ()):

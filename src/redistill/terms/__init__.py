@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+import sys
+
 from redistill.core import RedistillError, Term, nearest
 from redistill.terms.anchor import Anchor, distance_from
 from redistill.terms.at import AT, attention_distance, attention_map
@@ -89,3 +93,15 @@ def by_name(name: str) -> type[Term]:
     if name not in table:
         raise RedistillError(nearest(name, table, "term"))
     return table[name]
+
+
+def _formula_first() -> None:
+    """``help(KD)`` begins with the formula of its file: the indented lines at the top of the module, where it defines one term."""
+    homes = [cls.__module__ for cls in ALL]
+    for cls in ALL:
+        formula = re.search(r"^(?:    .*\n)+", inspect.cleandoc(sys.modules[cls.__module__].__doc__ or ""), flags=re.MULTILINE)
+        if formula and cls.__doc__ and homes.count(cls.__module__) == 1:
+            cls.__doc__ = f"\n{formula[0]}\n{inspect.cleandoc(cls.__doc__)}\n"
+
+
+_formula_first()
