@@ -17,7 +17,7 @@ _HOME = {
     "Tapped": "features.tapped", "context": "features.places", "places_of": "features.places",
     "CE": "terms", "KD": "terms", "FitNet": "terms", "AT": "terms", "VID": "terms", "Review": "terms", "Anchor": "terms",
     "DKD": "terms", "DIST": "terms", "SP": "terms", "NST": "terms", "FSP": "terms", "RKD": "terms", "PKT": "terms", "CC": "terms",
-    "CRD": "terms",
+    "CRD": "terms", "AB": "terms", "FT": "terms", "OFD": "terms",
     "Loop": "train.loop", "Result": "train.result", "Diverged": "train.result", "fit": "train.loop", "fit_cohort": "train.loop",
     "accuracy": "metrics", "agreement": "metrics", "evaluate": "metrics", "predict": "metrics",
     "Experiment": "experiment.value", "Store": "runs.store", "Run": "runs.store",
@@ -26,6 +26,7 @@ _HOME = {
 _ROOMS = ("belief", "claims", "data", "models", "sources", "terms", "rng", "stats", "testing")
 
 __all__ = [  # by hand, so that editors see them; a test compares it with the table above
+    "AB",
     "AT",
     "CC",
     "CE",
@@ -33,8 +34,10 @@ __all__ = [  # by hand, so that editors see them; a test compares it with the ta
     "DIST",
     "DKD",
     "FSP",
+    "FT",
     "KD",
     "NST",
+    "OFD",
     "PKT",
     "RKD",
     "SP",
@@ -92,7 +95,7 @@ if TYPE_CHECKING:
     from redistill.metrics import accuracy, agreement, evaluate, predict
     from redistill.recipe import Constant, Cosine, MultiStep, Recipe, Step
     from redistill.runs.store import Run, Store
-    from redistill.terms import AT, CC, CE, CRD, DIST, DKD, FSP, KD, NST, PKT, RKD, SP, VID, Anchor, FitNet, Review
+    from redistill.terms import AB, AT, CC, CE, CRD, DIST, DKD, FSP, FT, KD, NST, OFD, PKT, RKD, SP, VID, Anchor, FitNet, Review
     from redistill.train.loop import Loop, fit, fit_cohort
     from redistill.train.result import Diverged, Result
 
