@@ -19,7 +19,7 @@ _HOME = {
     "Tapped": "features.tapped", "context": "features.places", "places_of": "features.places",
     "CE": "terms", "KD": "terms", "FitNet": "terms", "AT": "terms", "VID": "terms", "Review": "terms", "Anchor": "terms",
     "DKD": "terms", "DIST": "terms", "SP": "terms", "NST": "terms", "FSP": "terms", "RKD": "terms", "PKT": "terms", "CC": "terms",
-    "CRD": "terms",
+    "CRD": "terms", "AB": "terms", "FT": "terms", "OFD": "terms",
     "Loop": "train.loop", "Result": "train.result", "Diverged": "train.result", "fit": "train.loop", "fit_cohort": "train.loop",
     "accuracy": "metrics", "agreement": "metrics", "evaluate": "metrics", "predict": "metrics",
     "Experiment": "experiment.value", "Store": "runs.store", "Run": "runs.store",
@@ -63,6 +63,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers, which read no
     from redistill.recipe import Step as Step
     from redistill.runs.store import Run as Run
     from redistill.runs.store import Store as Store
+    from redistill.terms import AB as AB
     from redistill.terms import AT as AT
     from redistill.terms import CC as CC
     from redistill.terms import CE as CE
@@ -70,8 +71,10 @@ if TYPE_CHECKING:  # the same names for editors and type checkers, which read no
     from redistill.terms import DIST as DIST
     from redistill.terms import DKD as DKD
     from redistill.terms import FSP as FSP
+    from redistill.terms import FT as FT
     from redistill.terms import KD as KD
     from redistill.terms import NST as NST
+    from redistill.terms import OFD as OFD
     from redistill.terms import PKT as PKT
     from redistill.terms import RKD as RKD
     from redistill.terms import SP as SP
