@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from beartype import beartype
+from beartype import BeartypeConf, beartype
+
+TYPED = beartype(conf=BeartypeConf(is_pep484_tower=True))  # a whole number is a float, as in all of Python
+SAMPLED = ("list[", "List[", "Sequence[", "tuple[", "Mapping[", "dict[")  # of these it looks at one entry, drawn from the global generator
 
 F = TypeVar("F", bound=Callable[..., object])
 
 
 def checked(function: F) -> F:
     """The function with its shapes checked; one without shapes as it is, so that bad settings still meet their own sentence."""
-    notes = getattr(function, "__annotations__", {}).values()
-    return beartype(function) if any("Tensor," in str(note) for note in notes) else function
+    notes = [str(note) for note in getattr(function, "__annotations__", {}).values()]
+    shaped = any("Tensor," in note for note in notes) and not any(kind in note for note in notes for kind in SAMPLED)
+    return TYPED(function) if shaped else function

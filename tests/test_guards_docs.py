@@ -104,7 +104,7 @@ def test_the_cohort_of_the_readme_runs(small: tuple[rd.data.Images, rd.data.Imag
         "rd": rd, "train": train, "test": test, "teacher": rd.models.wrn(10, 1, seed=1), "recipe": rd.Recipe(steps=1, batch_size=8),
         "methods": {"ce": rd.CE(), "kd": 0.5 * rd.CE() + 0.5 * rd.KD(T=4)},
     }  # fmt: skip
-    exec(compile(shortened(readme("fit_cohort")), "README.md", "exec"), names)
+    exec(compile(shortened(readme("rd.fit_cohort([(students[n], methods[n])")), "README.md", "exec"), names)
     assert len(names["results"]) == 2
 
 
@@ -133,7 +133,7 @@ COMMANDS = sorted(set(commands()))
 
 
 def program() -> Any:
-    from redistill.cli import app, download, evaluate, look, papers, run, zero_shot  # noqa: F401
+    from redistill.cli import app, download, evaluate, evidence, look, papers, run, zero_shot  # noqa: F401
 
     return typer.main.get_command(app)
 

@@ -22,6 +22,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from redistill import rng
@@ -31,7 +32,9 @@ from redistill.terms.parts.maps import as_map, before_activation, map_shape, nam
 from redistill.terms.parts.wide import fitting, wide
 
 
-def boundary_distance(student: Tensor, teacher: Tensor, margin: float = 1.0) -> Tensor:
+def boundary_distance(
+    student: Float[Tensor, "batch channels height width"], teacher: Float[Tensor, "batch channels height width"], margin: float = 1.0
+) -> Float[Tensor, ""]:
     """Squared distance of the student's neurons from the right side of the boundary, summed over an image, mean over images."""
     same_shape("AB", student, teacher)
     student, teacher = wide(student), wide(teacher)

@@ -27,6 +27,7 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from redistill import rng
@@ -35,7 +36,12 @@ from redistill.terms.parts.maps import as_map, map_shape, named_or_paired, to_sm
 from redistill.terms.parts.wide import fitting, wide
 
 
-def factor_distance(student: Tensor, teacher: Tensor, p1: int = 2, p2: int = 1) -> Tensor:
+def factor_distance(
+    student: Float[Tensor, "batch channels height width"],
+    teacher: Float[Tensor, "batch others high wide"],
+    p1: int = 2,
+    p2: int = 1,
+) -> Float[Tensor, ""]:
     """Mean over images and positions of \\|Q_s − Q_t\\|^p2 of two factors [B, C, H, W]; the larger is averaged down first."""
     student, teacher = to_smaller(wide(student), wide(teacher))
     q_s, q_t = (F.normalize(f.pow(p1).mean(dim=1).flatten(1)) for f in (student, teacher))

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from redistill.core import RedistillError
@@ -31,19 +32,19 @@ from redistill.terms.parts.wide import wide
 TEMPERATURES = (4.0, 3.0, 5.0, 2.0, 6.0)
 
 
-def class_gram(student: Tensor, teacher: Tensor, T: float) -> Tensor:
+def class_gram(student: Float[Tensor, "batch classes"], teacher: Float[Tensor, "batch classes"], T: float) -> Float[Tensor, ""]:
     """CC: squared distance of the Gram matrices [C, C] of softened probabilities, over C."""
     p_s, p_t = (torch.softmax(wide(z) / T, dim=1) for z in (student, teacher))
     return (p_t.T @ p_t - p_s.T @ p_s).square().sum() / p_s.shape[1]
 
 
-def batch_gram(student: Tensor, teacher: Tensor, T: float) -> Tensor:
+def batch_gram(student: Float[Tensor, "batch classes"], teacher: Float[Tensor, "batch classes"], T: float) -> Float[Tensor, ""]:
     """BC: squared distance of the Gram matrices [B, B] of softened probabilities, over B."""
     p_s, p_t = (torch.softmax(wide(z) / T, dim=1) for z in (student, teacher))
     return (p_t @ p_t.T - p_s @ p_s.T).square().sum() / len(p_s)
 
 
-def shares(teacher: Tensor) -> tuple[Tensor, Tensor]:
+def shares(teacher: Float[Tensor, "batch classes"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """a and c: shares of images, and of classes, at or below the median confidence of the teacher's logits [B, C]."""
     p = torch.softmax(wide(teacher), dim=1)
     sure, likely = p.amax(dim=1), p.sum(dim=0)
@@ -51,16 +52,16 @@ def shares(teacher: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def multi_level(
-    student: tuple[Tensor, Tensor],
-    teacher: tuple[Tensor, Tensor],
-    labels: Tensor,
+    student: tuple[Float[Tensor, "batch classes"], Float[Tensor, "batch classes"]],
+    teacher: tuple[Float[Tensor, "batch classes"], Float[Tensor, "batch classes"]],
+    labels: Int[Tensor, " batch"],
     *,
     temperatures: Sequence[float] = TEMPERATURES,
     ce: float = 0.1,
     kd: float = 9.0,
     standardise: bool = False,
     slip: int = 2,
-) -> dict[str, Tensor]:
+) -> dict[str, Float[Tensor, ""]]:
     """The weighted parts ``ce``, ``kd``, ``cc`` and ``bc``, whose sum is the loss.
 
     Args:

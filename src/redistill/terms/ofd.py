@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from scipy.special import ndtr
 from torch import Tensor, nn
 
@@ -35,7 +36,7 @@ from redistill.terms.parts.norms import norm_before
 from redistill.terms.parts.wide import fitting, wide
 
 
-def margins(gain: Tensor, bias: Tensor) -> Tensor:
+def margins(gain: Float[Tensor, " channels"], bias: Float[Tensor, " channels"]) -> Float[Tensor, " channels"]:
     """Mean of the negative values of a channel N(bias, gain²), rounded to single precision: [C].
 
     >>> [round(m, 4) for m in margins(torch.tensor([1.0, 1.0]), torch.tensor([0.0, 9.0])).tolist()]      # −√(2/π); none negative
@@ -53,7 +54,9 @@ def margins(gain: Tensor, bias: Tensor) -> Tensor:
     return torch.tensor(found, dtype=torch.float32)
 
 
-def partial_distance(student: Tensor, teacher: Tensor, margin: Tensor) -> Tensor:
+def partial_distance(
+    student: Float[Tensor, "batch channels height width"], teacher: Float[Tensor, "batch channels height width"], margin: Float[Tensor, ...]
+) -> Float[Tensor, ""]:
     """Partial squared distance of maps [B, C, H, W], margin [1, C, 1, 1]: summed over an image, mean over images."""
     same_shape("OFD", student, teacher)
     student, teacher = wide(student), wide(teacher)
