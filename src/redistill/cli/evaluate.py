@@ -127,9 +127,9 @@ def verify(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Compute every golden case in double precision and compare; without a folder, prove the installed package.
+    """Compute every golden case in double precision and compare.
 
-    The exit status is 1 if one fails.
+    Without a folder the cases that the package ships: they prove what is installed. The exit status is 1 if one fails.
     """
     import redistill.verify as verifier
 
