@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 
 from redistill.evidence.audit import audit, save
-from redistill.evidence.files import read_evidence
 from redistill.evidence.quotes import compare, lines, rows
+from redistill.evidence.read import read_evidence
 from redistill.evidence.tables import read_table
 
 TARGET = Path(__file__).resolve().parents[1] / "results" / "audit"

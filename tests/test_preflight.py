@@ -105,7 +105,7 @@ def test_what_cannot_teach_is_refused_and_what_may_be_meant_is_told() -> None:
     with torch.no_grad():
         next(damaged.parameters()).view(-1)[0] = math.nan
     for method in (rd.KD(), rd.CE() + rd.AT()):
-        with pytest.raises(RedistillError, match=r"the teacher wrn-10-1 gives NaN or infinite logits for 250 of 250 images"):
+        with pytest.raises(RedistillError, match=r"the teacher wrn-10-1 has weights that are no numbers \(.+\)"):
             taught(damaged, method)
     with pytest.warns(TeacherWarning, match="says the same of all 250 images"):
         taught(Constant([1.0] * 9 + [-2.0]))
@@ -189,7 +189,7 @@ def test_networks_of_unlike_classes_are_not_compared() -> None:
 def test_a_student_that_gives_no_numbers_at_an_evaluation_has_diverged() -> None:
     train, test = digits()
     recipe = rd.Recipe(steps=1, batch_size=1)
-    with pytest.raises(rd.Diverged, match=r"evaluation set 'test' after step 1: Broken gives NaN"):
+    with pytest.raises(rd.Diverged, match=r"Broken gives NaN .*\(after step 1 of 1, on 'test'\)"):
         rd.fit(broken(math.nan), None, rd.Anchor(), train, recipe, seed=0, evaluate={"test": test})
 
 

@@ -261,6 +261,7 @@ PLACES = {
     "models/libraries.py": {
         "importlib.import_module": "one of three libraries, whose names are written down: test_a_library_is_not_asked_to_run_code",
     },
+    "evidence/registry.py": {"importlib.resources": "a file of numbers of the package, no code"},
     "_moved.py": {"importlib.import_module": "modules of the package, by a table in that file (tests/test_moved.py)"},
     "sources/__init__.py": {"importlib.import_module": "two modules of the package, by a table in that file"},
     "experiment/versions.py": {"importlib.import_module": "modules of a table in this file (tests/test_guards_identity.py)"},

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import importlib
-import importlib.abc
-import importlib.util
 import sys
-import warnings
-from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
-from types import ModuleType
+
+TYPE_CHECKING = False  # typing is not imported: this runs before the current folder has left the path
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
 
 MOVED = {
     "taps": "features.tapped", "pairs": "core.pairs", "ramp": "core.ramp", "measured": "train.result", "learner": "train.learner",
@@ -28,17 +28,19 @@ MOVED = {
 }  # fmt: skip
 
 
-class Moved(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+class Moved:
     """Finds an old name, and gives the module that stands under the new one."""
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         package, _, name = fullname.partition(".")
         if package != "redistill" or name not in MOVED:
             return None
+        import warnings
+
         warnings.warn(
             f"{fullname} has moved to redistill.{MOVED[name]}; the old name goes with the next release", DeprecationWarning, stacklevel=2
         )
-        return importlib.util.spec_from_loader(fullname, self)
+        return ModuleSpec(fullname, self)  # type: ignore[arg-type]  # it has what a loader needs
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         module = importlib.import_module(f"redistill.{MOVED[spec.name.partition('.')[2]]}")

@@ -16,8 +16,9 @@ from redistill.errors import RedistillError
 from redistill.evidence import significance
 from redistill.evidence.audit import audit, finding_rows, page, rows, side_by_side, unknown
 from redistill.evidence.bearing import bearings, told_apart
-from redistill.evidence.files import Told, read_evidence
+from redistill.evidence.files import Told
 from redistill.evidence.model import Evidence
+from redistill.evidence.read import read_evidence
 from redistill.evidence.settled import agrees, expected_maximum, settled
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from redistill.errors import RedistillError
-from redistill.evidence.files import Told, read_evidence
+from redistill.evidence.files import Told
 from redistill.evidence.model import Evidence, arms
+from redistill.evidence.read import read_evidence
 
 RUN = {"paper": None, "dataset": "CIFAR-100", "teacher": "resnet32x4", "student": "resnet8x4", "method": "KD", "settings": {}, "seed": 0,
        "epochs": 240, "last": 73.1, "best": 73.4, "best_on": "test", "extra": {}}  # fmt: skip

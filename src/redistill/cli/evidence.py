@@ -48,14 +48,17 @@ def audit(
     unit: UnitName = None,
     as_json: Json = False,
 ) -> None:
-    """Judge claims of our paper files by other people's runs, and say what their logs settle by themselves.
+    """Judge claims of papers by the runs of other people.
+
+    Says what their logs settle by themselves, too.
 
     Evidence of unlike sources is never pooled; every verdict says whose runs it rests on. What could not be read is told on
     standard error, and the exit status is then 1.
     """
     from redistill.evidence.audit import audit as audited
     from redistill.evidence.audit import page, rows, save, side_by_side
-    from redistill.evidence.files import Told, read_evidence
+    from redistill.evidence.files import Told
+    from redistill.evidence.read import read_evidence
 
     told = Told(source, pairs_of(facts, "--is", FACTS), pairs_of(column, "--column", None), unit_of(unit))
     evidence = read_evidence(given, told)
@@ -113,7 +116,9 @@ def quotes(
     rules: Annotated[bool, typer.Option("--rules", help="Print the rules by which names are equal, and stop.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare the baselines of a table with the numbers that papers printed: equal, different, shifted, or not known.
+    """Compare the baselines of a table with what papers printed.
+
+    Equal, different, shifted, or not known.
 
     Names are matched by rules (--rules); what they leave in doubt is asked and not guessed: answer with --same.
     """

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from redistill import files
 from redistill.claims import Finding, sentence, summary_sentences
 from redistill.evidence.bearing import Bearing, bearings
 from redistill.evidence.model import Evidence
@@ -263,7 +264,7 @@ def save(audits: Sequence[Audit], folder: Path) -> list[Path]:
     written = []
 
     def write(name: str, text: str) -> None:
-        (folder / name).write_text(text, encoding="utf-8")
+        files.write(folder / name, text.encode())
         written.append(folder / name)
 
     for one in audits:

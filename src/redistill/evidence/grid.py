@@ -47,7 +47,7 @@ def _even(rows: Grid) -> Grid:
 def clean(text: str) -> str:
     """An entry without the marks of Markdown and LaTeX; what stands on two lines is parted by a slash.
 
-    >>> clean("**73.33**"), clean(r"\\\\textbf{73.33}$_{\\\\pm 0.2}$"), clean("WRN-40-2 <br> WRN-16-2"), clean("70.66<sup>†</sup>")
+    >>> clean("**73.33**"), clean(r"\\textbf{73.33}$_{\\pm 0.2}$"), clean("WRN-40-2 <br> WRN-16-2"), clean("70.66<sup>†</sup>")
     ('73.33', '73.33 ± 0.2', 'WRN-40-2 / WRN-16-2', '70.66†')
     """
     text = re.sub(r"<br\s*/?>|\\\\", " / ", text)

@@ -136,9 +136,10 @@ class Registry:
 def setting_of(text: str, method: str) -> str:
     """What of a setting tells cells apart.
 
-    >>> setting_of("top-1", "kd"), setting_of("M=200", "at+kd"), setting_of("M=0, beta=250", "zeroshot"),
-    setting_of("full data (M=5000)", "x")
-    ('', 'M=200', '', '')
+    >>> setting_of("top-1", "kd"), setting_of("M=200", "at+kd"), setting_of("M=0, beta=250", "zeroshot")
+    ('', 'M=200', '')
+    >>> setting_of("full data (M=5000)", "x")
+    ''
     """
     if found := re.search(r"\bM\s*=\s*(\d+)", text):
         many = int(found[1])

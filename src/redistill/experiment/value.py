@@ -39,7 +39,9 @@ class Arithmetic(Value):
 
 
 class Experiment(Value):
-    """See the module. Made by :func:`redistill.experiment.read.load` (``Experiment.load``) and never by hand.
+    """What is trained, on what and how, down to the last default.
+
+    Made by :func:`redistill.experiment.read.load` (``Experiment.load``) and never by hand.
 
     Attributes:
         teacher: None for ordinary training. method, source, recipe, evaluate: what varies between experiments.

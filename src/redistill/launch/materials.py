@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from redistill.core import Method, RedistillError, Source
 from redistill.data.named import load_data
 from redistill.experiment.method import made_method
 from redistill.experiment.networks import Net, construct
+from redistill.experiment.source.images import ImagesSettings
+from redistill.experiment.source.mixed import MixedSettings
 from redistill.experiment.value import Experiment
 from redistill.features.normalised import normalisation_of, normalised
 from redistill.features.places import places_of
@@ -23,6 +26,7 @@ from redistill.metrics import ImageSet, accuracy
 from redistill.models.weights import load_weights
 from redistill.runs.store import Store
 from redistill.tensor_files import packed, tensors_digest
+from redistill.train.preflight import TeacherWarning
 
 if TYPE_CHECKING:
     from redistill.train.result import Result
@@ -96,6 +100,59 @@ def weights_file(
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Held-out images that somebody has seen
+# ---------------------------------------------------------------------------------------------------------------------
+def already_seen(one: Experiment, net: Net | None, held: Mapping[str, ImageSet], data_dir: Path | None) -> dict[str, tuple[int, int]]:
+    """How many of the held-out images (and of how many) the run was trained on that made the weights of ``net``.
+
+    ``held``: evaluation sets that ``one`` set apart from its training images. Sets of which it saw none are left out; what a
+    file of weights has seen, or a source of one's own has shown, nobody here knows.
+    """
+    maker = net.maker(one.seed) if net is not None else None
+    apart = [half for half in _halves(one) if half.held_out is not None]
+    if maker is None or not apart:
+        return {}
+    found = {}
+    for name, images in held.items():
+        mine = set(getattr(images, "index", torch.arange(0)).tolist())
+        try:
+            if seen := mine & _trained_on(maker, apart[-1], data_dir):
+                found[name] = len(seen), len(mine)
+        except RedistillError:
+            continue  # its data are not here any more
+    return found
+
+
+def _halves(one: Experiment) -> list[ImagesSettings]:
+    source = one.source
+    parts = (source.first, source.second) if isinstance(source, MixedSettings) else (source,)
+    return [part for part in parts if isinstance(part, ImagesSettings)]
+
+
+def _trained_on(maker: Experiment, data: ImagesSettings, data_dir: Path | None) -> set[int]:
+    """Positions in ``data`` of the images that a run, or one that it went on from, was trained on."""
+    seen: set[int] = set()
+    step: Experiment | None = maker
+    while step is not None:
+        for half in _halves(step):
+            if half.data == data.data or (half.content is not None and half.content == data.content):
+                images: Any = half.build(step.seed, data_dir).source
+                seen |= set(getattr(images, "index", torch.arange(0)).tolist())
+        step = step.student.maker(step.seed)
+    return seen
+
+
+def _warn(seen: Mapping[str, tuple[int, int]], who: str) -> None:
+    for name, (count, total) in seen.items():
+        warnings.warn(
+            f"{who} was trained on {count} of the {total} images of {name}: an accuracy on them says less than one on images that "
+            f"nobody has seen. Train it on the same rest (its [source] with this held_out and seed), or measure on a test set",
+            TeacherWarning,
+            stacklevel=3,
+        )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # A cohort
 # ---------------------------------------------------------------------------------------------------------------------
 class Materials:
@@ -127,6 +184,8 @@ class Materials:
                 weights = tensors_digest(self.teacher.state_dict())
                 self.teacher_fact = {"model": first.teacher.model, "sha256": weights, "weights_sha256": weights}
             self.sizes = facts_of(self.source, sets, self.teacher)
+        self.seen = already_seen(first, first.teacher, built.evaluate, data_dir)
+        _warn(self.seen, "the teacher")
         self.students: list[tuple[nn.Module, Method]] = []
         self.starts: list[dict[str, Any] | None] = []
         for one in experiments:
@@ -135,6 +194,7 @@ class Materials:
                     "nothing says how many classes there are: add an evaluation set, [evaluate] test = \"cifar10:test\", or "
                     "args = { classes = 10 } to [student]"
                 )
+            _warn(already_seen(one, one.student, built.evaluate, data_dir), f"the network that {one.label} starts from")
             network, start = first_network(one.student, self.sizes, one.seed, store)
             self.students.append((network, made_method(one.method)))
             self.starts.append(start)
@@ -143,6 +203,8 @@ class Materials:
         """For every record of the cohort: which images, which teacher and how good it is."""
         fact: dict[str, Any] = {"data": {"train": self._manifest(self.source, store)}}
         fact["data"] |= {name: self._manifest(images, store) for name, images in self.evaluate.items()}
+        for name, (count, _) in self.seen.items():
+            fact["data"][name] = {**fact["data"][name], "seen_by_teacher": count}
         if self.teacher is not None and self.teacher_fact is not None:
             # it sees images as the stream gives them, as in the run
             seen = normalised(self.teacher, self.source.normalisation)

@@ -18,15 +18,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from redistill import rng
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
 from redistill.terms.parts.vectors import named_or_pooled
-from redistill.terms.parts.wide import fitting, wide
+from redistill.terms.parts.wide import embedding_of
 
 
-def neighbour_congruence(student: Tensor, teacher: Tensor) -> Tensor:
+def neighbour_congruence(student: Float[Tensor, "batch width"], teacher: Float[Tensor, "batch width"]) -> Float[Tensor, ""]:
     """Mean product of absolute residuals of consecutive rows of [B, D]: a scalar."""
     away = (student - teacher).abs()
     return (away[:-1] * away[1:]).sum() / (len(away) - 1)
@@ -83,4 +84,4 @@ class CC(Term):
         f_s, f_t = student[mine].flatten(1), teacher[theirs].flatten(1)
         if len(f_s) < 2:
             raise RedistillError("CC compares neighbours in a batch, but the batch has one image: drop the last batch or enlarge it")
-        return neighbour_congruence(wide(self.embed_s(fitting(f_s, self.embed_s))), wide(self.embed_t(fitting(f_t, self.embed_t))))
+        return neighbour_congruence(embedding_of(f_s, self.embed_s), embedding_of(f_t, self.embed_t))

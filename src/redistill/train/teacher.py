@@ -16,6 +16,7 @@ from redistill import rng
 from redistill.core import Batch, Output, RedistillError
 from redistill.features.hidden_state import hidden_state, load_hidden_state, plain_values
 from redistill.features.modes import mode
+from redistill.features.outputs import name_of
 from redistill.features.sight import Sight
 from redistill.features.tapped import Tapped
 from redistill.precision import Arithmetic
@@ -93,7 +94,7 @@ class Teacher:
     def _finite(self, net: nn.Module) -> None:
         for name, value in net.state_dict().items():
             if isinstance(value, Tensor) and value.is_floating_point() and not bool(value.isfinite().all()):
-                raise RedistillError(f"the teacher {type(net).__name__} has weights that are no numbers ({name}): give it others")
+                raise RedistillError(f"the teacher {name_of(net)} has weights that are no numbers ({name}): give it others")
 
     def _borrow(self, net: nn.Module, error: Exception) -> None:
         """What cannot be copied teaches itself, where nothing of it has to change."""

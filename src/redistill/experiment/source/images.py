@@ -9,9 +9,10 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from redistill.core import Source
+from redistill.core import RedistillError, Source
 from redistill.data import augmentation, normalisation
 from redistill.data.named import is_own_data, load_data
+from redistill.data.normalise import SETS
 from redistill.experiment.networks import Seed
 from redistill.metrics import ImageSet
 from redistill.published.few_images import per_class_ferles
@@ -104,7 +105,9 @@ class ImagesSettings(Settings):
 
     def build(self, seed: int, data_dir: Path | None) -> Built:
         drawn = seed if self.seed == "same" else self.seed
-        images: Any = load_data(self.data, data_dir, self.content).with_(augment=self.augment, normalise=self.normalise)
+        images: Any = load_data(self.data, data_dir, self.content)
+        require_peak(self.normalise, images)
+        images = images.with_(augment=self.augment, normalise=self.normalise)
         evaluate = {}
         if self.held_out is not None:
             images, held = images.held_out(self.held_out, seed=drawn)
@@ -118,3 +121,14 @@ class ImagesSettings(Settings):
         elif self.fraction is not None:
             images = images.fraction(self.fraction, seed=drawn)
         return Built(images.unlabelled() if self.unlabelled else images, evaluate)
+
+
+def require_peak(normalise: str, images: Any) -> None:
+    """Refuse constants that are written for another white than these pixels have: the white belongs to the data, and nothing
+    would divide by the written one."""
+    made, white = normalisation(normalise), getattr(images, "peak", None) or 255
+    if made.name not in SETS and made.peak not in (255, white):
+        raise RedistillError(
+            f"{made} is for pixels of which {made.peak} counts as 1, those of {images.name} have {white}: leave the peak out (mean and "
+            f"std are in units of the full range), or give the data their white, numpy.savez(file, x=images, peak={made.peak})"
+        )
