@@ -22,7 +22,11 @@ PARTS: dict[str, tuple[ModuleType, ...]] = {"Review": (pyramid, abf)}
 
 
 def markdown(text: str) -> str:
-    """A docstring as Markdown: our docstrings are, but for double backticks, roles and reStructuredText's ``::``."""
+    """A docstring as Markdown: our docstrings are, but for double backticks, roles and reStructuredText's ``::``.
+
+    >>> markdown("see :func:`redistill.testing.check_term`, with ``T``")
+    'see `check_term`, with `T`'
+    """
     text = re.sub(r":(?:class|func|meth):`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", text)
     return re.sub(r"``([^`]+)``", r"`\1`", text)
 
