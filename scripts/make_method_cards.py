@@ -14,6 +14,7 @@ from types import ModuleType
 
 from redistill.core import Term
 from redistill.published import few_images as few
+from redistill.published import zero_shot as published
 from redistill.sources import variants
 from redistill.terms import ALL
 from redistill.terms.parts import abf, pyramid
@@ -46,9 +47,14 @@ def sections(doc: str) -> tuple[str, dict[str, str], str]:
     return prose.strip(), entries, mark.strip("\n") + example
 
 
+def own_words(cls: type[Term]) -> str:
+    """The docstring without the formula of the file, which the card shows above it."""
+    return re.sub(r"\A\n(?:    .*\n)+\n", "", cls.__doc__ or "")
+
+
 def settings_table(cls: type[Term]) -> str:
     """Name, default and meaning of every setting; a setting without a sentence is refused."""
-    _, meanings, _ = sections(cls.__doc__ or "")
+    _, meanings, _ = sections(own_words(cls))
     if not dataclasses.fields(cls):  # type: ignore[arg-type]
         return "None."
     rows = ["| setting | default | meaning |", "|---|---|---|"]
@@ -73,7 +79,7 @@ def card(cls: type[Term]) -> str:
     body = inspect.cleandoc(module.__doc__ or "")
     if title(cls) == markdown(body.partition("\n")[0]):
         body = body.partition("\n")[2]
-    prose, _, example = sections(cls.__doc__ or "")
+    prose, _, example = sections(own_words(cls))
     needs = [what for what, needed in (("a teacher", cls.needs_teacher), ("labels", cls.needs_labels)) if needed]
     parts = []
     for part in PARTS.get(cls.__name__, ()):
@@ -121,7 +127,7 @@ method may take the student's place; KD needs no labels.
 
 def zero_shot() -> str:
     """The page of the generated source: every switch with the value that each publication gives it."""
-    presets = {name: variants.preset(name) for name in variants.PRESETS}
+    presets = {name: published.preset(name) for name in published.PRESETS}
     prose, meanings, _ = sections(variants.Variant.__doc__ or "")
     before, _, after = inspect.cleandoc(variants.__doc__ or "").partition("\n\nSources: ")
     heading, _, first = before.partition("\n")
@@ -135,10 +141,10 @@ def zero_shot() -> str:
     for name in variants.Variant.model_fields:
         meaning = meanings[name]
         row(name, [getattr(preset.variant, name) for preset in presets.values()], meaning)
-    whole = inspect.signature(variants.preset).parameters
-    _, completing, _ = sections(variants.preset.__doc__ or "")
+    whole = inspect.signature(published.preset).parameters
+    _, completing, _ = sections(published.preset.__doc__ or "")
     for name in ("blocks", "stop_after", "kl", "attention", "attention_form", "decay_per"):
-        of = variants.PUBLISHED.values()
+        of = published.PUBLISHED.values()
         row(name, [getattr(one, name, whole[name].default) for one in of], completing[name])
     row("method", [f"`{preset.method!r}`" for preset in presets.values()], "what the student learns by")
     row("generator's method", [f"`{preset.generator_method!r}`" for preset in presets.values()], "what the generator minimises")

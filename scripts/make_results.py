@@ -371,8 +371,61 @@ def figures(folder: Path) -> Iterator[Path]:
         yield belief_panels(folder / "belief.svg", panels, title)
 
 
+def others() -> str:
+    """Other people's runs and tables (``results/audit``, written by ``scripts/make_audit.py``)."""
+    found = [read(p) for p in sorted((RESULTS / "audit").glob("*.json")) if p.name != "quotes.json"]
+    if not found:
+        return ""
+    lines = [
+        "## Other people's runs\n",
+        "`python scripts/make_audit.py SHARED`; pages and raw rows in `results/audit/`. None of these runs was made here: each line says "
+        "whose it is and from which commit it was read, and whether a run did what it says was not checked. Runs of unlike sources or "
+        "settings are not pooled. The rules are those of our own verdicts (docs/verdicts.md), differences unpaired.\n",
+        "| claim | printed | these runs | runs | 90 % interval of the difference | verdict | whose |",
+        "|---|--:|--:|--:|--:|---|---|",
+    ]
+    judged = [row for one in found for row in one["findings"] if row["value"] is not None]
+    for row in judged:
+        sign = "+" if row["kind"] in ("gain", "order") else ""
+        interval = "" if row["interval"] is None else f"{row['interval'][0]:+.2f} to {row['interval'][1]:+.2f}"
+        whose = ", ".join(filter(None, (row["whose"], row["settings"])))
+        n = len(row["runs"]) // (2 if sign else 1)
+        claim = f"{row['paper']}: {row['claim']}"
+        cells = (claim, f"{row['printed']:{sign}.2f}", f"{row['value']:{sign}.2f}", n, interval, row["verdict"], whose)
+        lines.append(table_row(cells))
+    waiting = sum(row["verdict"] == "pending" for one in found for row in one["findings"])
+    lines.append(f"\n{waiting} further findings rest on one run each and earn no verdict; they stand in the pages.\n")
+    lines.append("What the logs settle by themselves (the reader's caveats stand in the pages and belong to every line):\n")
+    for one in found:
+        source = f"{one['source']['owner']}@{one['source']['commit'][:10]}"
+        lines += [f"- `{one['name']}` ({source}): {fact['text']}" for fact in one["settled"] if fact["about"] not in ("weights",)]
+        tests = [test for test in one["significance"] if test["p_holm"] is not None]
+        if tests:
+            called = [test for test in tests if test["significant"]]
+            kept = sum(test["p_holm"] < 0.05 for test in called)
+            lines.append(
+                f"- `{one['name']}` ({source}): of {len(tests)} reported comparisons {len(called)} are called significant; their "
+                f"own test (Welch) "
+                f"recomputes below 0.05 for {sum(test['p'] < 0.05 for test in called)} of these, and after Holm over all "
+                f"{len(tests)} for {kept}."
+            )
+    if (path := RESULTS / "audit" / "quotes.json").exists():
+        tables = read(path)
+        lines += [
+            "\n### Tables that quote others\n",
+            "Beside the registry of published numbers (`redistill quotes`, docs/numbers.md). A difference is a fact about two "
+            "numbers, not an "
+            "error of anybody; where a table was read from a text copy, its PDF has to be looked at first.\n",
+            "| table | read as | equal | differ | no source |", "|---|---|--:|--:|--:|",
+        ]  # fmt: skip
+        for table in tables:
+            count, how = table["counts"], table["about"]["how_read"].partition(" (")[0]
+            lines.append(table_row((table["name"], how, *(count.get(k, 0) for k in ("equal", "differs", "not in the registry")))))
+    return "\n".join(lines) + "\n"
+
+
 SECTIONS: tuple[Callable[[], str], ...] = (
-    digits, cifar10_few, real_runs, zero_shot, toy, belief, checkpoints, kill_test, benchmarks, verdicts,
+    digits, cifar10_few, real_runs, zero_shot, toy, belief, checkpoints, kill_test, benchmarks, verdicts, others,
 )  # fmt: skip
 
 

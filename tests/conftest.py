@@ -6,8 +6,12 @@ import os
 from pathlib import Path
 
 import hypothesis
+import jaxtyping
 import pytest
 import torch
+
+# before any test file imports the package: the shapes in the signatures of formulas are checked in every test
+jaxtyping.install_import_hook(["redistill.terms", "redistill.metrics"], "shapes.checked")
 
 torch.set_num_threads(1)
 

@@ -139,3 +139,58 @@ def fsp(maps_s: list[A], maps_t: list[A]) -> Any:
         s, t = np.array(flows[0]), np.array(flows[1])
         total += sum((p - q) ** 2 for p, q in zip(s.reshape(-1), t.reshape(-1), strict=True)) / s.size
     return total
+
+
+def activation_boundary(f_s: A, f_t: A, margin: float) -> Any:
+    """One layer of AB, without its constant."""
+    total: Any = 0.0
+    for s, t in zip(f_s.reshape(-1), f_t.reshape(-1), strict=True):
+        if t > 0 and np.real(s) <= margin:
+            total += (s - margin) ** 2
+        elif t <= 0 and np.real(s) > -margin:
+            total += (s + margin) ** 2
+    return total / len(f_s)
+
+
+def partial(f_s: A, f_t: A, margins: A) -> Any:
+    """One layer of OFD: the teacher's value ends at the margin, and a student below a target that is not positive is left alone."""
+    total: Any = 0.0
+    for image_s, image_t in zip(f_s, f_t, strict=True):
+        for c in range(len(margins)):
+            for s, t in zip(image_s[c].reshape(-1), image_t[c].reshape(-1), strict=True):
+                target = max(t, margins[c])
+                if target > 0 or np.real(s) > target:
+                    total += (s - target) ** 2
+    return total / len(f_s)
+
+
+def factors(g_s: A, g_t: A, p1: int, p2: int) -> Any:
+    total: Any = 0.0
+    for image_s, image_t in zip(g_s, g_t, strict=True):
+        q = []
+        for image in (image_s, image_t):
+            flat = image.reshape(len(image), -1)
+            means = np.array([sum(channel[x] ** p1 for channel in flat) / len(flat) for x in range(flat.shape[1])])
+            q.append(means / root(means))
+        total += sum(modulus(a - b) ** p2 for a, b in zip(*q, strict=True)) / len(q[0])
+    return total / len(g_s)
+
+
+def multi_level(s: A, s_strong: A, t: A, t_strong: A, y: A, Ts: list[float], ce: float, kd: float) -> Any:
+    """MLKD of the released code, logits as they are; the last two temperatures of the strong KD read the weak logits."""
+    B, C = s.shape
+    total: Any = sum(-ce * np.log(probabilities(z[b], 1.0)[y[b]]) for z in (s, s_strong) for b in range(B)) / B
+    p = np.array([probabilities(row, 1.0) for row in t])
+    sure, likely = p.max(axis=1), p.sum(axis=0)
+    a, c = float((sure <= np.percentile(sure, 50)).mean()), float((likely <= np.percentile(likely, 50)).mean())
+
+    def soft(u: A, v: A, T: float) -> Any:
+        rows = [(probabilities(u[b], T), probabilities(v[b], T)) for b in range(B)]
+        return T * T * sum(q[i] * np.log(q[i] / r[i]) for r, q in rows for i in range(C)) / B
+
+    for i, T in enumerate(Ts):
+        total += kd * a * soft(s, t, T)
+        total += kd * (soft(s, t, T) if i >= len(Ts) - 2 else soft(s_strong, t_strong, T))
+        P, Q = (np.array([probabilities(row, T) for row in z]) for z in (s, t))
+        total += kd * c * sum((Q.T @ Q - P.T @ P).reshape(-1) ** 2) / C + kd * a * sum((Q @ Q.T - P @ P.T).reshape(-1) ** 2) / B
+    return total

@@ -426,6 +426,17 @@ def test_a_noisy_baseline_is_judged_by_its_own_spread() -> None:
     assert found.reading is not None and found.reading.p is not None and found.reading.p > 0.9
 
 
+def test_cells_that_move_together_exactly_are_as_uncertain_as_their_last_digit() -> None:
+    cells = {c: runs(*(80 + 0.1 * i + s for s in SHARED)) for i, c in enumerate("ABC")}
+    found = judge_table([Claim("o", "order", "B", baseline="A", decides="blocked")], cells)[0][0]
+    assert "scatters visibly more" not in found.note
+    assert found.reading is not None and found.reading.p is not None
+    error = 0.01 / math.sqrt(12) * math.sqrt(2 / 3)
+    assert found.reading.p == pytest.approx(2 * scipy.stats.t.sf(0.1 / error, 4), rel=1e-6) and found.verdict == "reproduced"
+    near = {c: runs(*(80 + 0.002 * i + s for s in SHARED)) for i, c in enumerate("ABC")}
+    assert judge_table([Claim("o", "order", "B", baseline="A", decides="blocked")], near)[0][0].verdict == "unclear"
+
+
 def test_a_table_of_claims_with_one_name_is_refused() -> None:
     claim = value(mean_of_3(82.0))
     with pytest.raises(RedistillError, match="two claims of the table are named 'c'"):

@@ -14,7 +14,7 @@ SRC = Path(__file__).resolve().parents[1] / "src" / "redistill"
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     # the ground: errors and places on disk, one seed and many streams, numbers of statistics
-    ("errors",),
+    ("errors", "_moved"),
     ("paths", "stats", "rng"),
     ("values", "files", "tensor_files", "user_code"),
     ("machine", "recipe", "claims", "settings"),
@@ -38,6 +38,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("papers",),
     ("verdicts",),
     ("report", "testing"),
+    ("evidence",),
     ("toy", "verify"),
     ("cli",),
     # the public names, loaded lazily

@@ -19,7 +19,33 @@ def test_the_readme_offers_the_two_commands_and_its_script_names_exist() -> None
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "make demo" in text and "make test" in text
-    script = text.split("```python")[1].split("```")[0]
+    (script,) = [block.split("```")[0] for block in text.split("```python")[1:] if "rd.data.cifar10(" in block]
     compile(script, "README.md", "exec")
     for word in ("fit", "CE", "KD", "AT", "Recipe", "MultiStep", "agreement"):
         assert f"rd.{word}(" in script and hasattr(rd, word)
+
+
+def test_the_list_of_public_names_is_not_stale() -> None:
+    import runpy
+
+    made = runpy.run_path(str(ROOT / "scripts" / "make_api.py"))["page"]()
+    assert (ROOT / "docs" / "api.md").read_text(encoding="utf-8") == made, "run python scripts/make_api.py"
+
+
+def test_the_picture_of_the_house_shows_the_floors_that_are_tested() -> None:
+    import re
+
+    from test_floors import FLOORS
+
+    text = (ROOT / "docs" / "house.md").read_text(encoding="utf-8").partition("<!-- floors:")[2].partition("<!-- end of floors -->")[0]
+    rows = re.findall(r"^\| (\d+) \| (.*?) \| (.+?) \|$", text, flags=re.MULTILINE)
+    shown = [(int(height), tuple(re.findall(r"`(\w+)`", rooms))) for height, rooms, _ in rows]
+    assert shown == [(height + 1, rooms) for height, rooms in reversed(list(enumerate(FLOORS)))]
+
+
+def test_files_that_the_house_names_are_there() -> None:
+    import re
+
+    text = (ROOT / "docs" / "house.md").read_text(encoding="utf-8").partition("## Three walks")[2]
+    named = re.findall(r"`([a-z_]+/[a-z_]*(?:\.py)?)`", text)
+    assert len(named) > 10 and [name for name in named if not (ROOT / "src" / "redistill" / name).exists()] == []

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 import redistill as rd
 from redistill.core import RedistillError
+from redistill.experiment.value import Experiment
 from redistill.features.hidden_state import at_first, left_behind
-from redistill.launch.materials import Materials
 from redistill.metrics import accuracy
-from redistill.tensor_files import require_plain
+from redistill.train.learner import Learner
 
 
 class Plain(nn.Module):
@@ -51,14 +51,6 @@ class Remembers(Plain):
             self.mean = self.mean + x.mean()
             self.seen += 1
         return super().forward(x) + self.mean
-
-
-class Extra(Plain):
-    def get_extra_state(self) -> Any:
-        return {"steps": 3}
-
-    def set_extra_state(self, state: Any) -> None:
-        pass
 
 
 TRAIN, TEST = rd.data.digits()
@@ -146,7 +138,45 @@ def test_what_no_file_of_weights_keeps_is_named() -> None:
     assert left_behind(plain, first) == []
 
 
-def test_extra_state_that_is_no_tensor_is_refused_before_a_run_begins() -> None:
+OWN = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, classes, channels=1):
+        super().__init__()
+        self.fc = nn.Linear(64, classes)
+        self.register_buffer("mean", torch.zeros(1), persistent=False)
+
+    def forward(self, x):
+        if self.training:
+            self.mean = self.mean + x.mean()
+        return self.fc(x.flatten(1)) + self.mean
+
+class Extra(Net):
+    def get_extra_state(self):
+        return {"steps": 3}
+
+    def set_extra_state(self, state):
+        pass
+"""
+
+
+def of_ones_own(folder: Path, name: str) -> Experiment:
+    (folder / "own.py").write_text(OWN)
+    settings = {
+        "student": {"model": f"./own.py:{name}"}, "method": [{"use": "CE"}], "source": {"data": "digits"},
+        "evaluate": {"test": "digits:test"}, "recipe": {"steps": 2, "batch_size": 16},
+    }  # fmt: skip
+    return Experiment.of(settings, folder=folder, seed=0, device="cpu")
+
+
+def test_a_record_names_what_its_weights_do_not_hold(tmp_path: Path) -> None:
+    run = of_ones_own(tmp_path, "Net").run(tmp_path / "runs")
+    assert run.record["beside_weights"] == ["mean"]
+
+
+def test_extra_state_that_is_no_tensor_is_refused_before_the_first_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Learner, "learn", lambda *_: pytest.fail("a step was taken"))
     with pytest.raises(RedistillError, match="'_extra_state' is a dict"):
-        require_plain(Extra().state_dict())
-    assert "require_plain" in Materials.__init__.__code__.co_names
+        of_ones_own(tmp_path, "Extra").run(tmp_path / "runs")

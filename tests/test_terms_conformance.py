@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from redistill import rng
 from redistill.core import Batch, Context, Output, Term, require_ready
 from redistill.terms import (
+    AB,
     ALL,
     AT,
     CC,
@@ -21,7 +22,9 @@ from redistill.terms import (
     DIST,
     DKD,
     FSP,
+    FT,
     KD,
+    OFD,
     PKT,
     RKD,
     VID,
@@ -39,7 +42,7 @@ FOR_GENERATORS: tuple[type[Term], ...] = (TeacherEntropy, StudentEntropy, Consis
 """Losses that pull at the images."""
 
 FORMS: dict[str, tuple[Callable[[], Term], tuple[str, ...] | None]] = {
-    **{cls.__name__: (cls, None) for cls in ALL if cls not in (*FOR_GENERATORS, FSP)},
+    **{cls.__name__: (cls, None) for cls in ALL if cls not in (*FOR_GENERATORS, FSP, OFD, FT)},
     **{f"generator: {cls.__name__}": (cls, None) for cls in FOR_GENERATORS},
     "generator: KD": (lambda: KD(T=1.0, reduction="element", scale_T2=False), None),
     "CE, smoothed": (lambda: CE(0.1), None),
@@ -83,8 +86,18 @@ FORMS: dict[str, tuple[Callable[[], Term], tuple[str, ...] | None]] = {
     "Review, reproduction": (lambda: Review(mid=3, keep="l<=h", count="listed", denominator=1.875), None),
     "Review, Figure 3a": (lambda: Review(fusion="figure3a"), None),
     "Review, Table 6": (lambda: Review(at=[("stage3", "stage1")], framework="levels", distance="mse"), None),
+    "AB, paper": (lambda: AB(factor=1.0), None),
+    "AB, vectors": (lambda: AB(at="pooled"), None),
+    "FT, frozen": (lambda: FT(reconstruction=0.0), None),
+    "FT, squared": (lambda: FT(at="stage2", p2=2, reconstruction=0.0), None),
     "Anchor, L2-SP": (lambda: Anchor(norm="squared", reduction="sum"), None),
 }
+
+
+def test_ofd_keeps_its_promises_with_a_teacher_that_has_batch_norms() -> None:
+    teacher = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.Tanh(), nn.Flatten(), nn.Linear(6 * 256, 5))
+    make = lambda: OFD(at=[("stage1", "1")])  # noqa: E731
+    assert len(check_term(make, teacher=teacher)) == len(PROMISES) + 2
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -214,7 +214,7 @@ def test_a_record_that_names_code_without_its_sha_is_refused(tmp_path: Path) -> 
         with pytest.raises(RedistillError, match="which data may not choose"):
             construct(Net(model=model, args={"command": f"touch {mark}"}), {"classes": 10}, 0)
     with pytest.raises(RedistillError, match="which data may not choose"):
-        from redistill.experiment.networks import check_model
+        from redistill.models.build import check_model
 
         check_model("os:system", {"command": f"touch {mark}"})
     assert not mark.exists()
@@ -258,9 +258,11 @@ PLACES = {
         "source_to_code": "the same",
         "getattr(module, name)": "the name in that file: test_a_file_may_not_hand_on_what_it_did_not_make",
     },
-    "models/build.py": {
+    "models/libraries.py": {
         "importlib.import_module": "one of three libraries, whose names are written down: test_a_library_is_not_asked_to_run_code",
     },
+    "evidence/registry.py": {"importlib.resources": "a file of numbers of the package, no code"},
+    "_moved.py": {"importlib.import_module": "modules of the package, by a table in that file (tests/test_moved.py)"},
     "sources/__init__.py": {"importlib.import_module": "two modules of the package, by a table in that file"},
     "experiment/versions.py": {"importlib.import_module": "modules of a table in this file (tests/test_guards_identity.py)"},
     "__init__.py": {
@@ -273,9 +275,13 @@ PLACES = {
 CALLERS = {
     # who calls the loader, and whose word it is
     "models/build.py": "build: the user's (trust_code=False where data name it); attribute: the user's",
-    "experiment/read.py": "the reader: trusted only for a file of one's own or on the explicit word",
-    "experiment/build.py": "construct, made_method: only what the reader has run; trained: the explicit word",
-    "experiment/sources.py": "own sources and data: only what the reader has run, or --data of the command line",
+    "data/named.py": "data of one's own: only what the reader has run, or --data of the command line",
+    "experiment/evaluate.py": "the reader: trusted only for a file of one's own or on the explicit word",
+    "experiment/method.py": "the reader, as above; made_method: only what the reader has run",
+    "experiment/networks.py": "construct: only what the reader has run",
+    "experiment/reading.py": "the reader, as above",
+    "experiment/source/own.py": "build: only what the reader has run",
+    "runs/trained.py": "trained: the explicit word",
     "experiment/named_code.py": "vouch: the explicit word",
 }
 

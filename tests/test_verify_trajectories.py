@@ -40,7 +40,7 @@ def test_the_package_repeats_the_authors(name: str, shared: Path) -> None:
         ("training/seed_zero_shot__wrn_16_1__wrn_16_2", {"hyperparameters.AT_beta": 251}, "fail"),
         ("training/seed_zero_shot__wrn_16_1__wrn_16_2", {"hyperparameters.momentum": 0.9}, "not supported"),
         ("training/seed_zero_shot__wrn_16_1__wrn_16_2", {"conventions.modes": "student eval"}, "not supported"),
-        ("training/rep_kd__wrn_16_1__wrn_16_2", {"hyperparameters.distill": "rkd"}, "not supported"),
+        ("training/rep_kd__wrn_16_1__wrn_16_2", {"hyperparameters.distill": "abound"}, "not supported"),
         ("training/rep_kd__wrn_16_1__wrn_16_2", {"augmentation": "flip"}, "not supported"),
         ("training/rep_kd__wrn_16_1__wrn_16_2", {"student.arch": "wrn_16_3x"}, "not supported"),
         ("training/rep_kd__wrn_16_1__wrn_16_2", {"data.rule": "another"}, "not supported"),

@@ -290,6 +290,6 @@ def test_a_saved_file_has_the_rights_of_any_other(tmp_path: Path, net: Any) -> N
     (tmp_path / "any").touch()
     models.save(net, tmp_path / "a.safetensors")
     assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "any").stat().st_mode
-    with pytest.raises(RedistillError, match=r"cannot be written \(No such file or directory\): give a place in a folder that is there"):
+    with pytest.raises(RedistillError, match=r"there is no folder"):
         models.save(net, tmp_path / "missing" / "a.safetensors")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.safetensors", "any"]

@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from redistill import _moved
+
 __version__ = "0.1.0"
 
 _HOME = {
@@ -17,7 +19,7 @@ _HOME = {
     "Tapped": "features.tapped", "context": "features.places", "places_of": "features.places",
     "CE": "terms", "KD": "terms", "FitNet": "terms", "AT": "terms", "VID": "terms", "Review": "terms", "Anchor": "terms",
     "DKD": "terms", "DIST": "terms", "SP": "terms", "NST": "terms", "FSP": "terms", "RKD": "terms", "PKT": "terms", "CC": "terms",
-    "CRD": "terms",
+    "CRD": "terms", "AB": "terms", "FT": "terms", "OFD": "terms",
     "Loop": "train.loop", "Result": "train.result", "Diverged": "train.result", "fit": "train.loop", "fit_cohort": "train.loop",
     "accuracy": "metrics", "agreement": "metrics", "evaluate": "metrics", "predict": "metrics",
     "Experiment": "experiment.value", "Store": "runs.store", "Run": "runs.store",
@@ -25,76 +27,68 @@ _HOME = {
 
 _ROOMS = ("belief", "claims", "data", "models", "sources", "terms", "rng", "stats", "testing")
 
-__all__ = [  # by hand, so that editors see them; a test compares it with the table above
-    "AT",
-    "CC",
-    "CE",
-    "CRD",
-    "DIST",
-    "DKD",
-    "FSP",
-    "KD",
-    "NST",
-    "PKT",
-    "RKD",
-    "SP",
-    "VID",
-    "Anchor",
-    "Batch",
-    "Constant",
-    "Context",
-    "Cosine",
-    "Diverged",
-    "Experiment",
-    "FitNet",
-    "Loop",
-    "Method",
-    "MultiStep",
-    "Output",
-    "Place",
-    "Ramp",
-    "Recipe",
-    "RedistillError",
-    "Result",
-    "Review",
-    "Run",
-    "Source",
-    "Step",
-    "Store",
-    "Tapped",
-    "Term",
-    "__version__",
-    "accuracy",
-    "agreement",
-    "belief",
-    "claims",
-    "context",
-    "data",
-    "evaluate",
-    "fit",
-    "fit_cohort",
-    "models",
-    "places_of",
-    "predict",
-    "rng",
-    "sources",
-    "stats",
-    "terms",
-    "testing",
-]
+__all__ = ["__version__", *_HOME, *_ROOMS]  # noqa: PLE0604 - the keys of a table are strings
 
-if TYPE_CHECKING:
-    from redistill import belief, claims, data, models, rng, sources, stats, terms, testing
-    from redistill.core import Batch, Context, Method, Output, Place, Ramp, RedistillError, Source, Term
-    from redistill.experiment.value import Experiment
-    from redistill.features.places import context, places_of
-    from redistill.features.tapped import Tapped
-    from redistill.metrics import accuracy, agreement, evaluate, predict
-    from redistill.recipe import Constant, Cosine, MultiStep, Recipe, Step
-    from redistill.runs.store import Run, Store
-    from redistill.terms import AT, CC, CE, CRD, DIST, DKD, FSP, KD, NST, PKT, RKD, SP, VID, Anchor, FitNet, Review
-    from redistill.train.loop import Loop, fit, fit_cohort
-    from redistill.train.result import Diverged, Result
+if TYPE_CHECKING:  # the same names for editors and type checkers, which read no table; a test compares the two
+    from redistill import belief as belief
+    from redistill import claims as claims
+    from redistill import data as data
+    from redistill import models as models
+    from redistill import rng as rng
+    from redistill import sources as sources
+    from redistill import stats as stats
+    from redistill import terms as terms
+    from redistill import testing as testing
+    from redistill.core import Batch as Batch
+    from redistill.core import Context as Context
+    from redistill.core import Method as Method
+    from redistill.core import Output as Output
+    from redistill.core import Place as Place
+    from redistill.core import Ramp as Ramp
+    from redistill.core import RedistillError as RedistillError
+    from redistill.core import Source as Source
+    from redistill.core import Term as Term
+    from redistill.experiment.value import Experiment as Experiment
+    from redistill.features.places import context as context
+    from redistill.features.places import places_of as places_of
+    from redistill.features.tapped import Tapped as Tapped
+    from redistill.metrics import accuracy as accuracy
+    from redistill.metrics import agreement as agreement
+    from redistill.metrics import evaluate as evaluate
+    from redistill.metrics import predict as predict
+    from redistill.recipe import Constant as Constant
+    from redistill.recipe import Cosine as Cosine
+    from redistill.recipe import MultiStep as MultiStep
+    from redistill.recipe import Recipe as Recipe
+    from redistill.recipe import Step as Step
+    from redistill.runs.store import Run as Run
+    from redistill.runs.store import Store as Store
+    from redistill.terms import AB as AB
+    from redistill.terms import AT as AT
+    from redistill.terms import CC as CC
+    from redistill.terms import CE as CE
+    from redistill.terms import CRD as CRD
+    from redistill.terms import DIST as DIST
+    from redistill.terms import DKD as DKD
+    from redistill.terms import FSP as FSP
+    from redistill.terms import FT as FT
+    from redistill.terms import KD as KD
+    from redistill.terms import NST as NST
+    from redistill.terms import OFD as OFD
+    from redistill.terms import PKT as PKT
+    from redistill.terms import RKD as RKD
+    from redistill.terms import SP as SP
+    from redistill.terms import VID as VID
+    from redistill.terms import Anchor as Anchor
+    from redistill.terms import FitNet as FitNet
+    from redistill.terms import Review as Review
+    from redistill.train.loop import Loop as Loop
+    from redistill.train.loop import fit as fit
+    from redistill.train.loop import fit_cohort as fit_cohort
+    from redistill.train.result import Diverged as Diverged
+    from redistill.train.result import Result as Result
+
+_moved.install()
 
 
 def __getattr__(name: str) -> Any:

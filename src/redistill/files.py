@@ -171,13 +171,13 @@ UNREADABLE = (ValueError, TypeError, LookupError, RecursionError, OverflowError,
 
 
 def there(path: Path) -> bool:
-    """Whether something is at a path; something that may not be looked at is."""
+    """Whether something is at a path; something that may not be looked at is, what no file can be called is not."""
     try:
         path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return False
-    except OSError:
-        return True
+    except OSError as error:
+        return error.errno != errno.ENAMETOOLONG
     return True
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from redistill.core import RedistillError
@@ -99,7 +100,7 @@ def _said(view: Normalised, images: Tensor) -> Tensor:
         ) from error
 
 
-def hits(logits: Tensor, labels: Tensor) -> int:
+def hits(logits: Float[Tensor, "images classes"], labels: Int[Tensor, " images"]) -> int:
     """How many rows have their largest logit at the label (the first one where several are equal)."""
     return int((logits.argmax(1) == labels).sum())
 
@@ -160,7 +161,7 @@ class Evaluation:
     kl_to_teacher: float | None = None
 
 
-def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 15) -> float:
+def calibration_error(probabilities: Float[Tensor, "images classes"], labels: Int[Tensor, " images"], bins: int = 15) -> float:
     """Σ_b |B_b|/N · |accuracy(B_b) - confidence(B_b)|, as a fraction (Guo et al. 2017, arXiv:1706.04599, eq. 3)."""
     confidence, predicted = probabilities.max(1)
     right = (predicted == labels).double()

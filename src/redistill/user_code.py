@@ -48,6 +48,11 @@ def refuse_code(name: str, where: str) -> None:
         raise RedistillError(f"{where} names {name!r}, code from elsewhere, which data may not choose: name a network of this package")
 
 
+def placeless(written: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the place of a file whose SHA-256 stands beside it."""
+    return {key: value for key, value in written.items() if key != "file" or "code" not in written}
+
+
 @dataclass(frozen=True)
 class Located:
     """Code that was found and not run.

@@ -163,13 +163,13 @@ def test_ctrl_c_before_anything_has_begun_is_a_sentence(when: str, tmp_path: Pat
 
 
 def test_a_closed_terminal_saves_unless_below_nohup() -> None:
-    before = signal.getsignal(signal.SIGHUP)
-    with Stop(listen=True) as stop:
-        os.kill(os.getpid(), signal.SIGHUP)
-        assert stop.why == "SIGHUP" and stop.status == 129
-    assert signal.getsignal(signal.SIGHUP) == before
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run below nohup themselves
     try:
+        with Stop(listen=True) as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.why == "SIGHUP" and stop.status == 129
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         with Stop(listen=True) as stop:
             os.kill(os.getpid(), signal.SIGHUP)
             assert stop.why is None
@@ -278,7 +278,7 @@ def test_nothing_writes_a_file_in_place() -> None:
     """Only ``files.write`` and ``tensor_files.save`` open a file for writing; exceptions are named."""
     import re
 
-    allowed = {"experiment/files.py", "jobs.py", "data/fetch.py", "tensor_files.py"}
+    allowed = {"files.py", "launch/jobs.py", "data/fetch.py", "tensor_files.py"}
     drawn = (r"savefig\((?!drawn)", r"(?<!tensor_files)\.save\((?!drawn)[^)]*path", r"save_file\(")
     places = ("write_text", "write_bytes", *drawn, r"""open\([^)]*["'][wax]b?\+?["']""")
     writes = re.compile("|".join(places))
@@ -288,12 +288,12 @@ def test_nothing_writes_a_file_in_place() -> None:
 
 
 def test_a_rate_that_cannot_be_kept_is_used_all_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from redistill.papers import cost
+    from redistill.launch import rates
 
     (tmp_path / "file").touch()
     monkeypatch.setenv("REDISTILL_CACHE", str(tmp_path / "file" / "below"))
-    monkeypatch.setattr(cost, "measured", lambda device, precision: 5.0)
-    assert cost.rate("cpu") == 5.0
+    monkeypatch.setattr(rates, "measured", lambda device, precision: 5.0)
+    assert rates.rate("cpu") == 5.0
     for name in ("REDISTILL_CACHE", "HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
 
@@ -301,7 +301,7 @@ def test_a_rate_that_cannot_be_kept_is_used_all_the_same(monkeypatch: pytest.Mon
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(Path, "home", nobody)
-    assert cost.rates_file() is None and cost.rate("cpu") == 5.0
+    assert rates.rates_file() is None and rates.rate("cpu") == 5.0
 
 
 # -- the terminal -------------------------------------------------------------------------------------------------------------

@@ -68,8 +68,9 @@ def test_what_is_kept_names_files_without_their_places(tmp_path: Path) -> None:
 def test_a_record_says_which_stage_met_which(tmp_path: Path) -> None:
     from redistill.launch.queue import run_one
 
-    file = EXAMPLES[0].parent / "assisted.toml"
-    run = run_one(short(Experiment.load(file, device="cpu")), Store(tmp_path))
+    asked = short(Experiment.load(EXAMPLES[0].parent / "assisted.toml", device="cpu")).written()
+    asked["method"] = [{"use": "CE"}, {"use": "AT", "weight": 62.5}]
+    run = run_one(Experiment.of(asked, device="cpu"), Store(tmp_path))
     assert run.record["experiment"]["method"][1]["at"] is None, "the file leaves it to the term"
     assert run.record["pairs"] == {"CE": [], "AT": [["stage1", "stage1"], ["stage2", "stage2"], ["stage3", "stage3"]]}
 

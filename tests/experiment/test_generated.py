@@ -69,7 +69,7 @@ def test_switches_extra_terms_and_the_recipe_are_the_files() -> None:
     source = {"kind": "adversarial", "preset": "paper", "blocks": 5, "noise": "fresh", "images": "after", "extra": extra}
     one = of(source={**source, **SMALL}, recipe={"epochs": 1}, method=[{"use": "KD"}])
     assert one.source.variant.noise == "fresh" and one.source.variant.lr == 2e-3 and one.source.variant.clip is None
-    assert repr(one.source.method()) == "-1.0 * KD(T=1.0, scale_T2=False) + 0.1 * Diversity() + 0.5 * KD(T=2)"
+    assert repr(one.source.method()) == "-1.0 * KD(T=1.0, scale_T2=False) + 0.1 * Diversity() + 0.5 * KD(T=2.0)"
     assert one.recipe.epochs == 1 and one.recipe.steps is None and one.recipe.optimizer == "adam"
     assert [part.settings["T"] for part in one.method] == [4.0]
     assert "generator term:Diversity" in one.numerics

@@ -118,7 +118,7 @@ def test_evaluate_a_run_and_its_file(store: Store) -> None:
     with_teacher = json.loads(ask(store, "evaluate", first.id, "--json", "--teacher", str(store.pick("CE")[0].folder)).stdout)
     assert 0 <= with_teacher["agreement"] <= 100 and with_teacher["kl_from_teacher"] >= 0
     assert "accuracy" in ask(store, "evaluate", first.id).stdout
-    with pytest.raises(RedistillError, match=r"there is no file nothing\.safetensors"):
+    with pytest.raises(RedistillError, match=r"there is no network file nothing\.safetensors"):
         ask(store, "evaluate", "nothing.safetensors", "--data", "digits")
     with pytest.raises(RedistillError, match="means 3 runs"):
         ask(store, "evaluate", "KD")

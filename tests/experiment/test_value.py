@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from redistill.core import Ramp
+from redistill.data.named import load_data
 from redistill.errors import RedistillError
-from redistill.experiment.source import images as sources
 from redistill.experiment.value import Experiment
 from redistill.settings.lines import of_keys
 
@@ -147,7 +147,7 @@ def test_a_folder_with_its_own_val_is_evaluated_on_it(tmp_path: Path) -> None:
         one = of(source={"data": data}, student={"model": "lenet"})
         assert one.source.data == data and one.evaluate.sets == {"test": f"folder:{root}:val"}
     shown = of(source={"data": f"folder:{root}"}, evaluate={"mine": f"folder:{root}"}, student={"model": "lenet"}).evaluate.sets
-    images = sources.load_data(shown["mine"], None)
+    images = load_data(shown["mine"], None)
     assert len(images) == 2 and int(images.x.min()) == 200 and images.name == f"folder:{root}:val"
 
 

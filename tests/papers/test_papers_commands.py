@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import redistill.cli.papers  # noqa: F401  it adds its commands to app
 from redistill import papers
 from redistill.cli import app
-from redistill.papers import cost
+from redistill.launch import rates
 
 SMALL = (Path(__file__).parent / "small.toml").read_text(encoding="utf-8")
 invoke = CliRunner().invoke
@@ -23,7 +23,7 @@ invoke = CliRunner().invoke
 @pytest.fixture(autouse=True)
 def _rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDISTILL_CACHE", str(tmp_path / "cache"))  # a made-up rate does not reach the user's own
-    monkeypatch.setattr(cost, "measured", lambda device, precision: 1e10)
+    monkeypatch.setattr(rates, "measured", lambda device, precision: 1e10)
 
 
 @pytest.fixture
@@ -54,6 +54,25 @@ def test_a_paper_from_plan_to_report(small: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     text = (tmp_path / "report" / "small.md").read_text(encoding="utf-8")
     assert "| 10 / alone | value | 50.0 ± 0.3 |" in text and "not attempted" not in text and "6 runs, " in text
+
+
+def test_seeds_auto_looks_where_it_said_and_no_further(small: Path, tmp_path: Path) -> None:
+    small.write_text(SMALL.replace("per_class = \"{M}\"", "per_class = 2").replace("epochs = 2", "epochs = 1"), encoding="utf-8")
+    words = ["--seeds", "auto", "--table", "1", "--only", "alone", "--rows", "10"]
+    plan = reproduce(small, tmp_path, *words, "--dry-run")
+    assert plan.splitlines()[-1].startswith("cells 1 experiments 3 teachers 0 ")
+    out = reproduce(small, tmp_path, *words)
+    runs = sorted(int(path.parent.name.removeprefix("seed-")) for path in (tmp_path / "runs").glob("*/seed-*/record.json"))
+    assert len(runs) in (3, 5, 10) and runs == list(range(len(runs)))
+    looked = [look for look in (5, 10) if f"look at {look} seeds: " in out]
+    assert looked == [look for look in (5, 10) if look <= len(runs)]
+    [rule] = [json.loads(path.read_text(encoding="utf-8")) for path in (tmp_path / "runs").glob("rules/small/1/*.json")]
+    assert rule["rule"]["looks"] == [3, 5, 10] and rule["planned"] == [0, 1, 2] and rule["late"] == []
+    again = reproduce(small, tmp_path, *words)
+    assert "(written: " not in again and len(list((tmp_path / "runs").glob("*/seed-*/record.json"))) == len(runs)
+    assert [line for line in again.splitlines() if line.startswith("10 / alone ")] == [
+        line for line in out.splitlines() if line.startswith("10 / alone ")
+    ]
 
 
 def test_a_part_of_the_length_is_named_everywhere_and_judged_nowhere(small: Path, tmp_path: Path) -> None:

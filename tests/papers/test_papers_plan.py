@@ -10,6 +10,7 @@ import pytest
 from redistill import papers
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
+from redistill.launch import rates
 from redistill.papers import cost
 from redistill.papers.plan import Plan, estimate, make, scaled, select
 from redistill.runs.store import Store
@@ -179,8 +180,8 @@ def test_a_cohort_pays_its_teacher_once() -> None:
 def test_the_rate_is_measured_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDISTILL_CACHE", str(tmp_path))
     asked = []
-    monkeypatch.setattr(cost, "measured", lambda device, precision: asked.append(device) or 7e9)
-    assert cost.rate("cpu") == cost.rate("cpu") == 7e9 and asked == ["cpu"]
+    monkeypatch.setattr(rates, "measured", lambda device, precision: asked.append(device) or 7e9)
+    assert rates.rate("cpu") == rates.rate("cpu") == 7e9 and asked == ["cpu"]
     assert list(json.loads((tmp_path / "rates.json").read_text(encoding="utf-8")).values()) == [7e9]
     (tmp_path / "rates.json").write_text("{", encoding="utf-8")
-    assert cost.rate("cpu") == 7e9 and asked == ["cpu", "cpu"]
+    assert rates.rate("cpu") == 7e9 and asked == ["cpu", "cpu"]

@@ -15,7 +15,7 @@ from redistill.cli import app
 from redistill.errors import RedistillError
 from redistill.experiment.sealed import FORMAT, PENDING
 from redistill.experiment.value import Experiment
-from redistill.papers import cost
+from redistill.launch import rates
 from redistill.papers.plan import Plan, make, select
 from redistill.report.rule_text import lines, rows
 from redistill.runs.store import Store
@@ -179,7 +179,7 @@ def test_orders_are_claimed_where_the_paper_claims_them() -> None:
 
 
 def test_the_command_prints_rules_and_writes_nothing_when_it_only_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cost, "rate", lambda device="auto", precision="strict": 1e10)
+    monkeypatch.setattr(rates, "rate", lambda device="auto", precision="strict": 1e10)
     given = ["reproduce", "micaelli2019", "--table", "1", "--rows", "WRN-40-2, WRN-16-2", "--only", "zero-shot", "--device", "cpu",
              "--dry-run", "--out", str(tmp_path)]  # fmt: skip
     told = CliRunner().invoke(app, given)

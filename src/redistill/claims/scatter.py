@@ -35,12 +35,20 @@ tables published seed by seed: 0.43, 0.49, 0.93, 0.97 where cells share a start 
 GRAIN = 0.01 / math.sqrt(12)
 """Spread of a cell whose seeds all gave the same number: accuracies on 10,000 images come in steps of 0.01."""
 
+NOTHING = 1e-9
+"""In points: a spread below it is what sums of floating point numbers leave of none."""
+
 Values = Mapping[int, float]
 
 
 def own_spread(values: Sequence[float]) -> Spread:
     """Of one cell, never nothing."""
-    return Spread(float(np.std(values, ddof=1)) or GRAIN, len(values) - 1)
+    return _something(Spread(float(np.std(values, ddof=1)), len(values) - 1))
+
+
+def _something(spread: Spread) -> Spread:
+    """Numbers that come in steps never show that nothing scatters."""
+    return spread if spread.sd > NOTHING else Spread(GRAIN, spread.df)
 
 
 def pooled(cells: Mapping[str, Values]) -> Pool | None:
@@ -160,6 +168,6 @@ def blocks(cells: Mapping[str, Values], seeds: Sequence[int]) -> Blocks | None:
         _, among = seed_blocks([list(row) for row in others])
         # a cell minus the mean of k others scatters by its own residual and a k-th of theirs
         variance = float(((mine - others.mean(axis=0)) ** 2).sum()) / (n - 1) / (1 + 1 / len(others))
-        if c not in kept or variance > APART * among.sd**2:
-            own[c] = Spread(math.sqrt(variance), n - 1)
-    return Blocks(rest, own, len(kept), tuple(seeds))
+        if c not in kept or variance > APART * among.sd**2 + NOTHING**2:
+            own[c] = _something(Spread(math.sqrt(variance), n - 1))
+    return Blocks(_something(rest), own, len(kept), tuple(seeds))

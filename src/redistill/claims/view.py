@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redistill.claims.model import Claim, Design, Pool, Published, Reading, Verdict, share
-from redistill.claims.scatter import Blocks, Print, own_spread
+from redistill.claims.scatter import NOTHING, Blocks, Print, own_spread
 from redistill.stats import Estimate, Part, Spread, pocock, satterthwaite, seeds_needed
 
 ALPHA = 0.05
@@ -200,7 +200,7 @@ class View:
     def still(self) -> bool:
         """Whether it would be judged by seeds that did nothing: a spread of zero earns no certainty."""
         if self.design == "paired":
-            return float(np.ptp(self.pairs())) == 0.0
+            return float(np.ptp(self.pairs())) < NOTHING
         if self.design == "blocked":
             return False
         nothing = [c for c, x in zip(self.claim.cells, self.columns(), strict=True) if np.ptp(x) == 0.0]

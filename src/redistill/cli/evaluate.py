@@ -39,7 +39,7 @@ def evaluate(
 
     Accuracy with its interval, top-5, NLL, calibration, and agreement with a teacher, from one pass.
     """
-    from redistill.experiment.source.images import full_name, load_data
+    from redistill.data.named import full_name, load_data
     from redistill.metrics import evaluate as measure
     from redistill.precision import resolve_device
 
@@ -119,23 +119,27 @@ def require_fit(net: nn.Module, images: Any, what: str) -> None:
 
 @app.command()
 def verify(
-    folder: Annotated[Path, typer.Argument(help="Folder of golden numbers: <group>/<case>.json and .npz.", metavar="DIR")],
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of golden numbers, <group>/<case>.json and .npz; default: those of the package.", metavar="DIR"),
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Processes side by side.", min=1)] = 1,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Compute every golden case in double precision and compare.
 
-    The exit status is 1 if one fails.
+    Without a folder the cases that the package ships: they prove what is installed. The exit status is 1 if one fails.
     """
     import redistill.verify as verifier
 
-    use_threads(threads)
+    use_threads(1 if threads is None else threads)
     if as_json:
-        verdicts = list(verifier.verify(folder))
+        verdicts = list(verifier.verify(folder, jobs))
         show_json([dataclasses.asdict(verdict) for verdict in verdicts])
         status = int(any(verdict.outcome == "fail" for verdict in verdicts))
     else:
-        status = verifier.report(folder)
+        status = verifier.report(folder, jobs=jobs)
     sys.stdout.flush()
     if status:
         raise typer.Exit(status)

@@ -65,7 +65,7 @@ def belief(
     """
     from redistill import files, machine
     from redistill.belief import agreement_and_divergence, check_walk, noise_histogram, transitions
-    from redistill.experiment.source.images import full_name, load_data
+    from redistill.data.named import full_name, load_data
     from redistill.metrics import predict
     from redistill.precision import resolve_device
     from redistill.report.progress import telling

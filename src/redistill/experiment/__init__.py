@@ -1,8 +1,5 @@
-"""Experiments as files and values, their runs on disk, and what trains them so that any moment can be gone on from.
+"""What is asked: an experiment as a file and as a value, complete before it runs.
 
-``value`` what an experiment is; ``text``, ``read`` how a file becomes one; ``build`` what it names; ``store``, ``checkpoint`` what
-lies on disk; ``work``, ``run`` how one becomes the other; ``trajectory`` whether two runs are the same.
+``networks``, ``method``, ``source``, ``evaluate``: one section of the file, one module; ``shorthand``: words that stand for several
+sections; ``read``: how a file becomes a ``value``; ``versions``, ``sealed``, ``named_code``: what makes it the same one tomorrow.
 """
-
-
-

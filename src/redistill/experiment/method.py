@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,9 @@ from pydantic import Field
 
 from redistill import user_code
 from redistill.core import Method, Ramp, RedistillError, Term
-from redistill.experiment.source.images import placeless
+from redistill.experiment.reading import Reading
+from redistill.settings.mistakes import Mistakes
+from redistill.user_code import is_code
 from redistill.values import Value
 
 
@@ -37,22 +40,7 @@ class Part(Value):
     @staticmethod
     def identified(written: Mapping[str, Any]) -> dict[str, Any]:
         """What of a written term is hashed: code of one's own by its SHA-256."""
-        return placeless(written)
-
-
-def made_method(parts: Sequence[Part]) -> Method:
-    """The weighted sum of terms, fresh."""
-    from redistill import terms
-
-    made = []
-    for part in parts:
-        cls: type[Term]
-        if part.code is None:
-            cls = terms.by_name(part.use)
-        else:
-            cls = user_code.load(part.use, Path(), file=part.file, code=part.code, kind=Term).object
-        made.append((part.weight, cls(**part.settings)))
-    return Method(made)
+        return user_code.placeless(written)
 
 
 RESERVED = ("use", "weight", "code", "file")
@@ -82,3 +70,82 @@ def settings_of(cls: type[Term]) -> type[Value]:
         cls.__name__, __base__=Value, __config__=None, __module__=__name__, **fields
     )
     return made
+
+
+def made_term(cls: type[Term], filled: Value) -> tuple[Term, dict[str, Any]]:
+    """A term with checked settings (of :func:`settings_of`), and those of them that it has, as they are written."""
+    term = cls(**{name: getattr(filled, name) for name in type(filled).model_fields})
+    kept = json.loads(json.dumps(filled.model_dump(mode="json")))
+    return term, {name: value for name, value in kept.items() if name in term.settings()}
+
+
+def read_rows(given: object, mistakes: Mistakes, reading: Reading) -> list[tuple[Part, Term]]:
+    """The section ``[[method]]``: what is right of it, in its order; the rest is told to ``mistakes``."""
+    if not isinstance(given, list) or not given or not all(isinstance(row, dict) for row in given):
+        mistakes.add(("method",), 'must be a list of terms, each [[method]] with use = "KD" and its settings')
+        return []
+    found = []
+    for number, row in enumerate(given):
+        before = len(mistakes.found)
+        with mistakes.at(("method", number, "use")):
+            cls, named = _term(row, reading)
+        if len(mistakes.found) == before and (made := _row(cls, row, named, number, mistakes)) is not None:
+            found.append(made)
+    return found
+
+
+def _term(row: Mapping[str, Any], reading: Reading) -> tuple[type[Term], dict[str, Any]]:
+    """The class of a row, and how it is named."""
+    from redistill import terms
+
+    use = row.get("use")
+    if not isinstance(use, str):
+        raise RedistillError('is missing: name a term, use = "KD"')
+    if not is_code(use):
+        return terms.by_name(use), {"use": use}
+    found = user_code.load(
+        use, reading.folder, file=row.get("file"), code=row.get("code"), kind=Term, trusted=reading.trusted
+    )
+    if not (isinstance(found.object, type) and issubclass(found.object, Term)):
+        raise RedistillError(f"{use} must be a subclass of redistill.Term, it is {found.object!r}")
+    return found.object, {"use": found.name, "code": found.code, "file": found.file}
+
+
+def _row(
+    cls: type[Term], row: dict[str, Any], named: dict[str, Any], number: int, mistakes: Mistakes
+) -> tuple[Part, Term] | None:
+    key = ("method", number)
+    before = len(mistakes.found)
+    shape = settings_of(cls)  # type: ignore[arg-type]  # a class, whose instances need no hash
+    given = {name: value for name, value in row.items() if name not in RESERVED}
+    mistakes.unknown(key, given, (*shape.model_fields, "weight"), f"setting of {cls.__name__}")
+    with mistakes.at(key):
+        term, settings = made_term(cls, shape.model_validate({n: v for n, v in given.items() if n in shape.model_fields}))
+    weight = row.get("weight", 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, int | float | dict):
+        mistakes.add((*key, "weight"), "must be a number or a table { start = 0, end = 20, last = 5.0 }")
+    elif isinstance(weight, dict):
+        known = [field.name for field in dataclasses.fields(Ramp)]
+        mistakes.unknown((*key, "weight"), weight, known)
+        weight = {name: value for name, value in weight.items() if name in known}
+    if len(mistakes.found) > before:
+        return None
+    made = None
+    with mistakes.at((*key, "weight") if isinstance(weight, dict) else key):
+        made = Part(weight=ramp(weight) if isinstance(weight, dict) else float(weight), settings=settings, **named), term
+    return made
+
+
+def made_method(parts: Sequence[Part]) -> Method:
+    """The weighted sum of terms, fresh."""
+    from redistill import terms
+
+    made = []
+    for part in parts:
+        cls: type[Term]
+        if part.code is None:
+            cls = terms.by_name(part.use)
+        else:
+            cls = user_code.load(part.use, Path(), file=part.file, code=part.code, kind=Term).object
+        made.append((part.weight, cls(**part.settings)))
+    return Method(made)

@@ -10,10 +10,11 @@ from torch import nn
 
 from redistill import user_code
 from redistill.core import Term
+from redistill.data.named import is_own_data
 from redistill.errors import RedistillError
 from redistill.experiment.networks import Net
 from redistill.experiment.source.adversarial import AdversarialSettings
-from redistill.experiment.source.images import ImagesSettings, is_own_data
+from redistill.experiment.source.images import ImagesSettings
 from redistill.experiment.source.mixed import MixedSettings
 from redistill.experiment.source.own import OwnSettings
 from redistill.experiment.value import Experiment

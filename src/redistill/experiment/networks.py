@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
 from pydantic import Field
 from torch import nn
 
 from redistill import user_code
 from redistill.core import RedistillError
-from redistill.experiment.source.images import placeless
-from redistill.files import canonical, read
-from redistill.models.weights import load_weights
-from redistill.tensor_files import header
+from redistill.experiment.reading import Reading
+from redistill.files import file_digest
+from redistill.models.build import check_model, own_network
+from redistill.paths import expanded
+from redistill.settings.mistakes import Mistakes
 from redistill.values import Value
 
 if TYPE_CHECKING:
@@ -75,7 +73,7 @@ class Net(Value):
 
         ``whole``: what is hashed of the experiment that makes its weights.
         """
-        rows = placeless(written)
+        rows = user_code.placeless(written)
         if "from" in rows:
             rows["from"] = {key: value for key, value in rows["from"].items() if key != "path"}
         if "run" in rows:
@@ -87,24 +85,77 @@ class Net(Value):
         return None if self.run is None else self.run.with_seed(seed if self.seed == "same" else self.seed)
 
 
-def check_model(name: str, args: dict[str, Any]) -> None:
-    """Refuse a name, or an argument, that no network of this package has; nothing is allocated."""
-    _buildable(name, canonical(args))
+def read(role: str, given: Mapping[str, Any], maker: Experiment | None, mistakes: Mistakes, reading: Reading) -> Net | None:
+    """The section ``[teacher]`` or ``[student]``; what is wrong with it is told to ``mistakes``.
+
+    ``maker``: the experiment that its ``run`` names, already read; None where it names none, or one that cannot be read.
+    """
+    before = len(mistakes.found)
+    mistakes.unknown((role,), given, ("model", "args", "from", "run", "seed", "take", "code", "file"))
+    if not isinstance(given.get("args", {}), dict):
+        mistakes.add((role, "args"), "must be a table, args = { dropout = 0.3 }")
+        return None
+    rows: dict[str, Any] = {}
+    if "from" in given and "run" in given:
+        mistakes.add((role, "from"), "weights come from a file (from) or from an experiment (run), not from both")
+    if "run" in given:
+        rows |= {"run": maker, "seed": given.get("seed", "same"), "take": given.get("take", "last")}
+        if rows["take"] == "best" and maker is not None and not maker.evaluate.sets:
+            mistakes.add((role, "take"), "the experiment in run evaluates nothing, so none of its networks is the best")
+    elif "seed" in given or "take" in given:
+        key, what = ("seed", "seed") if "seed" in given else ("take", "network")
+        mistakes.add((role, key), f'chooses the {what} of the experiment in run = "...", and there is none')
+    if "from" in given:
+        with mistakes.at((role, "from")):
+            rows["from"] = _weights(given["from"], reading.folder)
+    model = given.get("model")
+    if maker is not None:
+        rows |= {name: getattr(maker.student, name) for name in ("model", "args", "code", "file")}
+        if model is not None and not user_code.is_code(str(model)) and model != maker.student.model:
+            mistakes.add((role, "model"), f"the experiment in run trains {maker.student.model!r}: leave model out")
+    elif "run" not in given:
+        with mistakes.at((role, "model")):
+            rows |= _architecture(role, model, given, rows, reading)
+    if len(mistakes.found) > before or ("run" in given and maker is None):  # what is wrong with a maker is told already
+        return None
+    made = None
+    with mistakes.at((role,)):
+        made = Net.model_validate(rows)
+    return made
 
 
-@functools.cache
-def _buildable(name: str, written: str) -> None:
-    """See :func:`check_model`; a paper's plan asks a hundred times for the same few networks."""
-    from redistill import models
+def _architecture(role: str, model: Any, given: Mapping[str, Any], rows: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
+    """What can be built, where no other experiment says it: by name, by one's own code, or by its file of weights."""
+    if model is None:
+        if "from" not in rows:
+            raise RedistillError('is missing: name a network, for example model = "wrn-16-1"')
+        name, own = model_in_file(Path(rows["from"]["path"]))
+        return {"model": name, "args": own or None}
+    if not isinstance(model, str):
+        raise RedistillError('must be text, for example model = "wrn-16-1"')
+    args = given.get("args", {})
+    if user_code.is_code(model):
+        found = reading.code(model, given, nn.Module)
+        return {"model": found.name, "args": args, "code": found.code, "file": found.file}
+    check_model(model, args)
+    if role == "teacher" and "from" not in rows:
+        raise RedistillError('the teacher has no weights: add from = "file" or run = "experiment.toml"')
+    return {"model": model, "args": args or None}
 
-    args = json.loads(written)
-    if name.partition(":")[0] in user_code.LIBRARIES:
-        return  # building it is the only way to know
-    with torch.device("meta"):
-        try:
-            models.build(name, initialise=False, trust_code=False, **args)
-        except TypeError as error:
-            raise RedistillError(f"args of {name}: {str(error).rpartition('() ')[2]}") from error
+
+def _weights(given: Any, folder: Path) -> dict[str, str]:
+    """A file of weights: a path, or (in a record) a path with the SHA-256 it must have."""
+    if isinstance(given, dict):
+        path, sha = Path(str(given.get("path"))), given.get("sha256")
+    else:
+        path, sha = expanded(str(given)), None
+    path = (folder / path).resolve()
+    if not path.is_file():
+        raise RedistillError(f"there is no file {path}" + (f" (wanted: SHA-256 {sha})" if sha else ""))
+    found = file_digest(path)
+    if sha is not None and sha != found:
+        raise RedistillError(f"{path} has changed: SHA-256 {found[:12]}, this experiment was made with {str(sha)[:12]}")
+    return {"sha256": found, "path": str(path)}
 
 
 def model_in_file(path: Path) -> tuple[str, dict[str, Any]]:
@@ -115,9 +166,6 @@ def model_in_file(path: Path) -> tuple[str, dict[str, Any]]:
     return str(found.arch.name), dict(found.arch.args)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Networks
-# ---------------------------------------------------------------------------------------------------------------------
 def construct(net: Net, facts: dict[str, Any], seed: int) -> nn.Module:
     """A network with its drawn first weights. ``facts``: classes, channels and image size of the data.
 
@@ -127,24 +175,8 @@ def construct(net: Net, facts: dict[str, Any], seed: int) -> nn.Module:
         RedistillError: code of one's own that no word of the user has run (see :func:`redistill.user_code.require_word`).
     """
     from redistill import models
-    from redistill.models.build import own_network
 
     if net.code is None:
         return models.build(net.model, seed=seed, trust_code=False, **{**facts, **(net.args or {})})
     found = user_code.load(net.model, Path(), file=net.file, code=net.code, kind=nn.Module)
     return own_network(found, facts, net.args or {}, seed)
-
-
-def trained(path: Path, given: Mapping[str, Any], *, trust_code: bool = False) -> nn.Module:
-    """The student of a finished run in evaluation mode: its weights file, and the table [student] of its experiment.
-
-    ``trust_code``: the word of the user that code of one's own, which the record names, may be run.
-    """
-    facts = json.loads(header(read(path), path)["sizes"])
-    net = Net.model_validate({key: given[key] for key in ("model", "args", "code", "file") if key in given})
-    if trust_code and net.code is not None:
-        user_code.load(net.model, Path(), file=net.file, code=net.code, kind=nn.Module, trusted=True)
-    network = construct(net, facts, 0)
-    load_weights(network, path)
-    network.eval()
-    return network

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
 def file_of(path: Path) -> Path:
     """The file that holds an experiment: ``path`` itself, or in a run's folder its record, else what was begun there."""
     path = expanded(path)
-    if there(path) and path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir it only says no where a name is none, or the system cannot tell
         return next((path / name for name in (RECORD, PENDING) if there(path / name)), path / RECORD)
     return path
 

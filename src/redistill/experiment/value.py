@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from redistill.data.subsets import whole
+from redistill.experiment.evaluate import Evaluate
 from redistill.experiment.method import Part
 from redistill.experiment.networks import Net
 from redistill.experiment.source import KINDS, SourceSettings
@@ -28,33 +29,6 @@ if TYPE_CHECKING:
 SHORT = 16  # hex digits of an id
 
 
-class Evaluate(Value):
-    """Evaluation sets by name (``content``: SHA-256 of those of one's own), and the epochs between evaluations.
-
-    ``every`` None stands for the loop's own rule, 20 evaluations over the run, where the length is given in steps. ``since``
-    (``from`` in a file): the best evaluation is looked for from this share of the run on.
-    """
-
-    sets: dict[str, str]  # none of them called ``every`` or ``content``
-    content: dict[str, str] = Field(default_factory=dict)
-    every: int | None
-    since: float | None = Field(default=None, gt=0, lt=1)
-
-    def written(self) -> dict[str, Any]:
-        more: dict[str, Any] = {"content": self.content} if self.content else {}
-        more |= {} if self.since is None else {"from": self.since}
-        return {**self.sets, **more, **({} if self.every is None else {"every": self.every})}
-
-    def first_step(self, steps: int) -> float:
-        """The step from which an evaluation counts for the best of a run of ``steps``, within a millionth of a step."""
-        return 0.0 if self.since is None else self.since * steps - 1e-6
-
-    @staticmethod
-    def identified(written: Mapping[str, Any]) -> dict[str, Any]:
-        """What of the written evaluation is hashed: sets of one's own by their content."""
-        return {**written, **written.get("content", {})}
-
-
 class Arithmetic(Value):
     """What the recipe's precision means on the device: data type of the forwards, memory layout, compiled or not."""
 
@@ -65,7 +39,9 @@ class Arithmetic(Value):
 
 
 class Experiment(Value):
-    """See the module. Made by :func:`redistill.experiment.read.load` (``Experiment.load``) and never by hand.
+    """What is trained, on what and how, down to the last default.
+
+    Made by :func:`redistill.experiment.read.load` (``Experiment.load``) and never by hand.
 
     Attributes:
         teacher: None for ordinary training. method, source, recipe, evaluate: what varies between experiments.

@@ -15,8 +15,8 @@ from redistill.experiment.source.images import Settings
 from redistill.models.build import family
 
 if TYPE_CHECKING:
+    from redistill.experiment.evaluate import Evaluate
     from redistill.experiment.networks import Net
-    from redistill.experiment.value import Evaluate
 
 ALWAYS = {"rng": "rng", "taps": "features.places", "fit": "train.loop", "evaluate": "metrics"}
 

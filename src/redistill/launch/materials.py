@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,11 @@ from torch import Tensor, nn
 
 from redistill import user_code
 from redistill.core import Method, RedistillError, Source
+from redistill.data.named import load_data
 from redistill.experiment.method import made_method
-from redistill.experiment.networks import Net, check_model, construct, model_in_file, trained
-from redistill.experiment.sealed import WEIGHTS
-from redistill.experiment.source import images as sources
+from redistill.experiment.networks import Net, construct
+from redistill.experiment.source.images import ImagesSettings
+from redistill.experiment.source.mixed import MixedSettings
 from redistill.experiment.value import Experiment
 from redistill.features.hidden_state import at_first, left_behind
 from redistill.features.normalised import normalisation_of, normalised
@@ -26,6 +28,7 @@ from redistill.metrics import ImageSet, OtherClasses, accuracy
 from redistill.models.weights import load_weights
 from redistill.runs.store import Store
 from redistill.tensor_files import packed, require_plain, tensors_digest
+from redistill.train.preflight import TeacherWarning
 
 if TYPE_CHECKING:
     from redistill.train.result import Result
@@ -99,6 +102,59 @@ def weights_file(
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Held-out images that somebody has seen
+# ---------------------------------------------------------------------------------------------------------------------
+def already_seen(one: Experiment, net: Net | None, held: Mapping[str, ImageSet], data_dir: Path | None) -> dict[str, tuple[int, int]]:
+    """How many of the held-out images (and of how many) the run was trained on that made the weights of ``net``.
+
+    ``held``: evaluation sets that ``one`` set apart from its training images. Sets of which it saw none are left out; what a
+    file of weights has seen, or a source of one's own has shown, nobody here knows.
+    """
+    maker = net.maker(one.seed) if net is not None else None
+    apart = [half for half in _halves(one) if half.held_out is not None]
+    if maker is None or not apart:
+        return {}
+    found = {}
+    for name, images in held.items():
+        mine = set(getattr(images, "index", torch.arange(0)).tolist())
+        try:
+            if seen := mine & _trained_on(maker, apart[-1], data_dir):
+                found[name] = len(seen), len(mine)
+        except RedistillError:
+            continue  # its data are not here any more
+    return found
+
+
+def _halves(one: Experiment) -> list[ImagesSettings]:
+    source = one.source
+    parts = (source.first, source.second) if isinstance(source, MixedSettings) else (source,)
+    return [part for part in parts if isinstance(part, ImagesSettings)]
+
+
+def _trained_on(maker: Experiment, data: ImagesSettings, data_dir: Path | None) -> set[int]:
+    """Positions in ``data`` of the images that a run, or one that it went on from, was trained on."""
+    seen: set[int] = set()
+    step: Experiment | None = maker
+    while step is not None:
+        for half in _halves(step):
+            if half.data == data.data or (half.content is not None and half.content == data.content):
+                images: Any = half.build(step.seed, data_dir).source
+                seen |= set(getattr(images, "index", torch.arange(0)).tolist())
+        step = step.student.maker(step.seed)
+    return seen
+
+
+def _warn(seen: Mapping[str, tuple[int, int]], who: str) -> None:
+    for name, (count, total) in seen.items():
+        warnings.warn(
+            f"{who} was trained on {count} of the {total} images of {name}: an accuracy on them says less than one on images that "
+            f"nobody has seen. Train it on the same rest (its [source] with this held_out and seed), or measure on a test set",
+            TeacherWarning,
+            stacklevel=3,
+        )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # A cohort
 # ---------------------------------------------------------------------------------------------------------------------
 class Materials:
@@ -115,7 +171,7 @@ class Materials:
         built = first.source.build(first.seed, data_dir)
         self.source = built.source
         self.evaluate: dict[str, ImageSet] = {
-            **{name: sources.load_data(data, data_dir, shown.content.get(name)) for name, data in shown.sets.items()},
+            **{name: load_data(data, data_dir, shown.content.get(name)) for name, data in shown.sets.items()},
             **built.evaluate,
         }
         sets = list(self.evaluate.values())
@@ -130,6 +186,8 @@ class Materials:
                 weights = tensors_digest(self.teacher.state_dict())
                 self.teacher_fact = {"model": first.teacher.model, "sha256": weights, "weights_sha256": weights}
             self.sizes = facts_of(self.source, sets, self.teacher)
+        self.seen = already_seen(first, first.teacher, built.evaluate, data_dir)
+        _warn(self.seen, "the teacher")
         self.students: list[tuple[nn.Module, Method]] = []
         self.starts: list[dict[str, Any] | None] = []
         self.beside: list[dict[str, Any]] = []  # what no file of weights keeps, as it was before the first step
@@ -139,6 +197,7 @@ class Materials:
                     "nothing says how many classes there are: add an evaluation set, [evaluate] test = \"cifar10:test\", or "
                     "args = { classes = 10 } to [student]"
                 )
+            _warn(already_seen(one, one.student, built.evaluate, data_dir), f"the network that {one.label} starts from")
             network, start = first_network(one.student, self.sizes, one.seed, store)
             require_plain(network.state_dict())  # now and not when its weights are written, after the training
             self.students.append((network, made_method(one.method)))
@@ -149,6 +208,8 @@ class Materials:
         """For every record of the cohort: which images, which teacher and how good it is."""
         fact: dict[str, Any] = {"data": {"train": self._manifest(self.source, store)}}
         fact["data"] |= {name: self._manifest(images, store) for name, images in self.evaluate.items()}
+        for name, (count, _) in self.seen.items():
+            fact["data"][name] = {**fact["data"][name], "seen_by_teacher": count}
         if self.teacher is not None and self.teacher_fact is not None:
             # it sees images as the stream gives them, as in the run
             seen = normalised(self.teacher, self.source.normalisation)
@@ -192,6 +253,3 @@ class Materials:
         one = self.experiments[number]
         about = {"run": one.id, "step": str(best.step), "accuracy": canonical({best.name: best.accuracy})}
         return weights_file(one.student, self.sizes, self.students[number][0], about, best.tensors, self.class_names)
-
-
-__all__ = ["WEIGHTS", "Materials", "check_model", "construct", "made_method", "model_in_file", "trained"]

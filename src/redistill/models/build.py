@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from redistill import rng
 from redistill.core import RedistillError, nearest
+from redistill.files import canonical
 from redistill.models.arch import Network
 from redistill.models.generator import generator
 from redistill.models.lenet import lenet, mlp
@@ -26,7 +28,7 @@ from redistill.models.shufflenetv2 import shufflenetv2
 from redistill.models.signature import default_of, filled
 from redistill.models.vgg import CONVOLUTIONS, vgg
 from redistill.models.wrn import wrn
-from redistill.user_code import UNSAFE, Own, is_code, load, refuse_code
+from redistill.user_code import LIBRARIES, UNSAFE, Own, is_code, load, refuse_code
 
 _NAMES = [
     *(f"resnet{d}" for d in (8, 14, 20, 32, 44, 56, 110)), "resnet8x4", "resnet32x4",
@@ -116,6 +118,24 @@ def build(
     if name != "mlp":  # its images are whatever flattens to `inputs`
         args = {**args, "channels": channels, "image_size": image_size}
     return make(classes=classes, seed=seed, **args)
+
+
+def check_model(name: str, args: dict[str, Any]) -> None:
+    """Refuse a name, or an argument, that no network of this package has; nothing is allocated."""
+    _buildable(name, canonical(args))
+
+
+@functools.cache
+def _buildable(name: str, written: str) -> None:
+    """See :func:`check_model`; a paper's plan asks a hundred times for the same few networks."""
+    args = json.loads(written)
+    if name.partition(":")[0] in LIBRARIES:
+        return  # building it is the only way to know
+    with torch.device("meta"):
+        try:
+            build(name, initialise=False, trust_code=False, **args)
+        except TypeError as error:
+            raise RedistillError(f"args of {name}: {str(error).rpartition('() ')[2]}") from error
 
 
 def build_elsewhere(name: str, sizes: Mapping[str, Any], args: Mapping[str, Any], seed: int = 0) -> nn.Module:

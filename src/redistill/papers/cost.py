@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from redistill.data.catalogue import count_of, row_of
+from redistill.data.named import load_data
 from redistill.errors import RedistillError
 from redistill.experiment.networks import Net
 from redistill.experiment.source.adversarial import AdversarialSettings
-from redistill.experiment.source.images import ImagesSettings, load_data
+from redistill.experiment.source.images import ImagesSettings
 from redistill.experiment.value import Experiment
 from redistill.files import canonical
 

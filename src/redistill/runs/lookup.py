@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment, identity
 from redistill.files import canonical, digest
+from redistill.runs.record import differing
 from redistill.runs.store import Damaged, Run, Store, Unfinished
 from redistill.runs.store import stale as other_weights
 
@@ -15,6 +17,18 @@ from redistill.runs.store import stale as other_weights
 def told(run: Run) -> dict[str, Any]:
     """What of a record must be the same wherever the run lies: the numbers."""
     return {name: run.record[name] for name in ("accuracy", "diverged", "steps")}
+
+
+def elsewhere(one: Run, two: Run) -> str | None:
+    """Why two records of one run may tell different things, or None where bit-identity is promised.
+
+    Another number of threads, processor or version of torch adds in another order; a run that was continued on another machine
+    is promised nothing.
+    """
+    first, second = (run.record["sessions"][0]["hardware"] for run in (one, two))
+    if (machines := differing(first, second)) is not None:
+        return machines.replace("(here ", "(there ")
+    return next((f"{run.folder} was continued on another machine" for run in (one, two) if run.record["exact"] != "yes"), None)
 
 
 def asked(written: Any) -> Any:
@@ -59,16 +73,21 @@ class Found:
 
     A run whose formulas have changed since, or a network of which has, is found and is *stale*.
 
+    Attributes:
+        notes: run id -> a sentence, where records of one run tell different things because they were made with another number
+            of threads, or on another machine. Both stand; the one in the run's own folder counts, else the first.
+
     Raises:
         RedistillError: a record that cannot be used (damaged, altered, of a newer version), or two records of one run that
-            tell different things.
+            tell different things though they were made alike.
     """
 
     def __init__(self, store: Store):
         self.store = store
         self.runs: dict[tuple[str, int], list[Run]] = {}
         self.begun: dict[str, set[int]] = {}
-        known: dict[str, Run] = {}
+        self.notes: dict[str, str] = {}
+        known: dict[str, list[Run]] = {}
         for run in store.runs():
             if isinstance(run, Damaged):
                 raise RedistillError(run.why)
@@ -76,13 +95,30 @@ class Found:
                 if run.experiment is not None and "seed" in run.experiment:
                     self.begun.setdefault(self._key(run.experiment), set()).add(int(run.experiment["seed"]))
                 continue
-            twin = known.setdefault(run.id, run)
-            if told(twin) != told(run):
-                raise RedistillError(
-                    f"{twin.folder} and {run.folder} are both run {run.id} and tell different things: a run is a fact, so one "
-                    f"of them was changed or made elsewhere; move it out of {store.root}"
-                )
+            twins = known.setdefault(run.id, [])
+            if others := [twin for twin in twins if told(twin) != told(run)]:
+                self._settle([*others, run])
+            twins.append(run)
             self.runs.setdefault((self._key(run.record["experiment"]), run.seed), []).append(run)
+
+    def _settle(self, twins: list[Run]) -> None:
+        """Records of one run of which the last tells other things: a note where that may be, else a refusal."""
+        *others, last = twins
+        for one in others:
+            if elsewhere(one, last) is None:
+                raise RedistillError(
+                    f"{one.folder} and {last.folder} are both run {one.id} and tell different things: a run is a fact, so one "
+                    f"of them was changed or made elsewhere; move it out of {self.store.root}"
+                )
+        counts, other, *_ = sorted(twins, key=self._rank)
+        self.notes[last.id] = (
+            f"{counts.folder} and {other.folder} are both run {last.id} and tell different things, as they may "
+            f"({elsewhere(counts, other) or elsewhere(other, last)}): the first counts"
+        )
+
+    def _rank(self, run: Run) -> tuple[bool, Path]:
+        """Of records of one run, that in its own folder comes first."""
+        return run.folder != self.store.root / run.cell / f"seed-{run.seed}", run.folder
 
     def _key(self, written: Mapping[str, Any]) -> str:
         return digest(canonical(identity(asked({name: value for name, value in written.items() if name != "seed"}))))
@@ -90,7 +126,7 @@ class Found:
     def find(self, one: Experiment) -> Run | None:
         """Its own run where that is there, else one that was asked the same; fresh ones first."""
         runs = self.runs.get((self._key(one.written(seed=False)), one.seed), [])
-        return min(runs, key=lambda run: (run.id != one.id, self.stale(run, one), run.folder), default=None)
+        return min(runs, key=lambda run: (run.id != one.id, self.stale(run, one), self._rank(run)), default=None)
 
     def seeds(self, one: Experiment) -> list[int]:
         """Every seed of its cell with a finished run, the diverged ones too."""

@@ -116,7 +116,7 @@ class Run:
         ``trust_code``: a network of one's own, which the record names, may be run (needed once a process, unless its experiment was
         read in it from a file of yours).
         """
-        from redistill.experiment.networks import trained
+        from redistill.runs.trained import trained
 
         return trained(self.weights(take), self.record["experiment"]["student"], trust_code=trust_code)
 

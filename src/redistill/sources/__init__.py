@@ -23,7 +23,8 @@ __all__ = ["PRESETS", "Adversarial", "Mixed", "Preset", "Variant", "extra_images
 def __getattr__(name: str) -> Any:
     if name not in _PUBLISHED:
         raise AttributeError(f"module 'redistill.sources' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"redistill.published.{_PUBLISHED[name]}"), name)
+    module = importlib.import_module(f"redistill.published.{_PUBLISHED[name]}")
+    return vars(module)[name]
 
 
 def __dir__() -> list[str]:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+import sys
+
 from redistill.core import RedistillError, Term, nearest
+from redistill.terms.ab import AB, boundary_distance
 from redistill.terms.anchor import Anchor, distance_from
 from redistill.terms.at import AT, attention_distance, attention_map
 from redistill.terms.cc import CC, neighbour_congruence
@@ -12,9 +17,12 @@ from redistill.terms.dist import DIST, pearson
 from redistill.terms.dkd import DKD, others_kl, target_kl
 from redistill.terms.fitnet import FitNet, Regressor, hint_distance
 from redistill.terms.fsp import FSP, flow
+from redistill.terms.ft import FT, Paraphraser, Translator, factor_distance
 from redistill.terms.generator import Consistency, Diversity, StudentEntropy, TeacherEntropy
 from redistill.terms.kd import KD, softened_kl, standardised
+from redistill.terms.mlkd import batch_gram, class_gram, multi_level
 from redistill.terms.nst import NST, discrepancy, selectivity
+from redistill.terms.ofd import OFD, margins, partial_distance
 from redistill.terms.parts.abf import ABF, Cascade, DirectFusion, Transform
 from redistill.terms.parts.pyramid import Pyramid, context_loss, hcl
 from redistill.terms.pkt import PKT, neighbours
@@ -24,11 +32,12 @@ from redistill.terms.sp import SP, similarities
 from redistill.terms.vid import VID, VariationalHead, vid_loss
 
 ALL: tuple[type[Term], ...] = (
-    CE, KD, DKD, DIST, FitNet, AT, SP, NST, FSP, RKD, PKT, CC, CRD, VID, Review, Anchor,
+    CE, KD, DKD, DIST, FitNet, AT, SP, NST, FSP, RKD, PKT, CC, CRD, VID, AB, FT, OFD, Review, Anchor,
     TeacherEntropy, StudentEntropy, Consistency, Diversity,
 )  # fmt: skip
 
 __all__ = [
+    "AB",
     "ABF",
     "ALL",
     "AT",
@@ -38,8 +47,10 @@ __all__ = [
     "DIST",
     "DKD",
     "FSP",
+    "FT",
     "KD",
     "NST",
+    "OFD",
     "PKT",
     "RKD",
     "SP",
@@ -50,28 +61,37 @@ __all__ = [
     "DirectFusion",
     "Diversity",
     "FitNet",
+    "Paraphraser",
     "Pyramid",
     "Regressor",
     "Review",
     "StudentEntropy",
     "TeacherEntropy",
     "Transform",
+    "Translator",
     "VariationalHead",
     "angles",
     "attention_distance",
     "attention_map",
+    "batch_gram",
+    "boundary_distance",
     "by_name",
+    "class_gram",
     "context_loss",
     "contrast",
     "cross_entropy",
     "discrepancy",
     "distance_from",
+    "factor_distance",
     "flow",
     "hcl",
     "hint_distance",
+    "margins",
+    "multi_level",
     "neighbour_congruence",
     "neighbours",
     "others_kl",
+    "partial_distance",
     "pearson",
     "relative_distances",
     "selectivity",
@@ -89,3 +109,15 @@ def by_name(name: str) -> type[Term]:
     if name not in table:
         raise RedistillError(nearest(name, table, "term"))
     return table[name]
+
+
+def _formula_first() -> None:
+    """``help(KD)`` begins with the formula of its file: the indented lines at the top of the module, where it defines one term."""
+    homes = [cls.__module__ for cls in ALL]
+    for cls in ALL:
+        formula = re.search(r"^(?:    .*\n)+", inspect.cleandoc(sys.modules[cls.__module__].__doc__ or ""), flags=re.MULTILINE)
+        if formula and cls.__doc__ and homes.count(cls.__module__) == 1:
+            cls.__doc__ = f"\n{formula[0]}\n{inspect.cleandoc(cls.__doc__)}\n"
+
+
+_formula_first()

@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from redistill.core import Batch, Context, Output, RedistillError, Term, require_ready
@@ -24,11 +25,11 @@ from redistill.terms.parts.wide import wide
 
 
 def distance_from(
-    now: Tensor,
-    start: Tensor,
+    now: Float[Tensor, "*entries"],
+    start: Float[Tensor, "*entries"],
     norm: Literal["absolute", "squared"] = "absolute",
     reduction: Literal["tensor", "sum"] = "tensor",
-) -> Tensor:
+) -> Float[Tensor, ""]:
     """Distance of one parameter tensor from its start: a scalar; ``"tensor"``: mean over entries.
 
     >>> import torch

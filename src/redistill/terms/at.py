@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
@@ -42,8 +43,13 @@ Over = Literal["image", "batch"]
 
 
 def attention_map(
-    feature: Tensor, p: float = 2.0, *, absolute: bool = False, normalise: bool = True, over: Over = "image"
-) -> Tensor:
+    feature: Float[Tensor, "batch channels height width"],
+    p: float = 2.0,
+    *,
+    absolute: bool = False,
+    normalise: bool = True,
+    over: Over = "image",
+) -> Float[Tensor, "batch height*width"]:
     """Attention of maps [B, C, H, W] over positions: [B, H·W], of unit length where ``normalise``, image by image or all
     together (``over="batch"``).
 
@@ -60,7 +66,9 @@ def attention_map(
     return attention / length.clamp_min(1e-12)  # the codes' guard against a dead map
 
 
-def attention_distance(student: Tensor, teacher: Tensor, form: Form = "mean") -> Tensor:
+def attention_distance(
+    student: Float[Tensor, "batch positions"], teacher: Float[Tensor, "batch positions"], form: Form = "mean"
+) -> Float[Tensor, ""]:
     """Distance of two attention maps [B, N]: a scalar, mean over images; ``form`` as in the module's formulas."""
     difference = wide(student) - wide(teacher)
     images, positions = difference.shape

@@ -18,6 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from redistill import rng
@@ -26,7 +27,7 @@ from redistill.terms.parts.vectors import named_or_pooled
 from redistill.terms.parts.wide import embedding_of
 
 
-def neighbour_congruence(student: Tensor, teacher: Tensor) -> Tensor:
+def neighbour_congruence(student: Float[Tensor, "batch width"], teacher: Float[Tensor, "batch width"]) -> Float[Tensor, ""]:
     """Mean product of absolute residuals of consecutive rows of [B, D]: a scalar."""
     away = (student - teacher).abs()
     return (away[:-1] * away[1:]).sum() / (len(away) - 1)

@@ -14,13 +14,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from redistill.core import Batch, Output, RedistillError, Term, one_class
 from redistill.terms.parts.wide import wide
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+def cross_entropy(
+    logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"], smoothing: float = 0.0
+) -> Float[Tensor, ""]:
     """Mean cross-entropy of logits [B, C] with labels [B]; ``smoothing`` is ε in [0, 1)."""
     log_p = torch.log_softmax(wide(logits), dim=1)
     batch, classes = logits.shape

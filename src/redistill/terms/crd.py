@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from redistill import rng
@@ -38,12 +39,12 @@ from redistill.terms.parts.vectors import named_or_pooled
 from redistill.terms.parts.wide import embedding_of
 
 
-def unit(embedded: Tensor) -> Tensor:
+def unit(embedded: Float[Tensor, "batch width"]) -> Float[Tensor, "batch width"]:
     """[B, D] at unit length; no guard, as in the code."""
     return embedded / embedded.square().sum(dim=1, keepdim=True).sqrt()
 
 
-def contrast(scores: Tensor, count: int, eps: float = 1e-7) -> Tensor:
+def contrast(scores: Float[Tensor, "batch drawn"], count: int, eps: float = 1e-7) -> Float[Tensor, ""]:
     """The loss of one direction from h [B, 1 + K] of the positive and K negatives among ``count`` images: a scalar."""
     images, drawn = len(scores), scores.shape[1] - 1
     noise = drawn / count
@@ -131,7 +132,7 @@ class CRD(Term):
         with rng.seeded(seed, "term", "CRD", "embedding", who):
             return nn.Linear(width, self.dim)
 
-    def negatives(self, index: Tensor) -> Tensor:
+    def negatives(self, index: Int[Tensor, " batch"]) -> Int[Tensor, "batch negatives"]:
         """K images of other classes for each of ``index`` [B]: [B, K], by the stream of this step."""
         draw = rng.stream(int(self.seed), "term", "CRD", "negatives", int(self.step))
         rows = []
@@ -145,7 +146,7 @@ class CRD(Term):
             rows.append(self.by_class[chosen + self.size[i] * (chosen >= self.first[i])])
         return torch.stack(rows)
 
-    def positives(self, index: Tensor) -> Tensor:
+    def positives(self, index: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
         """The image itself, or one of its class: [B]."""
         if self.positive == "image":
             return index

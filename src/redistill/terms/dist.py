@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from redistill.core import Batch, Output, RedistillError, Term
@@ -29,7 +30,7 @@ from redistill.terms.kd import check_logits
 from redistill.terms.parts.wide import wide
 
 
-def pearson(a: Tensor, b: Tensor, eps: float = 1e-8) -> Tensor:
+def pearson(a: Float[Tensor, "rows entries"], b: Float[Tensor, "rows entries"], eps: float = 1e-8) -> Float[Tensor, " rows"]:
     """Correlations of the rows of [N, M] with each other: [N]; ``eps`` is added to the product of lengths, as in the code."""
     a, b = a - a.mean(dim=1, keepdim=True), b - b.mean(dim=1, keepdim=True)
     lengths: Tensor = torch.linalg.vector_norm(a, dim=1) * torch.linalg.vector_norm(b, dim=1)

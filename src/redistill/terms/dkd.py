@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from redistill.core import Batch, Output, RedistillError, Term
@@ -32,13 +33,15 @@ from redistill.terms.kd import check_logits, standardised
 from redistill.terms.parts.wide import wide
 
 
-def target_kl(student: Tensor, teacher: Tensor, labels: Tensor, T: float = 1.0) -> Tensor:
+def target_kl(
+    student: Float[Tensor, "batch classes"], teacher: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"], T: float = 1.0
+) -> Float[Tensor, " batch"]:
     """KL of [target, all others] of softened logits [B, C], one value an image: [B], without T²."""
     log_t, log_s = (_target_and_rest(z / T, labels) for z in (teacher, student))
     return (log_t.exp() * (log_t - log_s)).sum(dim=1)
 
 
-def _target_and_rest(z: Tensor, labels: Tensor) -> Tensor:
+def _target_and_rest(z: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, "batch 2"]:
     """log [p, 1 − p] of the labelled class: [B, 2]."""
     log_p = torch.log_softmax(z, dim=1)
     chosen = log_p.gather(1, labels[:, None])
@@ -46,11 +49,13 @@ def _target_and_rest(z: Tensor, labels: Tensor) -> Tensor:
     return torch.cat([chosen, rest], dim=1)
 
 
-def _mask(z: Tensor, labels: Tensor) -> Tensor:
+def _mask(z: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Bool[Tensor, "batch classes"]:
     return torch.nn.functional.one_hot(labels, z.shape[1]).bool()
 
 
-def others_kl(student: Tensor, teacher: Tensor, labels: Tensor, T: float = 1.0) -> Tensor:
+def others_kl(
+    student: Float[Tensor, "batch classes"], teacher: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"], T: float = 1.0
+) -> Float[Tensor, " batch"]:
     """KL among the classes that are not the target, of softened logits [B, C], one value an image: [B], without T²."""
     keep = ~_mask(teacher, labels)
     rest = (len(teacher), teacher.shape[1] - 1)

@@ -25,6 +25,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from redistill import rng
@@ -35,7 +36,9 @@ from redistill.terms.parts.wide import fitting, wide
 Reduction = Literal["element", "position", "batch"]
 
 
-def hint_distance(regressed: Tensor, target: Tensor, reduction: Reduction = "element") -> Tensor:
+def hint_distance(
+    regressed: Float[Tensor, " ..."], target: Float[Tensor, " ..."], reduction: Reduction = "element"
+) -> Float[Tensor, ""]:
     """Squared distance of two maps [B, C, H, W]: a scalar, without ½.
 
     ``"element"``: mean over all entries. ``"position"``: sum over channels, mean over images and positions. ``"batch"``:

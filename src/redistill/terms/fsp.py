@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
 
+from jaxtyping import Float
 from torch import Tensor
 
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
@@ -25,7 +26,9 @@ from redistill.terms.parts.maps import named_or_paired, to_smaller
 from redistill.terms.parts.wide import wide
 
 
-def flow(bottom: Tensor, top: Tensor) -> Tensor:
+def flow(
+    bottom: Float[Tensor, "batch below h_below w_below"], top: Float[Tensor, "batch above h_above w_above"]
+) -> Float[Tensor, "batch above below"]:
     """Mean products of the channels of two maps: [B, C_top, C_bottom]."""
     bottom, top = to_smaller(wide(bottom), wide(top))
     positions = top.shape[2] * top.shape[3]

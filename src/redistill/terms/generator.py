@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from redistill.core import Batch, Context, Output, RedistillError, Term, require_ready
@@ -29,7 +30,7 @@ from redistill.terms.parts.seen import Seen
 from redistill.terms.parts.wide import wide
 
 
-def mean_entropy(logits: Tensor) -> Tensor:
+def mean_entropy(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, ""]:
     """Mean over images of the entropy of softmax(logits [B, C]), in nats.
 
     >>> import torch
@@ -40,7 +41,7 @@ def mean_entropy(logits: Tensor) -> Tensor:
     return -(log_p.exp() * log_p).sum() / logits.shape[0]
 
 
-def mean_distance(images: Tensor) -> Tensor:
+def mean_distance(images: Float[Tensor, " batch *image"]) -> Float[Tensor, ""]:
     """Mean root mean square difference over all ordered pairs of images [B, ...], B of at least 2.
 
     >>> import torch

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from redistill.core import Batch, Output, RedistillError, Term, one_class
@@ -31,14 +32,16 @@ from redistill.terms.parts.wide import wide
 Reduction = Literal["batch", "element"]
 
 
-def softened_kl(student: Tensor, teacher: Tensor, T: float = 1.0) -> Tensor:
+def softened_kl(
+    student: Float[Tensor, "batch classes"], teacher: Float[Tensor, "batch classes"], T: float = 1.0
+) -> Float[Tensor, " batch"]:
     """KL(p_t || p_s) of softened logits [B, C], one value an image: [B], without T²."""
     log_t = torch.log_softmax(wide(teacher) / T, dim=1)
     log_s = torch.log_softmax(wide(student) / T, dim=1)
     return (log_t.exp() * (log_t - log_s)).sum(dim=1)
 
 
-def standardised(logits: Tensor) -> Tensor:
+def standardised(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
     """Logits [B, C], C >= 2, over their own spread: (z - mean) / (sd + 1e-7) image by image, sd with C - 1.
 
     Sun et al. 2024 (arXiv:2403.01427), eq. 12; divisor and guard are those of the released code. The gradient runs through

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
@@ -28,12 +29,12 @@ from redistill.terms.parts.wide import wide
 ENTRIES = 16 * 2**20  # numbers of one kernel that are held at a time: 64 MiB in fp32
 
 
-def selectivity(feature: Tensor) -> Tensor:
+def selectivity(feature: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height*width"]:
     """Channels of maps [B, C, H, W] over positions, each of unit length: [B, C, H·W]."""
     return F.normalize(wide(feature.flatten(2)), p=2.0, dim=2, eps=1e-12)
 
 
-def mean_kernel(a: Tensor, b: Tensor) -> Tensor:
+def mean_kernel(a: Float[Tensor, "batch mine positions"], b: Float[Tensor, "batch theirs positions"]) -> Float[Tensor, ""]:
     """Mean of (a·b)² over images and pairs of channels of [B, C, N] and [B, D, N], some images at a time."""
     images, channels, _ = a.shape
     others = b.shape[1]
@@ -42,7 +43,9 @@ def mean_kernel(a: Tensor, b: Tensor) -> Tensor:
     return total / (images * channels * others)
 
 
-def discrepancy(student: Tensor, teacher: Tensor) -> Tensor:
+def discrepancy(
+    student: Float[Tensor, "batch mine height width"], teacher: Float[Tensor, "batch theirs height width"]
+) -> Float[Tensor, ""]:
     """Squared maximum mean discrepancy of two maps [B, C, H, W] of one size: a scalar."""
     s, t = selectivity(student), selectivity(teacher)
     # the teacher's own part has no gradient; it makes a perfect match cost nothing

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
@@ -26,7 +27,9 @@ from redistill.terms.parts.vectors import as_vectors, named_or_pooled
 from redistill.terms.parts.wide import wide
 
 
-def neighbours(features: Tensor, eps: float = 1e-7, *, diagonal: bool = True) -> Tensor:
+def neighbours(
+    features: Float[Tensor, "batch width"], eps: float = 1e-7, *, diagonal: bool = True
+) -> Float[Tensor, "batch batch"]:
     """Conditional probabilities [B, B] of the neighbours of [B, D]; each row sums to 1."""
     lengths: Tensor = torch.linalg.vector_norm(features, dim=1, keepdim=True)
     directions = features / (lengths + eps)

@@ -24,6 +24,7 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
@@ -31,14 +32,14 @@ from redistill.terms.parts.vectors import as_vectors, named_or_pooled
 from redistill.terms.parts.wide import wide
 
 
-def distances(features: Tensor) -> Tensor:
+def distances(features: Float[Tensor, "batch width"]) -> Float[Tensor, "batch batch"]:
     """Euclidean distances of [B, D]: [B, B] with an exact zero diagonal; squares below 1e-12 count as 1e-12, as in the codes."""
     lengths = features.square().sum(dim=1)
     squared = (lengths[:, None] + lengths[None, :] - 2 * features @ features.T).clamp_min(1e-12)
     return squared.sqrt() * (1 - torch.eye(len(features), dtype=features.dtype, device=features.device))
 
 
-def relative_distances(features: Tensor) -> Tensor:
+def relative_distances(features: Float[Tensor, "batch width"]) -> Float[Tensor, "batch batch"]:
     """Distances over the mean of the positive ones: [B, B]."""
     found = distances(features)
     positive = found > 0
@@ -46,13 +47,13 @@ def relative_distances(features: Tensor) -> Tensor:
     return found / (found.sum() / positive.sum().clamp_min(1)).clamp_min(1e-12)
 
 
-def angles(features: Tensor) -> Tensor:
+def angles(features: Float[Tensor, "batch width"]) -> Float[Tensor, "batch batch batch"]:
     """Cosines [B, B, B] of the angle at j between i and k of [B, D]; 0 where two of the three are one."""
     away = F.normalize(features[None, :] - features[:, None], p=2.0, dim=2, eps=1e-12)  # [j, i, D]
     return away @ away.transpose(1, 2)
 
 
-def huber(a: Tensor, b: Tensor) -> Tensor:
+def huber(a: Float[Tensor, "*entries"], b: Float[Tensor, "*entries"]) -> Float[Tensor, ""]:
     """½ d² below |d| = 1, |d| − ½ above; mean over all entries."""
     away = (a - b).abs()
     return torch.where(away < 1, 0.5 * away.square(), away - 0.5).sum() / away.numel()

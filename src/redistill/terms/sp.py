@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from redistill.core import At, Batch, Context, Output, Term, pairs_of, require_ready
@@ -28,7 +29,7 @@ from redistill.terms.parts.vectors import as_vectors
 from redistill.terms.parts.wide import wide
 
 
-def similarities(feature: Tensor) -> Tensor:
+def similarities(feature: Float[Tensor, " batch *entries"]) -> Float[Tensor, "batch batch"]:
     """Row-normalised Gram matrix [B, B] of features [B, ...]; a row of zeros stays zero (guard 1e-12, as in the codes)."""
     flat = as_vectors(feature)
     return F.normalize(flat @ flat.T, p=2.0, dim=1, eps=1e-12)

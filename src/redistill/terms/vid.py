@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from redistill import rng
@@ -38,8 +39,12 @@ Regression = Literal["plain", "norm", "norm-linear"]
 
 
 def vid_loss(
-    mean: Tensor, variance: Tensor, target: Tensor, reduction: Literal["element", "batch"] = "element", constant: bool = False
-) -> Tensor:
+    mean: Float[Tensor, "batch channels height width"],
+    variance: Float[Tensor, " channels"],
+    target: Float[Tensor, "batch channels height width"],
+    reduction: Literal["element", "batch"] = "element",
+    constant: bool = False,
+) -> Float[Tensor, ""]:
     """Negative log-likelihood of ``target`` [B, C, H, W] under N(mean, variance): a scalar.
 
     Args:

@@ -65,7 +65,7 @@ def measure(
     Raises:
         RedistillError: the data, or the teacher's weights, are not there.
     """
-    from redistill.experiment.source.images import load_data
+    from redistill.data.named import load_data
     from redistill.launch.materials import first_network
     from redistill.precision import resolve_device
 

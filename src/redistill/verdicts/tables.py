@@ -28,7 +28,8 @@ class Judged:
     Attributes:
         planned: its cells. runs: what was found for each, by the label of its cell. findings: in the order of the cells,
             then gains, orders, published files. summary: None where nothing can be judged (no number is printed).
-        rules: how old the rules are, and about which teacher the verdicts are, in sentences.
+        rules: how old the rules are, about which teacher the verdicts are, and which of two records of one run counts, in
+            sentences.
     """
 
     table: str
@@ -87,7 +88,8 @@ def _judge(
     rules = ruled(plan, table, found)
     findings, summary = judge_table([rule.claim for rule in rules], measured, table.regimes)
     noted = [replace(f, note="; ".join(filter(None, [f.note, *_losses(f.claim, lost)]))) for f in findings]
-    words = (*told(rules), *teachers(plan, table))
+    used = dict.fromkeys(run.id for several in runs.values() for run in several)
+    words = (*told(rules), *teachers(plan, table), *(f"{found.notes[one]}." for one in used if one in found.notes))
     found_files = tuple(looked_for(finding, plan.paper, files) for finding in noted)
     return Judged(table.name, table.planned, runs, found_files, summary, words)
 

@@ -1,15 +1,18 @@
 """Proof against golden numbers: every case of a folder is computed in double precision and compared.
 
-``redistill verify DIR`` prints one line a case and a line of totals; :func:`report` is that command.
+``redistill verify [DIR]`` prints one line a case and a line of totals; :func:`report` is that command.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from redistill.core import RedistillError
@@ -83,25 +86,42 @@ def _one_line(what: object) -> str:
     return " ".join(str(what).split())
 
 
-def verify(folder: str | Path) -> Iterator[Verdict]:
-    """Every case below a folder, one verdict at a time, in the order of group and name."""
-    root = Path(folder)
+PACKAGED = Path(__file__).parent / "golden"
+"""The small cases that travel in the package, with their sources in README.md beside them."""
+
+
+def verify(folder: str | Path | None = None, jobs: int = 1) -> Iterator[Verdict]:
+    """Every case below a folder, one verdict at a time, in the order of group and name.
+
+    Args:
+        folder: None: the cases of the package, which prove the installation.
+        jobs: processes side by side, each with one thread.
+    """
+    root = PACKAGED if folder is None else Path(folder)
+    if jobs < 1:
+        raise RedistillError(f"jobs={jobs}: at least one process is needed")
     if not root.is_dir():
         raise RedistillError(f"no folder {root}: give the folder that holds <group>/<case>.json with <case>.npz")
     sidecars = find_cases(root)
     if not sidecars:
         raise RedistillError(f"{root} holds no case: a case is a pair <group>/<id>.json and <group>/<id>.npz")
-    return (verify_case(path) for path in sidecars)
+    return (verify_case(path) for path in sidecars) if jobs == 1 else _side_by_side(sidecars, jobs)
 
 
-def report(folder: str | Path, write: Callable[[str], None] = print) -> int:
+def _side_by_side(sidecars: list[Path], jobs: int) -> Iterator[Verdict]:
+    # spawned: a forked process would inherit torch's threads half alive
+    with ProcessPoolExecutor(min(jobs, len(sidecars)), get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        yield from pool.map(verify_case, sidecars)
+
+
+def report(folder: str | Path | None = None, write: Callable[[str], None] = print, jobs: int = 1) -> int:
     """Write one line a case and a last line of totals; the exit status is 1 where a case failed, else 0."""
     totals: dict[Outcome, int] = {"pass": 0, "fail": 0, "not supported": 0}
-    for verdict in verify(folder):
+    for verdict in verify(folder, jobs):
         write(verdict.line())
         totals[verdict.outcome] += 1
     write("  ".join(f"{count} {outcome}" for outcome, count in totals.items()))
     return 1 if totals["fail"] else 0
 
 
-__all__ = ["GROUPS", "Case", "Compared", "Damaged", "NotSupported", "Verdict", "report", "verify", "verify_case"]
+__all__ = ["GROUPS", "PACKAGED", "Case", "Compared", "Damaged", "NotSupported", "Verdict", "report", "verify", "verify_case"]

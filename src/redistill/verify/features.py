@@ -9,7 +9,7 @@ from redistill.core import Batch
 from redistill.terms import ABF, Cascade, Pyramid, Regressor, VariationalHead, context_loss, hint_distance, vid_loss
 from redistill.terms.parts.maps import to_smaller
 from redistill.verify.computed import Computed, attention, features, inputs, output
-from redistill.verify.reader import Case, Kind, NotSupported, count, counts, flag, one_of, positive, whole
+from redistill.verify.reader import BATCHNORM, Case, Kind, NotSupported, anything, count, counts, flag, one_of, positive, whole
 
 _AT_REDUCTION = one_of(
     "mean over batch and positions, per layer; layers summed",
@@ -28,6 +28,7 @@ def at(case: Case) -> Computed:
                 "the larger map is adaptive_avg_pool2d-ed to the smaller BEFORE taking powers", "not supported"
             ),
             "squared": one_of("squared difference, no square root"),
+            "inputs": anything,  # before or after the activation: the arrays are given
         }
     )
     leaves, f_s, f_t = features(case, "student_feat", "teacher_feat")
@@ -46,7 +47,8 @@ def fitnet(case: Case) -> Computed:
                 "Conv2d k=(1+hs-ht) | k3 s2 p1 when hs=2ht | ConvTranspose2d k4 s2 p1 when ht=2hs; then BatchNorm2d "
                 "(eps 1e-5, momentum .1), then ReLU if use_relu"
             ),
-            "batchnorm": one_of("batch statistics"),
+            "batchnorm": BATCHNORM,
+            "inputs": anything,  # before or after the activation: the arrays are given
         }
     )
     leaves = inputs(case, "student_feat", "teacher_feat")
@@ -73,6 +75,7 @@ def vid(case: Case) -> Computed:
                 "the larger map is adaptive_avg_pool2d-ed (here the teacher too) before the regressor"
             ),
             "constant": one_of("0.5*log(2 pi) is dropped"),
+            "inputs": anything,
         }
     )
     leaves = inputs(case, "student_feat", "teacher_feat")
@@ -94,7 +97,7 @@ def abf(case: Case) -> Computed:
             "loss": one_of(
                 "sum(out*cotangent_out)+sum(residual_out*cotangent_res): a plain dot product, only there to define gradients"
             ),
-            "batchnorm": one_of("train: batch statistics"),
+            "batchnorm": BATCHNORM,
             "residual": one_of("returned residual is x AFTER the optional resize and BEFORE conv2"),
         }
     )
@@ -118,6 +121,7 @@ def hcl(case: Case) -> Computed:
                 "1 for the full map, then 1/2, 1/4, 1/8 for each USED pooled size; normalised by their total"
             ),
             "pooling": one_of("adaptive_avg_pool2d to (l,l)"),
+            "inputs": anything,
         }
     )
     pyramid = Pyramid(("h", *levels), tuple(0.5**k for k in range(1 + len(levels))))
@@ -140,7 +144,8 @@ def framework(case: Case) -> Computed:
                 "abfs.0 belongs to the DEEPEST feature (module list is reversed); only the deepest one has no att_conv"
             ),
             "stem": one_of("the stem feature f0 is not used"),
-            "batchnorm": one_of("train mode"),
+            "batchnorm": BATCHNORM,
+            "inputs": anything,
         }
     )
     cascade = Cascade(given["in_channels"], given["out_channels"])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from redistill.verify import features, logits, pairs, relations
+from redistill.verify import boundaries, features, logits, pairs, relations
 from redistill.verify.computed import Computed
 from redistill.verify.reader import Array, Case, NotSupported
 
@@ -30,6 +30,10 @@ METHODS: Mapping[str, Callable[[Case], Computed]] = {
     "sp": relations.sp,
     "nst": relations.nst,
     "fsp": relations.fsp,
+    "ab": boundaries.ab,
+    "ft": boundaries.ft,
+    "ofd": boundaries.ofd,
+    "mlkd": boundaries.mlkd,
     "at": features.at,
     "at_zagoruyko": features.at,
     "at_polo5": features.at,

@@ -9,26 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from redistill.belief import Transition, aims, walk
+from redistill.verify.images import formula
 from redistill.verify.networks import network
-from redistill.verify.reader import Array, Case, NotSupported, anything, closed_form, count, one_of, positive
-
-_IMAGES = (
-    "x = 2*nearest_up_8x(closed_form(tag, (1,3,4,4), salt)) + 0.5*closed_form(tag+50000, (1,3,32,32), salt), salt = 0"
-)
+from redistill.verify.reader import Array, Case, NotSupported, anything, count, one_of, positive
 
 _RECORDING = one_of("before the update", "probabilities at x_k BEFORE the k-th update (first entry = clean image)")
 
 
 def _images(case: Case) -> Tensor:
-    said = case.meta.get("images")
-    if not isinstance(said, str) or not said.startswith(_IMAGES):
-        raise NotSupported(f"images = {said!r} are unknown")
-    made = []
-    for tag in case.take("in/image_tags").tolist():
-        coarse = torch.from_numpy(closed_form(tag, (1, 3, 4, 4)))
-        fine = torch.from_numpy(closed_form(tag + 50_000, (1, 3, 32, 32)))
-        made.append(2.0 * coarse.repeat_interleave(8, 2).repeat_interleave(8, 3) + 0.5 * fine)
-    return torch.cat(made)
+    read = formula(case.meta.get("images"))
+    return torch.cat([read.images(0, B=1, tag=tag) for tag in case.take("in/image_tags").tolist()])
 
 
 def _checked(case: Case, images: Tensor, given: dict[str, Any]) -> None:
@@ -36,11 +26,11 @@ def _checked(case: Case, images: Tensor, given: dict[str, Any]) -> None:
         raise NotSupported(f"n_images = {given['n_images']}, but there are {len(images)} tags")
 
 
-def _named(case: Case, who: str) -> nn.Module:
+def _named(case: Case, who: str, shape: torch.Size) -> nn.Module:
     described = case.meta.get(who)
     if not isinstance(described, dict):
         raise NotSupported(f"{who} is missing")
-    return network(described, 10).net.eval()
+    return network(described, case.meta.get("num_classes") or 10, shape).net.eval()
 
 
 def seed(case: Case) -> dict[str, Tensor | Array]:
@@ -58,10 +48,10 @@ def seed(case: Case) -> dict[str, Tensor | Array]:
     )
     images = _images(case)
     _checked(case, images, given)
-    student, teacher = _named(case, "student"), _named(case, "teacher")
+    student, teacher = (_named(case, who, images.shape[1:]) for who in ("student", "teacher"))
     with torch.no_grad():
         predicted = student(images).argmax(1)
-    targets = aims(predicted, 10)
+    targets = aims(predicted, case.meta.get("num_classes") or 10)
     if not torch.equal(targets, case.take("in/fake_labels")):
         raise NotSupported("in/fake_labels are not all classes but the student's prediction")
     swap = says.get("attacked_net") == "teacher"
@@ -90,8 +80,8 @@ def polo5(case: Case) -> dict[str, Tensor | Array]:
     )
     images, labels = _images(case), case.take("in/labels")
     _checked(case, images, given)
-    a, b = _named(case, "netA"), _named(case, "netB")
-    targets = aims(labels, 10, labels=labels)
+    a, b = (_named(case, who, images.shape[1:]) for who in ("netA", "netB"))
+    targets = aims(labels, case.meta.get("num_classes") or 10, labels=labels)
     p = walk(a, [b], images, targets, K=given["K"], rate=given["learning_rate"])
     found = Transition("netA", "netB", p[0], p[1], targets, torch.arange(len(images)), given["learning_rate"])
     mte = torch.tensor(found.mte, dtype=torch.float64)

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from redistill.core import Output
 from redistill.features.tapped import Tapped
 from redistill.models import describe
+from redistill.verify.images import formula
 from redistill.verify.networks import Named, levels, network
 from redistill.verify.reader import Array, Case, NotSupported, checksum, closed_form, probes
-
-_GROUPS_ONLY = ("polo5", "seed", "zagoruyko", "WideResNet")
 
 
 def compute(case: Case) -> dict[str, Tensor | Array]:
@@ -21,39 +21,40 @@ def compute(case: Case) -> dict[str, Tensor | Array]:
     meta = case.meta
     weights, given, gradient = (meta.get(key, {}) for key in ("weights", "input", "gradient"))
     _only(weights, {"rule": "read_golden.fill_state over state_dict_entries"}, "weights")
-    _only(given, {"formula": "x = 2*closed_form(1000, shape, salt)"}, "input", ("shape",))
+    _only(given, {}, "input", ("shape", "formula"))
     if gradient.get("loss") != "sum(logits * closed_form(777, logits.shape, salt))":
         raise NotSupported("this gradient rule is unknown")
-    named = network(
-        {"arch": case.method, "salt": weights["salt"], "state_dict_entries": meta["state_dict_entries"]}, meta.get("num_classes") or 10
-    )
-    images = 2 * torch.from_numpy(closed_form(1000, tuple(given["shape"]), given["salt"]))
+    shape = given.get("shape")
+    images = formula(given.get("formula")).images(given["salt"], shape, B=shape[0] if shape else 1, t=0)
+    if shape and list(images.shape) != shape:
+        raise NotSupported(f"input shape = {shape}, but the formula gives {list(images.shape)}")
+    arch = meta.get("arch") or case.method.split("__")[0]
+    described = {"arch": arch, "salt": weights["salt"], "state_dict_entries": meta["state_dict_entries"]}
+    named = network(described, meta.get("num_classes") or 10, images.shape[1:])
     direction = given["salt"]
     found: dict[str, Tensor | Array] = {"out/weight_checksums": _weights(named)}
     start = {name: value.clone() for name, value in named.net.state_dict().items()}
     wanted = _features(case, named.net)
+    before = [f"{p}:pre" if f"{p}:pre" in _places(named.net) else p for p in wanted][: len(meta.get("preact_shapes") or ())]
     for mode in ("eval", "train"):
         named.net.load_state_dict(start)
         named.net.train(mode == "train")
         named.net.zero_grad(set_to_none=True)
-        read = Tapped(named.net, tuple(wanted))
-        read.prepare(images)
-        out = read(images)
+        shown = before if mode == "eval" or "out/train_preact0_checksum" in case.arrays else []
+        read = Tapped(named.net, tuple(dict.fromkeys((*wanted, *shown))))
+        if read.places:
+            read.prepare(images)
+        # a generator's images are no logits, and have no places
+        out = read(images) if read.places else Output(named.net(images))
         (out.logits * torch.from_numpy(closed_form(777, tuple(out.logits.shape), direction))).sum().backward()
         found[f"out/{mode}_logits"] = out.logits
         for i, place in enumerate(wanted):
-            _describe(found, f"out/{mode}_feat{i}", out.logits if place == "logits" else out[place])
+            _describe(found, f"out/{mode}_feat{i}", out[place], meta["feature_shapes"][i])
+        for i, place in enumerate(shown):
+            _describe(found, f"out/{mode}_preact{i}", out[place], meta["preact_shapes"][i])
         found[f"out/{mode}_paramgrad_checksums"] = _gradients(named, meta["paramgrad_names"])
         if mode == "train" and "out/train_running_checksums" in case.arrays:
             found["out/train_running_checksums"] = named.rows(meta["running_names"])
-    if case.meta.get("preact_shapes"):
-        named.net.load_state_dict(start)
-        named.net.eval()
-        before = [f"{p}:pre" if f"{p}:pre" in _places(named.net) else p for p in wanted][: len(meta["preact_shapes"])]
-        with torch.no_grad():
-            out = Tapped(named.net, tuple(before))(images)
-        for i, place in enumerate(before):
-            _describe(found, f"out/eval_preact{i}", out[place])
     _same_size(case, named.net)
     return found
 
@@ -72,21 +73,22 @@ def _places(net: nn.Module) -> list[str]:
 
 
 def _features(case: Case, net: nn.Module) -> list[str]:
-    """Our places in the order of the original's features: RepDistiller's list, or the groups alone."""
+    """Our places in the order of the original's features: stem, stages and pooled, or the stages alone, by their number."""
     count = len(case.meta.get("feature_shapes") or [])
     if not count:
         return []
-    if case.method.startswith(_GROUPS_ONLY):
-        found = [name for name in levels(net) if name.startswith("stage")]
-    else:
-        found = levels(net)
+    found = levels(net)
+    if len(found) != count:
+        found = [name for name in found if name.startswith("stage")]
     if len(found) != count:
         raise NotSupported(f"{case.method} has {count} features, ours has {len(found)}")
     return found
 
 
-def _describe(found: dict[str, Tensor | Array], name: str, feature: Tensor) -> None:
+def _describe(found: dict[str, Tensor | Array], name: str, feature: Tensor, shape: list[int]) -> None:
     values = feature.detach().numpy()
+    if list(values.shape) != shape:
+        raise ValueError(f"{name.removeprefix('out/')} has shape {list(values.shape)}, the original {shape}")
     found[f"{name}_checksum"], found[f"{name}_probes"] = checksum(values), probes(values)
 
 

@@ -19,6 +19,8 @@ _ELSEWHERE = {
     "shufflev1": "shufflenetv1", "shufflev2": "shufflenetv2", "mobilenetv2": "mobilenetv2", "resnet50": "resnet50",
     "resnet18": "resnet18", "mdistiller_resnet18": "resnet18", "polo5_lenet": "lenet",
 }  # fmt: skip
+_TINY = ("mobilenetv2tiny", "mobilenetv2tinyimagenet", "mobilenetv2(tinyimagenet)", "tinymobilenetv2", "tinyimagenetmobilenetv2")
+"""MobileNetV2 for Tiny-ImageNet, whatever stands between the words."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,14 @@ class Named:
         return np.stack([checksum(state[table[name]].numpy()) for name in wanted])
 
 
-def network(described: dict[str, Any], classes: int) -> Named:
-    """The network that a sidecar describes as ``{"arch": ..., "salt": ...}``, weights filled."""
+def network(described: dict[str, Any], classes: int, shape: Sequence[int] = (3, 32, 32)) -> Named:
+    """The network that a sidecar describes as ``{"arch": ..., "salt": ...}``, weights filled; ``shape`` [C, H, W] of its images."""
     arch, salt = described.get("arch"), described.get("salt")
     if odd := sorted(set(described) - {"arch", "salt", "state_dict_entries"}):
         raise NotSupported(f"network setting {odd[0]} is unknown")
     if not isinstance(arch, str) or not isinstance(salt, int):
         raise NotSupported("a network needs arch and salt")
-    named = _built(arch, classes)
+    named = _built(arch, classes, tuple(shape))
     if listed := described.get("state_dict_entries"):
         state = named.net.state_dict()
         ours = [[theirs, list(state[name].shape)] for name, theirs in named.entries()]
@@ -69,32 +71,38 @@ def network(described: dict[str, Any], classes: int) -> Named:
     return named
 
 
-def _built(arch: str, classes: int) -> Named:
+def _built(arch: str, classes: int, shape: tuple[int, ...]) -> Named:
+    channels, image_size = (shape[0], shape[-1]) if len(shape) == 3 else (3, 32)
+    if len(shape) == 3 and shape[1] != shape[2]:
+        raise NotSupported(f"images of {shape[1]}x{shape[2]} are no squares")
+    given: Any = {"channels": channels, "image_size": image_size, "initialise": False}
     if found := re.fullmatch(r"polo5 WideResNet\((\d+), ?(\d+), ?(\d+)\)", arch):
         depth, own, width = map(int, found.groups())
         if own != classes:
             raise NotSupported(f"{arch} has {own} classes, the case {classes}")
-        return Named(models.wrn(depth, width, classes), "ours")
+        return Named(models.wrn(depth, width, classes, **given), "ours")
     if found := re.fullmatch(r"seed WideResNet\(d=(\d+), ?k=(\d+)\)", arch):
-        return Named(models.wrn(int(found[1]), int(found[2]), classes), "ferles")
+        return Named(models.wrn(int(found[1]), int(found[2]), classes, **given), "ferles")
     if found := re.fullmatch(r"polo5 LeNet(?:32)?\((\d+)\)", arch):
-        return Named(models.lenet(int(found[1])), "ours")
+        return Named(models.lenet(int(found[1]), **given), "ours")
     if found := re.fullmatch(r"polo5 Generator\((\d+)\)", arch):
-        return Named(models.generator(z=int(found[1])), "ours")
+        return Named(models.generator(z=int(found[1]), initialise=False), "ours")
     if arch in ("seed Generator()", "seed_generator"):
-        return Named(models.generator(), "ferles")
+        return Named(models.generator(initialise=False), "ferles")
     if found := re.fullmatch(r"polo5_generator(?:_z(\d+))?", arch):
-        return Named(models.generator(z=int(found[1] or 100)), "ours")
+        return Named(models.generator(z=int(found[1] or 100), initialise=False), "ours")
     if found := re.fullmatch(r"(seed|zagoruyko|polo5)_wrn_(\d+)_(\d+)", arch):
         family = {"seed": "ferles", "zagoruyko": "zagoruyko", "polo5": "ours"}[found[1]]
-        return Named(models.wrn(int(found[2]), int(found[3]), classes), family)
+        return Named(models.wrn(int(found[2]), int(found[3]), classes, **given), family)
     if arch.startswith("mdistiller_"):  # the same names and functions as RepDistiller's
-        return _built(arch.removeprefix("mdistiller_"), classes)
+        return _built(arch.removeprefix("mdistiller_"), classes, shape)
     if found := re.fullmatch(r"wrn[-_](\d+)[-_](\d+)", arch):
-        return Named(models.wrn(int(found[1]), int(found[2]), classes), "ours")
+        return Named(models.wrn(int(found[1]), int(found[2]), classes, **given), "ours")
+    if re.sub(r"[-_ ]", "", arch.casefold()) in _TINY:
+        return Named(models.build("mobilenetv2-tiny", classes, trust_code=False, **given), "ours")
     name = _ELSEWHERE.get(arch.casefold(), arch)
     if re.fullmatch(r"resnet\d+(x\d+)?|vgg\d+", name) or name in _ELSEWHERE.values():
-        return Named(models.build(name, classes, trust_code=False), "ours")
+        return Named(models.build(name, classes, trust_code=False, **given), "ours")
     raise NotSupported(f"network {arch} is unknown")
 
 
@@ -102,19 +110,6 @@ def levels(net: nn.Module) -> list[str]:
     """Places in the order of RepDistiller's feature list: stem, stages, pooled."""
     places: Any = net.places
     return [name for name in places if ":" not in name]
-
-
-def closed_images(described: Any) -> int:
-    """The salt of the closed-form images; other data are not supported."""
-    rule = "batch t: x = 2*closed_form(10000+t, (B,3,32,32), salt); label_n = (37*n + 11*t + 5) mod C"
-    if not isinstance(described, dict) or described.get("rule") != rule or described.get("crd") is not None:
-        raise NotSupported("these data are unknown")
-    if odd := sorted(set(described) - {"rule", "salt", "crd"}):
-        raise NotSupported(f"data setting {odd[0]} is unknown")
-    salt = described.get("salt")
-    if not isinstance(salt, int) or salt < 0:
-        raise NotSupported(f"data salt = {salt} is unknown")
-    return salt
 
 
 def numbers(values: Sequence[Tensor | float]) -> Array:

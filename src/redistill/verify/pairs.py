@@ -10,8 +10,9 @@ from redistill.core import Batch
 from redistill.features.places import context
 from redistill.features.tapped import Tapped
 from redistill.terms import Pyramid, Review, context_loss
+from redistill.verify.images import formula, salt_of
 from redistill.verify.networks import Named, network
-from redistill.verify.reader import Array, Case, NotSupported, checksum, closed_form, count, counts, fill_closed, one_of, probes
+from redistill.verify.reader import Array, Case, NotSupported, checksum, count, counts, fill_closed, one_of, probes
 
 
 def compute(case: Case) -> dict[str, Tensor | Array]:
@@ -31,14 +32,18 @@ def compute(case: Case) -> dict[str, Tensor | Array]:
         }
     )
     described = case.meta.get("input", {})
-    known = {"formula": "x = 2*closed_form(20000, (B,3,32,32), salt)", "labels": "(37n+5) mod C", "salt": described.get("salt")}
-    if described != known or not isinstance(described["salt"], int):
+    if not isinstance(described, dict) or set(described) - {"formula", "labels", "salt", "shape"}:
         raise NotSupported("these images are unknown")
-    student, teacher = (network(case.meta[who], given["num_classes"]) for who in ("student", "teacher"))
-    images = 2 * torch.from_numpy(closed_form(20000, (given["batch"], 3, 32, 32), described["salt"]))
+    shape = described.get("shape")
+    images = formula(described.get("formula")).images(salt_of(described), shape, B=given["batch"], t=0)
+    if len(images) != given["batch"]:
+        raise NotSupported(f"batch = {given['batch']}, but the formula gives {len(images)} images")
+    student, teacher = (network(case.meta[who], given["num_classes"], images.shape[1:]) for who in ("student", "teacher"))
     term = Review()
     term.setup(context(student.net, teacher.net, images))
     term.double()
+    fused: list[Tensor] = []
+    term.cascade.register_forward_hook(lambda module, args, made: fused.extend(made))
     abfs = term.cascade.abfs
     if [[n, list(v.shape)] for n, v in abfs.state_dict().items()] != case.meta["abfs"]["entries"]:
         raise NotSupported("the adapters differ from ours in names or shapes")
@@ -55,8 +60,6 @@ def compute(case: Case) -> dict[str, Tensor | Array]:
     targets = [_map(teacher_output[p]) for _, p in term.pairs]
     if [t.shape[2] for t in reversed(targets)] != given["out_shapes"][: len(targets)]:
         raise NotSupported(f"out_shapes = {given['out_shapes']}, but the teacher's features have {[t.shape[2] for t in targets]}")
-    # the cascade again, for its outputs: batch norm in train mode uses batch statistics, so the second pass is the same
-    fused = term.cascade([_map(student_output[p]) for p, _ in term.pairs], [(t.shape[2], t.shape[3]) for t in targets])
     parts = [context_loss(f, t, Pyramid()) for f, t in zip(fused, targets, strict=True)]
     loss.backward()
     rows = case.meta["grad_rows"]

@@ -7,6 +7,7 @@ setting, convention or array that nobody asked for makes it *not supported* inst
 
 from __future__ import annotations
 
+import functools
 import json
 import lzma
 import math
@@ -47,12 +48,31 @@ def closed_form(tag: int, shape: Sequence[int], salt: int = 0) -> Array:
     >>> closed_form(0, (2,)).round(6).tolist()
     [0.454813, 0.883415]
     """
-    t = (tag + 1 + salt) % _PRIME
-    j = np.arange(1, math.prod(shape) + 1, dtype=np.int64) % _PRIME
-    square = j * j % _PRIME * 314159 % _PRIME
-    k = (square + j * (271828 * t % _PRIME) % _PRIME + 141421 * t * t % _PRIME) % _PRIME
+    t, count = (tag + 1 + salt) % _PRIME, math.prod(shape)
+    # the rule repeats after 1000003 numbers; each sum below is less than 3 times that, so no second division is needed
+    length = min(count, _PRIME)
+    index, squares = _whole()
+    k = index[:length] * (271828 * t % _PRIME)
+    k %= _PRIME
+    k += squares[:length]
+    k += 141421 * t * t % _PRIME
+    for _ in range(2):
+        np.subtract(k, _PRIME, out=k, where=k >= _PRIME)
     values: Array = (2 * k + 1 - _PRIME) / np.float64(_PRIME)
-    return values.reshape(tuple(shape))
+    return (values if length == count else np.resize(values, count)).reshape(tuple(shape))
+
+
+@functools.cache
+def _whole() -> tuple[Array, Array]:
+    """j + 1 and 314159 (j+1)² mod 1000003 of one period of the closed form."""
+    index = np.arange(1, _PRIME + 1, dtype=np.int64) % _PRIME
+    return index, index * index % _PRIME * 314159 % _PRIME
+
+
+@functools.cache
+def _checking() -> Array:
+    """One period of the weights of :func:`checksum`."""
+    return closed_form(99, (_PRIME,))
 
 
 def closed_entry(index: int, name: str, shape: Sequence[int], salt: int = 0) -> Array:
@@ -79,7 +99,8 @@ def fill_closed(module: nn.Module, salt: int = 0) -> None:
 def checksum(values: Array) -> Array:
     """[sum, sum of squares, sum of products with ``closed_form(99)``] of one array."""
     values = np.asarray(values, dtype=np.float64)
-    return np.array([values.sum(), (values * values).sum(), (values * closed_form(99, values.shape)).sum()])
+    weights = _checking()[: values.size] if values.size <= _PRIME else np.resize(_checking(), values.size)
+    return np.array([values.sum(), (values * values).sum(), (values * weights.reshape(values.shape)).sum()])
 
 
 def probes(values: Array, count: int = 8) -> Array:
@@ -136,6 +157,11 @@ def one_of(*known: Any) -> Kind:
 
 def _plain(value: Any) -> Any:
     return " ".join(value.split()).casefold() if isinstance(value, str) else value
+
+
+_RUNNING = ("running statistics", "eval mode", "eval: running statistics", "eval mode: running statistics")
+BATCHNORM = one_of("batch statistics", "train mode", "train: batch statistics", *_RUNNING)
+"""What batch norm normalises by; :meth:`Case.mode` follows it."""
 
 
 # what numpy, zipfile and their decompressors raise on bytes that are no archive of arrays
@@ -245,11 +271,20 @@ class Case:
         if left:
             raise NotSupported(f"{left[0]} is not used by our formula")
 
+    def mode(self) -> str:
+        """``train`` or ``eval``, by module_mode and by what the conventions say of batch norm, which must not contradict."""
+        mode = self.meta.get("module_mode")
+        if mode not in (None, "train", "eval"):
+            raise NotSupported(f"module_mode = {json.dumps(mode)} is unknown")
+        said = _plain((self.meta.get("conventions") or {}).get("batchnorm"))
+        running = said in [_plain(text) for text in _RUNNING]
+        if running and mode == "train":
+            raise NotSupported(f"convention batchnorm = {json.dumps(said)} contradicts module_mode = {json.dumps(mode)}")
+        return "eval" if running else mode or "train"
+
     def load(self, module: nn.Module) -> nn.Module:
         """``module`` in double precision with the case's parameters and buffers, in the case's mode."""
-        mode = self.meta.get("module_mode", "train")
-        if mode not in ("train", "eval"):
-            raise NotSupported(f"module_mode = {json.dumps(mode)} is unknown")
+        mode = self.mode()
         given = {n.removeprefix(role): role + n.removeprefix(role) for role in ("param/", "buf/") for n in self.names(role)}
         own = {n: v for n, v in module.double().state_dict().items() if not n.endswith("num_batches_tracked")}
         if odd := sorted(set(own) ^ set(given)):

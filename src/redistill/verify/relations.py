@@ -154,7 +154,7 @@ def crd(case: Case) -> Computed:
 # -- maps --------------------------------------------------------------------------------------------------------------
 def sp(case: Case) -> Computed:
     case.settings({})
-    case.conventions({"reduction": one_of("sum of squares / B^2"), "normalise": anything, "shape": anything})
+    case.conventions({"reduction": one_of("sum of squares / B^2"), "normalise": anything, "shape": anything, "inputs": anything})
     leaves, student, teacher, batch = _maps(case)
     term = SP(at=list(student.taps))
     parts = {f"part_layer{i}": value for i, value in enumerate(term.distances(student, teacher))}
@@ -169,6 +169,7 @@ def nst(case: Case) -> Computed:
             "kernel": one_of("polynomial d=2, c=0"),
             "normalise": anything,
             "constant": anything,
+            "inputs": anything,
         }
     )
     leaves, student, teacher, batch = _maps(case)
@@ -180,7 +181,7 @@ def nst(case: Case) -> Computed:
 def fsp(case: Case) -> Computed:
     case.settings({})
     mean = one_of("mean over batch and both channel axes; pairs summed")
-    case.conventions({"reduction": mean, "layout": anything, "constraint": anything})
+    case.conventions({"reduction": mean, "layout": anything, "constraint": anything, "inputs": anything})
     leaves, student, teacher, batch = _maps(case)
     term = FSP(at=list(student.taps))
     found = {f"part_pair{i}": value for i, value in enumerate(term.distances(student, teacher))}

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from redistill.core import Batch, Room, Shape, Term
 from redistill.recipe import Recipe
-from redistill.terms import AT, CE, KD, VID, FitNet, Review
+from redistill.terms import AT, CE, KD, NST, PKT, RKD, SP, VID, FitNet, Review
 from redistill.train.loop import Loop
 from redistill.verify import zero_shot
-from redistill.verify.networks import Named, closed_images, levels, network, numbers
+from redistill.verify.images import Stream, stream
+from redistill.verify.networks import Named, levels, network, numbers
 from redistill.verify.reader import (
     Array,
     Case,
@@ -25,7 +26,6 @@ from redistill.verify.reader import (
     anything,
     checksum,
     closed_entry,
-    closed_form,
     count,
     flag,
     number,
@@ -41,10 +41,10 @@ class Closed:
     size: int
     classes: int
     steps: int
-    salt: int
+    stream: Stream
+    image_shape: Shape
     depends_on_student = False
     labelled = True
-    image_shape: Shape = (3, 32, 32)
     count: int | None = None
     all_labels: Tensor | None = None
     normalisation = "cifar10-kuangliu"
@@ -53,14 +53,14 @@ class Closed:
         return self.steps
 
     def settings(self) -> dict[str, Any]:
-        return {"kind": "closed form", "salt": self.salt}
+        return {"kind": "closed form", "salt": self.stream.salt}
 
     def start(self, room: Room) -> Closed:
         return self
 
     def batch(self, step: int) -> Batch:
-        images = 2.0 * torch.from_numpy(closed_form(10_000 + step, (self.size, *self.image_shape), self.salt))
-        return Batch(images, (37 * torch.arange(self.size) + 11 * step + 5) % self.classes)
+        images = self.stream.formula.images(self.stream.salt, (self.size, *self.image_shape), B=self.size, t=step)
+        return Batch(images, self.stream.labels.labels(self.size, step, self.classes))
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -135,8 +135,10 @@ _COMMON: dict[str, Kind] = {
 
 def _networks(case: Case, given: dict[str, Any]) -> tuple[Named, Named, Closed]:
     classes = given["num_classes"]
-    student, teacher = (network(case.meta[who], classes) for who in ("student", "teacher"))
-    source = Closed(given["batch"], classes, given["steps"], closed_images(case.meta.get("data")))
+    data = stream(case.meta.get("data"))
+    shape = data.formula.image_shape()
+    student, teacher = (network(case.meta[who], classes, shape) for who in ("student", "teacher"))
+    source = Closed(given["batch"], classes, given["steps"], data, shape)
     return student, teacher, source
 
 
@@ -168,7 +170,8 @@ def repdistiller(case: Case) -> dict[str, Tensor | Array]:
     """gamma CE + alpha KD + beta L of RepDistiller's loop: kd, hint, attention, vid."""
     _only(case, "extra_modules", "extra_entries")
     kinds: dict[str, Kind] = {
-        **_COMMON, "distill": one_of("kd", "hint", "attention", "vid"), "gamma": number, "alpha": number, "beta": number,
+        **_COMMON, "distill": one_of("kd", "hint", "attention", "vid", "nst", "similarity", "rkd", "pkt"),
+        "gamma": number, "alpha": number, "beta": number,
         "kd_T": positive, "hint_layer": count, "vid_init_pred_var": positive, "nce": one_of(None),
     }  # fmt: skip
     given = case.settings(kinds, optional=("hint_layer", "vid_init_pred_var", "nce"))
@@ -190,6 +193,14 @@ def repdistiller(case: Case) -> dict[str, Tensor | Array]:
         own = [FitNet(at=[pairs[given.get("hint_layer", 2)]])]
     elif distill == "vid":
         own = [VID(at=[pair], init_pred_var=variance) for pair in pairs[1:-1]]
+    elif distill == "nst":
+        own = [NST(at=pairs[1:-1])]
+    elif distill == "similarity":
+        own = [SP(at=[pairs[-2]])]
+    elif distill == "rkd":
+        own = [RKD(at=[pairs[-1]])]
+    elif distill == "pkt":
+        own = [PKT(at=[pairs[-1]])]
     method = given["gamma"] * CE() + given["alpha"] * KD(T=given["kd_T"])
     for term in own:
         method = method + given["beta"] * term

@@ -1,4 +1,4 @@
-"""The two further kinds of ``[source]``: images made against the student, and two sources in turn."""
+"""``kind = "adversarial"``: images of a generator that trains against the student."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pydantic import Field, field_validator, model_validator
 
 from redistill.core import Method, RedistillError
 from redistill.data import normalisation
-from redistill.experiment.source.images import Built, Seed, Settings
+from redistill.experiment.method import RESERVED, Part, made_method, made_term, settings_of
+from redistill.experiment.networks import Net, Seed, construct
+from redistill.experiment.source.images import Built, Settings
 from redistill.published.zero_shot import PRESETS, preset
 from redistill.sources import adversarial
 from redistill.sources.adversarial import Adversarial
@@ -65,12 +67,16 @@ class AdversarialSettings(Variant, Settings):
             settings = {key: value for key, value in row.items() if key not in ("use", "weight")}
             if not isinstance(row.get("use"), str):
                 raise ValueError('every table of extra names a term, use = "Diversity"')
-            term = by_name(row["use"])
-            if odd := sorted(set(settings) - set(term().settings())):
+            term, weight = by_name(row["use"]), row.get("weight", 1.0)
+            shape = settings_of(term)  # type: ignore[arg-type]  # a class, whose instances need no hash
+            if odd := sorted(set(settings) - set(shape.model_fields)):
                 raise ValueError(f"{row['use']} has no setting {odd[0]!r}")
             if term.needs_labels:
                 raise ValueError(f"{row['use']} needs labels, and generated images have none")
-            made.append({"use": row["use"], "weight": float(row.get("weight", 1.0)), **term(**settings).settings()})
+            if isinstance(weight, bool) or not isinstance(weight, int | float):
+                raise ValueError(f"the weight of {row['use']} must be a number")
+            _, filled = made_term(term, shape(**settings))
+            made.append({"use": row["use"], "weight": float(weight), **filled})
         return tuple(made)
 
     @property
@@ -101,14 +107,13 @@ class AdversarialSettings(Variant, Settings):
     def method(self) -> Method:
         """What the generator minimises."""
         made = -1.0 * KD(T=self.T, reduction=self.reduction, scale_T2=False)
-        for row in self.extra:
-            settings = {key: value for key, value in row.items() if key not in ("use", "weight")}
-            made = made + row["weight"] * by_name(row["use"])(**settings)
-        return made
+        extra = [
+            Part(use=row["use"], weight=row["weight"], settings={n: v for n, v in row.items() if n not in RESERVED})
+            for row in self.extra
+        ]
+        return made + made_method(extra) if extra else made
 
     def build(self, seed: int, data_dir: Path | None) -> Built:
-        from redistill.experiment.networks import Net, construct
-
         drawn = seed if self.seed == "same" else self.seed
         net: Any = construct(Net(model=self.generator, code=self.code, file=self.file), self.sizes, drawn)
         shape = (self.channels, self.image_size, self.image_size)

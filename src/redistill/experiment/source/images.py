@@ -1,30 +1,23 @@
-"""The kinds of ``[source]`` an experiment file may have: their settings, and how each becomes a source.
-
-A further kind is one more class and one more member of :data:`redistill.experiment.source.SourceSettings`: frozen settings
-with a ``kind``, complete when they are made, that say how they are ``written``, what their ``numerics`` are, and ``build``
-the source.
-"""
+"""``kind = "images"``: a data set or a part of it, and what every kind of ``[source]`` has."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from redistill.core import RedistillError, Source, nearest
-from redistill.data import OFFICIAL, OWN, augmentation, catalogue, normalisation
-from redistill.files import digest
+from redistill.core import RedistillError, Source
+from redistill.data import augmentation, normalisation
+from redistill.data.named import is_own_data, load_data
+from redistill.data.normalise import SETS
+from redistill.experiment.networks import Seed
 from redistill.metrics import ImageSet
-from redistill.paths import expanded, is_there
 from redistill.published.few_images import per_class_ferles
-from redistill.user_code import load, locate
+from redistill.user_code import placeless
 from redistill.values import Value
-
-Seed = Literal["same"] | Annotated[int, Field(ge=0)]
-"""A rule: ``same`` as the run's own seed, or always this number."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +26,6 @@ class Built:
 
     source: Source
     evaluate: Mapping[str, ImageSet]
-
-
-def placeless(written: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the place of a file whose SHA-256 stands beside it."""
-    return {key: value for key, value in written.items() if key != "file" or "code" not in written}
 
 
 class Settings(Value):
@@ -117,7 +105,9 @@ class ImagesSettings(Settings):
 
     def build(self, seed: int, data_dir: Path | None) -> Built:
         drawn = seed if self.seed == "same" else self.seed
-        images: Any = load_data(self.data, data_dir, self.content).with_(augment=self.augment, normalise=self.normalise)
+        images: Any = load_data(self.data, data_dir, self.content)
+        require_peak(self.normalise, images)
+        images = images.with_(augment=self.augment, normalise=self.normalise)
         evaluate = {}
         if self.held_out is not None:
             images, held = images.held_out(self.held_out, seed=drawn)
@@ -133,90 +123,12 @@ class ImagesSettings(Settings):
         return Built(images.unlabelled() if self.unlabelled else images, evaluate)
 
 
-PATHS = ("arrays", "folder", "images")  # kinds whose names hold a path
-
-
-def full_name(name: str, part: Literal["train", "test"], folder: Path, data_dir: Path | None = None) -> str:
-    """The name with its part: ``cifar10`` is ``cifar10:train`` in [source], ``cifar10:test`` in [evaluate].
-
-    A data set without a part of that name has its own for it: Tiny-ImageNet is evaluated on ``val``, and so is a folder that
-    has ``train/`` and ``val/``. A path that exists beside the experiment file becomes absolute.
-    """
-    if is_own_data(name):
-        return f"{locate(name, folder).file}:{name.rpartition(':')[2]}"
-    kind = name.partition(":")[0]
-    if kind in PATHS:
-        _, place, which = catalogue.divided(name, folder)
-        there = folder / expanded(place)
-        if part == "test" and kind == "folder" and not which and _has_val(place, folder, data_dir):
-            which = "val"
-        known = f"{kind}:{there.resolve() if place and is_there(there) else place}"
-        return f"{known}:{which}" if which else known
-    if (row := OFFICIAL.get(name)) is not None:
-        return f"{name}:{part if part in row.parts else row.evaluated_on}"
-    every = [*OFFICIAL, *OWN]
-    if kind not in every:
-        raise RedistillError(nearest(kind, every, "data"))
-    if (row := OFFICIAL.get(kind)) is not None and name.partition(":")[2] not in row.parts:
-        raise RedistillError(nearest(name, [f"{kind}:{one}" for one in row.parts], "part"))
-    return name
-
-
-def _has_val(place: str, folder: Path, data_dir: Path | None) -> bool:
-    """Whether a folder of images is divided into ``train/`` and ``val/``."""
-    return any(
-        is_there(root / "train") and is_there(root / "val")
-        for base in (folder, data_dir)
-        for root in catalogue.candidates(place, base)
-    )
-
-
-def evaluated_on(name: str, data_dir: Path | None = None) -> str | None:
-    """What stands for a test set beside a source that trains on the training part of its data; None where nothing does."""
-    if is_own_data(name):
-        return None
-    if (row := catalogue.row_of(name)) is not None:
-        return f"{row.name}:{row.evaluated_on}" if name == f"{row.name}:train" else None
-    kind, place, part = catalogue.divided(name, data_dir)
-    divided = kind == "folder" and (part == "train" or (not part and _has_val(place, Path(), data_dir)))
-    return f"folder:{place}:val" if divided else None
-
-
-def defaults(
-    name: str, part: Literal["train", "test"], folder: Path, data_dir: Path | None = None, *, trust_code: bool = False
-) -> dict[str, str]:
-    """A data set's own normalisation and augmentation; data of one's own are opened to ask them."""
-    full = full_name(name, part, folder)
-    kind, _, which = full.partition(":")
-    if (row := OFFICIAL.get(kind)) is not None:
-        return {"normalise": row.normalise, "augment": row.augment_of(which)}
-    made = load_data(full, data_dir, trust_code=trust_code)
-    return {"normalise": made.normalise, "augment": getattr(made, "augment", "none")}
-
-
-def content(full: str, data_dir: Path | None = None) -> str | None:
-    """SHA-256 of data of one's own (of the file that makes them, for ``./file.py:name``); None for official data."""
-    if catalogue.row_of(full) is not None:
-        return None
-    if is_own_data(full):
-        found = locate(full, Path())
-        return digest(f"{found.name} {found.code}")
-    return str(load_data(full, data_dir).manifest()["sha256"])
-
-
-def load_data(name: str, data_dir: Path | None, wanted: str | None = None, *, trust_code: bool = False) -> Any:
-    """A data set by name; ``./file.py:name`` is called without arguments.
-
-    Args:
-        wanted: the content it must have. trust_code: the user says that code of one's own may be run.
-    """
-    if wanted is not None and (found := content(name, data_dir)) != wanted:
-        raise RedistillError(f"{name} has changed: its content is {str(found)[:12]}, the experiment was made with {wanted[:12]}")
-    if is_own_data(name):
-        return load(name, Path(), code=locate(name, Path()).code, trusted=trust_code).object()
-    return catalogue.load(name, data_dir)
-
-
-def is_own_data(name: str) -> bool:
-    """Whether a name is ``./file.py:name``, and no folder of a data set that happens to be called so."""
-    return ".py:" in name and name.partition(":")[0] not in OWN
+def require_peak(normalise: str, images: Any) -> None:
+    """Refuse constants that are written for another white than these pixels have: the white belongs to the data, and nothing
+    would divide by the written one."""
+    made, white = normalisation(normalise), getattr(images, "peak", None) or 255
+    if made.name not in SETS and made.peak not in (255, white):
+        raise RedistillError(
+            f"{made} is for pixels of which {made.peak} counts as 1, those of {images.name} have {white}: leave the peak out (mean and "
+            f"std are in units of the full range), or give the data their white, numpy.savez(file, x=images, peak={made.peak})"
+        )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from redistill.core import Context, Pair, RedistillError
+from redistill.core import Context, Pair, RedistillError, Shape
 from redistill.core.pairs import check_pairs, pair_stages
 
 MapShape = tuple[int, int, int]
@@ -28,6 +29,15 @@ def named_or_paired(ctx: Context, named: tuple[Pair, ...] | None) -> tuple[Pair,
                 f"can be compared with as many tokens only; name other places with at=[(student place, teacher place)]"
             )
     return pairs
+
+
+def before_activation(ctx: Context, pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:
+    """Both places of every pair before the activation (``stage2:pre``), where a network declares such a place."""
+
+    def pre(place: str, places: Mapping[str, Shape]) -> str:
+        return f"{place}:pre" if f"{place}:pre" in places else place
+
+    return tuple((pre(mine, ctx.student_places), pre(theirs, ctx.teacher_places)) for mine, theirs in pairs)
 
 
 def map_shape(who: str, ctx: Context, whose: Literal["student", "teacher"], place: str, *, tokens: bool = True) -> MapShape:

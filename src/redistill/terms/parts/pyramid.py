@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from jaxtyping import Float
 from torch import Tensor
 
 from redistill.core import RedistillError, nearest
@@ -96,7 +97,7 @@ class Pyramid:
         return found
 
 
-def context_loss(student: Tensor, teacher: Tensor, pyramid: Pyramid) -> Tensor:
+def context_loss(student: Float[Tensor, " ..."], teacher: Float[Tensor, " ..."], pyramid: Pyramid) -> Float[Tensor, ""]:
     """HCL of two maps [B, C, H, W]: a scalar."""
     same_shape("HCL", student, teacher)
     student, teacher = wide(student), wide(teacher)
@@ -111,7 +112,7 @@ def context_loss(student: Tensor, teacher: Tensor, pyramid: Pyramid) -> Tensor:
     return total / divisor
 
 
-def hcl(students: Sequence[Tensor], teachers: Sequence[Tensor], pyramid: Pyramid | None = None) -> Tensor:
+def hcl(students: Sequence[Tensor], teachers: Sequence[Tensor], pyramid: Pyramid | None = None) -> Float[Tensor, ""]:
     """Sum of the context losses of pairs of maps [B, C, H, W]; ``pyramid`` defaults to the authors'.
 
     >>> import torch

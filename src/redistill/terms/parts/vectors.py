@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from torch import Tensor
 
 from redistill.core import Context, Pair, RedistillError
@@ -9,7 +10,7 @@ from redistill.core.pairs import check_pairs
 from redistill.terms.parts.wide import wide
 
 
-def as_vectors(feature: Tensor) -> Tensor:
+def as_vectors(feature: Float[Tensor, " batch *entries"]) -> Float[Tensor, "batch width"]:
     """[B, ...] as [B, D], half precision as fp32."""
     return wide(feature.flatten(1))
 

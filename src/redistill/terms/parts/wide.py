@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 HALF = (torch.float16, torch.bfloat16)
 
 
-def wide(values: Tensor) -> Tensor:
+def wide(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """fp16 and bf16 as fp32; fp32 and fp64 as they are, bit for bit.
 
     >>> wide(torch.zeros(1, dtype=torch.float16)).dtype, wide(torch.zeros(1, dtype=torch.float64)).dtype
@@ -18,7 +19,7 @@ def wide(values: Tensor) -> Tensor:
     return values.float() if values.dtype in HALF else values
 
 
-def fitting(values: Tensor, module: nn.Module) -> Tensor:
+def fitting(values: Float[Tensor, "*shape"], module: nn.Module) -> Float[Tensor, "*shape"]:
     """Half precision in the precision of the layers that are to take it; fp32 and fp64 as they are."""
     first = next(module.parameters(), None)
     return values.to(first.dtype) if values.dtype in HALF and first is not None else values

@@ -21,7 +21,7 @@ from pydantic import Field, ValidationError
 
 from redistill.core import RedistillError
 from redistill.data.catalogue import count_of, row_of
-from redistill.experiment.source.images import full_name, load_data
+from redistill.data.named import full_name, load_data
 from redistill.published.few_images import Counting, few_recipe
 from redistill.settings.mistakes import Mistakes
 from redistill.values import Value

@@ -22,10 +22,10 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from redistill.core import nearest
-from redistill.experiment.source.adversarial import AdversarialSettings
 from redistill.published.zero_shot import PRESETS, PUBLISHED, preset
 from redistill.settings.lines import Path as Key
 from redistill.settings.mistakes import Mistakes
+from redistill.sources.variants import Variant
 from redistill.terms import KD
 from redistill.terms.at import Form
 from redistill.terms.kd import Reduction
@@ -39,6 +39,12 @@ _FILLS = {
     "stop_after": ("recipe.steps", "recipe.epochs"),
 }
 """What else of the file a key completes: it would do nothing where the file has its own."""
+
+
+class _Schedule(Variant):
+    """The switches of a generator, and the length of their full schedule."""
+
+    blocks: int = Field(ge=1)
 
 
 class Completion(Value):
@@ -125,7 +131,7 @@ def _filled(data: dict[str, Any], given: dict[str, Any], said: Completion, mista
     block = published.variant.model_dump() | {"blocks": published.blocks}
     own = {name: value for name, value in given.items() if name in block}
     try:
-        block = AdversarialSettings.model_validate({"kind": "adversarial", **block, **own}).model_dump(include=set(block))
+        block = _Schedule.model_validate(block | own).model_dump()
     except ValidationError:
         pass  # told where the source is read, with its other settings
     blocks = block.pop("blocks")

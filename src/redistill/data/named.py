@@ -1,0 +1,104 @@
+"""A data set by the name that an experiment gives it: the whole name, what it stands for, its content, and the images.
+
+Beside the names of :func:`redistill.data.load` there are data of one's own, ``./file.py:name``, a function without arguments.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from redistill.data import catalogue
+from redistill.data.catalogue import OFFICIAL, OWN
+from redistill.errors import RedistillError, nearest
+from redistill.files import digest
+from redistill.paths import expanded, is_there
+from redistill.user_code import load, locate
+
+PATHS = ("arrays", "folder", "images")  # kinds whose names hold a path
+
+
+def full_name(name: str, part: Literal["train", "test"], folder: Path, data_dir: Path | None = None) -> str:
+    """The name with its part: ``cifar10`` is ``cifar10:train`` in [source], ``cifar10:test`` in [evaluate].
+
+    A data set without a part of that name has its own for it: Tiny-ImageNet is evaluated on ``val``, and so is a folder that
+    has ``train/`` and ``val/``. A path that exists beside the experiment file becomes absolute.
+    """
+    if is_own_data(name):
+        return f"{locate(name, folder).file}:{name.rpartition(':')[2]}"
+    kind = name.partition(":")[0]
+    if kind in PATHS:
+        _, place, which = catalogue.divided(name, folder)
+        there = folder / expanded(place)
+        if part == "test" and kind == "folder" and not which and _has_val(place, folder, data_dir):
+            which = "val"
+        known = f"{kind}:{there.resolve() if place and is_there(there) else place}"
+        return f"{known}:{which}" if which else known
+    if (row := OFFICIAL.get(name)) is not None:
+        return f"{name}:{part if part in row.parts else row.evaluated_on}"
+    every = [*OFFICIAL, *OWN]
+    if kind not in every:
+        raise RedistillError(nearest(kind, every, "data"))
+    if (row := OFFICIAL.get(kind)) is not None and name.partition(":")[2] not in row.parts:
+        raise RedistillError(nearest(name, [f"{kind}:{one}" for one in row.parts], "part"))
+    return name
+
+
+def _has_val(place: str, folder: Path, data_dir: Path | None) -> bool:
+    """Whether a folder of images is divided into ``train/`` and ``val/``."""
+    return any(
+        is_there(root / "train") and is_there(root / "val")
+        for base in (folder, data_dir)
+        for root in catalogue.candidates(place, base)
+    )
+
+
+def evaluated_on(name: str, data_dir: Path | None = None) -> str | None:
+    """What stands for a test set beside a source that trains on the training part of its data; None where nothing does."""
+    if is_own_data(name):
+        return None
+    if (row := catalogue.row_of(name)) is not None:
+        return f"{row.name}:{row.evaluated_on}" if name == f"{row.name}:train" else None
+    kind, place, part = catalogue.divided(name, data_dir)
+    divided = kind == "folder" and (part == "train" or (not part and _has_val(place, Path(), data_dir)))
+    return f"folder:{place}:val" if divided else None
+
+
+def defaults(
+    name: str, part: Literal["train", "test"], folder: Path, data_dir: Path | None = None, *, trust_code: bool = False
+) -> dict[str, str]:
+    """A data set's own normalisation and augmentation; data of one's own are opened to ask them."""
+    full = full_name(name, part, folder)
+    kind, _, which = full.partition(":")
+    if (row := OFFICIAL.get(kind)) is not None:
+        return {"normalise": row.normalise, "augment": row.augment_of(which)}
+    made = load_data(full, data_dir, trust_code=trust_code)
+    return {"normalise": made.normalise, "augment": getattr(made, "augment", "none")}
+
+
+def content(full: str, data_dir: Path | None = None) -> str | None:
+    """SHA-256 of data of one's own (of the file that makes them, for ``./file.py:name``); None for official data."""
+    if catalogue.row_of(full) is not None:
+        return None
+    if is_own_data(full):
+        found = locate(full, Path())
+        return digest(f"{found.name} {found.code}")
+    return str(load_data(full, data_dir).manifest()["sha256"])
+
+
+def load_data(name: str, data_dir: Path | None, wanted: str | None = None, *, trust_code: bool = False) -> Any:
+    """A data set by name; ``./file.py:name`` is called without arguments.
+
+    Args:
+        wanted: the content it must have. trust_code: the user says that code of one's own may be run.
+    """
+    if wanted is not None and (found := content(name, data_dir)) != wanted:
+        raise RedistillError(f"{name} has changed: its content is {str(found)[:12]}, the experiment was made with {wanted[:12]}")
+    if is_own_data(name):
+        return load(name, Path(), code=locate(name, Path()).code, trusted=trust_code).object()
+    return catalogue.load(name, data_dir)
+
+
+def is_own_data(name: str) -> bool:
+    """Whether a name is ``./file.py:name``, and no folder of a data set that happens to be called so."""
+    return ".py:" in name and name.partition(":")[0] not in OWN

@@ -1,0 +1,418 @@
+"""The claims of our paper files that somebody's runs bear on, judged by the rules of our own runs.
+
+Runs of unlike sources are never pooled, and neither are runs of unlike settings: each way to combine the settings of one source
+is judged by itself. Differences are unpaired, because nothing here shows that equal seeds of others share anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from redistill.claims import Claim, Finding, Measured, Summary, judge_table
+from redistill.errors import RedistillError, nearest
+from redistill.evidence import names
+from redistill.evidence.model import Evidence, Trained, arms
+from redistill.papers.cells import Cell, Paper
+from redistill.papers.load import load
+from redistill.papers.load import names as paper_names
+from redistill.verdicts.claims import claimed_order, label, published
+
+SEEDS = 3
+"""No verdict before so many runs of each cell, as with ours."""
+
+KNOWN = ("method", "teacher", "student", "data", "trains", "M")
+
+
+@dataclass(frozen=True)
+class Bearing:
+    """Findings about one table of one paper from runs of one source with one combination of settings.
+
+    Attributes:
+        whose: source and, within it, whose runs. variant: what tells this combination from the others, "" for the only one.
+        arms: cell -> its runs. apart: runs that would bear on a cell but do not count, and why, a sentence each.
+    """
+
+    paper: str
+    table: str
+    whose: str
+    variant: str
+    arms: Mapping[str, tuple[Trained, ...]]
+    findings: tuple[Finding, ...]
+    summary: Summary | None
+    apart: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+
+
+def paper_of(key: str) -> str | None:
+    """The paper file for a key of the claims: ``tian2020_crd`` is ``tian2020``; None where we have none.
+
+    Raises:
+        RedistillError: there are no claims of that name.
+    """
+    from redistill.evidence.registry import registry
+
+    known = paper_names()
+    if key in known:
+        return key
+    stem = key.partition("_")[0]
+    sources = registry().sources
+    if key not in sources and not key.endswith(".toml"):
+        raise RedistillError(f"evidence about a claim that does not exist: {nearest(key, [*known, *sources], 'paper')}")
+    return stem if stem in known else None
+
+
+def bearings(evidence: Evidence, paper: str | None = None) -> tuple[list[Bearing], list[str]]:
+    """Every finding, and what bears on no claim, a sentence each.
+
+    Args:
+        paper: judge against this one, whatever the runs say they are about.
+
+    Raises:
+        RedistillError: ``paper`` is not there, or no run bears on it; runs name claims that do not exist.
+    """
+    if evidence.store is not None:
+        return _ours(evidence, paper), []
+    found: list[Bearing] = []
+    nothing: list[str] = []
+    groups: dict[str, list[Trained]] = {}
+    for run in evidence.runs:
+        groups.setdefault(run.origin, []).append(run)
+    for origin, runs in groups.items():
+        wanted: dict[str, list[Trained]] = {}
+        whole = evidence.kind == "our evidence format"
+        for run in runs:
+            if paper is not None:
+                wanted.setdefault(paper, []).append(run)
+            elif run.paper is not None:
+                if (name := paper_of(run.paper)) is not None:
+                    wanted.setdefault(name, []).append(run)
+                else:
+                    nothing.append(f"{run.place} ({run.words}): no paper file of ours has the claims {run.paper}")
+            elif not whole:
+                for name in paper_names():
+                    wanted.setdefault(name, []).append(run)
+        for name, mine in wanted.items():
+            one = load(name)
+            whose = evidence.source.words + (f", {origin}" if origin else "")
+            made, used = _of_paper(one, mine, whose)
+            found += made
+            if paper is None and whole:
+                nothing += [f"{r.place}: {one.name} has no cell for {r.words}{_printed(r)}" for r in mine if r.place not in used]
+    _no_errors(evidence, found)
+    if paper is not None and not found:
+        cells = {names.method(run.method) for run in evidence.runs}
+        raise RedistillError(
+            f"{evidence.name}: no run bears on a claim of {paper}: its {len(evidence.runs)} runs are of {', '.join(sorted(cells))} "
+            f"with {evidence.runs[0].words} first, and {paper} has no such cell"
+        )
+    return found, _once(nothing)
+
+
+FAR = 15.0
+"""Points from the print at which a mean is looked at as an error rate."""
+
+
+def _no_errors(evidence: Evidence, found: Sequence[Bearing]) -> None:
+    """Refuse runs whose numbers are far from the print, while 100 minus them are near it, in most cells."""
+    if any("because --unit says so" in text for text in evidence.said):
+        return
+    values = []
+    for bearing in found:
+        for finding in bearing.findings:
+            claim = finding.claim
+            runs = bearing.arms.get(claim.cell, ())
+            if claim.kind == "value" and claim.published is not None and runs:
+                last = [run.last if run.last is not None else run.best for run in runs]
+                values.append((sum(x for x in last if x is not None) / len(last), claim.published.value))
+    turned = [(x, y) for x, y in values if abs(x - y) > FAR and abs(100 - x - y) < FAR / 3]
+    if len(turned) > len(values) / 2:
+        x, y = turned[0]
+        raise RedistillError(
+            f"{evidence.name}: {len(turned)} of {len(values)} means are near 100 minus the paper's accuracy ({x:.2f} beside "
+            f"{y:.2f}): these look "
+            f"like errors; say --unit error (or --unit percent if they are accuracies)"
+        )
+
+
+def _printed(run: Trained) -> str:
+    """What the registry knows of a run's cell that no paper file has."""
+    from redistill.evidence.registry import registry
+
+    numbers = [n for n in registry().at(run.cell) if n.source == run.paper]
+    return f" (the registry has {numbers[0].words})" if numbers else ""
+
+
+def _once(lines: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(lines))
+
+
+def _ours(evidence: Evidence, paper: str | None) -> list[Bearing]:
+    """Runs of ours are found by the identity of their experiments, as in a report."""
+    from redistill.papers.plan import make, select
+    from redistill.runs.store import Store
+    from redistill.verdicts.tables import judged
+
+    assert evidence.store is not None
+    found = []
+    for name in [paper] if paper is not None else paper_names():
+        one = load(name)
+        plan = make(one, select(one), seeds=range(SEEDS))
+        for table in judged(plan, Store(evidence.store)):
+            there = [f for f in table.findings if f.verdict != "not attempted"]
+            if there:
+                found.append(Bearing(one.name, table.table, evidence.source.words, "", {}, tuple(there), table.summary, (), table.rules))
+    if paper is not None and not found:
+        raise RedistillError(f"{evidence.name}: no finished run of this store is of an experiment of {paper}")
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Which runs are of which cell
+# ---------------------------------------------------------------------------------------------------------------------
+def alone(paper: Paper, cell: Cell) -> bool:
+    """Whether a cell's network learns from labels only."""
+    method = cell.facts.get("method", "")
+    terms = paper.file.method.get(method)
+    if terms is None:
+        return names.method(method) in (names.STUDENT, names.TEACHER)
+    return all(term.get("use") == "CE" for term in terms) and not cell.facts.get("by")
+
+
+def key_of(paper: Paper, cell: Cell) -> tuple[str, str, str, str, str] | None:
+    """Keys of data, teacher, student, method and images a class of a cell; None where it is of something else too."""
+    facts = cell.facts
+    if any(value for name, value in facts.items() if name not in KNOWN):
+        return None
+    data, many = names.data(facts.get("data", paper.file.setup.data)), facts.get("M", "")
+    generated = regime_of(paper, cell).startswith("generated")
+    many = "" if many.lower() in ("", "all") or (many == "0" and generated) else many
+    if alone(paper, cell):
+        trained = facts.get(facts.get("trains") or "student")
+        return None if trained is None else (data, "", names.network(trained), names.STUDENT, many)
+    if facts.get("student") is None or facts.get("method") is None:
+        return None
+    return data, names.network(facts.get("teacher", "")), names.network(facts["student"]), names.method(facts["method"]), many
+
+
+def key_of_run(run: Trained) -> tuple[str, str, str, str, str]:
+    many = run.settings.get("images_per_class", run.settings.get("M"))
+    if (share := run.settings.get("share_of_images")) is not None:
+        many = f"{share} of all"
+    text = "" if many is None or str(many).lower() in ("0", "all", "none") else str(many)
+    return (*run.cell, text)
+
+
+def epochs_of(paper: Paper, cell: Cell) -> int | None:
+    """Epochs of a cell's recipe, None where it counts otherwise."""
+    found = None
+    for case in paper.file.case:
+        if case.holds(cell.facts):
+            if case.recipe is not None:
+                found = paper.file.recipe[case.recipe].get("epochs")
+            if isinstance(recipe := case.set.get("recipe"), Mapping) and "epochs" in recipe:
+                found = recipe["epochs"]
+    return found if isinstance(found, int) else None
+
+
+def regime_of(paper: Paper, cell: Cell) -> str:
+    """Cells that may be expected to scatter alike: the same kind of images, so many of them."""
+    kind = "images"
+    for case in paper.file.case:
+        if case.holds(cell.facts) and case.source is not None:
+            kind = str(paper.file.source[case.source].get("kind", "images"))
+    many = cell.facts.get("M", "")
+    return (
+        f"{'generated' if kind == 'adversarial' else 'real'} {cell.facts.get('data', paper.file.setup.data)}{f', M {many}' if many else ''}"
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Judging
+# ---------------------------------------------------------------------------------------------------------------------
+def _of_paper(paper: Paper, runs: Sequence[Trained], whose: str) -> tuple[list[Bearing], set[str]]:
+    by_key: dict[tuple[str, ...], list[list[Trained]]] = {}
+    for members in arms(tuple(runs)).values():
+        by_key.setdefault(key_of_run(members[0]), []).append(members)
+    made: list[Bearing] = []
+    used: set[str] = set()
+    for name, table in paper.file.table.items():
+        if table.metric not in ("accuracy", "error"):
+            continue
+        homes: dict[tuple[str, ...], str] = {}
+        cells: dict[str, Cell] = {}
+        theirs: dict[str, list[list[Trained]]] = {}
+        apart: list[str] = []
+        for cell in paper.cells_of(name):
+            key = key_of(paper, cell)
+            if cell.printed is None or key is None or key not in by_key:
+                continue
+            home = homes.setdefault(key, label(cell))
+            cells[label(cell)] = cell
+            if home in theirs:
+                continue
+            theirs[home] = []
+            planned = epochs_of(paper, cell)
+            for members in by_key[key]:
+                used |= {run.place for run in members}
+                other = sorted({run.epochs for run in members if run.epochs is not None and planned is not None and run.epochs != planned})
+                if other:
+                    apart.append(
+                        f"{members[0].words}: ran for {', '.join(map(str, other))} epochs, the paper's recipe has {planned}: no "
+                        f"verdict is given"
+                    )
+                else:
+                    theirs[home].append(members)
+        theirs = {home: mine for home, mine in theirs.items() if mine}
+        if not theirs:
+            if apart:
+                made.append(Bearing(paper.name, name, whose, "", {}, (), None, tuple(_once(apart))))
+            continue
+        claims = _claims(paper, name, cells, {k: h for k, h in homes.items() if h in theirs})
+        made += _judged(paper, name, whose, claims, theirs, cells, tuple(_once(apart)))
+    return made, used
+
+
+def _claims(paper: Paper, table: str, cells: Mapping[str, Cell], homes: Mapping[tuple[str, ...], str]) -> list[Claim]:
+    """The claims of the cells that have runs: each printed number, each gain and order of the table between two of them."""
+    metric, protocol = paper.table(table).metric, paper.protocol(table)
+    made: dict[str, Claim] = {}
+    seen: set[tuple[str, str]] = set()
+    numbers = {}
+    home_of = {}
+    for name, cell in cells.items():
+        key = key_of(paper, cell)
+        if key is None or key not in homes or cell.printed is None:
+            continue
+        home, number = homes[key], published(cell.printed, protocol, metric)
+        numbers[name], home_of[name] = number, home
+        if (home, repr(number)) in seen:
+            continue  # the same number of the same runs, printed in another column
+        seen.add((home, repr(number)))
+        also = [published(p, protocol, metric) for a in cell.also if (p := type(cell.printed).read(a.value)) is not None]
+        made[name] = Claim(name, "value", home, number, tolerance=protocol.tolerance, seeds=SEEDS, contradicting=tuple(also))
+    for kind, pairs in (("gain", paper.table(table).gains), ("order", paper.table(table).orders)):
+        for one, two in _couples(cells, pairs):
+            if one not in numbers or two not in numbers or home_of[one] == home_of[two]:
+                continue
+            a, b = numbers[one], numbers[two]
+            if kind == "order":
+                sign = claimed_order(a, b)
+                if sign == 0:
+                    continue
+                if sign < 0:
+                    one, two, a, b = two, one, b, a
+            identity = f"{one} {'minus' if kind == 'gain' else 'above'} {two}"
+            made[identity] = Claim(
+                identity, "gain" if kind == "gain" else "order", home_of[one], a, home_of[two], b, "unpaired",
+                tolerance=protocol.tolerance, seeds=SEEDS,
+            )  # fmt: skip
+    return list(made.values())
+
+
+def _couples(cells: Mapping[str, Cell], pairs: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
+    """Labels of two columns row by row, or of two rows column by column."""
+    for first, second in pairs:
+        for by, along in (("column", "row"), ("row", "column")):
+            ones = {getattr(c, along): name for name, c in cells.items() if getattr(c, by) == first}
+            twos = {getattr(c, along): name for name, c in cells.items() if getattr(c, by) == second}
+            yield from ((ones[at], twos[at]) for at in ones if at in twos)
+
+
+def _judged(
+    paper: Paper,
+    table: str,
+    whose: str,
+    claims: Sequence[Claim],
+    theirs: Mapping[str, list[list[Trained]]],
+    cells: Mapping[str, Cell],
+    apart: tuple[str, ...],
+) -> list[Bearing]:
+    made: list[Bearing] = []
+    told: set[str] = set()
+    regimes = {home: regime_of(paper, cells[home]) for home in theirs}
+    for variant, chosen in combinations(theirs):
+        mine = [claim for claim in claims if all(cell in chosen for cell in claim.cells)]
+        count = {cell: len(runs) for cell, runs in chosen.items()}
+        whole = []
+        for claim in mine:
+            n = min(count[cell] for cell in claim.cells)
+            lacks = any(run.last is None for cell in claim.cells for run in chosen[cell])
+            # every run that the source has counts, and all of them were planned as far as anybody can know
+            whole.append(replace(claim, seeds=max(SEEDS, n), compare="best_on_test" if lacks else None))
+        measured = {cell: _measured(runs) for cell, runs in chosen.items()}
+        findings, summary = judge_table(whole, measured, regimes)
+        # what does not hang on the settings is said once
+        keys = [f"{f.claim.id}: {[[run.place for run in chosen[cell]] for cell in f.claim.cells]}" for f in findings]
+        fresh = [f for f, key in zip(findings, keys, strict=True) if key not in told]
+        told |= set(keys)
+        if fresh:
+            noted = tuple(replace(f, note="; ".join(filter(None, [f.note, *_notes(f.claim, chosen)]))) for f in fresh)
+            made.append(Bearing(paper.name, table, whose, variant, chosen, noted, summary, apart if not made else (), _settings(chosen)))
+    return made
+
+
+def _settings(chosen: Mapping[str, Sequence[Trained]]) -> tuple[str, ...]:
+    """What the source says of how its runs were made, cell by cell; the paper's recipe may be another."""
+    lines = []
+    for cell, runs in chosen.items():
+        known = ", ".join(f"{name} {value}" for name, value in runs[0].settings.items() if value is not None)
+        if known:
+            lines.append(f"Settings of {cell}, as the source states them: {known}.")
+    return tuple(lines)
+
+
+def _measured(runs: Sequence[Trained]) -> list[Measured]:
+    """Runs as numbers; one without a seed is numbered by its place."""
+    made = []
+    for number, run in enumerate(runs):
+        best = run.best if run.best_on == "test" else None
+        last = run.last if run.last is not None else run.best
+        assert last is not None
+        seed = run.seed if run.seed is not None and all(r.seed is not None for r in runs) else number
+        made.append(Measured(seed, last, best if run.last is not None or best is not None else None))
+    return made
+
+
+def _notes(claim: Claim, chosen: Mapping[str, Sequence[Trained]]) -> list[str]:
+    lines = []
+    for cell in claim.cells:
+        runs = chosen[cell]
+        if any(run.last is None for run in runs):
+            chosen_on = {run.best_on for run in runs if run.last is None}
+            on = "validation images" if chosen_on == {"validation"} else "the test images"
+            lines.append(f"the last epoch of {cell} is not known, the numbers are of an epoch chosen on {on}")
+        same = [(a, b) for i, a in enumerate(runs) for b in runs[i + 1 :] if a.last == b.last and a.best == b.best and a.best is not None]
+        if same:
+            a, b = same[0]
+            lines.append(f"{a.place} and {b.place} have the same last and best accuracy to the digit: they may be one run")
+    return lines
+
+
+def combinations(theirs: Mapping[str, list[list[Trained]]]) -> list[tuple[str, dict[str, tuple[Trained, ...]]]]:
+    """Ways to choose one arm a cell: one for each group of settings that tells the arms of some cell apart."""
+    variants: dict[str, None] = {}
+    labelled: dict[str, dict[str, tuple[Trained, ...]]] = {}
+    for home, members in theirs.items():
+        if len(members) == 1:
+            continue
+        labels = told_apart([arm[0].settings for arm in members])
+        labelled[home] = {word: tuple(arm) for word, arm in zip(labels, members, strict=True)}
+        variants |= dict.fromkeys(labels)
+    single = {home: tuple(members[0]) for home, members in theirs.items() if len(members) == 1}
+    if not variants:
+        return [("", single)]
+    return [(word, {**single, **{home: arms_[word] for home, arms_ in labelled.items() if word in arms_}}) for word in variants]
+
+
+def told_apart(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """In which settings several arms of one cell differ, in words.
+
+    >>> told_apart([{"tau": 0.07, "n": 1}, {"tau": 0.1, "n": 1}])
+    ['tau 0.07', 'tau 0.1']
+    """
+    keys = list(dict.fromkeys(key for one in settings for key in one))
+    differ = [key for key in keys if len({repr(one.get(key)) for one in settings}) > 1]
+    words = [", ".join(f"{key} {one.get(key, 'not given')}" for key in differ) or "the same settings" for one in settings]
+    return words if len(set(words)) == len(words) else [f"{word} ({number})" for number, word in enumerate(words, 1)]

@@ -1,0 +1,235 @@
+"""Runs from a CSV or JSON lines with named columns."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from redistill.errors import RedistillError, nearest
+from redistill.evidence.files import Told, content_of, runs_of
+from redistill.evidence.model import Evidence
+from redistill.evidence.units import ERRORS, percent
+
+ROLES: dict[str, tuple[str, ...]] = {
+    "dataset": ("dataset", "data", "data_set"),
+    "teacher": ("teacher", "model_t", "teacher_model", "t"),
+    "student": ("student", "model_s", "student_model", "model", "network", "arch", "s"),
+    "method": ("method", "distill", "algorithm", "distiller", "approach"),
+    "seed": ("seed", "trial", "random_seed"),
+    "epochs": ("epochs", "n_epochs", "num_epochs"),
+    "last": ("last", "last_acc", "final", "final_acc", "final_top1", "last_top1", "test_acc_final", "test_last"),
+    "best": ("best", "best_acc", "best_top1", "best_test_acc", "max_acc"),
+    "value": ("acc", "accuracy", "top1", "test_acc", "test_accuracy", "acc1", "acc@1", "top-1", "test_top1"),
+    "error": ERRORS,
+    "paper": ("paper",),
+    "best_on": ("best_on",),
+}
+"""What a column can be -> its names, in small letters. ``value``: an accuracy whose epoch the name does not tell."""
+
+MEASURED = re.compile(r"second|time|hour|duration|loss|top-?5|acc5|mem|date|path|file|log\b|^run|name|^id$|host|device", re.I)
+"""Names of columns that are no settings."""
+
+NOTHING = ("", "-", "none", "null", "na", "n/a")
+
+
+def read_csv(path: Path, told: Told) -> Evidence:
+    """A CSV (or .tsv) with a header."""
+    text = content_of(path)
+    rows = list(csv.reader(text.splitlines(), delimiter="\t" if path.suffix == ".tsv" else ","))
+    rows = [row for row in rows if any(cell.strip() for cell in row)]
+    if len(rows) < 2:
+        raise RedistillError(f"{path}: needs a header and at least one row, it has {len(rows)} lines")
+    header = [name.strip() for name in rows[0]]
+    if len(set(header)) < len(header):
+        twice = next(name for name in header if header.count(name) > 1)
+        raise RedistillError(f"{path}: the header names column {twice!r} twice")
+    for number, row in enumerate(rows[1:], 2):
+        if len(row) != len(header):
+            raise RedistillError(f"{path}, line {number}: has {len(row)} entries, the header has {len(header)}")
+    records = [dict(zip(header, (cell.strip() for cell in row), strict=True)) for row in rows[1:]]
+    return _evidence(path, records, header, [f"{path.name}, line {n}" for n in range(2, len(rows) + 1)], told, "CSV with named columns")
+
+
+def read_lines(path: Path, told: Told) -> Evidence:
+    """JSON lines: one object a run."""
+    records: list[dict[str, Any]] = []
+    places = []
+    for number, line in enumerate(content_of(path).splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise RedistillError(f"{path}, line {number}: is no JSON ({error}): was the file cut short?") from error
+        if not isinstance(record, dict):
+            raise RedistillError(f"{path}, line {number}: is no object, one run a line is expected")
+        records.append(record)
+        places.append(f"{path.name}, line {number}")
+    if not records:
+        raise RedistillError(f"{path}: holds no runs")
+    header = list(dict.fromkeys(name for record in records for name in record))
+    return _evidence(path, records, header, places, told, "JSON lines with named keys")
+
+
+def roles_of(header: Sequence[str], told: Told, where: str) -> dict[str, str]:
+    """Role -> column.
+
+    Raises:
+        RedistillError: two columns could be one role, no column is an accuracy, or ``--column`` names one that is not there.
+    """
+    roles: dict[str, str] = {}
+    for role, column in (told.columns or {}).items():
+        if role not in ROLES:
+            raise RedistillError(f"--column {role}={column}: {nearest(role, ROLES, 'role of a column')}")
+        if column not in header:
+            raise RedistillError(f"--column {role}={column}: {nearest(column, header, f'column of {where}')}")
+        roles[role] = column
+    for role, others in ROLES.items():
+        if role in roles:
+            continue
+        fits = [name for name in header if name.lower() in others and name not in roles.values()]
+        if len(fits) > 1:
+            raise RedistillError(
+                f"{where}: columns {' and '.join(map(repr, fits))} could both be the {role}: say which with --column {role}={fits[0]}"
+            )
+        if fits:
+            roles[role] = fits[0]
+    if not {"last", "best", "value", "error"} & set(roles):
+        raise RedistillError(
+            f"{where}: no column can be told to be an accuracy (last, best, acc, error ...), there are {', '.join(header)}: "
+            f"say which with --column last=NAME or --column best=NAME"
+        )
+    if "error" in roles and {"last", "best", "value"} & set(roles):
+        raise RedistillError(f"{where}: has a column of accuracies and one of errors ({roles['error']!r}): leave one of them out")
+    if "value" in roles and {"last", "best"} & set(roles):
+        known = roles.get("last") or roles.get("best")
+        raise RedistillError(
+            f"{where}: columns {known!r} and {roles['value']!r} are both accuracies, and the second does not say of which epoch: "
+            f"say --column last={roles['value']} or --column best={roles['value']}"
+        )
+    return roles
+
+
+def _evidence(
+    path: Path, records: Sequence[dict[str, Any]], header: Sequence[str], places: Sequence[str], told: Told, kind: str
+) -> Evidence:
+    roles = roles_of(header, told, str(path))
+    said = []
+    epoch = next((name for name in header if name.lower() == "epoch"), None)
+    if epoch is not None and "value" in roles:
+        records, places, words = _of_epochs(records, places, roles, epoch, str(path))
+        header = list(records[0])
+        roles = {**{role: column for role, column in roles.items() if role != "value"}, "last": "last", "best": "best", "epochs": "epochs"}
+        said += words
+    if "value" in roles:
+        said.append(f"{path}: column {roles['value']!r} does not say of which epoch it is: it is taken as the last")
+    if "error" in roles:
+        said.append(f"{path}: column {roles['error']!r} holds errors: accuracies are 100 minus them, taken as those of the last epoch")
+    if "best" in roles and "best_on" not in roles:
+        said.append(f"{path}: column {roles['best']!r} does not say on which images the epoch was chosen: it is taken as the test images")
+    settings, measured, words = _kinds(records, header, roles, str(path))
+    said += words
+    rows = []
+    for place, record in zip(places, records, strict=True):
+        row: dict[str, Any] = {role: _empty(record.get(column)) for role, column in roles.items() if role not in ("value", "error")}
+        for role in ("last", "best", "value", "error"):
+            if role in roles:
+                number = _number(record.get(roles[role]), place, roles[role])
+                if role == "error" and number is not None:
+                    number = percent(number, "error") if number > 1 else percent(100 * number, "error")
+                row["last" if role in ("value", "error") else role] = number
+        if row.get("best") is not None and not row.get("best_on"):
+            row["best_on"] = "test"
+        others = {name: value for name, value in record.items() if name in settings and _empty(value) is not None}
+        more = {name: value for name, value in record.items() if name in measured and _empty(value) is not None}
+        row["settings"] = others.pop("settings") if isinstance(others.get("settings"), dict) else {}
+        row["extra"] = {**(more.pop("extra") if isinstance(more.get("extra"), dict) else {}), **more}
+        row["settings"] = {**row["settings"], **others}
+        rows.append(row)
+    if "error" in roles:
+        small = [r for r in records if (n := _number(r.get(roles["error"]), "", "")) is not None and 0 < n <= 1]
+        if small and len(small) < len(records):
+            raise RedistillError(f"{path}: errors partly as fractions and partly in percent cannot be told: give all in percent")
+        if small:
+            said.append(f"{path}: all errors lie between 0 and 1, so they are read as fractions")
+    runs, unit = runs_of(rows, places, str(path), told)
+    return Evidence(path.stem, kind, told.origin(path, kind), runs, said=(*said, *unit))
+
+
+def _of_epochs(
+    records: Sequence[dict[str, Any]], places: Sequence[str], roles: Mapping[str, str], epoch: str, where: str
+) -> tuple[list[dict[str, Any]], list[str], list[str]]:
+    """One record a run from one record an epoch: the last epoch and the best.
+
+    Raises:
+        RedistillError: epochs are missing or stand twice.
+    """
+    whose = [column for role, column in roles.items() if role not in ("value", "error", "epochs")]
+    groups: dict[tuple[str, ...], list[tuple[int, float, str]]] = {}
+    for place, record in zip(places, records, strict=True):
+        number, value = _number(record.get(epoch), place, epoch), _number(record.get(roles["value"]), place, roles["value"])
+        if number is None or value is None:
+            continue
+        if value != value:
+            raise RedistillError(f"{place}: {roles['value']} is nan at epoch {number:g}")
+        groups.setdefault(tuple(str(record.get(column, "")) for column in whose), []).append((int(number), value, place))
+    made, first = [], []
+    for key, points in groups.items():
+        counted = [number for number, _, _ in points]
+        if counted != list(range(counted[0], counted[0] + len(counted))) or counted[0] not in (0, 1):
+            raise RedistillError(
+                f"{where}: the epochs of one run do not count from 0 or 1 without a gap ({counted[0]} to {counted[-1]}, "
+                f"{len(counted)} rows): "
+                f"several runs need a column that tells them apart, such as seed"
+            )
+        values = [value for _, value, _ in points]
+        made.append({**dict(zip(whose, key, strict=True)), "last": values[-1], "best": max(values), "epochs": len(values)})
+        first.append(points[0][2])
+    if not made:
+        raise RedistillError(f"{where}: holds no epoch with an accuracy")
+    words = (
+        f"{where}: column {epoch!r} counts epochs, so each run is many rows: last is its last row, best its largest (on the test images)"
+    )
+    return made, first, [words]
+
+
+def _kinds(
+    records: Sequence[dict[str, Any]], header: Sequence[str], roles: Mapping[str, str], where: str
+) -> tuple[set[str], set[str], list[str]]:
+    """The other columns: settings, which runs of one cell share, and measurements, which differ from run to run.
+
+    A column with a measurement's name, or with another value in more than half of the rows, is a measurement; where runs of one
+    cell would then have a seed twice, the latter are settings after all.
+    """
+    others = [name for name in header if name not in roles.values()]
+    named = {name for name in others if MEASURED.search(name) or name == "extra"}
+    varied = {
+        name for name in others if name not in named and len({repr(r.get(name)) for r in records}) > len(records) / 2 and len(records) > 1
+    }
+    settings = set(others) - named - varied
+    if varied and "seed" in roles:
+        keys = [roles[role] for role in ("dataset", "teacher", "student", "method", "seed") if role in roles] + sorted(settings)
+        if len({tuple(repr(record.get(key)) for key in keys) for record in records}) < len(records):
+            settings, varied = settings | varied, set()
+    measured = named | varied
+    shown = sorted(measured - {"extra"})
+    words = [f"{where}: taken as measurements and not as settings: {', '.join(shown)}"] if shown else []
+    return settings, measured, words
+
+
+def _empty(value: Any) -> Any:
+    return None if value is None or (isinstance(value, str) and value.strip().lower() in NOTHING) else value
+
+
+def _number(value: Any, place: str, column: str) -> float | None:
+    value = _empty(value)
+    if value is None:
+        return None
+    try:
+        return float(str(value).strip().rstrip("%"))
+    except ValueError:
+        raise RedistillError(f"{place}: {column} is {value!r}, which is no number") from None

@@ -1,0 +1,102 @@
+"""Significance that a source reports, done again from its runs: their test, then ours after Holm, both shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from redistill.evidence import names
+from redistill.evidence.model import Evidence, Trained, arms
+from redistill.evidence.settled import agrees
+from redistill.stats import Interval, holm, welch
+
+
+@dataclass(frozen=True)
+class Tested:
+    """One reported comparison.
+
+    Attributes:
+        of: in words. reported: the printed difference and whether it is called significant. gain: from the runs, with its
+            interval; None where no two groups of runs give the printed difference. theirs: p of their test (Welch). ours: after
+            Holm over the whole family. note: what a reader must know.
+    """
+
+    of: str
+    difference: float | None
+    significant: bool | None
+    gain: Interval | None
+    theirs: float | None
+    ours: float | None
+    note: str = ""
+
+    @property
+    def sentence(self) -> str:
+        said = "" if self.significant is None else f", called {'significant' if self.significant else 'not significant'}"
+        head = f"{self.of}: reported {self.difference:+.2f}{said}" if self.difference is not None else f"{self.of}: reported{said}"
+        if self.gain is None or self.theirs is None or self.ours is None:
+            return f"{head}; {self.note}."
+        word = {True: "below 0.05", False: "not below 0.05"}
+        return (
+            f"{head}; from the runs {self.gain.value:+.3f} [{self.gain.low:+.2f}, {self.gain.high:+.2f}], their test p = {self.theirs:.3f} "
+            f"({word[self.theirs < 0.05]}), after Holm p = {self.ours:.3f} "
+            f"({word[self.ours < 0.05]}){f'; {self.note}' if self.note else ''}."
+        )
+
+
+def tested(evidence: Evidence) -> list[Tested]:
+    """Every reported comparison of a method with the plain student, recomputed."""
+    if not evidence.claims:
+        return []
+    known = [runs for runs in arms(evidence.runs).values() if len(runs) > 1]
+    made: list[tuple[Mapping[str, Any], Interval | None, str]] = []
+    for claim in evidence.claims:
+        if not {"method", "student"} <= set(claim):
+            continue  # of something else than a method against the plain student
+        made.append((claim, *_of(claim, known)))
+    family = [gain.p for _, gain, _ in made if gain is not None]
+    adjusted = iter(holm(family)) if family else iter(())
+    out = []
+    for claim, gain, note in made:
+        of = f"{claim.get('method')}, {claim.get('teacher')} -> {claim.get('student')}, minus the student alone"
+        significant = claim.get("significant")
+        out.append(
+            Tested(
+                of, claim.get("gain"), significant if isinstance(significant, bool) else None, gain, None if gain is None else gain.p,
+                None if gain is None else next(adjusted), note,
+            )
+        )  # fmt: skip
+    return out
+
+
+def _of(claim: Mapping[str, Any], known: list[list[Trained]]) -> tuple[Interval | None, str]:
+    method, student = names.method(str(claim.get("method", ""))), names.network(str(claim.get("student", "")))
+    teacher = names.network(str(claim["teacher"])) if claim.get("teacher") else ""
+    treated = [runs for runs in known if runs[0].cell[1:] == (teacher, student, method)]
+    plain = [runs for runs in known if runs[0].cell[1:] == ("", student, names.STUDENT)]
+    last = "last" in str(claim.get("kind", "")).split("mean")[0]
+    printed = claim.get("gain")
+    pairs = []
+    for a in treated:
+        for b in plain:
+            x, y = _values(a, last), _values(b, last)
+            if x is None or y is None:
+                continue
+            gain = welch(x, y)
+            if printed is None or agrees(float(printed), round(gain.value, 6), 2) or abs(gain.value - float(printed)) < 0.0101:
+                pairs.append((abs(gain.value - float(printed or 0)), -min(len(a), len(b)), gain, a, b))
+    if not pairs:
+        if not treated or not plain:
+            return None, "no several runs of both are here, so it cannot be recomputed"
+        return None, f"none of {len(treated)} x {len(plain)} groups of several runs gives that difference"
+    pairs.sort(key=lambda one: (one[1], one[0]))
+    _, _, gain, a, b = pairs[0]
+    note = f"{len(a)} runs against {len(b)}"
+    if len(pairs) > 1:
+        note += f" ({len(pairs)} pairs of groups give it; the ones with most runs are taken)"
+    return gain, note
+
+
+def _values(runs: list[Trained], last: bool) -> list[float] | None:
+    values = [run.last if last else run.best for run in runs]
+    return None if any(value is None for value in values) else [float(value) for value in values if value is not None]

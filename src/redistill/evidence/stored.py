@@ -1,0 +1,80 @@
+"""A store of ours as evidence: each finished run under the names that papers use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from redistill.errors import RedistillError
+from redistill.evidence.files import Told, runs_of
+from redistill.evidence.model import Evidence, Source
+from redistill.evidence.names import NAMES
+
+
+def is_store(path: Path) -> bool:
+    return any(path.glob("*/seed-*/record.json"))
+
+
+def read_store(path: Path, told: Told) -> Evidence:
+    """Every finished run of a store that was tested.
+
+    Raises:
+        RedistillError: none is there.
+    """
+    from redistill.runs.store import Damaged, Run, Store
+
+    rows: list[dict[str, Any]] = []
+    places: list[str] = []
+    problems: list[str] = []
+    commits: set[str] = set()
+    for run in Store(path).runs():
+        if isinstance(run, Damaged):
+            problems.append(run.why)
+        if not isinstance(run, Run) or "test" not in run.record["accuracy"]:
+            continue
+        row = _row(run.record)
+        rows.append(row)
+        places.append(f"run {run.id}")
+        if (git := run.record.get("git") or {}).get("commit"):
+            commits.add(str(git["commit"]))
+    if not rows:
+        raise RedistillError(f"{path}: this store holds no finished run with a test accuracy")
+    runs, said = runs_of(rows, places, str(path), told)
+    commit = ", ".join(sorted(one[:10] for one in commits)) or None
+    source = told.origin(path, "store of redistill") if told.source else Source(f"the store {path}", commit, "records of redistill runs")
+    return Evidence(path.name, "a store of ours", source, runs, said=said, problems=tuple(problems), store=path)
+
+
+def _row(record: dict[str, Any]) -> dict[str, Any]:
+    asked, tested = record["experiment"], record["accuracy"]["test"]
+    train = asked.get("source") or {}
+    generated = train.get("kind", "images") == "adversarial"
+    data = str(tested["data"]).partition(":")[0]
+    terms = [str(term["use"]) for term in asked["method"]]
+    others = "+".join(sorted(use for use in terms if use != "CE"))
+    teacher = asked.get("teacher") or {}
+    student = asked.get("student") or {}
+    settings: dict[str, Any] = {"cell": record["cell"]}
+    for name in ("per_class", "first_per_class", "per_class_ferles", "fraction"):
+        if train.get(name) is not None:
+            settings["images_per_class" if name != "fraction" else "share_of_images"] = train[name]
+    return {
+        "dataset": NAMES.get(data, data),
+        "teacher": _network(teacher) if teacher else None,
+        "student": _network(student) or "?",
+        "method": "zero-shot" if generated else others or "student (no distillation)",
+        "settings": settings,
+        "seed": record["seed"],
+        "epochs": (asked.get("recipe") or {}).get("epochs"),
+        "last": tested["last"],
+        "best": tested["best"],
+        "best_on": "test",
+        "extra": {"name": record.get("label", "")},
+    }
+
+
+def _network(section: dict[str, Any]) -> str | None:
+    if section.get("model") is not None:
+        return str(section["model"])
+    inner = section.get("run")
+    return _network(inner.get("student") or {}) if isinstance(inner, dict) else None

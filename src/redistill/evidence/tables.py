@@ -1,0 +1,400 @@
+"""A table that quotes others, cell by cell: what each number is said to be of, in the words of the table."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from redistill.errors import RedistillError
+from redistill.evidence import names
+from redistill.evidence.files import content_of
+from redistill.evidence.grid import Grid, grids
+from redistill.evidence.registry import Registry, decimals_of, key_of, registry
+from redistill.evidence.units import Unit, percent, unit_of
+
+NUMBER = re.compile(
+    r"(?P<value>[-−+]?\d+(?:\.(?P<decimals>\d+))?)\s*%?(?:\s*(?:±|\+/-|\(±?)\s*(?P<std>\d*\.?\d+)\)?)?\s*(?:\([^)]*\)|[↑↓][\d.]*)?"
+)
+
+ROLES = {
+    "dataset": ("dataset", "data"), "teacher": ("teacher",), "student": ("student",), "method": ("method", "distiller", "approach"),
+    "setting": ("setting",), "value": ("value", "quoted", "acc", "accuracy", "top-1", "top1", "acc@1", "error", "err"),
+}  # fmt: skip
+"""Names of the columns of a long table, one number a row."""
+
+Found = tuple[float, int, float | None, str]
+"""Value, decimals, spread and marks of an entry."""
+
+AVERAGES = ("avg", "avg.", "average", "mean", "δ", "year", "venue", "params", "#params", "flops")
+"""Columns of numbers that nobody quotes."""
+
+ACC = ("", "acc", "acc.", "accuracy", "top-1", "top1", "top-1 acc", "top-1 accuracy", "acc@1", "acc (%)", "accuracy (%)")
+
+
+@dataclass(frozen=True)
+class Quoted:
+    """One number of a quoting table.
+
+    Attributes:
+        row, column: its labels in the table. text: as it stands there. value: in percent, as accuracy where ``--unit`` says error.
+        mark: footnote signs at the number or its name.
+    """
+
+    row: str
+    column: str
+    dataset: str
+    teacher: str | None
+    student: str
+    method: str
+    setting: str
+    text: str
+    value: float
+    decimals: int
+    std: float | None = None
+    mark: str = ""
+
+    @property
+    def pair(self) -> str:
+        return f"{self.teacher} -> {self.student}" if self.teacher else self.student
+
+
+@dataclass(frozen=True)
+class QuotingTable:
+    """A whole file. ``said``: what was recognised, in sentences. ``left``: rows whose label is no method that could be quoted."""
+
+    name: str
+    about: Mapping[str, Any]
+    cells: tuple[Quoted, ...]
+    said: tuple[str, ...] = ()
+
+
+def read_table(path: Path, dataset: str | None = None, unit: Unit | None = None) -> QuotingTable:
+    """The numbers of a table with what they are of.
+
+    Args:
+        dataset: of all numbers, where the table names none. unit: percent, fraction or error, where it is not recognised.
+
+    Raises:
+        RedistillError: there is no table, or its columns cannot be told.
+    """
+    if not path.is_file():
+        raise RedistillError(f"{path}: there is no such file")
+    text = content_of(path)
+    said: list[str] = []
+    about: Mapping[str, Any] = {}
+    if path.suffix == ".json":
+        about, cells = _json(path, text, dataset)
+    else:
+        cells = []
+        wrong = []
+        for number, grid in enumerate(grids(path, text), 1):
+            try:
+                mine, words = _placed(path, text, _grid(grid, f"{path}, table {number}"), dataset, f"{path}, table {number}")
+                cells += mine
+                said += [one for one in words if one not in said]
+            except RedistillError as error:
+                wrong.append(str(error))
+        if not cells:
+            raise RedistillError(wrong[0] if wrong else f"{path}: its tables hold no numbers")
+        said += [f"left out: {words}" for words in wrong]
+    cells, words = _placed(path, text, cells, dataset, str(path))
+    said += words
+    if unit is None:
+        unit, words_of_unit = unit_of([cell.value for cell in cells], str(path))
+        said += [words_of_unit] if words_of_unit else []
+    if unit == "fraction":
+        cells = [replace(c, value=percent(c.value, unit), decimals=max(0, c.decimals - 2)) for c in cells]
+    elif unit == "error":
+        cells = [replace(c, value=percent(c.value, unit)) for c in cells]
+        said.append(f"{path}: numbers are errors: compared as 100 minus them")
+    return QuotingTable(path.stem, about, tuple(cells), tuple(said))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# JSON
+# ---------------------------------------------------------------------------------------------------------------------
+def _json(path: Path, text: str, dataset: str | None) -> tuple[Mapping[str, Any], list[Quoted]]:
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise RedistillError(f"{path}: is no JSON: {error}") from error
+    rows = data.get("cells") if isinstance(data, dict) else data
+    if not isinstance(rows, list) or not rows:
+        raise RedistillError(f"{path}: has no list 'cells' of numbers with teacher, student, method and quoted")
+    numbers = []
+    for number, row in enumerate(rows, 1):
+        value = row.get("quoted", row.get("value")) if isinstance(row, dict) else None
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+            raise RedistillError(f"{path}, cell {number}: quoted is {value!r}, which is no number")
+        if not row.get("method") or not (row.get("student") or row.get("teacher")):
+            raise RedistillError(f"{path}, cell {number}: needs student (or teacher) and method")
+        numbers.append(float(value))
+    decimals = decimals_of(numbers)
+    made = [
+        Quoted(
+            row=str(row["method"]), column=f"{row.get('teacher')} -> {row.get('student')}",
+            dataset=str(row.get("dataset") or dataset or ""),
+            teacher=row.get("teacher"), student=str(row.get("student") or row["teacher"]), method=str(row["method"]),
+            setting=str(row.get("setting") or ""), text=f"{value:.{decimals}f}", value=value, decimals=decimals, std=row.get("quoted_std"),
+            mark=str(row.get("marked") or ""),
+        )
+        for row, value in zip(rows, numbers, strict=True)
+    ]  # fmt: skip
+    return (data.get("quoting") or {}) if isinstance(data, dict) else {}, made
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Grids
+# ---------------------------------------------------------------------------------------------------------------------
+def number_of(text: str) -> Found | None:
+    """Value, decimals, spread and marks of an entry; None where it holds no number.
+
+    >>> number_of("70.66†"), number_of("86.60 ± 0.56"), number_of("ResNet20"), number_of("-")
+    ((70.66, 2, None, '†'), (86.6, 2, 0.56, ''), None, None)
+    """
+    bare, marks = names.unmarked(re.sub(r"\[\d[\d, ]*\]", "", text))
+    found = NUMBER.fullmatch(bare)
+    if found is None:
+        return None
+    std = None if found["std"] is None else float(found["std"])
+    return float(found["value"].replace("−", "-")), len(found["decimals"] or ""), std, marks
+
+
+def _grid(grid: Grid, where: str) -> list[Quoted]:
+    long = _long(grid, where)
+    return long if long is not None else _wide(grid, where)
+
+
+def _long(grid: Grid, where: str) -> list[Quoted] | None:
+    """One number a row under named columns; None where the table is not of that kind."""
+    header = [names.plain(cell) for cell in grid[0]]
+    roles = {role: [i for i, name in enumerate(header) if name in others] for role, others in ROLES.items()}
+    if not roles["value"] or not roles["student"] or not roles["method"]:
+        return None
+    for role, there in roles.items():
+        if len(there) > 1:
+            raise RedistillError(f"{where}: columns {' and '.join(repr(grid[0][i]) for i in there)} could both be the {role}: leave one")
+    at = {role: there[0] for role, there in roles.items() if there}
+    made = []
+    for number, row in enumerate(grid[1:], 2):
+        found = number_of(row[at["value"]])
+        if found is None:
+            if row[at["value"]].strip() in ("", "-", "–", "—", "n/a", "N/A"):
+                continue
+            raise RedistillError(f"{where}, row {number}: {row[at['value']]!r} is no number")
+        value, decimals, std, mark = found
+        if header[at["value"]] in ("error", "err"):
+            value = percent(value, "error")
+        text = {role: row[at[role]] if role in at else "" for role in ROLES}
+        made.append(
+            Quoted(text["method"], f"{text['teacher']} -> {text['student']}", text["dataset"], text["teacher"] or None, text["student"],
+                   text["method"], text["setting"], row[at["value"]], value, decimals, std, mark + names.unmarked(text["method"])[1])
+        )  # fmt: skip
+    return made
+
+
+@dataclass
+class _Column:
+    """What the header has said of a column so far."""
+
+    words: str = ""
+    teacher: str | None = None
+    student: str | None = None
+
+    def take(self, words: str, role: str) -> None:
+        if role == "teacher":
+            self.teacher = words
+        elif role == "student":
+            self.student = words
+        elif (pair := pair_of(words)) is not None:
+            self.teacher, self.student = pair
+        self.words = f"{self.words} / {words}" if self.words and words not in self.words else words
+
+
+def pair_of(text: str) -> tuple[str, str] | None:
+    """Teacher and student of a label such as "A -> B", "A / B", "A to B", "T: A, S: B".
+
+    >>> pair_of("WRN-40-2 -> WRN-16-2"), pair_of("ResNet56 / ResNet20"), pair_of("KD")
+    (('WRN-40-2', 'WRN-16-2'), ('ResNet56', 'ResNet20'), None)
+    """
+    text = re.sub(r"\b[TS](?:eacher|tudent)?\s*:\s*", "", text)
+    for parted in (r"\s*(?:-+>|=>|→)\s*", r"\s+to\s+", r"\s*/\s*", r"\s*[&,;]\s*"):
+        parts = re.split(parted, text)
+        if len(parts) == 2 and all(is_network(part) for part in parts):
+            return parts[0].strip(), parts[1].strip()
+    return None
+
+
+def is_network(text: str) -> bool:
+    """Whether a rule for networks, or the registry, knows a name."""
+    key = names.network(text)
+    return key in registry().known(1) | registry().known(2) or any(
+        re.fullmatch(p, re.sub(r"[\s/.]+", "-", names.plain(text))) for p, _ in names.NETWORKS
+    )
+
+
+def is_method(text: str, known: Registry) -> bool:
+    return names.method(text) in known.known(3) or names.known_method(text)
+
+
+def _wide(grid: Grid, where: str) -> list[Quoted]:
+    """Methods along one side, pairs of networks along the other."""
+    known = registry()
+    labels = _label_columns(grid)
+    if labels == len(grid[0]):
+        return []
+    across = [grid[0][j] for j in range(labels, len(grid[0]))]
+    methods_across = sum(is_method(text, known) for text in across)
+    if methods_across > len(across) / 2 and not any(pair_of(text) or is_network(text) for text in across):
+        return _methods_across(grid, labels, where)
+    columns = {j: _Column() for j in range(labels, len(grid[0]))}
+    # beside the names there may be a column of groups (several rows in one), of venues or of years
+    name_at = max(range(labels), key=lambda j: sum(is_method(row[j], known) for row in grid))
+    last_role = ""
+    made: list[Quoted] = []
+    for number, row in enumerate(grid, 1):
+        label = row[name_at]
+        body = {j: row[j] for j in columns}
+        held = {j: found for j, text in body.items() if (found := number_of(text)) is not None}
+        role = names.method(label) if names.method(label) in (names.TEACHER, names.STUDENT) else ""
+        if not held and (both := _both(label, body)):
+            for j, (teacher, student) in both.items():
+                for name, one, text in ((names.TEACHER, teacher, "teacher"), (names.STUDENT, student, "student")):
+                    made.append(_cell(columns[j], where, name, one, f"{one[0]:.{one[1]}f}", text))
+            continue
+        if not held:
+            words = {j: text for j, text in body.items() if text.strip() not in ("", "-", "–", "—", "/")}
+            last_role = {names.TEACHER: "teacher", names.STUDENT: "student"}.get(role, "")
+            if not last_role and words and all(is_network(text) for text in words.values()) and any(c.teacher for c in columns.values()):
+                last_role = "student"  # a second line of networks under the teachers
+            elif (
+                not last_role
+                and words
+                and all(is_network(text) for text in words.values())
+                and number == 1
+                and _networks_below(grid, labels)
+            ):
+                last_role = "teacher"
+            for j, text in words.items():
+                columns[j].take(text, last_role)
+            continue
+        if names.plain(label) in ACC and last_role:
+            method = names.TEACHER if last_role == "teacher" else names.STUDENT
+        elif not label.strip():
+            raise RedistillError(f"{where}, row {number}: its numbers stand under no name of a method, teacher or student")
+        else:
+            method = label
+        for j, found in held.items():
+            if names.plain(columns[j].words) not in AVERAGES:
+                made.append(_cell(columns[j], where, method, found, body[j], label))
+    return made
+
+
+def _cell(column: _Column, where: str, method: str, found: Found, text: str, label: str) -> Quoted:
+    """One number under a column.
+
+    Raises:
+        RedistillError: nothing above it says which pair it is of.
+    """
+    value, decimals, std, mark = found
+    if column.student is None and column.teacher is None:
+        if not column.words:
+            raise RedistillError(f"{where}: a column cannot be told: nothing above its numbers names a teacher and a student")
+        raise RedistillError(
+            f"{where}: column {column.words!r} cannot be told: write the pair above it, TEACHER -> STUDENT, or two rows Teacher and Student"
+        )
+    if column.student is None and names.method(method) != names.TEACHER:
+        raise RedistillError(f"{where}: column {column.words!r} names no student: add a row Student, or write TEACHER -> STUDENT")
+    student = column.student or column.teacher or "?"
+    mark += names.unmarked(label)[1]
+    return Quoted(label or method, column.words, "", column.teacher, student, method, "", text, value, decimals, std, mark)
+
+
+def _both(label: str, body: Mapping[int, str]) -> dict[int, tuple[Found, Found]]:
+    """Accuracies of teacher and student in one entry, "75.61 / 73.26" in a row "Teacher / Student"."""
+    if [names.method(part) for part in label.split("/")] != [names.TEACHER, names.STUDENT]:
+        return {}
+    pairs = {}
+    for j, text in body.items():
+        numbers = [number_of(part) for part in text.split("/")]
+        if len(numbers) == 2 and numbers[0] is not None and numbers[1] is not None:
+            pairs[j] = (numbers[0], numbers[1])
+    return pairs
+
+
+def _networks_below(grid: Grid, labels: int) -> bool:
+    """Whether the second row names networks too."""
+    return len(grid) > 1 and any(cell.strip() for cell in grid[1][labels:]) and all(is_network(c) for c in grid[1][labels:] if c.strip())
+
+
+def _label_columns(grid: Grid) -> int:
+    """How many columns at the left hold names in every row."""
+    width = len(grid[0])
+    for j in range(width):
+        if any(number_of(row[j]) is not None for row in grid[1:]):
+            return max(1, j)
+    return width
+
+
+def _methods_across(grid: Grid, labels: int, where: str) -> list[Quoted]:
+    """Pairs down the side: "A -> B", or a column of teachers and one of students."""
+    header = [names.plain(cell) for cell in grid[0]]
+    made = []
+    for number, row in enumerate(grid[1:], 2):
+        left = [cell for cell in row[:labels] if cell.strip()]
+        teacher = next((row[j] for j in range(labels) if header[j] == "teacher"), None)
+        student = next((row[j] for j in range(labels) if header[j] == "student"), None)
+        if teacher is None or student is None:
+            pair = next((two for cell in left if (two := pair_of(cell)) is not None), None)
+            nets = [cell for cell in left if is_network(cell)]
+            if pair is None and len(nets) == 2:
+                pair = (nets[0], nets[1])
+            if pair is None:
+                if not any(number_of(cell) for cell in row[labels:]):
+                    continue
+                raise RedistillError(f"{where}, row {number}: {' '.join(left)!r} names no pair of networks: write TEACHER -> STUDENT")
+            teacher, student = pair
+        for j in range(labels, len(row)):
+            if (found := number_of(row[j])) is not None:
+                value, decimals, std, mark = found
+                mark += names.unmarked(grid[0][j])[1]
+                made.append(
+                    Quoted(f"{teacher} -> {student}", grid[0][j], "", teacher, student, grid[0][j], "", row[j], value, decimals, std, mark)
+                )
+    return made
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Which data set
+# ---------------------------------------------------------------------------------------------------------------------
+def _placed(path: Path, text: str, cells: list[Quoted], told: str | None, where: str) -> tuple[list[Quoted], list[str]]:
+    """Cells of one table with their data set."""
+    if all(cell.dataset for cell in cells):
+        return cells, []
+    name, words = _dataset(path, text, cells, told, where)
+    return [cell if cell.dataset else replace(cell, dataset=name) for cell in cells], words
+
+
+def _dataset(path: Path, text: str, cells: Sequence[Quoted], told: str | None, where: str) -> tuple[str, list[str]]:
+    """The data set of cells that name none: told, the only one that the file names, or the only one with such cells."""
+    if told is not None:
+        return told, []
+    found = [name for name in ("CIFAR-100", "CIFAR-10", "ImageNet", "SVHN") if re.search(rf"\b{name}\b(?!\d)", text, re.I)]
+    if len(found) == 1:
+        return found[0], [f"{path}: the file names the data set {found[0]}"]
+    mine = {key_of("", c.teacher, c.student, c.method, "")[1:4] for c in cells}
+    there: dict[str, set[tuple[str, str, str]]] = {}
+    for number in registry().numbers:
+        if (cell := number.key[1:4]) in mine and not number.doubt:
+            there.setdefault(number.key[0], set()).add(cell)
+    every = set().union(*there.values()) if there else set()
+    sets = [one for one, known in there.items() if known == every]
+    if len(sets) == 1:
+        name = names.NAMES.get(sets[0], sets[0])
+        return name, [f"{where}: does not name its data set; taken as {name}, the only one for which the registry has all its known cells"]
+    known = ", ".join(sorted(names.NAMES.get(one, one) for one in sets)) or "none in the registry"
+    raise RedistillError(f"{where}: names no data set and its pairs could be of several ({known}): say --dataset CIFAR-100")

@@ -1,0 +1,31 @@
+"""The network of a finished run: built as its record says, with the weights that lie beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from redistill import user_code
+from redistill.experiment.networks import Net, construct
+from redistill.files import read
+from redistill.models.weights import load_weights
+from redistill.tensor_files import header
+
+
+def trained(path: Path, given: Mapping[str, Any], *, trust_code: bool = False) -> nn.Module:
+    """The student of a finished run in evaluation mode: its weights file, and the table [student] of its experiment.
+
+    ``trust_code``: the word of the user that code of one's own, which the record names, may be run.
+    """
+    facts = json.loads(header(read(path), path)["sizes"])
+    net = Net.model_validate({key: given[key] for key in ("model", "args", "code", "file") if key in given})
+    if trust_code and net.code is not None:
+        user_code.load(net.model, Path(), file=net.file, code=net.code, kind=nn.Module, trusted=True)
+    network = construct(net, facts, 0)
+    load_weights(network, path)
+    network.eval()
+    return network

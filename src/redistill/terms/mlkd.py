@@ -1,0 +1,103 @@
+"""Multi-level logit distillation: several temperatures at once, and the Gram matrices of a batch's and of the classes' answers.
+
+    L = ce·[CE(z_s, y) + CE(z_s', y)] + kd·Σ_T [ a·KD_T(z_s, z_t) + KD_T(z_s', z_t') + c·CC_T(z_s, z_t) + a·BC_T(z_s, z_t) ]
+    KD_T = T²·(1/B) Σ_b KL(p_t || p_s),   CC_T = (1/C) ‖P_tᵀP_t − P_sᵀP_s‖²,   BC_T = (1/B) ‖P_tP_tᵀ − P_sP_sᵀ‖²
+
+z: the weakly, z': the strongly augmented view of the same images; P [B, C]: softmax(z / T), T in {base, 3, 5, 2, 6}. a: share of
+images whose teacher is no surer than the median image, c: share of classes that are no likelier than the median class.
+
+Jin et al. 2023 (CVPR, "Multi-level logit distillation"), eqs. 4 to 9, in the form of the released code (logit standardisation's
+copy, commit f6e5aa5). Where that differs from the text:
+
+* the masks multiply losses that are means already, so that a and c scale the whole batch and select nothing;
+* the strong KD at the last two temperatures reads the weak logits (``slip``);
+* CC and BC of the strong view are computed there and added to nothing.
+
+This is a formula and no term: a term sees one view of a batch, and the method needs two, the strong one by RandAugment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from redistill.core import RedistillError
+from redistill.terms.kd import check_logits, softened_kl, standardised
+from redistill.terms.parts.wide import wide
+
+TEMPERATURES = (4.0, 3.0, 5.0, 2.0, 6.0)
+
+
+def class_gram(student: Float[Tensor, "batch classes"], teacher: Float[Tensor, "batch classes"], T: float) -> Float[Tensor, ""]:
+    """CC: squared distance of the Gram matrices [C, C] of softened probabilities, over C."""
+    p_s, p_t = (torch.softmax(wide(z) / T, dim=1) for z in (student, teacher))
+    return (p_t.T @ p_t - p_s.T @ p_s).square().sum() / p_s.shape[1]
+
+
+def batch_gram(student: Float[Tensor, "batch classes"], teacher: Float[Tensor, "batch classes"], T: float) -> Float[Tensor, ""]:
+    """BC: squared distance of the Gram matrices [B, B] of softened probabilities, over B."""
+    p_s, p_t = (torch.softmax(wide(z) / T, dim=1) for z in (student, teacher))
+    return (p_t @ p_t.T - p_s @ p_s.T).square().sum() / len(p_s)
+
+
+def shares(teacher: Float[Tensor, "batch classes"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """a and c: shares of images, and of classes, at or below the median confidence of the teacher's logits [B, C]."""
+    p = torch.softmax(wide(teacher), dim=1)
+    sure, likely = p.amax(dim=1), p.sum(dim=0)
+    return (sure <= sure.quantile(0.5)).to(p).mean(), (likely <= likely.quantile(0.5)).to(p).mean()
+
+
+def multi_level(
+    student: tuple[Float[Tensor, "batch classes"], Float[Tensor, "batch classes"]],
+    teacher: tuple[Float[Tensor, "batch classes"], Float[Tensor, "batch classes"]],
+    labels: Int[Tensor, " batch"],
+    *,
+    temperatures: Sequence[float] = TEMPERATURES,
+    ce: float = 0.1,
+    kd: float = 9.0,
+    standardise: bool = False,
+    slip: int = 2,
+) -> dict[str, Float[Tensor, ""]]:
+    """The weighted parts ``ce``, ``kd``, ``cc`` and ``bc``, whose sum is the loss.
+
+    Args:
+        student, teacher: logits [B, C] of the weak and of the strong view.
+        labels: [B] int64.
+        temperatures: 4 and four more in the released code; 2 first where logits are standardised.
+        ce, kd: weights; 0.1 and 9 in logit standardisation's runs, 1 and 1 in the paper.
+        standardise: KD reads standardised logits; CC and BC do not.
+        slip: how many temperatures, from the last, read the weak logits in place of the strong; 2 in the code, 0 in the text.
+
+    >>> import torch
+    >>> z, y = torch.tensor([[0.0, 1.0], [2.0, 0.0]]), torch.tensor([1, 0])
+    >>> {name: round(float(part), 4) for name, part in multi_level((z, z), (z, z), y, ce=1.0).items()}        # CE is left
+    {'ce': 0.4402, 'kd': 0.0, 'cc': 0.0, 'bc': 0.0}
+    """
+    (s, s_strong), (t, t_strong) = ((wide(weak), wide(strong)) for weak, strong in (student, teacher))
+    for mine, theirs in ((s, t), (s_strong, t_strong)):
+        check_logits("MLKD", mine, theirs)
+    if s.shape != s_strong.shape or not temperatures or min(temperatures) <= 0 or not 0 <= slip <= len(temperatures):
+        raise RedistillError(
+            f"multi_level: views of {list(s.shape)} and {list(s_strong.shape)}, temperatures {list(temperatures)}, slip {slip}: two views "
+            f"of the same images, temperatures above 0 and at most as many slips are needed"
+        )
+    read = standardised if standardise else (lambda z: z)
+    images, classes = shares(t)
+
+    def soft(mine: Tensor, theirs: Tensor, T: float) -> Tensor:
+        return T**2 * softened_kl(read(mine), read(theirs), T).sum() / len(mine)
+
+    weak = sum((soft(s, t, T) for T in temperatures), start=s.new_zeros(()))
+    clear = len(temperatures) - slip
+    strong = sum((soft(s_strong, t_strong, T) for T in temperatures[:clear]), start=s.new_zeros(()))
+    strong = strong + sum((soft(s, t, T) for T in temperatures[clear:]), start=s.new_zeros(()))
+    return {
+        "ce": ce * (F.cross_entropy(s, labels) + F.cross_entropy(s_strong, labels)),
+        "kd": kd * (images * weak + strong),
+        "cc": kd * classes * sum((class_gram(s, t, T) for T in temperatures), start=s.new_zeros(())),
+        "bc": kd * images * sum((batch_gram(s, t, T) for T in temperatures), start=s.new_zeros(())),
+    }
