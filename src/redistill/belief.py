@@ -51,6 +51,7 @@ from redistill.features.outputs import NotFinite, logits_of, name_of, require_co
 NUMERICS = 1
 
 # rows (an image on its way to one class) that go through the networks together: where there is a cache to stay in, fewer
+ENTRIES = 8_000_000  # at most so many numbers of images in a batch: 500 images of 3x64x64, 53 of 3x224x224
 AT_ONCE, AT_ONCE_CPU = 500, 128
 
 Aim = Literal["predicted", "true"]
@@ -189,13 +190,15 @@ def walk(
     n, aimed = targets.shape
     x = images.repeat_interleave(aimed, dim=0)
     j = targets.reshape(-1)
-    many = _at_once(x.device)
+    many = _at_once(x.device, x.shape[1:])
     parts = [_walk(attacked, others, x[i : i + many], j[i : i + many], K, rate, tell) for i in range(0, len(x), many)]
     return torch.cat(parts, dim=1).view(1 + len(others), n, aimed, K)
 
 
-def _at_once(device: torch.device) -> int:
-    return AT_ONCE_CPU if device.type == "cpu" else AT_ONCE
+def _at_once(device: torch.device, shape: Sequence[int] | None) -> int:
+    """How many images [C, H, W] are walked together: fewer where they are large."""
+    most = AT_ONCE_CPU if device.type == "cpu" else AT_ONCE
+    return most if shape is None else min(most, max(1, ENTRIES // math.prod(shape)))
 
 
 def _walk(attacked: Net, others: Sequence[Net], x: Tensor, j: Tensor, K: int, rate: float, tell: Callable[[int], None] | None) -> Tensor:
@@ -264,7 +267,8 @@ def _predictions(
     widths: dict[str, int] = {}
     agreed = dict.fromkeys(pairs, 0)
     with torch.no_grad():
-        for batch in images.batches(_at_once(parameter.device), parameter.device, parameter.dtype):
+        many = _at_once(parameter.device, getattr(images, "image_shape", None))
+        for batch in images.batches(many, parameter.device, parameter.dtype):
             rows.append(batch.images)
             for name, view in views.items():
                 logits = require_finite(view(batch.images), f"{name} ({name_of(nets[name])})", "a belief")
@@ -410,7 +414,7 @@ def noise_histogram(net: nn.Module, shape: Sequence[int], *, count: int = 1000, 
     pixels = torch.rand(count, *shape, generator=rng.stream(seed, "uniform noise"))
     images = Renormalise.between("none", name)(pixels).to(device=parameter.device, dtype=parameter.dtype)
     with evaluating(net), torch.no_grad():
-        logits = torch.cat([logits_of(net(part), net) for part in images.split(_at_once(images.device))])
+        logits = torch.cat([logits_of(net(part), net) for part in images.split(_at_once(images.device, shape))])
     require_finite(logits, name_of(net), "a histogram of predictions")
     counts: list[int] = torch.bincount(logits.argmax(1), minlength=logits.shape[1]).tolist()
     return counts

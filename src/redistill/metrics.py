@@ -69,6 +69,7 @@ def predict(
     Raises:
         NotFinite: a logit is infinite or no number.
     """
+    _require_set(images)
     if isinstance(net, Normalised):
         view, wanted = net, normalise or net.space
     else:
@@ -81,8 +82,22 @@ def predict(
     dtype = first.dtype if first is not None else torch.float32
     many = at_once(getattr(images, "image_shape", None), BATCH)
     with evaluating(view.net), torch.no_grad():
-        rows = [view(batch.images).float().cpu() for batch in images.batches(many, device, dtype, channels_last)]
+        rows = [_said(view, batch.images).float().cpu() for batch in images.batches(many, device, dtype, channels_last)]
     return torch.cat(rows)
+
+
+def _said(view: Normalised, images: Tensor) -> Tensor:
+    """Logits, or a sentence where the network does not take such images."""
+    try:
+        return view(images)
+    except (RedistillError, torch.OutOfMemoryError):
+        raise
+    except (RuntimeError, ValueError, TypeError, LookupError, AssertionError) as error:
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise RedistillError(
+            f"{name_of(view.net)} does not accept images of shape {list(images.shape[1:])} ({said}): give it images, or the images a "
+            f"network, that fit"
+        ) from error
 
 
 def hits(logits: Float[Tensor, "images classes"], labels: Int[Tensor, " images"]) -> int:
@@ -90,11 +105,27 @@ def hits(logits: Float[Tensor, "images classes"], labels: Int[Tensor, " images"]
     return int((logits.argmax(1) == labels).sum())
 
 
+class OtherClasses(RedistillError):
+    """A network tells another number of classes apart than a set of images has."""
+
+
+def _require_classes(logits: Tensor, images: ImageSet) -> int:
+    """How many classes both have."""
+    classes = images.classes
+    if classes is None or logits.shape[1] != classes:
+        raise OtherClasses(
+            f"the network tells {logits.shape[1]} classes apart, the data set has {classes}: "
+            f"they must agree for an accuracy to mean anything"
+        )
+    return classes
+
+
 def accuracy(net: nn.Module | Normalised, images: ImageSet, *, normalise: str | None = None, channels_last: bool = False) -> float:
     """Top-1 accuracy in percent. Raises :class:`redistill.features.outputs.NotFinite` where the network gives NaN or infinite logits."""
     labels = _labels(images)
     logits = predict(net, images, normalise=normalise, channels_last=channels_last)
     who = name_of(net.net if isinstance(net, Normalised) else net)
+    _require_classes(logits, images)
     return 100.0 * hits(require_finite(logits, who, "an accuracy"), labels) / len(labels)
 
 
@@ -145,12 +176,7 @@ def evaluate(
     """Everything of :class:`Evaluation`, from one pass (two with a teacher)."""
     labels = _labels(images)
     logits = predict(net, images, normalise=normalise)
-    classes = images.classes
-    if classes is None or logits.shape[1] != classes:
-        raise RedistillError(
-            f"the network tells {logits.shape[1]} classes apart, the data set has {classes}: "
-            f"they must agree for an accuracy to mean anything"
-        )
+    classes = _require_classes(logits, images)
     require_finite(logits, name_of(net), "an accuracy")
     log_p = torch.log_softmax(logits.double(), 1)
     n, right = len(labels), hits(logits, labels)
@@ -186,7 +212,16 @@ def evaluate(
     )
 
 
+def _require_set(images: object) -> None:
+    if not hasattr(images, "batches") or not hasattr(images, "all_labels"):
+        raise RedistillError(
+            f"a network is measured on a data set of this package, got a {type(images).__name__}: give rd.data.Images(pixels, labels, "
+            f"classes, name, normalise), rd.data.folder(...) or one of the named sets"
+        )
+
+
 def _labels(images: ImageSet) -> Tensor:
+    _require_set(images)
     labels = images.all_labels
     if labels is None:
         raise RedistillError("accuracy needs labels, and this data set has none; agreement(a, b, images) does without")

@@ -33,16 +33,21 @@ def _bytes(tensor: Tensor) -> bytes:
     return plain.reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
+def require_plain(tensors: Mapping[str, Tensor]) -> None:
+    """Refuse what stands in no file of tensors: extra state that is no tensor, sparse or quantised tensors."""
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.dtype not in TYPES or tensor.is_meta:
+            kind = f"a {tensor.layout} tensor of {tensor.dtype}" if isinstance(tensor, Tensor) else f"a {type(tensor).__name__}"
+            raise RedistillError(f"a file of tensors holds plain tensors, {name!r} is {kind}: leave it out or convert it")
+
+
 def packed(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
     """A safetensors file in memory; tensors that share memory are written each for itself.
 
     Raises:
         RedistillError: an entry that is no plain tensor.
     """
-    for name, tensor in tensors.items():
-        if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.dtype not in TYPES or tensor.is_meta:
-            kind = f"a {tensor.layout} tensor of {tensor.dtype}" if isinstance(tensor, Tensor) else f"a {type(tensor).__name__}"
-            raise RedistillError(f"a file of tensors holds plain tensors, {name!r} is {kind}: leave it out or convert it")
+    require_plain(tensors)
     head: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
     body = []
     at = 0

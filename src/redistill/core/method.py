@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+import numbers
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -50,7 +51,22 @@ class Term(nn.Module):
 
     def __post_init__(self) -> None:
         super().__init__()
+        for f in dataclasses.fields(self):  # type: ignore[arg-type]  # every term is a dataclass
+            if f.init:
+                self._require_number(f.name, f.type if isinstance(f.type, str) else f.type.__name__)
         self.check()
+
+    def _require_number(self, name: str, kind: str) -> None:
+        """A setting that is written as a number is one: not a text, not True; numpy's become Python's own."""
+        if kind not in ("float", "int"):
+            return
+        value: Any = getattr(self, name)
+        kinds: tuple[type, ...] = (numbers.Real,) if kind == "float" else (numbers.Integral,)
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            wanted = "a number" if kind == "float" else "a whole number"
+            raise RedistillError(f"{type(self).__name__}({name}={value!r}): must be {wanted}, got a {type(value).__name__}")
+        if type(value) not in (float, int):
+            setattr(self, name, float(value) if kind == "float" else int(value))  # type: ignore[arg-type, call-overload]
 
     def check(self) -> None:
         """Refuse settings that cannot work; called once on construction. Default: accepts everything."""

@@ -50,6 +50,11 @@ class Images(DataSet):
     peak: int | None = None
 
     def __post_init__(self) -> None:
+        given: tuple[tuple[str, Any], ...] = (("images", self.x), ("labels", self.y))
+        for what, value in given:
+            if value is not None and not isinstance(value, Tensor):
+                kind = f"a {type(value).__module__}.{type(value).__name__}".replace("builtins.", "")
+                raise RedistillError(f"{self.name}: {what} must be a tensor, got {kind}: torch.as_tensor(...) makes one")
         if self.x.dtype != torch.uint8 or self.x.dim() != 4:
             raise RedistillError(
                 f"{self.name}: images must be uint8 [N, C, H, W], got {self.x.dtype} {list(self.x.shape)}: "

@@ -58,3 +58,19 @@ def load_hidden_state(net: nn.Module, saved: dict[str, Any]) -> None:
         path, _, attribute = name.rpartition(".")
         if path in modules:
             setattr(modules[path], attribute, value)
+
+
+_SAID = {"normalisation", "sized", "class_names"}  # how a network is to be fed: written beside its weights
+
+
+def at_first(net: nn.Module) -> dict[str, Any]:
+    """What a network carries beside its state dict, for :func:`left_behind` to compare with."""
+    return plain_values(net) | {name: buffer.detach().clone() for name, buffer in unsaved_buffers(net).items()}
+
+
+def left_behind(net: nn.Module, first: dict[str, Any]) -> list[str]:
+    """Names of what training has changed and no file of weights keeps: a network from the file computes without it."""
+    now = {name: value.cpu() if isinstance(value, Tensor) else value for name, value in at_first(net).items()}
+    then = {name: value.cpu() if isinstance(value, Tensor) else value for name, value in first.items()}
+    moved = (name for name, value in now.items() if name not in then or not _equal(value, then[name]))
+    return sorted(name for name in moved if name.rpartition(".")[2] not in _SAID)

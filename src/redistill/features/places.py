@@ -66,9 +66,19 @@ def _tensor(value: object) -> Tensor | None:
     return value if isinstance(value, Tensor) else None
 
 
+def is_traced(net: nn.Module) -> bool:
+    """Whether ``torch.jit.trace`` made it: it computes in the mode of the tracing, whatever mode it is put into."""
+    return type(net).__name__ in ("TopLevelTracedModule", "TracedModule")
+
+
+def takes_no_hooks(net: nn.Module) -> bool:
+    """A scripted module: nobody hears what happens inside."""
+    return type(net).__name__ == "RecursiveScriptModule"
+
+
 def _original(net: nn.Module) -> nn.Module:
     """What ``torch.compile`` was given: its modules can be listened to."""
-    inner = vars(net).get("_modules", {}).get("_orig_mod")
+    inner = getattr(net, "_orig_mod", None)  # scripted networks keep their modules elsewhere
     return inner if isinstance(inner, nn.Module) else net
 
 
@@ -94,7 +104,7 @@ def _probe(net: nn.Module, images: Tensor, *, train: bool = False, gradients: bo
     if gradients:
         images = images.detach().clone().requires_grad_()
     for name, module in net.named_modules():
-        if not name:
+        if not name or takes_no_hooks(module):
             continue
         parameters = any(True for _ in module.parameters())
 

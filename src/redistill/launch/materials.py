@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,14 +19,15 @@ from redistill.experiment.networks import Net, construct
 from redistill.experiment.source.images import ImagesSettings
 from redistill.experiment.source.mixed import MixedSettings
 from redistill.experiment.value import Experiment
+from redistill.features.hidden_state import at_first, left_behind
 from redistill.features.normalised import normalisation_of, normalised
 from redistill.features.places import places_of
 from redistill.files import canonical, file_digest
 from redistill.launch.best import Best
-from redistill.metrics import ImageSet, accuracy
+from redistill.metrics import ImageSet, OtherClasses, accuracy
 from redistill.models.weights import load_weights
 from redistill.runs.store import Store
-from redistill.tensor_files import packed, tensors_digest
+from redistill.tensor_files import packed, require_plain, tensors_digest
 from redistill.train.preflight import TeacherWarning
 
 if TYPE_CHECKING:
@@ -188,6 +190,7 @@ class Materials:
         _warn(self.seen, "the teacher")
         self.students: list[tuple[nn.Module, Method]] = []
         self.starts: list[dict[str, Any] | None] = []
+        self.beside: list[dict[str, Any]] = []  # what no file of weights keeps, as it was before the first step
         for one in experiments:
             if "classes" not in {**self.sizes, **(one.student.args or {})}:
                 raise RedistillError(
@@ -196,7 +199,9 @@ class Materials:
                 )
             _warn(already_seen(one, one.student, built.evaluate, data_dir), f"the network that {one.label} starts from")
             network, start = first_network(one.student, self.sizes, one.seed, store)
+            require_plain(network.state_dict())  # now and not when its weights are written, after the training
             self.students.append((network, made_method(one.method)))
+            self.beside.append(at_first(network))
             self.starts.append(start)
 
     def facts(self, store: Store) -> dict[str, Any]:
@@ -208,7 +213,10 @@ class Materials:
         if self.teacher is not None and self.teacher_fact is not None:
             # it sees images as the stream gives them, as in the run
             seen = normalised(self.teacher, self.source.normalisation)
-            measured = {name: accuracy(seen, images) for name, images in self.evaluate.items()}
+            measured: dict[str, float] = {}
+            for name, images in self.evaluate.items():
+                with contextlib.suppress(OtherClasses):  # where only features are read, its classes may be anybody's
+                    measured[name] = accuracy(seen, images)
             fact["teacher"] = {**self.teacher_fact, "accuracy": measured}
         return fact
 
@@ -224,7 +232,9 @@ class Materials:
     def own_facts(self, number: int, result: Result) -> dict[str, Any]:
         """For one student's record: where it started, and a hash of what its method learned."""
         network = self.students[number][0]
+        beside = left_behind(network, self.beside[number])
         return {
+            **({"beside_weights": beside} if beside else {}),
             "start": self.starts[number],
             "parameters": sum(p.numel() for p in network.parameters()),
             "weights_sha256": tensors_digest(network.state_dict()),

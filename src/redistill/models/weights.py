@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,11 @@ def save(
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors of a file of weights (:mod:`redistill.models.weights_reader`), and what its header says about the network."""
+    if not isinstance(path, str | PathLike):
+        raise RedistillError(f"a network is read from the path of a file, got a {type(path).__name__}")
     tensors, header = contents(path)
+    if "n_averaged" in tensors and all(name.startswith("module.") for name in tensors if name != "n_averaged"):
+        del tensors["n_averaged"]  # how often torch's AveragedModel has averaged: no part of the network
     return tensors, _about(header, Path(path)) if header else {}
 
 

@@ -15,6 +15,7 @@ from redistill import rng
 from redistill.core import Batch, Method, Output, RedistillError, WeightTable, weighted_sum
 from redistill.features.hidden_state import hidden_state, load_hidden_state, plain_values
 from redistill.features.modes import set_mode
+from redistill.features.outputs import name_of
 from redistill.features.sight import Sight
 from redistill.features.tapped import Tapped
 from redistill.precision import Arithmetic
@@ -128,7 +129,13 @@ class Learner:
             with course.means.autocast():
                 student_output = self.tapped(batch.images)
             losses = self.method(course.means.wide(student_output), teacher_output, batch)
-            weighted_sum(self.weights[step], losses).backward()
+            total = weighted_sum(self.weights[step], losses)
+            if not total.requires_grad:
+                raise RedistillError(
+                    f"no gradient reaches the student {name_of(self.net)}: its forward computes without one (torch.no_grad, detach) "
+                    f"what {self.method!r} reads, or what it reads is frozen; it would learn nothing"
+                )
+            total.backward()
         place = self._place(step)
         if course.recipe.clip is not None and self.norms is not None:
             self.norms[place] = nn.utils.clip_grad_norm_(self.net.parameters(), course.recipe.clip)

@@ -20,7 +20,7 @@ from redistill.core import Batch, Context, Culprit, Method, RedistillError, Room
 from redistill.features.modes import set_mode, untouched, whole_or_as_before
 from redistill.features.normalised import normalisation_of
 from redistill.features.outputs import NotFinite
-from redistill.features.places import NOBODY, Map, meeting
+from redistill.features.places import NOBODY, Map, is_traced, meeting
 from redistill.features.sight import Sight, bare
 from redistill.metrics import ImageSet, accuracy
 from redistill.precision import Arithmetic, resolve_device
@@ -181,6 +181,13 @@ class Loop:
     def _check(self, students: Sequence[tuple[nn.Module, Method | Term]], teacher: nn.Module | None, source: Source) -> None:
         if not students:
             raise RedistillError("a cohort needs at least one (student, method) pair")
+        given: list[tuple[str, Any]] = [("student", net) for net, _ in students] + ([("teacher", teacher)] if teacher is not None else [])
+        for who, net in given:
+            if not isinstance(net, nn.Module):
+                kind = f"the class {net.__name__}, not a network made of it" if isinstance(net, type) else f"a {type(net).__name__}"
+                raise RedistillError(f"the {who} is {kind}: give a torch.nn.Module from images to logits")
+            if any(t.is_meta for t in (*net.parameters(), *net.buffers())):
+                raise RedistillError(f"the {who} {type(net).__name__} has no weights: it lies on the meta device; build it on a real one")
         if len({id(net) for net, _ in students}) != len(students):
             raise RedistillError("the same network stands twice in the cohort: every student needs its own weights")
         if teacher is not None and any(net is teacher for net, _ in students):
@@ -193,6 +200,11 @@ class Loop:
         if len(students) > 1 and self.recipe.teacher_mode == "train":
             raise RedistillError("teacher_mode='train' moves the teacher's statistics: run the students one by one")
         for net, what in students:
+            if is_traced(bare(net)):
+                raise RedistillError(
+                    "the student is a traced network (torch.jit.trace), which keeps batch norm and dropout in the mode of the tracing "
+                    "whatever mode it is put into: give the network that was traced, or torch.jit.script it"
+                )
             method = Method.of(what)
             for _, term in method.parts():
                 name = type(term).__name__

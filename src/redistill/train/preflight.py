@@ -63,7 +63,7 @@ def check_teacher(teacher: nn.Module, source: Source, *, logits_matter: bool, ad
             f"logarithm of what it gives"
         )
     constant = _constant(logits, who)
-    notes = [note for note in (constant, _names(teacher, source, who)) if note]
+    notes = [note for note in (constant, _between(logits, who), _names(teacher, source, who)) if note]
     if constant is None and labels is not None and logits.shape[1] > int(labels.max()):
         notes += [note for note in [_right(logits, labels, who, getattr(source, "class_names", None))] if note]
     for note in notes:
@@ -159,6 +159,16 @@ def _constant(logits: Tensor, who: str) -> str | None:
     if len(logits) > 1 and bool((logits == logits[0]).all()):
         return f"{who} says the same of all {len(logits)} images that were tried: it tells nothing apart, so it has nothing to teach"
     return None
+
+
+def _between(logits: Tensor, who: str) -> str | None:
+    inside = bool((logits > 0).all()) and bool((logits < 1).all())
+    if len(logits) < 2 or not inside:
+        return None
+    return (
+        f"each of the {logits.shape[1]} outputs of {who} lies between 0 and 1 on all {len(logits)} images that were tried, as after a "
+        f"sigmoid: terms take logits; take the sigmoid off its end if there is one"
+    )
 
 
 def names_differ(mine: Sequence[str] | None, theirs: Sequence[str] | None) -> str | None:
