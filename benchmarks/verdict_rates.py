@@ -115,7 +115,8 @@ def scattered(setting: Setting, rng: np.random.Generator, tables: int, n: int, t
         z = setting.together**0.5 * rng.normal(size=(tables, 1, n)) + (1 - setting.together) ** 0.5 * rng.normal(size=shape)
     scale = setting.sd * np.array(SPREADS[setting.spreads])
     taught = rng.normal(size=(tables, CELLS, 1) if teachers == "one" else (tables, 1, n)) * setting.teacher
-    return z * scale[:, None] + taught
+    made: Array = z * scale[:, None] + taught
+    return made
 
 
 def draw(setting: Setting, n: int, tables: int) -> tuple[Array, Printed]:
@@ -171,7 +172,7 @@ def value_row(setting: Setting, n: int, tables: int) -> dict[str, Any]:
     groups = {"all": slice(None)} if setting.spreads == "equal" and not odd else {"wide": slice(0, 1), "narrow": slice(-1, None)}
     for name, rule in (("before", before), ("now", now)):
         more = {"allowance": setting.allowance} if name == "now" else {}
-        difference, half = rule(ours, printed, median=setting.median, **more)  # type: ignore[operator]
+        difference, half = rule(ours, printed, median=setting.median, **more)
         if name == "now":
             row["compared"] = check(setting, ours, printed, difference, half)
         at = {t: {s: rates(difference, half, s * t) for s in (1, -1)} for t in (0.0, TOLERANCE)}

@@ -109,7 +109,8 @@ def same_updates(n_S: int) -> float:
     """Largest relative difference of any parameter or statistic after two blocks in double precision, batch 4."""
     plain, mine = PlainLoop(4, n_S, 10, torch.float64), PackageLoop(4, n_S, 10, "double")
     for _ in range(2):
-        plain(), mine()
+        plain()
+        mine()
     worst = 0.0
     for a, b in ((plain.student, mine.student), (plain.generator, mine.generator)):
         # a bias in front of a batch norm has gradient 0, which Adam turns into rounding noise of its own size

@@ -25,6 +25,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from redistill import machine
 from redistill.files import digest, make_folder, pretty, write
 from redistill.runs.compare import differences
@@ -139,7 +141,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/kill-test"))
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    here = {**machine.hardware(machine.torch.device("cpu")), **machine.versions()}
+    here = {**machine.hardware(torch.device("cpu")), **machine.versions()}
     make_folder(arguments.out)
     path = arguments.out / f"{digest(json.dumps(here, sort_keys=True))[:12]}.json"
     result: dict[str, Any] = {"machine": here, "git": machine.git(), "times": 0, "kills": {}, "differences": [], "cases": {}}

@@ -27,16 +27,17 @@ def main() -> None:
     for verdict in verify(sys.argv[1]):
         print(verdict.line(), flush=True)
         rows.append(dataclasses.asdict(verdict))
+    totals = {outcome: sum(row["outcome"] == outcome for row in rows) for outcome in ("pass", "fail", "not supported")}
     record = {
         "command": "redistill verify ../shared/golden",
         "versions": {"redistill": redistill.__version__, "torch": torch.__version__, "python": platform.python_version()},
         "git": machine.git(),
-        "totals": {outcome: sum(row["outcome"] == outcome for row in rows) for outcome in ("pass", "fail", "not supported")},
+        "totals": totals,
         "rows": rows,
     }
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    sys.exit(1 if record["totals"]["fail"] else 0)
+    sys.exit(1 if totals["fail"] else 0)
 
 
 if __name__ == "__main__":

@@ -338,7 +338,8 @@ def test_the_spread_is_pooled_over_the_cells_and_the_own_one_stands_beside_it() 
         assert found.reading is not None and found.reading.what == "pooled spread" and found.difference is not None
         assert found.interval == pytest.approx((found.difference - half, found.difference + half))
         alone = judge(claim, cells)
-        assert [(r.what, r.interval) for r in found.others] == [("own spread", pytest.approx(alone.interval))]
+        ((what, interval),) = [(r.what, r.interval) for r in found.others]
+        assert what == "own spread" and interval == pytest.approx(alone.interval)
     assert summary.judged == 3 and summary.expected_false == pytest.approx(0.15)
     assert summary_sentences(summary)[1].endswith("at most 0.15 false verdicts among them are to be expected.")
 

@@ -178,7 +178,7 @@ def test_toy_in_short(call: Call, tmp_path: Path) -> None:
     assert [int(row["round"]) for row in rows] == [0, 1, 2]
     assert float(rows[-1]["agreement_percent"]) == pytest.approx(told["agreement"], abs=1e-3)
     with Image.open(tmp_path / "toy.gif") as moving:
-        assert moving.n_frames == 3
+        assert getattr(moving, "n_frames") == 3  # noqa: B009  only files with frames have it
     record = json.loads((tmp_path / "record.json").read_text())
     assert {**record, "files": told["files"]} == told and record["seed"] == 1 and record["cpu_seconds"] > 0
     text = (tmp_path / "panels.svg").read_text()

@@ -285,7 +285,7 @@ def test_chance_is_how_often_a_repetition_is_decided() -> None:
 
 def test_seeds_needed_is_the_first_that_reaches_the_power() -> None:
     for need in (1, 2, 3, 7, 8, 9, 100, 999, 1000):
-        assert seeds_needed(lambda m, need=need: 0.8 if m >= need else 0.1) == need
+        assert seeds_needed(lambda m, need=need: 0.8 if m >= need else 0.1) == need  # type: ignore[misc]
     assert seeds_needed(lambda m: 0.79) is None
     assert seeds_needed(lambda m: 1 - 1 / m, power=0.9) == 10
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,12 @@ import torch
 
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
-from redistill.files import Lock, write
+from redistill.files import Lock, digest, write
 from redistill.launch import cohort as at_work
-from redistill.launch import queue as run
 from redistill.launch.cohort import Work
 from redistill.launch.queue import Queue, plan
 from redistill.metrics import accuracy
-from redistill.runs import checkpoint, store
+from redistill.runs import checkpoint
 from redistill.runs.compare import differences
 from redistill.runs.store import Damaged, Run, Store, Unfinished, stale
 
@@ -101,7 +101,7 @@ def test_a_chain_runs_in_order_and_each_once(tmp_path: Path, make: Any) -> None:
     drain(queue)
     start = place.find(pretrained.with_seed(1))
     assert start is not None and start.record["start"]["run"] == assistant.id
-    assert start.record["teacher" if "teacher" in start.record else "start"]["sha256"] == store.digest(
+    assert start.record["teacher" if "teacher" in start.record else "start"]["sha256"] == digest(
         place.find(assistant).weights().read_bytes()  # type: ignore[union-attr]
     )
 
@@ -160,7 +160,7 @@ def test_a_second_process_waits_and_then_reads(
             pass
         work.release()
 
-    monkeypatch.setattr(run.time, "sleep", meanwhile)
+    monkeypatch.setattr(time, "sleep", meanwhile)
     queue = Queue(plan([one]), place)
     assert drain(queue) == [] and [r.id for r in queue.found][-1] == one.id
     assert capsys.readouterr().err == f"waiting for another process, which holds {place.folder(one)}\n"

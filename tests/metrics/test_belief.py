@@ -39,7 +39,8 @@ def images(n: int = 40, labelled: bool = True) -> Images:
 def slow(a: nn.Module, b: nn.Module, data: Images, count: int, K: int, rate: float, true: bool) -> tuple[list[Any], list[Any], list[int]]:
     """Image by image, class by class, step by step."""
     a.eval(), b.eval()
-    p_a, p_b, used = [], [], []
+    p_a, p_b = [], []
+    used: list[int] = []
     xs = data.normalised(dtype=torch.float64)
     for n, x0 in enumerate(xs):
         i = int(a(x0[None]).argmax())

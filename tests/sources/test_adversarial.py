@@ -93,7 +93,9 @@ def attention(s: Tensor, t: Tensor, norm: bool) -> Tensor:
 
 def published(name: str, n_G: int, n_S: int, T_max: int) -> tuple[Net, Generator, list[float], list[float]]:
     """The loop of each publication as it is written there: every forward where its text or code has one."""
-    student, teacher, generator = (net.double() for net in networks())
+    student, teacher, generator = networks()
+    for net in (student, teacher, generator):
+        net.double()
     paper = name == "paper"
     kl, rate_g, clip = (batch_kl if paper else element_kl), (2e-3 if paper else 1e-3), (math.inf if paper else 5.0)
     opt_s = torch.optim.Adam(student.parameters(), lr=2e-3)

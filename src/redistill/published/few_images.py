@@ -26,7 +26,7 @@ from redistill.core import Method, RedistillError, nearest
 from redistill.data import DataSet, subsets
 from redistill.data.dataset import chosen_by_matches, labelled_groups
 from redistill.data.subsets import whole
-from redistill.recipe import Cosine, MultiStep, Recipe
+from redistill.recipe import Cosine, MultiStep, Precision, Recipe
 from redistill.terms import AT, CE, KD, Anchor
 
 Counting = Literal["steps", "authors", "re-2020"]
@@ -41,7 +41,7 @@ def few_recipe(
     images: int = 50_000,
     classes: int = 10,
     scale: float = 1.0,
-    precision: Literal["strict", "double", "fast"] = "strict",
+    precision: Precision = "strict",
 ) -> Recipe:
     """The recipe of the baselines on M images a class.
 

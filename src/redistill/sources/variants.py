@@ -35,8 +35,6 @@ from pydantic import Field, model_validator
 
 from redistill.values import Value
 
-Precision = Literal["strict", "double", "fast"]
-
 
 class Variant(Value):
     """What happens in one block: ``n_G`` generator steps, then ``n_S`` student steps.
