@@ -13,6 +13,9 @@ from redistill.verify.images import formula
 from redistill.verify.networks import network
 from redistill.verify.reader import Array, Case, NotSupported, anything, count, one_of, positive
 
+TARGETS = 3
+"""Classes of each image that are walked to together."""
+
 _RECORDING = one_of("before the update", "probabilities at x_k BEFORE the k-th update (first entry = clean image)")
 
 
@@ -31,6 +34,13 @@ def _named(case: Case, who: str, shape: torch.Size) -> nn.Module:
     if not isinstance(described, dict):
         raise NotSupported(f"{who} is missing")
     return network(described, case.meta.get("num_classes") or 10, shape).net.eval()
+
+
+def _walked(attacked: nn.Module, other: nn.Module, images: Tensor, targets: Tensor, *, K: int, rate: float) -> Tensor:
+    """:func:`~redistill.belief.walk` of a few rows at a time: in double precision a convolution unfolds its whole batch, and what stays
+    in the cache takes less."""
+    few = [walk(attacked, [other], images, part, K=K, rate=rate) for part in targets.split(TARGETS, dim=1)]
+    return torch.cat(few, dim=2)
 
 
 def seed(case: Case) -> dict[str, Tensor | Array]:
@@ -56,7 +66,7 @@ def seed(case: Case) -> dict[str, Tensor | Array]:
         raise NotSupported("in/fake_labels are not all classes but the student's prediction")
     swap = says.get("attacked_net") == "teacher"
     nets = (teacher, student) if swap else (student, teacher)
-    p = walk(nets[0], [nets[1]], images, targets, K=given["K"], rate=given["eta"])
+    p = _walked(*nets, images, targets, K=given["K"], rate=given["eta"])
     found = Transition("attacked", "other", p[0], p[1], targets, torch.arange(len(images)), given["eta"])
     arrays: dict[str, Tensor | Array] = {"out/mte": torch.tensor(found.mte, dtype=torch.float64)}
     for who, which in (("student", "other" if swap else "attacked"), ("teacher", "attacked" if swap else "other")):
@@ -82,7 +92,7 @@ def polo5(case: Case) -> dict[str, Tensor | Array]:
     _checked(case, images, given)
     a, b = (_named(case, who, images.shape[1:]) for who in ("netA", "netB"))
     targets = aims(labels, case.meta.get("num_classes") or 10, labels=labels)
-    p = walk(a, [b], images, targets, K=given["K"], rate=given["learning_rate"])
+    p = _walked(a, b, images, targets, K=given["K"], rate=given["learning_rate"])
     found = Transition("netA", "netB", p[0], p[1], targets, torch.arange(len(images)), given["learning_rate"])
     mte = torch.tensor(found.mte, dtype=torch.float64)
     return {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,12 +63,19 @@ def network(described: dict[str, Any], classes: int, shape: Sequence[int] = (3, 
         raise NotSupported(f"network setting {odd[0]} is unknown")
     if not isinstance(arch, str) or not isinstance(salt, int):
         raise NotSupported("a network needs arch and salt")
-    named = _built(arch, classes, tuple(shape))
+    named = copy.deepcopy(_filled(arch, classes, tuple(shape), salt))  # a case may train it
     if listed := described.get("state_dict_entries"):
         state = named.net.state_dict()
         ours = [[theirs, list(state[name].shape)] for name, theirs in named.entries()]
         if ours != listed:
             raise NotSupported(f"the state dict of {arch} differs from ours")
+    return named
+
+
+@functools.lru_cache(maxsize=8)
+def _filled(arch: str, classes: int, shape: tuple[int, ...], salt: int) -> Named:
+    """Built and filled once for all cases of it."""
+    named = _built(arch, classes, shape)
     named.fill(salt)
     return named
 
