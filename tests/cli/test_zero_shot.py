@@ -100,7 +100,7 @@ def test_belief_refuses_with_a_sentence(call: Call, nets: list[Path], tmp_path: 
 
 
 def test_belief_as_published_elsewhere(call: Call, nets: list[Path], tmp_path: Path) -> None:
-    """polo5's targets, the report's mean, the notebook's error, another stream: each changes the numbers as the library does."""
+    """Micaelli's targets, the report's mean, the notebook's error, another stream: each changes the numbers as the library does."""
     both = {path.stem: models.load(path) for path in nets}
     images = data.load("digits:test").with_(normalise="half")
     base = ("belief", *nets, "--data", "digits", "--count", 2, "-K", 3, "--noise", 0, "--attack", "small", "--json", "--normalise", "half")

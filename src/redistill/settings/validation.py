@@ -55,8 +55,8 @@ def look_up(tree: Any, key: Key) -> tuple[bool, Any]:
 
 
 @dataclass
-class Mistakes:
-    """Collects what is wrong with one file (and with the files it names); :meth:`stop` raises them together."""
+class ValidationErrors:
+    """Collects what is wrong with one file (and with the files it names); :meth:`raise_if_any` raises them together."""
 
     file: str
     lines: dict[Key, int] = field(default_factory=dict)
@@ -96,7 +96,7 @@ class Mistakes:
                 where = (*where, str(entry["ctx"].get("discriminator", "")).strip("'"))
             self.add(where, wording(entry))
 
-    def stop(self) -> None:
+    def raise_if_any(self) -> None:
         """Raise what was found, all of it."""
         if self.found:
             one = list(dict.fromkeys(self.found))

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from redistill import rng
-from redistill.core import Room
+from redistill.core import StreamContext
 from redistill.features.modes import mode
 
 SHOWN, KEPT = 64, 16  # draws made together for a sample, and how many of them are kept
 
 
-class Tally:
+class TrainingStatistics:
     """Sums over blocks, on the device. ``classes``: that both networks tell apart."""
 
     def __init__(self, classes: int):
@@ -63,7 +63,7 @@ class Tally:
         self._summed = int(state["summed"])
 
 
-class Album:
+class SampleSnapshots:
     """Images of the same noise, and what teacher and student think of them, at 0, 1, 10, 50 and 100 % of ``blocks``.
 
     Attributes:
@@ -78,7 +78,7 @@ class Album:
         self.beliefs: dict[int, Tensor] = {}
 
     def look(
-        self, block: int, generator: nn.Module, room: Room, adapt: Callable[[nn.Module], Callable[[Tensor], Tensor]]
+        self, block: int, generator: nn.Module, room: StreamContext, adapt: Callable[[nn.Module], Callable[[Tensor], Tensor]]
     ) -> None:
         """Before the block's first step. The images are made in train mode, as the student sees them."""
         if block not in self.moments or block in self.samples:
