@@ -3,7 +3,7 @@
 The loop is algorithm 2 of Micaelli & Storkey 2019 as it is written. Same-work gate first: every probability on the way must
 agree. Then both take turns in one process, one thread, and process CPU time is compared turn by turn.
 
-    python benchmarks/belief.py [--images 16] [-K 5] [--rounds 5] [--json results/benchmarks/belief.json]
+    python benchmarks/belief.py [--images 16] [-K 5] [--rounds 5] [--json results/measured/benchmarks/belief.json]
 """
 
 from __future__ import annotations

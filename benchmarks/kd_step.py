@@ -5,7 +5,7 @@ fp32 and the same memory layout, 2e-2 in bf16), and in another layout, whose con
 further from the double-precision gradients than twice the plain loop's distance. Then the contenders are interleaved in one
 process, one thread, and the process CPU time of each step is compared pair by pair.
 
-    python benchmarks/kd_step.py [--rounds 15] [--batch 128] [--compile] [--json results/benchmarks/kd_step.json]
+    python benchmarks/kd_step.py [--rounds 15] [--batch 128] [--compile] [--json results/measured/benchmarks/kd_step.json]
 """
 
 from __future__ import annotations

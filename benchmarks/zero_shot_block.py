@@ -6,7 +6,7 @@ double precision over two blocks: every parameter and running statistic of stude
 losses of the first block in the timed precision. Then the contenders are interleaved in one process, one thread, and the
 process CPU time of each block is compared pair by pair.
 
-    python benchmarks/zero_shot_block.py [--rounds 5] [--batch 128] [--compile] [--json results/benchmarks/zero_shot_block.json]
+    python benchmarks/zero_shot_block.py [--rounds 5] [--batch 128] [--compile] [--json results/measured/benchmarks/zero_shot_block.json]
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import scipy.stats
 from redistill.claims import Claim, Finding, Measured, Published, judge, judge_table, pool, sentence, summary_sentences
 from redistill.claims.model import Aggregate, Which
 from redistill.errors import RedistillError
+from redistill.runs.measured import measured
 from redistill.stats import Spread, median_factor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -464,7 +465,7 @@ def simulation() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def stored() -> Any:
-    return json.loads((ROOT / "results" / "verdict-rates" / "rates.json").read_text())
+    return measured(ROOT / "results" / "measured" / "verdict-rates" / "rates.json")
 
 
 GROUNDS: dict[str, dict[str, Any]] = {
@@ -561,7 +562,7 @@ def test_the_simulation_agrees_with_the_package_on_every_verdict(simulation: Mod
 
 
 def test_the_page_is_written_from_the_record(simulation: ModuleType, stored: Any) -> None:
-    page = simulation.write.__globals__["page"](stored, "../results/verdict-rates")
+    page = simulation.write.__globals__["page"](stored, "../results/figures")
     assert (ROOT / "docs" / "verdicts.md").read_text() == page, "run python benchmarks/verdict_rates.py --redraw"
 
 
