@@ -180,6 +180,12 @@ def _section(paper: Paper, table: Judged) -> list[str]:
     return [*out, *([""] if out[-1] else [])]
 
 
+def scope_of(entry: Where) -> str:
+    """For which cells an assumption or a deviation is, in brackets; "" for all."""
+    held = said({name: "/".join([v] if isinstance(v, str) else v) or "none" for name, v in entry.where.items()})
+    return f" ({held})" if held else ""
+
+
 def _list(title: str, what: str, entries: Sequence[Where], shown: Sequence[Mapping[str, str]]) -> list[str]:
     """Assumptions or departures that concern some cell of the report."""
     chosen = [e for e in entries if any(e.holds(facts) for facts in shown)]
@@ -188,8 +194,7 @@ def _list(title: str, what: str, entries: Sequence[Where], shown: Sequence[Mappi
     out = [f"## {title}", "", f"({what})", ""]
     for entry in chosen:
         given = entry.model_dump()
-        scope = said({name: "/".join([v] if isinstance(v, str) else v) for name, v in entry.where.items()})
-        out.append(f"* **{given['about']}**{f' ({scope})' if scope else ''}")
+        out.append(f"* **{given['about']}**{scope_of(entry)}")
         if "theirs" in given:
             out.append(f"  * theirs: {given['theirs']}")
         out += [f"  * ours: {given['ours']}", f"  * because: {given['because']}"]
@@ -217,6 +222,8 @@ def save(plan: Plan, tables: Sequence[Judged], folder: Path) -> list[Path]:
         write(folder / name, text.encode())
         written.append(folder / name)
 
+    from redistill.report.web import paper_page
+
     figures = []
     for table in tables:
         short = f"{plan.paper.name}-{table.table}"
@@ -226,19 +233,26 @@ def save(plan: Plan, tables: Sequence[Judged], folder: Path) -> list[Path]:
             figures.append(_curves(folder, short, table))
             written.append(folder / figures[-1])
     put(f"{plan.paper.name}.md", page(plan, tables, figures))
+    put("index.html", paper_page(plan, tables))
     return written
 
 
 def _curves(folder: Path, short: str, table: Judged) -> str:
-    """Test accuracy over the run, the mean over seeds of every cell that ran."""
-    from redistill.report.figures import curve_figure
+    """Test accuracy over the run, mean and range over the seeds of every cell that ran."""
+    from redistill.report.figures import curves_of, ends_of
+    from redistill.report.style import save as save_figure
 
-    shown = {}
-    for name, runs in table.runs.items():
-        curves = [dict(run.curves()["accuracy"].get("test", ())) for run in runs]
-        steps = sorted(set.intersection(*map(set, curves))) if curves else []
-        if steps:
-            shown[name] = [(step, sum(curve[step] for curve in curves) / len(curves)) for step in steps]
-    path = folder / f"{short}.svg"
-    curve_figure(path, shown, title=short, ylabel="test accuracy, %")
-    return path.name
+    shown = tested(table.runs)
+    figure = curves_of(shown, title=short, ylabel="test accuracy, %")
+    return save_figure(figure, folder / f"{short}.svg", short, ends_of(shown, "test accuracy, %")).name
+
+
+def tested(runs: Mapping[str, Sequence[Run]]) -> dict[str, list[list[tuple[float, float]]]]:
+    """Accuracy over the steps, seed by seed, of everything that ran: on ``test``, or on the first set that a run has."""
+    found = {}
+    for name, several in runs.items():
+        accuracies = [run.curves()["accuracy"] for run in several]
+        curves = [[(step, value) for step, value in a.get("test") or next(iter(a.values()), ())] for a in accuracies]
+        if curves and all(curves):
+            found[name] = curves
+    return found
