@@ -233,13 +233,14 @@ def report(
     out: Out = Path("runs"),
     threads: Threads = None,
 ) -> None:
-    """A paper beside our runs, or some runs, as a page (index.html) that needs nothing else.
+    """A paper beside our runs, or runs alone, as a page.
 
-    Of a paper: verdicts, curves, methods, assumptions, departures, cost, checklist; also as Markdown, CSV and LaTeX.
+    index.html needs nothing else. Of a paper: verdicts, curves, methods, assumptions, departures, cost and checklist; also as
+    Markdown, CSV and LaTeX.
     Of runs: the same without claims.
     """
     from redistill.papers.load import load, names
-    from redistill.report.paper import save
+    from redistill.report.folder import save
     from redistill.runs.lookup import Found
     from redistill.runs.store import Store
     from redistill.verdicts import beliefs

@@ -139,8 +139,8 @@ def against_images(
             ends.append((*theirs[-1], f"{name}, paper", look["color"]))
         if mine := sorted(ours.get(name, ())):
             at, mean, low, high = zip(*mine, strict=True)
-            axes.errorbar(at, mean, yerr=[[m - a for m, a in zip(mean, low, strict=True)], [b - m for m, b in zip(mean, high, strict=True)]],
-                          linewidth=1.6, markersize=4, capsize=2, **look)  # fmt: skip
+            ends_at = [[m - a for m, a in zip(mean, low, strict=True)], [b - m for m, b in zip(mean, high, strict=True)]]
+            axes.errorbar(at, mean, yerr=ends_at, linewidth=1.6, markersize=4, capsize=2, **look)
             ends.append((at[-1], mean[-1], f"{name}, ours", look["color"]))
     every = [m for points in printed.values() for m, _ in points] + [row[0] for rows in ours.values() for row in rows]
     if min(every) > 0 and max(every) > 20 * min(every):

@@ -10,12 +10,13 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
+from typing import TypeAlias
 
 from redistill.errors import plain
 from redistill.report import style
 
-Content = "str | ET.Element | None | Iterable[Content]"
-Element = ET.Element
+Element: TypeAlias = ET.Element
+Content: TypeAlias = "str | Element | Iterable[Content] | None"
 
 DARK = {
     style.INK: "#e8eaed", style.MUTED: "#a3abb5", style.GRID: "#353b43", style.PAPER: "#16191d", style.ACCENT: "#6cb6e8",

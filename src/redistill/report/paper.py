@@ -6,10 +6,8 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from redistill.claims import Finding, sentence, summary_sentences
-from redistill.files import make_folder, write
 from redistill.papers.cells import Paper, said
 from redistill.papers.plan import Plan
 from redistill.papers.schema import Where
@@ -211,40 +209,6 @@ def _cost(tables: Sequence[Judged]) -> list[str]:
         out.append(bars((run.label, str(run.seed), str(run.record["steps"]), hours, f"`{run.id}`")))
     total = sum(float(run.record["time"]["own"]) for run in runs.values()) / 3600
     return [*out, "", f"{len(runs)} runs, {total:.1f} hours of the students' own steps.", ""]
-
-
-def save(plan: Plan, tables: Sequence[Judged], folder: Path) -> list[Path]:
-    """Write the page, and for every table a CSV, a LaTeX file and, where runs are there, their curves."""
-    make_folder(folder)
-    written = []
-
-    def put(name: str, text: str) -> None:
-        write(folder / name, text.encode())
-        written.append(folder / name)
-
-    from redistill.report.web import paper_page
-
-    figures = []
-    for table in tables:
-        short = f"{plan.paper.name}-{table.table}"
-        put(f"{short}.csv", csv_text(table))
-        put(f"{short}.tex", latex_text(plan.paper, table))
-        if any(table.runs.values()):
-            figures.append(_curves(folder, short, table))
-            written.append(folder / figures[-1])
-    put(f"{plan.paper.name}.md", page(plan, tables, figures))
-    put("index.html", paper_page(plan, tables))
-    return written
-
-
-def _curves(folder: Path, short: str, table: Judged) -> str:
-    """Test accuracy over the run, mean and range over the seeds of every cell that ran."""
-    from redistill.report.figures import curves_of, ends_of
-    from redistill.report.style import save as save_figure
-
-    shown = tested(table.runs)
-    figure = curves_of(shown, title=short, ylabel="test accuracy, %")
-    return save_figure(figure, folder / f"{short}.svg", short, ends_of(shown, "test accuracy, %")).name
 
 
 def tested(runs: Mapping[str, Sequence[Run]]) -> dict[str, list[list[tuple[float, float]]]]:

@@ -68,35 +68,50 @@ def heading(figure: Any, title: str) -> None:
     figure.suptitle(textwrap.fill(plain(title), int(13 * figure.get_figwidth())), fontsize=11, color=INK, x=0.01, ha="left")
 
 
-def label_ends(ax: Any, ends: Sequence[tuple[float, float, str, str]], *, wide: int = 24) -> None:
+def label_ends(ax: Any, ends: Sequence[tuple[float, float, str, str]]) -> None:
     """Names right of the last points of lines, moved apart where they would lie on each other; instead of a legend.
 
     Args:
-        ends: (x, y, name, colour). wide: letters to a line.
+        ends: (x, y, name, colour).
     """
     figure = ax.figure
+    size = float(ax.xaxis.label.get_size()) - 1
+    wide = round(3.6 * figure.get_figwidth())  # letters to a line: about a third of the figure
+    shown = sorted(((y, x, textwrap.fill(plain(name), wide), colour) for x, y, name, colour in ends), key=lambda one: one[0])
+    names = [
+        ax.annotate(
+            text, xy=(x, y), xytext=(1.03, y), textcoords=ax.get_yaxis_transform(), va="center", color=colour, fontsize=size,
+            annotation_clip=False, arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2},
+        )
+        for y, x, text, colour in shown
+    ]  # fmt: skip
     figure.canvas.draw()  # only now the height of a letter in data units is known
-    size = float(figure.axes[0].xaxis.label.get_size()) - 1
     low, high = ax.get_ylim()
     letter = (high - low) * size * 1.25 / (ax.get_window_extent().height * 72 / figure.dpi)
-    shown = sorted(((y, x, textwrap.fill(plain(name), wide), colour) for x, y, name, colour in ends), key=lambda one: one[0])
     heights = [letter * (1 + text.count("\n")) for _, _, text, _ in shown]
-    places = [y for y, *_ in shown]
-    for _ in range(200):  # neighbours push each other until all have room
-        moved = False
-        for i in range(len(places) - 1):
-            lack = (heights[i] + heights[i + 1]) / 2 - (places[i + 1] - places[i])
-            if lack > 1e-9:
-                places[i] -= lack / 2
-                places[i + 1] += lack / 2
-                moved = True
-        if not moved:
-            break
-    for place, (y, x, text, colour) in zip(places, shown, strict=True):
-        ax.annotate(
-            text, xy=(x, y), xytext=(1.03, place), textcoords=ax.get_yaxis_transform(), va="center", color=colour, fontsize=size,
-            annotation_clip=False, arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2},
-        )  # fmt: skip
+    for name, place in zip(names, apart([y for y, *_ in shown], heights, high), strict=True):
+        name.set_position((1.03, place))
+
+
+def apart(wanted: Sequence[float], heights: Sequence[float], top: float) -> list[float]:
+    """Middles of labels as near to where they are wanted as they can be without touching, none above ``top``.
+
+    Args:
+        wanted: rising. heights: of each.
+
+    >>> apart([1.0, 1.0, 5.0], [2.0, 2.0, 2.0], 6.0)
+    [1.0, 3.0, 5.0]
+    >>> apart([1.0, 5.0, 5.0], [2.0, 2.0, 2.0], 6.0)
+    [1.0, 3.0, 5.0]
+    """
+    places: list[float] = []
+    for y, height in zip(wanted, heights, strict=True):
+        places.append(y if not places else max(y, places[-1] + (heights[len(places) - 1] + height) / 2))
+    ceiling = top
+    for i in reversed(range(len(places))):
+        places[i] = min(places[i], ceiling - heights[i] / 2)
+        ceiling = places[i] - heights[i] / 2
+    return places
 
 
 def svg_text(figure: Any, title: str, described: str = "") -> str:
@@ -124,7 +139,7 @@ def svg_text(figure: Any, title: str, described: str = "") -> str:
 def save(figure: Any, path: Path, title: str, described: str = "") -> Path:
     """Write the figure in one step: SVG as :func:`svg_text` gives it, or what else the suffix of ``path`` says."""
     if path.suffix in ("", ".svg"):
-        write(path, svg_text(figure, title, described).encode())
+        write(path, b'<?xml version="1.0" encoding="utf-8"?>\n' + svg_text(figure, title, described).encode())
         return path
     import matplotlib.pyplot as plt
 

@@ -22,8 +22,8 @@ from redistill.stats import mean_interval
 from redistill.verdicts.claims import label
 from redistill.verdicts.tables import Judged
 
-SIZE = {"width": 4.9, "size": 11.0}
-"""Figures of a page: as wide as a phone, with letters that can be read there."""
+WIDTH, LETTER = 4.9, 11.0
+"""Inches and points: figures of a page: as wide as a phone, with letters that can be read there."""
 
 MOST = 40
 """Claims in one forest plot; beyond that the table alone shows them."""
@@ -66,15 +66,17 @@ def paper_page(plan: Plan, tables: Sequence[Judged]) -> str:
 def _table(plan: Plan, judged: Judged, name: str) -> list[Content]:
     printed, protocol = plan.paper.table(judged.table), plan.paper.protocol(judged.table)
     out: list[Content] = [el("p", f"{printed.caption} ({printed.page}). {printed.note}".strip())]
-    out.append(el("p", f"Reported: {protocol.which.replace('_', ' ')}; tolerance ±{protocol.tolerance:g}. {protocol.because}", class_="muted"))
+    rule = f"Reported: {protocol.which.replace('_', ' ')}; tolerance ±{protocol.tolerance:g}. {protocol.because}"
+    out.append(el("p", rule, class_="muted"))
     reasons = {label(p.cell): p.cell.unknown for p in judged.planned}
     looked = [f for f in judged.findings if f.reading is not None or f.measured is not None]
     figures: list[Content] = []
     if held := [one for finding in looked if (one := _held(finding)) is not None][:MOST]:
-        drawn = forest(held, title="Ours minus the paper's", **SIZE)
-        figures.append(figure(svg_text(drawn, f"Claims of table {judged.table}", "; ".join(f"{h.name}: {h.told}" for h in held)), f"{name}-f"))
+        drawn = forest(held, title="Ours minus the paper's", width=WIDTH, size=LETTER)
+        told = "; ".join(f"{one.name}: {one.told}" for one in held)
+        figures.append(figure(svg_text(drawn, f"Claims of table {judged.table}", told), f"{name}-f"))
     if curves := tested(judged.runs):
-        drawn = curves_of(curves, title="Test accuracy over the run", ylabel="test accuracy, %", **SIZE)
+        drawn = curves_of(curves, title="Test accuracy over the run", ylabel="test accuracy, %", width=WIDTH, size=LETTER)
         figures.append(figure(svg_text(drawn, f"Curves of table {judged.table}", ends_of(curves, "test accuracy, %")), f"{name}-c"))
     if (few := _few(plan, judged)) is not None:
         figures.append(figure(few, f"{name}-m"))
@@ -124,7 +126,8 @@ def _few(plan: Plan, judged: Judged) -> str | None:
     if not ours or len({m for points in (*printed.values(),) for m, _ in points}) < 2:
         return None
     mine = {name: points for name, points in printed.items() if name in ours}
-    return svg_text(against_images(mine, ours, title="Accuracy against images a class", **SIZE), f"Accuracy against M, table {judged.table}")
+    drawn = against_images(mine, ours, title="Accuracy against images a class", width=WIDTH, size=LETTER)
+    return svg_text(drawn, f"Accuracy against M, table {judged.table}")
 
 
 def _where(entries: Sequence[Where], shown: Sequence[Mapping[str, str]]) -> list[Content]:
@@ -187,11 +190,11 @@ def runs_page(runs: Sequence[Run]) -> str:
             rows.append((name, data, told, str(len(values)), seeds))
     out: list[Content] = [table(("run", "set", "accuracy % [95 %]", "n", "seeds"), rows, "Accuracy after the last step", numbers=(2, 3))]
     if curves := tested(named):
-        drawn = curves_of(curves, title="Accuracy over the run", ylabel="accuracy, %", **SIZE)
+        drawn = curves_of(curves, title="Accuracy over the run", ylabel="accuracy, %", width=WIDTH, size=LETTER)
         out.append(el("div", figure(svg_text(drawn, "Accuracy over the run", ends_of(curves, "accuracy, %")), "runs"), class_="figures"))
-    commands = table(("run", "command"), [(f"{run.label}, seed {run.seed}", el("code", f"redistill run {shlex.quote(str(run.folder))}"))
-                                           for run in runs], "The same run again, or only read where it is there")  # fmt: skip
-    parts: list[tuple[str, list[Content]]] = [("Accuracy", out), ("Methods", _methods(runs)), *_of_runs(runs, None), ("Commands", [commands])]
+    again = [(f"{run.label}, seed {run.seed}", el("code", f"redistill run {shlex.quote(str(run.folder))}")) for run in runs]
+    commands: list[Content] = [table(("run", "command"), again, "The same run again, or only read where it is there")]
+    parts = [("Accuracy", out), ("Methods", _methods(runs)), *_of_runs(runs, None), ("Commands", commands)]
     cells = f"{len(runs)} runs of {len(groups)} configurations"
     return page(f"Report of {cells}", el("h1", f"Report of {cells}"), _sections(parts))
 
@@ -257,7 +260,7 @@ def _cost(runs: Sequence[Run]) -> list[Content]:
         record = run.entry
         machine = record.sessions[-1]["hardware"]
         rows.append((f"{run.label}, seed {run.seed}", str(record.steps), f"{record.time.own / 3600:.2f}", f"{record.time.cpu / 3600:.2f}",
-                     f"{machine.get('device', '')}, {machine.get('threads', '?')} threads", run.id))  # fmt: skip
+                     f"{machine.get('device', '')}, threads: {machine.get('threads')}", run.id))  # fmt: skip
     total = sum(run.entry.time.own for run in runs) / 3600
     head = ("run", "steps", "hours", "CPU hours of its cohort", "machine", "id")
     return [
@@ -268,4 +271,5 @@ def _cost(runs: Sequence[Run]) -> list[Content]:
 
 def _checklist(runs: Sequence[Run], plan: Plan | None) -> list[Content]:
     rows = [(one.question, one.group, one.answer, one.evidence) for one in checklist(runs, plan)]
-    return [table(("question", "list", "answer", "evidence"), rows, "ML Reproducibility Checklist 2.0 and code completeness, from the records")]
+    caption = "ML Reproducibility Checklist 2.0 and code completeness, from the records"
+    return [table(("question", "list", "answer", "evidence"), rows, caption)]

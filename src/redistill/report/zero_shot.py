@@ -97,7 +97,7 @@ def transition_figure(
 def belief_panels(path: Path, panels: Sequence[tuple[str, str, str, Sequence[Mapping[str, float]]]], title: str) -> Path:
     """The same from data: (attacked, other, heading, rows of :meth:`redistill.belief.Transition.rows`) a panel."""
     figure, axes = _panels(len(panels))
-    for ax, (attacked, other, heading, rows) in zip(axes, panels, strict=True):
+    for ax, (attacked, other, above, rows) in zip(axes, panels, strict=True):
         steps = np.array([row["step"] for row in rows])
         for which, name, colour in (("attacked", f"{attacked} (attacked)", RUST), ("other", other, ACCENT)):
             mean, error = (np.array([row[key] for row in rows]) for key in (which, f"{which}_standard_error"))
@@ -105,7 +105,7 @@ def belief_panels(path: Path, panels: Sequence[tuple[str, str, str, Sequence[Map
             ax.plot(steps, mean, color=colour, linewidth=1.4, label=name)
         # curves may lie anywhere between 0 and 1: the names get a band of their own above them
         ax.set(xlabel="adversarial step", ylabel="probability of the class aimed at", ylim=(-0.02, 1.32), yticks=np.linspace(0, 1, 6))
-        ax.set_title(heading, loc="left", fontsize=9, color=INK)
+        ax.set_title(above, loc="left", fontsize=9, color=INK)
         ax.legend(frameon=False, fontsize=8, loc="upper right", borderaxespad=0.1, labelspacing=0.2)
     heading(figure, title)
     return save(figure, path, title)
