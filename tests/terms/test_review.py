@@ -44,7 +44,7 @@ def test_use_kl_adds_softened_divergence_and_asks_for_common_classes() -> None:
     for term in (Review(), Review(use_kl=True, kl_weight=0.5, T=2.0)):
         term.setup(Context(nn.Identity(), nn.Identity(), shapes, shapes, ("stage1", "stage2"), ("stage1", "stage2"), 5))
         found.append(float(term.double()(student, teacher, Batch(torch.zeros(3, 1))).detach()))
-    near(torch.tensor(found[1] - found[0]), 0.5 * 4 * slow.kl(student.logits.numpy(), teacher.logits.numpy(), 2.0) / 3)
+    near(torch.tensor(found[1] - found[0], dtype=torch.float64), 0.5 * 4 * slow.kl(student.logits.numpy(), teacher.logits.numpy(), 2.0) / 3)
     assert reads_logits(Review(use_kl=True)) and set(Review().settings()).isdisjoint({"use_kl", "kl_weight", "T"})
     with pytest.raises(RedistillError, match="they are of the KL that use_kl adds, and it is off"):
         Review(T=2.0)

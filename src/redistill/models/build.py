@@ -39,9 +39,21 @@ _NAMES = [
 ]  # fmt: skip
 
 
-def simkd(body: str = "resnet8x4", head: str | Sequence[int] = "resnet32x4", classes: int = 10, **args: Any) -> Network:
+def simkd(
+    body: str = "resnet8x4",
+    head: str | Sequence[int] = "resnet32x4",
+    classes: int = 10,
+    *,
+    factor: int = 2,
+    seed: int = 0,
+    channels: int = 3,
+    image_size: int = 32,
+    initialise: bool = True,
+) -> Network:
     """A student under its teacher's classifier: :func:`redistill.models.simkd.simkd`."""
-    return reused.simkd(body, head, classes, build=build, **args)
+    return reused.simkd(
+        body, head, classes, factor=factor, seed=seed, channels=channels, image_size=image_size, initialise=initialise, build=build
+    )
 
 
 def names() -> list[str]:

@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import slow_logits as slow
+from helpers import slow_logits as slow
+from helpers.relations import Y, drawn, equal
+from helpers.slow import derivative, kl
 from redistill import models
 from redistill.core import Batch, Context, Output, RedistillError, Term
 from redistill.features.places import context
@@ -30,8 +32,10 @@ from redistill.terms import (
     target_enhanced,
 )
 from redistill.terms.ctkd import strength
-from slow import derivative, kl
-from test_terms_relations import Y, drawn, equal, logits
+
+
+def logits(x: Tensor) -> Output:
+    return Output(x)
 
 
 @pytest.mark.parametrize("left_out", [True, False])

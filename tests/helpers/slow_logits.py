@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from slow import A, probabilities
-from slow_relations import root
+from helpers.slow import A, probabilities
+from helpers.slow_relations import root
 
 
 def nkd(z_s: A, z_t: A, y: A, gamma: float, T: float, left_out: bool = True) -> Any:
