@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import redistill as rd
-from redistill.core import RedistillError, Room
+from redistill.core import RedistillError, StreamContext
 from redistill.data.augment import augmentation
 from redistill.data.strong import GREY, OPERATIONS, _cut, strongly
 
@@ -17,8 +17,8 @@ def images(augment: str, channels: int = 3) -> rd.data.Images:
     return rd.data.Images(PIXELS[:, :channels], torch.arange(12) % 3, 3, "twelve", "half", augment)
 
 
-def room(seed: int = 0, batch: int = 4) -> Room:
-    return Room(seed=seed, batch_size=batch, device=torch.device("cpu"), dtype=torch.float32, steps=6)
+def room(seed: int = 0, batch: int = 4) -> StreamContext:
+    return StreamContext(seed=seed, batch_size=batch, device=torch.device("cpu"), dtype=torch.float32, steps=6)
 
 
 def test_the_weak_half_is_the_batch_without_a_strong_view() -> None:

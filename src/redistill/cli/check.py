@@ -29,7 +29,7 @@ def check(
     from redistill.core import Term
     from redistill.experiment.method import made_term, settings_of
     from redistill.settings.change import changed
-    from redistill.settings.mistakes import Mistakes
+    from redistill.settings.validation import ValidationErrors
     from redistill.terms import by_name
     from redistill.testing import examine
     from redistill.user_code import is_code, load
@@ -38,12 +38,12 @@ def check(
     if not (isinstance(cls, type) and issubclass(cls, Term)):
         raise RedistillError(f"{name} must be a subclass of redistill.Term, it is {cls!r}")
     given = changed({}, change)
-    mistakes = Mistakes(f"--set of {cls.__name__}", data=given)
+    mistakes = ValidationErrors(f"--set of {cls.__name__}", data=given)
     shape = settings_of(cls)  # type: ignore[arg-type]  # a class, whose instances need no hash
     mistakes.unknown((), given, tuple(shape.model_fields), f"setting of {cls.__name__}")
     with mistakes.at(()):
         made_term(cls, shape.model_validate(given))
-    mistakes.stop()
+    mistakes.raise_if_any()
     found = examine(lambda: made_term(cls, shape.model_validate(given))[0])
     broken = [one for one in found if one.broken is not None]
     if as_json:

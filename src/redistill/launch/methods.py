@@ -16,7 +16,7 @@ from redistill.experiment.method import made_method
 from redistill.experiment.networks import Net, construct
 from redistill.experiment.value import Experiment
 from redistill.features.places import context
-from redistill.launch.materials import facts_of
+from redistill.launch.materials import sizes_of
 from redistill.models.build import family
 from redistill.published.methods import METHODS, Listed, listed
 from redistill.settings.change import changed
@@ -161,7 +161,7 @@ def rows(
     size = int(tuple(built.image_shape)[-1])
     teacher = Experiment.of({**settings("KD", common, size, "")}, device=device, data_dir=data_dir).teacher
     assert teacher is not None
-    facts = facts_of(built, [])
+    facts = sizes_of(built, [])
     given = _untrained(teacher, facts)
     found: dict[str, Experiment] = {}
     why: dict[str, str] = {}

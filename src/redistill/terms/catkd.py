@@ -27,7 +27,7 @@ from redistill.core import At, Batch, Context, Output, RedistillError, Term, pai
 from redistill.core.pairs import check_pairs
 from redistill.terms.parts.classifier import classifier_of, map_before_pooling
 from redistill.terms.parts.maps import map_shape
-from redistill.terms.parts.seen import Seen
+from redistill.terms.parts.unowned import UnownedModule
 from redistill.terms.parts.wide import wide
 
 
@@ -83,7 +83,7 @@ class CATKD(Term):
             raise RedistillError(f"CATKD reads one map of each network, but at names {len(self.at)} pairs")
         if self.size < 1:
             raise RedistillError(f"CATKD(size={self.size}): at least 1 cell a side is needed")
-        self._student, self._teacher = Seen(None), Seen(None)
+        self._student, self._teacher = UnownedModule(None), UnownedModule(None)
 
     def setup(self, ctx: Context) -> None:
         named = pairs_of(self.at)
@@ -98,12 +98,12 @@ class CATKD(Term):
                     f"CATKD puts the {whose}'s classifier on its map {place!r}, which has {width} channels where the classifier takes "
                     f"{layer.in_features}: name the map before the pooling"
                 )
-        self._student, self._teacher = Seen(layers[0]), Seen(layers[1])
+        self._student, self._teacher = UnownedModule(layers[0]), UnownedModule(layers[1])
         self.ready = True
 
     def attach(self, student: nn.Linear, teacher: nn.Linear) -> None:
         """Point a restored term (pickling leaves the networks out) at the two classifiers."""
-        self._student, self._teacher = Seen(student), Seen(teacher)
+        self._student, self._teacher = UnownedModule(student), UnownedModule(teacher)
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         require_ready(self)

@@ -24,7 +24,7 @@ from redistill.core import Batch, Context, Output, RedistillError, Term, require
 from redistill.terms.kd import check_logits
 from redistill.terms.ofd import Connector
 from redistill.terms.parts.classifier import classified, classifier_of
-from redistill.terms.parts.seen import Seen
+from redistill.terms.parts.unowned import UnownedModule
 from redistill.terms.parts.vectors import named_or_pooled, require_pairs
 from redistill.terms.parts.wide import fitting, wide
 
@@ -59,7 +59,7 @@ class SRRL(Term):
     def check(self) -> None:
         if not 0 <= self.factor < math.inf:
             raise RedistillError(f"SRRL(factor={self.factor}): the weight must be at least 0 and finite")
-        self._teacher = Seen(None)
+        self._teacher = UnownedModule(None)
 
     def setup(self, ctx: Context) -> None:
         self.pairs = named_or_pooled("SRRL", ctx, None)
@@ -67,12 +67,12 @@ class SRRL(Term):
         mine = ctx.shape("student", "pooled")[1]
         with rng.seeded(ctx.seed, "term", "SRRL"):
             self.connector: nn.Module = nn.Sequential(*Connector(mine, layer.in_features), nn.ReLU())
-        self._teacher = Seen(layer)
+        self._teacher = UnownedModule(layer)
         self.ready = True
 
     def attach(self, teacher: nn.Linear) -> None:
         """Point a restored term (pickling leaves the network out) at the teacher's classifier."""
-        self._teacher = Seen(teacher)
+        self._teacher = UnownedModule(teacher)
 
     def parts(self, student: Output, teacher: Output) -> tuple[Tensor, Tensor]:
         """The feature's and the logits' mean square, without ``factor``."""

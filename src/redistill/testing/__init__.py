@@ -11,17 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from redistill import rng
+from redistill._moved import old_names
 from redistill.core import RedistillError
-from redistill.testing.bench import Bench, Make, NotConformant, SmallNet, Trial
+from redistill.testing.bench import Fixture, Make, NotConformant, SmallNet, TermCase
 from redistill.testing.promises import PROMISES
 from redistill.testing.theorems import THEOREMS
 
-__all__ = ["PROMISES", "THEOREMS", "Bench", "Finding", "NotConformant", "SmallNet", "check_term", "examine"]
+__all__ = ["PROMISES", "THEOREMS", "Finding", "Fixture", "NotConformant", "SmallNet", "check_term", "examine"]
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def _found(
         student = SmallNet((4, 6, 8), 5, seed=1)
     if teacher is None:
         teacher = SmallNet((6, 8, 10), 5, seed=2)
-    trial = Trial(make, student, teacher, images, generated)
+    trial = TermCase(make, student, teacher, images, generated)
     term = make()
     declared = term.theorems if theorems is None else tuple(theorems)
     if unknown := [name for name in declared if name not in THEOREMS]:
@@ -117,3 +119,7 @@ def _found(
             yield Finding(promise, f"it raised {type(error).__name__}: {error}")
         else:
             yield Finding(promise)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = old_names(__name__)

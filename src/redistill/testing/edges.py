@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from redistill.core import Output, RedistillError
-from redistill.testing.bench import Bench, SmallNet, Trial, require
+from redistill.testing.bench import Fixture, SmallNet, TermCase, require
 
 NORM_OF_ONE = "Expected more than 1 value per channel"
 """How torch begins when a batch norm is given one vector; it is a sentence too."""
@@ -23,7 +23,7 @@ def _leaf(out: Output, change: Callable[[Tensor], Tensor]) -> Output:
     )
 
 
-def _finite(bench: Bench, student: Output, teacher: Output, where: str) -> float:
+def _finite(bench: Fixture, student: Output, teacher: Output, where: str) -> float:
     """The loss, after it and its gradients were found finite."""
     loss = bench.loss(student, teacher)
     value = float(loss.detach())
@@ -42,34 +42,33 @@ def _same(x: Tensor) -> Tensor:
     return x.clone()
 
 
-def _match(trial: Trial) -> None:
+def _match(trial: TermCase) -> None:
     """a student that says what the teacher says has a finite loss and gradient"""
     bench = trial.bench()
-    copied = Output(bench.taught.logits, {mine: bench.taught[theirs] for mine, theirs in bench.term.pairs})
-    unlike = any(copied[mine].shape != tap.shape for mine, tap in bench.said().taps.items())
+    copied = Output(bench.teacher_output.logits, {mine: bench.teacher_output[theirs] for mine, theirs in bench.term.pairs})
+    unlike = any(copied[mine].shape != tap.shape for mine, tap in bench.student_output().taps.items())
     if unlike and "zero at match" not in bench.term.theorems:
         return  # adapters, or a classifier, of the student's width take nothing else
-    _finite(bench, _leaf(copied, _same), bench.taught, "at a perfect match")
+    _finite(bench, _leaf(copied, _same), bench.teacher_output, "at a perfect match")
 
 
-def _two_classes(trial: Trial) -> None:
+def _two_classes(trial: TermCase) -> None:
     """two classes are enough, or refused in a sentence"""
     if not isinstance(trial.student, SmallNet) or not isinstance(trial.teacher, SmallNet):
         return  # networks of somebody's own have the classes that they have
-    two = Trial(trial.make, SmallNet((4, 6, 8), 2, seed=1), SmallNet((6, 8, 10), 2, seed=2), trial.images, trial.generated)
+    two = TermCase(trial.make, SmallNet((4, 6, 8), 2, seed=1), SmallNet((6, 8, 10), 2, seed=2), trial.images, trial.generated)
     try:
         bench = two.bench()
-        _finite(bench, _leaf(bench.said(), _same), bench.taught, "with two classes")
+        _finite(bench, _leaf(bench.student_output(), _same), bench.teacher_output, "with two classes")
     except RedistillError:
         return
 
 
-def _one_image(trial: Trial) -> None:
+def _one_image(trial: TermCase) -> None:
     """a batch of one image has a finite loss, or is refused in a sentence"""
     bench = trial.bench()
-    student, teacher = (
-        Output(o.logits[:1].detach(), {n: v[:1].detach() for n, v in o.taps.items()}) for o in (bench.said(), bench.taught)
-    )
+    both = (bench.student_output(), bench.teacher_output)
+    student, teacher = (Output(o.logits[:1].detach(), {n: v[:1].detach() for n, v in o.taps.items()}) for o in both)
     fields = {name: getattr(bench.batch, name) for name in ("images", "labels", "index", "variant")}
     bench.batch = replace(bench.batch, **{name: v[:1] for name, v in fields.items() if v is not None})
     try:
@@ -80,10 +79,10 @@ def _one_image(trial: Trial) -> None:
         require(str(error).startswith(NORM_OF_ONE), f"with one image it raises ValueError ({error}): raise RedistillError with what to do")
 
 
-def _dead(trial: Trial) -> None:
+def _dead(trial: TermCase) -> None:
     """features that are 0 everywhere have a finite loss and gradient"""
     bench = trial.bench()
-    said, taught = bench.said(), bench.taught
+    said, taught = bench.student_output(), bench.teacher_output
     none = Output(said.logits.detach(), {n: torch.zeros_like(v) for n, v in said.taps.items()})
     nothing = Output(taught.logits, {n: torch.zeros_like(v) for n, v in taught.taps.items()})
     _finite(bench, _leaf(none, _same), taught, "where the student's features are 0")
@@ -91,23 +90,23 @@ def _dead(trial: Trial) -> None:
     _finite(bench, _leaf(none, _same), nothing, "where all features are 0")
 
 
-def _huge(trial: Trial) -> None:
+def _huge(trial: TermCase) -> None:
     """logits of ten thousand have a finite loss and gradient"""
     for dtype in (torch.float64, torch.float32):
         bench = trial.bench(dtype=dtype)
-        said, taught = bench.said(), bench.taught
+        said, taught = bench.student_output(), bench.teacher_output
         for by, to in ((1e4, 1.0), (1.0, 1e4), (1e4, -1e4)):
             mine = Output(by * said.logits.detach(), said.taps)
             theirs = Output(to * taught.logits, taught.taps)
             _finite(bench, _leaf(mine, _same), theirs, f"with logits times {max(by, abs(to)):g} in {dtype}")
 
 
-def _bfloat(trial: Trial) -> None:
+def _bfloat(trial: TermCase) -> None:
     """outputs in bfloat16 give the loss of the same numbers in single precision, to two digits"""
     if trial.generated:
         return  # images that are trained are never of half precision
     bench = trial.bench(dtype=torch.float32)
-    said, taught = bench.said(), bench.taught
+    said, taught = bench.student_output(), bench.teacher_output
     rough = [_leaf(o, lambda x: x.to(torch.bfloat16)) for o in (said, taught)]
     state = {name: buffer.clone() for name, buffer in bench.term.named_buffers()}
     got = _finite(bench, rough[0], Output(rough[1].logits.detach(), {n: v.detach() for n, v in rough[1].taps.items()}), "in bfloat16")
@@ -118,4 +117,4 @@ def _bfloat(trial: Trial) -> None:
     require(abs(got - want) <= 0.02 * abs(want) + 1e-6, f"in bfloat16 the loss is {got}, of the same numbers in float32 {want}")
 
 
-EDGES: tuple[Callable[[Trial], None], ...] = (_match, _two_classes, _one_image, _dead, _huge, _bfloat)
+EDGES: tuple[Callable[[TermCase], None], ...] = (_match, _two_classes, _one_image, _dead, _huge, _bfloat)
