@@ -34,11 +34,10 @@ def digits(results: Path) -> str:
 
 
 def digits_methods(results: Path) -> str:
-    folder = results / "digits-methods"
-    if not (folder / "about.json").exists():
+    folder = results / "measured" / "digits-methods"
+    if not (folder / "table.json").exists():
         return ""
-    about = read(folder / "about.json")
-    machine = about["machine"]
+    about, machine = measured(folder / "table.json"), read(folder / "table.json")["head"]["origin"]
     return (
         f"## Digits: every method\n\n`{about['command']}`: {about['runs']} runs, chains and teacher included, in "
         f"{about['cpu_seconds'] / 60:.1f} minutes of one core ({machine['processor']}, torch {machine['torch']}). Weights are those of "
