@@ -16,6 +16,7 @@ from redistill.core import Batch, RedistillError, Shape, StreamContext
 from redistill.data.augment import Augmentation, Augmenter, augmentation
 from redistill.data.dataset import DataSet, PureStream, Rule, Schedule, require_consistent
 from redistill.data.normalise import Normalisation, normalisation
+from redistill.data.strong import strongly
 from redistill.data.subsets import whole
 
 NUMERICS = 1
@@ -71,6 +72,8 @@ class Images(DataSet):
             object.__setattr__(self, "peak", normalisation(self.normalise).peak)
         if not 1 <= whole("peak", self.peak or 0, 1) <= 255:
             raise RedistillError(f"{self.name}: peak={self.peak}, the pixel that counts as 1, must lie between 1 and 255")
+        if augmentation(self.augment).strong and self.x.shape[1] not in (1, 3):
+            raise RedistillError(f"{self.name}: strong views are of grey or coloured images, not of {self.x.shape[1]} channels")
         Augmenter(augmentation(self.augment), self.x)  # refuses what does not fit these images
 
     def __repr__(self) -> str:
@@ -144,15 +147,29 @@ class ImageStream(PureStream):
         self.schedule = Schedule(len(images), room, room.device)
         self._variants: tuple[int, Tensor] | None = None
         self._offsets: tuple[int, list[int]] | None = None
+        self._stronger: tuple[int, Tensor] | None = None
 
     def read(self, step: int) -> Batch:
         epoch, index = self.schedule.positions(step)
         variant = self._variant(epoch).index_select(0, index)
         if self.augment.augment.batch:
             variant = self.augment.augment.at_offset(variant, self._offset(epoch, step % self.schedule.steps))
-        images = self.normalise(self.augment(index, variant), self.channels_last)
+        pixels = self.augment(index, variant)
+        if self.augment.augment.strong:
+            again = self._again(epoch).index_select(0, index)
+            pixels = torch.cat([pixels, strongly(self.augment(index, again), index, self.seed, epoch)])
+            index, variant = index.repeat(2), torch.cat([variant, again])
+        images = self.normalise(pixels, self.channels_last)
         labels = None if self.labels is None else self.labels.index_select(0, index)
         return Batch(images, labels, index, variant)
+
+    def _again(self, epoch: int) -> Tensor:
+        """The variant of every image's strong view in one epoch, drawn from (seed, "strong", epoch)."""
+        if self._stronger is None or self._stronger[0] != epoch:
+            drawn = rng.stream(self.seed, "strong", epoch)
+            variants = torch.randint(0, self.augment.augment.variants, (self.schedule.count,), generator=drawn)
+            self._stronger = epoch, variants.to(self.device)
+        return self._stronger[1]
 
     def _variant(self, epoch: int) -> Tensor:
         if self._variants is None or self._variants[0] != epoch:
