@@ -170,7 +170,10 @@ def make_room(folder: Path, size: int) -> None:
     for kept in reversed(here):
         if total + size <= most:
             break
-        remove(kept.path)
+        try:
+            remove(kept.path)
+        except RedistillError as error:
+            raise NoRoom(str(error)) from error
         total -= kept.size
     free = shutil.disk_usage(folder).free
     if size > free:

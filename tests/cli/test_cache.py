@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from helpers.experiments import HERE
 from redistill import cli
 from redistill.answers import folder as answers
 from redistill.runs.store import Run, Store
 
-STUDENT = Path(__file__).parent / "student.toml"
+STUDENT = HERE / "student.toml"
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +39,6 @@ def told(run: Run) -> dict[str, Any]:
     return dict(run.record["sessions"][-1]["teacher_answers"])
 
 
-@pytest.mark.filterwarnings("ignore::redistill.train.preflight.TeacherWarning")
 def test_the_second_store_looks_up_and_has_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -54,7 +54,6 @@ def test_the_second_store_looks_up_and_has_the_same_bits(
     assert redistill(monkeypatch, "diff", one.folder, three.folder, "--assert-equal") == 0
 
 
-@pytest.mark.filterwarnings("ignore::redistill.train.preflight.TeacherWarning")
 def test_it_is_listed_and_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert redistill(monkeypatch, "cache") == 0
     assert capsys.readouterr().out.startswith("0 files, 0 B when full of 4.29 GB")
@@ -81,7 +80,6 @@ def test_it_is_listed_and_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert redistill(monkeypatch, "cache") == 1 and "write 500MB, 4GB or 0" in capsys.readouterr().err
 
 
-@pytest.mark.filterwarnings("ignore::redistill.train.preflight.TeacherWarning")
 def test_a_cache_folder_that_cannot_be_made_is_a_sentence_in_the_record_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("REDISTILL_CACHE", str(tmp_path / "file"))
