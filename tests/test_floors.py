@@ -40,7 +40,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("testing",),
     ("report",),
     ("evidence",),
-    ("toy", "verify"),
+    ("toy", "verify", "bench"),
     ("cli",),
     # the public names, loaded lazily
     ("__init__", "__main__"),
