@@ -24,8 +24,10 @@ from redistill.core.ramp import Ramp as Ramp
 from redistill.core.ramp import Weight as Weight
 from redistill.core.source import Culprit as Culprit
 from redistill.core.source import Keeper as Keeper
+from redistill.core.source import Replays as Replays
 from redistill.core.source import Room as Room
 from redistill.core.source import Source as Source
 from redistill.core.source import Stream as Stream
+from redistill.core.source import Tabled as Tabled
 from redistill.errors import RedistillError as RedistillError
 from redistill.errors import nearest as nearest

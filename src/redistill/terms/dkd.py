@@ -57,9 +57,9 @@ def others_kl(
     student: Float[Tensor, "batch classes"], teacher: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"], T: float = 1.0
 ) -> Float[Tensor, " batch"]:
     """KL among the classes that are not the target, of softened logits [B, C], one value an image: [B], without T²."""
-    keep = ~_mask(teacher, labels)
-    rest = (len(teacher), teacher.shape[1] - 1)
-    log_t, log_s = (torch.log_softmax(z[keep].view(rest) / T, dim=1) for z in (teacher, student))
+    others = torch.arange(teacher.shape[1] - 1, device=labels.device).expand(len(teacher), -1)
+    others = others + (others >= labels[:, None])  # the target is stepped over
+    log_t, log_s = (torch.log_softmax(z.gather(1, others) / T, dim=1) for z in (teacher, student))
     return (log_t.exp() * (log_t - log_s)).sum(dim=1)
 
 
