@@ -10,7 +10,7 @@ import typer
 
 from redistill.cli import app
 from redistill.cli.options import DataDir, Device, Json, Out, Threads, TrustCode, seeds_of, show_json, use_threads
-from redistill.cli.run import Alone, Budget, Jobs, NoWait, finish, resources
+from redistill.cli.run import Alone, Budget, Jobs, NoCache, NoWait, finish, resources
 from redistill.errors import RedistillError
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ def reproduce(
     out: Out = Path("runs"),
     alone: Alone = False,
     no_wait: NoWait = False,
+    no_cache: NoCache = False,
     threads: Threads = None,
     trust_code: TrustCode = False,
     as_json: Json = False,
@@ -140,8 +141,9 @@ def reproduce(
     if scale != 1.0:
         print(f"scale {scale:g}: every record says so, and no verdict is given", file=sys.stderr)
     given = resources(
-        data_dir, device, budget=time_budget, jobs=jobs, alone=alone, no_wait=no_wait, threads=threads, trust_code=trust_code
-    )
+        data_dir, device, budget=time_budget, jobs=jobs, alone=alone, no_wait=no_wait, no_cache=no_cache, threads=threads,
+        trust_code=trust_code,
+    )  # fmt: skip
     if scale == 1.0:
         write_rules(made, store)
     finish(made.wanted, out, given, as_json=as_json)
@@ -174,6 +176,7 @@ def explain(
     device: Device = "auto",
     jobs: Jobs = 1,
     out: Out = Path("runs"),
+    no_cache: NoCache = False,
     threads: Threads = None,
 ) -> None:
     """Change one departure of a cell at a time, and rank them.
@@ -202,7 +205,7 @@ def explain(
         hours = sum(cost(group) for group in missing) / rate(device) / 3600
         print(f"{sum(map(len, missing))} runs are missing, {hours:.1f} hours")
     if missing and not dry_run:
-        finish(wanted, out, resources(data_dir, device, budget=time_budget, jobs=jobs, threads=threads))
+        finish(wanted, out, resources(data_dir, device, budget=time_budget, jobs=jobs, no_cache=no_cache, threads=threads))
     print("\n".join(told(effects(found, store, numbers), one)))
     if scale != 1.0:
         print(f"scale {scale:g}: what a departure does at the published length may be another thing")

@@ -11,12 +11,14 @@ import math
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from redistill import rng
+from redistill.answers.folder import default_folder
 from redistill.core import Batch, Context, Culprit, Method, Output, RedistillError, Room, Source, Term, reads_logits
 from redistill.features.modes import set_mode, untouched, whole_or_as_before
 from redistill.features.normalised import normalisation_of
@@ -24,6 +26,7 @@ from redistill.features.outputs import NotFinite
 from redistill.features.places import NOBODY, Map, is_traced, meeting
 from redistill.features.sight import Sight, bare
 from redistill.metrics import ImageSet, accuracy
+from redistill.paths import expanded
 from redistill.precision import Arithmetic, resolve_device
 from redistill.recipe import Recipe
 from redistill.replay import Lanes, Recorder, Replayed, ReplayWarning, recorder_of
@@ -52,8 +55,10 @@ class Loop:
         source: images or another source. recipe: how it is optimised. seed: of every draw.
         evaluate: evaluation sets by name. every: epochs between evaluations (the last step is always evaluated);
             default: 20 evaluations over the run.
-        device: ``auto`` or a torch device. replay: record a step once and replay it, where the device can (CUDA graphs); what
-            cannot be recorded is done as it is written, with a warning that says why. It moves no number.
+        device: ``auto`` or a torch device. cache: folder in which what the teacher says is remembered for other runs
+            (:mod:`redistill.train.remembered`), True for the user's own; no bit changes by it.
+        replay: record a step once and replay it, where the device can (CUDA graphs); what cannot be recorded is done as it is
+            written, with a warning that says why. No bit changes by it either.
     """
 
     def __init__(
@@ -68,11 +73,12 @@ class Loop:
         every: int | None = None,
         device: str | torch.device = "auto",
         replay: bool | Recorder = True,
+        cache: bool | str | Path = False,
     ):
         source = source_of(source)
         rng.derive(seed)  # refuses an impossible seed before any work
         seed = int(seed)  # numpy's whole numbers too
-        self.recipe, self.seed, self.source = recipe, seed, source
+        self.recipe, self.seed, self.source, self.cache = recipe, seed, source, cache
         self.means = Arithmetic.of(recipe, resolve_device(device))
         self.evaluate = sets_of(evaluate)
         self.per_epoch = source.steps_per_epoch(recipe.batch_size, recipe.drop_last)
@@ -273,6 +279,9 @@ class Loop:
             matter = any(reads_logits(term) for s in self.students for _, term in s.method.parts())
             self.notes = check_teacher(self.teacher.net, self.source, logits_matter=matter, adapt=self.teacher.sight)
             self.teacher.read(wanted, compiled=self.recipe.compile)
+            if self.cache is not False:
+                folder = default_folder() if self.cache is True else expanded(self.cache)
+                self.teacher.remember(self.source, wanted, folder, fit=NUMERICS, compiled=self.recipe.compile)
         self._check_batch_of_one()
         sights = {id(s.net): s.sight for s in self.students} | ({id(self.teacher.net): self.teacher.sight} if self.teacher else {})
         self.stream = self.source.start(
@@ -303,6 +312,8 @@ class Loop:
         layers = [s.layers for s in self.students] + ([self.teacher.layers] if self.teacher is not None else [])
         if (draws := next((one.draws for one in layers if one.draws), None)) is not None:
             return f"{draws} draws random numbers of its own at every step"
+        if self.teacher is not None and self.teacher.memory is not None:
+            return "what the teacher said is looked up on the host"
         return None if self.recipe.fused else "fused = false: only PyTorch's fused optimisers read their rate on the device"
 
     def _say(self, note: str) -> None:
@@ -451,13 +462,14 @@ def fit_cohort(
     evaluate: Mapping[str, ImageSet] | None = None,
     every: int | None = None,
     device: str | torch.device = "auto",
+    cache: bool | str | Path = False,
 ) -> list[Result]:
     """Train several (student, method) pairs on one stream with one teacher; see :class:`Loop`.
 
     In strict and double precision each student ends bit-identical to the same student trained alone. A student that
     diverges stops alone; its result says so in ``diverged``.
     """
-    loop = Loop(students, teacher, source, recipe, seed=seed, evaluate=evaluate, every=every, device=device)
+    loop = Loop(students, teacher, source, recipe, seed=seed, evaluate=evaluate, every=every, device=device, cache=cache)
     for _ in loop:
         pass
     return loop.results()
@@ -474,13 +486,16 @@ def fit(
     evaluate: Mapping[str, ImageSet] | None = None,
     every: int | None = None,
     device: str | torch.device = "auto",
+    cache: bool | str | Path = False,
 ) -> Result:
     """Train one student in place and return what was measured; a cohort of one. See :class:`Loop`.
 
     Raises:
         Diverged: a loss became NaN or infinite (the message names term, weight and step).
     """
-    result = fit_cohort([(student, method)], teacher, source, recipe, seed=seed, evaluate=evaluate, every=every, device=device)[0]
+    result = fit_cohort(
+        [(student, method)], teacher, source, recipe, seed=seed, evaluate=evaluate, every=every, device=device, cache=cache
+    )[0]
     if result.diverged is not None:
         raise Diverged(result.diverged)
     return result
