@@ -17,41 +17,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from helpers.standing_in import Again
 from redistill import rng
 from redistill.core import Batch, Method, Output, Ramp, Source, Term
 from redistill.data import Images
 from redistill.published.zero_shot import preset
 from redistill.recipe import Cosine, MultiStep, Recipe
-from redistill.replay import WARM, Lanes, ReplayWarning
+from redistill.replay import WARM, ReplayWarning
 from redistill.sources.adversarial import Adversarial
 from redistill.sources.mixed import Mixed
 from redistill.sources.variants import Variant
 from redistill.terms import AT, CE, CRD, KD, VID, FitNet, Review
 from redistill.train.loop import Loop
-
-
-class Again:
-    """Records on the CPU: the work is kept and done again. ``lanes``: notes which parts were said to be independent."""
-
-    def __init__(self) -> None:
-        self.lanes = Lanes()
-        self.recorded = self.replayed = 0
-
-    def rehearse(self, work: Callable[[], None]) -> str | None:
-        work()
-        return None
-
-    def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        self.recorded += 1
-
-        def replay() -> None:
-            self.replayed += 1
-            work()
-
-        return replay
-
-    def simpler(self) -> bool:
-        return False
 
 
 def images(count: int = 44, augment: str = "crop-flip") -> Images:

@@ -342,6 +342,9 @@ class Loop:
         method.setup(ctx)
         notes = check_student(net, self.source, adapt=sight)
         self.means.place(method)
+        if not self.means.exact:
+            for _, term in method.parts():
+                term.quicker(bf16=self.means.bf16)
         tapped = sight.tapped(method.places("student"))
         if self.recipe.compile:
             tapped.compile()

@@ -23,6 +23,7 @@ from redistill.features.outputs import name_of
 from redistill.features.sight import Sight
 from redistill.features.tapped import Tapped
 from redistill.precision import Arithmetic
+from redistill.train.narrow import narrowed, same_bits
 from redistill.train.remembered import Answered, CacheWarning, NotRemembered, Remembered
 
 ROWS = 32  # below 16 rows convolutions sum in another order; 32 stay in the cache of a core
@@ -122,8 +123,21 @@ class Teacher:
     def read(self, places: Sequence[str], *, compiled: bool) -> None:
         """Before the first step: the features that are wanted with the logits."""
         self.tapped = self.sight.tapped(places, again=self.train)
+        if self.means.bf16 and not self.train and not self.borrowed:
+            self._narrow(self.tapped, places)
         if compiled:
             self.tapped.compile()
+
+    def _narrow(self, tapped: Tapped, places: Sequence[str]) -> None:
+        """Read a copy with bf16 weights instead, where it says the same bit for bit."""
+        twin = narrowed(private_copy(self.net))
+        try:
+            with self.means.autocast():
+                narrow = Tapped.reading(twin, self.sight.probe, places, found=self.sight.found, adapt=self.sight)
+        except (RuntimeError, TypeError, ValueError):
+            return
+        if same_bits(tapped, narrow, self.sight.probe, self.means.autocast()):
+            self.tapped = narrow
 
     def live(self, images: Tensor) -> Output:
         """What it says of images in evaluation mode, computed now."""
