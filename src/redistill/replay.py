@@ -168,8 +168,8 @@ class Replayed:
         if (why := hindered()) is not None:
             self.give_up(why)
 
-    def __call__(self, kind: Hashable, work: Work, step: int) -> None:
-        """Work of one kind, at ``step``."""
+    def __call__(self, kind: Hashable, work: Work, step: int) -> bool:
+        """Work of one kind, at ``step``; whether it was replayed."""
         if self._recorded and self._places != [tensor.data_ptr() for tensor in self._tensors]:
             self.forget()  # somebody moved a network between two steps
         if self.reason is None and self._done.get(kind, 0) >= WARM and kind not in self._recorded:
@@ -178,8 +178,10 @@ class Replayed:
             work(step)
         elif kind in self._recorded:
             self._recorded[kind]()
+            return True
         else:
             self._watched(kind, work, step)
+        return False
 
     def give_up(self, reason: str) -> None:
         """From now on work is done as it is written."""

@@ -94,7 +94,7 @@ def test_adapters_in_bf16_say_nearly_the_same(method: str, bf16: None) -> None:
         made = loop(METHODS[method](), what)
         next(made)
         losses.append(made.students[0].rows(0).totals[0])
-        assert [term.half for _, term in made.students[0].method.parts()] == [what == "fast"]
+        assert [term.in_bf16 for _, term in made.students[0].method.parts()] == [what == "fast"]
         assert all(p.dtype == torch.float32 for p in made.students[0].method.parameters())
     assert losses[1] == pytest.approx(losses[0], rel=0.02) and losses[1] != losses[0]
 

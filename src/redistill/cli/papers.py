@@ -183,9 +183,9 @@ def explain(
 
     Each is run with the same seeds; the effect is on the accuracy.
     """
+    from redistill.experiment.cost import cost
     from redistill.launch.queue import plan
     from redistill.launch.rates import rate
-    from redistill.papers.cost import cost
     from redistill.papers.explain import effects, told, variants
     from redistill.papers.load import load
     from redistill.runs.store import Store
@@ -349,8 +349,8 @@ def files_of(teacher: list[str]) -> dict[str, Path]:
 
 def show(made: Plan, store: Store, device: str, jobs: int, to: object, *, as_json: bool = False, rules: bool = False) -> None:
     """The plan: what cannot be run, cohort by cohort what is still to run and how long it takes, and the totals."""
+    from redistill.experiment.cost import cost
     from redistill.launch.rates import rate
-    from redistill.papers.cost import cost
     from redistill.report import rule_text
 
     missing = made.missing(store)

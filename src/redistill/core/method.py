@@ -49,7 +49,7 @@ class Term(nn.Module):
 
     pairs: tuple[Pair, ...] = ()
     ready: bool = True
-    half: bool = False
+    in_bf16: bool = False
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -78,8 +78,8 @@ class Term(nn.Module):
 
     def quicker(self, *, bf16: bool) -> None:
         """The run is ``fast``: what computes the same in fewer passes, with another rounding, may do so. Default: only says whether
-        adapters may compute in bf16, as the networks do (``half``)."""
-        self.half = bf16
+        adapters may compute in bf16, as the networks do (``in_bf16``)."""
+        self.in_bf16 = bf16
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         raise TypeError(f"{type(self).__name__} defines no forward")

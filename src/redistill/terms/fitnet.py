@@ -158,7 +158,7 @@ class FitNet(Term):
         for regressor, (mine, theirs) in zip(self.regressors, self.pairs, strict=True):
             f_s, f_t = as_map(student[mine]), as_map(teacher[theirs])
             source, target = (f_s, f_t) if self.side == "student" else (f_t, f_s)
-            with adapting(self.half, source):
+            with adapting(self.in_bf16, source):
                 regressed = regressor(fitting(source, regressor))
             total = total + self.factor * hint_distance(regressed, target, self.reduction)
         return total

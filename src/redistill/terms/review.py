@@ -161,7 +161,7 @@ class Review(Term):
         features = [fitting(as_map(student[mine]), self) for mine, _ in self.pairs]
         targets = [wide(as_map(teacher[theirs])) for _, theirs in self.pairs]
         total = wide(student.logits).new_zeros(())
-        with adapting(self.half, student.logits):
+        with adapting(self.in_bf16, student.logits):
             reviewed = self._reviewed(features, targets)
         for made, target in reviewed:
             total = total + self._distance(wide(made), target)

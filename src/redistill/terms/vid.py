@@ -207,7 +207,7 @@ class VID(Term):
         total = wide(student.logits).new_zeros(())
         for head, (mine, theirs) in zip(self.heads, self.pairs, strict=True):
             f_s, f_t = to_smaller(wide(as_map(student[mine])), wide(as_map(teacher[theirs])))
-            with adapting(self.half, f_s):
+            with adapting(self.in_bf16, f_s):
                 mean, variance = head(f_s.to(next(head.parameters()).dtype) if student[mine].dtype in HALF else f_s)
             total = total + vid_loss(mean, variance, f_t, self.reduction, self.constant)
         return total

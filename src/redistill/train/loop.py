@@ -26,8 +26,9 @@ from redistill.features.outputs import NotFinite
 from redistill.features.places import NOBODY, Map, is_traced, meeting
 from redistill.features.sight import Sight, bare
 from redistill.metrics import ImageSet, accuracy
+from redistill.models.describe import describe
 from redistill.paths import expanded
-from redistill.precision import Arithmetic, resolve_device
+from redistill.precision import Arithmetic, compiling_may_pay, compiling_pays, resolve_device
 from redistill.recipe import Recipe
 from redistill.replay import Lanes, Recorder, Replayed, ReplayWarning, recorder_of
 from redistill.train.clock import Clock, Moment
@@ -93,6 +94,8 @@ class Loop:
             raise RedistillError(f"every={every}: evaluate every 1 or more epochs")
         self.every = every if every is not None else max(1, math.ceil(epochs / 20))
         self._check(students, teacher, source)
+        if recipe.compile == "auto":
+            self.recipe = recipe.model_copy(update={"compile": self._compiling_pays([net for net, _ in students], teacher)})
         with whole_or_as_before(*(net for net, _ in students)):
             self._begin([(bare(net), Method.of(method)) for net, method in students], teacher)
         if self._recorder is not None and self._may_replay:
@@ -119,7 +122,7 @@ class Loop:
             if self.replays is None:
                 as_written(self.stream, self.clock, step, self._take)
             else:
-                self.replays.take(step, tuple(n for n, s in enumerate(self.students) if s.diverged is None), self._take)
+                self._replay(self.replays, step)
             for student in self.active():
                 student.taken = step + 1
             self.step = step + 1
@@ -135,6 +138,13 @@ class Loop:
                 student.learn(batch, self.lanes.after("teacher", teacher_output), now)
         self.lanes.join()
         return teacher_output
+
+    def _replay(self, replays: Replays, step: int) -> None:
+        """A step that may be replayed; of one that is, which is one piece of work, every student has an equal share."""
+        began, learning = time.perf_counter(), [number for number, s in enumerate(self.students) if s.diverged is None]
+        if replays.take(step, tuple(learning), self._take):
+            for number in learning:
+                self.students[number].seconds += (time.perf_counter() - began) / len(learning)
 
     @property
     def lanes(self) -> Lanes:
@@ -260,6 +270,14 @@ class Loop:
                     f"evaluation set {name!r} has images of shape {list(shown)}, the source {list(trained_on)}: make them the same"
                 )
 
+    def _compiling_pays(self, students: list[nn.Module], teacher: nn.Module | None) -> bool:
+        """What ``compile = "auto"`` comes to in this run."""
+        if not compiling_may_pay(self.recipe, self.means.device):
+            return False
+        size = tuple(self.source.image_shape)
+        macs = sum(3 * describe(net, size).macs for net in students) + (describe(teacher, size).macs if teacher is not None else 0)
+        return compiling_pays(float(macs) * self.steps * self.recipe.batch_size)
+
     def _begin(self, students: list[tuple[nn.Module, Method]], teacher: nn.Module | None) -> None:
         """Look at every network once, set the methods up, and start the stream."""
         space, shape = self.source.normalisation, tuple(self.source.image_shape)
@@ -278,10 +296,10 @@ class Loop:
         if self.teacher is not None:
             matter = any(reads_logits(term) for s in self.students for _, term in s.method.parts())
             self.notes = check_teacher(self.teacher.net, self.source, logits_matter=matter, adapt=self.teacher.sight)
-            self.teacher.read(wanted, compiled=self.recipe.compile)
+            self.teacher.read(wanted, compiled=self.recipe.compile is True)
             if self.cache is not False:
                 folder = default_folder() if self.cache is True else expanded(self.cache)
-                self.teacher.remember(self.source, wanted, folder, fit=NUMERICS, compiled=self.recipe.compile)
+                self.teacher.remember(self.source, wanted, folder, fit=NUMERICS, compiled=self.recipe.compile is True)
         self._check_batch_of_one()
         sights = {id(s.net): s.sight for s in self.students} | ({id(self.teacher.net): self.teacher.sight} if self.teacher else {})
         self.stream = self.source.start(
@@ -346,7 +364,7 @@ class Loop:
             for _, term in method.parts():
                 term.quicker(bf16=self.means.bf16)
         tapped = sight.tapped(method.places("student"))
-        if self.recipe.compile:
+        if self.recipe.compile is True:
             tapped.compile()
         set_mode(net, self.recipe.student_mode == "train")
         method.train()

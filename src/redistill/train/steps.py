@@ -36,21 +36,21 @@ class Replays:
         self._held: dict[object, Held] = {}
         self._last: Batch | None = None
 
-    def take(self, step: int, students: tuple[int, ...], take: Step) -> None:
-        """One step."""
+    def take(self, step: int, students: tuple[int, ...], take: Step) -> bool:
+        """One step; whether it was replayed."""
         if self.replayed.reason is not None:
             as_written(self.stream, self.clock, step, take)
-        elif isinstance(self.stream, Tabled):
-            self._looked_up(self.stream, step, students, take)
-        else:
-            self._given(self.stream.batch(step), step, students, take)
+            return False
+        if isinstance(self.stream, Tabled):
+            return self._looked_up(self.stream, step, students, take)
+        return self._given(self.stream.batch(step), step, students, take)
 
     def forget(self) -> None:
         """The run goes on from elsewhere."""
         self.replayed.forget()
         self._last = None
 
-    def _looked_up(self, stream: Tabled, step: int, students: tuple[int, ...], take: Step) -> None:
+    def _looked_up(self, stream: Tabled, step: int, students: tuple[int, ...], take: Step) -> bool:
         stream.upload(step)
         rows = stream.rows(step)
 
@@ -59,9 +59,9 @@ class Replays:
             take(stream.looked_up(self.clock.counter, rows), self._now(number))
             self.clock.pass_on()
 
-        self.replayed(("looked up", rows, students), work, step)
+        return self.replayed(("looked up", rows, students), work, step)
 
-    def _given(self, batch: Batch, step: int, students: tuple[int, ...], take: Step) -> None:
+    def _given(self, batch: Batch, step: int, students: tuple[int, ...], take: Step) -> bool:
         shape = tuple(None if tensor is None else tuple(tensor.shape) for tensor in tensors_of(batch))
         held = self._held.setdefault(shape, Held.like(batch, again=getattr(self.stream, "block_steps", 1) > 1))
         if batch is not self._last:
@@ -77,8 +77,9 @@ class Replays:
                 held.keep(said)
             self.clock.pass_on()
 
-        self.replayed((shape, answered, students), work, step)
+        replayed = self.replayed((shape, answered, students), work, step)
         held.answered = held.again and held.answer is not None
+        return replayed
 
     def _now(self, number: int | None) -> Moment:
         return self.clock.any() if number is None else self.clock.at(number)

@@ -27,10 +27,10 @@ def fitting(values: Float[Tensor, "*shape"], module: nn.Module) -> Float[Tensor,
     return values.to(first.dtype) if values.dtype in HALF and first is not None else values
 
 
-def adapting(half: bool, values: Tensor) -> contextlib.AbstractContextManager[object]:
-    """Where ``half``, convolutions and linear layers of an adapter compute in bf16, on the device of ``values``, as the networks do
+def adapting(in_bf16: bool, values: Tensor) -> contextlib.AbstractContextManager[object]:
+    """Where ``in_bf16``, convolutions and linear layers of an adapter compute in bf16, on the device of ``values``, as the networks do
     in a fast run; what compares their results is wide again."""
-    return torch.autocast(values.device.type, dtype=torch.bfloat16) if half else contextlib.nullcontext()
+    return torch.autocast(values.device.type, dtype=torch.bfloat16) if in_bf16 else contextlib.nullcontext()
 
 
 def embedding_of(values: Tensor, layer: nn.Linear) -> Tensor:
