@@ -139,6 +139,22 @@ class CudaLanes(Lanes):
         self._forked.clear()
 
 
+def prime(optimizer: torch.optim.Optimizer) -> None:
+    """Make the state that a first step would make, all zeros, where there is none yet: what is recorded finds it where it stays."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            state = optimizer.state[parameter]
+            names: tuple[str, ...] = ("momentum_buffer",) if group.get("momentum") else ()
+            if not isinstance(optimizer, torch.optim.SGD):
+                names = ("exp_avg", "exp_avg_sq")
+                if "step" not in state:
+                    where = parameter.device if group["fused"] or group["capturable"] else "cpu"
+                    state["step"] = torch.zeros((), dtype=torch.float32, device=where)
+            for name in names:
+                if state.get(name) is None:
+                    state[name] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+
+
 def recorder_of(device: torch.device) -> Recorder | None:
     """What records on a device; None where nothing does."""
     return CudaGraphs(device) if device.type == "cuda" else None

@@ -119,3 +119,17 @@ def test_a_strict_run_takes_the_published_way() -> None:
     for what, apart in (("strict", False), ("double", False), ("fast", True)):
         made = loop(1.0 * Review(), what)
         assert {m.apart for m in made.students[0].method.modules() if isinstance(m, ABF)} == {apart}
+
+
+def test_gradients_are_clipped_as_the_recipe_says() -> None:
+    """One step of plain descent at rate 1: every parameter, or all of them together, moves by the bound."""
+    for per, whole in (("tensor", False), ("network", True)):
+        made = Loop(
+            [(models.wrn(10, 1, classes=4, seed=0), CE())], None, images(), seed=0, device="cpu",
+            recipe=Recipe(steps=1, batch_size=8, lr=1.0, momentum=0.0, weight_decay=0.0, clip=1e-3, clip_per=per),  # type: ignore[arg-type]
+        )  # fmt: skip
+        before: dict[str, Tensor] = {n: p.detach().clone() for n, p in made.students[0].net.named_parameters()}
+        next(made)
+        moved = torch.stack([(p.detach() - before[n]).double().norm() for n, p in made.students[0].net.named_parameters()])
+        assert float(moved.norm() if whole else moved.max()) == pytest.approx(1e-3, rel=1e-3)
+        assert whole or int((moved > 0.99e-3).sum()) > len(moved) / 2

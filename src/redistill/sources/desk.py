@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from redistill.core import Output, Ramp, Replays, Room
 from redistill.features.drawing import OwnStream
+from redistill.replay import prime
 
 if TYPE_CHECKING:
     from redistill.sources.adversarial import AdversarialStream
@@ -53,7 +54,7 @@ class Desk:
         if replays is not None:
             if rampant:
                 made.weights = torch.zeros(len(stream.method.weights), dtype=room.dtype, device=room.device).unbind()
-            _prime(stream.optimizer)
+            prime(stream.optimizer)
         return made
 
     def do(self, kind: str, work: Callable[[int | None], None], step: int) -> None:
@@ -65,9 +66,10 @@ class Desk:
             self.replays.give_up(f"{self.layers.draws} draws random numbers of its own at every step")
         self.replays(("generator", kind), work, step)
 
-    def forget(self) -> None:
-        """The run goes on from elsewhere."""
+    def forget(self, optimizer: torch.optim.Optimizer) -> None:
+        """The run goes on from elsewhere, with the optimiser's state of there."""
         if self.replays is not None:
+            prime(optimizer)
             self.replays.forget()
 
     # -- laid in place before a block ----------------------------------------------------------------------------------
@@ -128,13 +130,3 @@ class Desk:
     def fresh(self) -> Tensor:
         assert self._fresh is not None
         return self._fresh
-
-
-def _prime(optimizer: torch.optim.Adam) -> None:
-    """State as the first step makes it, so that a recording finds it where it stays."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            state: dict[str, Any] = optimizer.state[parameter]
-            state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
-            for name in ("exp_avg", "exp_avg_sq"):
-                state[name] = torch.zeros_like(parameter, memory_format=torch.preserve_format)

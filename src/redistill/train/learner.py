@@ -20,8 +20,9 @@ from redistill.features.sight import Sight
 from redistill.features.tapped import Tapped
 from redistill.precision import Arithmetic
 from redistill.recipe import Recipe
+from redistill.replay import prime
 from redistill.train.clock import Moment
-from redistill.train.optimise import clip, forget, make_optimizer, parameter_groups, prime, saved
+from redistill.train.optimise import clip, forget, make_optimizer, parameter_groups, saved
 from redistill.train.result import Accuracy
 
 READ = 200  # steps between two readings of the loss buffer inside a long epoch
@@ -252,6 +253,8 @@ class Learner:
         load_hidden_state(self.net, saved.get("hidden", {"buffers": {}, "values": {}}))
         self.method.load_state_dict(saved["method"])
         self.optimizer.load_state_dict(saved["optimizer"])
+        if self.tabled:
+            prime(self.optimizer)
         self.buffer.copy_(saved["buffer"])
         self.epoch_sum.copy_(saved["epoch_sum"])
         if self.norms is not None:

@@ -53,22 +53,6 @@ def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.
     return kind(groups, lr=recipe.lr, betas=recipe.betas, eps=recipe.eps, fused=fused, foreach=False, capturable=fused and recorded)
 
 
-def prime(optimizer: torch.optim.Optimizer) -> None:
-    """Make the state that the first step would make, all zeros: steps that are recorded find it where it stays."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            state = optimizer.state[parameter]
-            names: tuple[str, ...]
-            if isinstance(optimizer, torch.optim.SGD):
-                names = ("momentum_buffer",) if group["momentum"] else ()
-            else:
-                names = ("exp_avg", "exp_avg_sq")
-                where = parameter.device if group["fused"] or group["capturable"] else "cpu"
-                state["step"] = torch.zeros((), dtype=torch.float32, device=where)
-            for name in names:
-                state[name] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-
-
 def forget(optimizer: torch.optim.Optimizer) -> None:
     """A new optimiser in the place of the old one: the state is that before the first step."""
     for state in optimizer.state.values():

@@ -63,7 +63,9 @@ class Replays:
 
     def _given(self, batch: Batch, step: int, students: tuple[int, ...], take: Step) -> bool:
         shape = tuple(None if tensor is None else tuple(tensor.shape) for tensor in tensors_of(batch))
-        held = self._held.setdefault(shape, Held.like(batch, again=getattr(self.stream, "block_steps", 1) > 1))
+        if shape not in self._held:
+            self._held[shape] = Held.like(batch, again=getattr(self.stream, "block_steps", 1) > 1)
+        held = self._held[shape]
         if batch is not self._last:
             held.lay(batch)
             self._last = batch
