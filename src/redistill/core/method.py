@@ -34,6 +34,7 @@ class Term(nn.Module):
     * ``later``: names of settings that came after the first release. They are written down only where they differ from their
       default, so that an experiment that knew nothing of them keeps its id,
     * optionally ``compares_logits``: whether it needs a teacher of the same classes; None: it has a teacher and reads no places,
+    * optionally ``quicker(bf16=...)``: called once after ``setup`` in a run of ``precision = "fast"``,
     * optionally ``setup(ctx)``: called once; sees shapes and builds adapters, anchors, banks as parameters and buffers,
     * ``forward(student, teacher, batch) -> scalar``. A term never reads the epoch.
 
@@ -50,6 +51,7 @@ class Term(nn.Module):
 
     pairs: tuple[Pair, ...] = ()
     ready: bool = True
+    in_bf16: bool = False
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -75,6 +77,11 @@ class Term(nn.Module):
 
     def setup(self, ctx: Context) -> None:
         """Look at the networks once; default: nothing to prepare."""
+
+    def quicker(self, *, bf16: bool) -> None:
+        """The run is ``fast``: what computes the same in fewer passes, with another rounding, may do so. Default: only says whether
+        adapters may compute in bf16, as the networks do (``in_bf16``)."""
+        self.in_bf16 = bf16
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         raise TypeError(f"{type(self).__name__} defines no forward")
