@@ -308,7 +308,7 @@ class Destroyer:
         return os.mkdir, (os.environ["REDISTILL_TEST_TRAP"],)
 
 
-@pytest.mark.parametrize("around", [lambda net: net, lambda net: {"epoch": 3, "model": nn.DataParallel(net)}], ids=["whole", "in a checkpoint"])
+@pytest.mark.parametrize("around", [lambda net: net, lambda net: {"epoch": 3, "model": nn.DataParallel(net)}], ids=["whole", "inside"])
 def test_a_whole_network_is_read_as_data_and_nothing_in_it_runs(around: Any, net: Any, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("REDISTILL_TEST_TRAP", str(tmp_path / "sprung"))
     held = models.wrn(10, 1, seed=3, channels=1, image_size=8)

@@ -182,6 +182,7 @@ def _installed() -> tuple[Path, ...]:
 
     folders = {sysconfig.get_path(key) for key in ("stdlib", "platstdlib", "purelib", "platlib")}
     folders |= {*site.getsitepackages(), site.getusersitepackages() or ""}
+    folders |= {folder for folder in sys.path if Path(folder).name in ("site-packages", "dist-packages")}  # of other prefixes
     return (*(Path(folder).resolve() for folder in folders if folder), Path(__file__).resolve().parent)
 
 

@@ -13,7 +13,7 @@ from redistill.report.table import Accuracies, Row
 INK, MUTED, ACCENT = "#1b1f24", "#8a929c", "#0b6e99"
 
 
-def _figure(width: float, height: float) -> tuple[Any, Any]:
+def canvas(width: float, height: float) -> tuple[Any, Any]:
     import matplotlib
 
     matplotlib.use("svg")
@@ -29,7 +29,7 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _save(figure: Any, path: Path) -> Path:
+def saved(figure: Any, path: Path) -> Path:
     import matplotlib.pyplot as plt
 
     drawn = io.BytesIO()
@@ -43,7 +43,7 @@ def _save(figure: Any, path: Path) -> Path:
 
 def accuracy_figure(path: Path, rows: Sequence[Row], accuracies: Accuracies, baseline: str, title: str) -> Path:
     """Mean and 95 % interval of each method, every seed as a dot, the baseline's mean as a line."""
-    figure, axes = _figure(7.0, 0.45 * len(rows) + 1.5)
+    figure, axes = canvas(7.0, 0.45 * len(rows) + 1.5)
     for y, row in enumerate(reversed(rows)):
         colour = MUTED if row.method == baseline else ACCENT
         if row.low is not None and row.high is not None:
@@ -54,14 +54,14 @@ def accuracy_figure(path: Path, rows: Sequence[Row], accuracies: Accuracies, bas
     axes.set_yticks(range(len(rows)), [r.method for r in reversed(rows)])
     axes.set_xlabel("test accuracy, last step, %  (diamond: mean; dots: seeds; bar: 95 % interval)")
     axes.set_title(title, loc="left", fontsize=11, color=INK)
-    return _save(figure, path)
+    return saved(figure, path)
 
 
 def curve_figure(
     path: Path, curves: Mapping[str, Sequence[tuple[int, float]]], *, title: str, ylabel: str, xlabel: str = "steps"
 ) -> Path:
     """Lines over the steps of a run, labelled in a legend below the plot."""
-    figure, axes = _figure(7.0, 4.4)
+    figure, axes = canvas(7.0, 4.4)
     axes.grid(axis="y", color="#e3e6ea", linewidth=0.8)
     markers = "osv^D<>ph*"
     for i, (name, points) in enumerate(curves.items()):
@@ -73,4 +73,4 @@ def curve_figure(
     # as many columns as fit below the plot
     columns = max(1, min(4, 100 // (max(map(len, curves), default=0) + 5)))
     figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
-    return _save(figure, path)
+    return saved(figure, path)

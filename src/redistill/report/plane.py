@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from redistill.files import write
-from redistill.report.figures import INK, MUTED, _save
+from redistill.report.figures import INK, MUTED, saved
 
 REGIONS = ((245, 205, 200), (208, 232, 205), (205, 220, 242))
 """Fill of each class's region; the dots are :data:`DOTS`."""
@@ -61,7 +61,7 @@ def panels(path: Path, scenes: Sequence[Scene], extent: float, title: str) -> Pa
         ax.set_title(scene.title, fontsize=9, color=INK)
         ax.tick_params(colors=MUTED, length=2)
     figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left")
-    return _save(figure, path)
+    return saved(figure, path)
 
 
 def frame(scene: Scene, extent: float, side: int = 300) -> Any:

@@ -17,7 +17,7 @@ from torch import Tensor
 from redistill.belief import Over, Transition
 from redistill.data import Renormalise
 from redistill.files import write
-from redistill.report.figures import ACCENT, INK, MUTED, _save
+from redistill.report.figures import ACCENT, INK, MUTED, saved
 
 GAP, LABEL = 4, 14
 RUST = "#b3541e"
@@ -125,7 +125,7 @@ def belief_panels(path: Path, panels: Sequence[tuple[str, str, str, Sequence[Map
         ax.set_title(heading, loc="left", fontsize=9, color=INK)
         ax.legend(frameon=False, fontsize=8, loc="upper right", borderaxespad=0.1, labelspacing=0.2)
     _entitle(figure, title)
-    return _save(figure, path)
+    return saved(figure, path)
 
 
 def noise_figure(path: Path, counts: Mapping[str, Sequence[int]], class_names: Sequence[str], title: str) -> Path:
@@ -138,7 +138,7 @@ def noise_figure(path: Path, counts: Mapping[str, Sequence[int]], class_names: S
         ax.set(ylabel="% of images", ylim=(0, 100))
         ax.set_title(name, loc="left", fontsize=9, color=INK)
     _entitle(figure, title)
-    return _save(figure, path)
+    return saved(figure, path)
 
 
 def _colours(count: int) -> list[Any]:
@@ -195,4 +195,4 @@ def diagnostics_figure(path: Path, curves: Mapping[str, Any], title: str, togeth
     for ax in axes:
         ax.set_xlabel("blocks" if together > 1 else "student steps")
     _entitle(figure, title)
-    return _save(figure, path)
+    return saved(figure, path)
