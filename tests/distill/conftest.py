@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from photographs import BIG, SMALL, folder_of_photos
 
+from helpers.photographs import BIG, SMALL, folder_of_photos
 from redistill.distill import Distilled, Plan, plan
 from redistill.launch.carry_out import Resources
 

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from photographs import BIG, HERE, SMALL, folder_of_photos, photo
 from PIL import Image
 
 import redistill as rd
+from helpers.photographs import BIG, HERE, SMALL, folder_of_photos, photo
 from redistill.distill import Distilled, Plan, cost, length
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
 
-NETS = f"{HERE / 'nets.py'}"
+NETS = f"{HERE / 'engineers.py'}"
 
 
 @pytest.fixture

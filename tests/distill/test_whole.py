@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import torch
-from photographs import NAMES, SMALL
 
 import redistill as rd
+from helpers.photographs import NAMES, SMALL
 from redistill.distill import Distilled, Plan
 from redistill.distill.results import gain
 from redistill.errors import RedistillError
@@ -82,7 +82,7 @@ def test_the_students_folder_works_on_another_machine(whole: tuple[Distilled, Pa
     there = tmp_path / "elsewhere"
     shutil.copytree(place / "out" / "student-KD", there)
     assert {p.name for p in there.iterdir()} == {
-        "model.safetensors", "config.json", "redistill.json", "record.json", "README.md", "use.py", "nets.py",
+        "model.safetensors", "config.json", "redistill.json", "record.json", "README.md", "use.py", "engineers.py",
     }  # fmt: skip
     picture = photos / "val" / "red" / "0.png"
     script = "import sys; sys.modules['redistill'] = None; sys.argv = ['use.py', sys.argv[1]]; import runpy; runpy.run_path('use.py')"
@@ -101,7 +101,7 @@ def test_the_students_folder_works_on_another_machine(whole: tuple[Distilled, Pa
     assert float(rows[0][0]) == pytest.approx(float(mine[position].softmax(0).max()), abs=2e-4)
     card = (there / "README.md").read_text()
     assert f"value: {found.rows[2].evaluations[0].accuracy / 100:.4f}" in card
-    assert "model-index:" in card and "from nets import Small" in card
+    assert "model-index:" in card and "from engineers import Small" in card
 
 
 def test_the_five_lines_of_the_card_build_the_network(whole: tuple[Distilled, Path], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from helpers import nets
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
 from redistill.files import Lock, write
@@ -274,11 +275,14 @@ def test_runs_are_values(place: Store, make: Any) -> None:
     assert torch.equal(made.network().state_dict()["conv.weight"], made.network().state_dict()["conv.weight"])
 
 
+HELPERS = Path(nets.__file__).parent
+
+
 def test_a_student_of_ones_own_loads_where_its_source_file_is_gone(make: Any, taught: Path, tmp_path: Path) -> None:
     here = tmp_path / "here"
     shutil.copytree(taught, here / "runs")
-    shutil.copy(HERE / "nets.py", here / "mine.py")
-    (here / "mine.py").write_text((HERE / "nets.py").read_text().replace("import torch\n", "import torch\nimport widths\n"))
+    shutil.copy(HELPERS / "nets.py", here / "mine.py")
+    (here / "mine.py").write_text((HELPERS / "nets.py").read_text().replace("import torch\n", "import torch\nimport widths\n"))
     (here / "widths.py").write_text("WIDTH = 8\n")
     one = make(student={"model": str(here / "mine.py:Small")})
     made = one.run(here / "runs")

@@ -9,7 +9,7 @@ from PIL import Image
 
 HERE = Path(__file__).parent
 NAMES = ("blue", "green", "red")
-BIG, SMALL = f"{HERE / 'nets.py'}:Big", f"{HERE / 'nets.py'}:Small"
+BIG, SMALL = f"{HERE / 'engineers.py'}:Big", f"{HERE / 'engineers.py'}:Small"
 
 
 def photo(path: Path, channel: int, seed: int, side: int = 16, mode: str = "RGB") -> None:

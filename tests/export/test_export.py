@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 import redistill as rd
+from helpers.photographs import HERE
 from redistill.errors import RedistillError
 from redistill.export import hub, onnx
 from redistill.export.folder import write_folder
@@ -24,7 +25,7 @@ from redistill.export.network import Subject
 from redistill.export.program import write_program
 from redistill.runs.store import Run, Store
 
-NETS = Path(__file__).parent / "distill" / "nets.py"
+NETS = HERE / "engineers.py"
 HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
 needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="needs onnx, onnxscript and onnxruntime")
 
@@ -113,7 +114,7 @@ def test_the_folder_is_read_by_the_hub_mixin(run: Run, tmp_path: Path) -> None:
     write_folder(run, tmp_path / "hub")
     config = json.loads((tmp_path / "hub" / "config.json").read_text())
     assert config == {"n_classes": 10, "in_chans": 1, "width": 8}
-    spec = importlib.util.spec_from_file_location("their_nets", tmp_path / "hub" / "nets.py")
+    spec = importlib.util.spec_from_file_location("their_nets", tmp_path / "hub" / "engineers.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["their_nets"] = module
