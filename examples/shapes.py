@@ -76,7 +76,8 @@ class Teacher(nn.Module):
         self.head = nn.Linear(4 * w, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.two(self.one(self.stem(x))).mean((2, 3)))
+        logits: Tensor = self.head(self.two(self.one(self.stem(x))).mean((2, 3)))
+        return logits
 
 
 if __name__ == "__main__":

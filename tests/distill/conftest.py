@@ -36,7 +36,7 @@ def whole(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Disti
     """Two seeds and two methods, carried out, and the folder that was written."""
     place = tmp_path_factory.mktemp("whole")
     made = plan(
-        photos, BIG, SMALL, train_teacher=8, method="KD,KD+AT", epochs=4, seeds=(0, 1), runs=place / "runs", batch_size=16,
+        photos, BIG, SMALL, train_teacher=8, method="KD,KD+AT", epochs=12, seeds=(0, 1), runs=place / "runs", batch_size=16,
         resources=Resources(device="cpu"),
     )  # fmt: skip
     found = made.carry_out()

@@ -15,7 +15,7 @@ import torch
 
 import redistill as rd
 from helpers.photographs import NAMES, SMALL
-from redistill.distill import Distilled, Plan
+from redistill.distill import Distilled, Plan, cost
 from redistill.distill.results import gain
 from redistill.errors import RedistillError
 from redistill.runs.store import Store
@@ -135,9 +135,7 @@ def test_what_the_machine_decided_is_kept(planned: Any, monkeypatch: Any) -> Non
     first = planned(time_budget=30.0)
     assert first.length is not None
     first.length.keep(first.store)
-    from redistill.distill import length
-
-    monkeypatch.setattr(length.cost, "step_seconds", lambda *args: 1e-3)
+    monkeypatch.setattr(cost, "step_seconds", lambda *args: 1e-3)
     again = planned(time_budget=30.0)
     assert [one.id for one in again.experiments] == [one.id for one in first.experiments] and "as in the first call" in str(again)
 

@@ -21,7 +21,7 @@ from redistill.experiment.value import Experiment
 from redistill.features.normalised import normalisation_of
 from redistill.features.places import places_of
 from redistill.launch.carry_out import Resources
-from redistill.launch.materials import facts_of
+from redistill.launch.materials import sizes_of
 from redistill.models import describe
 from redistill.paths import expanded
 from redistill.precision import resolve_device
@@ -104,7 +104,7 @@ class _Preflight:
             )
         images = self.images(big)
         sources: Any = images.train
-        sizes = facts_of(sources, [s for s in (images.test,) if s is not None])
+        sizes = sizes_of(sources, [s for s in (images.test,) if s is not None])
         if "classes" not in sizes:
             if big.classes is None:
                 raise RedistillError(

@@ -88,6 +88,9 @@ def _sentences(found: Distilled) -> list[str]:
         if row.gain.over_seeds is None:
             verdict += " Another seed moves both students by more than this interval says: --seeds 3 measures that."
         said.append(verdict)
+    alone, mine = found.row("plain"), teacher.mean("accuracy")
+    if alone is not None and mine is not None and (alone.mean("accuracy") or 0.0) >= mine:
+        said.append("The plain student is as good as the teacher on these images: there was nothing to learn from it but its mistakes.")
     for row in found.rows[1:]:
         if row.kind == "distilled":
             fewer, cheaper = teacher.cost.parameters / row.cost.parameters, teacher.cost.macs / row.cost.macs
