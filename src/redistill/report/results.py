@@ -373,7 +373,7 @@ def others(results: Path) -> str:
         "`python scripts/make_audit.py SHARED`; pages and raw rows in `results/audit/`. None of these runs was made here: each line says "
         "whose it is and from which commit it was read, and whether a run did what it says was not checked. Runs of unlike sources or "
         "settings are not pooled. The rules are those of our own verdicts (docs/verdicts.md), differences unpaired.\n",
-        "| claim | printed | these runs | runs | 90 % interval of the difference | verdict | whose |",
+        "| claim | printed | these runs | runs | interval of the difference | verdict | whose |",
         "|---|--:|--:|--:|--:|---|---|",
     ]
     judged = [row for one in found for row in one["findings"] if row["value"] is not None]
