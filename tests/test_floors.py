@@ -34,12 +34,15 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("experiment",),
     ("runs",),
     ("launch",),
+    # a network for elsewhere
+    ("export",),
     # judged, shown
     ("papers",),
     ("verdicts",),
     ("testing",),
     ("report",),
     ("evidence",),
+    ("distill",),
     ("toy", "verify", "bench"),
     ("cli",),
     # the public names, loaded lazily

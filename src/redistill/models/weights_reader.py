@@ -22,6 +22,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from redistill.errors import RedistillError
+from redistill.models.pickled import weights_of
 from redistill.paths import expanded
 
 FORMATS = "a .safetensors, .pth or .pt file"
@@ -249,6 +250,8 @@ def _torch(path: Path, head: bytes) -> object:
                 return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         pickled = head.startswith((b"\x80", b"PK"))
+        if (weights := weights_of(path)) is not None:  # a whole network, read as data
+            return weights
         raise RedistillError(f"{path} {_refused(str(error), _whole(path), pickled)}") from error
     except MemoryError as error:
         raise RedistillError(f"{path} needs more memory than there is: {_line(error)}") from error
