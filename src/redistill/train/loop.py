@@ -63,6 +63,8 @@ class Loop:
         device: str | torch.device = "auto",
     ):
         source = source_of(source)
+        if not isinstance(recipe, Recipe):
+            raise RedistillError(f"the recipe must be a redistill.Recipe, got a {type(recipe).__name__}: rd.Recipe(epochs=30, lr=0.1)")
         rng.derive(seed)  # refuses an impossible seed before any work
         seed = int(seed)  # numpy's whole numbers too
         self.recipe, self.seed, self.source = recipe, seed, source
@@ -72,8 +74,8 @@ class Loop:
         self.course = Course.of(recipe, self.means, seed, self.per_epoch)
         self.steps, self.block = self.course.steps, self.course.block
         epochs = math.ceil(self.steps / self.per_epoch)
-        if every is not None and every < 1:
-            raise RedistillError(f"every={every}: evaluate every 1 or more epochs")
+        if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
+            raise RedistillError(f"every={every!r}: evaluate every 1 or more epochs, a whole number")
         self.every = every if every is not None else max(1, math.ceil(epochs / 20))
         self._check(students, teacher, source)
         with whole_or_as_before(*(net for net, _ in students)):
