@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from helpers.experiments import HERE
 from redistill import models
 from redistill.core import RedistillError
 from redistill.experiment.value import Experiment
@@ -20,7 +21,6 @@ from redistill.published.zero_shot import preset
 from redistill.runs.compare import differences
 from redistill.runs.store import Run, Store
 
-HERE = Path(__file__).parent
 SMALL: dict[str, Any] = {"channels": 1, "image_size": 8, "z": 6, "normalise": "digits"}
 
 

@@ -9,12 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import Make
+from helpers.experiments import HERE, Make
 from redistill import data
 from redistill.errors import RedistillError
 from redistill.train.preflight import TeacherWarning
-
-HERE = Path(__file__).parent
 
 REST = """
 student.model = "./nets.py:Small"
