@@ -61,6 +61,11 @@ class Images(DataSet):
                 f"{self.name}: images must be uint8 [N, C, H, W], got {self.x.dtype} {list(self.x.shape)}: "
                 f"give the pixels as bytes, unnormalised"
             )
+        if self.x.shape[-1] in (1, 3, 4) and self.x.shape[1] not in (1, 3, 4):
+            raise RedistillError(
+                f"{self.name}: images must be [N, C, H, W], got {list(self.x.shape)}, where the channels seem to stand last: "
+                f"x.permute(0, 3, 1, 2).contiguous() puts them first"
+            )
         object.__setattr__(self, "normalise", str(self.normalise))
         if not len(self.index):
             object.__setattr__(self, "index", torch.arange(len(self.x)))

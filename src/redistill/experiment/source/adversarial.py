@@ -68,7 +68,7 @@ class AdversarialSettings(Variant, Settings):
             if not isinstance(row.get("use"), str):
                 raise ValueError('every table of extra names a term, use = "Diversity"')
             term, weight = by_name(row["use"]), row.get("weight", 1.0)
-            shape = settings_of(term)  # type: ignore[arg-type]  # a class, whose instances need no hash
+            shape = settings_of(term)
             if odd := sorted(set(settings) - set(shape.model_fields)):
                 raise ValueError(f"{row['use']} has no setting {odd[0]!r}")
             if term.needs_labels:
