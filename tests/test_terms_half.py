@@ -31,6 +31,7 @@ from redistill.terms import (
     Consistency,
     Diversity,
     FitNet,
+    LogitDistance,
     Review,
     StudentEntropy,
     TeacherEntropy,
@@ -48,6 +49,8 @@ TERMS: dict[str, Term] = {
     "StudentEntropy": StudentEntropy(), "Consistency": Consistency(), "Diversity": Diversity(),
     "DKD": DKD(), "DKD T=1 standardised": DKD(T=1.0, standardise=True), "DIST": DIST(), "DIST T=4": DIST(T=4.0), "SP": SP(), "NST": NST(),
     "FSP": FSP(), "RKD": RKD(), "PKT": PKT(), "PKT row": PKT(reduction="row"), "CC": CC(), "CRD": CRD(K=32),
+    "LogitDistance": LogitDistance(), "LogitDistance js": LogitDistance(form="js", T=3.0),
+    "LogitDistance agreed": LogitDistance(form="agreed"),
     "AB": AB(), "OFD": OFD(norms=("norm1", "norm2")), "FT": FT(), "FT fixed": FT(reconstruction=0.0),
 }  # fmt: skip
 

@@ -18,14 +18,14 @@ import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from redistill import rng
 from redistill.core import Batch, Method, Output, RedistillError, Room, Shape, Term
-from redistill.data import normalisation
+from redistill.data import Renormalise, normalisation
 from redistill.features.modes import mode, standing_for
 from redistill.features.normalised import innermost, normalised
 from redistill.features.places import meeting, places_of
@@ -96,6 +96,7 @@ class Adversarial:
             if term.needs_labels:
                 raise RedistillError(f"{type(term).__name__} needs labels, and generated images have none")
 
+    kind: ClassVar[str] = "adversarial"
     depends_on_student = True
     labelled = False
     classes: int | None = None
@@ -114,10 +115,10 @@ class Adversarial:
     def settings(self) -> dict[str, Any]:
         own = {"class": type(self.generator).__name__, "z": int(self.generator.z), "image_shape": list(self.image_shape)}  # type: ignore[arg-type]
         return {
-            "kind": "adversarial",
+            "kind": self.kind,
             "generator": self.described if self.described is not None else own,
             "normalisation": self.normalisation,
-            "variant": self.variant.model_dump(mode="json"),
+            "variant": self.variant.model_dump(mode="json", exclude=self.variant.later),
             "method": Method.of(self.method).settings(),
             "blocks": self.blocks,
             "epoch_blocks": self.epoch_blocks,
@@ -151,6 +152,7 @@ class AdversarialStream:
         self.parameters = [p for p in self.generator.parameters() if p.requires_grad]
         if not self.parameters:
             raise RedistillError(f"no parameter of the generator {type(self.generator).__name__} requires a gradient")
+        self._to_space = Renormalise.between("none", source.normalisation) if getattr(self.generator, "pixels", False) else None
         self._check_length()
         self._check_sizes()
         v = self.variant
@@ -234,15 +236,22 @@ class AdversarialStream:
     def _images(self, z: Tensor) -> Tensor:
         with self._autocast():
             images: Tensor = self.generator(z)
-        images = images.to(self.room.dtype)
+        images = self._in_space(images.to(self.room.dtype))
         return images.contiguous(memory_format=torch.channels_last) if self.room.channels_last else images
+
+    def _in_space(self, images: Tensor) -> Tensor:
+        """What a generator of pixels between 0 and 1 made, as the stream is normalised; of any other as it is."""
+        return images if self._to_space is None else self._to_space(images)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         return self.room.autocast() if self.room.autocast is not None else contextlib.nullcontext()
 
     def _rate(self, block: int) -> float:
-        if self.variant.decay == "constant":
-            return self.variant.lr
+        v = self.variant
+        if v.decay == "constant":
+            return v.lr
+        if v.decay == "multistep":
+            return float(v.lr * v.gamma ** sum(block >= at for at in v.milestones))
         period = self.variant.T_max or self.source.blocks
         return self.variant.lr * (1.0 + math.cos(math.pi * block / period)) / 2.0
 
@@ -303,15 +312,19 @@ class AdversarialStream:
         if step == self._last and self._batch is not None:
             return self._batch
         if within == 0:
-            self.album.look(block, self.generator, self.room, self._adapt)
+            self.album.look(block, self.generator, self.room, self._adapt, self._in_space)
         v = self.variant
         # layers that draw (dropout) see the same stream after a resume
         drawn = rng.seeded(self.room.seed, "generator", step, device=self.room.device)
         with drawn, mode(self.generator, v.generator_mode == "train"):
             if block != self._block:
-                before, teacher_output = self._train_generator(block)
+                if block == 0 and v.first == "student":
+                    before, teacher_output, self._noise = None, None, self._draw(0, 0)
+                else:
+                    before, teacher_output = self._train_generator(block)
                 self._block, self._batch = block, None
                 if v.images == "before":
+                    assert before is not None and teacher_output is not None
                     self._batch = self._answered(self._as_batch(before, block), teacher_output)
                 elif v.noise == "same":
                     assert self._noise is not None
@@ -345,7 +358,7 @@ class AdversarialStream:
     # -- what is shown, told and saved ---------------------------------------------------------------------------------
     def keepsakes(self) -> dict[str, dict[str, Tensor]]:
         """``generator``: its state; ``samples`` and ``beliefs``: of the :class:`redistill.sources.diary.Album`."""
-        self.album.look(self.album.blocks, self.generator, self.room, self._adapt)
+        self.album.look(self.album.blocks, self.generator, self.room, self._adapt, self._in_space)
         return {"generator": dict(self.generator.state_dict()), **self.album.state_dict()}
 
     def log(self) -> dict[str, float]:

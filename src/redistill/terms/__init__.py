@@ -20,6 +20,7 @@ from redistill.terms.fsp import FSP, flow
 from redistill.terms.ft import FT, Paraphraser, Translator, factor_distance
 from redistill.terms.generator import Consistency, Diversity, StudentEntropy, TeacherEntropy
 from redistill.terms.kd import KD, softened_kl, standardised
+from redistill.terms.logits import LogitDistance, agreed_kl, bounded_js
 from redistill.terms.mlkd import batch_gram, class_gram, multi_level
 from redistill.terms.nst import NST, discrepancy, selectivity
 from redistill.terms.ofd import OFD, margins, partial_distance
@@ -33,7 +34,7 @@ from redistill.terms.vid import VID, VariationalHead, vid_loss
 
 ALL: tuple[type[Term], ...] = (
     CE, KD, DKD, DIST, FitNet, AT, SP, NST, FSP, RKD, PKT, CC, CRD, VID, AB, FT, OFD, Review, Anchor,
-    TeacherEntropy, StudentEntropy, Consistency, Diversity,
+    LogitDistance, TeacherEntropy, StudentEntropy, Consistency, Diversity,
 )  # fmt: skip
 
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "DirectFusion",
     "Diversity",
     "FitNet",
+    "LogitDistance",
     "Paraphraser",
     "Pyramid",
     "Regressor",
@@ -70,11 +72,13 @@ __all__ = [
     "Transform",
     "Translator",
     "VariationalHead",
+    "agreed_kl",
     "angles",
     "attention_distance",
     "attention_map",
     "batch_gram",
     "boundary_distance",
+    "bounded_js",
     "by_name",
     "class_gram",
     "context_loss",
