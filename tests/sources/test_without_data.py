@@ -454,7 +454,7 @@ def test_the_teacher_is_left_as_it_was_and_the_record_is_whole(kind: str) -> Non
         assert all(p.grad is None for p in net.parameters())
     settings = source.settings()
     assert settings["kind"] == kind and settings["method"] and settings["numerics"] == 1
-    kept = loop.stream.keepsakes()  # type: ignore[attr-defined]
+    kept = loop.stream.artifacts()  # type: ignore[attr-defined]
     assert all(isinstance(t, Tensor) for table in kept.values() for t in table.values())
 
 

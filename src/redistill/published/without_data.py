@@ -17,7 +17,7 @@ from typing import Any
 
 from redistill.core import nearest
 from redistill.settings.lines import Path as Key
-from redistill.settings.mistakes import Mistakes
+from redistill.settings.validation import ValidationErrors
 
 Preset = Mapping[str, Any]
 
@@ -123,7 +123,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
 """By kind of source and by name; the first of a kind is its default. A batch of the generator is as large as the student's."""
 
 
-def written_out(data: dict[str, Any], mistakes: Mistakes, key: Key = ("source",)) -> dict[str, Any]:
+def written_out(data: dict[str, Any], mistakes: ValidationErrors, key: Key = ("source",)) -> dict[str, Any]:
     """An experiment's settings with the preset of such a source written out: its switches, and method and recipe where nothing is said.
 
     What is wrong is told to ``mistakes``, at its place ``key``.

@@ -8,7 +8,7 @@ from typing import Any
 from redistill import papers
 from redistill.papers import Paper
 from redistill.papers.cells import said
-from redistill.papers.schema import Table, Where
+from redistill.papers.schema import Selector, Table
 from redistill.report.paper import bars
 
 MARK = "<!-- made from src/redistill/papers/*.toml by scripts/make_docs.py; do not edit -->"
@@ -43,7 +43,7 @@ def terms(rows: Iterable[Mapping[str, Any]]) -> str:
     return " + ".join(made)
 
 
-def scope(entry: Where) -> str:
+def scope(entry: Selector) -> str:
     held = said({name: "/".join([value] if isinstance(value, str) else value) or "none" for name, value in entry.where.items()})
     return f" ({held})" if held else ""
 

@@ -25,7 +25,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from redistill import rng
-from redistill.core import Batch, Method, Output, RedistillError, Room, Shape, Term
+from redistill.core import Batch, Method, Output, RedistillError, Shape, StreamContext, Term
 from redistill.data import Renormalise, normalisation
 from redistill.features.modes import mode
 from redistill.features.normalised import normalised
@@ -147,7 +147,7 @@ class DeepInversion:
             "numerics": NUMERICS,
         }
 
-    def start(self, room: Room) -> InversionStream:
+    def start(self, room: StreamContext) -> InversionStream:
         return InversionStream(self, room)
 
 
@@ -187,7 +187,7 @@ class InversionStream:
         memory: what the student draws from. losses: of the current block's last step and of the kept images.
     """
 
-    def __init__(self, source: DeepInversion, room: Room):
+    def __init__(self, source: DeepInversion, room: StreamContext):
         if room.teacher is None:
             raise RedistillError("images without data are made out of what a teacher knows: give a teacher")
         if len(room.students) != 1:
@@ -331,7 +331,7 @@ class InversionStream:
         return self._batch
 
     # -- what is shown, told and saved ---------------------------------------------------------------------------------
-    def keepsakes(self) -> dict[str, dict[str, Tensor]]:
+    def artifacts(self) -> dict[str, dict[str, Tensor]]:
         """``images``: pixels of the memory, the latest 1,024; ``generator``: its state, where there is one."""
         kept = {"images": {"pixels": self.memory.pixels[-1024:]}}
         return kept if self.generator is None else {**kept, "generator": dict(self.generator.state_dict())}

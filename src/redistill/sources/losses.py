@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from redistill.core import Batch, Context, Output, RedistillError, Term, require_ready
-from redistill.terms.parts.seen import Seen
+from redistill.terms.parts.unowned import UnownedModule
 from redistill.terms.parts.wide import wide
 
 NUMERICS = 1
@@ -129,7 +129,7 @@ class BatchNormStatistics(Term):
             raise RedistillError("BatchNormStatistics reads the teacher's running statistics, but there is none: give a teacher")
         self.places = places_before(ctx.teacher, "BatchNormStatistics")
         self.pairs = tuple(("logits", place) for place in self.places)
-        self._teacher = Seen(ctx.teacher)
+        self._teacher = UnownedModule(ctx.teacher)
         self.ready = True
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:

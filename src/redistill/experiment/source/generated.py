@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from redistill.core import Method
-from redistill.experiment.method import RESERVED, Part, made_method
+from redistill.experiment.method import RESERVED, TermSpec, made_method
 from redistill.experiment.source.adversarial import AdversarialSettings
 from redistill.experiment.source.images import Built
 from redistill.sources import losses
@@ -61,7 +61,7 @@ class GeneratedSettings(AdversarialSettings):
             adversarial=self.adversarial, form=self.form, T=self.T, reduction=self.reduction, most=self.most, variation=self.variation,
         )  # fmt: skip
         extra = [
-            Part(use=row["use"], weight=row["weight"], settings={n: v for n, v in row.items() if n not in RESERVED})
+            TermSpec(use=row["use"], weight=row["weight"], settings={n: v for n, v in row.items() if n not in RESERVED})
             for row in self.extra
         ]
         return made + made_method(extra) if extra else made
