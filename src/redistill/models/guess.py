@@ -137,8 +137,8 @@ def _candidates(tensors: Mapping[str, Tensor]) -> list[tuple[str, dict[str, Any]
             return [("zskt-generator", {"z": outputs[1], "image_size": 4 * math.isqrt(outputs[0] // 128)})]
         if "layers.9.running_mean" in shapes:
             raise RedistillError(
-                "these are weights of a generator (dafl-generator, dfad-generator or cmi-generator), and the first two differ in nothing that a "
-                "file of weights holds: build the one that it is with redistill.models.build and load them into it"
+                "these are weights of a generator (dafl-generator, dfad-generator or cmi-generator), and the first two differ in nothing "
+                "that a file of weights holds: build the one that it is with redistill.models.build and load them into it"
             )
         layers = ((_number(name.split(".")[1]), s) for name, s in shapes.items() if len(s) == 2 and name.startswith("layers."))
         rows = [shape[0] for _, shape in sorted((n, s) for n, s in layers if n is not None)]
