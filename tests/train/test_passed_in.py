@@ -110,7 +110,7 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path: Path, monke
     def broken(*args: object, **more: object) -> None:
         raise OSError(5, "Input/output error")
 
-    for reader, file in ((weights_reader, "net.safetensors"), (torch, "net.pth"), (weights_reader.zipfile, "net.pth")):
+    for reader, file in ((weights_reader, "net.safetensors"), (torch, "net.pth"), (weights_reader.zipfile, "net.pth")):  # type: ignore[attr-defined]
         name = {"net.safetensors": "safe_open"}.get(file, "load" if reader is torch else "ZipFile")
         with monkeypatch.context() as patched:
             patched.setattr(reader, name, broken)
