@@ -9,7 +9,7 @@ from redistill import papers
 from redistill.papers import Paper
 from redistill.papers.cells import said
 from redistill.papers.schema import Selector, Table
-from redistill.report.paper import bars
+from redistill.report.table import bars
 
 MARK = "<!-- made from src/redistill/papers/*.toml by scripts/make_docs.py; do not edit -->"
 
