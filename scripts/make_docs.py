@@ -1,6 +1,6 @@
 """Write every page that is made from files and records: docs/methods, docs/papers, docs/api.md, docs/numbers.md, docs/commands.md,
-docs/proof.md, RESULTS.md with its figures, and the table in README.md. With ``--shared`` also what is made from other people's files
-there: results/audit, and the registry of published numbers in the package.
+docs/proof.md, docs/benchmarks.md, RESULTS.md with its figures, and the table in README.md. With ``--shared`` also what is made from
+other people's files there: results/audit, and the registry of published numbers in the package.
 
     python scripts/make_docs.py [--check] [--shared ../shared]
 
@@ -22,7 +22,7 @@ import make_registry
 
 import redistill as rd
 from redistill.evidence import numbers
-from redistill.report import card, paper_page, results
+from redistill.report import benchmarks, card, paper_page, results
 from redistill.report.table import bars
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -73,14 +73,20 @@ def pages(shared: Path | None = None) -> dict[Path, str]:
             made |= {make_audit.TARGET / path.name: path.read_text(encoding="utf-8") for path in written}
     readme = ROOT / "README.md"
     made[readme] = results.readme(readme.read_text(encoding="utf-8"), RESULTS)
+    made[docs / "benchmarks.md"] = benchmarks.page(RESULTS)
     return made | {ROOT / "RESULTS.md": results.text(RESULTS), docs / "proof.md": results.proof(RESULTS)}
+
+
+def figures(to: Path) -> list[Path]:
+    """All figures, drawn into a folder."""
+    return [*results.figures(RESULTS, to), *benchmarks.figures(RESULTS, to)]
 
 
 def stale(shared: Path | None = None) -> list[str]:
     """Places, below the root, of pages and figures that are not what would be written today."""
     found = [path for path, text in pages(shared).items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     with tempfile.TemporaryDirectory() as place:
-        for drawn in results.figures(RESULTS, Path(place)):
+        for drawn in figures(Path(place)):
             if not (stored := RESULTS / "figures" / drawn.name).exists() or not results.alike(stored, drawn):
                 found.append(stored)
     return [path.relative_to(ROOT).as_posix() for path in found]
@@ -98,7 +104,7 @@ def main() -> None:
     for path, text in pages(given.shared).items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    for path in results.figures(RESULTS, RESULTS / "figures"):
+    for path in figures(RESULTS / "figures"):
         print(f"drawn: {path.relative_to(ROOT)}")
 
 

@@ -14,7 +14,8 @@ from redistill.errors import RedistillError
 from redistill.experiment.sealed import FORMAT, sealed
 from redistill.experiment.value import Experiment
 from redistill.papers.plan import Plan, make, select
-from redistill.report.paper import csv_text, latex_text, line, page, save
+from redistill.report.folder import save
+from redistill.report.paper import csv_text, latex_text, line, page
 from redistill.runs.lookup import Found
 from redistill.runs.store import Store
 from redistill.verdicts.beliefs import Believed
@@ -197,14 +198,14 @@ def test_the_three_formats_say_the_same(tmp_path: Path) -> None:
             finished(store, planned.experiment.with_seed(seed), planned.cell.printed.value + 0.01 * seed)
     [table] = judged(plan, store)
     rows = csv_text(table).splitlines()
-    assert rows[0].startswith("table,claim,kind,paper,ours [95 %],n,difference [90 %],verdict")
+    assert rows[0].startswith("table,claim,kind,paper,ours [95 %],n,difference [interval],verdict")
     # its second numbers are read as variances: of the five orders of its text, they show the first
     assert len(rows) == 1 + 6 + 1 and ",reproduced," in rows[1] and rows[-1].startswith("7,RM / accuracy above none / accuracy,order,")
     tex = latex_text(chen, table)
     assert r"none / accuracy & 74.3 $\pm$ 0.05 & 74.31 [" in tex and tex.count(r"\\") == 8
     files = save(plan, [table], tmp_path / "report")
-    assert [path.name for path in files] == ["chen2021-7.csv", "chen2021-7.tex", "chen2021-7.svg", "chen2021.md"]
-    text = files[-1].read_text(encoding="utf-8")
+    assert [path.name for path in files] == ["chen2021-7.csv", "chen2021-7.tex", "chen2021-7.svg", "chen2021.md", "index.html"]
+    text = files[-2].read_text(encoding="utf-8")
     for row in (line(f) for f in table.findings):
         assert f"| {row.claim} | {row.kind} | {row.paper} | {row.ours} | {row.n} | {row.difference} | {row.verdict} |" in text
     assert "18 runs, 0.3 hours" in text and "![accuracy over the run](chen2021-7.svg)" in text

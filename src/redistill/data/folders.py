@@ -74,6 +74,8 @@ class Folder(DataSet):
         require_consistent(self.name, len(self.files), self.y, self.classes, self.class_names)
         normalisation(self.normalise).require_channels(3)
         if self.augment != RESIZED:
+            if augmentation(self.augment).strong:
+                raise RedistillError(f"{self.name}: strong views are made of images in memory: use .in_memory(), or another augmentation")
             Augmenter(augmentation(self.augment), torch.empty(0, 3, self.size, self.size))  # refuses what does not fit these images
         if self.shorter_side < whole("size", self.size, 1):
             raise RedistillError(f"{self.name}: resize={self.resize} is smaller than size={self.size}")
@@ -180,10 +182,10 @@ class FolderStream(PureStream):
         variants = variants.to(device)
         labels = None if self.folder.y is None else self.folder.y[index].to(device)
         images = self.normalise(self.augment.applied(pixels, variants), self.room.channels_last)
-        return Batch(images, labels, index.to(device), variants)
+        return Batch(images, labels, index.to(device), variants, positions=index)
 
     def _chosen(self, step: int) -> tuple[Tensor, Tensor]:
-        epoch, index = self.schedule.positions(step)
+        epoch, index, _ = self.schedule.positions(step)
         if self.resized:
             return index, torch.tensor([rng.generator_seed(self.room.seed, "variant", i, epoch) for i in index.tolist()])
         if self._drawn is None or self._drawn[0] != epoch:

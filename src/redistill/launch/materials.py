@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from redistill import user_code
+from redistill.answers.folder import default_folder
+from redistill.answers.numbers import remembered
 from redistill.core import Method, RedistillError, Source
 from redistill.data.named import load_data
 from redistill.experiment.method import made_method
@@ -24,6 +27,7 @@ from redistill.features.normalised import normalisation_of, normalised
 from redistill.features.places import places_of
 from redistill.files import canonical, file_digest
 from redistill.launch.best import Best
+from redistill.metrics import NUMERICS as METRICS
 from redistill.metrics import ImageSet, OtherClasses, accuracy
 from redistill.models.weights import load_weights
 from redistill.runs.store import Store
@@ -161,11 +165,13 @@ class BuiltObjects:
     """Everything a cohort needs, built from its experiments.
 
     Attributes:
-        students: (network, method) pairs. teacher, source, evaluate: what they share.
+        students: (network, method) pairs. teacher, source, evaluate: what they share. cache: folder in which the teacher's
+            accuracy is remembered, None for nowhere.
     """
 
-    def __init__(self, experiments: Sequence[Experiment], store: Store, data_dir: Path | None):
+    def __init__(self, experiments: Sequence[Experiment], store: Store, data_dir: Path | None, *, cache: bool = False):
         first = experiments[0]
+        self.cache = default_folder() if cache else None
         shown = first.evaluate
         self.experiments = experiments
         built = first.source.build(first.seed, data_dir)
@@ -216,7 +222,8 @@ class BuiltObjects:
             measured: dict[str, float] = {}
             for name, images in self.evaluate.items():
                 with contextlib.suppress(OtherClasses):  # where only features are read, its classes may be anybody's
-                    measured[name] = accuracy(seen, images)
+                    what = {"name": "accuracy", "version": METRICS, "space": self.source.normalisation}
+                    measured[name] = remembered(self.teacher, images, what, self.cache, partial(accuracy, seen, images))
             fact["teacher"] = {**self.teacher_fact, "accuracy": measured}
         return fact
 

@@ -6,10 +6,8 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from redistill.claims import Finding, sentence, summary_sentences
-from redistill.files import make_folder, write
 from redistill.papers.cells import Paper, said
 from redistill.papers.plan import Plan
 from redistill.papers.schema import Selector
@@ -34,7 +32,7 @@ class Line:
     verdict: str
     note: str
 
-    HEAD = ("claim", "kind", "paper", "ours [95 %]", "n", "difference [90 %]", "verdict", "note")
+    HEAD = ("claim", "kind", "paper", "ours [95 %]", "n", "difference [interval]", "verdict", "note")
 
     @property
     def entries(self) -> tuple[str, ...]:
@@ -177,6 +175,12 @@ def _section(paper: Paper, table: TableVerdict) -> list[str]:
     return [*out, *([""] if out[-1] else [])]
 
 
+def scope_of(entry: Selector) -> str:
+    """For which cells an assumption or a deviation is, in brackets; "" for all."""
+    held = said({name: "/".join([v] if isinstance(v, str) else v) or "none" for name, v in entry.where.items()})
+    return f" ({held})" if held else ""
+
+
 def _list(title: str, what: str, entries: Sequence[Selector], shown: Sequence[Mapping[str, str]]) -> list[str]:
     """Assumptions or departures that concern some cell of the report."""
     chosen = [e for e in entries if any(e.holds(facts) for facts in shown)]
@@ -185,8 +189,7 @@ def _list(title: str, what: str, entries: Sequence[Selector], shown: Sequence[Ma
     out = [f"## {title}", "", f"({what})", ""]
     for entry in chosen:
         given = entry.model_dump()
-        scope = said({name: "/".join([v] if isinstance(v, str) else v) for name, v in entry.where.items()})
-        out.append(f"* **{given['about']}**{f' ({scope})' if scope else ''}")
+        out.append(f"* **{given['about']}**{scope_of(entry)}")
         if "theirs" in given:
             out.append(f"  * theirs: {given['theirs']}")
         out += [f"  * ours: {given['ours']}", f"  * because: {given['because']}"]
@@ -205,37 +208,12 @@ def _cost(tables: Sequence[TableVerdict]) -> list[str]:
     return [*out, "", f"{len(runs)} runs, {total:.1f} hours of the students' own steps.", ""]
 
 
-def save(plan: Plan, tables: Sequence[TableVerdict], folder: Path) -> list[Path]:
-    """Write the page, and for every table a CSV, a LaTeX file and, where runs are there, their curves."""
-    make_folder(folder)
-    written = []
-
-    def put(name: str, text: str) -> None:
-        write(folder / name, text.encode())
-        written.append(folder / name)
-
-    figures = []
-    for table in tables:
-        short = f"{plan.paper.name}-{table.table}"
-        put(f"{short}.csv", csv_text(table))
-        put(f"{short}.tex", latex_text(plan.paper, table))
-        if any(table.runs.values()):
-            figures.append(_curves(folder, short, table))
-            written.append(folder / figures[-1])
-    put(f"{plan.paper.name}.md", page(plan, tables, figures))
-    return written
-
-
-def _curves(folder: Path, short: str, table: TableVerdict) -> str:
-    """Test accuracy over the run, the mean over seeds of every cell that ran."""
-    from redistill.report.figures import curve_figure
-
-    shown = {}
-    for name, runs in table.runs.items():
-        curves = [dict(run.curves()["accuracy"].get("test", ())) for run in runs]
-        steps = sorted(set.intersection(*map(set, curves))) if curves else []
-        if steps:
-            shown[name] = [(step, sum(curve[step] for curve in curves) / len(curves)) for step in steps]
-    path = folder / f"{short}.svg"
-    curve_figure(path, shown, title=short, ylabel="test accuracy, %")
-    return path.name
+def tested(runs: Mapping[str, Sequence[Run]]) -> dict[str, list[list[tuple[float, float]]]]:
+    """Accuracy over the steps, seed by seed, of everything that ran: on ``test``, or on the first set that a run has."""
+    found = {}
+    for name, several in runs.items():
+        accuracies = [run.curves()["accuracy"] for run in several]
+        curves = [[(step, value) for step, value in a.get("test") or next(iter(a.values()), ())] for a in accuracies]
+        if curves and all(curves):
+            found[name] = curves
+    return found

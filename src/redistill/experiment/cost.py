@@ -92,10 +92,15 @@ def steps_of(one: Experiment) -> tuple[int, int]:
     return one.recipe.total_steps(epoch), epoch
 
 
-def cost(group: Sequence[Experiment]) -> float:
-    """Multiply-accumulates of a cohort: its teacher looks at every batch once, whoever learns from it."""
+def _data_of(one: Experiment) -> str:
+    """Images as a run sees them."""
+    return next(iter(one.evaluate.sets.values()), one.source.data if isinstance(one.source, ImagesSettings) else "cifar10:test")
+
+
+def cost_of_steps(group: Sequence[Experiment]) -> float:
+    """Multiply-accumulates of the steps of a cohort: its teacher looks at every batch once, whoever learns from it."""
     one = group[0]
-    data = next(iter(one.evaluate.sets.values()), one.source.data if isinstance(one.source, ImagesSettings) else "cifar10:test")
+    data = _data_of(one)
     students = sum(macs_of(member.student, data) for member in group)
     teacher = macs_of(one.teacher, data) if one.teacher is not None else 0
     steps, epoch = steps_of(one)
@@ -107,10 +112,18 @@ def cost(group: Sequence[Experiment]) -> float:
         # the generator's step goes through both networks back to the images; then new images, unless those before are used
         again = 0 if variant.images == "before" else 1 if variant.noise == "same" else variant.n_S
         block = variant.n_G * (3 * made + 2 * students + 2 * teacher) + again * (made + teacher)
-        work = blocks * batch * (block + variant.n_S * 3 * students)
-    else:
-        seen = images_of(one.source) / epoch if isinstance(one.source, ImagesSettings) else batch
-        work = steps * min(seen, batch) * (teacher + 3 * students)
+        return blocks * batch * (block + variant.n_S * 3 * students)
+    seen = images_of(one.source) / epoch if isinstance(one.source, ImagesSettings) else batch
+    return steps * min(seen, batch) * (teacher + 3 * students)
+
+
+def cost(group: Sequence[Experiment]) -> float:
+    """Multiply-accumulates of a cohort, with its evaluations."""
+    one = group[0]
+    data = _data_of(one)
+    students = sum(macs_of(member.student, data) for member in group)
+    teacher = macs_of(one.teacher, data) if one.teacher is not None else 0
+    steps, epoch = steps_of(one)
     looked = 20 if one.evaluate.every is None else math.ceil(steps / epoch / one.evaluate.every)
     tested = sum(looks(name).images for name in one.evaluate.sets.values())
-    return work + looked * tested * students + tested * teacher
+    return cost_of_steps(group) + looked * tested * students + tested * teacher
