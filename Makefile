@@ -20,6 +20,6 @@ lint: install
 	$(BIN)/mypy
 
 docs: install
-	$(BIN)/python scripts/make_docs.py
+	$(BIN)/python scripts/make_docs.py $(if $(wildcard ../shared/evidence),--shared ../shared)
 
 .PHONY: install demo test lint docs

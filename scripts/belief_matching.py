@@ -2,7 +2,8 @@
 
     python scripts/belief_matching.py --data-dir D --shared ../shared [NAME=RUN ...]
 
-One record a student in ``results/belief``; a student that has one is not measured again. A run's weights are kept beside its record, so
+One record a student in ``results/measured/belief``; a student that has one is not measured again.
+A run's weights are kept beside its record, so
 that the comparison can be made again without training; the published students come from ``checkpoints/ferles2020``. Those were
 taught by another WRN-40-2, which is not public, and their records say so.
 """
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +25,7 @@ from redistill.belief import agreement_and_divergence, transitions
 from redistill.files import file_digest
 from redistill.metrics import predict
 from redistill.report.progress import telling
+from redistill.runs.measured import keep, measured
 from redistill.runs.store import Store
 from redistill.terms import by_name
 
@@ -76,7 +77,7 @@ def main() -> None:
     parser.add_argument("--runs", dest="store", type=Path, default=Path("runs"))
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
-    parser.add_argument("--to", type=Path, default=Path("results/belief"))
+    parser.add_argument("--to", type=Path, default=Path("results/measured/belief"))
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("-K", type=int, default=100)
     args = parser.parse_args()
@@ -89,9 +90,9 @@ def main() -> None:
         record = args.to / f"{re.sub('[^a-z0-9+]+', '-', student.name.lower())}.json"
         about = asdict(student) | {"file": student.file.name}
         if record.exists():
-            known = json.loads(record.read_text(encoding="utf-8"))
+            known = measured(record)
             if known != known | about:  # what is said of it is told by its run; what was measured stays
-                record.write_text(json.dumps(known | about, indent=1) + "\n", encoding="utf-8")
+                keep(record, known | about)
             continue
         began = time.process_time()
         net = rd.models.load(student.file, normalisation=NORMALISE)
@@ -124,8 +125,7 @@ def main() -> None:
             "command": "python scripts/belief_matching.py --data-dir D --shared ../shared NAME=RUN ...",
             "curves": found.rows(),
         }
-        args.to.mkdir(parents=True, exist_ok=True)
-        record.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+        keep(record, row)
         print(f"{student.name}: MTE {found.mte:.4f} ± {found.mte_standard_error:.4f}, agreement {same:.2f} %", flush=True)
 
 

@@ -1,16 +1,13 @@
 """Write results/audit: every source of other people's runs audited, and every quoting table compared with the registry.
 
-    python scripts/make_audit.py SHARED [--check]
+    python scripts/make_docs.py --shared SHARED
 
-``SHARED`` holds ``evidence`` and ``evidence/quotes``. ``python scripts/make_docs.py`` then makes the tables of RESULTS.md.
+``SHARED`` holds ``evidence`` and ``evidence/quotes``.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
-import tempfile
 from pathlib import Path
 
 from redistill.evidence.audit import audit, save
@@ -36,23 +33,3 @@ def write(shared: Path, folder: Path) -> list[Path]:
     (folder / "quotes.json").write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / "quotes.md").write_text("\n".join(text), encoding="utf-8")
     return [*written, folder / "quotes.json", folder / "quotes.md"]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("shared", type=Path)
-    parser.add_argument("--check", action="store_true")
-    args = parser.parse_args()
-    if not args.check:
-        for path in write(args.shared, TARGET):
-            print(path.name)
-        return
-    with tempfile.TemporaryDirectory() as place:
-        for path in write(args.shared, Path(place)):
-            stored = TARGET / path.name
-            if not stored.exists() or stored.read_text(encoding="utf-8") != path.read_text(encoding="utf-8"):
-                sys.exit(f"results/audit/{path.name} is stale: run python scripts/make_audit.py {args.shared}")
-
-
-if __name__ == "__main__":
-    main()

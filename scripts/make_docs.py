@@ -1,7 +1,8 @@
-"""Write every page that is made from files and records: docs/methods, docs/papers, docs/commands.md, docs/proof.md,
-docs/benchmarks.md, RESULTS.md with its figures, and the table in README.md.
+"""Write every page that is made from files and records: docs/methods, docs/papers, docs/api.md, docs/numbers.md, docs/commands.md,
+docs/proof.md, docs/benchmarks.md, RESULTS.md with its figures, and the table in README.md. With ``--shared`` also what is made from
+other people's files there: results/audit, and the registry of published numbers in the package.
 
-    python scripts/make_docs.py [--check]
+    python scripts/make_docs.py [--check] [--shared ../shared]
 
 ``--check`` writes nothing and fails where a page is stale.
 """
@@ -9,21 +10,67 @@ docs/benchmarks.md, RESULTS.md with its figures, and the table in README.md.
 from __future__ import annotations
 
 import argparse
+import importlib
+import inspect
+import re
 import sys
 import tempfile
 from pathlib import Path
 
+import make_audit
+import make_registry
+
+import redistill as rd
+from redistill.evidence import numbers
 from redistill.report import benchmarks, card, paper_page, results
+from redistill.report.table import bars
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
 
 
-def pages() -> dict[Path, str]:
-    """Text of every page by its place."""
+def sentence(doc: str | None) -> str:
+    """The first paragraph of a docstring up to its first full stop, formulas (indented) left out, as Markdown."""
+    lines = [line for line in inspect.cleandoc(doc or "").splitlines() if not line.startswith("    ")]
+    paragraph = "\n".join(lines).strip().partition("\n\n")[0].replace("\n", " ")
+    first = re.split(r"\. (?=[A-Z])", paragraph)[0].rstrip(".")
+    return re.sub(r":(?:class|func|meth):`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", first).replace("``", "`")
+
+
+def name_line(name: str) -> str:
+    """``| `rd.KD` | what it is |``"""
+    said = sentence(getattr(rd, name).__doc__)
+    if not said:
+        raise SystemExit(f"rd.{name} does not say what it is: give it a docstring")
+    return bars((f"`rd.{name}`", said))
+
+
+def api() -> str:
+    """docs/api.md: the public names, a table for each home, in the order of the package's own table."""
+    parts = [
+        "<!-- made from the package by scripts/make_docs.py; do not edit -->\n# Public names\n\n"
+        "`import redistill as rd`; each name is loaded when it is first used. `help(rd.KD)` says the rest."
+    ]
+    for home in dict.fromkeys(rd._HOME.values()):
+        names = [name for name, where in rd._HOME.items() if where == home]
+        title = sentence(importlib.import_module(f"redistill.{home}").__doc__)
+        parts.append("\n".join((f"## `redistill.{home}`\n\n{title}.\n\n| name | what it is |\n|---|---|", *map(name_line, names))))
+    rooms = "\n".join(name_line(name) for name in rd._ROOMS)
+    parts.append(f"## Rooms\n\nModules that are used by their own names.\n\n| name | what it is |\n|---|---|\n{rooms}")
+    return "\n\n".join(parts) + "\n"
+
+
+def pages(shared: Path | None = None) -> dict[Path, str]:
+    """Text of every page by its place; ``shared``: with those that are made from files there."""
     docs = ROOT / "docs"
     made = {docs / "methods" / name: text for name, text in card.cards().items()}
     made |= {docs / name: text for name, text in paper_page.pages().items()}
+    made |= {docs / "api.md": api(), docs / "numbers.md": numbers.page()}
+    if shared is not None:
+        made[make_registry.TARGET] = make_registry.text(shared)
+        with tempfile.TemporaryDirectory() as place:
+            written = make_audit.write(shared, Path(place))
+            made |= {make_audit.TARGET / path.name: path.read_text(encoding="utf-8") for path in written}
     readme = ROOT / "README.md"
     made[readme] = results.readme(readme.read_text(encoding="utf-8"), RESULTS)
     made[docs / "benchmarks.md"] = benchmarks.page(RESULTS)
@@ -35,9 +82,9 @@ def figures(to: Path) -> list[Path]:
     return [*results.figures(RESULTS, to), *benchmarks.figures(RESULTS, to)]
 
 
-def stale() -> list[str]:
+def stale(shared: Path | None = None) -> list[str]:
     """Places, below the root, of pages and figures that are not what would be written today."""
-    found = [path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    found = [path for path, text in pages(shared).items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     with tempfile.TemporaryDirectory() as place:
         for drawn in figures(Path(place)):
             if not (stored := RESULTS / "figures" / drawn.name).exists() or not results.alike(stored, drawn):
@@ -48,11 +95,13 @@ def stale() -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
-    if parser.parse_args().check:
-        if odd := stale():
+    parser.add_argument("--shared", type=Path, help="folder with evidence, evidence/quotes and papers/claims")
+    given = parser.parse_args()
+    if given.check:
+        if odd := stale(given.shared):
             sys.exit(f"{', '.join(odd)}: stale; run python scripts/make_docs.py (figures: with the versions of constraints.txt)")
         return
-    for path, text in pages().items():
+    for path, text in pages(given.shared).items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     for path in figures(RESULTS / "figures"):

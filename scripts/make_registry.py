@@ -1,6 +1,6 @@
 """Write src/redistill/evidence/registry.json: published numbers with their sources, and who restated them.
 
-    python scripts/make_registry.py SHARED [--check]
+    python scripts/make_docs.py --shared SHARED
 
 ``SHARED`` holds ``papers/claims`` (numbers as printed, from which page) and ``evidence/quotes`` (tables that quote others).
 Kept are accuracies and errors in percent; single seeds and training logs are left out, they are printed for nobody to quote.
@@ -8,10 +8,8 @@ Kept are accuracies and errors in percent; single seeds and training logs are le
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -81,19 +79,3 @@ def text(shared: Path) -> str:
         "file they were taken from. restated: tables that quote others, rows of [dataset, teacher, student, method, setting, value, mark]."
     )
     return dense({"about": about, "made_by": "scripts/make_registry.py", "sources": sources, "restated": restated}) + "\n"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("shared", type=Path)
-    parser.add_argument("--check", action="store_true")
-    args = parser.parse_args()
-    wanted = text(args.shared)
-    if not args.check:
-        TARGET.write_text(wanted, encoding="utf-8")
-    elif not TARGET.exists() or TARGET.read_text(encoding="utf-8") != wanted:
-        sys.exit(f"{TARGET.name} is stale: run python scripts/make_registry.py {args.shared}")
-
-
-if __name__ == "__main__":
-    main()

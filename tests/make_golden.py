@@ -2,7 +2,7 @@
 
     python tests/make_golden.py
 
-Values come from the slow formulas of ``slow.py``, gradients from a complex step through them: nothing of the package takes
+Values come from the slow formulas of ``helpers/slow.py``, gradients from a complex step through them: nothing of the package takes
 part. Inputs are drawn under fixed seeds and rounded to float32, as in the authors' set.
 """
 
@@ -50,7 +50,7 @@ def case(
         "method": method,
         "case": name,
         "set": "own",
-        "source": {"repo": "redistill/tests/slow.py", "commit": "own"},
+        "source": {"repo": "redistill/tests/helpers/slow.py", "commit": "own"},
         "conventions": {},
         "hyperparameters": hyperparameters,
         "expected_loss": loss,

@@ -70,7 +70,7 @@ def satterthwaite(parts: Sequence[VarianceComponent]) -> VarianceComponent:
     """The sum of independently estimated variances as one, with Satterthwaite's degrees of freedom.
 
     >>> satterthwaite([VarianceComponent(1.0, 2), VarianceComponent(1.0, 2)])
-    Part(variance=2.0, df=4.0)
+    VarianceComponent(variance=2.0, df=4.0)
     """
     total = sum(part.variance for part in parts)
     squares = sum(part.variance**2 / part.df for part in parts)
@@ -151,7 +151,7 @@ class Estimate:
             return _normal(-gap - half, moves)
         return max(0.0, _normal(gap - half, moves) - _normal(half - tolerance - abs(self.value), moves)) if gap else 0.0
 
-    def chance(self, tolerance: float, moves: float, alpha: float = 0.05) -> float:
+    def chance(self, tolerance: float, moves: float, alpha: float = 0.05) -> float:  # an old name
         """:meth:`power_of` under its old name, for one release."""
         warnings.warn("Estimate.chance is now called power_of", DeprecationWarning, stacklevel=2)
         return self.power_of(tolerance, moves, alpha)

@@ -191,17 +191,6 @@ def test_every_shared_quoting_table_gives_the_counts_of_its_readme(shared: Path)
     assert any("looked up in the PDF first" in line for line in lines(copy, compare(copy)))
 
 
-def test_the_registry_is_what_the_shared_files_say(shared: Path) -> None:
-    import subprocess
-    import sys
-
-    if not (shared / "evidence" / "quotes").is_dir():
-        pytest.skip("the shared quoting tables are not here")
-    script = Path(__file__).resolve().parents[2] / "scripts" / "make_registry.py"
-    done = subprocess.run([sys.executable, str(script), str(shared), "--check"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
 def test_the_command(tmp_path: Path) -> None:
     path = tmp_path / "a.md"
     path.write_text(MARKDOWN, encoding="utf-8")
@@ -214,13 +203,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert done.returncode == 1 and "there is no such file" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_the_page_of_numbers_is_not_stale() -> None:
-    import subprocess
-    import sys
-
-    script = Path(__file__).resolve().parents[2] / "scripts" / "make_numbers.py"
-    done = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    text = (script.parents[1] / "docs" / "numbers.md").read_text(encoding="utf-8")
+def test_the_page_of_numbers_says_where_restatements_part() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "numbers.md").read_text(encoding="utf-8")
     assert "KD, resnet110 -> resnet20: 70.67 in tian2020_crd; 70.66 (-0.01) li2023_ctkd. 70.66 stands in the neighbouring column" in text
     assert "75.44 (-0.88) hayder2026_dtokd (text copy, the PDF is to be looked up first)" in text

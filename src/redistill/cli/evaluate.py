@@ -139,7 +139,7 @@ def verify(
     for verdict in verifier.verify(folder, jobs):
         verdicts.append(verdict)
         if not as_json:
-            print(verdict.line())
+            print(verdict.line(), flush=True)
     rows, found = [dataclasses.asdict(verdict) for verdict in verdicts], verifier.totals(verdicts)
     if to is not None:
         from redistill.runs.measured import keep

@@ -33,7 +33,7 @@ class ReportedValue:
         """From an entry of a table; None where it holds none.
 
         >>> ReportedValue.read("86.60 ± 0.56")
-        Printed(value=86.6, decimals=2, std=0.56, approximate=False)
+        ReportedValue(value=86.6, decimals=2, std=0.56, approximate=False)
 
         Raises:
             RedistillError: the entry is no number.

@@ -12,6 +12,7 @@ from redistill.core import Term
 from redistill.errors import RedistillError
 from redistill.published import few_images as few
 from redistill.published import zero_shot as published
+from redistill.report.table import bars
 from redistill.sources import variants
 from redistill.terms import ALL
 from redistill.terms.parts import abf, pyramid
@@ -59,8 +60,8 @@ def settings_table(cls: type[Term]) -> str:
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         if field.name not in meanings:
             raise RedistillError(f"{cls.__name__} does not say what {field.name} means: add it to Args")
-        meaning = markdown(meanings[field.name]).replace("|", "\\|")
-        rows.append(f"| `{field.name}` | `{field.default!r}` | {meaning} |")
+        meaning = markdown(meanings[field.name])
+        rows.append(bars((f"`{field.name}`", f"`{field.default!r}`", meaning)))
     return "\n".join(rows)
 
 
@@ -130,11 +131,11 @@ def zero_shot() -> str:
     before, _, after = inspect.cleandoc(variants.__doc__ or "").partition("\n\nSources: ")
     heading, _, first = before.partition("\n")
     lead = first.strip().partition(" The four forms")[0]
-    rows = ["| switch | " + " | ".join(f"`{name}`" for name in presets) + " | meaning |", "|---" * (len(presets) + 2) + "|"]
+    rows = [bars(("switch", *(f"`{name}`" for name in presets), "meaning")), "|---" * (len(presets) + 2) + "|"]
 
     def row(name: str, values: list[object], meaning: str) -> None:
         shown = [str(value) if len({*map(str, values)}) == 1 else f"**{value}**" for value in values]
-        rows.append(f"| `{name}` | " + " | ".join(shown) + f" | {markdown(meaning)} |")
+        rows.append(bars((f"`{name}`", *shown, markdown(meaning))))
 
     for name in variants.Variant.model_fields:
         meaning = meanings[name]
@@ -191,11 +192,11 @@ def few_images() -> str:
     heading = inspect.cleandoc(few.__doc__ or "").partition("\n")[0]
     losses = ["| name | method | as the zero-shot codes have KD |", "|---|---|---|"]
     codes = few.few_methods(codes=True)
-    losses += [f"| {name} | `{method!r}` | `{codes[name]!r}` |" for name, method in few.few_methods().items()]
-    lengths = ["| M | " + " | ".join(f"`{c}`" for c in COUNTINGS) + " |", "|--:|" + "--:|" * len(COUNTINGS)]
+    losses += [bars((name, f"`{method!r}`", f"`{codes[name]!r}`")) for name, method in few.few_methods().items()]
+    lengths = [bars(("M", *(f"`{c}`" for c in COUNTINGS))), "|--:|" + "--:|" * len(COUNTINGS)]
     for M in (10, 25, 50, 75, 100, 200, 5000):
         taken = [few.few_recipe(M, counting=c).total_steps(-(-10 * M // 128)) for c in COUNTINGS]
-        lengths.append(f"| {M} | " + " | ".join(f"{steps:,}" for steps in taken) + " |")
+        lengths.append(bars((M, *(f"{steps:,}" for steps in taken))))
     method, recipe = few.extra_images()
     return "\n\n".join(
         (
@@ -221,7 +222,7 @@ def index() -> str:
     """The list of cards."""
     rows = []
     for cls in ALL:
-        rows.append(f"| [{cls.__name__}]({cls.__name__}.md) | {title(cls)} |")
+        rows.append(bars((f"[{cls.__name__}]({cls.__name__}.md)", title(cls))))
     rows.append("| [zero-shot](zero-shot.md) | Images that a generator makes against the student: a source, not a term |")
     rows.append("| [few images](few-images.md) | Recipes and losses of the comparisons with M real images a class |")
     head = "<!-- made by scripts/make_docs.py; do not edit -->\n# Methods\n\n"

@@ -11,6 +11,7 @@ from redistill.claims import Finding, sentence, summary_sentences
 from redistill.papers.cells import Paper, said
 from redistill.papers.plan import Plan
 from redistill.papers.schema import Selector
+from redistill.report.table import bars
 from redistill.runs.store import Run
 from redistill.verdicts.claims import label
 from redistill.verdicts.tables import TableVerdict
@@ -119,10 +120,6 @@ def latex_text(paper: Paper, table: TableVerdict) -> str:
         rows.append(" & ".join(map(latex, (row.entries[0], *row.entries[2:7]))) + r" \\")
     rows += [r"\bottomrule", r"\end{tabular}", f"% {paper.name}, table {table.table}: {paper.table(table.table).caption}"]
     return "\n".join(rows) + "\n"
-
-
-def bars(entries: Sequence[str]) -> str:
-    return "| " + " | ".join(entry.replace("|", "\\|").replace("\n", " ") for entry in entries) + " |"
 
 
 def markdown_table(table: TableVerdict) -> list[str]:

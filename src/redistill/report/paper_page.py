@@ -8,7 +8,8 @@ from typing import Any
 from redistill import papers
 from redistill.papers import Paper
 from redistill.papers.schema import Table
-from redistill.report.paper import bars, scope_of
+from redistill.report.paper import scope_of
+from redistill.report.table import bars
 
 MARK = "<!-- made from src/redistill/papers/*.toml by scripts/make_docs.py; do not edit -->"
 

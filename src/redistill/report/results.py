@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from redistill.report.figures import curve_figure
-from redistill.report.table import comparison, markdown
+from redistill.report.table import bars, comparison, markdown
 from redistill.report.zero_shot import belief_panels, diagnostics_figure
 from redistill.runs.measured import every, measured
 from redistill.runs.store import Run
@@ -18,11 +18,6 @@ from redistill.terms import by_name
 
 def read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def table_row(cells: Iterable[object]) -> str:
-    """A line of a Markdown table."""
-    return "| " + " | ".join(map(str, cells)) + " |"
 
 
 def digits(results: Path) -> str:
@@ -53,7 +48,8 @@ def cifar10_few(results: Path) -> str:
     about = records[0]
     lines = [
         "## CIFAR-10, the first 100 images of each class\n",
-        f"`{about['command']}`; one record a cohort in `results/measured/cifar10-m100/`. Students WRN-16-1, "
+        "`redistill run scripts/real/m100/*.toml --seeds 0,1,2 --data-dir D`, and again with the other teacher, asks for the same; "
+        "measured before there were experiment files, one record a cohort in `results/measured/cifar10-m100/`. Students WRN-16-1, "
         f"{about['recipe']['steps']} steps of batch {about['recipe']['batch_size']}, strict fp32, accuracy on the 10,000 test images "
         f"after the last step, in percent. "
         f"Teachers are the published files of Ferles et al. 2020. Differences are paired by seed.\n",
@@ -77,11 +73,12 @@ def checkpoints(results: Path) -> str:
     if not path.exists():
         return ""
     record = measured(path)
-    lines = ["## Published networks, evaluated\n", f"`{record['command']}`\n", "| file | data | accuracy % | 95 % interval |",
+    lines = ["## Published networks, evaluated\n", "`redistill evaluate FILE --data cifar10:test`, one after the other\n",
+             "| file | data | accuracy % | 95 % interval |",
              "|---|---|--:|--:|"]
     for row in record["rows"]:
         low, high = row["accuracy_interval"]
-        lines.append(f"| {row['file']} | {row['data']} | {row['accuracy']:.4f} | {low:.2f} to {high:.2f} |")
+        lines.append(bars((row["file"], row["data"], f"{row['accuracy']:.4f}", f"{low:.2f} to {high:.2f}")))
     return "\n".join(lines) + "\n"
 
 
@@ -96,7 +93,7 @@ def benchmarks(results: Path) -> str:
         ratios = ", ".join(f"{n} {r['median']:.2f} ({r['min']:.2f} to {r['max']:.2f})" for n, r in found.items())
         ratios += " times faster" if faster else " of its time"
         where = f"{row['torch']}, {row['capability']}, {row.get('cpu', row['machine'])}"
-        lines.append(f"| {row['work']} | {where} | {row['rounds']} | {ratios} |")
+        lines.append(bars((row["work"], where, row["rounds"], ratios)))
     if not lines:
         return ""
     head = (
@@ -120,7 +117,7 @@ def kill_test(results: Path) -> str:
     for row in rows:
         kills = row["kills"]
         cells = (row["git"]["commit"][:10], row["times"], sum(kills.values()), kills.get("SIGKILL", 0), len(row["differences"]))
-        lines.append(table_row(cells))
+        lines.append(bars(cells))
     return "\n".join(lines) + "\n"
 
 
@@ -146,7 +143,7 @@ def verdicts(results: Path) -> str:
             caption = paper.table(table.table).caption
             out += [f"### {name}, table {table.table}\n", f"{caption}. {len(shown)} of {len(table.findings)} claims judged.\n"]
             out += ["| claim | paper | ours | difference | verdict |", "|---|--:|--:|--:|---|"]
-            out += [f"| {x.claim} | {x.paper} | {x.ours} | {x.difference} | {x.verdict} |" for x in shown] + [""]
+            out += [*(bars((x.claim, x.paper, x.ours, x.difference, x.verdict)) for x in shown), ""]
     where = "`redistill report PAPER -o DIR`; rules and rates of false verdicts in `docs/verdicts.md`."
     return "\n".join(["## Published numbers beside ours\n", where + "\n", *out]) if out else ""
 
@@ -182,7 +179,7 @@ def real_runs(results: Path) -> str:
         for name, found in run.record["accuracy"].items():
             cells = (run.label, run.seed, told, run.record["data"]["train"].get("count", "none"), run.record["steps"],
                      f"{found['last']:.2f} ({name})", costs(run))  # fmt: skip
-            lines.append(table_row(cells))
+            lines.append(bars(cells))
     if not lines:
         return ""
     head = [
@@ -233,10 +230,10 @@ def zero_shot(results: Path) -> str:
         shown = sorted({*common[:: -(-len(common) // 8)], *theirs, *(run[-1] for run in runs)})
         out += [f"### {'SVHN, on a recropped substitute of its test set' if data == 'svhn' else 'CIFAR-10'}\n"]
         out += [f"![accuracy by blocks](results/figures/zero-shot-{data}.svg)\n"]
-        out += [table_row(("accuracy % after blocks", *shown)), "|---|" + "--:|" * len(shown)]
+        out += [bars(("accuracy % after blocks", *shown)), "|---|" + "--:|" * len(shown)]
         for name, points in curves.items():
             at = dict(points)
-            out.append(table_row((name, *(f"{at[b]:.1f}" if b in at else "" for b in shown))))
+            out.append(bars((name, *(f"{at[b]:.1f}" if b in at else "" for b in shown))))
         out.append("")
     out += [
         "### What the generator did\n",
@@ -251,7 +248,7 @@ def zero_shot(results: Path) -> str:
         told = [numbers for _, numbers in run.curves()["source"]]
         sure = [sum(row[f"{who}_confidence"] for row in told) / len(told) for who in ("teacher", "student")]
         cells = (run.label, run.seed, blocks, last, *(f"{p:.2f}" for p in sure), costs(run))
-        out.append(table_row(cells))
+        out.append(bars(cells))
     one = watched(results)
     blocks = one.curves()["source"][0][0] // one.record["experiment"]["source"]["n_S"]
     out += ["\n![training of a zero-shot student](results/figures/zero-shot-training.svg)\n"]
@@ -292,7 +289,7 @@ def toy(results: Path) -> str:
     for one in every(results / "measured" / "toy"):
         cells = (one["seed"], f"{one['teacher_accuracy']:.2f}", f"{one['student_accuracy']:.2f}", f"{one['agreement']:.2f}",
                  f"{one['cpu_seconds']:.0f}", one["hardware"]["device"])  # fmt: skip
-        rows.append(table_row(cells))
+        rows.append(bars(cells))
     if not rows:
         return ""
     out = [
@@ -343,7 +340,7 @@ def belief(results: Path) -> str:
         cells = (r["name"], r["taught_by"], f"{r['accuracy']:.2f}", f"{r['mte']:.3f} ± {r['mte_standard_error']:.3f}",
                  f"{r['relative_mte']:.2f}", f"{r['agreement']:.1f}",
                  f"{r['kl_student_teacher']:.2f}", f"{r['kl_teacher_student']:.2f}", theirs)  # fmt: skip
-        lines.append(table_row(cells))
+        lines.append(bars(cells))
     return "\n".join(lines) + "\n"
 
 
@@ -382,13 +379,14 @@ def figures(results: Path, folder: Path) -> Iterator[Path]:
 
 
 def others(results: Path) -> str:
-    """Other people's runs and tables (``results/audit``, written by ``scripts/make_audit.py``)."""
+    """Other people's runs and tables (``results/audit``, written by ``scripts/make_docs.py``)."""
     found = [read(p) for p in sorted((results / "audit").glob("*.json")) if p.name != "quotes.json"]
     if not found:
         return ""
     lines = [
         "## Other people's runs\n",
-        "`python scripts/make_audit.py SHARED`; pages and raw rows in `results/audit/`. None of these runs was made here: each line says "
+        "`python scripts/make_docs.py --shared SHARED`; pages and raw rows in `results/audit/`. None of these runs was made here: each "
+        "line says "
         "whose it is and from which commit it was read, and whether a run did what it says was not checked. Runs of unlike sources or "
         "settings are not pooled. The rules are those of our own verdicts (docs/verdicts.md), differences unpaired.\n",
         "| claim | printed | these runs | runs | interval of the difference | verdict | whose |",
@@ -402,7 +400,7 @@ def others(results: Path) -> str:
         n = len(row["runs"]) // (2 if sign else 1)
         claim = f"{row['paper']}: {row['claim']}"
         cells = (claim, f"{row['printed']:{sign}.2f}", f"{row['value']:{sign}.2f}", n, interval, row["verdict"], whose)
-        lines.append(table_row(cells))
+        lines.append(bars(cells))
     waiting = sum(row["verdict"] == "pending" for one in found for row in one["findings"])
     lines.append(f"\n{waiting} further findings rest on one run each and earn no verdict; they stand in the pages.\n")
     lines.append("What the logs settle by themselves (the reader's caveats stand in the pages and belong to every line):\n")
@@ -430,7 +428,7 @@ def others(results: Path) -> str:
         ]  # fmt: skip
         for table in tables:
             count, how = table["counts"], table["about"]["how_read"].partition(" (")[0]
-            lines.append(table_row((table["name"], how, *(count.get(k, 0) for k in ("equal", "differs", "not in the registry")))))
+            lines.append(bars((table["name"], how, *(count.get(k, 0) for k in ("equal", "differs", "not in the registry")))))
     return "\n".join(lines) + "\n"
 
 
@@ -468,7 +466,7 @@ def proof(results: Path) -> str:
         error = f"{row['error']:.1e}" if row["error"] is not None else row["reason"]
         tolerance = f"{row['tolerance']:g}" if row["tolerance"] is not None else ""
         source = row["source"].replace(FERLES, "Ferles et al.")
-        lines.append(f"| {row['case']} | {source} | {error} | {tolerance} | {row['outcome']} |")
+        lines.append(bars((row["case"], source, error, tolerance, row["outcome"])))
     return "\n".join(lines) + "\n"
 
 

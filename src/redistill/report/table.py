@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from redistill.core import RedistillError, nearest
@@ -34,6 +34,15 @@ class Row:
 
 
 Accuracies = Mapping[str, Mapping[int, float]]
+
+
+def bars(entries: Iterable[object]) -> str:
+    """One line of a Markdown table.
+
+    >>> bars(("loss", "|a - b|", 3))
+    '| loss | \\\\|a - b\\\\| | 3 |'
+    """
+    return "| " + " | ".join(str(entry).replace("|", "\\|").replace("\n", " ") for entry in entries) + " |"
 
 
 def comparison(accuracies: Accuracies, baseline: str, seconds: Mapping[str, float] | None = None) -> list[Row]:
