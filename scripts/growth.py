@@ -5,7 +5,7 @@
 Every point is a process of its own: KD steps of a small teacher and student (WRN-10-2 to WRN-10-1, batch 64, 1,000 images of noise,
 crop and flip, strict, one thread), one quantity changed at a time. CPU seconds of a step are the median of its steps after the first;
 memory is the peak of the process above that of one that has imported the package and built the smallest network. The exponent of each
-is the slope of a line through the logarithms. Written to results/growth/growth.json with docs/growth.md and its figure;
+is the slope of a line through the logarithms. Written to results/measured/growth/growth.json with docs/growth.md and its figure;
 ``--draw`` makes these two anew from the record.
 """
 
@@ -19,11 +19,12 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-RECORD, PAGE, FIGURE = ROOT / "results/growth/growth.json", ROOT / "docs/growth.md", ROOT / "results/growth/growth.svg"
+RECORD, PAGE, FIGURE = ROOT / "results/measured/growth/growth.json", ROOT / "docs/growth.md", ROOT / "results/figures/growth.svg"
 BASE = {"batch": 64, "images": 1000, "width": 1, "students": 1, "seeds": 1, "processes": 1}
 AXES = {
     "batch": [16, 32, 64, 128],
@@ -84,7 +85,7 @@ def measured(settings: dict[str, int]) -> dict[str, float]:
     return {name: statistics.mean(one[name] for one in found) for name in found[0]}
 
 
-def exponent(xs: list[float], ys: list[float]) -> float:
+def exponent(xs: Sequence[float], ys: Sequence[float]) -> float:
     """Slope of the least-squares line through (log x, log y).
 
     >>> round(exponent([1, 2, 4], [3, 12, 48]), 6)
@@ -105,14 +106,16 @@ def main() -> None:
         return
     if not args.draw:
         measure()
-    draw(json.loads(RECORD.read_text(encoding="utf-8")))
+    from redistill.runs.measured import measured as kept
+
+    draw(kept(RECORD))
 
 
 def measure() -> None:
     import torch
 
     from redistill import machine
-    from redistill.files import pretty, write
+    from redistill.runs.measured import keep
 
     found: dict[str, Any] = {"base": BASE, "steps": STEPS, **machine.origin(torch.device("cpu")), "axes": {}}
     known: dict[str, dict[str, float]] = {}
@@ -133,8 +136,7 @@ def measure() -> None:
         }
         told = found["axes"][axis]
         print(f"{axis}: time ~ {axis}^{told['time_exponent']}, memory ~ {axis}^{told['memory_exponent']}", flush=True)
-    RECORD.parent.mkdir(parents=True, exist_ok=True)
-    write(RECORD, pretty(found))
+    keep(RECORD, found)
 
 
 def draw(record: dict[str, Any]) -> None:
@@ -170,14 +172,14 @@ def draw(record: dict[str, Any]) -> None:
 
 def text(record: dict[str, Any]) -> str:
     lines = [
-        "<!-- written by scripts/growth.py from results/growth/growth.json; do not edit -->",
+        "<!-- written by scripts/growth.py from results/measured/growth/growth.json; do not edit -->",
         "# How time and memory grow",
         "",
         (__doc__ or "").split("\n\n")[2].replace("\n", " "),
         "",
         f"Measured on {record['hardware']['device']}, torch {record['hardware']['torch']}, beside other work: CPU time, not wall time.",
         "",
-        "![Time and memory against each quantity, both axes logarithmic](../results/growth/growth.svg)",
+        "![Time and memory against each quantity, both axes logarithmic](../results/figures/growth.svg)",
         "",
         "| against | time grows with its power | memory with its power | why |",
         "|---|--:|--:|---|",

@@ -16,7 +16,7 @@ from redistill.errors import LONGEST, RedistillError, plain, sentence
 
 # first what makes runs, then what looks at them, papers, what data make of networks, and what there is
 ORDER = (
-    "run", "train", "runs", "show", "compare", "diff", "evaluate", "papers", "reproduce", "explain", "report",
+    "run", "train", "runs", "show", "compare", "diff", "evaluate", "papers", "plan", "reproduce", "explain", "report",
     "audit", "quotes",
     "belief", "samples", "toy", "list", "download", "cache", "bench", "verify",
 )  # fmt: skip
