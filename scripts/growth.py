@@ -106,14 +106,16 @@ def main() -> None:
         return
     if not args.draw:
         measure()
-    draw(json.loads(RECORD.read_text(encoding="utf-8")))
+    from redistill.runs.measured import measured as kept
+
+    draw(kept(RECORD))
 
 
 def measure() -> None:
     import torch
 
     from redistill import machine
-    from redistill.files import pretty, write
+    from redistill.runs.measured import keep
 
     found: dict[str, Any] = {"base": BASE, "steps": STEPS, **machine.origin(torch.device("cpu")), "axes": {}}
     known: dict[str, dict[str, float]] = {}
@@ -134,8 +136,7 @@ def measure() -> None:
         }
         told = found["axes"][axis]
         print(f"{axis}: time ~ {axis}^{told['time_exponent']}, memory ~ {axis}^{told['memory_exponent']}", flush=True)
-    RECORD.parent.mkdir(parents=True, exist_ok=True)
-    write(RECORD, pretty(found))
+    keep(RECORD, found)
 
 
 def draw(record: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ first weights, order and crops are those of the same seed, so differences are pa
     python scripts/strict_fast.py --data-dir D --shared ../shared [--seeds 8] [--emulate-bf16] [--only strict:0 fast:3]
     python scripts/strict_fast.py --summary
 
-Each (precision, seed) is one record in results/strict-fast; one that is there is not run again, one that was cut off goes on from
+Each (precision, seed) is one record in results/measured/strict-fast; one that is there is not run again, one that was cut off goes on from
 its checkpoint. Without bf16 matrix units `fast` is fp32 and there is nothing to compare: such a machine is refused, or told to
 emulate: convolutions and matrix products then take operands rounded to bf16, add up in fp32 and round their result, forwards and
 gradients, which is what the units do but for the order of the sums; all else is torch's own bf16. Records say so.
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -30,8 +29,8 @@ from torch.nn import functional as F
 
 import redistill as rd
 from redistill import machine, precision
-from redistill.files import pretty, write
 from redistill.recipe import Precision
+from redistill.runs.measured import keep, measured
 from redistill.stats import paired_difference
 from redistill.train.loop import NUMERICS
 
@@ -47,7 +46,7 @@ TOLERANCE = 0.2  # points of accuracy; below it `fast` may stand for `strict`
 def recipe(kind: Precision) -> rd.Recipe:
     return rd.Recipe(
         steps=600, batch_size=100, lr=0.05, momentum=0.9, weight_decay=5e-4,
-        schedule=rd.MultiStep(at=(0.6, 0.8), gamma=0.1, unit="fraction"), precision=kind,
+        schedule=rd.MultiStep(at=(0.6, 0.8), gamma=0.1, unit="fraction"), precision="fast" if kind == "fast" else "strict",
     )  # fmt: skip
 
 
@@ -114,7 +113,7 @@ def run(kind: Precision, seed: int, args: argparse.Namespace) -> None:
         for name, result in zip(methods, loop.results(), strict=True):
             record["accuracy"][name] = result.accuracy["test"].last if result.diverged is None else None
         record["cpu_seconds"] += round(loop.results()[0].cpu_seconds, 1)
-    write(record_file, pretty(record))
+    keep(record_file, record)
     for number in range(len(COHORTS)):
         record_file.with_suffix(f".{number}.checkpoint").unlink(missing_ok=True)
     print(f"{record_file}: {record['accuracy']}", flush=True)
@@ -122,7 +121,7 @@ def run(kind: Precision, seed: int, args: argparse.Namespace) -> None:
 
 def summary(folder: Path) -> None:
     """Print the paired differences, fast - strict, and keep them in ``summary.json``."""
-    read = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*-seed-*.json")}
+    read = {path.stem: measured(path) for path in folder.glob("*-seed-*.json")}
     seeds = sorted(one["seed"] for name, one in read.items() if name.startswith("fast-") and f"strict-seed-{one['seed']}" in read)
     if len(seeds) < 2:
         raise SystemExit(f"{len(seeds)} pairs of strict and fast in {folder}: two are needed for an interval")
@@ -139,14 +138,14 @@ def summary(folder: Path) -> None:
             "within_tolerance": abs(difference.low) <= TOLERANCE and abs(difference.high) <= TOLERANCE,
         }  # fmt: skip
         print(f"{method}: fast - strict {difference.value:+.2f} points, 95 % interval {difference.low:+.2f} to {difference.high:+.2f}")
-    write(folder / "summary.json", pretty(found))
+    keep(folder / "summary.json", found)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, default=None)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
-    parser.add_argument("--out", type=Path, default=Path("results/strict-fast"))
+    parser.add_argument("--out", type=Path, default=Path("results/measured/strict-fast"))
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--emulate-bf16", action="store_true")
     parser.add_argument("--only", nargs="*", help="precision:seed, for example fast:0")

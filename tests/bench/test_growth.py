@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from redistill.runs.measured import measured
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,7 +29,7 @@ def test_the_exponent_is_the_slope_between_logarithms(growth: ModuleType) -> Non
 
 
 def test_the_page_and_the_exponents_are_those_of_the_record(growth: ModuleType) -> None:
-    record = json.loads(growth.RECORD.read_text(encoding="utf-8"))
+    record = measured(growth.RECORD)
     assert growth.PAGE.read_text(encoding="utf-8") == growth.text(record), "run python scripts/growth.py --draw"
     for axis, told in record["axes"].items():
         xs = [row[axis] for row in told["rows"]]

@@ -35,8 +35,7 @@ def bench(
     import torch
 
     from redistill.bench import run
-    from redistill.files import pretty, write
-    from redistill.runs.measured import headed
+    from redistill.runs.measured import keep as kept
 
     if to is not None and not expanded(to).parent.is_dir():
         raise RedistillError(f"there is no folder {expanded(to).parent} to write {expanded(to).name} into: make it first")
@@ -45,7 +44,7 @@ def bench(
 
     def keep(found: dict[str, Any]) -> None:
         if to is not None:
-            write(expanded(to), pretty(headed(found, "benchmarks")))
+            kept(expanded(to), found)
 
     found = run.bench(rows or run.NAMES, rounds=rounds, batch=batch, compiled=compiled, memory=memory, say=say, keep=keep)
     if as_json:

@@ -6,23 +6,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from redistill.report.style import ACCENT, GRID, INK, MUTED, heading, panels, save
+from redistill.report.style import ACCENT, INK, MUTED, heading, panels, save
 from redistill.runs.measured import measured
 
 INTRO = """# How fast
 
 `redistill bench` compares this package's loop with a plain PyTorch loop on the same work: a `DataLoader`, Pillow's transforms
 image by image, fp32, forward hooks, losses from `torch.nn.functional`, SGD, meters that read loss and accuracies at each step
-([src/redistill/bench/plain.py](../src/redistill/bench/plain.py)); for zero-shot,
-the authors' loop with all of its work. WRN-40-2 teaches WRN-16-1.
+([src/redistill/bench/plain.py](../src/redistill/bench/plain.py)); for zero-shot, the authors' loop with all of its work. WRN-40-2
+teaches WRN-16-1.
 
 **Same work or no ratio.** Before anything is timed the pixels must equal Pillow's, and loss and every gradient of the first step
-the plain loop's: to 1e-9 in double precision, 1e-5 in fp32 and the same memory layout, 2e-2 in bf16. Then
-contenders take turns in one process; each is compared with the plain loop turn by turn, by the CPU time of the process, which
-other work moves less
+the plain loop's: to 1e-9 in double precision, 1e-5 in fp32 and the same memory layout, 2e-2 in bf16. Then contenders take turns
+in one process; each is compared with the plain loop turn by turn, by the CPU time of the process, which other work moves less
 than the clock on the wall. Median (range).
 
-*The same step*: a live teacher. *The same table*: what the teacher says is known ([speed.md](speed.md)), or several students share it.
+*The same step*: a live teacher. *The same table*: what the teacher says is known ([speed.md](speed.md)), or several students
+share it.
 
 ```
 redistill bench                                    # all rows, a few minutes on one core
@@ -77,7 +77,6 @@ def figures(results: Path, to: Path) -> list[Path]:
         rows = [*one["same_step"], *one["same_table"]]
         figure, (axes,) = panels(height=0.34 * len(rows) + 1.4)
         axes.grid(visible=False, axis="y")
-        axes.grid(axis="x", color=GRID, linewidth=0.8)
         for y, row in enumerate(reversed(rows)):
             low, middle, high = (row[f"cpu_faster_{what}"] for what in ("least", "median", "most"))
             axes.barh(y, middle, color=ACCENT if row["contender"] != "strict" else MUTED, height=0.7)
@@ -86,7 +85,8 @@ def figures(results: Path, to: Path) -> list[Path]:
         axes.set_yticks(range(len(rows)), labels, fontsize=8)
         axes.axvline(1.0, color=INK, linewidth=1, linestyle=":")
         axes.set_xlabel("times faster than the plain loop, CPU time (bar: median; line: range)")
-        heading(figure, one["processor"])
-        told = "; ".join(f"{row['work']}, {row['contender']} {row['cpu_faster_median']:.2f}" for row in rows)
-        made.append(save(figure, to / f"{name}.svg", "Times faster than the plain loop", f"{one['processor']}, CPU time: {told}."))
+        title = f"Times faster than a plain loop: {one['processor']}, one thread"
+        heading(figure, title)
+        told = "; ".join(f"{label} {row['cpu_faster_median']:.2f}" for label, row in zip(labels, reversed(rows), strict=True))
+        made.append(save(figure, to / f"{name}.svg", title, f"{told}."))
     return made
