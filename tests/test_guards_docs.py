@@ -134,7 +134,7 @@ COMMANDS = sorted(set(commands()))
 
 
 def program() -> Any:
-    from redistill.cli import app, download, evaluate, evidence, look, papers, run, zero_shot  # noqa: F401
+    from redistill.cli import app, bench, cache, download, evaluate, evidence, look, papers, run, zero_shot  # noqa: F401
 
     return typer.main.get_command(app)
 
@@ -185,7 +185,7 @@ def test_files_that_commands_name_are_there() -> None:
     assert named and missing == []
 
 
-CHEAP = r"(list \w+|papers.*|runs|reproduce .*--dry-run.*|explain .*--dry-run.*|run .*--dry-run.*)$"
+CHEAP = r"(plan .*|list \w+|papers.*|runs|reproduce .*--dry-run.*|explain .*--dry-run.*|run .*--dry-run.*)$"
 
 
 @pytest.mark.parametrize("command", sorted({c for _, c in COMMANDS if re.match(CHEAP, c)}))

@@ -27,9 +27,11 @@ from redistill.core.ramp import Ramp as Ramp
 from redistill.core.ramp import Weight as Weight
 from redistill.core.source import ExplainsNonfinite as ExplainsNonfinite
 from redistill.core.source import LeavesArtifacts as LeavesArtifacts
+from redistill.core.source import Replays as Replays
 from redistill.core.source import Source as Source
 from redistill.core.source import Stream as Stream
 from redistill.core.source import StreamContext as StreamContext
+from redistill.core.source import Tabled as Tabled
 from redistill.errors import RedistillError as RedistillError
 from redistill.errors import nearest as nearest
 

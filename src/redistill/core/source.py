@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -31,6 +31,7 @@ class StreamContext:
         steps: how many steps the run will take.
         teacher_places: features of the teacher that the students' methods read.
         adapt: of one of the networks here: a function that makes of images of the stream what it is to be called with.
+        replays: records work on the device and replays it; None: all work is done as it is written.
     """
 
     seed: int
@@ -45,6 +46,19 @@ class StreamContext:
     autocast: Any = None
     teacher_places: tuple[str, ...] = ()
     adapt: Callable[[nn.Module], Callable[[Tensor], Tensor]] | None = None
+    replays: Replays | None = None
+
+
+class Replays(Protocol):
+    """Does work of several kinds, each the same at every step; see :class:`redistill.replay.Replayed`."""
+
+    reason: str | None
+
+    def __call__(self, kind: Hashable, work: Callable[[int | None], None], step: int) -> bool: ...
+
+    def give_up(self, reason: str) -> None: ...
+
+    def forget(self) -> None: ...
 
 
 @runtime_checkable
@@ -61,6 +75,24 @@ class Stream(Protocol):
 
     def log(self) -> dict[str, float]:
         """Numbers about the source itself since the last call, for the curves, at every 1 % of the run (empty for images)."""
+        ...
+
+
+@runtime_checkable
+class Tabled(Protocol):
+    """A stream that is looked up in tables on the device: what an epoch needs lies there before its first step, and which step it
+    is may be told by a number on the device. ``looked_up(step, rows)`` gives the images and labels that ``batch(step)`` gives."""
+
+    def upload(self, step: int) -> None:
+        """Lay the tables of the step's epoch in place; nothing where they lie there."""
+        ...
+
+    def rows(self, step: int) -> int:
+        """Images of the step's batch."""
+        ...
+
+    def looked_up(self, step: Tensor, rows: int) -> Batch:
+        """The batch of a step [1] int64 of the epoch that was uploaded."""
         ...
 
 

@@ -57,8 +57,9 @@ class Augmentation:
         """How many windows of one padded image there are."""
         return (2 * self.pad + 1) ** 2
 
-    def at_offset(self, variant: Tensor, offset: int) -> Tensor:
-        """Variants [B] that keep the flip of ``variant`` [B] and share the window of number ``offset``, dy · (2p+1) + dx.
+    def at_offset(self, variant: Tensor, offset: int | Tensor) -> Tensor:
+        """Variants [B] that keep the flip of ``variant`` [B] and share the window of number ``offset``, dy · (2p+1) + dx, which may
+        also be a tensor [1] on their device.
 
         The window is that of the image as it is shown: of a mirrored one the other side is cut off.
 
@@ -66,7 +67,7 @@ class Augmentation:
         [0, 5]
         """
         across = 2 * self.pad + 1
-        dy, dx = divmod(offset, across)
+        dy, dx = offset // across, offset % across
         flip = variant % 2
         return (dy * across + torch.where(flip == 1, 2 * self.pad - dx, dx)) * 2 + flip
 

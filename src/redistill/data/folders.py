@@ -182,10 +182,10 @@ class FolderStream(PureStream):
         variants = variants.to(device)
         labels = None if self.folder.y is None else self.folder.y[index].to(device)
         images = self.normalise(self.augment.applied(pixels, variants), self.room.channels_last)
-        return Batch(images, labels, index.to(device), variants)
+        return Batch(images, labels, index.to(device), variants, positions=index)
 
     def _chosen(self, step: int) -> tuple[Tensor, Tensor]:
-        epoch, index = self.schedule.positions(step)
+        epoch, index, _ = self.schedule.positions(step)
         if self.resized:
             return index, torch.tensor([rng.generator_seed(self.room.seed, "variant", i, epoch) for i in index.tolist()])
         if self._drawn is None or self._drawn[0] != epoch:

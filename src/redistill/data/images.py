@@ -61,6 +61,11 @@ class Images(DataSet):
                 f"{self.name}: images must be uint8 [N, C, H, W], got {self.x.dtype} {list(self.x.shape)}: "
                 f"give the pixels as bytes, unnormalised"
             )
+        if self.x.shape[-1] in (1, 3, 4) and self.x.shape[1] not in (1, 3, 4):
+            raise RedistillError(
+                f"{self.name}: images must be [N, C, H, W], got {list(self.x.shape)}, where the channels seem to stand last: "
+                f"x.permute(0, 3, 1, 2).contiguous() puts them first"
+            )
         object.__setattr__(self, "normalise", str(self.normalise))
         if not len(self.index):
             object.__setattr__(self, "index", torch.arange(len(self.x)))
@@ -126,7 +131,8 @@ class Images(DataSet):
             yield Batch(normalise(self.x[here].to(device), channels_last), labels, index, torch.zeros_like(index))
 
     def start(self, room: StreamContext) -> ImageStream:
-        return ImageStream(self, room)
+        # a strong view is drawn image by image on the host
+        return (ImageStream if augmentation(self.augment).strong else TabledImageStream)(self, room)
 
 
 class ImageStream(PureStream):
@@ -150,18 +156,27 @@ class ImageStream(PureStream):
         self._stronger: tuple[int, Tensor] | None = None
 
     def read(self, step: int) -> Batch:
-        epoch, index = self.schedule.positions(step)
-        variant = self._variant(epoch).index_select(0, index)
-        if self.augment.augment.batch:
-            variant = self.augment.augment.at_offset(variant, self._offset(epoch, step % self.schedule.steps))
+        epoch, index, positions = self.schedule.positions(step)
+        offset = self._offset(epoch, step % self.schedule.steps) if self.augment.augment.batch else None
+        again = self._again(epoch) if self.augment.augment.strong else None
+        return self._made(index, self._variant(epoch), offset, positions, again, epoch)
+
+    def _made(
+        self, index: Tensor, variants: Tensor, offset: int | Tensor | None, positions: Tensor | None,
+        again: Tensor | None = None, epoch: int = 0,
+    ) -> Batch:  # fmt: skip
+        """The batch of the images at ``index`` [B]; ``variants``, ``again`` [N] of all, the second of their strong views."""
+        variant = variants.index_select(0, index)
+        if offset is not None:
+            variant = self.augment.augment.at_offset(variant, offset)
         pixels = self.augment(index, variant)
-        if self.augment.augment.strong:
-            again = self._again(epoch).index_select(0, index)
-            pixels = torch.cat([pixels, strongly(self.augment(index, again), index, self.seed, epoch)])
-            index, variant = index.repeat(2), torch.cat([variant, again])
+        if again is not None:
+            stronger = again.index_select(0, index)
+            pixels = torch.cat([pixels, strongly(self.augment(index, stronger), index, self.seed, epoch)])
+            index, variant, positions = index.repeat(2), torch.cat([variant, stronger]), None
         images = self.normalise(pixels, self.channels_last)
         labels = None if self.labels is None else self.labels.index_select(0, index)
-        return Batch(images, labels, index, variant)
+        return Batch(images, labels, index, variant, positions=positions)
 
     def _again(self, epoch: int) -> Tensor:
         """The variant of every image's strong view in one epoch, drawn from (seed, "strong", epoch)."""
@@ -181,6 +196,59 @@ class ImageStream(PureStream):
         if self._offsets is None or self._offsets[0] != epoch:
             self._offsets = epoch, offsets_of(self.augment.augment, self.schedule.steps, self.seed, epoch)
         return self._offsets[1][within]
+
+
+class TabledImageStream(ImageStream):
+    """The same, told which step it is by a number on the device: what an epoch needs lies there in tables."""
+
+    def __init__(self, images: Images, room: StreamContext):
+        super().__init__(images, room)
+        self._tables: Tables | None = None
+
+    def rows(self, step: int) -> int:
+        return self.schedule.rows(step)
+
+    def upload(self, step: int) -> None:
+        epoch = step // self.schedule.steps
+        if self._tables is None:
+            self._tables = Tables.of(self.schedule, self.augment.augment)
+        if self._tables.epoch != epoch:
+            offsets = offsets_of(self.augment.augment, self.schedule.steps, self.seed, epoch)
+            self._tables.lay(epoch, self.schedule.order(epoch)[0], self._variant(epoch), offsets)
+
+    def looked_up(self, step: Tensor, rows: int) -> Batch:
+        tables = self._tables
+        assert tables is not None
+        within = step % self.schedule.steps
+        index = tables.order.index_select(0, within * self.schedule.size + tables.places[:rows])
+        offset = tables.offsets.index_select(0, within) if self.augment.augment.batch else None
+        return self._made(index, tables.variants, offset, None)
+
+
+@dataclass
+class Tables:
+    """Whole numbers of one epoch that stay where they lie on the device: ``order`` and ``variants`` [N], ``offsets`` [steps];
+    ``places``: 0, 1, ... of a batch."""
+
+    order: Tensor
+    variants: Tensor
+    offsets: Tensor
+    places: Tensor
+    epoch: int = -1
+
+    @classmethod
+    def of(cls, schedule: Schedule, augment: Augmentation) -> Tables:
+        """Empty ones."""
+        count, device = schedule.count, schedule.device
+        order, variants, offsets = (torch.zeros(n, dtype=torch.int64, device=device) for n in (count, count, schedule.steps))
+        return cls(order, variants, offsets, torch.arange(schedule.size, device=device))
+
+    def lay(self, epoch: int, order: Tensor, variants: Tensor, offsets: list[int]) -> None:
+        """Those of an epoch."""
+        self.order.copy_(order)
+        self.variants.copy_(variants)
+        self.offsets.copy_(torch.tensor(offsets))
+        self.epoch = epoch
 
 
 def variants_of(augment: Augmentation, count: int, seed: int, epoch: int) -> Tensor:

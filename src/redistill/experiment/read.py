@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from redistill.core import RedistillError, Term
 from redistill.experiment import evaluate, networks, shorthand, source
 from redistill.experiment.method import TermSpec, read_rows
@@ -15,7 +17,7 @@ from redistill.experiment.sealed import file_of, require_unaltered
 from redistill.experiment.value import Arithmetic, Experiment
 from redistill.experiment.versions import numerics
 from redistill.paths import expanded
-from redistill.precision import arithmetic, resolve_device
+from redistill.precision import arithmetic, compiling_may_pay, compiling_pays, resolve_device
 from redistill.recipe import Constant, Cosine, MultiStep, Recipe, Step
 from redistill.settings.change import changed
 from redistill.settings.text import parse
@@ -111,7 +113,18 @@ def _experiment(data: dict[str, Any], mistakes: ValidationErrors, reading: Readi
                 "notes": data.get("notes", ""),
             }
         )
-    return made
+    return made if made is None or recipe.compile != "auto" else _compile_decided(made, device)
+
+
+def _compile_decided(made: Experiment, device: torch.device) -> Experiment:
+    """The experiment with ``compile = "auto"`` replaced by what it comes to here, before anybody asks for its id."""
+    on = False
+    if compiling_may_pay(made.recipe, device):
+        from redistill.experiment.cost import cost_of_steps
+
+        on = compiling_pays(cost_of_steps([made]))
+    recipe = made.recipe.model_copy(update={"compile": on})
+    return made.model_copy(update={"recipe": recipe, "arithmetic": Arithmetic(device=device.type, **arithmetic(recipe, device))})
 
 
 def _table(name: str, data: dict[str, Any], mistakes: ValidationErrors) -> dict[str, Any] | None:

@@ -34,6 +34,7 @@ class Resources:
         budget: seconds after which a checkpoint is saved and the work is left; None: no limit.
         jobs: processes side by side. cohort: students that share a stream are trained together.
         wait: for runs that another process has in hand. every: seconds between checkpoints.
+        cache: what teachers say is remembered between runs; no bit changes by it.
         trust_code: code of one's own that records and paper files name may be run.
         debug: an error that is no sentence of ours is raised where it happened.
     """
@@ -46,6 +47,7 @@ class Resources:
     cohort: bool = True
     wait: bool = True
     every: float = 60.0
+    cache: bool = True
     trust_code: bool = False
     debug: bool = False
 
@@ -110,7 +112,7 @@ def carry_out(
     listen = threading.current_thread() is threading.main_thread()  # signals go to no other
     with Stop(given.budget, listen=listen) as stop:
         groups = plan(wanted, cohort=given.cohort)
-        queue = Queue(groups, store, given.data_dir, stop, given.device, given.every, given.wait, note=shown.note)
+        queue = Queue(groups, store, given.data_dir, stop, given.device, given.every, given.wait, given.cache, note=shown.note)
         try:
             _require_words(queue, given.trust_code)
             if given.jobs > 1:

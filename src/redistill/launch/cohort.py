@@ -131,7 +131,8 @@ class CohortRun:
     Args:
         experiments: of one cohort (see :func:`plan`). store: where to. data_dir: where the data lie.
         stop: who may ask for a stop. device: which device of the type that stands in the experiments.
-        every: seconds between checkpoints.
+        every: seconds between checkpoints. cache: what the teacher says is looked up and remembered
+            (:mod:`redistill.train.remembered`); the sessions of a record say how much of it.
     """
 
     def __init__(
@@ -143,9 +144,10 @@ class CohortRun:
         stop: Stop | None = None,
         device: str = "auto",
         every: float = 60.0,
+        cache: bool = True,
     ):
         self.experiments = experiments
-        self.store, self.data_dir, self.every = store, data_dir, every
+        self.store, self.data_dir, self.every, self.cache = store, data_dir, every, cache
         self.stop = stop if stop is not None else Stop()
         self.folders = [store.folder(one) for one in experiments]
         self.runs: list[Run] = []
@@ -202,7 +204,7 @@ class CohortRun:
                     if there(path):
                         kept = checkpoint.aside(path, f"step-{each.step}")
                         self.notes.append(f"{path} is kept as {kept.name}: its cohort goes on from step {step}")
-        self.materials = BuiltObjects(self.experiments, self.store, self.data_dir)
+        self.materials = BuiltObjects(self.experiments, self.store, self.data_dir, cache=self.cache)
         first = self.experiments[0]
         loop = Loop(
             self.materials.students,
@@ -213,6 +215,7 @@ class CohortRun:
             evaluate=self.materials.evaluate,
             every=first.evaluate.every,
             device=self.device,
+            cache=self.cache,
         )
         here = machine.hardware(self.device)
         self._sessions = [[] for _ in saved]
@@ -280,6 +283,8 @@ class CohortRun:
         memory = machine.peak_memory(self.device)
         for sessions in self._sessions:
             sessions[-1] |= {"to": loop.step, "memory": memory}
+            if loop.teacher is not None:
+                sessions[-1]["teacher_answers"] = loop.teacher.answered.written() if self.cache else {"off": "--no-cache"}
 
     # -- the end ------------------------------------------------------------------------------------------------------
     def _finish(self, loop: Loop) -> None:
@@ -307,7 +312,7 @@ class CohortRun:
                 "finished": now(),
                 "best_network": None if not known else "last" if last else BEST,
             }
-            more = kept_by(loop.stream, one)
+            more = kept_by(loop.stream, one) | self.materials.code[number]
             if best is not None and known and not last:
                 more[BEST] = self.materials.best_weights(number, best)
             self.runs.append(self.store.finish(folder, record, curves_of(result), weights, more))

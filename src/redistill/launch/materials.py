@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from redistill import user_code
+from redistill.answers.folder import default_folder
+from redistill.answers.numbers import remembered
 from redistill.core import Method, RedistillError, Source
 from redistill.data.named import load_data
 from redistill.experiment.method import made_method
 from redistill.experiment.networks import Net, construct
-from redistill.experiment.source.images import ImagesSettings
+from redistill.experiment.sealed import CODE
+from redistill.experiment.source.images import ImagesSettings, opening_of
 from redistill.experiment.source.mixed import MixedSettings
 from redistill.experiment.value import Experiment
 from redistill.features.hidden_state import at_first, left_behind
@@ -24,6 +28,7 @@ from redistill.features.normalised import normalisation_of, normalised
 from redistill.features.places import places_of
 from redistill.files import canonical, file_digest
 from redistill.launch.best import Best
+from redistill.metrics import NUMERICS as METRICS
 from redistill.metrics import ImageSet, OtherClasses, accuracy
 from redistill.models.weights import load_weights
 from redistill.runs.store import Store
@@ -46,6 +51,13 @@ def sizes_of(source: Source, sets: Sequence[ImageSet], teacher: nn.Module | None
 
 def first_network(net: Net, facts: dict[str, Any], seed: int, store: Store) -> tuple[nn.Module, dict[str, Any] | None]:
     """A network with the weights the experiment says, and where they come from (None: drawn)."""
+    network, fact = _with_weights(net, facts, seed, store)
+    if net.normalise is not None:
+        network.normalisation = net.normalise  # type: ignore[assignment]
+    return network, fact
+
+
+def _with_weights(net: Net, facts: dict[str, Any], seed: int, store: Store) -> tuple[nn.Module, dict[str, Any] | None]:
     if (maker := net.maker(seed)) is not None:
         run = store.find(maker)
         if run is None:
@@ -72,6 +84,14 @@ def first_network(net: Net, facts: dict[str, Any], seed: int, store: Store) -> t
         return network, None
     made = {"model": net.model, "sha256": file_digest(path), "weights_sha256": tensors_digest(network.state_dict())}
     return network, {**made, **fact}
+
+
+def _code_of(net: Net) -> dict[str, bytes]:
+    """The source file of a network of one's own with those that it imports, as they are when the run begins."""
+    if net.code is None:
+        return {}
+    located = user_code.locate(net.model, Path(), file=net.file, code=net.code)
+    return {f"{CODE}/{name}": content for name, content in user_code.files_of(located).items()}
 
 
 def weights_file(
@@ -161,17 +181,20 @@ class BuiltObjects:
     """Everything a cohort needs, built from its experiments.
 
     Attributes:
-        students: (network, method) pairs. teacher, source, evaluate: what they share.
+        students: (network, method) pairs. teacher, source, evaluate: what they share. cache: folder in which the teacher's
+            accuracy is remembered, None for nowhere.
     """
 
-    def __init__(self, experiments: Sequence[Experiment], store: Store, data_dir: Path | None):
+    def __init__(self, experiments: Sequence[Experiment], store: Store, data_dir: Path | None, *, cache: bool = False):
         first = experiments[0]
+        self.cache = default_folder() if cache else None
         shown = first.evaluate
         self.experiments = experiments
+        opening = opening_of(first.source)
         built = first.source.build(first.seed, data_dir)
         self.source = built.source
         self.evaluate: dict[str, ImageSet] = {
-            **{name: load_data(data, data_dir, shown.content.get(name)) for name, data in shown.sets.items()},
+            **{name: load_data(data, data_dir, shown.content.get(name), opening=opening) for name, data in shown.sets.items()},
             **built.evaluate,
         }
         sets = list(self.evaluate.values())
@@ -191,6 +214,7 @@ class BuiltObjects:
         self.students: list[tuple[nn.Module, Method]] = []
         self.starts: list[dict[str, Any] | None] = []
         self.beside: list[dict[str, Any]] = []  # what no file of weights keeps, as it was before the first step
+        self.code: list[dict[str, bytes]] = []  # source files of each student, by their names in the run's folder
         for one in experiments:
             if "classes" not in {**self.sizes, **(one.student.args or {})}:
                 raise RedistillError(
@@ -203,6 +227,7 @@ class BuiltObjects:
             self.students.append((network, made_method(one.method)))
             self.beside.append(at_first(network))
             self.starts.append(start)
+            self.code.append(_code_of(one.student))
 
     def facts(self, store: Store) -> dict[str, Any]:
         """For every record of the cohort: which images, which teacher and how good it is."""
@@ -216,7 +241,8 @@ class BuiltObjects:
             measured: dict[str, float] = {}
             for name, images in self.evaluate.items():
                 with contextlib.suppress(OtherClasses):  # where only features are read, its classes may be anybody's
-                    measured[name] = accuracy(seen, images)
+                    what = {"name": "accuracy", "version": METRICS, "space": self.source.normalisation}
+                    measured[name] = remembered(self.teacher, images, what, self.cache, partial(accuracy, seen, images))
             fact["teacher"] = {**self.teacher_fact, "accuracy": measured}
         return fact
 

@@ -66,6 +66,7 @@ class Queue:
 
     Attributes:
         found: runs that were there already. blocked: a sentence for each experiment that could not begin.
+        cache: what teachers say is remembered between runs.
         note: told once which folders are waited for while there is nothing else to do; standard error, unless said otherwise.
     """
 
@@ -76,6 +77,7 @@ class Queue:
     device: str = "auto"
     every: float = 60.0
     wait: bool = True
+    cache: bool = True
     found: list[Run] = field(default_factory=list)
     blocked: dict[str, str] = field(default_factory=dict)
     note: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)
@@ -98,7 +100,9 @@ class Queue:
                 if any(self._find(n) is None and n.id not in given_up for one in open_ones for n in one.needs()):
                     busy.append(open_ones)  # another process makes what this one needs
                     continue
-                work = CohortRun(open_ones, self.store, self.data_dir, stop=self.stop, device=self.device, every=self.every)
+                work = CohortRun(
+                    open_ones, self.store, self.data_dir, stop=self.stop, device=self.device, every=self.every, cache=self.cache
+                )
                 if not work.take():
                     busy.append(open_ones)
                     continue

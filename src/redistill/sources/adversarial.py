@@ -16,20 +16,22 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from redistill import rng
-from redistill.core import Batch, Method, Output, RedistillError, Shape, StreamContext, Term
-from redistill.data import normalisation
+from redistill.core import Batch, Method, Output, RedistillError, Shape, StreamContext, Term, weighted_sum
+from redistill.data import Renormalise, normalisation
+from redistill.features.drawing import OwnStream
 from redistill.features.modes import equal_forwards, mode
 from redistill.features.normalised import innermost, normalised
 from redistill.features.places import meeting, places_of
 from redistill.features.tapped import Tapped
+from redistill.sources.desk import Desk
 from redistill.sources.training_log import SampleSnapshots, TrainingStatistics
 from redistill.sources.variants import Variant
 from redistill.terms import KD
@@ -96,6 +98,7 @@ class Adversarial:
             if term.needs_labels:
                 raise RedistillError(f"{type(term).__name__} needs labels, and generated images have none")
 
+    kind: ClassVar[str] = "adversarial"
     depends_on_student = True
     labelled = False
     classes: int | None = None
@@ -114,10 +117,10 @@ class Adversarial:
     def settings(self) -> dict[str, Any]:
         own = {"class": type(self.generator).__name__, "z": int(self.generator.z), "image_shape": list(self.image_shape)}  # type: ignore[arg-type]
         return {
-            "kind": "adversarial",
+            "kind": self.kind,
             "generator": self.described if self.described is not None else own,
             "normalisation": self.normalisation,
-            "variant": self.variant.model_dump(mode="json"),
+            "variant": self.variant.model_dump(mode="json", exclude=self.variant.later),
             "method": Method.of(self.method).settings(),
             "blocks": self.blocks,
             "epoch_blocks": self.epoch_blocks,
@@ -151,10 +154,14 @@ class AdversarialStream:
         self.parameters = [p for p in self.generator.parameters() if p.requires_grad]
         if not self.parameters:
             raise RedistillError(f"no parameter of the generator {type(self.generator).__name__} requires a gradient")
+        self._to_space = Renormalise.between("none", source.normalisation) if getattr(self.generator, "pixels", False) else None
         self._check_length()
         self._check_sizes()
         v = self.variant
-        self.optimizer = torch.optim.Adam(self.parameters, lr=v.lr, betas=v.betas, eps=v.eps, fused=True, foreach=False)
+        fused, on_cuda = room.device.type != "meta", room.device.type == "cuda"
+        self.optimizer = torch.optim.Adam(
+            self.parameters, lr=v.lr, betas=v.betas, eps=v.eps, fused=fused, foreach=False, capturable=on_cuda
+        )
         self.method = Method.of(source.method).fresh()
         self._prepare()
         self.losses: list[Tensor] = []
@@ -165,6 +172,11 @@ class AdversarialStream:
         self._last = -1  # step whose images ``_batch`` holds
         self._noise: Tensor | None = None
         self._batch: Batch | None = None
+        # layers that draw (dropout) see the same stream after a resume
+        self.layers = OwnStream(
+            self.generator, self.student, self.teacher, self.method, seed=room.seed, purpose="generator", device=room.device, train=True
+        )
+        self.desk = Desk.of(self, room)
 
     def _check_length(self) -> None:
         """A cosine that has reached zero would go up again."""
@@ -234,35 +246,39 @@ class AdversarialStream:
     def _images(self, z: Tensor) -> Tensor:
         with self._autocast():
             images: Tensor = self.generator(z)
-        images = images.to(self.room.dtype)
+        images = self._in_space(images.to(self.room.dtype))
         return images.contiguous(memory_format=torch.channels_last) if self.room.channels_last else images
+
+    def _in_space(self, images: Tensor) -> Tensor:
+        """What a generator of pixels between 0 and 1 made, as the stream is normalised; of any other as it is."""
+        return images if self._to_space is None else self._to_space(images)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         return self.room.autocast() if self.room.autocast is not None else contextlib.nullcontext()
 
     def _rate(self, block: int) -> float:
-        if self.variant.decay == "constant":
-            return self.variant.lr
+        v = self.variant
+        if v.decay == "constant":
+            return v.lr
+        if v.decay == "multistep":
+            return float(v.lr * v.gamma ** sum(block >= at for at in v.milestones))
         period = self.variant.T_max or self.source.blocks
         return self.variant.lr * (1.0 + math.cos(math.pi * block / period)) / 2.0
 
-    def _train_generator(self, block: int) -> tuple[Tensor, Output]:
+    def _train_generator(self, noise: Sequence[Tensor], rate: float | Tensor, weights: Sequence[float | Tensor]) -> tuple[Tensor, Output]:
         """``n_G`` steps; returns the images of the last one, made before its update, and the teacher's output for them."""
         v = self.variant
         for group in self.optimizer.param_groups:
-            group["lr"] = self._rate(block)
+            group["lr"] = rate
         self.losses, self.norms = [], []
         images = student_output = teacher_output = None
         with mode(self.student, v.student_mode == "train"):
             for i in range(v.n_G):
-                if i == 0 or v.generator_noise == "fresh":
-                    self._noise = self._draw(block, i)
-                assert self._noise is not None
-                images = self._images(self._noise)
+                images = self._images(noise[i if v.generator_noise == "fresh" else 0])
                 with self._autocast():
                     student_output, teacher_output = self.student_taps(images), self.teacher_taps(images)
                 student_output, teacher_output = self._wide(student_output), self._wide(teacher_output)
-                loss = self.method.loss(student_output, teacher_output, Batch(images), epoch=block, step=block)
+                loss = weighted_sum(weights, self.method(student_output, teacher_output, Batch(images)))
                 # gradients of the generator's weights only: the engine then skips those of both networks
                 for parameter, gradient in zip(self.parameters, torch.autograd.grad(loss, self.parameters), strict=True):
                     parameter.grad = gradient
@@ -273,9 +289,9 @@ class AdversarialStream:
         self.statistics.add(self.losses, self.norms, student_output.logits.detach(), teacher_output.logits.detach())
         return images.detach(), teacher_output
 
-    def _answered(self, batch: Batch, teacher_output: Output) -> Batch:
+    def _answered(self, batch: Batch, teacher_output: Output | None) -> Batch:
         """The batch with what the teacher said of it, so that the loop does not ask again."""
-        if self.told is not None:
+        if self.told is not None and teacher_output is not None:
             taps = {place: teacher_output.taps[place].detach() for place in self.told}
             batch.answered(Output(teacher_output.logits.detach(), taps))
         return batch
@@ -303,30 +319,55 @@ class AdversarialStream:
         if step == self._last and self._batch is not None:
             return self._batch
         if within == 0:
-            self.snapshots.look(block, self.generator, self.room, self._adapt)
+            self.snapshots.look(block, self.generator, self.room, self._adapt, self._in_space)
         v = self.variant
-        # layers that draw (dropout) see the same stream after a resume
-        drawn = rng.seeded(self.room.seed, "generator", step, device=self.room.device)
-        with drawn, mode(self.generator, v.generator_mode == "train"):
+        drawn = v.n_G if v.generator_noise == "fresh" else 1
+        with self.layers.at(step, watch=True), mode(self.generator, v.generator_mode == "train"):
             if block != self._block:
-                before, teacher_output = self._train_generator(block)
-                self._block, self._batch = block, None
-                if v.images == "before":
-                    self._batch = self._answered(self._as_batch(before, block), teacher_output)
-                elif v.noise == "same":
-                    assert self._noise is not None
-                    with torch.no_grad(), equal_forwards(self.generator, v.n_S):
-                        self._batch = self._as_batch(self._images(self._noise), block)
+                noise = self.desk.lay_noise([self._draw(block, i) for i in range(drawn)])
+                self.desk.lay_block(block, self._rate(block), self.method.weights_at(block, block))
+                if block == 0 and v.first == "student":
+                    noise = noise[:1]
+                    self._show(noise[0])
+                else:
+                    self.desk.do("block", self._work_of_block, step)
+                    self.statistics.counted()
+                self._block, self._noise = block, noise[-1]
+                if v.noise == "same":
+                    self._batch = self._answered(self._as_batch(self.desk.images, block), self.desk.said)
             if v.noise == "fresh":
-                first = v.n_G if v.generator_noise == "fresh" else 1
-                with torch.no_grad():
-                    self._batch = self._as_batch(self._images(self._draw(block, first + within)), block, within)
+                self.desk.lay_fresh(self._draw(block, drawn + within))
+                self.desk.do("images", self._work_of_images, step)
+                self._batch = self._as_batch(self.desk.images, block, within)
         self._last = step
         assert self._batch is not None
-        if within == 0:  # on the device: nothing waits for it
-            finite = self._batch.images.isfinite().all()
-            self._bad = torch.where(finite | (self._bad >= 0), self._bad, torch.full_like(self._bad, block))
+        if within == 0:
+            self._look_for_nan(self._batch.images)
         return self._batch
+
+    def _work_of_block(self, step: int | None) -> None:
+        """The generator's steps, and the images that the student learns from, where the block has one batch of them."""
+        v, desk = self.variant, self.desk
+        before, said = self._train_generator(desk.noise, desk.rate, desk.weights)
+        if v.images == "before":
+            desk.keep(before, said if self.told is not None else None)
+        elif v.noise == "same":
+            self._show(desk.noise[-1])
+
+    def _show(self, noise: Tensor) -> None:
+        """The images of a block's student steps, made once for all of them."""
+        with torch.no_grad(), equal_forwards(self.generator, self.variant.n_S):
+            self.desk.keep(self._images(noise))
+
+    def _work_of_images(self, step: int | None) -> None:
+        """The images of one step of the student."""
+        with torch.no_grad():
+            self.desk.keep(self._images(self.desk.fresh))
+
+    def _look_for_nan(self, images: Tensor) -> None:
+        """On the device: nothing waits for it."""
+        finite = images.isfinite().all()
+        self._bad.copy_(torch.where(finite | (self._bad >= 0), self._bad, self.desk.block))
 
     def explains_nonfinite(self, step: int) -> str | None:
         """See :class:`redistill.core.source.ExplainsNonfinite`."""
@@ -345,7 +386,7 @@ class AdversarialStream:
     # -- what is shown, told and saved ---------------------------------------------------------------------------------
     def artifacts(self) -> dict[str, dict[str, Tensor]]:
         """``generator``: its state; ``samples`` and ``beliefs``: of the :class:`redistill.sources.training_log.SampleSnapshots`."""
-        self.snapshots.look(self.snapshots.blocks, self.generator, self.room, self._adapt)
+        self.snapshots.look(self.snapshots.blocks, self.generator, self.room, self._adapt, self._in_space)
         return {"generator": dict(self.generator.state_dict()), **self.snapshots.state_dict()}
 
     def log(self) -> dict[str, float]:
@@ -353,14 +394,15 @@ class AdversarialStream:
         return self.statistics.tell()
 
     def state_dict(self) -> dict[str, Any]:
+        state = self.optimizer.state_dict()
         return {
             "generator": self.generator.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": {**state, "param_groups": [{**group, "lr": float(group["lr"])} for group in state["param_groups"]]},
             "method": self.method.state_dict(),
             "block": self._block,
             "last": self._last,
-            "noise": self._noise,
-            "images": self._batch.images if self._batch is not None else None,
+            "noise": self._noise.clone() if self._noise is not None else None,
+            "images": self._batch.images.clone() if self._batch is not None else None,
             "bad": self._bad,
             **self.snapshots.state_dict(),
             **self.statistics.state_dict(),
@@ -369,6 +411,7 @@ class AdversarialStream:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.generator.load_state_dict(state["generator"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.desk.forget(self.optimizer)
         self.method.load_state_dict(state["method"])
         self._block, self._last = int(state["block"]), int(state["last"])
         self.snapshots.load_state_dict(state)

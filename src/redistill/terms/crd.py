@@ -146,6 +146,7 @@ class CRD(Term):
         self.Z = nn.Buffer(torch.full((2,), -1.0))  # of the student's and the teacher's scores; below 0: not set yet
         self.step = nn.Buffer(torch.zeros((), dtype=torch.int64))
         self.seed = nn.Buffer(torch.tensor(ctx.seed, dtype=torch.int64))  # of the draws to come: part of the state
+        self._known = {"step": (self.step._version, 0), "seed": (self.seed._version, ctx.seed)}  # as they stand in the buffers
         # images sorted by class: those of other classes are all but one run of this list; known anew from the data
         labels = ctx.labels.cpu()
         order = torch.argsort(labels, stable=True)
@@ -159,9 +160,21 @@ class CRD(Term):
         with rng.seeded(seed, "term", "CRD", "embedding", who):
             return nn.Linear(width, self.dim)
 
+    def _draw(self, what: str) -> torch.Generator:
+        return rng.stream(self._number("seed"), "term", "CRD", what, self._number("step"))
+
+    def _number(self, name: str) -> int:
+        """A buffer's whole number, read from the device only after somebody else wrote into it (a checkpoint)."""
+        buffer = self.get_buffer(name)
+        version, number = self._known.get(name, (-1, 0))
+        if version != buffer._version:
+            number = int(buffer)
+            self._known[name] = buffer._version, number
+        return number
+
     def negatives(self, index: Int[Tensor, " batch"]) -> Int[Tensor, "batch negatives"]:
         """K images of other classes for each of ``index`` [B]: [B, K], by the stream of this step."""
-        draw = rng.stream(int(self.seed), "term", "CRD", "negatives", int(self.step))
+        draw = self._draw("negatives")
         rows = []
         for i in index.tolist():
             others = self.count - int(self.size[i])
@@ -177,7 +190,7 @@ class CRD(Term):
         """The image itself, or one of its class: [B]."""
         if self.positive == "image":
             return index
-        draw = rng.stream(int(self.seed), "term", "CRD", "positives", int(self.step))
+        draw = self._draw("positives")
         share = torch.rand(len(index), generator=draw, dtype=torch.float64)
         return self.by_class[self.first[index] + (share * self.size[index]).long()]
 
@@ -187,7 +200,7 @@ class CRD(Term):
         if batch.index is None:
             raise RedistillError("CRD must know which images a batch holds (Batch.index), and this source does not say")
         ((mine, theirs),) = self.pairs
-        index = batch.index.cpu()
+        index = batch.index.cpu() if batch.positions is None else batch.positions
         drawn = torch.cat([self.positives(index)[:, None], self.negatives(index)], dim=1)
         return self.contrasted(student[mine].flatten(1), teacher[theirs].flatten(1), index, drawn)
 
@@ -203,13 +216,14 @@ class CRD(Term):
         losses = []
         for which, (embedded, memory) in enumerate(((e_s, self.memory_teacher), (e_t, self.memory_student))):
             scores = torch.exp(_picked(embedded, memory.to(embedded.dtype, copy=True), drawn) / self.T)
-            if Z[which] < 0:
-                Z[which] = scores.detach().mean() * self.count
+            Z[which] = torch.where(Z[which] < 0, scores.detach().mean() * self.count, Z[which])  # set once, and nobody waits
             losses.append(contrast(scores / Z[which], self.count))
         if self.training and torch.is_grad_enabled():
             with torch.no_grad():
                 self.Z.copy_(torch.stack(Z))
+                step = self._number("step") + 1
                 self.step.add_(1)
+                self._known["step"] = self.step._version, step
                 for memory, embedded in ((self.memory_student, e_s), (self.memory_teacher, e_t)):
                     memory[index] = unit(self.momentum * memory[index].to(embedded.dtype) + (1 - self.momentum) * embedded).to(memory.dtype)
         return losses[0] + losses[1]

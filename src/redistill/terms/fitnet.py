@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from redistill import rng
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
 from redistill.terms.parts.maps import MapShape, as_map, average_to, map_shape, named_or_paired, same_shape
-from redistill.terms.parts.wide import fitting, wide
+from redistill.terms.parts.wide import adapting, fitting, wide
 
 Reduction = Literal["element", "position", "batch"]
 
@@ -158,5 +158,7 @@ class FitNet(Term):
         for regressor, (mine, theirs) in zip(self.regressors, self.pairs, strict=True):
             f_s, f_t = as_map(student[mine]), as_map(teacher[theirs])
             source, target = (f_s, f_t) if self.side == "student" else (f_t, f_s)
-            total = total + self.factor * hint_distance(regressor(fitting(source, regressor)), target, self.reduction)
+            with adapting(self.in_bf16, source):
+                regressed = regressor(fitting(source, regressor))
+            total = total + self.factor * hint_distance(regressed, target, self.reduction)
         return total

@@ -43,6 +43,8 @@ def margins(gain: Float[Tensor, " channels"], bias: Float[Tensor, " channels"]) 
     >>> [round(m, 4) for m in margins(torch.tensor([1.0, 1.0]), torch.tensor([0.0, 9.0])).tolist()]      # −√(2/π); none negative
     [-0.7979, -3.0]
     """
+    if gain.is_meta or bias.is_meta:  # shapes alone
+        return torch.empty(len(gain), dtype=torch.float32, device="meta")
     found = []
     for s, m in zip(gain.detach().double().abs().tolist(), bias.detach().double().tolist(), strict=True):
         below = float(ndtr(-m / s)) if s > 0 else float(m < 0)

@@ -42,10 +42,10 @@ from redistill import rng
 from redistill.core import At, Batch, Context, Output, Pair, RedistillError, Term, pairs_of, require_ready
 from redistill.core.pairs import check_pairs, pair_stages
 from redistill.terms.kd import check_logits, softened_kl
-from redistill.terms.parts.abf import Cascade, Fusion, Size, Transform
+from redistill.terms.parts.abf import ABF, Cascade, Fusion, Size, Transform
 from redistill.terms.parts.maps import as_map, map_shape, same_shape
 from redistill.terms.parts.pyramid import Level, Pyramid, context_loss
-from redistill.terms.parts.wide import fitting, wide
+from redistill.terms.parts.wide import adapting, fitting, wide
 
 Framework = Literal["residual", "pairs", "sums", "levels"]
 
@@ -147,6 +147,12 @@ class Review(Term):
             self.requires_grad_(False)
         self.ready = True
 
+    def quicker(self, *, bf16: bool) -> None:
+        super().quicker(bf16=bf16)
+        for module in self.modules():
+            if isinstance(module, ABF):
+                module.apart = True
+
     def _own_pairs(self, ctx: Context) -> tuple[Pair, ...]:
         stages = pair_stages(ctx)
         if len(ctx.student_stages) == len(ctx.teacher_stages):
@@ -174,7 +180,9 @@ class Review(Term):
         features = [fitting(as_map(student[mine]), self) for mine, _ in self.pairs]
         targets = [wide(as_map(teacher[theirs])) for _, theirs in self.pairs]
         total = wide(student.logits).new_zeros(())
-        for made, target in self._reviewed(features, targets):
+        with adapting(self.in_bf16, student.logits):
+            reviewed = self._reviewed(features, targets)
+        for made, target in reviewed:
             total = total + self._distance(wide(made), target)
         if not self.use_kl:
             return total

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from redistill import rng
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
 from redistill.terms.parts.maps import as_map, map_shape, named_or_paired, same_shape, to_smaller
-from redistill.terms.parts.wide import HALF, wide
+from redistill.terms.parts.wide import HALF, adapting, wide
 
 Regression = Literal["plain", "norm", "norm-linear"]
 
@@ -207,6 +207,7 @@ class VID(Term):
         total = wide(student.logits).new_zeros(())
         for head, (mine, theirs) in zip(self.heads, self.pairs, strict=True):
             f_s, f_t = to_smaller(wide(as_map(student[mine])), wide(as_map(teacher[theirs])))
-            mean, variance = head(f_s.to(next(head.parameters()).dtype) if student[mine].dtype in HALF else f_s)
+            with adapting(self.in_bf16, f_s):
+                mean, variance = head(f_s.to(next(head.parameters()).dtype) if student[mine].dtype in HALF else f_s)
             total = total + vid_loss(mean, variance, f_t, self.reduction, self.constant)
         return total

@@ -49,7 +49,7 @@ def check_teacher(teacher: nn.Module, source: Source, *, logits_matter: bool, ad
             another order, classes that a permutation explains and the teacher's own order does not.
     """
     images = sample(source)
-    if images is None:
+    if images is None or not computes(teacher):
         return ()
     who = f"the teacher {name_of(teacher)}"
     logits, labels = _ask(teacher, images, adapt)
@@ -74,7 +74,7 @@ def check_teacher(teacher: nn.Module, source: Source, *, logits_matter: bool, ad
 def check_student(net: nn.Module, source: Source, *, adapt: Adapt | None = None) -> tuple[str, ...]:
     """Warn of a student whose outputs are probabilities already: a softmax of a softmax hardly learns."""
     images = sample(source, AT_ONCE)
-    if images is None or not are_probabilities(_ask(net, images, adapt)[0]):
+    if images is None or not computes(net) or not are_probabilities(_ask(net, images, adapt)[0]):
         return ()
     note = (
         f"the student {name_of(net)} gives probabilities (never negative, sum 1), where terms take logits and apply the softmax "
@@ -82,6 +82,11 @@ def check_student(net: nn.Module, source: Source, *, adapt: Adapt | None = None)
     )
     warnings.warn(note, TeacherWarning, stacklevel=3)
     return (note,)
+
+
+def computes(net: nn.Module) -> bool:
+    """False on the meta device, where shapes are worked out and nothing is computed: nothing can be told there."""
+    return not any(parameter.is_meta for parameter in net.parameters())
 
 
 def are_probabilities(logits: Tensor) -> bool:

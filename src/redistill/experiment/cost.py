@@ -20,6 +20,7 @@ from redistill.errors import RedistillError
 from redistill.experiment.networks import Net
 from redistill.experiment.source.adversarial import AdversarialSettings
 from redistill.experiment.source.images import ImagesSettings
+from redistill.experiment.source.inverted import InvertedSettings
 from redistill.experiment.value import Experiment
 from redistill.files import canonical
 
@@ -82,7 +83,7 @@ def images_of(source: ImagesSettings) -> int:
 
 def steps_of(one: Experiment) -> tuple[int, int]:
     """(steps of the run, steps of an epoch)."""
-    if isinstance(one.source, AdversarialSettings):
+    if isinstance(one.source, AdversarialSettings | InvertedSettings):
         epoch = (one.source.epoch_blocks or max(1, one.source.blocks // 100)) * one.source.n_S
     elif isinstance(one.source, ImagesSettings):
         count, batch = images_of(one.source), one.recipe.batch_size
@@ -92,10 +93,15 @@ def steps_of(one: Experiment) -> tuple[int, int]:
     return one.recipe.total_steps(epoch), epoch
 
 
-def cost(group: Sequence[Experiment]) -> float:
-    """Multiply-accumulates of a cohort: its teacher looks at every batch once, whoever learns from it."""
+def _data_of(one: Experiment) -> str:
+    """Images as a run sees them."""
+    return next(iter(one.evaluate.sets.values()), one.source.data if isinstance(one.source, ImagesSettings) else "cifar10:test")
+
+
+def cost_of_steps(group: Sequence[Experiment]) -> float:
+    """Multiply-accumulates of the steps of a cohort: its teacher looks at every batch once, whoever learns from it."""
     one = group[0]
-    data = next(iter(one.evaluate.sets.values()), one.source.data if isinstance(one.source, ImagesSettings) else "cifar10:test")
+    data = _data_of(one)
     students = sum(macs_of(member.student, data) for member in group)
     teacher = macs_of(one.teacher, data) if one.teacher is not None else 0
     steps, epoch = steps_of(one)
@@ -107,10 +113,25 @@ def cost(group: Sequence[Experiment]) -> float:
         # the generator's step goes through both networks back to the images; then new images, unless those before are used
         again = 0 if variant.images == "before" else 1 if variant.noise == "same" else variant.n_S
         block = variant.n_G * (3 * made + 2 * students + 2 * teacher) + again * (made + teacher)
-        work = blocks * batch * (block + variant.n_S * 3 * students)
-    else:
-        seen = images_of(one.source) / epoch if isinstance(one.source, ImagesSettings) else batch
-        work = steps * min(seen, batch) * (teacher + 3 * students)
+        return blocks * batch * (block + variant.n_S * 3 * students)
+    if isinstance(one.source, InvertedSettings):
+        r, blocks = one.source, steps / one.source.n_S
+        made = _macs(r.generator, canonical({"z": r.z}), 1, r.channels, r.image_size) if r.generator else 0
+        asked = students if r.adversarial else 0
+        # every step on the images goes through the networks and back to them; a second view asks the teacher again
+        image = 3 * made + 2 * asked + (4 if r.contrast else 2) * teacher
+        return blocks * r.iterations * r.images * image + steps * batch * (teacher + 3 * students)
+    seen = images_of(one.source) / epoch if isinstance(one.source, ImagesSettings) else batch
+    return steps * min(seen, batch) * (teacher + 3 * students)
+
+
+def cost(group: Sequence[Experiment]) -> float:
+    """Multiply-accumulates of a cohort, with its evaluations."""
+    one = group[0]
+    data = _data_of(one)
+    students = sum(macs_of(member.student, data) for member in group)
+    teacher = macs_of(one.teacher, data) if one.teacher is not None else 0
+    steps, epoch = steps_of(one)
     looked = 20 if one.evaluate.every is None else math.ceil(steps / epoch / one.evaluate.every)
     tested = sum(looks(name).images for name in one.evaluate.sets.values())
-    return work + looked * tested * students + tested * teacher
+    return cost_of_steps(group) + looked * tested * students + tested * teacher
