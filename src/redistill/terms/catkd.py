@@ -63,6 +63,7 @@ class CATKD(Term):
         normalise: each class's pooled map over its length; see the module's table.
 
     >>> import torch
+    >>> from redistill.terms import activation_maps, attention_gap
     >>> feature = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 2.0]]]])         # two channels, 2x2
     >>> seen = activation_maps(feature, torch.tensor([[1.0, 0.0], [0.0, 3.0]]))
     >>> seen[0, 1].tolist(), float(attention_gap(seen, torch.zeros(1, 2, 2, 2)))               # (1² + 6²) / 8

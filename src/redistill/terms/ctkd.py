@@ -54,10 +54,10 @@ class CTKD(Term):
     >>> from torch import nn
     >>> term = CTKD(steps=10)
     >>> term.setup(Context(nn.Identity(), nn.Identity(), {}, {}, (), (), classes=2))
-    >>> round(float(term.temperature()), 3)                                       # 1 + 20 / (1 + 1/e)
+    >>> round(term.temperature().item(), 3)                                       # 1 + 20 / (1 + 1/e)
     15.621
     >>> s, t = torch.zeros(1, 2), torch.tensor([[15.6212, 0.0]])                  # at this T: (.731, .269) against (½, ½)
-    >>> round(float(term(Output(s), Output(t), Batch(s))), 2)                     # T² · .1109
+    >>> round(term(Output(s), Output(t), Batch(s)).item(), 2)                     # T² · .1109
     27.07
     """
 

@@ -143,7 +143,7 @@ class MLKD(Term):
     >>> s, t = torch.zeros(2, 2), torch.tensor([[2.0, 0.0], [2.0, 0.0]])
     >>> parts = MLKD(temperatures=(1.0,), slip=0, views=1).parts(Output(s), Output(t), Batch(s))
     >>> {name: round(float(part), 4) for name, part in parts.items()}        # KD as KD(T=1); a is 1, c is ½
-    {'kd': 0.3278, 'cc': 0.2874, 'bc': 0.1683}
+    {'kd': 0.3278, 'cc': 0.3741, 'bc': 0.1682}
     """
 
     temperatures: tuple[float, ...] = TEMPERATURES

@@ -43,6 +43,7 @@ class SimKD(Term):
     Set up, it hands the teacher's classifier to the student. It has no settings.
 
     >>> import torch
+    >>> from redistill.terms import projected_distance
     >>> a, b = torch.ones(1, 2, 1, 1), torch.tensor([[[[0.0, 2.0]], [[1.0, 1.0]]]])
     >>> float(projected_distance(a, b + 1))                                # the teacher's 1x2 map averages to (2, 2)
     1.0
