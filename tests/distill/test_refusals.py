@@ -94,6 +94,7 @@ def test_folders_of_other_classes_are_named(whole: Any, planned: Callable[..., P
         ({"teacher": "resnet50:x", "train_teacher": 1}, "there is no module 'resnet50' to import; for a file write"),
         ({"student": f"{NETS}:Fixed"}, r"the student .*Fixed does not accept images of shape \[3, 16, 16\].*--size N makes the images NxN"),
         ({"student": f"{NETS}:Undecided"}, "returned a dict of map .* can be the logits; wrap it in a module whose forward"),
+        ({"student_pretrained": True}, "--student-pretrained is for networks of timm and torchvision with"),
         ({"student": "smallest"}, "unknown network 'smallest'"),
         ({"student": f"{NETS}:Smal"}, "unknown name in .*: did you mean Small"),
         ({"method": "KDD"}, "unknown term 'KDD'"),

@@ -119,8 +119,8 @@ def test_the_folder_is_read_by_the_hub_mixin(run: Run, tmp_path: Path) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules["their_nets"] = module
     spec.loader.exec_module(module)
-    mixed = type("Mixed", (module.Small, hub_library.PyTorchModelHubMixin), {})
-    net = mixed.from_pretrained(str(tmp_path / "hub"))  # type: ignore[attr-defined]
+    mixed: Any = type("Mixed", (module.Small, hub_library.PyTorchModelHubMixin), {})
+    net = mixed.from_pretrained(str(tmp_path / "hub"))
     images = torch.rand(2, 1, 8, 8)
     assert torch.equal(net.eval()(images).logits, run.network()(images).logits)
 

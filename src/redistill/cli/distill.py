@@ -26,6 +26,9 @@ def distill(
         typer.Option(help='How it wants its images: imagenet, half ... or "mine (mean 0.5 0.5 0.5, std 0.2 0.2 0.2)".', metavar="SET"),
     ] = None,
     student_weights: Annotated[Path | None, typer.Option(help="First weights of the student.", metavar="FILE")] = None,
+    student_pretrained: Annotated[
+        bool, typer.Option("--student-pretrained", help="Begin with the weights that the student's library publishes.")
+    ] = False,
     train_teacher: Annotated[
         int | None, typer.Option(min=1, help="Train (or tune) the teacher on the labels first, for so many epochs.", metavar="EPOCHS")
     ] = None,
@@ -68,6 +71,7 @@ def distill(
     budget = None if time_budget is None else seconds(time_budget)
     made = plan(
         data, teacher, student, teacher_weights=teacher_weights, teacher_normalise=teacher_normalise, student_weights=student_weights,
+        student_pretrained=student_pretrained,
         train_teacher=train_teacher, method=method, epochs=epochs, time_budget=budget, seeds=seeds_of(seeds) or [0], size=size,
         batch_size=batch_size, lr=lr, precision=precision, plain=not no_plain, evaluate=evaluate, skip_unreadable=skip_unreadable,
         change=change, runs=runs, resources=Resources(data_dir=data_dir, device=device, threads=threads),

@@ -18,6 +18,7 @@ class Asked:
     teacher_weights: str | Path | None
     teacher_normalise: str | None
     student_weights: str | Path | None
+    student_pretrained: bool
     train_teacher: int | None
     method: str
     epochs: int

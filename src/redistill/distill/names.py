@@ -6,6 +6,7 @@ weights that says which network it is. Networks of timm and torchvision come wit
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -99,13 +100,13 @@ def named(
     given = dict(args or {})
     own = None if normalise is None else str(normalisation(normalise))
     file = None if weights is None else expanded(weights)
-    if file is not None and not file.is_file():
+    if file is not None and not os.path.isfile(file):
         raise RedistillError(f"there is no file {file}: give the path of {FORMATS}")
     path = expanded(text)
     if is_network_folder(path):
         return _of_folder(text, path, file, own, given)
     if file is None and not is_code(text) and text.lower().endswith(ENDINGS):
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise RedistillError(f"there is no file {path}: give the path of {FORMATS}")
         model, args_in = model_in_file(path)
         made = Named(text, model, {**args_in, **given}, path.resolve(), own)
@@ -121,11 +122,11 @@ def named(
         raise RedistillError(f"{text!r} names no network: write ./file.py:Name, timm:NAME, torchvision:NAME, hf:NAME, or a name of ours")
     if ":" in text:
         facts = libraries.facts_of(text)
-        wanted = (file is None and facts.published) if published is None else published
+        wanted = file is None and facts.published and published is not False
         said = own if own is not None or not (wanted or file is not None) else facts.normalise
         made = Named(text, text, given, None if file is None else file.resolve(), said, facts.size, None, None, wanted)
         return _said_by_file(made)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise RedistillError(f"{text} is a folder without a network in it ({WEIGHTS} and redistill.json): name a network, or such a folder")
     check(text)
     return _said_by_file(Named(text, text, given, None if file is None else file.resolve(), own))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections import Counter
 from dataclasses import dataclass, field
@@ -122,7 +123,7 @@ def looked_at(data: str) -> Place:
         root = expanded(data.partition(":")[2]) if kind in named.PICTURES else None
         return Place(data, survey(root) if root is not None and root.is_dir() else None)
     root = expanded(data)
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise RedistillError(
             f"there is no folder {root}, and no data set of that name: give a folder with one folder of images a class (with train/ and "
             f"val/, or without), a folder of images, or one of {', '.join(sorted({n.partition(':')[0] for n in OFFICIAL}))}"

@@ -39,6 +39,7 @@ def plan(
     teacher_weights: str | Path | None = None,
     teacher_normalise: str | None = None,
     student_weights: str | Path | None = None,
+    student_pretrained: bool = False,
     train_teacher: int | None = None,
     method: str = "KD",
     epochs: int = 30,
@@ -62,6 +63,7 @@ def plan(
         teacher, student: networks by name, ``./file.py:Net``, ``timm:NAME``, ``torchvision:NAME``, a folder or a file of weights; the
             student may be ``smaller``, ``half`` or ``quarter``. None: only proposals are made.
         teacher_weights, student_weights: files of weights. teacher_normalise: the set in which the teacher wants its images.
+        student_pretrained: begin with the weights that the student's library publishes.
         train_teacher: epochs for which the teacher is trained here on the labels first.
         method: ``KD``, ``KD,DKD`` (two students), ``KD+AT`` (one that learns by both), or a file with ``[[method]]``.
         epochs: of each student. time_budget: seconds for all students together, from which the epochs follow instead.
@@ -74,7 +76,8 @@ def plan(
         RedistillError: what cannot end well, in a sentence.
     """
     asked = Asked(
-        str(data), teacher, student, teacher_weights, teacher_normalise, student_weights, train_teacher, method, epochs, time_budget,
+        str(data), teacher, student, teacher_weights, teacher_normalise, student_weights, student_pretrained, train_teacher, method,
+        epochs, time_budget,
         tuple(seeds), size, batch_size, lr, precision, plain, evaluate, skip_unreadable, tuple(change), resources or Resources(),
     )  # fmt: skip
     return _Preflight(asked, Store(expanded(runs))).plan()
@@ -121,7 +124,7 @@ class _Preflight:
         if asked.student is None:
             self.propose(big, relatives, net, sizes)
             return Plan(tuple(self.lines), images, big, big, sizes, {}, {}, {}, tuple(relatives), 0.0, self.store, None, asked.resources)
-        small = chosen(asked.student, big, relatives) if asked.student in WORDS else named(asked.student, weights=asked.student_weights)
+        small = chosen(asked.student, big, relatives) if asked.student in WORDS else self.named_student(asked.student)
         small = self.fetched(small, sizes["classes"])
         if not images.labelled and images.test is None:
             small = with_classes(small, sizes["classes"])
@@ -177,6 +180,13 @@ class _Preflight:
         made = with_published_weights(one, classes, self.store.root / "networks")
         self.say("weights", f"{one.name}: as its library publishes them, kept as {made.weights}")
         return made
+
+    def named_student(self, name: str) -> Named:
+        wanted = self.asked.student_pretrained
+        one = named(name, weights=self.asked.student_weights, published=wanted)
+        if wanted and not one.published:
+            raise RedistillError(f"--student-pretrained is for networks of timm and torchvision with published weights, {name} has none")
+        return one
 
     def built(self, one: Named, sizes: Mapping[str, Any], role: str) -> nn.Module:
         """The network, after a forward that shows that it takes these images."""

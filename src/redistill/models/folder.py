@@ -8,6 +8,7 @@ names, normalisation. The source file of a network of one's own lies beside them
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ class Facts:
 
 def is_network_folder(path: Path) -> bool:
     """Whether a folder holds a network as :func:`facts_of` reads it."""
-    return path.is_dir() and there(path / ABOUT) and there(path / WEIGHTS)
+    return os.path.isdir(path) and there(path / ABOUT) and there(path / WEIGHTS)  # unlike Path.is_dir it only says no
 
 
 def facts_of(folder: Path) -> Facts:
