@@ -18,6 +18,7 @@ import scipy.stats
 from redistill.claims import Claim, Finding, Measured, Published, judge, judge_table, pool, sentence, summary_sentences
 from redistill.claims.model import Aggregate, Which
 from redistill.errors import RedistillError
+from redistill.runs.measured import measured
 from redistill.stats import Spread, median_factor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -338,7 +339,8 @@ def test_the_spread_is_pooled_over_the_cells_and_the_own_one_stands_beside_it() 
         assert found.reading is not None and found.reading.what == "pooled spread" and found.difference is not None
         assert found.interval == pytest.approx((found.difference - half, found.difference + half))
         alone = judge(claim, cells)
-        assert [(r.what, r.interval) for r in found.others] == [("own spread", pytest.approx(alone.interval))]
+        ((what, interval),) = [(r.what, r.interval) for r in found.others]
+        assert what == "own spread" and interval == pytest.approx(alone.interval)
     assert summary.judged == 3 and summary.expected_false == pytest.approx(0.15)
     assert summary_sentences(summary)[1].endswith("at most 0.15 false verdicts among them are to be expected.")
 
@@ -463,7 +465,7 @@ def simulation() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def stored() -> Any:
-    return json.loads((ROOT / "results" / "verdict-rates" / "rates.json").read_text())
+    return measured(ROOT / "results" / "measured" / "verdict-rates" / "rates.json")
 
 
 GROUNDS: dict[str, dict[str, Any]] = {
@@ -560,7 +562,7 @@ def test_the_simulation_agrees_with_the_package_on_every_verdict(simulation: Mod
 
 
 def test_the_page_is_written_from_the_record(simulation: ModuleType, stored: Any) -> None:
-    page = simulation.write.__globals__["page"](stored, "../results/verdict-rates")
+    page = simulation.write.__globals__["page"](stored, "../results/figures")
     assert (ROOT / "docs" / "verdicts.md").read_text() == page, "run python benchmarks/verdict_rates.py --redraw"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,12 @@ import torch
 
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
-from redistill.files import Lock, write
+from redistill.files import Lock, digest, write
 from redistill.launch import cohort as at_work
-from redistill.launch import queue as run
-from redistill.launch.cohort import Work
+from redistill.launch.cohort import CohortRun
 from redistill.launch.queue import Queue, plan
 from redistill.metrics import accuracy
-from redistill.runs import checkpoint, store
+from redistill.runs import checkpoint
 from redistill.runs.compare import differences
 from redistill.runs.store import Damaged, Run, Store, Unfinished, stale
 
@@ -101,7 +101,7 @@ def test_a_chain_runs_in_order_and_each_once(tmp_path: Path, make: Any) -> None:
     drain(queue)
     start = place.find(pretrained.with_seed(1))
     assert start is not None and start.record["start"]["run"] == assistant.id
-    assert start.record["teacher" if "teacher" in start.record else "start"]["sha256"] == store.digest(
+    assert start.record["teacher" if "teacher" in start.record else "start"]["sha256"] == digest(
         place.find(assistant).weights().read_bytes()  # type: ignore[union-attr]
     )
 
@@ -142,17 +142,17 @@ def test_runs_in_hand_of_another_process_are_left_to_it(place: Store, make: Any)
     other = Lock(folder / "lock")
     assert other.take()
     queue = Queue(plan([a, b]), place, wait=False)
-    assert drain(queue) == [Work((b,), place).label]  # goes elsewhere
+    assert drain(queue) == [CohortRun((b,), place).label]  # goes elsewhere
     assert queue.blocked == {a.id: f"{folder} is held by another process"}
     other.release()
-    assert drain(Queue(plan([a, b]), place, wait=False)) == [Work((a,), place).label]
+    assert drain(Queue(plan([a, b]), place, wait=False)) == [CohortRun((a,), place).label]
 
 
 def test_a_second_process_waits_and_then_reads(
     place: Store, make: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = make()
-    work = Work((one,), place)
+    work = CohortRun((one,), place)
     assert work.take()
 
     def meanwhile(seconds: float) -> None:
@@ -160,7 +160,7 @@ def test_a_second_process_waits_and_then_reads(
             pass
         work.release()
 
-    monkeypatch.setattr(run.time, "sleep", meanwhile)
+    monkeypatch.setattr(time, "sleep", meanwhile)
     queue = Queue(plan([one]), place)
     assert drain(queue) == [] and [r.id for r in queue.found][-1] == one.id
     assert capsys.readouterr().err == f"waiting for another process, which holds {place.folder(one)}\n"
@@ -212,7 +212,7 @@ def test_a_teacher_trained_again_makes_its_students_stale(place: Store, make: An
 
 def test_a_begun_run_is_seen_as_begun(place: Store, make: Any) -> None:
     one = make()
-    work = Work((one,), place)
+    work = CohortRun((one,), place)
     assert work.take()
     next(work)
     [begun] = [r for r in place.runs() if isinstance(r, Unfinished)]
@@ -240,7 +240,7 @@ def test_a_full_disk_names_the_file_and_keeps_the_last_checkpoint(
     import errno
 
     one = make()
-    work = Work((one,), place, every=0)
+    work = CohortRun((one,), place, every=0)
     assert work.take()
     next(work), next(work)
     folder = place.folder(one)
@@ -256,7 +256,7 @@ def test_a_full_disk_names_the_file_and_keeps_the_last_checkpoint(
     assert not list(folder.glob(".*.partial"))
     state, _ = checkpoint.load(folder / checkpoint.NAME)
     assert state["step"] == 2
-    again = Work((one,), place)
+    again = CohortRun((one,), place)
     assert again.take()
     assert next(again).step == 3
     again.release()

@@ -390,7 +390,7 @@ def test_zero_shot_blocks_are_replayed_as_they_are_written(variant: str) -> None
     for replay in (True, again):
         made, generator = zero_shot(replay, VARIANTS[variant])
         drained(made)
-        ends.append((made, generator, made.results()[0].source_log, made.stream.keepsakes()))  # type: ignore[attr-defined]
+        ends.append((made, generator, made.results()[0].source_log, made.stream.artifacts()))  # type: ignore[attr-defined]
     (plain, g, told, kept), (replayed, h, telling, keeping) = ends
     same(plain, replayed)
     assert all(torch.equal(a, b) for a, b in zip(g.state_dict().values(), h.state_dict().values(), strict=True))

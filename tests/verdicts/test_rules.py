@@ -22,7 +22,7 @@ from redistill.report.rule_text import lines, rows
 from redistill.runs.store import Store
 from redistill.stats import pocock
 from redistill.verdicts.claims import claimed_order, claims_of, tables_of
-from redistill.verdicts.expected import chance, settling
+from redistill.verdicts.expected import power_of, settling
 from redistill.verdicts.rules import place, write_rules
 from redistill.verdicts.tables import judged
 
@@ -128,10 +128,10 @@ def test_a_plan_says_the_rule_and_its_chance_and_more_seeds_never_make_it_worse(
     assert "not within 10 seeds: will be called compatible, ± x" in text
     for claim in (c for c in table.claims if c.kind == "value"):
         spread, cells = table.spreads[claim.cell], table.lenders(claim)
-        chances = [chance(claim, spread, n, cells) for n in (3, 5, 10, 30)]
+        chances = [power_of(claim, spread, n, cells) for n in (3, 5, 10, 30)]
         assert chances == sorted(chances) and 0 <= chances[0] <= chances[-1] <= 1
         needed = settling(claim, spread, cells)
-        assert needed is None or chance(claim, spread, needed, cells) >= 0.8 > chance(claim, spread, needed - 1, cells) or needed == 2
+        assert needed is None or power_of(claim, spread, needed, cells) >= 0.8 > power_of(claim, spread, needed - 1, cells) or needed == 2
     assert {row["reach"] for row in rows(whole)["1"] if row["kind"] == "value"} == {True, False}
 
 

@@ -8,11 +8,11 @@ from redistill.claims import Claim
 from redistill.claims.view import MOST, level
 from redistill.papers.plan import Plan
 from redistill.verdicts.claims import Table, tables_of
-from redistill.verdicts.expected import chance, settling
+from redistill.verdicts.expected import power_of, settling
 
 
 def row(table: Table, claim: Claim, seeds: int) -> dict[str, Any]:
-    """One claim as numbers. ``chance``: of *reproduced*, were the recipe exactly the paper's; ``settled_by``: seeds for 4 of 5."""
+    """One claim as numbers. ``power_of``: of *reproduced*, were the recipe exactly the paper's; ``settled_by``: seeds for 4 of 5."""
     made: dict[str, Any] = {
         "claim": claim.id, "kind": claim.kind, "printed": claim.claimed, "tolerance": claim.tolerance, "seeds": claim.seeds,
         "looks": list(claim.looks), "epoch": claim.compare or (claim.published.which if claim.published else None),
@@ -21,7 +21,7 @@ def row(table: Table, claim: Claim, seeds: int) -> dict[str, Any]:
     spread = table.spreads.get(claim.cell)
     if spread is not None and claim.kind in ("value", "gain") and claim.reach is not None:
         cells = table.lenders(claim)
-        made["chance"] = round(chance(claim, spread, claim.looks[0] if claim.looks else seeds, cells), 3) if seeds > 1 else 0.0
+        made["chance"] = round(power_of(claim, spread, claim.looks[0] if claim.looks else seeds, cells), 3) if seeds > 1 else 0.0
         made["settled_by"] = settling(claim, spread, cells)
         made["spread"], made["because"] = round(spread.sd, 3), spread.because
     return made

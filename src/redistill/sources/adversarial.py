@@ -24,15 +24,15 @@ import torch
 from torch import Tensor, nn
 
 from redistill import rng
-from redistill.core import Batch, Method, Output, RedistillError, Room, Shape, Term, weighted_sum
+from redistill.core import Batch, Method, Output, RedistillError, Shape, StreamContext, Term, weighted_sum
 from redistill.data import normalisation
 from redistill.features.drawing import OwnStream
-from redistill.features.modes import mode, standing_for
+from redistill.features.modes import equal_forwards, mode
 from redistill.features.normalised import innermost, normalised
 from redistill.features.places import meeting, places_of
 from redistill.features.tapped import Tapped
 from redistill.sources.desk import Desk
-from redistill.sources.diary import Album, Tally
+from redistill.sources.training_log import SampleSnapshots, TrainingStatistics
 from redistill.sources.variants import Variant
 from redistill.terms import KD
 
@@ -126,7 +126,7 @@ class Adversarial:
             "numerics": NUMERICS,
         }
 
-    def start(self, room: Room) -> AdversarialStream:
+    def start(self, room: StreamContext) -> AdversarialStream:
         return AdversarialStream(self, room)
 
 
@@ -138,7 +138,7 @@ class AdversarialStream:
             the gradient before it was bounded. tally, album: what is told and shown of the training.
     """
 
-    def __init__(self, source: Adversarial, room: Room):
+    def __init__(self, source: Adversarial, room: StreamContext):
         if room.teacher is None:
             raise RedistillError("zero-shot images are made where a teacher and the student disagree: give a teacher")
         if len(room.students) != 1:
@@ -164,7 +164,7 @@ class AdversarialStream:
         self._prepare()
         self.losses: list[Tensor] = []
         self.norms: list[Tensor] = []
-        self.tally, self.album = Tally(self.classes), Album(-(-room.steps // self.variant.n_S))
+        self.statistics, self.snapshots = TrainingStatistics(self.classes), SampleSnapshots(-(-room.steps // self.variant.n_S))
         self._bad = torch.tensor(-1, device=room.device)  # first block whose images are not finite, -1: none yet
         self._block = -1
         self._last = -1  # step whose images ``_batch`` holds
@@ -277,7 +277,7 @@ class AdversarialStream:
                 self.norms.append(self._clip())
                 self.optimizer.step()
         assert images is not None and student_output is not None and teacher_output is not None
-        self.tally.add(self.losses, self.norms, student_output.logits.detach(), teacher_output.logits.detach())
+        self.statistics.add(self.losses, self.norms, student_output.logits.detach(), teacher_output.logits.detach())
         return images.detach(), teacher_output
 
     def _answered(self, batch: Batch, teacher_output: Output | None) -> Batch:
@@ -310,7 +310,7 @@ class AdversarialStream:
         if step == self._last and self._batch is not None:
             return self._batch
         if within == 0:
-            self.album.look(block, self.generator, self.room, self._adapt)
+            self.snapshots.look(block, self.generator, self.room, self._adapt)
         v = self.variant
         drawn = v.n_G if v.generator_noise == "fresh" else 1
         with self.layers.at(step, watch=True), mode(self.generator, v.generator_mode == "train"):
@@ -318,7 +318,7 @@ class AdversarialStream:
                 noise = self.desk.lay_noise([self._draw(block, i) for i in range(drawn)])
                 self.desk.lay_block(block, self._rate(block), self.method.weights_at(block, block))
                 self.desk.do("block", self._work_of_block, step)
-                self.tally.counted()
+                self.statistics.counted()
                 self._block, self._noise = block, noise[-1]
                 if v.noise == "same":
                     self._batch = self._answered(self._as_batch(self.desk.images, block), self.desk.said)
@@ -339,7 +339,7 @@ class AdversarialStream:
         if v.images == "before":
             desk.keep(before, said if self.told is not None else None)
         elif v.noise == "same":
-            with torch.no_grad(), standing_for(self.generator, v.n_S):
+            with torch.no_grad(), equal_forwards(self.generator, v.n_S):
                 desk.keep(self._images(desk.noise[-1]))
 
     def _work_of_images(self, step: int | None) -> None:
@@ -352,8 +352,8 @@ class AdversarialStream:
         finite = images.isfinite().all()
         self._bad.copy_(torch.where(finite | (self._bad >= 0), self._bad, self.desk.block))
 
-    def blame(self, step: int) -> str | None:
-        """See :class:`redistill.core.source.Culprit`."""
+    def explains_nonfinite(self, step: int) -> str | None:
+        """See :class:`redistill.core.source.ExplainsNonfinite`."""
         block, first = step // self.variant.n_S, int(self._bad)
         if not 0 <= first <= block:
             return None
@@ -367,14 +367,14 @@ class AdversarialStream:
         return Batch(images, None, nowhere, torch.zeros_like(nowhere), number=block * self.variant.n_S + within)
 
     # -- what is shown, told and saved ---------------------------------------------------------------------------------
-    def keepsakes(self) -> dict[str, dict[str, Tensor]]:
-        """``generator``: its state; ``samples`` and ``beliefs``: of the :class:`redistill.sources.diary.Album`."""
-        self.album.look(self.album.blocks, self.generator, self.room, self._adapt)
-        return {"generator": dict(self.generator.state_dict()), **self.album.state_dict()}
+    def artifacts(self) -> dict[str, dict[str, Tensor]]:
+        """``generator``: its state; ``samples`` and ``beliefs``: of the :class:`redistill.sources.training_log.SampleSnapshots`."""
+        self.snapshots.look(self.snapshots.blocks, self.generator, self.room, self._adapt)
+        return {"generator": dict(self.generator.state_dict()), **self.snapshots.state_dict()}
 
     def log(self) -> dict[str, float]:
-        """See :meth:`redistill.sources.diary.Tally.tell`."""
-        return self.tally.tell()
+        """See :meth:`redistill.sources.training_log.TrainingStatistics.tell`."""
+        return self.statistics.tell()
 
     def state_dict(self) -> dict[str, Any]:
         state = self.optimizer.state_dict()
@@ -387,8 +387,8 @@ class AdversarialStream:
             "noise": self._noise.clone() if self._noise is not None else None,
             "images": self._batch.images.clone() if self._batch is not None else None,
             "bad": self._bad,
-            **self.album.state_dict(),
-            **self.tally.state_dict(),
+            **self.snapshots.state_dict(),
+            **self.statistics.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -397,8 +397,8 @@ class AdversarialStream:
         self.desk.forget(self.optimizer)
         self.method.load_state_dict(state["method"])
         self._block, self._last = int(state["block"]), int(state["last"])
-        self.album.load_state_dict(state)
-        self.tally.load_state_dict(state, self.room.device)
+        self.snapshots.load_state_dict(state)
+        self.statistics.load_state_dict(state, self.room.device)
 
         def here(value: Tensor | None) -> Tensor | None:
             return value.to(self.room.device) if value is not None else None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from redistill.core import Output, Ramp, Replays, Room
+from redistill.core import Output, Ramp, Replays, StreamContext
 from redistill.features.drawing import OwnStream
 from redistill.replay import prime
 
@@ -43,7 +43,7 @@ class Desk:
     said: Output | None = None
 
     @classmethod
-    def of(cls, stream: AdversarialStream, room: Room) -> Desk:
+    def of(cls, stream: AdversarialStream, room: StreamContext) -> Desk:
         """A desk with nothing on it."""
         replays = room.replays
         rampant = any(isinstance(weight, Ramp) for weight in stream.method.weights)

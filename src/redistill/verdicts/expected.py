@@ -12,7 +12,7 @@ from redistill.claims import Claim
 from redistill.claims.model import share
 from redistill.claims.scatter import APART
 from redistill.claims.view import LIKELY, MOST, level
-from redistill.stats import Estimate, Part, seeds_needed
+from redistill.stats import Estimate, VarianceComponent, seeds_needed
 
 FEW = {10: 2.3, 25: 2.0, 50: 1.8, 75: 1.5, 100: 1.5, 200: 0.7, 500: 0.7, 1000: 0.4, 5000: 0.2}
 """Standard deviation over seeds, in points, of a student of so many images a class (CIFAR-10 and SVHN, reports of
@@ -54,7 +54,7 @@ def expected(facts: Mapping[str, str], generated: bool, started: bool, printed: 
     return Expected(WHOLE, "students of a whole data set")
 
 
-def chance(claim: Claim, spread: Expected, seeds: int, cells: int = 1) -> float:
+def power_of(claim: Claim, spread: Expected, seeds: int, cells: int = 1) -> float:
     """How often a value or gain that is exactly true would be called reproduced with ``seeds`` seeds.
 
     ``cells``: how many of its regime lend each other their spread. One that scatters visibly more than the others by chance is
@@ -76,21 +76,21 @@ def _chance(claim: Claim, variance: float, seen: tuple[tuple[float, float], ...]
     theirs = claim.published.spread
     both = share(seeds, median) + (0.0 if theirs is not None else claim.published.share)
     known = runs * (claim.published.rounding + 2 * claim.allowance**2)
-    parts = [*(Part(runs * part * variance * both, df) for part, df in seen), Part(known, math.inf)]
+    parts = [*(VarianceComponent(runs * part * variance * both, df) for part, df in seen), VarianceComponent(known, math.inf)]
     moves = known + runs * variance * both
     if theirs is not None:
         print_variance = runs * theirs.sd**2 * claim.published.share
-        parts.append(Part(print_variance, theirs.df))
+        parts.append(VarianceComponent(print_variance, theirs.df))
         moves += print_variance
-    return Estimate(0.0, tuple(parts)).chance(claim.tolerance, math.sqrt(moves), level(claim))
+    return Estimate(0.0, tuple(parts)).power_of(claim.tolerance, math.sqrt(moves), level(claim))
 
 
 def settling(claim: Claim, spread: Expected, cells: int) -> int | None:
     """Seeds with which an exactly true claim is called so in four of five cases; None: 1000 do not."""
-    more = seeds_needed(lambda extra: chance(claim, spread, 1 + extra, cells))
+    more = seeds_needed(lambda extra: power_of(claim, spread, 1 + extra, cells))
     return None if more is None else 1 + more
 
 
 def within_reach(claim: Claim, spread: Expected, cells: int) -> bool:
     """Whether an affordable number of seeds is likely to settle it, as far as can be known before the runs."""
-    return chance(claim, spread, MOST, cells) >= LIKELY
+    return power_of(claim, spread, MOST, cells) >= LIKELY
