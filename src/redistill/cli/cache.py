@@ -21,7 +21,9 @@ def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Remove all of it, or NAME...; runs compute it again.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List what is remembered between runs: answers of teachers, and their accuracies.
+    """List what is remembered of teachers, or remove it.
+
+    Their answers, image by image, and their accuracies, found again by every later run.
 
     It lies in $REDISTILL_CACHE, else in the user's cache folder. At most 4 GiB, or $REDISTILL_CACHE_LIMIT (500MB, 20GB, 0 for
     nothing); what was not used for longest goes first. Nothing is lost with it, and no number changes: redistill run --no-cache
