@@ -23,6 +23,7 @@ import redistill as rd
 from redistill import machine
 from redistill.precision import resolve_device
 from redistill.published.zero_shot import preset
+from redistill.recipe import Precision
 from redistill.sources.adversarial import Adversarial
 
 METHODS = {
@@ -66,7 +67,7 @@ class Bench:
         self.wait()
         return (time.perf_counter() - began) / steps
 
-    def epoch(self, methods: list[Any], precision: str, replay: bool) -> dict[str, Any]:
+    def epoch(self, methods: list[Any], precision: Precision, replay: bool) -> dict[str, Any]:
         """Seconds an epoch of a cohort."""
         recipe = rd.Recipe(steps=10_000, batch_size=self.batch, lr=0.1, precision=precision)
         loop = rd.Loop(

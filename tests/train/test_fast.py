@@ -70,7 +70,7 @@ def test_shared_and_hooked_layers_are_left_as_they_are() -> None:
     net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
     net[1].weight = net[0].weight
     net[2].register_forward_hook(lambda m, args, out: out)
-    assert [m.weight.dtype for m in narrowed(net)] == [torch.float32, torch.float32, torch.float32, torch.bfloat16]
+    assert [m.weight.dtype for m in narrowed(net).children()] == [torch.float32, torch.float32, torch.float32, torch.bfloat16]
 
 
 def test_readers_that_differ_in_a_bit_are_told_apart() -> None:

@@ -7,6 +7,7 @@ without a synchronisation inside a step. Both ways of taking steps are walked: a
 from __future__ import annotations
 
 import copy
+import functools
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -107,7 +108,7 @@ def rates_of_tensors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
         def either(self: Any, closure: None = None, ordinary: Any = ordinary) -> None:
             lr = self.param_groups[0]["lr"]
-            return step(self) if isinstance(lr, Tensor) and lr.is_meta else ordinary(self, closure)
+            (step if isinstance(lr, Tensor) and lr.is_meta else ordinary)(self, closure)
 
         monkeypatch.setattr(kind, "step", either)
     yield
@@ -117,7 +118,7 @@ SMALL: dict[type[Term], dict[str, Any]] = {
     CRD: {"K": 5, "dim": 4}, CC: {"dim": 4}, FT: {"at": [("2", "2")]}, OFD: {"at": ["0", "2"], "norms": ["0.1", "2.1"]},
 }  # fmt: skip
 FORMS: dict[str, Callable[[], Term]] = {
-    **{cls.__name__: (lambda cls=cls: cls(**SMALL.get(cls, {}))) for cls in ALL},
+    **{cls.__name__: functools.partial(cls, **SMALL.get(cls, {})) for cls in ALL},
     "CE, smoothed": lambda: CE(0.1),
     "KD, standardised": lambda: KD(T=2.0, standardise=True),
     "KD, FitNets": lambda: KD(T=3.0, target="cross-entropy", scale_T2=False),
@@ -195,7 +196,7 @@ def made_up(**switches: Any) -> Adversarial:
 
 
 SOURCES: dict[str, Callable[[Path], Source]] = {
-    **{augment: (lambda path, augment=augment: images(augment)) for augment in
+    **{augment: functools.partial(lambda augment, path: images(augment), augment) for augment in
        ("none", "flip", "crop-flip:1", "crop-flip-reflect", "crop-flip-reflect-batch")},
     "a subset without labels": lambda path: images().per_class(60, seed=0).unlabelled(),
     "a folder": lambda path: pictures(path, "crop-flip"),
