@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from redistill.claims.model import SIDE
 from redistill.claims.scatter import APART, KEEP, MANY, TOGETHER
 from redistill.stats import median_factor
 
@@ -111,7 +112,7 @@ def theirs(printed: Printed) -> tuple[Array, Array]:
     return np.where(alone, own, whole), np.where(alone, df, charged)
 
 
-def now(runs: Array, printed: Printed, alpha: float = 0.05, allowance: float = 0.0, median: bool = False) -> tuple[Array, Array]:
+def now(runs: Array, printed: Printed, alpha: float = SIDE, allowance: float = 0.0, median: bool = False) -> tuple[Array, Array]:
     """Ours minus the paper's at truth 0, and half of the interval that decides, [t, cells]."""
     n, s = runs.shape[2], scatter(runs)
     share = median_factor(n) ** 2 if median else 1 / n

@@ -185,7 +185,7 @@ def test_files_that_commands_name_are_there() -> None:
     assert named and missing == []
 
 
-CHEAP = r"(list \w+|papers.*|runs|reproduce .*--dry-run.*|explain .*--dry-run.*|run .*--dry-run.*)$"
+CHEAP = r"(plan .*|list \w+|papers.*|runs|reproduce .*--dry-run.*|explain .*--dry-run.*|run .*--dry-run.*)$"
 
 
 @pytest.mark.parametrize("command", sorted({c for _, c in COMMANDS if re.match(CHEAP, c)}))

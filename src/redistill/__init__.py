@@ -19,7 +19,8 @@ _HOME = {
     "Tapped": "features.tapped", "context": "features.places", "places_of": "features.places",
     "CE": "terms", "KD": "terms", "FitNet": "terms", "AT": "terms", "VID": "terms", "Review": "terms", "Anchor": "terms",
     "DKD": "terms", "DIST": "terms", "SP": "terms", "NST": "terms", "FSP": "terms", "RKD": "terms", "PKT": "terms", "CC": "terms",
-    "CRD": "terms", "AB": "terms", "FT": "terms", "OFD": "terms",
+    "CRD": "terms", "AB": "terms", "FT": "terms", "OFD": "terms", "NKD": "terms", "CTKD": "terms", "MLKD": "terms",
+    "CATKD": "terms", "ICKD": "terms", "SRRL": "terms", "SimKD": "terms", "OFA": "terms",
     "Loop": "train.loop", "Result": "train.result", "Diverged": "train.result", "fit": "train.loop", "fit_cohort": "train.loop",
     "accuracy": "metrics", "agreement": "metrics", "evaluate": "metrics", "predict": "metrics",
     "Experiment": "experiment.value", "Store": "runs.store", "Run": "runs.store",
@@ -65,23 +66,31 @@ if TYPE_CHECKING:  # the same names for editors and type checkers, which read no
     from redistill.runs.store import Store as Store
     from redistill.terms import AB as AB
     from redistill.terms import AT as AT
+    from redistill.terms import CATKD as CATKD
     from redistill.terms import CC as CC
     from redistill.terms import CE as CE
     from redistill.terms import CRD as CRD
+    from redistill.terms import CTKD as CTKD
     from redistill.terms import DIST as DIST
     from redistill.terms import DKD as DKD
     from redistill.terms import FSP as FSP
     from redistill.terms import FT as FT
+    from redistill.terms import ICKD as ICKD
     from redistill.terms import KD as KD
+    from redistill.terms import MLKD as MLKD
+    from redistill.terms import NKD as NKD
     from redistill.terms import NST as NST
+    from redistill.terms import OFA as OFA
     from redistill.terms import OFD as OFD
     from redistill.terms import PKT as PKT
     from redistill.terms import RKD as RKD
     from redistill.terms import SP as SP
+    from redistill.terms import SRRL as SRRL
     from redistill.terms import VID as VID
     from redistill.terms import Anchor as Anchor
     from redistill.terms import FitNet as FitNet
     from redistill.terms import Review as Review
+    from redistill.terms import SimKD as SimKD
     from redistill.train.loop import Loop as Loop
     from redistill.train.loop import fit as fit
     from redistill.train.loop import fit_cohort as fit_cohort

@@ -251,7 +251,8 @@ def test_everything_in_the_shared_folder(shared: Path) -> None:
     assert len(audits) == 7
     crd = {row["claim"]: row for b in audits["crd_reproduction"].bearings if "author_code" in b.variant for row in finding_rows(b)}
     pair = "resnet32x4 -> resnet8x4"
-    assert crd[f"CRD / {pair}"]["value"] == pytest.approx(75.328) and crd[f"CRD / {pair}"]["verdict"] == "reproduced"
+    assert crd[f"CRD / {pair}"]["value"] == pytest.approx(75.328) and crd[f"KD / {pair}"]["verdict"] == "reproduced"
+    assert crd[f"CRD / {pair}"]["verdict"] == "unclear"  # five runs; at 5 % a side it was reproduced
     assert crd[f"CRD / {pair} above KD / {pair}"]["verdict"] == "reproduced"
     imagenet = {f.about: f for f in audits["torchdistill_imagenet"].facts}
     assert sum(row["is"] == "neither" for row in imagenet["published"].rows) == 2 and len(imagenet["cut"].rows) == 2

@@ -64,7 +64,7 @@ KINDS: list[tuple[str, Callable[[], bytes], str]] = [
     ("page.pth", lambda: b"\n<!DOCTYPE html><html></html>", "web page"),
     ("page.pt", lambda: b"\xef\xbb\xbf<html lang='en'>", "web page"),
     ("text.pth", lambda: b"epoch 3\naccuracy 91\n", "is a text that begins with 'epoch 3'"),
-    ("keras.h5", lambda: b"\x89HDF\r\n\x1a\n" + bytes(99), "HDF5 file, the format of Keras"),
+    ("keras.h5", lambda: b"\x89HDF\r\n\x1a\n" + bytes(99), "Keras"),
     ("keras.keras", lambda: zipped("metadata.json", "model.weights.h5"), "Keras file"),
     ("net.onnx", lambda: b"\x08\x07\x12\x07pytorch" + bytes(50), "ONNX"),
     ("net.pth", lambda: b"\x08\x07\x12\x07pytorch" + bytes(50), "ONNX"),

@@ -198,7 +198,7 @@ def test_the_three_formats_say_the_same(tmp_path: Path) -> None:
             finished(store, planned.experiment.with_seed(seed), planned.cell.printed.value + 0.01 * seed)
     [table] = judged(plan, store)
     rows = csv_text(table).splitlines()
-    assert rows[0].startswith("table,claim,kind,paper,ours [95 %],n,difference [90 %],verdict")
+    assert rows[0].startswith("table,claim,kind,paper,ours [95 %],n,difference [interval],verdict")
     # its second numbers are read as variances: of the five orders of its text, they show the first
     assert len(rows) == 1 + 6 + 1 and ",reproduced," in rows[1] and rows[-1].startswith("7,RM / accuracy above none / accuracy,order,")
     tex = latex_text(chen, table)

@@ -10,7 +10,7 @@ from typing import get_args
 
 from redistill.claims.model import Claim, Design, Epoch, Finding, Measured, Pool, Published, Reading, Summary, Verdict
 from redistill.claims.scatter import KEEP, Blocks, Print, blocks, pooled, printed
-from redistill.claims.view import ALPHA, MOST, View, level
+from redistill.claims.view import ALPHA, MOST, View, deciding
 from redistill.claims.words import p_words
 from redistill.errors import RedistillError
 from redistill.stats import VarianceComponent, holm
@@ -247,7 +247,7 @@ def _notes(view: View, around: _Around) -> list[str]:
     if view.n() > claim.seeds and not claim.looks:
         notes.append(f"{view.n()} seeds instead of the {claim.seeds} planned")
     if claim.looks:
-        notes.append(f"look at {view.n()} of {', '.join(map(str, claim.looks))} seeds, each at {level(claim):.2%}")
+        notes.append(f"look at {view.n()} of {', '.join(map(str, claim.looks))} seeds, each at {deciding(claim):.2%}")
     return notes
 
 

@@ -14,7 +14,8 @@ from redistill.claims.scatter import NOTHING, Blocks, Print, own_spread
 from redistill.stats import Estimate, Spread, VarianceComponent, pocock, satterthwaite, seeds_needed
 
 ALPHA = 0.05
-"""Level of each decision: how often, at most, a claim at the edge of its tolerance gets a verdict that is false."""
+"""What is promised: how often, at most, a claim at the edge of its tolerance gets a verdict that is false; and the level at which a
+difference is tested against nothing (orders, and whether a gain is one)."""
 
 MOST = 10
 """So many seeds of a cell are affordable: a number that they do not settle is out of reach."""
@@ -26,8 +27,18 @@ _VERDICT: dict[str, Verdict] = {"inside": "reproduced", "above": "above", "below
 
 
 def level(claim: Claim) -> float:
-    """The level of one look: 5 %, or less where several were fixed before."""
+    """The level of one look at a size: the claim's, or less where several looks were fixed before."""
+    return pocock(claim.looks, claim.side) if claim.looks else claim.side
+
+
+def level_apart(claim: Claim) -> float:
+    """The same of a difference that is tested against nothing: 5 %, or less."""
     return pocock(claim.looks, ALPHA) if claim.looks else ALPHA
+
+
+def deciding(claim: Claim) -> float:
+    """The level of the test that decides a claim of its kind."""
+    return level_apart(claim) if claim.kind == "order" else level(claim)
 
 
 @dataclass(frozen=True)
@@ -53,8 +64,12 @@ class View:
     _made: dict[int, tuple[Estimate, Estimate | None]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     @property
-    def alpha(self) -> float:
+    def side(self) -> float:
         return level(self.claim)
+
+    @property
+    def alpha(self) -> float:
+        return level_apart(self.claim)
 
     def columns(self) -> list[NDArray[np.float64]]:
         return [np.array(list(self.numbers[cell].values())) for cell in self.claim.cells]
@@ -163,7 +178,7 @@ class View:
     def half_width(self, extra: int = 0) -> float:
         """Of the interval that decides, with ``extra`` more seeds a cell."""
         ours, difference = self.estimates(extra)
-        low, high = (difference or ours).interval(1 - 2 * self.alpha)
+        low, high = (difference or ours).interval(1 - 2 * self.side)
         return (high - low) / 2
 
     def reading(self, what: str) -> Reading:
@@ -174,9 +189,10 @@ class View:
             what=what,
             ours=ours.describe(0.95, self.n()),
             difference=difference.value if difference else None,
-            interval=difference.interval(1 - 2 * self.alpha) if difference else None,
+            interval=difference.interval(1 - 2 * self.side) if difference else None,
             p=p,
             verdict=self.verdict(p),
+            level=1 - 2 * self.side,
         )
 
     def verdict(self, p: float | None) -> Verdict:
@@ -188,7 +204,7 @@ class View:
             assert p is not None
             return "unclear" if p > self.alpha else "reproduced" if ours.value > 0 else "below"
         assert difference is not None
-        verdict = _VERDICT[difference.side(self.claim.tolerance, self.alpha)]
+        verdict = _VERDICT[difference.side(self.claim.tolerance, self.side)]
         if verdict == "reproduced" and self._needs_gain():
             assert p is not None
             if p > self.alpha or np.sign(ours.value) != np.sign(self.claim.claimed or 0.0):
@@ -213,13 +229,13 @@ class View:
         _, difference = self.lent().estimates(max(0, MOST - self.n()))
         if difference is None:
             return True
-        return Estimate(0.0, difference.parts).power_of(self.claim.tolerance, difference.error, self.alpha) >= LIKELY
+        return Estimate(0.0, difference.parts).power_of(self.claim.tolerance, difference.error, self.side) >= LIKELY
 
     def bound(self) -> float:
         """The smallest tolerance at which the numbers would be called equal."""
         _, difference = self.estimates()
         assert difference is not None
-        low, high = difference.interval(1 - 2 * self.alpha)
+        low, high = difference.interval(1 - 2 * self.side)
         return max(abs(low), abs(high))
 
     def more_seeds(self, family: int) -> int | None:
@@ -232,7 +248,7 @@ class View:
             ours, difference = self.estimates(extra)
             if difference is None or self.claim.kind == "order":
                 return self.apart(extra).chance_apart(self.alpha / family)
-            settled = difference.power_of(self.claim.tolerance, ours.error, self.alpha)
+            settled = difference.power_of(self.claim.tolerance, ours.error, self.side)
             inside = abs(difference.value) < self.claim.tolerance
             if inside and self._needs_gain():
                 settled = min(settled, self.apart(extra).chance_apart(self.alpha / family))

@@ -28,6 +28,7 @@ class Term(nn.Module):
     default its origin. It is final: nothing implemented is overridden. It declares
 
     * ``needs_labels`` / ``needs_teacher``: what it cannot do without,
+    * ``needs_pairs``: whether it compares the images of a batch with each other, so that a batch of one teaches nothing,
     * ``theorems``: names of the properties that ``redistill.testing.check_term`` proves for it,
     * ``numerics``: a whole number, raised whenever a change can move a result,
     * ``later``: names of settings that came after the first release. They are written down only where they differ from their
@@ -42,6 +43,7 @@ class Term(nn.Module):
 
     needs_labels: ClassVar[bool] = False
     needs_teacher: ClassVar[bool] = True
+    needs_pairs: ClassVar[bool] = False
     theorems: ClassVar[tuple[str, ...]] = ()
     numerics: ClassVar[int] = 1
     later: ClassVar[tuple[str, ...]] = ()

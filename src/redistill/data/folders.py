@@ -74,6 +74,8 @@ class Folder(DataSet):
         require_consistent(self.name, len(self.files), self.y, self.classes, self.class_names)
         normalisation(self.normalise).require_channels(3)
         if self.augment != RESIZED:
+            if augmentation(self.augment).strong:
+                raise RedistillError(f"{self.name}: strong views are made of images in memory: use .in_memory(), or another augmentation")
             Augmenter(augmentation(self.augment), torch.empty(0, 3, self.size, self.size))  # refuses what does not fit these images
         if self.shorter_side < whole("size", self.size, 1):
             raise RedistillError(f"{self.name}: resize={self.resize} is smaller than size={self.size}")

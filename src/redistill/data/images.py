@@ -16,6 +16,7 @@ from redistill.core import Batch, RedistillError, Shape, StreamContext
 from redistill.data.augment import Augmentation, Augmenter, augmentation
 from redistill.data.dataset import DataSet, PureStream, Rule, Schedule, require_consistent
 from redistill.data.normalise import Normalisation, normalisation
+from redistill.data.strong import strongly
 from redistill.data.subsets import whole
 
 NUMERICS = 1
@@ -71,6 +72,8 @@ class Images(DataSet):
             object.__setattr__(self, "peak", normalisation(self.normalise).peak)
         if not 1 <= whole("peak", self.peak or 0, 1) <= 255:
             raise RedistillError(f"{self.name}: peak={self.peak}, the pixel that counts as 1, must lie between 1 and 255")
+        if augmentation(self.augment).strong and self.x.shape[1] not in (1, 3):
+            raise RedistillError(f"{self.name}: strong views are of grey or coloured images, not of {self.x.shape[1]} channels")
         Augmenter(augmentation(self.augment), self.x)  # refuses what does not fit these images
 
     def __repr__(self) -> str:
@@ -145,22 +148,37 @@ class ImageStream(PureStream):
         self._variants: tuple[int, Tensor] | None = None
         self._offsets: tuple[int, list[int]] | None = None
         self._tables: Tables | None = None
+        self._stronger: tuple[int, Tensor] | None = None
 
     def read(self, step: int) -> Batch:
         epoch, index, positions = self.schedule.positions(step)
         offset = self._offset(epoch, step % self.schedule.steps) if self.augment.augment.batch else None
-        return self._made(index, self._variant(epoch), offset, positions)
+        if not self.augment.augment.strong:
+            return self._made(index, self._variant(epoch), offset, positions)
+        variant, again = (table.index_select(0, index) for table in (self._variant(epoch), self._again(epoch)))
+        if offset is not None:
+            variant = self.augment.augment.at_offset(variant, offset)
+        pixels = torch.cat([self.augment(index, variant), strongly(self.augment(index, again), index, self.seed, epoch)])
+        return self._shown(pixels, index.repeat(2), torch.cat([variant, again]), positions.repeat(2))
 
     def _made(self, index: Tensor, variants: Tensor, offset: int | Tensor | None, positions: Tensor | None) -> Batch:
         """The batch of the images at ``index`` [B]; ``variants`` [N] of all."""
         variant = variants.index_select(0, index)
         if offset is not None:
             variant = self.augment.augment.at_offset(variant, offset)
-        images = self.normalise(self.augment(index, variant), self.channels_last)
+        return self._shown(self.augment(index, variant), index, variant, positions)
+
+    def _shown(self, pixels: Tensor, index: Tensor, variant: Tensor, positions: Tensor | None) -> Batch:
+        images = self.normalise(pixels, self.channels_last)
         labels = None if self.labels is None else self.labels.index_select(0, index)
         return Batch(images, labels, index, variant, positions=positions)
 
     # -- looked up by a number on the device ---------------------------------------------------------------------------
+    @property
+    def tabled(self) -> bool:
+        """Strong views are made on the host."""
+        return not self.augment.augment.strong
+
     def rows(self, step: int) -> int:
         return self.schedule.rows(step)
 
@@ -179,6 +197,14 @@ class ImageStream(PureStream):
         index = tables.order.index_select(0, within * self.schedule.size + tables.places[:rows])
         offset = tables.offsets.index_select(0, within) if self.augment.augment.batch else None
         return self._made(index, tables.variants, offset, None)
+
+    def _again(self, epoch: int) -> Tensor:
+        """The variant of every image's strong view in one epoch, drawn from (seed, "strong", epoch)."""
+        if self._stronger is None or self._stronger[0] != epoch:
+            drawn = rng.stream(self.seed, "strong", epoch)
+            variants = torch.randint(0, self.augment.augment.variants, (self.schedule.count,), generator=drawn)
+            self._stronger = epoch, variants.to(self.device)
+        return self._stronger[1]
 
     def _variant(self, epoch: int) -> Tensor:
         if self._variants is None or self._variants[0] != epoch:

@@ -28,6 +28,8 @@ from redistill.models.guess import (
     shell,
 )
 from redistill.models.weights_reader import contents
+from redistill.models.whole import kind_of, load_whole
+from redistill.paths import expanded
 
 MOST_COUNTS = 20  # numbers of classes that are tried for a network of one's own
 FORMAT = 1
@@ -118,15 +120,20 @@ def load(
 
     Args:
         path: a file of :func:`save` (which knows everything), plain safetensors, or ``.pth``/``.pt`` with tensors only. Names
-            of other published families and wrapper prefixes are understood.
+            of other published families and wrapper prefixes are understood. A whole network of Keras (HDF5) or TensorFlow Lite
+            is read where its package is installed; its images are mostly pixels as stored, normalisation ``pixels``.
         model: the architecture, where the file does not say it; guessed from names and shapes where only one fits.
         classes: number of classes, checked, or for building where the file does not say it.
         normalisation: set its images are normalised in, where the file does not say it.
         args: arguments of the architecture that the file does not say; one that contradicts the file is refused.
     """
+    given = dict(args or {})
+    if isinstance(path, str | PathLike) and (kind := kind_of(expanded(path))) is not None:
+        net = load_whole(expanded(path), kind, model, classes, given)
+        net.normalisation = normalisation  # type: ignore[assignment]
+        return net.eval()
     tensors, about = read(path)
     where = str(path)
-    given = dict(args or {})
     if about.get("arch") is not None and (model is None or ":" not in model):
         net = _ours(_arch(about["arch"], Path(path)), model, classes, given, tensors, where)
     elif model is not None and ":" in model:

@@ -113,7 +113,8 @@ def _may_be_cut(head: bytes) -> bool:
 
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
-    (b"\x89HDF\r\n\x1a\n", "is an HDF5 file, the format of Keras: export its weights as safetensors, under a PyTorch network's names"),
+    (b"\x89HDF\r\n\x1a\n", "is an HDF5 file, the format of Keras, whose network can be evaluated whole; where weights are wanted export "
+     "them as safetensors, under a PyTorch network's names"),
     (b"GGUF", "is a GGUF file, whose weights are quantised: give the weights it was made from"),
     (b"\x1f\x8b", "is packed with gzip: unpack it and give the file inside"),
     (b"BZh", "is packed with bzip2: unpack it and give the file inside"),
@@ -139,7 +140,7 @@ def _other(path: Path, head: bytes, size: int) -> str | None:
     if found := next((what for magic, what in _MAGIC if head.startswith(magic)), None):
         return found
     if head[4:8] == b"TFL3":
-        return "is a TensorFlow Lite file: give the weights of a PyTorch network"
+        return "is a TensorFlow Lite file, whose network can be evaluated whole; where weights are wanted give those of a PyTorch network"
     if path.suffix.lower() == ".onnx" or re.match(rb"\x08[\x01-\x14](\x12|\x1a|\x3a)", head):
         return "is an ONNX file, a computation without its network's names: give the state dict that it was exported from"
     if head[257:262] == b"ustar":

@@ -30,12 +30,14 @@ def select(
     """The cells that are asked for; an empty filter lets everything pass.
 
     Args:
-        only: methods. rows, columns: whole labels, or one entry of a row's label (``WRN-16-1``).
+        tables: their names; ``table1`` and ``Table 1`` are ``1``. only: methods. rows, columns: whole labels, or one entry of a
+            row's label (``WRN-16-1``). Of each, several names in one text are parted by commas.
 
     Raises:
         RedistillError: a name that no cell has, or filters that leave none.
     """
-    cells = [cell for table in (tables or list(paper.file.table)) for cell in paper.cells_of(_table(paper, table))]
+    chosen = [_table(paper, name) for name in listed(tables, paper.file.table)] or list(paper.file.table)
+    cells = [cell for table in chosen for cell in paper.cells_of(table)]
     for what, wanted, of in (
         ("method", only, lambda cell: {cell.facts.get("method", "")}),
         ("row", rows, lambda cell: {cell.row, *cell.row.split(", ")}),
@@ -44,23 +46,35 @@ def select(
         if not wanted:
             continue
         known = set().union(*map(of, cells)) if cells else set()
-        for name in wanted:
+        names = listed(wanted, known)
+        for name in names:
             if name not in known:
                 raise RedistillError(f"{nearest(name, known, what)} (of the cells chosen so far)")
-        cells = [cell for cell in cells if of(cell) & set(wanted)]
+        cells = [cell for cell in cells if of(cell) & set(names)]
     return cells
+
+
+def listed(given: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Names as somebody gives them: one a text, or several parted by commas; a known name may hold a comma itself.
+
+    >>> listed(["KD,FitNet", "a, b"], ["KD", "FitNet", "a, b"])
+    ['KD', 'FitNet', 'a, b']
+    """
+    whole = set(known)
+    return [name for text in given for name in ([text] if text in whole else _parts(text))]
+
+
+def _parts(text: str) -> list[str]:
+    """Between commas; a text with nothing in it stays, so that it is refused like any name that is not there."""
+    return [part.strip() for part in text.split(",") if part.strip()] or [text]
 
 
 def _table(paper: Paper, name: str) -> str:
     """A table's name; ``table1`` and ``Table 1`` are ``1``."""
     short = name.lower().removeprefix("table").strip()
-    return short if short in paper.file.table else next(iter(n for n in paper.file.table if n == name), _refuse(paper, name))
-
-
-def _refuse(paper: Paper, name: str) -> str:
-    if name not in paper.file.table:
-        paper.table(name)
-    return name
+    if name not in paper.file.table and short not in paper.file.table:
+        paper.table(name)  # says which there are
+    return name if name in paper.file.table else short
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ class Line:
     verdict: str
     note: str
 
-    HEAD = ("claim", "kind", "paper", "ours [95 %]", "n", "difference [90 %]", "verdict", "note")
+    HEAD = ("claim", "kind", "paper", "ours [95 %]", "n", "difference [interval]", "verdict", "note")
 
     @property
     def entries(self) -> tuple[str, ...]:

@@ -111,6 +111,8 @@ def commands() -> str:
     out += ["One line here repeats what stands beside it, teachers included; `--dry-run` shows the plan and what it costs.", ""]
     for name in papers.names():
         file = papers.load(name).file
+        if not file.command:
+            continue  # of published files alone
         out += [f"## [{name}](papers/{name}.md)", "", bars(("what", "original", "ours")), "|---|---|---|"]
         for c in file.command:
             original = f"`{c.original}`" if c.original else ""

@@ -33,6 +33,19 @@ def digits(results: Path) -> str:
     return f"## Digits: which method helps\n\n`make demo`; raw rows in `results/measured/digits-demo/table.json`.\n\n{body}\n"
 
 
+def digits_methods(results: Path) -> str:
+    folder = results / "measured" / "digits-methods"
+    if not (folder / "table.json").exists():
+        return ""
+    about, machine = measured(folder / "table.json"), read(folder / "table.json")["head"]["origin"]
+    return (
+        f"## Digits: every method\n\n`{about['command']}`: {about['runs']} runs, chains and teacher included, in "
+        f"{about['cpu_seconds'] / 60:.1f} minutes of one core ({machine['processor']}, torch {machine['torch']}). Weights are those of "
+        f"each method's own source, for CIFAR; differences are paired by seed. Three seeds and thirty rows: some row looks good by "
+        f"chance, and no row is a ranking.\n\n{(folder / 'table.md').read_text(encoding='utf-8').strip()}\n"
+    )
+
+
 def cifar10_few(results: Path) -> str:
     records = list(every(results / "measured" / "cifar10-m100"))
     if not records:
@@ -373,7 +386,7 @@ def others(results: Path) -> str:
         "`python scripts/make_audit.py SHARED`; pages and raw rows in `results/audit/`. None of these runs was made here: each line says "
         "whose it is and from which commit it was read, and whether a run did what it says was not checked. Runs of unlike sources or "
         "settings are not pooled. The rules are those of our own verdicts (docs/verdicts.md), differences unpaired.\n",
-        "| claim | printed | these runs | runs | 90 % interval of the difference | verdict | whose |",
+        "| claim | printed | these runs | runs | interval of the difference | verdict | whose |",
         "|---|--:|--:|--:|--:|---|---|",
     ]
     judged = [row for one in found for row in one["findings"] if row["value"] is not None]
@@ -417,7 +430,7 @@ def others(results: Path) -> str:
 
 
 SECTIONS: tuple[Callable[[Path], str], ...] = (
-    digits, cifar10_few, real_runs, zero_shot, toy, belief, checkpoints, kill_test, benchmarks, verdicts, others,
+    digits, digits_methods, cifar10_few, real_runs, zero_shot, toy, belief, checkpoints, kill_test, benchmarks, verdicts, others,
 )  # fmt: skip
 
 

@@ -35,6 +35,7 @@ from torch import Tensor
 
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
 from redistill.core.pairs import require_common_stages
+from redistill.terms.parts.layers import named_at, total
 from redistill.terms.parts.maps import named_or_paired, to_smaller
 from redistill.terms.parts.wide import wide
 
@@ -121,9 +122,7 @@ class AT(Term):
     )
 
     def check(self) -> None:
-        self.at = pairs_of(self.at)
-        self.pairs = self.at or ()
-        self.ready = self.at is not None
+        self.at, self.pairs, self.ready = named_at(self.at)
         if not 1 <= self.p < math.inf:
             raise RedistillError(
                 f"AT(p={self.p}): the exponent must be a number of 1 or more (below 1 the gradient is infinite wherever an activation "
@@ -151,7 +150,7 @@ class AT(Term):
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         require_ready(self)
-        return self.factor * sum(self.distances(student, teacher), start=wide(student.logits).new_zeros(()))
+        return self.factor * total(student, self.distances(student, teacher))
 
     def distances(self, student: Output, teacher: Output) -> list[Tensor]:
         """One distance a pair, in the order of ``pairs``, without ``factor``."""

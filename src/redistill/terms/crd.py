@@ -18,9 +18,10 @@ Where paper and code differ:
 Z is set by the first batch (mean of exp(·) times n, a constant from then on) and belongs, like both memories, to the state
 that is saved. The draws are those of (seed, "term", "CRD", step): a resumed run draws what it would have drawn.
 
-Bytes: 8·n·dim for the memories (51 MB for 50,000 images and 128 numbers) and 8·B·n for the scores of a step (26 MB at a batch
-of 64), whatever K is: each embedding meets the whole memory once, and what was drawn is picked from that. The released code
-gathers 4·B·K·dim bytes instead, 1.1 GB at K = 16,384 for both directions.
+Bytes: 8·n·dim for the memories and as many for what a step holds of them until its gradient is known (102 MB in all for 50,000
+images and 128 numbers, 2.6 GB for ImageNet), and 4·B·n for the scores of one direction, 64 MiB at a time at most, whatever K is:
+each embedding meets the whole memory once, and what was drawn is picked from that. The released code gathers 4·B·K·dim bytes
+instead, 1.1 GB at K = 16,384 for both directions. Memories that do not fit are refused by ``setup``, before anything is trained.
 """
 
 from __future__ import annotations
@@ -35,8 +36,21 @@ from torch import Tensor, nn
 
 from redistill import rng
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
+from redistill.terms.parts.room import require_room
 from redistill.terms.parts.vectors import named_or_pooled
 from redistill.terms.parts.wide import embedding_of
+
+ENTRIES = 16 * 2**20
+"""Scores that are held at a time: 64 MiB in fp32."""
+
+
+def bank_bytes(count: int, dim: int) -> int:
+    """What the memories of ``count`` images need, with the copies that a step holds.
+
+    >>> bank_bytes(50_000, 128)
+    102400000
+    """
+    return 16 * count * dim
 
 
 def unit(embedded: Float[Tensor, "batch width"]) -> Float[Tensor, "batch width"]:
@@ -51,6 +65,15 @@ def contrast(scores: Float[Tensor, "batch drawn"], count: int, eps: float = 1e-7
     positive = torch.log(scores[:, 0] / (scores[:, 0] + noise + eps)).sum()
     negative = torch.log(noise / (scores[:, 1:] + noise + eps)).sum()
     return -(positive + negative) / images
+
+
+def _picked(
+    embedded: Float[Tensor, "batch width"], memory: Float[Tensor, "count width"], drawn: Int[Tensor, "batch drawn"]
+) -> Float[Tensor, "batch drawn"]:
+    """Products of each embedding with the drawn rows of the memory, some images at a time."""
+    few = max(1, ENTRIES // len(memory))
+    found = [(e @ memory.T).gather(1, d) for e, d in zip(embedded.split(few), drawn.split(few), strict=True)]
+    return found[0] if len(found) == 1 else torch.cat(found)
 
 
 @dataclass(eq=False, repr=False)
@@ -109,6 +132,10 @@ class CRD(Term):
             raise RedistillError(f"CRD compares one pair of places, at names {len(self.pairs)}")
         ((mine, theirs),) = self.pairs
         self.count = ctx.count
+        require_room(
+            f"CRD remembers {ctx.count:,} images with {self.dim} numbers in two banks", bank_bytes(ctx.count, self.dim), ctx.student,
+            "give it fewer images, or a smaller CRD(dim=...)",
+        )
         self.embed_s, self.embed_t = (
             self._linear(ctx.seed, math.prod(ctx.shape("student", mine)[1:]), "student"),
             self._linear(ctx.seed, math.prod(ctx.shape("teacher", theirs)[1:]), "teacher"),
@@ -188,7 +215,7 @@ class CRD(Term):
         Z = list(self.Z.clone())
         losses = []
         for which, (embedded, memory) in enumerate(((e_s, self.memory_teacher), (e_t, self.memory_student))):
-            scores = torch.exp((embedded @ memory.to(embedded.dtype, copy=True).T).gather(1, drawn) / self.T)
+            scores = torch.exp(_picked(embedded, memory.to(embedded.dtype, copy=True), drawn) / self.T)
             Z[which] = torch.where(Z[which] < 0, scores.detach().mean() * self.count, Z[which])  # set once, and nobody waits
             losses.append(contrast(scores / Z[which], self.count))
         if self.training and torch.is_grad_enabled():

@@ -31,7 +31,8 @@ from torch import Tensor, nn
 
 from redistill import rng
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
-from redistill.terms.parts.maps import as_map, average_to, before_activation, map_shape, named_or_paired, same_shape
+from redistill.terms.parts.layers import halved_upwards, paired_before_activation, total
+from redistill.terms.parts.maps import as_map, average_to, map_shape, same_shape
 from redistill.terms.parts.norms import norm_before
 from redistill.terms.parts.wide import fitting, wide
 
@@ -115,10 +116,7 @@ class OFD(Term):
             raise RedistillError(f"OFD(kernel_size={self.kernel_size}): an odd number of at least 1 is needed, to keep a map's size")
 
     def setup(self, ctx: Context) -> None:
-        named = pairs_of(self.at)
-        self.pairs = named_or_paired(ctx, named)
-        if named is None:
-            self.pairs = before_activation(ctx, self.pairs)
+        self.pairs = paired_before_activation(ctx, self.at)
         if self.norms is not None and len(self.norms) != len(self.pairs):
             raise RedistillError(f"OFD: {len(self.norms)} norms for {len(self.pairs)} pairs of places: name one batch norm a pair")
         self.connectors = nn.ModuleList()
@@ -141,6 +139,4 @@ class OFD(Term):
         return found
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        found = self.distances(student, teacher)
-        weighed = [2.0 ** (i - len(found) + 1) * value for i, value in enumerate(found)]
-        return self.factor * sum(weighed, start=wide(student.logits).new_zeros(()))
+        return self.factor * total(student, halved_upwards(self.distances(student, teacher)))

@@ -69,7 +69,7 @@ class Fixture:
     @property
     def trained(self) -> dict[str, Tensor]:
         """Everything that an optimiser may move: the student, the term, and images that a generator made."""
-        found: dict[str, Tensor] = {f"the student's {n}": p for n, p in self.student.named_parameters()}
+        found: dict[str, Tensor] = {f"the student's {n}": p for n, p in self.student.named_parameters() if p.requires_grad}
         found |= {f"the term's {n}": p for n, p in self.term.named_parameters() if p.requires_grad}
         return found | ({"the images": self.batch.images} if self.batch.images.requires_grad else {})
 

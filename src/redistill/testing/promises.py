@@ -17,6 +17,7 @@ from redistill import rng
 from redistill.core import RedistillError, Term
 from redistill.terms import ALL, by_name
 from redistill.testing.bench import Fixture, NotConformant, TermCase, require
+from redistill.testing.edges import EDGES
 
 
 def _scalar(trial: TermCase) -> None:
@@ -200,5 +201,5 @@ def _declared(trial: TermCase) -> None:
 
 PROMISES: tuple[Callable[[TermCase], None], ...] = (
     _own_randomness, _repeatable, _scalar, _parameters, _inputs_untouched, _derivative, _settings, _fresh, _ready, _saved,
-    _declared,
+    _declared, *EDGES,
 )  # fmt: skip

@@ -225,6 +225,11 @@ class Loop:
                 return
             student.curves[name].append((self.step, value))
 
+    def _alone(self, source: Source) -> bool:
+        """Whether some batch of a data set holds one image."""
+        size = self.recipe.batch_size
+        return source.count is not None and (size == 1 or (source.count % size == 1 and not self.recipe.drop_last))
+
     # -- before the first step ----------------------------------------------------------------------------------------
     def _check(self, students: Sequence[tuple[nn.Module, Method | Term]], teacher: nn.Module | None, source: Source) -> None:
         if not students:
@@ -258,6 +263,11 @@ class Loop:
                 name = type(term).__name__
                 if term.needs_teacher and teacher is None:
                     raise RedistillError(f"{name} compares with a teacher, but there is none: give a teacher or remove {name}")
+                if term.needs_pairs and self._alone(source):
+                    raise RedistillError(
+                        f"{name} compares the images of a batch with each other, and of {source.count:,} images in batches of "
+                        f"{self.recipe.batch_size} one batch has one image: choose another batch_size, or drop_last = true"
+                    )
                 if term.needs_labels and not source.labelled:
                     raise RedistillError(f"{name} needs labels, and this source has none: remove {name} or give labelled images")
             if not any(p.requires_grad for p in net.parameters()):

@@ -48,7 +48,8 @@ def kept(folder: Path) -> dict[str, Checked]:
 def evaluate(paper: Paper, files: Path, out: Path, data_dir: Path | None) -> Iterator[Checked | str]:
     """Evaluate those files of a paper that lie under ``files`` and were not evaluated yet; one record each in ``out``.
 
-    Files are known by their content, whatever they are called. One whose data are not here gives a sentence instead.
+    Files are known by their content, whatever they are called. One whose data, or whose reader, are not here gives a sentence
+    instead.
     """
     from redistill import data, models
     from redistill.metrics import accuracy
@@ -58,13 +59,13 @@ def evaluate(paper: Paper, files: Path, out: Path, data_dir: Path | None) -> Ite
     for path in sorted(p for p in files.rglob("*") if p.is_file()):
         if (one := wanted.get(file_digest(path))) is None or one.sha256 in known:
             continue
+        refuse_code(one.model, "a paper file")
         try:
             images = data.load(one.data, data_dir)
+            network = models.load(path, model=one.model, classes=images.classes, normalisation=one.normalise)
         except RedistillError as error:
             yield f"{one.file} is not evaluated: {error}"
             continue
-        refuse_code(one.model, "a paper file")
-        network = models.load(path, model=one.model, classes=images.classes, normalisation=one.normalise)
         found = Checked(one.file, one.sha256, one.data, one.normalise, len(images), accuracy(network, images))
         keep(out / f"{one.sha256[:16]}.json", asdict(found))
         yield found

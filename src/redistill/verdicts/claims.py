@@ -13,7 +13,7 @@ from redistill.papers.cells import Cell, Paper, ReportedValue
 from redistill.papers.plan import Plan, Planned
 from redistill.papers.schema import Checkpoint, Metric, Protocol
 from redistill.stats import Estimate, VarianceComponent, satterthwaite
-from redistill.verdicts.expected import Expected, expected, within_reach
+from redistill.verdicts.expected import Expected, Power, expected, within_reach
 
 
 def label(cell: Cell) -> str:
@@ -61,7 +61,8 @@ class Table:
 
     Attributes:
         planned: its cells. home: what is measured -> label of the first cell that it is measured for. claims: with their rules.
-        regimes: label -> regime. spreads: label -> what its runs are expected to scatter by. sizes: regime -> how many different
+        regimes: label -> regime. spreads: label -> what its accuracies are expected to scatter by; of transition errors nothing is
+            known. sizes: regime -> how many different
             cells of the whole printed table are of it, whichever of them are planned.
     """
 
@@ -76,6 +77,14 @@ class Table:
     def lenders(self, claim: Claim) -> int:
         """How many cells of the whole table can lend each other the spread of a claim's cell."""
         return max(1, self.sizes.get(self.regimes.get(claim.cell, ""), 1))
+
+    def power(self, claim: Claim) -> Power | None:
+        """What seeds can do for a claim; None for a published file, an order without numbers, and where no spread is expected."""
+        spreads = [self.spreads.get(cell) for cell in claim.cells]
+        known = tuple(spread for spread in spreads if spread is not None)
+        if claim.kind == "checkpoint" or claim.claimed is None or len(known) < len(spreads):
+            return None
+        return Power(claim, known, self.lenders(claim), sum(one.kind in ("gain", "order") for one in self.claims))
 
 
 def claims_of(plan: Plan) -> dict[str, list[Claim]]:
@@ -110,9 +119,10 @@ def _table(plan: Plan, name: str) -> Table:
         if p.experiment is not None and (here := home[key(p)]) not in regimes:
             mine = by_id[p.cell.id]
             regimes[here] = mine.regime
-            spreads[here] = expected(p.cell.facts, mine.generated, mine.started, printed.get(mine.regime, []))
+            if metric != "mte":
+                spreads[here] = expected(p.cell.facts, mine.generated, mine.started, printed.get(mine.regime, []))
     table = Table(name, planned, home, (), regimes, spreads, {regime: len(cells) for regime, cells in different.items()})
-    claims = [_with_rule(plan, table, claim, metric) for claim in _claims(plan, planned, home, metric, protocol)]
+    claims = [_with_rule(plan, table, claim) for claim in _claims(plan, planned, home, metric, protocol)]
     for checkpoint in plan.paper.file.checkpoint:
         there = [p.cell for p in planned if checkpoint.table == name and checkpoint.holds(p.cell.facts)]
         if there and (claim := _file_claim(checkpoint, there[0], metric, protocol)) is not None:
@@ -120,13 +130,13 @@ def _table(plan: Plan, name: str) -> Table:
     return replace(table, claims=tuple(claims))
 
 
-def _with_rule(plan: Plan, table: Table, claim: Claim, metric: Metric) -> Claim:
+def _with_rule(plan: Plan, table: Table, claim: Claim) -> Claim:
     """With what the plan says of tolerance, looks and teachers, and whether an affordable number of seeds can settle it."""
     spread = table.spreads.get(claim.cell)
     claim = replace(claim, looks=plan.looks, allowance=plan.allowance if _taught(table, claim) else 0.0)
-    if plan.unit is not None and spread is not None and metric != "mte":
+    if plan.unit is not None and spread is not None:
         claim = replace(claim, tolerance=max(claim.tolerance, round(plan.unit * spread.sd, 2)))
-    if spread is None or claim.kind not in ("value", "gain") or metric == "mte":
+    if spread is None or claim.kind not in ("value", "gain"):
         return claim
     return replace(claim, reach=within_reach(claim, spread, table.lenders(claim)))
 
