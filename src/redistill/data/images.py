@@ -148,6 +148,7 @@ class ImageStream(PureStream):
         self._variants: tuple[int, Tensor] | None = None
         self._offsets: tuple[int, list[int]] | None = None
         self._tables: Tables | None = None
+        self._on_cpu = Augmenter(augmentation(images.augment), images.x.contiguous())  # strong views are made of pictures, on the host
         self._stronger: tuple[int, Tensor] | None = None
 
     def read(self, step: int) -> Batch:
@@ -155,11 +156,13 @@ class ImageStream(PureStream):
         offset = self._offset(epoch, step % self.schedule.steps) if self.augment.augment.batch else None
         if not self.augment.augment.strong:
             return self._made(index, self._variant(epoch), offset, positions)
-        variant, again = (table.index_select(0, index) for table in (self._variant(epoch), self._again(epoch)))
+        variant = self._variant(epoch).index_select(0, index)
         if offset is not None:
             variant = self.augment.augment.at_offset(variant, offset)
-        pixels = torch.cat([self.augment(index, variant), strongly(self.augment(index, again), index, self.seed, epoch)])
-        return self._shown(pixels, index.repeat(2), torch.cat([variant, again]), positions.repeat(2))
+        again = self._again(epoch).index_select(0, positions)
+        strong = strongly(self._on_cpu(positions, again), positions, self.seed, epoch).to(self.device)
+        pixels = torch.cat([self.augment(index, variant), strong])
+        return self._shown(pixels, index.repeat(2), torch.cat([variant, again.to(self.device)]), positions.repeat(2))
 
     def _made(self, index: Tensor, variants: Tensor, offset: int | Tensor | None, positions: Tensor | None) -> Batch:
         """The batch of the images at ``index`` [B]; ``variants`` [N] of all."""
@@ -203,7 +206,7 @@ class ImageStream(PureStream):
         if self._stronger is None or self._stronger[0] != epoch:
             drawn = rng.stream(self.seed, "strong", epoch)
             variants = torch.randint(0, self.augment.augment.variants, (self.schedule.count,), generator=drawn)
-            self._stronger = epoch, variants.to(self.device)
+            self._stronger = epoch, variants
         return self._stronger[1]
 
     def _variant(self, epoch: int) -> Tensor:
