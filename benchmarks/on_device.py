@@ -99,7 +99,7 @@ class Bench:
 
         return {"epoch_s": round(391 * self.seconds(once, self.timed // 2), 4)}
 
-    def zero_shot(self, precision: str, replay: bool) -> dict[str, Any]:
+    def zero_shot(self, precision: Precision, replay: bool) -> dict[str, Any]:
         """Milliseconds a block of one generator step and ten of the student."""
         blocks = 2_000
         p = preset("authors", blocks=blocks, batch_size=self.batch)

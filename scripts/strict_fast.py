@@ -31,6 +31,7 @@ from torch.nn import functional as F
 import redistill as rd
 from redistill import machine, precision
 from redistill.files import pretty, write
+from redistill.recipe import Precision
 from redistill.stats import paired_difference
 from redistill.train.loop import NUMERICS
 
@@ -43,7 +44,7 @@ METHODS = [name for cohort in COHORTS for name in cohort]
 TOLERANCE = 0.2  # points of accuracy; below it `fast` may stand for `strict`
 
 
-def recipe(kind: str) -> rd.Recipe:
+def recipe(kind: Precision) -> rd.Recipe:
     return rd.Recipe(
         steps=600, batch_size=100, lr=0.05, momentum=0.9, weight_decay=5e-4,
         schedule=rd.MultiStep(at=(0.6, 0.8), gamma=0.1, unit="fraction"), precision=kind,
@@ -77,7 +78,7 @@ def emulated() -> Iterator[None]:
             setattr(F, name, real)
 
 
-def run(kind: str, seed: int, args: argparse.Namespace) -> None:
+def run(kind: Precision, seed: int, args: argparse.Namespace) -> None:
     record_file = args.out / f"{kind}-seed-{seed}.json"
     if record_file.exists():
         print(f"{record_file}: there", flush=True)

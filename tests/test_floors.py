@@ -34,13 +34,16 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("experiment",),
     ("runs",),
     ("launch",),
+    # a network for elsewhere
+    ("export",),
     # judged, shown
     ("papers",),
     ("verdicts",),
     ("testing",),
     ("report",),
     ("evidence",),
-    ("toy", "verify"),
+    ("distill",),
+    ("toy", "verify", "bench"),
     ("cli",),
     # the public names, loaded lazily
     ("__init__", "__main__"),

@@ -134,7 +134,7 @@ COMMANDS = sorted(set(commands()))
 
 
 def program() -> Any:
-    from redistill.cli import app, cache, download, evaluate, evidence, look, papers, run, zero_shot  # noqa: F401
+    from redistill.cli import app, bench, cache, download, evaluate, evidence, look, papers, run, zero_shot  # noqa: F401
 
     return typer.main.get_command(app)
 

@@ -81,6 +81,8 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], list[st
         extra = [{"use": name} for name in ("Consistency", "Diversity", "StudentEntropy", "TeacherEntropy")]
         fake = {"kind": "adversarial", "blocks": 10, "extra": extra}
         few += [made(source={"kind": "mixed", "first": {"data": "cifar10"}, "second": fake}, method=[{"use": "KD"}], recipe={"steps": 9})]
+        free = {"dafl": "chen2019", "dfad": "fang2019", "deep-inversion": "yin2020", "cmi": "fang2021"}
+        few += [made(source={"kind": kind, "preset": name}, method=[{"use": "KD"}], recipe={"steps": 9}) for kind, name in free.items()]
         few += [made(student={"model": name}) for name in models.names()]
         few += [made(source={"data": "folder:pictures"}, evaluate={})]
         return [one.id for one in few]

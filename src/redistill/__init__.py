@@ -26,7 +26,7 @@ _HOME = {
     "Experiment": "experiment.value", "Store": "runs.store", "Run": "runs.store",
 }  # fmt: skip
 
-_ROOMS = ("belief", "claims", "data", "models", "sources", "terms", "rng", "stats", "testing")
+_ROOMS = ("belief", "claims", "data", "distill", "models", "sources", "terms", "rng", "stats", "testing")
 
 __all__ = ["__version__", *_HOME, *_ROOMS]  # noqa: PLE0604 - the keys of a table are strings
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers, which read no
     from redistill import belief as belief
     from redistill import claims as claims
     from redistill import data as data
+    from redistill import distill as distill
     from redistill import models as models
     from redistill import rng as rng
     from redistill import sources as sources

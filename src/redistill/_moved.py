@@ -24,8 +24,8 @@ MOVED = {
     "experiment.sources": "experiment.source.images", "experiment.generated": "experiment.source.adversarial",
     "experiment.few": "published.few_words", "experiment.presets": "published.preset_words",
     "models.checkpoint": "models.weights", "sources.few": "published.few_images",
-    "papers.cost": "experiment.cost",
     "sources.diary": "sources.training_log", "terms.parts.seen": "terms.parts.unowned", "settings.mistakes": "settings.validation",
+    "papers.cost": "experiment.cost",
     "report.verdicts": "verdicts.tables", "report.checkpoints": "verdicts.checkpoints", "report.beliefs": "verdicts.beliefs",
 }  # fmt: skip
 

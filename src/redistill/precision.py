@@ -21,14 +21,26 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     """``auto``: the accelerator torch reports, else the CPU."""
     if str(device) != "auto":
         try:
-            return torch.device(device)
-        except RuntimeError as error:
+            asked = torch.device(device)
+        except (RuntimeError, TypeError) as error:
             raise RedistillError(f"unknown device {device!r}: use auto, cpu, cuda, cuda:1, mps ...") from error
+        _require_there(asked)
+        return asked
     if torch.accelerator.is_available():
         found = torch.accelerator.current_accelerator()
         if found is not None:
             return found
     return torch.device("cpu")
+
+
+def _require_there(device: torch.device) -> None:
+    """Refuse an accelerator that this machine, or this build of torch, does not have."""
+    if device.type in ("cuda", "mps", "xpu"):
+        module = getattr(torch, device.type)
+        if not module.is_available():
+            raise RedistillError(f"there is no device {str(device)!r} here (torch {torch.__version__}): use cpu, or auto for what there is")
+        if device.index is not None and device.index >= (count := module.device_count()):
+            raise RedistillError(f"there is no device {str(device)!r} here: {count} of this kind, counted from 0")
 
 
 def has_bf16_matrix_units(device: torch.device) -> bool:

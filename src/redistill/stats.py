@@ -243,6 +243,24 @@ def binomial_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, fl
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def paired_accuracy(only_a: int, only_b: int, n: int, level: float = 0.95) -> tuple[float, float, float]:
+    """Accuracy of a minus accuracy of b on the same ``n`` images, with its interval: (value, low, high), fractions of 1.
+
+    ``only_a``, ``only_b``: images on which a alone, and b alone, is right. The interval is Bonett and Price's (2012, Journal of
+    Educational and Behavioral Statistics 37, adjusted Wald): one image is added to each of the two counts and two to all.
+
+    >>> value, low, high = paired_accuracy(30, 12, 600)
+    >>> round(value, 4), round(low, 4), round(high, 4)
+    (0.03, 0.0084, 0.0514)
+    """
+    if not (n >= 1 and only_a >= 0 and only_b >= 0 and only_a + only_b <= n):
+        raise RedistillError(f"paired_accuracy({only_a}, {only_b}, {n}): the two counts, and their sum, lie between 0 and the images")
+    z = float(special.ndtri((1 + _level(level)) / 2))
+    a, b = (only_a + 1) / (n + 2), (only_b + 1) / (n + 2)
+    half = z * math.sqrt((a + b - (a - b) ** 2) / (n + 2))
+    return (only_a - only_b) / n, max(-1.0, a - b - half), min(1.0, a - b + half)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Spreads
 # ---------------------------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ DIFFERENT: dict[str, Callable[[], nn.Module]] = {
     "weights": lambda: Net(seed=1),
     "a running mean": lambda: _changed(lambda net: net.bn.running_mean.add_(1e-7)),  # type: ignore[union-attr]
     "an attribute": lambda: Net(scale=2.0),
-    "deep in an attribute": lambda: _changed(lambda net: net.table["a"].append(3)),
+    "deep in an attribute": lambda: _changed(lambda net: net.table["a"].append(3)),  # type: ignore[union-attr]
     "a function": lambda: Net(act=F.gelu),
     "a function of one's own": lambda: Net(act=_bend(0.1)),
     "what a function holds": lambda: Net(act=_bend(0.2)),
@@ -79,7 +79,7 @@ def test_a_number_is_measured_once_for_one_network_and_set(tmp_path: Path) -> No
     asked = []
 
     def number(net: nn.Module, shown: Images, value: float = 91.25, **what: Any) -> float:
-        return remembered(net, shown, {"name": "accuracy", **what}, tmp_path, lambda: asked.append(value) or value)
+        return remembered(net, shown, {"name": "accuracy", **what}, tmp_path, lambda: asked.append(value) or value)  # type: ignore[func-returns-value]
 
     assert number(Net(), images()) == number(Net(), images(), 3.0) == 91.25 and len(asked) == 1
     assert number(Net(seed=1), images(), 2.0) == 2.0 and number(Net(), images(seed=1), 3.0) == 3.0

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from helpers import nets
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
 from redistill.files import Lock, digest, write
@@ -61,7 +62,7 @@ def test_a_record_says_what_was_done(place: Store, make: Any) -> None:
     assert record["sessions"][0]["memory"]["process"] > 10_000_000 and record["exact"] == "yes"
     curves = made.curves()
     assert [step for step, _ in curves["accuracy"]["test"]] == [4, 8, 12] and len(curves["losses"]["KD"]) == 3
-    assert sorted(p.name for p in place.folder(one).iterdir()) == ["curves.json", "lock", "record.json", "weights.safetensors"]
+    assert sorted(p.name for p in place.folder(one).iterdir()) == ["code", "curves.json", "lock", "record.json", "weights.safetensors"]
 
 
 def test_the_weights_give_the_network_back(place: Store, make: Any) -> None:
@@ -272,3 +273,27 @@ def test_runs_are_values(place: Store, make: Any) -> None:
     made = make().run(place)
     assert isinstance(made, Run) and made == place.find(make())
     assert torch.equal(made.network().state_dict()["conv.weight"], made.network().state_dict()["conv.weight"])
+
+
+HELPERS = Path(nets.__file__).parent
+
+
+def test_a_student_of_ones_own_loads_where_its_source_file_is_gone(make: Any, taught: Path, tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    shutil.copytree(taught, here / "runs")
+    shutil.copy(HELPERS / "nets.py", here / "mine.py")
+    (here / "mine.py").write_text((HELPERS / "nets.py").read_text().replace("import torch\n", "import torch\nimport widths\n"))
+    (here / "widths.py").write_text("WIDTH = 8\n")
+    one = make(student={"model": str(here / "mine.py:Small")})
+    made = one.run(here / "runs")
+    assert {"code/mine.py", "code/widths.py"} <= made.record["files"].keys()
+    images = torch.zeros(2, 1, 8, 8)
+    said = made.network()(images)
+    shutil.move(here / "runs", tmp_path / "there")
+    (here / "mine.py").write_text("raise SystemError")
+    (here / "widths.py").unlink()
+    again = Run(tmp_path / "there" / made.cell / "seed-0", made.record)
+    assert torch.equal(again.network(trust_code=True)(images), said)
+    (again.folder / "code" / "mine.py").write_text("class Small: ...")
+    with pytest.raises(RedistillError, match="has changed since"):
+        again.network(trust_code=True)

@@ -37,6 +37,7 @@ from redistill.terms import (
     Consistency,
     Diversity,
     FitNet,
+    LogitDistance,
     Review,
     SimKD,
     StudentEntropy,
@@ -62,6 +63,10 @@ FORMS: dict[str, tuple[Callable[[], Term], tuple[str, ...] | None]] = {
     "KD, standardised": (lambda: KD(T=2.0, standardise=True), None),
     "DKD, standardised": (lambda: DKD(T=2.0, standardise=True), None),
     "DIST, CIFAR-100": (lambda: DIST(beta=2.0, gamma=2.0, T=4.0), None),
+    "LogitDistance, DeepInversion": (lambda: LogitDistance(form="js", T=3.0, most=1.0), None),
+    "LogitDistance, CMI": (
+        lambda: LogitDistance(form="agreed"), ("zero at match", "class permutation", "batch permutation", "non-negative")
+    ),
     "RKD, of maps": (lambda: RKD(at=["stage2", "stage3"]), None),
     "PKT, paper": (lambda: PKT(reduction="row"), None),
     "CRD, of the class": (lambda: CRD(dim=4, K=3, positive="class"), None),

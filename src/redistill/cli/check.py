@@ -39,7 +39,7 @@ def check(
         raise RedistillError(f"{name} must be a subclass of redistill.Term, it is {cls!r}")
     given = changed({}, change)
     mistakes = ValidationErrors(f"--set of {cls.__name__}", data=given)
-    shape = settings_of(cls)  # type: ignore[arg-type]  # a class, whose instances need no hash
+    shape = settings_of(cls)  # a class, whose instances need no hash
     mistakes.unknown((), given, tuple(shape.model_fields), f"setting of {cls.__name__}")
     with mistakes.at(()):
         made_term(cls, shape.model_validate(given))

@@ -158,10 +158,12 @@ def _tell(run: Run, old: str | None) -> None:
 
 def seen(train: dict[str, Any]) -> str:
     """Which images a student saw, in words."""
+    from redistill.sources.variants import KINDS
+
     if train.get("kind") == "mixed":
         return f"{seen(train.get('first', {}))} and {seen(train.get('second', {}))} in turn"
-    if train.get("kind") == "adversarial":
-        return "a generator's images"
+    if train.get("kind") in KINDS:
+        return "images made out of its teacher" if "iterations" in train else "a generator's images"
     return f"{train['count']} images" if "count" in train else "images of a source of one's own"
 
 

@@ -298,8 +298,10 @@ def samples(
         raise RedistillError(f"{one.folder} keeps no samples: its source is not a generator")
     kept = {int(block): images for block, images in one.kept("samples").items()}
     order = sorted(kept)
+    from redistill.sources.variants import KINDS
+
     source = one.record["experiment"]["source"]
-    made = next(s for s in (source, *source.values()) if isinstance(s, dict) and s.get("kind") == "adversarial")
+    made = next(s for s in (source, *source.values()) if isinstance(s, dict) and s.get("kind") in KINDS)
     space, together = str(made["normalise"]), int(made["n_S"]) if made is source else 1
     captions, above = None, ""
     if student and "beliefs.safetensors" in one.record["files"]:

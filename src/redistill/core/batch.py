@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from redistill.core.ramp import Ramp as Ramp
@@ -47,14 +48,29 @@ class Batch:
         object.__setattr__(self, "teacher", teacher_output)  # a cache beside the value, which stays what it is
         return self
 
-    def labels_for(self, who: Any) -> Tensor:
-        """The labels, or a sentence that says which term needed them."""
+    def labels_for(self, who: Any, logits: Tensor | None = None) -> Tensor:
+        """The labels, or a sentence that says which term needed them; with ``logits`` [B, classes] they must be classes of these.
+
+        On an accelerator their range is left to the kernels, for looking at it would make the host wait.
+        """
+        name = who if isinstance(who, str) else type(who).__name__
         if self.labels is None:
-            name = who if isinstance(who, str) else type(who).__name__
             raise RedistillError(
                 f"{name} needs labels, but this batch has none (label-free images or generated ones): "
                 f"remove {name} from the method or give a labelled source"
             )
+        if self.labels.dim() != 1 or self.labels.dtype not in (torch.int64, torch.int32):
+            raise RedistillError(
+                f"{name}: labels are one whole number an image, int64 [B], got {self.labels.dtype} {list(self.labels.shape)}; of one-hot "
+                f"rows labels.argmax(1) gives them"
+            )
+        if logits is not None and self.labels.device.type == "cpu" and len(self.labels):
+            low, high = int(self.labels.min()), int(self.labels.max())
+            if low < 0 or high >= logits.shape[1]:
+                raise RedistillError(
+                    f"{name}: labels run from {low} to {high}, and logits of {logits.shape[1]} classes have labels 0 to "
+                    f"{logits.shape[1] - 1}"
+                )
         return self.labels
 
 

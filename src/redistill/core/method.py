@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import copy
 import dataclasses
 import math
@@ -21,7 +22,58 @@ from redistill.errors import RedistillError as RedistillError
 from redistill.errors import nearest as nearest
 
 
-class Term(nn.Module):
+class Summand(nn.Module, abc.ABC):
+    """What is weighed and added: ``0.1 * CE() + 0.9 * KD(T=4)``, also ``CE() / 2`` and ``KD() - 0.5 * CE()``."""
+
+    @abc.abstractmethod
+    def as_method(self) -> Method:
+        """Itself as a weighted sum of terms; a bare term has weight 1."""
+
+    def __rmul__(self, factor: Any) -> Method:
+        if isinstance(factor, Summand):
+            raise RedistillError(f"{self!r} and {factor!r} cannot be multiplied: terms are added, and multiplied by numbers")
+        return Method((_times(factor, weight, term), term) for weight, term in self.as_method().parts())
+
+    __mul__ = __rmul__
+
+    def __truediv__(self, factor: float) -> Method:
+        if _is_number(factor) and factor == 0:
+            raise RedistillError(f"{self!r} cannot be divided by 0")
+        return self * (1.0 / factor if _is_number(factor) else factor)
+
+    def __neg__(self) -> Method:
+        return -1.0 * self
+
+    def __add__(self, other: Term | Method) -> Method:
+        if not isinstance(other, Summand):
+            raise RedistillError(f"only terms can be added to {self!r}, got {other!r} ({type(other).__name__})")
+        return Method([*self.as_method().parts(), *other.as_method().parts()])
+
+    def __sub__(self, other: Term | Method) -> Method:
+        return self + (-other if isinstance(other, Summand) else other)
+
+    def __radd__(self, other: Any) -> Method:
+        if isinstance(other, int) and other == 0:  # so that sum([...]) works
+            return self.as_method()
+        raise RedistillError(f"only terms can be added to {self!r}, got {other!r} ({type(other).__name__})")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _times(factor: Any, weight: Weight, term: Term) -> Weight:
+    """``factor`` times a weight; whatever is no number stands alone, for :class:`Method` to take (a Ramp) or to refuse."""
+    if _is_number(factor):
+        return float(factor) * weight
+    if isinstance(factor, Ramp) and not isinstance(weight, Ramp):
+        return weight * factor
+    if isinstance(factor, Ramp):
+        raise RedistillError(f"the weight of {term!r} is a Ramp already, and cannot be multiplied by another")
+    return factor  # type: ignore[no-any-return]
+
+
+class Term(Summand):
     """One formula of one paper, without a weight.
 
     A subclass is a dataclass whose fields are the formula's settings (``@dataclass(eq=False, repr=False)``), beside each
@@ -72,6 +124,16 @@ class Term(nn.Module):
         if type(value) not in (float, int):
             setattr(self, name, float(value) if kind == "float" else int(value))  # type: ignore[arg-type, call-overload]
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The loss; what is no output of a network is refused with the way to make one."""
+        for who, given in zip(("student", "teacher"), args, strict=False):
+            if isinstance(given, Tensor):
+                raise RedistillError(
+                    f"{type(self).__name__} takes the {who}'s output, got a tensor {list(given.shape)}: of logits, "
+                    f"redistill.Output(logits) makes one; features come with redistill.Tapped"
+                )
+        return super().__call__(*args, **kwargs)
+
     def check(self) -> None:
         """Refuse settings that cannot work; called once on construction. Default: accepts everything."""
 
@@ -85,6 +147,9 @@ class Term(nn.Module):
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         raise TypeError(f"{type(self).__name__} defines no forward")
+
+    def as_method(self) -> Method:
+        return Method(((1.0, self),))
 
     # -- as a value ---------------------------------------------------------------------------------------------------
     def settings(self) -> dict[str, Any]:
@@ -103,20 +168,6 @@ class Term(nn.Module):
         defaults = {f.name: f.default for f in dataclasses.fields(self)}  # type: ignore[arg-type]
         shown = [f"{k}={v!r}" for k, v in self.settings().items() if v != defaults[k]]
         return f"{type(self).__name__}({', '.join(shown)})"
-
-    # -- arithmetic: 0.1 * CE() + 0.9 * KD(T=4) -----------------------------------------------------------------------
-    def __rmul__(self, weight: float | Ramp) -> Method:
-        return Method(((weight, self),))
-
-    __mul__ = __rmul__
-
-    def __add__(self, other: Term | Method) -> Method:
-        return 1.0 * self + other
-
-    def __radd__(self, other: Any) -> Method:
-        if other == 0:  # so that sum([...]) works
-            return 1.0 * self
-        return NotImplemented
 
 
 def require_ready(term: Term) -> None:
@@ -172,7 +223,7 @@ class WeightTable:
         return row
 
 
-class Method(nn.Module):
+class Method(Summand):
     """A weighted sum of terms: ``0.1 * CE() + 0.9 * KD(T=4) + 1000 * AT()``. A value until ``setup``.
 
     A weight is a number or a :class:`Ramp`. ``fit`` works on a fresh copy, so one method can serve many runs.
@@ -185,7 +236,7 @@ class Method(nn.Module):
         for weight, term in parts:
             if not isinstance(term, Term):
                 raise RedistillError(f"a method is made of terms, got {term!r} ({type(term).__name__})")
-            if isinstance(weight, bool) or not isinstance(weight, int | float | Ramp):
+            if not (isinstance(weight, Ramp) or _is_number(weight)):
                 raise RedistillError(f"the weight of {term!r} must be a number or a Ramp, got {weight!r}")
             if not isinstance(weight, Ramp):
                 weight = float(weight)
@@ -198,13 +249,14 @@ class Method(nn.Module):
         self.weights: tuple[Weight, ...] = tuple(weights)
         self.terms = nn.ModuleList(terms)
 
+    def as_method(self) -> Method:
+        return self
+
     @classmethod
     def of(cls, what: Method | Term) -> Method:
         """A bare term has weight 1."""
-        if isinstance(what, Method):
-            return what
-        if isinstance(what, Term):
-            return cls(((1.0, what),))
+        if isinstance(what, Summand):
+            return what.as_method()
         raise RedistillError(f"expected a method such as 0.1 * CE() + 0.9 * KD(T=4), got {what!r}")
 
     def parts(self) -> Iterator[tuple[Weight, Term]]:
@@ -275,21 +327,6 @@ class Method(nn.Module):
     # nn.Module defines == by identity already; a method prints as it was written
     def __repr__(self) -> str:
         return " + ".join(repr(t) if w == 1.0 else f"{w!r} * {t!r}" for w, t in self.parts())
-
-    def __add__(self, other: Method | Term) -> Method:
-        if not isinstance(other, Method | Term):
-            return NotImplemented
-        return Method([*self.parts(), *Method.of(other).parts()])
-
-    def __radd__(self, other: Any) -> Method:
-        if other == 0:
-            return self
-        return NotImplemented
-
-    def __rmul__(self, factor: float) -> Method:
-        return Method((factor * weight, term) for weight, term in self.parts())
-
-    __mul__ = __rmul__
 
 
 def weighted_sum(weights: Sequence[float | Tensor], losses: Sequence[Tensor]) -> Tensor:

@@ -83,9 +83,6 @@ class Tabled(Protocol):
     """A stream that is looked up in tables on the device: what an epoch needs lies there before its first step, and which step it
     is may be told by a number on the device. ``looked_up(step, rows)`` gives the images and labels that ``batch(step)`` gives."""
 
-    tabled: bool
-    """False where the batches of this run cannot be looked up after all."""
-
     def upload(self, step: int) -> None:
         """Lay the tables of the step's epoch in place; nothing where they lie there."""
         ...

@@ -61,6 +61,11 @@ class Images(DataSet):
                 f"{self.name}: images must be uint8 [N, C, H, W], got {self.x.dtype} {list(self.x.shape)}: "
                 f"give the pixels as bytes, unnormalised"
             )
+        if self.x.shape[-1] in (1, 3, 4) and self.x.shape[1] not in (1, 3, 4):
+            raise RedistillError(
+                f"{self.name}: images must be [N, C, H, W], got {list(self.x.shape)}, where the channels seem to stand last: "
+                f"x.permute(0, 3, 1, 2).contiguous() puts them first"
+            )
         object.__setattr__(self, "normalise", str(self.normalise))
         if not len(self.index):
             object.__setattr__(self, "index", torch.arange(len(self.x)))
@@ -126,7 +131,8 @@ class Images(DataSet):
             yield Batch(normalise(self.x[here].to(device), channels_last), labels, index, torch.zeros_like(index))
 
     def start(self, room: StreamContext) -> ImageStream:
-        return ImageStream(self, room)
+        # a strong view is drawn image by image on the host
+        return (ImageStream if augmentation(self.augment).strong else TabledImageStream)(self, room)
 
 
 class ImageStream(PureStream):
@@ -147,59 +153,34 @@ class ImageStream(PureStream):
         self.schedule = Schedule(len(images), room, room.device)
         self._variants: tuple[int, Tensor] | None = None
         self._offsets: tuple[int, list[int]] | None = None
-        self._tables: Tables | None = None
-        self._on_cpu = Augmenter(augmentation(images.augment), images.x.contiguous())  # strong views are made of pictures, on the host
-        self._stronger: tuple[int, Tensor] | None = None
+        self._stronger: tuple[int, Tensor] | None = None  # on the CPU
+        self._on_cpu = Augmenter(augmentation(images.augment), images.x.contiguous())
 
     def read(self, step: int) -> Batch:
         epoch, index, positions = self.schedule.positions(step)
         offset = self._offset(epoch, step % self.schedule.steps) if self.augment.augment.batch else None
-        if not self.augment.augment.strong:
-            return self._made(index, self._variant(epoch), offset, positions)
-        variant = self._variant(epoch).index_select(0, index)
-        if offset is not None:
-            variant = self.augment.augment.at_offset(variant, offset)
-        again = self._again(epoch).index_select(0, positions)
-        strong = strongly(self._on_cpu(positions, again), positions, self.seed, epoch).to(self.device)
-        pixels = torch.cat([self.augment(index, variant), strong])
-        return self._shown(pixels, index.repeat(2), torch.cat([variant, again.to(self.device)]), positions.repeat(2))
+        again = self._again(epoch) if self.augment.augment.strong else None
+        return self._made(index, self._variant(epoch), offset, positions, again, epoch)
 
-    def _made(self, index: Tensor, variants: Tensor, offset: int | Tensor | None, positions: Tensor | None) -> Batch:
-        """The batch of the images at ``index`` [B]; ``variants`` [N] of all."""
+    def _made(
+        self, index: Tensor, variants: Tensor, offset: int | Tensor | None, positions: Tensor | None,
+        again: Tensor | None = None, epoch: int = 0,
+    ) -> Batch:  # fmt: skip
+        """The batch of the images at ``index`` [B]; ``variants``, ``again`` [N] of all, the second of their strong views."""
         variant = variants.index_select(0, index)
         if offset is not None:
             variant = self.augment.augment.at_offset(variant, offset)
-        return self._shown(self.augment(index, variant), index, variant, positions)
-
-    def _shown(self, pixels: Tensor, index: Tensor, variant: Tensor, positions: Tensor | None) -> Batch:
+        pixels = self.augment(index, variant)
+        if again is not None:
+            assert positions is not None  # strong views are made of pictures, on the host, of the host's pixels: nobody waits for a device
+            stronger = again.index_select(0, positions)
+            made = strongly(self._on_cpu(positions, stronger), positions, self.seed, epoch)
+            pixels = torch.cat([pixels, made.to(self.device)])
+            index, variant = index.repeat(2), torch.cat([variant, stronger.to(self.device)])
+            positions = positions.repeat(2)
         images = self.normalise(pixels, self.channels_last)
         labels = None if self.labels is None else self.labels.index_select(0, index)
         return Batch(images, labels, index, variant, positions=positions)
-
-    # -- looked up by a number on the device ---------------------------------------------------------------------------
-    @property
-    def tabled(self) -> bool:
-        """Strong views are made on the host."""
-        return not self.augment.augment.strong
-
-    def rows(self, step: int) -> int:
-        return self.schedule.rows(step)
-
-    def upload(self, step: int) -> None:
-        epoch = step // self.schedule.steps
-        if self._tables is None:
-            self._tables = Tables.of(self.schedule, self.augment.augment)
-        if self._tables.epoch != epoch:
-            offsets = offsets_of(self.augment.augment, self.schedule.steps, self.seed, epoch)
-            self._tables.lay(epoch, self.schedule.order(epoch)[0], self._variant(epoch), offsets)
-
-    def looked_up(self, step: Tensor, rows: int) -> Batch:
-        tables = self._tables
-        assert tables is not None
-        within = step % self.schedule.steps
-        index = tables.order.index_select(0, within * self.schedule.size + tables.places[:rows])
-        offset = tables.offsets.index_select(0, within) if self.augment.augment.batch else None
-        return self._made(index, tables.variants, offset, None)
 
     def _again(self, epoch: int) -> Tensor:
         """The variant of every image's strong view in one epoch, drawn from (seed, "strong", epoch)."""
@@ -219,6 +200,33 @@ class ImageStream(PureStream):
         if self._offsets is None or self._offsets[0] != epoch:
             self._offsets = epoch, offsets_of(self.augment.augment, self.schedule.steps, self.seed, epoch)
         return self._offsets[1][within]
+
+
+class TabledImageStream(ImageStream):
+    """The same, told which step it is by a number on the device: what an epoch needs lies there in tables."""
+
+    def __init__(self, images: Images, room: StreamContext):
+        super().__init__(images, room)
+        self._tables: Tables | None = None
+
+    def rows(self, step: int) -> int:
+        return self.schedule.rows(step)
+
+    def upload(self, step: int) -> None:
+        epoch = step // self.schedule.steps
+        if self._tables is None:
+            self._tables = Tables.of(self.schedule, self.augment.augment)
+        if self._tables.epoch != epoch:
+            offsets = offsets_of(self.augment.augment, self.schedule.steps, self.seed, epoch)
+            self._tables.lay(epoch, self.schedule.order(epoch)[0], self._variant(epoch), offsets)
+
+    def looked_up(self, step: Tensor, rows: int) -> Batch:
+        tables = self._tables
+        assert tables is not None
+        within = step % self.schedule.steps
+        index = tables.order.index_select(0, within * self.schedule.size + tables.places[:rows])
+        offset = tables.offsets.index_select(0, within) if self.augment.augment.batch else None
+        return self._made(index, tables.variants, offset, None)
 
 
 @dataclass

@@ -46,9 +46,11 @@ def read_store(path: Path, told: Told) -> Evidence:
 
 
 def _row(record: dict[str, Any]) -> dict[str, Any]:
+    from redistill.sources.variants import KINDS
+
     asked, tested = record["experiment"], record["accuracy"]["test"]
     train = asked.get("source") or {}
-    generated = train.get("kind", "images") == "adversarial"
+    generated = train.get("kind", "images") in KINDS
     data = str(tested["data"]).partition(":")[0]
     terms = [str(term["use"]) for term in asked["method"]]
     others = "+".join(sorted(use for use in terms if use != "CE"))

@@ -20,6 +20,7 @@ from redistill.errors import RedistillError
 from redistill.experiment.networks import Net
 from redistill.experiment.source.adversarial import AdversarialSettings
 from redistill.experiment.source.images import ImagesSettings
+from redistill.experiment.source.inverted import InvertedSettings
 from redistill.experiment.value import Experiment
 from redistill.files import canonical
 
@@ -82,7 +83,7 @@ def images_of(source: ImagesSettings) -> int:
 
 def steps_of(one: Experiment) -> tuple[int, int]:
     """(steps of the run, steps of an epoch)."""
-    if isinstance(one.source, AdversarialSettings):
+    if isinstance(one.source, AdversarialSettings | InvertedSettings):
         epoch = (one.source.epoch_blocks or max(1, one.source.blocks // 100)) * one.source.n_S
     elif isinstance(one.source, ImagesSettings):
         count, batch = images_of(one.source), one.recipe.batch_size
@@ -113,6 +114,13 @@ def cost_of_steps(group: Sequence[Experiment]) -> float:
         again = 0 if variant.images == "before" else 1 if variant.noise == "same" else variant.n_S
         block = variant.n_G * (3 * made + 2 * students + 2 * teacher) + again * (made + teacher)
         return blocks * batch * (block + variant.n_S * 3 * students)
+    if isinstance(one.source, InvertedSettings):
+        r, blocks = one.source, steps / one.source.n_S
+        made = _macs(r.generator, canonical({"z": r.z}), 1, r.channels, r.image_size) if r.generator else 0
+        asked = students if r.adversarial else 0
+        # every step on the images goes through the networks and back to them; a second view asks the teacher again
+        image = 3 * made + 2 * asked + (4 if r.contrast else 2) * teacher
+        return blocks * r.iterations * r.images * image + steps * batch * (teacher + 3 * students)
     seen = images_of(one.source) / epoch if isinstance(one.source, ImagesSettings) else batch
     return steps * min(seen, batch) * (teacher + 3 * students)
 

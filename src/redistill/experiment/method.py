@@ -116,7 +116,7 @@ def _row(
 ) -> tuple[TermSpec, Term] | None:
     key = ("method", number)
     before = len(mistakes.found)
-    shape = settings_of(cls)  # type: ignore[arg-type]  # a class, whose instances need no hash
+    shape = settings_of(cls)
     given = {name: value for name, value in row.items() if name not in RESERVED}
     mistakes.unknown(key, given, (*shape.model_fields, "weight"), f"setting of {cls.__name__}")
     with mistakes.at(key):

@@ -15,6 +15,7 @@ from redistill.errors import RedistillError
 from redistill.experiment.networks import Net
 from redistill.experiment.source.adversarial import AdversarialSettings
 from redistill.experiment.source.images import ImagesSettings
+from redistill.experiment.source.inverted import InvertedSettings
 from redistill.experiment.source.mixed import MixedSettings
 from redistill.experiment.source.own import OwnSettings
 from redistill.experiment.value import Experiment
@@ -57,7 +58,7 @@ def _source(source: object) -> Iterator[Named]:
         yield from _source(source.second)
     elif isinstance(source, OwnSettings):
         yield Named(source.use, source.file, source.code)
-    elif isinstance(source, AdversarialSettings) and source.code is not None:
+    elif isinstance(source, AdversarialSettings | InvertedSettings) and source.code is not None:
         yield Named(source.generator, source.file, source.code, nn.Module)
     elif isinstance(source, ImagesSettings) and is_own_data(source.data):
         yield Named(source.data)

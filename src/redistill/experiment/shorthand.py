@@ -4,6 +4,7 @@ A shorthand is a function from a file's settings to the same settings without it
 what comes back can be read as if it were right. They run once, in this order, and a record holds none of their words:
 
 * ``preset`` of a zero-shot ``[source]``: switches, method and recipe of a publication (:mod:`redistill.published.preset_words`).
+* ``preset`` of a ``[source]`` without data: the same (:mod:`redistill.published.without_data`).
 * ``few`` of a ``[recipe]``: the length and the schedule of the few-image comparisons (:mod:`redistill.published.few_words`).
 """
 
@@ -13,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from redistill.experiment.reading import Reading
-from redistill.published import few_words, preset_words
+from redistill.published import few_words, preset_words, without_data
 from redistill.settings.validation import ValidationErrors
 
 
@@ -25,11 +26,15 @@ def _preset(data: dict[str, Any], mistakes: ValidationErrors, reading: Reading) 
     return preset_words.written_out(data, mistakes)
 
 
+def _without(data: dict[str, Any], mistakes: ValidationErrors, reading: Reading) -> dict[str, Any]:
+    return without_data.written_out(data, mistakes)
+
+
 def _few(data: dict[str, Any], mistakes: ValidationErrors, reading: Reading) -> dict[str, Any]:
     return few_words.written_out(data, mistakes, reading.folder, reading.data_dir, trust_code=reading.trusted)
 
 
-ALL: Sequence[Shorthand] = (_preset, _few)
+ALL: Sequence[Shorthand] = (_preset, _without, _few)
 
 WORDS: Mapping[str, Sequence[str]] = {
     "source": tuple(preset_words.Completion.model_fields),

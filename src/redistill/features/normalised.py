@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from redistill.core import RedistillError
 from redistill.data import Renormalise
-from redistill.features.outputs import logits_of
+from redistill.features.outputs import logits_of, name_of
+from redistill.features.traced import traced_while_training
 
 
 def inside(net: nn.Module) -> nn.Module | None:
@@ -58,6 +59,13 @@ class Normalised:
     net: nn.Module
     space: str
     adapt: Renormalise | None
+
+    def __post_init__(self) -> None:
+        if traced_while_training(innermost(self.net)):
+            raise RedistillError(
+                f"the network {name_of(self.net)} was traced (torch.jit.trace) in train mode, so that it normalises by the images of its "
+                f"batch or drops values for ever, whatever mode it is put into: trace it again after net.eval(), or give the network itself"
+            )
 
     def __call__(self, images: Tensor) -> Tensor:
         """Logits [B, classes] of images [B, C, H, W] as the stream gives them."""

@@ -57,17 +57,26 @@ def logits_of(output: object, net: nn.Module) -> Tensor:
     """
     if isinstance(output, Tensor):
         if output.ndim == 2:
-            return output
+            return _real(output, net)
         raise RedistillError(f"{name_of(net)} must map images to logits [batch, classes], it returned shape {tuple(output.shape)}: {WRAP}")
     found = candidates(output)
     if "logits" in found:
-        return found["logits"]
+        return _real(found["logits"], net)
     if len(found) == 1 or (found and net.training and not isinstance(output, Mapping) and next(iter(found)) == 0):
-        return next(iter(found.values()))
+        return _real(next(iter(found.values())), net)
     which = "none of them" if not found else f"{len(found)} of them, none named 'logits',"
     raise RedistillError(
         f"{name_of(net)} must map images to logits [batch, classes], in {'train' if net.training else 'evaluation'} mode it "
         f"returned {described(output)}: {which} can be the logits; {WRAP}"
+    )
+
+
+def _real(logits: Tensor, net: nn.Module) -> Tensor:
+    """Logits are real numbers: of whole or complex ones nobody can take a softmax."""
+    if logits.is_floating_point():
+        return logits
+    raise RedistillError(
+        f"{name_of(net)} returned logits of {logits.dtype}: they must be floating point numbers, as a last linear layer gives them"
     )
 
 

@@ -18,6 +18,7 @@ from redistill.core.pairs import pair_stages as pair_stages
 from redistill.features.outputs import WRAP, Key, described, entries, logits_of
 from redistill.features.outputs import candidates as candidates_of
 from redistill.features.stages import POOLS, Call, Heard, Stages, candidates, channels_of, find
+from redistill.features.traced import is_traced as is_traced
 
 NUMERICS = 1
 
@@ -66,11 +67,6 @@ def _untouched(net: nn.Module, *, train: bool = False, gradients: bool = False) 
 
 def _tensor(value: object) -> Tensor | None:
     return value if isinstance(value, Tensor) else None
-
-
-def is_traced(net: nn.Module) -> bool:
-    """Whether ``torch.jit.trace`` made it: it computes in the mode of the tracing, whatever mode it is put into."""
-    return type(net).__name__ in ("TopLevelTracedModule", "TracedModule")
 
 
 def takes_no_hooks(net: nn.Module) -> bool:

@@ -7,6 +7,7 @@ leaves the network bitwise as it was, and is refused with the candidates where i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -76,13 +77,18 @@ class Tapped:
         Args:
             found: the places, where the network has been probed already.
 
+        The name of a place followed by ``:in`` is what its module was given (``layer1.0.bn1:in``).
+
         Raises:
             RedistillError: a name that is no place of this network, with the nearest ones.
         """
         few, wanted = images[:2], [name for name in dict.fromkeys(names) if name != "logits"]
         if not wanted:
             return cls(net, {}, again=again, adapt=adapt)
-        table = (places_of(net, few) if found is None else found).places
+        table = dict((places_of(net, few) if found is None else found).places)
+        for name in wanted:
+            if name not in table and (of := table.get(name.removesuffix(":in"))) is not None:
+                table[name] = replace(of, side="in")
         if odd := [name for name in wanted if name not in table]:
             raise RedistillError(nearest(odd[0], table, f"place of {type(net).__name__}"))
         tapped = cls(net, {name: table[name] for name in table if name in wanted}, again=again, adapt=adapt)

@@ -19,7 +19,8 @@ from redistill.core import Method, RedistillError, Source
 from redistill.data.named import load_data
 from redistill.experiment.method import made_method
 from redistill.experiment.networks import Net, construct
-from redistill.experiment.source.images import ImagesSettings
+from redistill.experiment.sealed import CODE
+from redistill.experiment.source.images import ImagesSettings, opening_of
 from redistill.experiment.source.mixed import MixedSettings
 from redistill.experiment.value import Experiment
 from redistill.features.hidden_state import at_first, left_behind
@@ -50,6 +51,13 @@ def sizes_of(source: Source, sets: Sequence[ImageSet], teacher: nn.Module | None
 
 def first_network(net: Net, facts: dict[str, Any], seed: int, store: Store) -> tuple[nn.Module, dict[str, Any] | None]:
     """A network with the weights the experiment says, and where they come from (None: drawn)."""
+    network, fact = _with_weights(net, facts, seed, store)
+    if net.normalise is not None:
+        network.normalisation = net.normalise  # type: ignore[assignment]
+    return network, fact
+
+
+def _with_weights(net: Net, facts: dict[str, Any], seed: int, store: Store) -> tuple[nn.Module, dict[str, Any] | None]:
     if (maker := net.maker(seed)) is not None:
         run = store.find(maker)
         if run is None:
@@ -76,6 +84,14 @@ def first_network(net: Net, facts: dict[str, Any], seed: int, store: Store) -> t
         return network, None
     made = {"model": net.model, "sha256": file_digest(path), "weights_sha256": tensors_digest(network.state_dict())}
     return network, {**made, **fact}
+
+
+def _code_of(net: Net) -> dict[str, bytes]:
+    """The source file of a network of one's own with those that it imports, as they are when the run begins."""
+    if net.code is None:
+        return {}
+    located = user_code.locate(net.model, Path(), file=net.file, code=net.code)
+    return {f"{CODE}/{name}": content for name, content in user_code.files_of(located).items()}
 
 
 def weights_file(
@@ -174,10 +190,11 @@ class BuiltObjects:
         self.cache = default_folder() if cache else None
         shown = first.evaluate
         self.experiments = experiments
+        opening = opening_of(first.source)
         built = first.source.build(first.seed, data_dir)
         self.source = built.source
         self.evaluate: dict[str, ImageSet] = {
-            **{name: load_data(data, data_dir, shown.content.get(name)) for name, data in shown.sets.items()},
+            **{name: load_data(data, data_dir, shown.content.get(name), opening=opening) for name, data in shown.sets.items()},
             **built.evaluate,
         }
         sets = list(self.evaluate.values())
@@ -197,6 +214,7 @@ class BuiltObjects:
         self.students: list[tuple[nn.Module, Method]] = []
         self.starts: list[dict[str, Any] | None] = []
         self.beside: list[dict[str, Any]] = []  # what no file of weights keeps, as it was before the first step
+        self.code: list[dict[str, bytes]] = []  # source files of each student, by their names in the run's folder
         for one in experiments:
             if "classes" not in {**self.sizes, **(one.student.args or {})}:
                 raise RedistillError(
@@ -209,6 +227,7 @@ class BuiltObjects:
             self.students.append((network, made_method(one.method)))
             self.beside.append(at_first(network))
             self.starts.append(start)
+            self.code.append(_code_of(one.student))
 
     def facts(self, store: Store) -> dict[str, Any]:
         """For every record of the cohort: which images, which teacher and how good it is."""

@@ -6,6 +6,7 @@ from redistill.models import foreign
 from redistill.models.arch import Arch, Network
 from redistill.models.build import attribute, build, check, names
 from redistill.models.describe import Info, describe
+from redistill.models.gan_generator import cmi_generator, dafl_generator, dfad_generator
 from redistill.models.generator import generator
 from redistill.models.lenet import lenet, mlp
 from redistill.models.mobilenetv2 import mobilenetv2, mobilenetv2_tiny
@@ -24,7 +25,10 @@ __all__ = [
     "attribute",
     "build",
     "check",
+    "cmi_generator",
+    "dafl_generator",
     "describe",
+    "dfad_generator",
     "foreign",
     "generator",
     "lenet",

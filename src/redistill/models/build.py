@@ -18,6 +18,7 @@ from redistill.core import RedistillError, nearest
 from redistill.files import canonical
 from redistill.models import simkd as reused
 from redistill.models.arch import Network
+from redistill.models.gan_generator import cmi_generator, dafl_generator, dfad_generator
 from redistill.models.generator import generator
 from redistill.models.lenet import lenet, mlp
 from redistill.models.libraries import _from_library
@@ -35,7 +36,7 @@ _NAMES = [
     *(f"resnet{d}" for d in (8, 14, 20, 32, 44, 56, 110)), "resnet8x4", "resnet32x4",
     *(f"wrn-{d}-{w}" for d in (10, 16, 40) for w in (1, 2, 4)),
     *(f"vgg{d}" for d in CONVOLUTIONS), *(f"resnet{d}" for d in BLOCKS), "mobilenetv2", "mobilenetv2-tiny",
-    "shufflenetv1", "shufflenetv2", "lenet", "mlp", "simkd", "zskt-generator",
+    "shufflenetv1", "shufflenetv2", "lenet", "mlp", "simkd", "zskt-generator", "dafl-generator", "dfad-generator", "cmi-generator",
 ]  # fmt: skip
 
 
@@ -64,6 +65,7 @@ def names() -> list[str]:
 _SIMPLE: dict[str, Callable[..., Network]] = {
     "mobilenetv2": mobilenetv2, "mobilenetv2-tiny": mobilenetv2_tiny, "shufflenetv1": shufflenetv1,
     "shufflenetv2": shufflenetv2, "lenet": lenet, "mlp": mlp, "zskt-generator": generator,
+    "dafl-generator": dafl_generator, "dfad-generator": dfad_generator, "cmi-generator": cmi_generator,
 }  # fmt: skip
 
 
@@ -90,7 +92,10 @@ def family(name: str) -> str | None:
         return None
     make = _maker(name)
     function = str(getattr(make, "func", make).__name__)
-    return {"mobilenetv2_tiny": "mobilenetv2", "mlp": "lenet"}.get(function, function)
+    return {
+        "mobilenetv2_tiny": "mobilenetv2", "mlp": "lenet", "dafl_generator": "gan_generator", "dfad_generator": "gan_generator",
+        "cmi_generator": "gan_generator",
+    }.get(function, function)  # fmt: skip
 
 
 def check(name: str) -> None:

@@ -135,6 +135,11 @@ def _candidates(tensors: Mapping[str, Tensor]) -> list[tuple[str, dict[str, Any]
     if len(outputs := shapes.get("layers.0.weight", ())) == 2:
         if "layers.12.running_mean" in shapes:
             return [("zskt-generator", {"z": outputs[1], "image_size": 4 * math.isqrt(outputs[0] // 128)})]
+        if "layers.9.running_mean" in shapes:
+            raise RedistillError(
+                "these are weights of a generator (dafl-generator, dfad-generator or cmi-generator), and the first two differ in nothing "
+                "that a file of weights holds: build the one that it is with redistill.models.build and load them into it"
+            )
         layers = ((_number(name.split(".")[1]), s) for name, s in shapes.items() if len(s) == 2 and name.startswith("layers."))
         rows = [shape[0] for _, shape in sorted((n, s) for n, s in layers if n is not None)]
         return [("mlp", {"inputs": outputs[1], "hidden": tuple(rows[:-1])})]

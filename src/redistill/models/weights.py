@@ -13,9 +13,12 @@ from torch import Tensor, nn
 
 from redistill import tensor_files
 from redistill.core import RedistillError
+from redistill.features.hidden_state import unsaved_buffers
 from redistill.features.modes import as_exact_as
+from redistill.features.normalised import innermost, normalisation_of
 from redistill.models.arch import Arch
 from redistill.models.build import build, build_elsewhere
+from redistill.models.folder import WEIGHTS, facts_of, is_network_folder
 from redistill.models.foreign import stripped, to_ours
 from redistill.models.guess import (
     UNBUILDABLE,
@@ -30,6 +33,7 @@ from redistill.models.guess import (
 from redistill.models.weights_reader import contents
 from redistill.models.whole import kind_of, load_whole
 from redistill.paths import expanded
+from redistill.user_code import is_code, locate, require_word
 
 MOST_COUNTS = 20  # numbers of classes that are tried for a network of one's own
 FORMAT = 1
@@ -50,16 +54,26 @@ def save(
         class_names: one name a class, in the order of the outputs; default: what the network carries, if anything.
         extra: further text entries of the file's header.
     """
+    if not isinstance(net, nn.Module):
+        raise RedistillError(
+            f"a network is saved, got a {type(net).__name__}; a state dict goes into a file with safetensors.torch.save_file"
+        )
+    used = normalisation or normalisation_of(net)
+    named = class_names or getattr(net, "class_names", None)
+    if isinstance(getattr(inner := innermost(net), "arch", None), Arch):
+        net, named = inner, named or getattr(inner, "class_names", None)  # ours, without what is wrapped around it
     arch = getattr(net, "arch", None)
     known = {"arch": arch.as_json()} if isinstance(arch, Arch) else {"class": type(net).__name__}
-    used = normalisation or getattr(net, "normalisation", None)
     # a set of one's own is written with its constants, as text
     about: dict[str, Any] = {"format": FORMAT, **known, "normalisation": None if used is None else str(used)}
-    if named := class_names or getattr(net, "class_names", None):
+    if named:
         if isinstance(arch, Arch) and len(named) != arch.classes:
             raise RedistillError(f"{len(named)} class names for the {arch.classes} outputs of {arch.name}: give one name a class")
         about["class_names"] = list(named)
-    tensor_files.save(path, net.state_dict(), {"redistill": json.dumps(about, sort_keys=True), **(extra or {})})
+    beside = unsaved_buffers(net)
+    if beside:  # of no state dict, and the network computes with them
+        about["beside"] = sorted(beside)
+    tensor_files.save(path, {**net.state_dict(), **beside}, {"redistill": json.dumps(about, sort_keys=True), **(extra or {})})
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -69,7 +83,10 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors, header = contents(path)
     if "n_averaged" in tensors and all(name.startswith("module.") for name in tensors if name != "n_averaged"):
         del tensors["n_averaged"]  # how often torch's AveragedModel has averaged: no part of the network
-    return tensors, _about(header, Path(path)) if header else {}
+    about = _about(header, Path(path)) if header else {}
+    names = about.get("beside")
+    about["beside"] = {name: tensors.pop(name) for name in names if name in tensors} if isinstance(names, list) else {}
+    return tensors, about
 
 
 def _about(header: Mapping[str, str], path: Path) -> dict[str, Any]:
@@ -115,18 +132,28 @@ def load(
     classes: int | None = None,
     normalisation: str | None = None,
     args: Mapping[str, Any] | None = None,
+    trust_code: bool = False,
 ) -> nn.Module:
-    """A network from a file, in evaluation mode; ``class_names`` of the network are those the file keeps, or None.
+    """A network from a file or a folder, in evaluation mode; its ``class_names`` are those the file keeps, or None.
 
     Args:
         path: a file of :func:`save` (which knows everything), plain safetensors, or ``.pth``/``.pt`` with tensors only. Names
             of other published families and wrapper prefixes are understood. A whole network of Keras (HDF5) or TensorFlow Lite
-            is read where its package is installed; its images are mostly pixels as stored, normalisation ``pixels``.
+            is read where its package is installed; its images are mostly pixels as stored, normalisation ``pixels``. Or a
+            folder that ``redistill distill`` or ``export`` wrote, which says all the rest itself.
         model: the architecture, where the file does not say it; guessed from names and shapes where only one fits.
         classes: number of classes, checked, or for building where the file does not say it.
         normalisation: set its images are normalised in, where the file does not say it.
         args: arguments of the architecture that the file does not say; one that contradicts the file is refused.
+        trust_code: the source file that lies in such a folder may be run.
     """
+    if isinstance(path, str | PathLike) and is_network_folder(folder := expanded(path)):
+        if model is not None or classes is not None or args:
+            raise RedistillError(f"{path} says itself what its network is: leave model, classes and args out")
+        whole = _of_folder(folder, trust_code)
+        if normalisation is not None:
+            whole.normalisation = normalisation  # type: ignore[assignment]
+        return whole
     given = dict(args or {})
     if isinstance(path, str | PathLike) and (kind := kind_of(expanded(path))) is not None:
         net = load_whole(expanded(path), kind, model, classes, given)
@@ -141,8 +168,27 @@ def load(
     else:
         net = _recognised(model, classes, given, tensors, where)
     fill(net, tensors, where)
+    _put_beside(net, about["beside"], where)
     net.normalisation = normalisation or about.get("normalisation")  # type: ignore[assignment]
     net.class_names = about.get("class_names")  # type: ignore[assignment]
+    return net.eval()
+
+
+def _of_folder(folder: Path, trust_code: bool) -> nn.Module:
+    """The network of a folder in evaluation mode; its source file runs only where that is trusted."""
+    facts = facts_of(folder)
+    name = facts.place(folder)
+    if is_code(name):
+        found = locate(name, Path(), code=facts.code)
+        if not trust_code:
+            require_word(found, None)
+    if ":" in name:
+        net = build_elsewhere(name, facts.sizes, facts.args)
+        load_weights(net, folder / WEIGHTS)
+    else:
+        net = load(folder / WEIGHTS)
+    net.normalisation = facts.normalise  # type: ignore[assignment]
+    net.class_names = facts.class_names  # type: ignore[assignment]
     return net.eval()
 
 
@@ -295,6 +341,18 @@ def fill(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
     as_exact_as(net, state).load_state_dict(state)
 
 
+def _put_beside(net: nn.Module, buffers: Mapping[str, Tensor], where: str) -> None:
+    """Buffers that no state dict holds, as they were when the network was saved."""
+    mine = unsaved_buffers(net)
+    for name, value in buffers.items():
+        if name not in mine or mine[name].shape != value.shape:
+            has = f"has {list(mine[name].shape)}" if name in mine else "has none of that name"
+            raise RedistillError(
+                f"{where} holds the buffer {name[:200]} {list(value.shape)}, {type(net).__name__} {has}: give its own class"
+            )
+        mine[name].copy_(value)
+
+
 def _classes_only(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
     """The differences that another number of classes alone would make."""
     return [d for d in differences(wanted, state) if d.split(" ")[0] in list(wanted)[-2:]]
@@ -308,6 +366,7 @@ def load_weights(network: nn.Module, path: Path, args: dict[str, Any] | None = N
     tensors, about = read(path)
     require_same_args(about.get("args") or {}, args or {}, str(path))
     fill(network, tensors, str(path))
+    _put_beside(network, about["beside"], str(path))
     if about.get("normalisation"):
         network.normalisation = about["normalisation"]
     if about.get("class_names"):

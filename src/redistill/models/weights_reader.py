@@ -7,6 +7,7 @@ raises becomes a sentence that names the file.
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import pickle
 import re
@@ -22,6 +23,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from redistill.errors import RedistillError
+from redistill.models.pickled import weights_of
 from redistill.paths import expanded
 
 FORMATS = "a .safetensors, .pth or .pt file"
@@ -52,6 +54,7 @@ _BESIDE = (
     "numpy.dtype", "numpy.ndarray", *(f"numpy.dtypes.{kind}DType" for kind in _NUMBERS),
     *(f"pathlib.{kind}" for kind in ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")),
     *(f"pathlib._local.{kind}" for kind in ("PosixPath", "WindowsPath")),
+    *(f"datetime.{kind}" for kind in ("datetime", "date", "time", "timedelta", "timezone")),
     "argparse.Namespace",  # RepDistiller keeps its options beside the weights
 )  # fmt: skip
 
@@ -72,7 +75,7 @@ def contents(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with path.open("rb") as file:
             head = file.read(4096)
     except OSError as error:
-        raise RedistillError(f"{path} cannot be read ({error.strerror or error}): its rights or its disk are at fault") from error
+        raise _unread(path, error) from error
     if _is_safetensors(head, size) or (path.suffix.lower() == ".safetensors" and _may_be_cut(head)):
         return _safetensors(path)
     if head[:1] == b"{" and path.suffix.lower() == ".json":
@@ -90,6 +93,8 @@ def _size(path: Path) -> int:
     try:
         found = path.stat()
     except (OSError, ValueError) as error:
+        if "://" in str(path) or re.match(r"(https?|s3|gs|hf):/", str(path)):
+            raise RedistillError(f"{str(path)[:300]} is an address, and nothing is fetched here: download it and give {FORMATS}") from error
         reason = f" ({error.strerror})" if isinstance(error, PermissionError) else ""
         raise RedistillError(f"there is no network file {str(path)[:300]}{reason}: give the path of {FORMATS}") from error
     if stat.S_ISDIR(found.st_mode):
@@ -99,6 +104,16 @@ def _size(path: Path) -> int:
     if not found.st_size:
         raise RedistillError(f"{path} is empty (0 bytes), as a broken download leaves it: get it again")
     return found.st_size
+
+
+def _unread(path: Path, error: OSError) -> RedistillError:
+    """A file that cannot be read is not called damaged."""
+    return RedistillError(f"{path} cannot be read ({error.strerror or error}): its rights or its disk are at fault")
+
+
+def _at_fault(error: BaseException) -> bool:
+    """Whether the disk or the rights are at fault; seeking to where a damaged archive points is the archive's own fault."""
+    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
 
 
 # -- what a file is ---------------------------------------------------------------------------------------------------
@@ -176,6 +191,8 @@ def _tar(path: Path) -> str:
                 if len(names) > 200:
                     break
     except (tarfile.TarError, OSError, ValueError, EOFError) as error:
+        if isinstance(error, OSError) and _at_fault(error):
+            raise _unread(path, error) from error
         return f"is a damaged tar archive ({error}): get it again"
     if {"storages", "tensors", "pickle"} <= set(names):
         return "was written by a PyTorch before 0.2, whose format is read no more: load it there and save its state dict again"
@@ -187,7 +204,9 @@ def _zip(path: Path, size: int) -> str | None:
     try:
         with zipfile.ZipFile(path) as opened:
             members = opened.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError):
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError) as error:
+        if isinstance(error, OSError) and _at_fault(error):
+            raise _unread(path, error) from error
         return None
     names = [member.filename for member in members]
     inside = {name.partition("/")[2] for name in names}
@@ -218,6 +237,8 @@ def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except MemoryError as error:
         raise RedistillError(f"{path} needs more memory than there is: {error}") from error
     except Exception as error:  # SafetensorError, OSError, and what a type that torch lacks raises
+        if isinstance(error, OSError) and _at_fault(error):
+            raise _unread(path, error) from error
         raise RedistillError(f"{path} is damaged or no safetensors file ({_line(error)}): get it again") from error
     return _plain(tensors, path), dict(header)
 
@@ -227,7 +248,9 @@ def _shards(path: Path) -> dict[str, Tensor]:
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
         files = sorted({str(file) for file in listed.values()})
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OSError) as error:
+    except OSError as error:
+        raise _unread(path, error) from error
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise RedistillError(f"{path} is no list of shards (a JSON object with 'weight_map'): give {FORMATS}") from error
     if len(files) > SHARDS or any(Path(file).name != file or file.endswith(".json") for file in files):
         raise RedistillError(f"{path} lists {len(files)} files, not all of them plain names beside it: they were not read")
@@ -249,10 +272,14 @@ def _torch(path: Path, head: bytes) -> object:
                 return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         pickled = head.startswith((b"\x80", b"PK"))
+        if (weights := weights_of(path)) is not None:  # a whole network, read as data
+            return weights
         raise RedistillError(f"{path} {_refused(str(error), _whole(path), pickled)}") from error
     except MemoryError as error:
         raise RedistillError(f"{path} needs more memory than there is: {_line(error)}") from error
     except Exception as error:  # torch raises nearly everything on bytes that are no checkpoint, IndexError too
+        if isinstance(error, OSError) and _at_fault(error):
+            raise _unread(path, error) from error
         raise RedistillError(f"{path} is damaged or no PyTorch file ({_line(error)}): get it again") from error
 
 

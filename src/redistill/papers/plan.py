@@ -279,12 +279,14 @@ def scaled(written: Mapping[str, Any], scale: float) -> dict[str, Any]:
     made["name"] = f"{made.get('name', '')} (scale {scale:g})".strip()
     recipe, source = made["recipe"], made["source"]
     whole = 1
-    if source.get("kind") == "adversarial":
+    if "n_S" in source:  # whatever works in blocks
         whole = source["n_S"]
         source["blocks"] = _part(source["blocks"], scale)
         source.pop("epoch_blocks", None)  # again a hundredth
         if source.get("T_max") is not None:
             source["T_max"] = _part(source["T_max"], scale)
+        if source.get("milestones"):
+            source["milestones"] = sorted({_part(at, scale) for at in source["milestones"]})
     before = recipe.get("steps")
     for length in ("epochs", "steps"):
         if recipe.get(length) is not None:

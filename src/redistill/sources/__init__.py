@@ -1,4 +1,4 @@
-"""Inputs that are not a data set: a generator that trains against the student, two sources in turn.
+"""Inputs that are not a data set: generators that train beside the student, images made out of a teacher, two sources in turn.
 
 What publications made of them stands in ``redistill.published``; its documented names are handed on when they are asked for.
 """
@@ -9,6 +9,8 @@ import importlib
 from typing import Any
 
 from redistill.sources.adversarial import Adversarial
+from redistill.sources.generated import DAFL, DFAD, pulls
+from redistill.sources.inversion import CMI, DeepInversion, Rounds
 from redistill.sources.mixed import Mixed
 from redistill.sources.variants import Variant
 
@@ -17,7 +19,23 @@ _PUBLISHED = {
     "extra_images": "few_images", "few_methods": "few_images", "few_recipe": "few_images",
 }  # fmt: skip
 
-__all__ = ["PRESETS", "Adversarial", "Mixed", "Preset", "Variant", "extra_images", "few_methods", "few_recipe", "preset"]
+__all__ = [
+    "CMI",
+    "DAFL",
+    "DFAD",
+    "PRESETS",
+    "Adversarial",
+    "DeepInversion",
+    "Mixed",
+    "Preset",
+    "Rounds",
+    "Variant",
+    "extra_images",
+    "few_methods",
+    "few_recipe",
+    "preset",
+    "pulls",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -18,14 +18,14 @@ import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from redistill import rng
 from redistill.core import Batch, Method, Output, RedistillError, Shape, StreamContext, Term, weighted_sum
-from redistill.data import normalisation
+from redistill.data import Renormalise, normalisation
 from redistill.features.drawing import OwnStream
 from redistill.features.modes import equal_forwards, mode
 from redistill.features.normalised import innermost, normalised
@@ -98,6 +98,7 @@ class Adversarial:
             if term.needs_labels:
                 raise RedistillError(f"{type(term).__name__} needs labels, and generated images have none")
 
+    kind: ClassVar[str] = "adversarial"
     depends_on_student = True
     labelled = False
     classes: int | None = None
@@ -116,10 +117,10 @@ class Adversarial:
     def settings(self) -> dict[str, Any]:
         own = {"class": type(self.generator).__name__, "z": int(self.generator.z), "image_shape": list(self.image_shape)}  # type: ignore[arg-type]
         return {
-            "kind": "adversarial",
+            "kind": self.kind,
             "generator": self.described if self.described is not None else own,
             "normalisation": self.normalisation,
-            "variant": self.variant.model_dump(mode="json"),
+            "variant": self.variant.model_dump(mode="json", exclude=self.variant.later),
             "method": Method.of(self.method).settings(),
             "blocks": self.blocks,
             "epoch_blocks": self.epoch_blocks,
@@ -153,6 +154,7 @@ class AdversarialStream:
         self.parameters = [p for p in self.generator.parameters() if p.requires_grad]
         if not self.parameters:
             raise RedistillError(f"no parameter of the generator {type(self.generator).__name__} requires a gradient")
+        self._to_space = Renormalise.between("none", source.normalisation) if getattr(self.generator, "pixels", False) else None
         self._check_length()
         self._check_sizes()
         v = self.variant
@@ -244,15 +246,22 @@ class AdversarialStream:
     def _images(self, z: Tensor) -> Tensor:
         with self._autocast():
             images: Tensor = self.generator(z)
-        images = images.to(self.room.dtype)
+        images = self._in_space(images.to(self.room.dtype))
         return images.contiguous(memory_format=torch.channels_last) if self.room.channels_last else images
+
+    def _in_space(self, images: Tensor) -> Tensor:
+        """What a generator of pixels between 0 and 1 made, as the stream is normalised; of any other as it is."""
+        return images if self._to_space is None else self._to_space(images)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         return self.room.autocast() if self.room.autocast is not None else contextlib.nullcontext()
 
     def _rate(self, block: int) -> float:
-        if self.variant.decay == "constant":
-            return self.variant.lr
+        v = self.variant
+        if v.decay == "constant":
+            return v.lr
+        if v.decay == "multistep":
+            return float(v.lr * v.gamma ** sum(block >= at for at in v.milestones))
         period = self.variant.T_max or self.source.blocks
         return self.variant.lr * (1.0 + math.cos(math.pi * block / period)) / 2.0
 
@@ -310,15 +319,19 @@ class AdversarialStream:
         if step == self._last and self._batch is not None:
             return self._batch
         if within == 0:
-            self.snapshots.look(block, self.generator, self.room, self._adapt)
+            self.snapshots.look(block, self.generator, self.room, self._adapt, self._in_space)
         v = self.variant
         drawn = v.n_G if v.generator_noise == "fresh" else 1
         with self.layers.at(step, watch=True), mode(self.generator, v.generator_mode == "train"):
             if block != self._block:
                 noise = self.desk.lay_noise([self._draw(block, i) for i in range(drawn)])
                 self.desk.lay_block(block, self._rate(block), self.method.weights_at(block, block))
-                self.desk.do("block", self._work_of_block, step)
-                self.statistics.counted()
+                if block == 0 and v.first == "student":
+                    noise = noise[:1]
+                    self._show(noise[0])
+                else:
+                    self.desk.do("block", self._work_of_block, step)
+                    self.statistics.counted()
                 self._block, self._noise = block, noise[-1]
                 if v.noise == "same":
                     self._batch = self._answered(self._as_batch(self.desk.images, block), self.desk.said)
@@ -339,8 +352,12 @@ class AdversarialStream:
         if v.images == "before":
             desk.keep(before, said if self.told is not None else None)
         elif v.noise == "same":
-            with torch.no_grad(), equal_forwards(self.generator, v.n_S):
-                desk.keep(self._images(desk.noise[-1]))
+            self._show(desk.noise[-1])
+
+    def _show(self, noise: Tensor) -> None:
+        """The images of a block's student steps, made once for all of them."""
+        with torch.no_grad(), equal_forwards(self.generator, self.variant.n_S):
+            self.desk.keep(self._images(noise))
 
     def _work_of_images(self, step: int | None) -> None:
         """The images of one step of the student."""
@@ -369,7 +386,7 @@ class AdversarialStream:
     # -- what is shown, told and saved ---------------------------------------------------------------------------------
     def artifacts(self) -> dict[str, dict[str, Tensor]]:
         """``generator``: its state; ``samples`` and ``beliefs``: of the :class:`redistill.sources.training_log.SampleSnapshots`."""
-        self.snapshots.look(self.snapshots.blocks, self.generator, self.room, self._adapt)
+        self.snapshots.look(self.snapshots.blocks, self.generator, self.room, self._adapt, self._in_space)
         return {"generator": dict(self.generator.state_dict()), **self.snapshots.state_dict()}
 
     def log(self) -> dict[str, float]:

@@ -86,9 +86,16 @@ class SampleSnapshots:
         self.beliefs: dict[int, Tensor] = {}
 
     def look(
-        self, block: int, generator: nn.Module, room: StreamContext, adapt: Callable[[nn.Module], Callable[[Tensor], Tensor]]
+        self,
+        block: int,
+        generator: nn.Module,
+        room: StreamContext,
+        adapt: Callable[[nn.Module], Callable[[Tensor], Tensor]],
+        in_space: Callable[[Tensor], Tensor],
     ) -> None:
-        """Before the block's first step. The images are made in train mode, as the student sees them."""
+        """Before the block's first step. The images are made in train mode, as the student sees them.
+
+        ``adapt``: what a network is called with. ``in_space``: what the generator made, as the stream is normalised."""
         if block not in self.moments or block in self.samples:
             return
         z = torch.randn(SHOWN, int(generator.z), generator=rng.stream(room.seed, "noise", "shown"))  # type: ignore[arg-type]
@@ -96,7 +103,7 @@ class SampleSnapshots:
         for module in twin.modules():
             module._forward_hooks.clear()  # whoever listens to the generator in training did not ask for this
         with torch.no_grad(), rng.seeded(room.seed, "shown", block, device=room.device):
-            images = twin(z.to(device=room.device, dtype=room.dtype))[:KEPT]
+            images = in_space(twin(z.to(device=room.device, dtype=room.dtype)))[:KEPT]
             self.samples[block] = images.float()  # on the device: nobody waits for it
             beliefs = []
             for net in (room.teacher, *room.students):

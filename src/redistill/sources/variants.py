@@ -35,6 +35,10 @@ from pydantic import Field, model_validator
 
 from redistill.values import Value
 
+KINDS = ("adversarial", "dafl", "dfad", "deep-inversion", "cmi")
+"""Kinds of source that make their images, as files and records name them."""
+LATER = ("milestones", "gamma", "first")
+
 
 class Variant(Value):
     """What happens in one block: ``n_G`` generator steps, then ``n_S`` student steps.
@@ -46,8 +50,11 @@ class Variant(Value):
             (``"fresh"``, only with images after the update).
         generator_noise: with ``n_G`` > 1, whether the generator's steps share the block's noise.
         lr, betas, eps: the generator's Adam.
-        decay: of its rate; ``"cosine"`` from ``lr`` at the first block to 0 after ``T_max`` blocks, or ``"constant"``.
+        decay: of its rate; ``"cosine"`` from ``lr`` at the first block to 0 after ``T_max`` blocks, ``"constant"``, or ``"multistep"``,
+            times ``gamma`` from each of ``milestones`` on.
         T_max: in blocks; default: the source's ``blocks``.
+        milestones, gamma: blocks, rising, from each of which the rate is times ``gamma``; none, and 0.1.
+        first: whose steps a run begins with, the ``"generator"``'s, or the ``"student"``'s on images of the untrained generator (DFAD).
         clip: bound of the generator's gradient, None for no bound. A preset bounds the norm of the student's by the same.
         clip_by: of its ``"norm"`` or of every ``"value"``.
         student_mode, generator_mode: ``train`` or ``eval`` while the generator learns. In train mode, which both codes have,
@@ -64,8 +71,11 @@ class Variant(Value):
     lr: float = Field(default=1e-3, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = Field(default=1e-8, gt=0)
-    decay: Literal["cosine", "constant"] = "cosine"
+    decay: Literal["cosine", "constant", "multistep"] = "cosine"
     T_max: int | None = Field(default=None, ge=1)
+    milestones: tuple[int, ...] = ()
+    gamma: float = Field(default=0.1, gt=0)
+    first: Literal["generator", "student"] = "generator"
     clip: float | None = Field(default=5.0, gt=0)
     clip_by: Literal["norm", "value"] = "norm"
     student_mode: Literal["train", "eval"] = "train"
@@ -78,7 +88,18 @@ class Variant(Value):
                 "noise='fresh' needs images='after': images made before the generator's update come from the noise of that "
                 "update, so there are none of other noise"
             )
+        if (self.decay == "multistep") != bool(self.milestones):
+            raise ValueError('milestones belong to decay = "multistep", which needs at least one')
+        if list(self.milestones) != sorted({m for m in self.milestones if m > 0}):
+            raise ValueError(f"milestones are blocks above 0 that rise, got {list(self.milestones)}")
+        if self.first == "student" and self.images == "before":
+            raise ValueError("first='student' needs images='after': there is no generator's step before whose update images could be made")
         return self
+
+    @property
+    def later(self) -> set[str]:
+        """Switches that came after the first release and stand at their defaults: they are not written, so that ids stay."""
+        return {name for name in LATER if getattr(self, name) == Variant.model_fields[name].default}
 
     @property
     def draws(self) -> int:

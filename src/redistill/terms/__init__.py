@@ -23,6 +23,7 @@ from redistill.terms.ft import FT, Paraphraser, Translator, factor_distance
 from redistill.terms.generator import Consistency, Diversity, StudentEntropy, TeacherEntropy
 from redistill.terms.ickd import ICKD, channel_correlation, correlation_distance
 from redistill.terms.kd import KD, softened_kl, standardised
+from redistill.terms.logits import LogitDistance, agreed_kl, bounded_js
 from redistill.terms.mlkd import MLKD, batch_gram, class_gram, multi_level
 from redistill.terms.nkd import NKD
 from redistill.terms.nst import NST, discrepancy, selectivity
@@ -41,7 +42,7 @@ from redistill.terms.vid import VID, VariationalHead, vid_loss
 ALL: tuple[type[Term], ...] = (
     CE, KD, DKD, NKD, DIST, MLKD, CTKD, FitNet, AT, SP, NST, FSP, RKD, PKT, CC, CRD, VID, AB, FT, OFD, Review, CATKD, ICKD, SRRL,
     SimKD, OFA, Anchor,
-    TeacherEntropy, StudentEntropy, Consistency, Diversity,
+    LogitDistance, TeacherEntropy, StudentEntropy, Consistency, Diversity,
 )  # fmt: skip
 
 __all__ = [
@@ -76,6 +77,7 @@ __all__ = [
     "DirectFusion",
     "Diversity",
     "FitNet",
+    "LogitDistance",
     "Paraphraser",
     "Pyramid",
     "Regressor",
@@ -87,12 +89,14 @@ __all__ = [
     "Translator",
     "VariationalHead",
     "activation_maps",
+    "agreed_kl",
     "angles",
     "attention_distance",
     "attention_gap",
     "attention_map",
     "batch_gram",
     "boundary_distance",
+    "bounded_js",
     "by_name",
     "channel_correlation",
     "class_gram",

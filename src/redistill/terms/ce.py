@@ -59,7 +59,7 @@ class CE(Term):
             raise RedistillError(f"CE(smoothing={self.smoothing}): smoothing must lie in [0, 1)")
 
     def forward(self, student: Output, teacher: Output | None, batch: Batch) -> Tensor:
-        labels = batch.labels_for(self)
+        labels = batch.labels_for(self, student.logits)
         if labels.shape[0] != student.logits.shape[0]:
             raise RedistillError(f"CE: {labels.shape[0]} labels for {student.logits.shape[0]} rows of logits")
         if student.logits.shape[1] < 2:

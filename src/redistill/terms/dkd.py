@@ -111,7 +111,7 @@ class DKD(Term):
     def parts(self, student: Output, teacher: Output, batch: Batch) -> tuple[Tensor, Tensor]:
         """TCKD and NCKD, with T², without α and β."""
         check_logits("DKD", student.logits, teacher.logits)
-        labels = batch.labels_for("DKD")
+        labels = batch.labels_for("DKD", teacher.logits)
         if teacher.logits.shape[1] < 2:
             raise RedistillError(f"DKD tells the target from the other classes, but there is {teacher.logits.shape[1]} class")
         z_s, z_t = (standardised(z) if self.standardise else z for z in (wide(student.logits), wide(teacher.logits)))

@@ -77,6 +77,8 @@ class Loop:
         cache: bool | str | Path = False,
     ):
         source = source_of(source)
+        if not isinstance(recipe, Recipe):
+            raise RedistillError(f"the recipe must be a redistill.Recipe, got a {type(recipe).__name__}: rd.Recipe(epochs=30, lr=0.1)")
         rng.derive(seed)  # refuses an impossible seed before any work
         seed = int(seed)  # numpy's whole numbers too
         self.recipe, self.seed, self.source, self.cache = recipe, seed, source, cache
@@ -90,8 +92,8 @@ class Loop:
         self.clock = Clock(self.course, tabled=self._recorder is not None)
         self.replays: Replays | None = None
         epochs = math.ceil(self.steps / self.per_epoch)
-        if every is not None and every < 1:
-            raise RedistillError(f"every={every}: evaluate every 1 or more epochs")
+        if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
+            raise RedistillError(f"every={every!r}: evaluate every 1 or more epochs, a whole number")
         self.every = every if every is not None else max(1, math.ceil(epochs / 20))
         self._check(students, teacher, source)
         if recipe.compile == "auto":

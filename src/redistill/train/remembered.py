@@ -74,9 +74,12 @@ def variants_of(source: Source) -> int:
     if not isinstance(source, DataSet):
         raise NotRemembered(f"the images of {type(source).__name__} are no fixed set")
     try:
-        return augmentation(source.augment).variants
+        found = augmentation(source.augment)
     except RedistillError as error:
         raise NotRemembered(f"augmentation {source.augment!r} has too many variants of an image") from error
+    if found.strong:
+        raise NotRemembered(f"augmentation {source.augment!r} draws strong views anew every time")
+    return found.variants
 
 
 @dataclass

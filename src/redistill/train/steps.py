@@ -41,7 +41,7 @@ class Replays:
         if self.replayed.reason is not None:
             as_written(self.stream, self.clock, step, take)
             return False
-        if isinstance(self.stream, Tabled) and self.stream.tabled:
+        if isinstance(self.stream, Tabled):
             return self._looked_up(self.stream, step, students, take)
         return self._given(self.stream.batch(step), step, students, take)
 

@@ -12,6 +12,7 @@ from redistill.experiment.value import Experiment
 from redistill.papers.cells import Cell, Paper, ReportedValue
 from redistill.papers.plan import Plan, Planned
 from redistill.papers.schema import Checkpoint, Metric, Protocol
+from redistill.sources.variants import KINDS
 from redistill.stats import Estimate, VarianceComponent, satterthwaite
 from redistill.verdicts.expected import Expected, Power, expected, within_reach
 
@@ -49,7 +50,7 @@ def kind_of(paper: Paper, cell: Cell) -> Kind | None:
     if cell.unknown:
         return None
     settings = paper.settings(cell)
-    generated, started = settings["source"].get("kind", "images") == "adversarial", "run" in settings["student"]
+    generated, started = settings["source"].get("kind", "images") in KINDS, "run" in settings["student"]
     many = f", M {cell.facts['M']}" if "M" in cell.facts else ""
     images = "generated" if generated else "real"
     return Kind(generated, started, f"{images} {cell.facts.get('data', '')}{many}{', from a student' if started else ''}")

@@ -16,7 +16,9 @@ from redistill.core import nearest
 from redistill.data import named
 from redistill.experiment.reading import Reading
 from redistill.experiment.source.adversarial import AdversarialSettings
+from redistill.experiment.source.generated import GeneratedSettings
 from redistill.experiment.source.images import ImagesSettings, Settings
+from redistill.experiment.source.inverted import InvertedSettings
 from redistill.experiment.source.mixed import MixedSettings
 from redistill.experiment.source.own import OwnSettings
 from redistill.models.build import check_model
@@ -25,11 +27,15 @@ from redistill.settings.validation import ValidationErrors, shown
 from redistill.user_code import is_code
 
 SourceSettings = Annotated[
-    ImagesSettings | AdversarialSettings | MixedSettings | OwnSettings, Field(discriminator="kind")
+    ImagesSettings | AdversarialSettings | GeneratedSettings | InvertedSettings | MixedSettings | OwnSettings, Field(discriminator="kind")
 ]
 
+Without = GeneratedSettings | InvertedSettings
+"""Sources that no data are behind, whose presets :mod:`redistill.published.without_data` writes out."""
+
 KINDS: dict[str, type[Settings]] = {
-    "images": ImagesSettings, "adversarial": AdversarialSettings, "mixed": MixedSettings, "own": OwnSettings,
+    "images": ImagesSettings, "adversarial": AdversarialSettings, "dafl": GeneratedSettings, "dfad": GeneratedSettings,
+    "deep-inversion": InvertedSettings, "cmi": InvertedSettings, "mixed": MixedSettings, "own": OwnSettings,
 }  # fmt: skip
 
 
@@ -45,7 +51,8 @@ def read(
         mistakes.add((*key, "kind"), nearest(kind if isinstance(kind, str) else shown(kind), KINDS, "kind of source"))
         return None
     model = KINDS[kind]
-    mistakes.unknown(key, given, (*model.model_fields, *(words if model is AdversarialSettings else ())))
+    shorthands = words if model is AdversarialSettings else ("preset",) if issubclass(model, Without) else ()
+    mistakes.unknown(key, given, (*model.model_fields, *shorthands))
     rows: dict[str, Any] = {"kind": kind, **{n: v for n, v in given.items() if n in model.model_fields}}
     for half in ("first", "second") if kind == "mixed" else ():
         if isinstance(inner := rows.get(half), dict):
@@ -59,9 +66,15 @@ def read(
             rows |= {code: found.name, "code": found.code, "file": found.file}
     elif "data" in rows:
         with mistakes.at((*key, "data")):
-            own = named.defaults(str(rows["data"]), "train", reading.folder, reading.data_dir, trust_code=reading.trusted)
-            rows = {**own, **rows, "data": named.full_name(str(rows["data"]), "train", reading.folder)}
-            rows.setdefault("content", named.content(rows["data"], reading.data_dir))
+            opening = {key: rows[key] for key in ("size", "on_corrupt") if rows.get(key) is not None}
+            if not {"normalise", "augment"} <= rows.keys() or named.is_own_data(str(rows["data"])):
+                own = named.defaults(
+                    str(rows["data"]), "train", reading.folder, reading.data_dir, trust_code=reading.trusted, opening=opening
+                )
+                rows = {**own, **rows}
+            rows["data"] = named.full_name(str(rows["data"]), "train", reading.folder)
+            if rows.get("content") is None:
+                rows["content"] = named.content(rows["data"], reading.data_dir, opening)
     if kind == "own":
         rows.setdefault("code", "")
     unknown = kind == "images" and "normalise" not in rows
@@ -70,7 +83,7 @@ def read(
     made = None
     with mistakes.at(key):
         made = model.model_validate(rows)
-    if isinstance(made, AdversarialSettings) and made.code is None:
+    if isinstance(made, AdversarialSettings | InvertedSettings) and made.generator and made.code is None:
         with mistakes.at((*key, "generator")):
             check_model(made.generator, made.sizes)
     return None if unknown else made

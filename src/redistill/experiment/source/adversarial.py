@@ -68,7 +68,7 @@ class AdversarialSettings(Variant, Settings):
             if not isinstance(row.get("use"), str):
                 raise ValueError('every table of extra names a term, use = "Diversity"')
             term, weight = by_name(row["use"]), row.get("weight", 1.0)
-            shape = settings_of(term)  # type: ignore[arg-type]  # a class, whose instances need no hash
+            shape = settings_of(term)
             if odd := sorted(set(settings) - set(shape.model_fields)):
                 raise ValueError(f"{row['use']} has no setting {odd[0]!r}")
             if term.needs_labels:
@@ -102,7 +102,7 @@ class AdversarialSettings(Variant, Settings):
         return {"z": self.z, "channels": self.channels, "image_size": self.image_size}
 
     def written(self) -> dict[str, Any]:
-        return self.model_dump(mode="json", exclude={n for n in ("code", "file") if getattr(self, n) is None})
+        return self.model_dump(mode="json", exclude={n for n in ("code", "file") if getattr(self, n) is None} | self.later)
 
     def method(self) -> Method:
         """What the generator minimises."""
@@ -113,7 +113,8 @@ class AdversarialSettings(Variant, Settings):
         ]
         return made + made_method(extra) if extra else made
 
-    def build(self, seed: int, data_dir: Path | None) -> Built:
+    def made_generator(self, seed: int) -> Any:
+        """The generator with its first weights, which must be of the sizes that stand here."""
         drawn = seed if self.seed == "same" else self.seed
         net: Any = construct(Net(model=self.generator, code=self.code, file=self.file), self.sizes, drawn)
         shape = (self.channels, self.image_size, self.image_size)
@@ -123,13 +124,18 @@ class AdversarialSettings(Variant, Settings):
                 f"z = {self.z} and channels and image_size of {list(shape)}: make them the same"
             )
         net.normalisation = self.normalise
-        source = Adversarial(
-            net,
-            self.normalise,
-            self.variant,
-            self.method(),
-            blocks=self.blocks,
-            epoch_blocks=self.epoch_blocks,
-            described={"model": self.generator, "z": self.z, "image_shape": list(shape)},
-        )
-        return Built(source, {})
+        return net
+
+    def given(self) -> dict[str, Any]:
+        """What the source is given beside its generator and the normalisation."""
+        shape = [self.channels, self.image_size, self.image_size]
+        return {
+            "variant": self.variant,
+            "method": self.method(),
+            "blocks": self.blocks,
+            "epoch_blocks": self.epoch_blocks,
+            "described": {"model": self.generator, "z": self.z, "image_shape": shape},
+        }
+
+    def build(self, seed: int, data_dir: Path | None) -> Built:
+        return Built(Adversarial(self.made_generator(seed), self.normalise, **self.given()), {})

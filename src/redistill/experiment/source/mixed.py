@@ -9,12 +9,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from redistill.experiment.source.adversarial import AdversarialSettings
+from redistill.experiment.source.generated import GeneratedSettings
 from redistill.experiment.source.images import Built, ImagesSettings, Settings
+from redistill.experiment.source.inverted import InvertedSettings
 from redistill.experiment.source.own import OwnSettings
 from redistill.sources import mixed
 from redistill.sources.mixed import Mixed
 
-Half = ImagesSettings | AdversarialSettings | OwnSettings
+Half = ImagesSettings | AdversarialSettings | GeneratedSettings | InvertedSettings | OwnSettings
 
 
 class MixedSettings(Settings):
@@ -54,8 +56,8 @@ class MixedSettings(Settings):
 
     @staticmethod
     def identified(written: Mapping[str, Any]) -> dict[str, Any]:
-        kinds: dict[str, type[Settings]] = {"images": ImagesSettings, "adversarial": AdversarialSettings, "own": OwnSettings}
-        return {**written, **{half: kinds[written[half]["kind"]].identified(written[half]) for half in ("first", "second")}}
+        kinds: dict[str, type[Settings]] = {"images": ImagesSettings, "own": OwnSettings}  # the others are all placeless
+        return {**written, **{half: kinds.get(written[half]["kind"], Settings).identified(written[half]) for half in ("first", "second")}}
 
     def build(self, seed: int, data_dir: Path | None) -> Built:
         one, two = self.first.build(seed, data_dir), self.second.build(seed, data_dir)

@@ -1,31 +1,26 @@
 """One zero-shot block (1 generator step, 10 student steps), WRN-16-2 -> WRN-16-1: the package's loop against the released loop.
 
 The plain loop does what the authors' code does, with all of its work: the images are made again before every student step,
-the student's loss flows back into the generator, and every network gets gradients of its weights. Same-work gate first, in
-double precision over two blocks: every parameter and running statistic of student and generator must agree to 1e-9, then the
-losses of the first block in the timed precision. Then the contenders are interleaved in one process, one thread, and the
-process CPU time of each block is compared pair by pair.
-
-    python benchmarks/zero_shot_block.py [--rounds 5] [--batch 128] [--compile] [--json results/measured/benchmarks/zero_shot_block.json]
+the student's loss flows back into the generator, and every network gets gradients of its weights. Gate, in double precision over
+two blocks: every parameter and running statistic of student and generator must agree to 1e-9.
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from paired import interleaved, machine, ratio, report
 from torch import Tensor, nn
 
-import redistill as rd
-from redistill import rng
-from redistill.precision import has_bf16_matrix_units
+from redistill import models, rng
+from redistill.bench.gate import OtherWork
+from redistill.bench.measure import interleaved, row
+from redistill.features.tapped import Tapped
 from redistill.published.zero_shot import preset
 from redistill.sources.adversarial import Adversarial
+from redistill.train.loop import Loop
 
 STAGES = ("stage1", "stage2", "stage3")
 
@@ -35,9 +30,9 @@ def noise(k: int, batch: int) -> Tensor:
 
 
 def networks(dtype: torch.dtype) -> tuple[nn.Module, nn.Module, nn.Module]:
-    teacher = rd.models.wrn(16, 2, classes=10, seed=1).to(dtype).eval()
-    student = rd.models.wrn(16, 1, classes=10, seed=0).to(dtype)
-    return teacher, student, rd.models.generator(seed=0).to(dtype)
+    teacher = models.wrn(16, 2, classes=10, seed=1).to(dtype).eval()
+    student = models.wrn(16, 1, classes=10, seed=0).to(dtype)
+    return teacher, student, models.generator(seed=0).to(dtype)
 
 
 class PlainLoop:
@@ -49,7 +44,7 @@ class PlainLoop:
         self.opt_s = torch.optim.Adam(self.student.parameters(), lr=2e-3)
         self.opt_g = torch.optim.Adam(self.generator.parameters(), lr=1e-3)
         self.decay = [torch.optim.lr_scheduler.CosineAnnealingLR(o, blocks) for o in (self.opt_s, self.opt_g)]
-        self.teacher_taps, self.student_taps = rd.Tapped(self.teacher, STAGES), rd.Tapped(self.student, STAGES)
+        self.teacher_taps, self.student_taps = Tapped(self.teacher, STAGES), Tapped(self.student, STAGES)
         self.losses: list[float] = []
 
     def __call__(self) -> None:
@@ -94,7 +89,7 @@ class PackageLoop:
             self.generator, "cifar10-kuangliu", p.variant, p.generator_method, blocks=blocks, epoch_blocks=blocks,
             noise=lambda k: noise(k, batch),
         )  # fmt: skip
-        self.loop = rd.Loop([(self.student, p.method)], teacher, source, recipe, seed=0, device="cpu")
+        self.loop = Loop([(self.student, p.method)], teacher, source, recipe, seed=0, device="cpu")
         self.n_S = n_S
         self.losses: list[float] = []
 
@@ -123,46 +118,15 @@ def same_updates(n_S: int) -> float:
     return worst
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--student-steps", type=int, default=10)
-    parser.add_argument("--compile", action="store_true", help="also time the compiled fast block (the first call takes minutes)")
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    n_S, blocks = args.student_steps, args.rounds + 2
-
-    gap = same_updates(n_S)
-    print(f"gate: after two blocks in double precision student and generator differ by {gap:.1e}, allowed 1e-09", flush=True)
+def step(rounds: int, batch: int, kinds: list[str], n_S: int = 10) -> Iterator[dict[str, Any]]:
+    """The row of the benchmark: blocks timed side by side."""
+    gap = same_updates(2)
     if not gap <= 1e-9:
-        raise SystemExit("the loops do not make the same updates: no ratio")
-    bf16 = has_bf16_matrix_units(torch.device("cpu"))
-    contenders: dict[str, Any] = {"plain": PlainLoop(args.batch, n_S, blocks)}
-    for kind in ["strict", "fast", *(["fast compiled"] if args.compile else [])]:
-        contenders[kind] = PackageLoop(args.batch, n_S, blocks, kind.split()[0], "compiled" in kind)
-    first: dict[str, float] = {}
-
-    def same_loss(name: str) -> None:
-        mine, plain = contenders[name].losses[0], contenders["plain"].losses[0]
-        first[name] = abs(mine - plain) / abs(plain)
-        allowed = 1e-4 if name in ("plain", "strict") or not bf16 else 5e-2
-        print(f"gate {name}: first loss {mine:.6f}, off by {first[name]:.1e}, allowed {allowed:.0e}", flush=True)
-        if not first[name] <= allowed:
-            raise SystemExit(f"{name} does not do the same work: no ratio")
-
-    times = interleaved(contenders, args.rounds, same_loss)
-    row = {
-        "work": f"zero-shot block WRN-16-2 -> WRN-16-1, 1 + {n_S} steps, batch {args.batch}, one thread, process CPU time",
-        **machine(),
-        "rounds": args.rounds,
-        "gate": {"double": gap, **first},
-        "seconds": {n: round(statistics.median(t), 3) for n, t in times.items()},
-        "times_faster_than_plain": {n: ratio(times["plain"], t, 2) for n, t in times.items() if n != "plain"},
-    }
-    report(row, args.json)
-
-
-if __name__ == "__main__":
-    main()
+        raise OtherWork(f"zero-shot: after two blocks in double precision the networks differ by {gap:.1e}: no ratio")
+    blocks = rounds + 2
+    contenders: dict[str, Any] = {"plain": PlainLoop(batch, n_S, blocks)}
+    for kind in kinds:
+        contenders[kind] = PackageLoop(batch, n_S, blocks, kind.split()[0], "compiled" in kind)
+    turns = interleaved(contenders, rounds)
+    for kind in kinds:
+        yield row(f"zero-shot block, 1 + {n_S} steps, WRN-16-2", kind, turns["plain"], turns[kind], gap)
