@@ -153,7 +153,8 @@ class ImageStream(PureStream):
         self.schedule = Schedule(len(images), room, room.device)
         self._variants: tuple[int, Tensor] | None = None
         self._offsets: tuple[int, list[int]] | None = None
-        self._stronger: tuple[int, Tensor] | None = None
+        self._stronger: tuple[int, Tensor] | None = None  # on the CPU
+        self._on_cpu = Augmenter(augmentation(images.augment), images.x.contiguous())
 
     def read(self, step: int) -> Batch:
         epoch, index, positions = self.schedule.positions(step)
@@ -171,9 +172,12 @@ class ImageStream(PureStream):
             variant = self.augment.augment.at_offset(variant, offset)
         pixels = self.augment(index, variant)
         if again is not None:
-            stronger = again.index_select(0, index)
-            pixels = torch.cat([pixels, strongly(self.augment(index, stronger), index, self.seed, epoch)])
-            index, variant, positions = index.repeat(2), torch.cat([variant, stronger]), None
+            assert positions is not None  # strong views are made of pictures, on the host, of the host's pixels: nobody waits for a device
+            stronger = again.index_select(0, positions)
+            made = strongly(self._on_cpu(positions, stronger), positions, self.seed, epoch)
+            pixels = torch.cat([pixels, made.to(self.device)])
+            index, variant = index.repeat(2), torch.cat([variant, stronger.to(self.device)])
+            positions = positions.repeat(2)
         images = self.normalise(pixels, self.channels_last)
         labels = None if self.labels is None else self.labels.index_select(0, index)
         return Batch(images, labels, index, variant, positions=positions)
@@ -183,7 +187,7 @@ class ImageStream(PureStream):
         if self._stronger is None or self._stronger[0] != epoch:
             drawn = rng.stream(self.seed, "strong", epoch)
             variants = torch.randint(0, self.augment.augment.variants, (self.schedule.count,), generator=drawn)
-            self._stronger = epoch, variants.to(self.device)
+            self._stronger = epoch, variants
         return self._stronger[1]
 
     def _variant(self, epoch: int) -> Tensor:

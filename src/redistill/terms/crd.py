@@ -36,6 +36,7 @@ from torch import Tensor, nn
 
 from redistill import rng
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
+from redistill.terms.parts.known import Known
 from redistill.terms.parts.room import require_room
 from redistill.terms.parts.vectors import named_or_pooled
 from redistill.terms.parts.wide import embedding_of
@@ -146,7 +147,7 @@ class CRD(Term):
         self.Z = nn.Buffer(torch.full((2,), -1.0))  # of the student's and the teacher's scores; below 0: not set yet
         self.step = nn.Buffer(torch.zeros((), dtype=torch.int64))
         self.seed = nn.Buffer(torch.tensor(ctx.seed, dtype=torch.int64))  # of the draws to come: part of the state
-        self._known = {"step": (self.step._version, 0), "seed": (self.seed._version, ctx.seed)}  # as they stand in the buffers
+        self._known = Known(step=(self.step._version, 0), seed=(self.seed._version, ctx.seed))
         # images sorted by class: those of other classes are all but one run of this list; known anew from the data
         labels = ctx.labels.cpu()
         order = torch.argsort(labels, stable=True)
@@ -161,16 +162,7 @@ class CRD(Term):
             return nn.Linear(width, self.dim)
 
     def _draw(self, what: str) -> torch.Generator:
-        return rng.stream(self._number("seed"), "term", "CRD", what, self._number("step"))
-
-    def _number(self, name: str) -> int:
-        """A buffer's whole number, read from the device only after somebody else wrote into it (a checkpoint)."""
-        buffer = self.get_buffer(name)
-        version, number = self._known.get(name, (-1, 0))
-        if version != buffer._version:
-            number = int(buffer)
-            self._known[name] = buffer._version, number
-        return number
+        return rng.stream(self._known.of(self, "seed"), "term", "CRD", what, self._known.of(self, "step"))
 
     def negatives(self, index: Int[Tensor, " batch"]) -> Int[Tensor, "batch negatives"]:
         """K images of other classes for each of ``index`` [B]: [B, K], by the stream of this step."""
@@ -221,9 +213,9 @@ class CRD(Term):
         if self.training and torch.is_grad_enabled():
             with torch.no_grad():
                 self.Z.copy_(torch.stack(Z))
-                step = self._number("step") + 1
+                step = self._known.of(self, "step") + 1
                 self.step.add_(1)
-                self._known["step"] = self.step._version, step
+                self._known.wrote(self, "step", step)
                 for memory, embedded in ((self.memory_student, e_s), (self.memory_teacher, e_t)):
                     memory[index] = unit(self.momentum * memory[index].to(embedded.dtype) + (1 - self.momentum) * embedded).to(memory.dtype)
         return losses[0] + losses[1]

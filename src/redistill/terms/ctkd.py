@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from redistill.core import Batch, Context, Output, RedistillError, Term, require_ready
 from redistill.terms.kd import check_logits, softened_kl, standardised
+from redistill.terms.parts.known import Known
 from redistill.terms.parts.wide import wide
 
 
@@ -92,6 +93,7 @@ class CTKD(Term):
         self.theta = nn.Parameter(torch.ones(()))
         self.step = nn.Buffer(torch.zeros((), dtype=torch.int64))
         self.length = nn.Buffer(torch.tensor(self.steps or 0, dtype=torch.int64))  # steps of an epoch; 0: not known yet
+        self._known = Known(step=(self.step._version, 0), length=(self.length._version, self.steps or 0))
         self.ready = True
 
     def temperature(self) -> Tensor:
@@ -102,12 +104,15 @@ class CTKD(Term):
     def _reversed(self, images: int) -> Tensor:
         """T whose gradient reaches θ times −λ of this step's epoch."""
         T = self.temperature()
-        length = int(self.length) or math.ceil((self.count or 1) / images)
-        by = -self.reversal * strength(1 + int(self.step) // length, self.loops)
+        step = self._known.of(self, "step")
+        length = self._known.of(self, "length") or math.ceil((self.count or 1) / images)
+        by = -self.reversal * strength(1 + step // length, self.loops)
         if self.training and torch.is_grad_enabled():
             with torch.no_grad():
                 self.length.fill_(length)
                 self.step.add_(1)
+            self._known.wrote(self, "length", length)
+            self._known.wrote(self, "step", step + 1)
         return T if by == 1.0 else by * T + (T - by * T).detach()
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:

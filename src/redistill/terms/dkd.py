@@ -68,7 +68,8 @@ def other_classes(z: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch
     >>> other_classes(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([1])).tolist()
     [[1.0, 3.0]]
     """
-    return z[~_mask(z, labels)].view(len(z), z.shape[1] - 1)
+    others = torch.arange(z.shape[1] - 1, device=labels.device).expand(len(z), -1)
+    return z.gather(1, others + (others >= labels[:, None]))  # the target is stepped over
 
 
 @dataclass(eq=False, repr=False)

@@ -168,7 +168,8 @@ class MLKD(Term):
         s, t = wide(student.logits), wide(teacher.logits)
         if self.views == 1:
             return _levels((s, None), (t, None), self.temperatures, self.standardise, self.slip)
-        if len(s) % 2 or (batch.index is not None and not torch.equal(batch.index[: len(s) // 2], batch.index[len(s) // 2 :])):
+        index = batch.index if batch.positions is None else batch.positions  # on the CPU, where that is known: nobody waits
+        if len(s) % 2 or (index is not None and not torch.equal(index[: len(s) // 2], index[len(s) // 2 :])):
             raise RedistillError(
                 'MLKD compares a weak and a strong view of the same images, and this batch holds one view: give the source augment = '
                 '"crop-flip+strong", or MLKD views = 1, which leaves the strong view out'
