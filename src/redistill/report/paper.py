@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from redistill.claims import Finding, sentence, summary_sentences
+from redistill.claims import Finding, counted, sentence, summary_sentences, verdict_words
+from redistill.claims.words import EPOCH
 from redistill.files import make_folder, write
 from redistill.papers.cells import Paper, said
 from redistill.papers.plan import Plan
-from redistill.papers.schema import Where
+from redistill.papers.schema import Protocol, Where
 from redistill.runs.store import Run
 from redistill.verdicts.claims import label
 from redistill.verdicts.tables import Judged
@@ -66,10 +67,8 @@ def line(finding: Finding, why: str = "") -> Line:
             difference = f"{number(reading.difference, True)} [{ends}]"
     elif finding.measured is not None:
         ours, difference, n = f"{finding.measured:g}", number(finding.difference or 0.0, True), "1"
-    if finding.bound is not None:
-        difference += f", ± {number(finding.bound, False)}"
     notes = [part for part in (why if finding.verdict == NOT_JUDGED else finding.note, finding.mismatch) if part]
-    return Line(claim.id, claim.kind, paper, ours, n, difference, finding.verdict, "; ".join(notes))
+    return Line(claim.id, claim.kind, paper, ours, n, difference, verdict_words(finding), "; ".join(notes))
 
 
 def lines(table: Judged) -> list[Line]:
@@ -155,12 +154,24 @@ def page(plan: Plan, tables: Sequence[Judged], figures: Sequence[str] = ()) -> s
     return "\n".join(out).rstrip() + "\n"
 
 
+def reported(protocol: Protocol) -> str:
+    """What stands behind a printed number, and the tolerance, in words.
+
+    >>> reported(Protocol(which="best_on_test", aggregate="mean", seeds=3)), reported(Protocol(which="unknown", aggregate="unknown"))
+    ('best epoch on the test set, mean of 3 runs; tolerance ±0.5', 'epoch not stated, number of runs not stated; tolerance ±0.5')
+    """
+    runs = "number of runs not stated" if protocol.seeds is None else counted(protocol.seeds, "run")
+    if protocol.aggregate not in ("unknown", "single"):
+        runs = f"{protocol.aggregate}, {runs}" if protocol.seeds is None else f"{protocol.aggregate} of {runs}"
+    epoch = EPOCH[protocol.which] or "no training has a part in it"
+    return f"{epoch}, {runs}; tolerance ±{protocol.tolerance:g}"
+
+
 def _section(paper: Paper, table: Judged) -> list[str]:
     printed, protocol = paper.table(table.table), paper.protocol(table.table)
-    runs = "runs not stated" if protocol.seeds is None else f"{protocol.seeds} run{'s' if protocol.seeds > 1 else ''}"
-    rule = f"Reported: {protocol.which.replace('_', ' ')}, {protocol.aggregate} of {runs}; tolerance ±{protocol.tolerance:g}."
     out = [f"## Table {table.table}" if table.table[0].isdigit() else f"## {table.table}", ""]
-    out += [f"{printed.caption} ({printed.page}).", "", rule + (f" {protocol.because}." if protocol.because else ""), ""]
+    rule = f"Reported: {reported(protocol)}." + (f" Because: {protocol.because}." if protocol.because else "")
+    out += [f"{printed.caption} ({printed.page}).", "", rule, ""]
     if printed.note:
         out += [f"{printed.note}.", ""]
     if table.summary is not None:
@@ -180,6 +191,13 @@ def _section(paper: Paper, table: Judged) -> list[str]:
     return [*out, *([""] if out[-1] else [])]
 
 
+def scope(entry: Where) -> str:
+    """The cells for which an entry holds, in brackets; "" for all."""
+    several = {name: [value] if isinstance(value, str) else value for name, value in entry.where.items()}
+    held = said({name: "/".join(value or "none" for value in values) for name, values in several.items()})
+    return f" ({held})" if held else ""
+
+
 def _list(title: str, what: str, entries: Sequence[Where], shown: Sequence[Mapping[str, str]]) -> list[str]:
     """Assumptions or departures that concern some cell of the report."""
     chosen = [e for e in entries if any(e.holds(facts) for facts in shown)]
@@ -188,8 +206,7 @@ def _list(title: str, what: str, entries: Sequence[Where], shown: Sequence[Mappi
     out = [f"## {title}", "", f"({what})", ""]
     for entry in chosen:
         given = entry.model_dump()
-        scope = said({name: "/".join([v] if isinstance(v, str) else v) for name, v in entry.where.items()})
-        out.append(f"* **{given['about']}**{f' ({scope})' if scope else ''}")
+        out.append(f"* **{given['about']}**{scope(entry)}")
         if "theirs" in given:
             out.append(f"  * theirs: {given['theirs']}")
         out += [f"  * ours: {given['ours']}", f"  * because: {given['because']}"]

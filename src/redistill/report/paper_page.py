@@ -7,9 +7,8 @@ from typing import Any
 
 from redistill import papers
 from redistill.papers import Paper
-from redistill.papers.cells import said
-from redistill.papers.schema import Table, Where
-from redistill.report.paper import bars
+from redistill.papers.schema import Table
+from redistill.report.paper import bars, reported, scope
 
 MARK = "<!-- made from src/redistill/papers/*.toml by scripts/make_docs.py; do not edit -->"
 
@@ -43,15 +42,9 @@ def terms(rows: Iterable[Mapping[str, Any]]) -> str:
     return " + ".join(made)
 
 
-def scope(entry: Where) -> str:
-    held = said({name: "/".join([value] if isinstance(value, str) else value) or "none" for name, value in entry.where.items()})
-    return f" ({held})" if held else ""
-
-
 def printed(paper: Paper, name: str, table: Table) -> list[str]:
     protocol = paper.protocol(name)
-    runs = "runs not stated" if protocol.seeds is None else f"{protocol.seeds} run{'s' if protocol.seeds > 1 else ''}"
-    rule = f"{protocol.which.replace('_', ' ')}; {protocol.aggregate} of {runs}; tolerance ±{protocol.tolerance:g}"
+    rule = reported(protocol)
     out = [f"### {name}", "", f"{table.caption}. *{table.page}; {table.kind}; {table.metric}; {rule}.*", ""]
     head = ["" if column == "row" else column for column in table.header]
     out += [bars(head), "|" + "|".join("--:" if column in table.column else "---" for column in table.header) + "|"]
