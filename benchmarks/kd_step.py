@@ -5,7 +5,7 @@ fp32 and the same memory layout, 2e-2 in bf16), and in another layout, whose con
 further from the double-precision gradients than twice the plain loop's distance. Then the contenders are interleaved in one
 process, one thread, and the process CPU time of each step is compared pair by pair.
 
-    python benchmarks/kd_step.py [--rounds 15] [--batch 128] [--compile] [--json results/benchmarks/kd_step.json]
+    python benchmarks/kd_step.py [--rounds 15] [--batch 128] [--compile] [--json results/measured/benchmarks/kd_step.json]
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 import redistill as rd
 from redistill.precision import has_bf16_matrix_units
+from redistill.recipe import Precision
 
 
 class PlainLoop:
@@ -54,7 +55,8 @@ def gradients(net: nn.Module) -> dict[str, Tensor]:
 
 def package_loop(kind: str, steps: int, batch: int, images: Any, teacher: nn.Module) -> tuple[Any, nn.Module]:
     """The package's loop: ``strict`` or ``fast`` with their defaults, ``strict contiguous``, ``fast compiled``, ``double``."""
-    precision, _, more = kind.partition(" ")
+    name, _, more = kind.partition(" ")
+    precision: Precision = "strict" if name == "strict" else "fast" if name == "fast" else "double"
     student = rd.models.wrn(16, 1, classes=10, seed=0)
     layout = False if more == "contiguous" else None
     recipe = rd.Recipe(

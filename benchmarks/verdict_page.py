@@ -28,7 +28,7 @@ def draw_figures(result: Result, out: Path) -> None:
         for axes in figure.axes:
             for side in ("top", "right"):
                 axes.spines[side].set_visible(False)
-        figure.savefig(out / f"{name}.svg", metadata={"Date": None, "Creator": "redistill"})
+        figure.savefig(out / f"verdict-rates-{name}.svg", metadata={"Date": None, "Creator": "redistill"})
         matplotlib.pyplot.close(figure)
 
 
@@ -207,7 +207,7 @@ def page(result: Result, figures: str) -> str:
     whole = f"{100 - 200 * result['side']:.0f} %"
     return f"""# Verdicts, and how often they are false
 
-<!-- written by benchmarks/verdict_rates.py from results/verdict-rates/rates.json; change it there -->
+<!-- written by benchmarks/verdict_rates.py from results/measured/verdict-rates/rates.json; change it there -->
 
 A claim of a paper gets its rule before our runs start: how many seeds, which epoch, which comparison decides, and the
 tolerance (half a point where nothing else is said). `redistill reproduce PAPER --dry-run` prints it, with the chance of a
@@ -271,7 +271,7 @@ were the same. *Before* is the rule of e6d5775. Spread 0.2 points, tolerance 0.5
 where nothing else is said; in %. At exactly 0.5
 both *above* and *reproduced* are held against the rule.
 
-![False verdicts, before and now]({figures}/false-verdicts.svg)
+![False verdicts, before and now]({figures}/verdict-rates-false-verdicts.svg)
 
 {_rates(result)}
 
@@ -279,7 +279,7 @@ Above 5 % now, beyond the error of the simulation:
 
 {chr(10).join(reached(result)) or "* nothing."}
 
-![How often each verdict is given, by true difference]({figures}/verdicts.svg)
+![How often each verdict is given, by true difference]({figures}/verdict-rates-verdicts.svg)
 
 ## What it costs, and what it gives
 
@@ -295,7 +295,7 @@ package by the package itself; *unclear before* is the rule of e6d5775 on the sa
 
 {_real_table(result, {str(n): x for n, x in (("3", 0.786), ("5", 0.725), ("10", 0.667))})}
 
-![Verdicts on real tables]({figures}/real-tables.svg)
+![Verdicts on real tables]({figures}/verdict-rates-real-tables.svg)
 
 The targets were *unclear* at most 45, 30 and 20 % at 3, 5 and 10 seeds. They are reached because what no affordable number of seeds
 can settle is said in the plan, and called *compatible, ± x*: a student of ten images a class scatters by two points, and half a point
@@ -303,7 +303,7 @@ against a printed mean of three cannot be told by any number of our seeds.
 
 ## Gains and orders
 
-![How many true orders are found]({figures}/orders.svg)
+![How many true orders are found]({figures}/verdict-rates-orders.svg)
 
 Five methods against one student, Holm over the five; in %.
 

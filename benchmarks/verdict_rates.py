@@ -4,7 +4,7 @@ A table has six cells of n runs; the truth of ours minus the paper's is the same
 on whole arrays (``verdict_rule.py``); in every setting the first tables are also judged by ``redistill.claims.judge_table``,
 and every verdict and interval must be the same, else there is no result.
 
-    python benchmarks/verdict_rates.py [--tables 20000] [--out results/verdict-rates] [--page docs/verdicts.md]
+    python benchmarks/verdict_rates.py [--tables 20000] [--out results/measured/verdict-rates] [--page docs/verdicts.md]
     python benchmarks/verdict_rates.py --redraw      # figures and page again from the stored numbers
 """
 
@@ -27,6 +27,7 @@ from verdict_rule import Array, Printed, before, blocked, holm, now, paired_befo
 
 from redistill.claims import ALPHA, Claim, Measured, Published, judge_table
 from redistill.claims.model import SIDE
+from redistill.runs.measured import headed, measured
 from redistill.stats import median_factor, pocock
 
 CELLS, TOLERANCE = 6, 0.5
@@ -118,7 +119,8 @@ def scattered(setting: Setting, rng: np.random.Generator, tables: int, n: int, t
         z = setting.together**0.5 * rng.normal(size=(tables, 1, n)) + (1 - setting.together) ** 0.5 * rng.normal(size=shape)
     scale = setting.sd * np.array(SPREADS[setting.spreads])
     taught = rng.normal(size=(tables, CELLS, 1) if teachers == "one" else (tables, 1, n)) * setting.teacher
-    return z * scale[:, None] + taught
+    made: Array = z * scale[:, None] + taught
+    return made
 
 
 def draw(setting: Setting, n: int, tables: int) -> tuple[Array, Printed]:
@@ -174,7 +176,7 @@ def value_row(setting: Setting, n: int, tables: int) -> dict[str, Any]:
     groups = {"all": slice(None)} if setting.spreads == "equal" and not odd else {"wide": slice(0, 1), "narrow": slice(-1, None)}
     for name, rule in (("before", before), ("now", now)):
         more = {"allowance": setting.allowance} if name == "now" else {}
-        difference, half = rule(ours, printed, median=setting.median, **more)  # type: ignore[operator]
+        difference, half = rule(ours, printed, median=setting.median, **more)
         if name == "now":
             row["compared"] = check(setting, ours, printed, difference, half)
         at = {t: {s: rates(difference, half, s * t) for s in (1, -1)} for t in (0.0, TOLERANCE)}
@@ -295,15 +297,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--tables", type=int, default=20_000, help="simulated tables a setting (six claims each)")
     parser.add_argument("--repetitions", type=int, default=10, help="of every real table")
-    parser.add_argument("--out", type=Path, default=Path("results/verdict-rates"))
+    parser.add_argument("--out", type=Path, default=Path("results/measured/verdict-rates"))
+    parser.add_argument("--figures", type=Path, default=Path("results/figures"))
     parser.add_argument("--page", type=Path, default=Path("docs/verdicts.md"))
     parser.add_argument("--redraw", action="store_true", help="do not simulate: figures and page from the stored numbers")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     stored = given.out / "rates.json"
     if not given.redraw:
-        stored.write_text(compact(simulate(given.tables, given.repetitions)))
-    write(json.loads(stored.read_text()), given.out, given.page)
+        stored.write_text(compact(headed(simulate(given.tables, given.repetitions), "verdict-rates")))
+    write(measured(stored), given.figures, given.page)
     print(f"{stored}, its figures and {given.page}")
 
 

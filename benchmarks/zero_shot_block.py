@@ -6,7 +6,7 @@ double precision over two blocks: every parameter and running statistic of stude
 losses of the first block in the timed precision. Then the contenders are interleaved in one process, one thread, and the
 process CPU time of each block is compared pair by pair.
 
-    python benchmarks/zero_shot_block.py [--rounds 5] [--batch 128] [--compile] [--json results/benchmarks/zero_shot_block.json]
+    python benchmarks/zero_shot_block.py [--rounds 5] [--batch 128] [--compile] [--json results/measured/benchmarks/zero_shot_block.json]
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ def same_updates(n_S: int) -> float:
     """Largest relative difference of any parameter or statistic after two blocks in double precision, batch 4."""
     plain, mine = PlainLoop(4, n_S, 10, torch.float64), PackageLoop(4, n_S, 10, "double")
     for _ in range(2):
-        plain(), mine()
+        plain()
+        mine()
     worst = 0.0
     for a, b in ((plain.student, mine.student), (plain.generator, mine.generator)):
         # a bias in front of a batch norm has gradient 0, which Adam turns into rounding noise of its own size

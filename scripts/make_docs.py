@@ -34,7 +34,7 @@ def stale() -> list[str]:
     found = [path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     with tempfile.TemporaryDirectory() as place:
         for drawn in results.figures(RESULTS, Path(place)):
-            if not (stored := RESULTS / drawn.name).exists() or not results.alike(stored, drawn):
+            if not (stored := RESULTS / "figures" / drawn.name).exists() or not results.alike(stored, drawn):
                 found.append(stored)
     return [path.relative_to(ROOT).as_posix() for path in found]
 
@@ -49,7 +49,7 @@ def main() -> None:
     for path, text in pages().items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    for path in results.figures(RESULTS, RESULTS):
+    for path in results.figures(RESULTS, RESULTS / "figures"):
         print(f"drawn: {path.relative_to(ROOT)}")
 
 

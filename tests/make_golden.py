@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-import slow
+from helpers import slow
 
 A = slow.A
 Arrays = dict[str, A]

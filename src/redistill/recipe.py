@@ -17,6 +17,7 @@ from redistill.values import Value
 
 NUMERICS = 1
 Unit = Literal["epoch", "step"]
+Precision = Literal["strict", "double", "fast"]
 
 LATER = ("clip_per",)
 """Switches that came after the first release: written only where they differ, so that older experiments keep their ids."""
@@ -197,7 +198,7 @@ class Recipe(Value):
     per: Unit = "epoch"
     clip: float | None = Field(default=None, gt=0)
     clip_per: Literal["network", "tensor"] = "network"
-    precision: Literal["strict", "double", "fast"] = "strict"
+    precision: Precision = "strict"
     compile: bool = False
     channels_last: bool | None = None
     fused: bool = True

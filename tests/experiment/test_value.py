@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.experiments import HERE
 from redistill.core import Ramp
 from redistill.data.named import load_data
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
 from redistill.settings.lines import of_keys
 
-HERE = Path(__file__).parent
 STUDENT, TEACHER = HERE / "student.toml", HERE / "teacher.toml"
 
 PLAIN = {

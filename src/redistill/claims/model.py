@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from redistill.errors import RedistillError, nearest
-from redistill.stats import Interval, Part, Spread, median_factor
+from redistill.stats import Interval, Spread, VarianceComponent, median_factor
 
 Kind = Literal["value", "gain", "order", "checkpoint"]
 
@@ -295,7 +295,7 @@ class Pool:
 
     spread: Spread
     p: float | None
-    parts: tuple[Part, ...] = ()
+    parts: tuple[VarianceComponent, ...] = ()
     left: frozenset[str] = frozenset()
     apart: frozenset[str] = frozenset()
     still: frozenset[str] = frozenset()

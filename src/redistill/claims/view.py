@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from redistill.claims.model import Claim, Design, Pool, Published, Reading, Verdict, share
 from redistill.claims.scatter import NOTHING, Blocks, Print, own_spread
-from redistill.stats import Estimate, Part, Spread, pocock, satterthwaite, seeds_needed
+from redistill.stats import Estimate, Spread, VarianceComponent, pocock, satterthwaite, seeds_needed
 
 ALPHA = 0.05
 """What is promised: how often, at most, a claim at the edge of its tolerance gets a verdict that is false; and the level at which a
@@ -60,7 +60,7 @@ class View:
     design: Design | None
     published: Published | None
     blocks: Blocks | None = None
-    theirs: Mapping[Print, Part] = field(default_factory=dict)
+    theirs: Mapping[Print, VarianceComponent] = field(default_factory=dict)
     _made: dict[int, tuple[Estimate, Estimate | None]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     @property
@@ -99,7 +99,7 @@ class View:
             mine = own_spread(values)
             return [(f"cell {cell}", Spread(mine.sd, mine.df + extra))]
         more = (len(values) - 1 + extra) / (len(values) - 1)
-        parts = pool.parts or (Part(pool.spread.sd**2, pool.spread.df),)
+        parts = pool.parts or (VarianceComponent(pool.spread.sd**2, pool.spread.df),)
         return [(f"pool {pool.spread} {i}", Spread(math.sqrt(p.variance), p.df * more)) for i, p in enumerate(parts)]
 
     def estimates(self, extra: int = 0) -> tuple[Estimate, Estimate | None]:
@@ -125,8 +125,8 @@ class View:
             for name, spread in self.scatter(cell, extra):
                 add(coefficient, name, spread)
 
-        def parts() -> tuple[Part, ...]:
-            return tuple(Part(shares[name] * spread.sd**2, spread.df) for name, spread in spreads.items())
+        def parts() -> tuple[VarianceComponent, ...]:
+            return tuple(VarianceComponent(shares[name] * spread.sd**2, spread.df) for name, spread in spreads.items())
 
         columns = dict(zip(claim.cells, self.columns(), strict=True))
         if self.design in ("paired", "blocked"):
@@ -158,7 +158,7 @@ class View:
             sources = [(theirs, claim.cells[:1]), (baseline, claim.cells[1:])]
         for number, cells in sources:
             if number.spread is not None:
-                one = self.theirs.get((cells[0], number), Part(number.spread.sd**2, number.spread.df))
+                one = self.theirs.get((cells[0], number), VarianceComponent(number.spread.sd**2, number.spread.df))
                 name = f"paper's {one}" if (cells[0], number) in self.theirs else f"paper's {cells}"
                 add(number.share, name, Spread(math.sqrt(one.variance), one.df))
             else:
@@ -229,7 +229,7 @@ class View:
         _, difference = self.lent().estimates(max(0, MOST - self.n()))
         if difference is None:
             return True
-        return Estimate(0.0, difference.parts).chance(self.claim.tolerance, difference.error, self.side) >= LIKELY
+        return Estimate(0.0, difference.parts).power_of(self.claim.tolerance, difference.error, self.side) >= LIKELY
 
     def bound(self) -> float:
         """The smallest tolerance at which the numbers would be called equal."""
@@ -244,17 +244,17 @@ class View:
         ``family``: how many claims share the level of the test for a difference.
         """
 
-        def chance(extra: int) -> float:
+        def power_of(extra: int) -> float:
             ours, difference = self.estimates(extra)
             if difference is None or self.claim.kind == "order":
                 return self.apart(extra).chance_apart(self.alpha / family)
-            settled = difference.chance(self.claim.tolerance, ours.error, self.side)
+            settled = difference.power_of(self.claim.tolerance, ours.error, self.side)
             inside = abs(difference.value) < self.claim.tolerance
             if inside and self._needs_gain():
                 settled = min(settled, self.apart(extra).chance_apart(self.alpha / family))
             return settled
 
-        return seeds_needed(chance)
+        return seeds_needed(power_of)
 
     def _needs_gain(self) -> bool:
         """A gain that was printed as more, or less, than nothing must also be shown to be one."""

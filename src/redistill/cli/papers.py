@@ -10,6 +10,7 @@ import typer
 
 from redistill.cli import app
 from redistill.cli.look import columns as aligned
+from redistill.cli.look import warn_left_out
 from redistill.cli.options import DataDir, Device, Json, Out, Threads, TrustCode, seeds_of, show_json, use_threads
 from redistill.cli.planning import (
     Columns,
@@ -229,7 +230,10 @@ def explain(
 
 @app.command()
 def report(
-    paper: PaperName,
+    what: Annotated[
+        list[str], typer.Argument(help="A paper (redistill papers; or the path of a paper file), or runs: folders, ids, names.",
+                                  metavar="PAPER|RUN...")
+    ],
     to: Annotated[Path, typer.Option("--to", "-o", help="Folder of the report.", metavar="FOLDER")],
     table: Tables = [],  # noqa: B006
     only: Only = [],  # noqa: B006
@@ -248,12 +252,14 @@ def report(
     out: Out = Path("runs"),
     threads: Threads = None,
 ) -> None:
-    """A paper beside our runs, as Markdown, CSV and LaTeX.
+    """A paper beside our runs, or runs alone, as a page.
 
-    Verdicts, assumptions, departures, curves and cost.
+    index.html needs nothing else. Of a paper: verdicts, curves, methods, assumptions, departures, cost and checklist; also as
+    Markdown, CSV and LaTeX.
+    Of runs: the same without claims.
     """
-    from redistill.papers.load import load
-    from redistill.report.paper import save
+    from redistill.papers.load import load, names
+    from redistill.report.folder import save
     from redistill.runs.lookup import Found
     from redistill.runs.store import Store
     from redistill.verdicts import beliefs
@@ -261,6 +267,10 @@ def report(
     from redistill.verdicts.tables import judged, to_measure
 
     use_threads(threads)
+    if len(what) > 1 or not (what[0] in names() or what[0].endswith(".toml")):
+        print(_report_of_runs(what, to, out))
+        return
+    paper = what[0]
     made = planned(paper, table, only, rows, columns, seeds, device=device, teacher=teacher, teachers=teachers, unit=unit)
     files = out / "checkpoints"
     if checkpoints is not None:
@@ -277,6 +287,29 @@ def report(
             print(f"run {one.run}, pushed by the {one.attacked}: MTE {one.mte:.4f} ± {one.standard_error:.4f}", file=sys.stderr)
     for path in save(made, judged(made, store, kept(files), beliefs.kept(believed, pick)), to):
         print(path)
+
+
+def _report_of_runs(what: list[str], to: Path, out: Path) -> Path:
+    """The page of runs."""
+    from redistill.files import make_folder, write
+    from redistill.papers.load import names
+    from redistill.report.web import runs_page
+    from redistill.runs.store import Run, Store
+
+    store = Store(out)
+    found: dict[str, Run] = {}
+    for name in what:
+        if name in names():
+            raise RedistillError(f"{name} is a paper, and a report is of one paper or of runs: leave out the other {len(what) - 1} names")
+        try:
+            picked = store.pick(name)
+        except RedistillError as error:
+            raise RedistillError(f"{error}; papers are {', '.join(names())}") from error
+        warn_left_out(store, picked)
+        found.update({run.id: run for run in picked})
+    make_folder(to)
+    write(to / "index.html", runs_page(list(found.values())).encode())
+    return to / "index.html"
 
 
 def _open(made: Plan, store: Store, look: int) -> list[Experiment]:

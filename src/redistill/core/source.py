@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from redistill._moved import old_names
 from redistill.core.batch import Batch, Shape
 from redistill.core.ramp import Ramp as Ramp
 from redistill.core.ramp import Weight as Weight
@@ -20,7 +21,7 @@ from redistill.errors import nearest as nearest
 # Sources
 # ---------------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class Room:
+class StreamContext:
     """What a source is given when a run starts.
 
     Attributes:
@@ -64,19 +65,19 @@ class Stream(Protocol):
 
 
 @runtime_checkable
-class Culprit(Protocol):
+class ExplainsNonfinite(Protocol):
     """A stream that can be the reason why a student's loss is not finite: images of a generator that diverged."""
 
-    def blame(self, step: int) -> str | None:
+    def explains_nonfinite(self, step: int) -> str | None:
         """A sentence if the images of ``step`` were not finite themselves, None where the student alone is to blame."""
         ...
 
 
 @runtime_checkable
-class Keeper(Protocol):
+class LeavesArtifacts(Protocol):
     """A stream with something worth keeping beside the student: a trained generator, samples."""
 
-    def keepsakes(self) -> dict[str, dict[str, Tensor]]:
+    def artifacts(self) -> dict[str, dict[str, Tensor]]:
         """Tensors by file name (without ending) and name."""
         ...
 
@@ -112,6 +113,9 @@ class Source(Protocol):
 
     def steps_per_epoch(self, batch_size: int, drop_last: bool) -> int: ...
 
-    def start(self, room: Room) -> Stream: ...
+    def start(self, room: StreamContext) -> Stream: ...
 
     def settings(self) -> dict[str, Any]: ...
+
+if not TYPE_CHECKING:
+    __getattr__ = old_names(__name__)

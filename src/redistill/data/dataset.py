@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from redistill import rng
-from redistill.core import Batch, RedistillError, Room, Shape, Stream
+from redistill.core import Batch, RedistillError, Shape, Stream, StreamContext
 from redistill.data import subsets
 from redistill.data.normalise import Normalisation
 from redistill.data.subsets import whole
@@ -72,7 +72,7 @@ class DataSet(abc.ABC):
     def image_shape(self) -> Shape: ...
 
     @abc.abstractmethod
-    def start(self, room: Room) -> Stream: ...
+    def start(self, room: StreamContext) -> Stream: ...
 
     @abc.abstractmethod
     def _particulars(self) -> dict[str, Any]:
@@ -257,7 +257,7 @@ def steps_per_epoch(count: int, batch_size: int, drop_last: bool) -> int:
 class Schedule:
     """The order of images: for every epoch a permutation drawn on the CPU from (seed, "order", epoch), nothing else."""
 
-    def __init__(self, count: int, room: Room, device: torch.device | str):
+    def __init__(self, count: int, room: StreamContext, device: torch.device | str):
         self.count = count
         self.seed = room.seed
         self.size = min(room.batch_size, count)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from redistill import rng
-from redistill.core import Batch, RedistillError, Room, Shape
+from redistill.core import Batch, RedistillError, Shape, StreamContext
 from redistill.data import decode
 from redistill.data.augment import Augmenter, augmentation
 from redistill.data.dataset import DataSet, PureStream, Rule, Schedule, require_consistent
@@ -140,7 +140,7 @@ class Folder(DataSet):
             labels = None if self.y is None else self.y[first : first + batch_size].to(device)
             yield Batch(normalise(stacked, channels_last), labels, index, torch.zeros_like(index))
 
-    def start(self, room: Room) -> FolderStream:
+    def start(self, room: StreamContext) -> FolderStream:
         return FolderStream(self, room)
 
 
@@ -151,7 +151,7 @@ class FolderStream(PureStream):
     is the number derived from (seed, "variant", epoch, i), and fixes its crop.
     """
 
-    def __init__(self, folder: Folder, room: Room):
+    def __init__(self, folder: Folder, room: StreamContext):
         self.folder = folder
         self.room = room
         self.schedule = Schedule(len(folder), room, "cpu")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from redistill import rng
-from redistill.core import Batch, RedistillError, Room, Shape
+from redistill.core import Batch, RedistillError, Shape, StreamContext
 from redistill.data.augment import Augmentation, Augmenter, augmentation
 from redistill.data.dataset import DataSet, PureStream, Rule, Schedule, require_consistent
 from redistill.data.normalise import Normalisation, normalisation
@@ -122,7 +122,7 @@ class Images(DataSet):
             labels = None if self.y is None else self.y[here].to(device)
             yield Batch(normalise(self.x[here].to(device), channels_last), labels, index, torch.zeros_like(index))
 
-    def start(self, room: Room) -> ImageStream:
+    def start(self, room: StreamContext) -> ImageStream:
         return ImageStream(self, room)
 
 
@@ -134,7 +134,7 @@ class ImageStream(PureStream):
     set, whenever in the epoch it comes. Where a batch shares its offset, that is drawn from (seed, "offset", epoch).
     """
 
-    def __init__(self, images: Images, room: Room):
+    def __init__(self, images: Images, room: StreamContext):
         self.seed = room.seed
         self.device = room.device
         self.channels_last = room.channels_last

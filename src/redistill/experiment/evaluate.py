@@ -11,7 +11,7 @@ from redistill.data import named
 from redistill.experiment.reading import Reading
 from redistill.experiment.source.images import ImagesSettings
 from redistill.recipe import Recipe
-from redistill.settings.mistakes import Mistakes
+from redistill.settings.validation import ValidationErrors
 from redistill.user_code import load_if
 from redistill.values import Value
 
@@ -44,7 +44,7 @@ class Evaluate(Value):
 
 
 def read(
-    given: Mapping[str, Any] | None, source: object, recipe: Recipe | None, mistakes: Mistakes, reading: Reading
+    given: Mapping[str, Any] | None, source: object, recipe: Recipe | None, mistakes: ValidationErrors, reading: Reading
 ) -> Evaluate:
     """The section, or what stands for one that is left out: the test part of the data, 20 times a run."""
     rows = dict(given) if given is not None else {}

@@ -15,7 +15,7 @@ from redistill.experiment.reading import Reading
 from redistill.files import file_digest
 from redistill.models.build import check_model, own_network
 from redistill.paths import expanded
-from redistill.settings.mistakes import Mistakes
+from redistill.settings.validation import ValidationErrors
 from redistill.values import Value
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Net(Value):
         return None if self.run is None else self.run.with_seed(seed if self.seed == "same" else self.seed)
 
 
-def read(role: str, given: Mapping[str, Any], maker: Experiment | None, mistakes: Mistakes, reading: Reading) -> Net | None:
+def read(role: str, given: Mapping[str, Any], maker: Experiment | None, mistakes: ValidationErrors, reading: Reading) -> Net | None:
     """The section ``[teacher]`` or ``[student]``; what is wrong with it is told to ``mistakes``.
 
     ``maker``: the experiment that its ``run`` names, already read; None where it names none, or one that cannot be read.

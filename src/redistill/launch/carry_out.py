@@ -17,7 +17,7 @@ import torch
 from redistill.errors import RedistillError, sentence
 from redistill.experiment.named_code import refusal, vouch
 from redistill.experiment.value import Experiment
-from redistill.launch.cohort import Work
+from redistill.launch.cohort import CohortRun
 from redistill.launch.jobs import Task
 from redistill.launch.local import Tasks, side_by_side
 from redistill.launch.queue import Queue, plan
@@ -71,7 +71,7 @@ class Display(Protocol):
     def note(self, text: str) -> None:
         """A sentence that a person should know: a damaged checkpoint, a folder that another process holds."""
 
-    def drain(self, work: Work) -> None:
+    def drain(self, work: CohortRun) -> None:
         """Go through all steps of a work, showing how far it is: ``for _ in work: ...`` at least."""
 
     def tasks(self, tasks: Sequence[Task]) -> AbstractContextManager[Tasks]:
@@ -84,7 +84,7 @@ class Silent:
     def note(self, text: str) -> None:
         return None
 
-    def drain(self, work: Work) -> None:
+    def drain(self, work: CohortRun) -> None:
         for _ in work:
             pass
 

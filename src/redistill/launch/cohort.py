@@ -1,6 +1,6 @@
 """One cohort at work.
 
-A :class:`Work` is an iterator over steps, like the loop that it drains. It writes a checkpoint every minute and when it is
+A :class:`CohortRun` is an iterator over steps, like the loop that it drains. It writes a checkpoint every minute and when it is
 asked to stop, and one record a student at the end. Every student has a checkpoint of its own, so a cohort that was
 interrupted may go on as another cohort or alone: bit for bit the same either way.
 """
@@ -20,7 +20,7 @@ from redistill.experiment.sealed import BEST, LOCK, PENDING
 from redistill.experiment.value import Experiment
 from redistill.files import Lock, make_folder, sweep, there
 from redistill.launch.best import Watch, chosen_on
-from redistill.launch.materials import Materials
+from redistill.launch.materials import BuiltObjects
 from redistill.launch.stop import Stop
 from redistill.precision import resolve_device
 from redistill.runs import checkpoint
@@ -29,7 +29,7 @@ from redistill.runs.store import Run, Store
 from redistill.train.loop import Loop
 from redistill.train.result import Progress
 
-Group = tuple[Experiment, ...]
+Cohort = tuple[Experiment, ...]
 
 
 def group_label(experiments: Sequence[Experiment]) -> str:
@@ -125,7 +125,7 @@ def common_step(saved: Sequence[Saved]) -> int:
     return max(steps)
 
 
-class Work:
+class CohortRun:
     """One cohort being trained: ``for progress in work: ...``; afterwards ``work.runs``. Enter it to hold its folders.
 
     Args:
@@ -136,7 +136,7 @@ class Work:
 
     def __init__(
         self,
-        experiments: Group,
+        experiments: Cohort,
         store: Store,
         data_dir: Path | None = None,
         *,
@@ -202,7 +202,7 @@ class Work:
                     if there(path):
                         kept = checkpoint.aside(path, f"step-{each.step}")
                         self.notes.append(f"{path} is kept as {kept.name}: its cohort goes on from step {step}")
-        self.materials = Materials(self.experiments, self.store, self.data_dir)
+        self.materials = BuiltObjects(self.experiments, self.store, self.data_dir)
         first = self.experiments[0]
         loop = Loop(
             self.materials.students,

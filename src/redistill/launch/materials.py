@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from redistill.train.result import Result
 
 
-def facts_of(source: Source, sets: Sequence[ImageSet], teacher: nn.Module | None = None) -> dict[str, Any]:
+def sizes_of(source: Source, sets: Sequence[ImageSet], teacher: nn.Module | None = None) -> dict[str, Any]:
     """What a network must fit: number of classes (a source of made images has none: the first evaluation set's, else as many
     as the teacher tells apart), channels, image size; ``classes`` is left out where nothing says it."""
     channels, *size = source.image_shape
@@ -157,7 +157,7 @@ def _warn(seen: Mapping[str, tuple[int, int]], who: str) -> None:
 # ---------------------------------------------------------------------------------------------------------------------
 # A cohort
 # ---------------------------------------------------------------------------------------------------------------------
-class Materials:
+class BuiltObjects:
     """Everything a cohort needs, built from its experiments.
 
     Attributes:
@@ -175,7 +175,7 @@ class Materials:
             **built.evaluate,
         }
         sets = list(self.evaluate.values())
-        self.sizes = facts_of(self.source, sets)
+        self.sizes = sizes_of(self.source, sets)
         named = (getattr(images, "class_names", None) for images in (self.source, *sets))
         self.class_names: tuple[str, ...] | None = next((tuple(names) for names in named if names), None)
         self.teacher: nn.Module | None = None
@@ -185,7 +185,7 @@ class Materials:
             if self.teacher_fact is None:
                 weights = tensors_digest(self.teacher.state_dict())
                 self.teacher_fact = {"model": first.teacher.model, "sha256": weights, "weights_sha256": weights}
-            self.sizes = facts_of(self.source, sets, self.teacher)
+            self.sizes = sizes_of(self.source, sets, self.teacher)
         self.seen = already_seen(first, first.teacher, built.evaluate, data_dir)
         _warn(self.seen, "the teacher")
         self.students: list[tuple[nn.Module, Method]] = []

@@ -10,7 +10,7 @@ from redistill.errors import RedistillError, nearest
 from redistill.experiment.value import Experiment
 from redistill.papers.cells import Cell, Paper, filled
 from redistill.papers.plan import imported, listed, of
-from redistill.papers.schema import Departs
+from redistill.papers.schema import Deviation
 from redistill.runs.store import Store
 from redistill.settings.change import put_over
 from redistill.stats import Interval, paired_difference
@@ -20,7 +20,7 @@ from redistill.stats import Interval, paired_difference
 class Variant:
     """A cell's experiment with one departure taken the other way; ``departs`` None: as the cell has it."""
 
-    departs: Departs | None
+    departs: Deviation | None
     experiment: Experiment
 
     @property

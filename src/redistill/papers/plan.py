@@ -10,7 +10,7 @@ from typing import Any
 
 from redistill.errors import RedistillError, nearest
 from redistill.experiment.value import Experiment
-from redistill.launch.cohort import Group
+from redistill.launch.cohort import Cohort
 from redistill.launch.queue import plan as grouped
 from redistill.papers.cells import Cell, Paper
 from redistill.papers.cost import cost
@@ -111,7 +111,7 @@ class Plan:
     paper: Paper
     cells: tuple[Planned, ...]
     seeds: tuple[int, ...]
-    groups: tuple[Group, ...]
+    groups: tuple[Cohort, ...]
     scale: float = 1.0
     looks: tuple[int, ...] = ()
     teachers_each: bool = False
@@ -138,7 +138,7 @@ class Plan:
             if one.teacher is not None and (maker := one.teacher.maker(one.seed)) is not None
         )
 
-    def missing(self, store: Store) -> list[Group]:
+    def missing(self, store: Store) -> list[Cohort]:
         """Groups with what is still to be trained."""
         left = (tuple(one for one in group if store.find(one) is None) for group in self.groups)
         return [group for group in left if group]
@@ -310,7 +310,7 @@ def _part(number: int, scale: float, multiple: int = 1) -> int:
     return max(1, round(number * scale / multiple)) * multiple
 
 
-def estimate(groups: Iterable[Group], rate: float) -> float:
+def estimate(groups: Iterable[Cohort], rate: float) -> float:
     """Seconds of one process for these cohorts, at ``rate`` multiply-accumulates a second."""
     return sum(cost(group) for group in groups) / rate
 

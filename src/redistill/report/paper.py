@@ -6,17 +6,15 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from redistill.claims import Finding, counted, sentence, summary_sentences, verdict_words
 from redistill.claims.words import EPOCH
-from redistill.files import make_folder, write
 from redistill.papers.cells import Paper, said
 from redistill.papers.plan import Plan
-from redistill.papers.schema import Protocol, Where
+from redistill.papers.schema import Protocol, Selector
 from redistill.runs.store import Run
 from redistill.verdicts.claims import label
-from redistill.verdicts.tables import Judged
+from redistill.verdicts.tables import TableVerdict
 
 NOT_JUDGED = "not attempted"
 
@@ -71,7 +69,7 @@ def line(finding: Finding, why: str = "") -> Line:
     return Line(claim.id, claim.kind, paper, ours, n, difference, verdict_words(finding), "; ".join(notes))
 
 
-def lines(table: Judged) -> list[Line]:
+def lines(table: TableVerdict) -> list[Line]:
     """All findings of a table."""
     why = {label(p.cell): p.cell.unknown for p in table.planned}
     return [line(finding, why.get(finding.claim.id, "")) for finding in table.findings]
@@ -80,7 +78,7 @@ def lines(table: Judged) -> list[Line]:
 # ---------------------------------------------------------------------------------------------------------------------
 # Three formats
 # ---------------------------------------------------------------------------------------------------------------------
-def csv_text(table: Judged) -> str:
+def csv_text(table: TableVerdict) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["table", *Line.HEAD])
@@ -106,7 +104,7 @@ def latex(text: str) -> str:
     return made.replace("\0", _LATEX["->"])
 
 
-def latex_text(paper: Paper, table: Judged) -> str:
+def latex_text(paper: Paper, table: TableVerdict) -> str:
     """A table for booktabs, without notes."""
     head = Line.HEAD[:1] + Line.HEAD[2:7]
     rows = [
@@ -126,7 +124,7 @@ def bars(entries: Sequence[str]) -> str:
     return "| " + " | ".join(entry.replace("|", "\\|").replace("\n", " ") for entry in entries) + " |"
 
 
-def markdown_table(table: Judged) -> list[str]:
+def markdown_table(table: TableVerdict) -> list[str]:
     made = [bars(Line.HEAD), "|---|---|--:|--:|--:|--:|---|---|"]
     return made + [bars(row.entries) for row in lines(table)]
 
@@ -134,7 +132,7 @@ def markdown_table(table: Judged) -> list[str]:
 # ---------------------------------------------------------------------------------------------------------------------
 # The page
 # ---------------------------------------------------------------------------------------------------------------------
-def page(plan: Plan, tables: Sequence[Judged], figures: Sequence[str] = ()) -> str:
+def page(plan: Plan, tables: Sequence[TableVerdict], figures: Sequence[str] = ()) -> str:
     """The whole report as Markdown."""
     paper, about = plan.paper, plan.paper.file.paper
     where = ", ".join(part for part in (about.venue, f"arXiv:{about.arxiv}" if about.arxiv else "") if part)
@@ -167,7 +165,7 @@ def reported(protocol: Protocol) -> str:
     return f"{epoch}, {runs}; tolerance ±{protocol.tolerance:g}"
 
 
-def _section(paper: Paper, table: Judged) -> list[str]:
+def _section(paper: Paper, table: TableVerdict) -> list[str]:
     printed, protocol = paper.table(table.table), paper.protocol(table.table)
     out = [f"## Table {table.table}" if table.table[0].isdigit() else f"## {table.table}", ""]
     rule = f"Reported: {reported(protocol)}." + (f" Because: {protocol.because}." if protocol.because else "")
@@ -191,14 +189,13 @@ def _section(paper: Paper, table: Judged) -> list[str]:
     return [*out, *([""] if out[-1] else [])]
 
 
-def scope(entry: Where) -> str:
-    """The cells for which an entry holds, in brackets; "" for all."""
-    several = {name: [value] if isinstance(value, str) else value for name, value in entry.where.items()}
-    held = said({name: "/".join(value or "none" for value in values) for name, values in several.items()})
+def scope_of(entry: Selector) -> str:
+    """For which cells an assumption or a deviation is, in brackets; "" for all."""
+    held = said({name: "/".join([v] if isinstance(v, str) else v) or "none" for name, v in entry.where.items()})
     return f" ({held})" if held else ""
 
 
-def _list(title: str, what: str, entries: Sequence[Where], shown: Sequence[Mapping[str, str]]) -> list[str]:
+def _list(title: str, what: str, entries: Sequence[Selector], shown: Sequence[Mapping[str, str]]) -> list[str]:
     """Assumptions or departures that concern some cell of the report."""
     chosen = [e for e in entries if any(e.holds(facts) for facts in shown)]
     if not chosen:
@@ -206,14 +203,14 @@ def _list(title: str, what: str, entries: Sequence[Where], shown: Sequence[Mappi
     out = [f"## {title}", "", f"({what})", ""]
     for entry in chosen:
         given = entry.model_dump()
-        out.append(f"* **{given['about']}**{scope(entry)}")
+        out.append(f"* **{given['about']}**{scope_of(entry)}")
         if "theirs" in given:
             out.append(f"  * theirs: {given['theirs']}")
         out += [f"  * ours: {given['ours']}", f"  * because: {given['because']}"]
     return [*out, ""]
 
 
-def _cost(tables: Sequence[Judged]) -> list[str]:
+def _cost(tables: Sequence[TableVerdict]) -> list[str]:
     runs: dict[str, Run] = {run.id: run for table in tables for found in table.runs.values() for run in found}
     if not runs:
         return ["## Cost", "", "No run of these cells is in the store.", ""]
@@ -225,37 +222,12 @@ def _cost(tables: Sequence[Judged]) -> list[str]:
     return [*out, "", f"{len(runs)} runs, {total:.1f} hours of the students' own steps.", ""]
 
 
-def save(plan: Plan, tables: Sequence[Judged], folder: Path) -> list[Path]:
-    """Write the page, and for every table a CSV, a LaTeX file and, where runs are there, their curves."""
-    make_folder(folder)
-    written = []
-
-    def put(name: str, text: str) -> None:
-        write(folder / name, text.encode())
-        written.append(folder / name)
-
-    figures = []
-    for table in tables:
-        short = f"{plan.paper.name}-{table.table}"
-        put(f"{short}.csv", csv_text(table))
-        put(f"{short}.tex", latex_text(plan.paper, table))
-        if any(table.runs.values()):
-            figures.append(_curves(folder, short, table))
-            written.append(folder / figures[-1])
-    put(f"{plan.paper.name}.md", page(plan, tables, figures))
-    return written
-
-
-def _curves(folder: Path, short: str, table: Judged) -> str:
-    """Test accuracy over the run, the mean over seeds of every cell that ran."""
-    from redistill.report.figures import curve_figure
-
-    shown = {}
-    for name, runs in table.runs.items():
-        curves = [dict(run.curves()["accuracy"].get("test", ())) for run in runs]
-        steps = sorted(set.intersection(*map(set, curves))) if curves else []
-        if steps:
-            shown[name] = [(step, sum(curve[step] for curve in curves) / len(curves)) for step in steps]
-    path = folder / f"{short}.svg"
-    curve_figure(path, shown, title=short, ylabel="test accuracy, %")
-    return path.name
+def tested(runs: Mapping[str, Sequence[Run]]) -> dict[str, list[list[tuple[float, float]]]]:
+    """Accuracy over the steps, seed by seed, of everything that ran: on ``test``, or on the first set that a run has."""
+    found = {}
+    for name, several in runs.items():
+        accuracies = [run.curves()["accuracy"] for run in several]
+        curves = [[(step, value) for step, value in a.get("test") or next(iter(a.values()), ())] for a in accuracies]
+        if curves and all(curves):
+            found[name] = curves
+    return found

@@ -13,7 +13,7 @@ from redistill.errors import plain
 from redistill.launch.jobs import Task
 
 if TYPE_CHECKING:
-    from redistill.launch.cohort import Work
+    from redistill.launch.cohort import CohortRun
 
 
 class Stepwise(Protocol):
@@ -67,7 +67,7 @@ class Terminal:
     def note(self, text: str) -> None:
         print(plain(text), file=sys.stderr, flush=True)
 
-    def drain(self, work: Work) -> None:
+    def drain(self, work: CohortRun) -> None:
         watch(work, work.label)
 
     def tasks(self, tasks: Sequence[Task]) -> AbstractContextManager[Table]:

@@ -24,13 +24,13 @@ import torch
 from torch import Tensor, nn
 
 from redistill import rng
-from redistill.core import Batch, Method, Output, RedistillError, Room, Shape, Term
+from redistill.core import Batch, Method, Output, RedistillError, Shape, StreamContext, Term
 from redistill.data import normalisation
-from redistill.features.modes import mode, standing_for
+from redistill.features.modes import equal_forwards, mode
 from redistill.features.normalised import innermost, normalised
 from redistill.features.places import meeting, places_of
 from redistill.features.tapped import Tapped
-from redistill.sources.diary import Album, Tally
+from redistill.sources.training_log import SampleSnapshots, TrainingStatistics
 from redistill.sources.variants import Variant
 from redistill.terms import KD
 
@@ -124,7 +124,7 @@ class Adversarial:
             "numerics": NUMERICS,
         }
 
-    def start(self, room: Room) -> AdversarialStream:
+    def start(self, room: StreamContext) -> AdversarialStream:
         return AdversarialStream(self, room)
 
 
@@ -136,7 +136,7 @@ class AdversarialStream:
             the gradient before it was bounded. tally, album: what is told and shown of the training.
     """
 
-    def __init__(self, source: Adversarial, room: Room):
+    def __init__(self, source: Adversarial, room: StreamContext):
         if room.teacher is None:
             raise RedistillError("zero-shot images are made where a teacher and the student disagree: give a teacher")
         if len(room.students) != 1:
@@ -159,7 +159,7 @@ class AdversarialStream:
         self._prepare()
         self.losses: list[Tensor] = []
         self.norms: list[Tensor] = []
-        self.tally, self.album = Tally(self.classes), Album(-(-room.steps // self.variant.n_S))
+        self.statistics, self.snapshots = TrainingStatistics(self.classes), SampleSnapshots(-(-room.steps // self.variant.n_S))
         self._bad = torch.tensor(-1, device=room.device)  # first block whose images are not finite, -1: none yet
         self._block = -1
         self._last = -1  # step whose images ``_batch`` holds
@@ -270,7 +270,7 @@ class AdversarialStream:
                 self.norms.append(self._clip())
                 self.optimizer.step()
         assert images is not None and student_output is not None and teacher_output is not None
-        self.tally.add(self.losses, self.norms, student_output.logits.detach(), teacher_output.logits.detach())
+        self.statistics.add(self.losses, self.norms, student_output.logits.detach(), teacher_output.logits.detach())
         return images.detach(), teacher_output
 
     def _answered(self, batch: Batch, teacher_output: Output) -> Batch:
@@ -303,7 +303,7 @@ class AdversarialStream:
         if step == self._last and self._batch is not None:
             return self._batch
         if within == 0:
-            self.album.look(block, self.generator, self.room, self._adapt)
+            self.snapshots.look(block, self.generator, self.room, self._adapt)
         v = self.variant
         # layers that draw (dropout) see the same stream after a resume
         drawn = rng.seeded(self.room.seed, "generator", step, device=self.room.device)
@@ -315,7 +315,7 @@ class AdversarialStream:
                     self._batch = self._answered(self._as_batch(before, block), teacher_output)
                 elif v.noise == "same":
                     assert self._noise is not None
-                    with torch.no_grad(), standing_for(self.generator, v.n_S):
+                    with torch.no_grad(), equal_forwards(self.generator, v.n_S):
                         self._batch = self._as_batch(self._images(self._noise), block)
             if v.noise == "fresh":
                 first = v.n_G if v.generator_noise == "fresh" else 1
@@ -328,8 +328,8 @@ class AdversarialStream:
             self._bad = torch.where(finite | (self._bad >= 0), self._bad, torch.full_like(self._bad, block))
         return self._batch
 
-    def blame(self, step: int) -> str | None:
-        """See :class:`redistill.core.source.Culprit`."""
+    def explains_nonfinite(self, step: int) -> str | None:
+        """See :class:`redistill.core.source.ExplainsNonfinite`."""
         block, first = step // self.variant.n_S, int(self._bad)
         if not 0 <= first <= block:
             return None
@@ -343,14 +343,14 @@ class AdversarialStream:
         return Batch(images, None, nowhere, torch.zeros_like(nowhere), number=block * self.variant.n_S + within)
 
     # -- what is shown, told and saved ---------------------------------------------------------------------------------
-    def keepsakes(self) -> dict[str, dict[str, Tensor]]:
-        """``generator``: its state; ``samples`` and ``beliefs``: of the :class:`redistill.sources.diary.Album`."""
-        self.album.look(self.album.blocks, self.generator, self.room, self._adapt)
-        return {"generator": dict(self.generator.state_dict()), **self.album.state_dict()}
+    def artifacts(self) -> dict[str, dict[str, Tensor]]:
+        """``generator``: its state; ``samples`` and ``beliefs``: of the :class:`redistill.sources.training_log.SampleSnapshots`."""
+        self.snapshots.look(self.snapshots.blocks, self.generator, self.room, self._adapt)
+        return {"generator": dict(self.generator.state_dict()), **self.snapshots.state_dict()}
 
     def log(self) -> dict[str, float]:
-        """See :meth:`redistill.sources.diary.Tally.tell`."""
-        return self.tally.tell()
+        """See :meth:`redistill.sources.training_log.TrainingStatistics.tell`."""
+        return self.statistics.tell()
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -362,8 +362,8 @@ class AdversarialStream:
             "noise": self._noise,
             "images": self._batch.images if self._batch is not None else None,
             "bad": self._bad,
-            **self.album.state_dict(),
-            **self.tally.state_dict(),
+            **self.snapshots.state_dict(),
+            **self.statistics.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -371,8 +371,8 @@ class AdversarialStream:
         self.optimizer.load_state_dict(state["optimizer"])
         self.method.load_state_dict(state["method"])
         self._block, self._last = int(state["block"]), int(state["last"])
-        self.album.load_state_dict(state)
-        self.tally.load_state_dict(state, self.room.device)
+        self.snapshots.load_state_dict(state)
+        self.statistics.load_state_dict(state, self.room.device)
 
         def here(value: Tensor | None) -> Tensor | None:
             return value.to(self.room.device) if value is not None else None

@@ -14,10 +14,10 @@ Where paper and codes differ:
 | source | term | weight | effect |
 |---|---|---|---|
 | AT eq. 2 | `AT(form="norm", factor=0.5)` | β | unsquared norm, half |
-| AT code, CRD, DKD, [RE] KD-AT | `AT()` | 1000 | (1000/HW)·‖ΔQ‖² |
+| AT code, CRD, DKD, the reproducibility report's KD-AT | `AT()` | 1000 | (1000/HW)·‖ΔQ‖² |
 | Micaelli eq. 1 | `AT(form="norm")` | 250 | unsquared norm |
 | KTH course report (TensorFlow) | `AT(over="batch")` | 250 | one length for the maps of a whole batch: about 1/B of `AT()` |
-| Micaelli code, [RE] zero-shot | `AT()` | 250 | (250/HW)·‖ΔQ‖²: 0.24 for 32x32, 3.9 for 8x8 maps |
+| Micaelli code, the reproducibility report's zero-shot | `AT()` | 250 | (250/HW)·‖ΔQ‖²: 0.24 for 32x32, 3.9 for 8x8 maps |
 
 All codes raise the activations to p without an absolute value, so that signs count for odd p; the paper writes |A|.
 Zagoruyko's "β about 0.1 = 10³ / (elements of the map · batch)" holds for 8x8 maps and a batch of 128 only.
@@ -90,7 +90,7 @@ class AT(Term):
 
     Args:
         at: pairs of places; default: every pair of stages. Networks of unlike families that share no resolution and differ in
-            the number of stages need it (polo5's code allows attention within one family only).
+            the number of stages need it (Micaelli's code allows attention within one family only).
         p: exponent of the activations, 1 or more, 2 everywhere; fractions need ``absolute``.
         form: ``"mean"`` (all codes), ``"sum"`` or ``"norm"`` (the papers' equations).
         absolute: |A|^p as the paper writes instead of A^p as all codes compute; the same for even p.

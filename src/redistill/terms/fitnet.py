@@ -14,7 +14,7 @@ Where paper and codes differ:
 | paper | `FitNet(reduction="batch", factor=0.5, norm=False, relu=False)` | alone, up to the guided layer, before distillation |
 | authors' code | `FitNet(reduction="position", factor=0.5, norm=False, relu=False)` | the same |
 | CRD benchmark, mdistiller | `FitNet()` | jointly: CE + 100 · this |
-| vidtf | `FitNet(norm=False, relu=False, bias=False, side="teacher")` | alone, on every group; the *teacher's* map is regressed |
+| TensorFlow code | `FitNet(norm=False, relu=False, bias=False, side="teacher")` | alone, every group; the *teacher's* map is regressed |
 
 The "FitNet" rows of the CRD, ReviewKD and DKD tables are the last line: regressor with batch norm and ReLU, one stage of
 training. For a map of N = C·H·W entries weight 100 there equals weight 200/N on the paper's ½ sum.
@@ -103,7 +103,7 @@ class FitNet(Term):
         factor: constant; 0.5 in paper and authors' code.
         bias: of the regressor's convolution.
         side: whose map is regressed, the ``"student"``'s (everywhere else) or the
-            ``"teacher"``'s, whose regressor then learns too (vidtf, which leaves maps of equal width as they are).
+            ``"teacher"``'s, whose regressor then learns too (the TensorFlow reproduction, which leaves maps of equal width as they are).
 
     >>> import torch
     >>> from redistill.core import Batch, Context, Output
@@ -149,7 +149,7 @@ class FitNet(Term):
 
     def _regressor(self, source: MapShape, target: MapShape) -> nn.Module:
         if self.side == "teacher" and source == target and not self.norm and not self.relu:
-            return nn.Identity()  # vidtf: a map of equal width meets the student's as it is
+            return nn.Identity()  # the TensorFlow reproduction: a map of equal width meets the student's as it is
         return Regressor(source, target, norm=self.norm, relu=self.relu, bias=self.bias)
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:

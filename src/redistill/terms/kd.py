@@ -10,8 +10,8 @@ Where the codes differ, for the same logits and the same written weight:
 | code | term | T² | effect |
 |---|---|---|---|
 | RepDistiller, AT, DKD: sum over classes, mean over images | `KD()` | yes | the definition above |
-| polo5 few-shot, [RE]: mean over both, doubled | `KD(reduction="element", factor=2.0)` | yes | 2/C of it: 0.2 with ten classes |
-| polo5 and [RE] zero-shot: mean over both, T = 1 | `KD(T=1.0, reduction="element")` | no | 1/C of it, so "β = 250" weighs 2,500 |
+| few-shot of Micaelli and of Ferles: both means, doubled | `KD(reduction="element", factor=2.0)` | yes | 2/C of it: 0.2 with ten classes |
+| zero-shot of both: both means, T = 1 | `KD(T=1.0, reduction="element")` | no | 1/C of it, so "β = 250" weighs 2,500 |
 | logit standardisation: z over its own spread, T = 2, weight 9 | `KD(T=2.0, standardise=True)` | yes | scale and shift of both are gone |
 | FitNets eq. 2 | `KD(T=3.0, target="cross-entropy", scale_T2=False)` | no | H(p_t, p_s): the gradient of KL, T² smaller |
 """
@@ -75,7 +75,7 @@ class KD(Term):
         reduction: ``"batch"``: sum over classes, mean over images (the definition). ``"element"``: mean over both, as
             ``F.kl_div`` does by default and the zero-shot codes therefore do.
         scale_T2: multiply by T² (Hinton et al. section 2); off in FitNets' eq. 2.
-        factor: further constant of a published code; 2 in polo5's few-shot code and the RE report's.
+        factor: further constant of a published code; 2 in Micaelli's few-shot code and the reproducibility report's.
         standardise: both networks' logits over their own spread first (:func:`standardised`); off but for that paper.
         target: ``"kl"`` or ``"cross-entropy"`` (FitNets: differs by the teacher's entropy, a constant).
 

@@ -10,16 +10,18 @@ The term is tried between two small convolutional networks in double precision; 
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from redistill import rng
-from redistill.testing.bench import Bench, Make, NotConformant, SmallNet, Trial
+from redistill._moved import old_names
+from redistill.testing.bench import Fixture, Make, NotConformant, SmallNet, TermCase
 from redistill.testing.promises import PROMISES
 from redistill.testing.theorems import THEOREMS
 
-__all__ = ["PROMISES", "THEOREMS", "Bench", "NotConformant", "SmallNet", "check_term"]
+__all__ = ["PROMISES", "THEOREMS", "Fixture", "NotConformant", "SmallNet", "check_term"]
 
 
 def check_term(
@@ -56,7 +58,7 @@ def check_term(
         student = SmallNet((4, 6, 8), 5, seed=1)
     if teacher is None:
         teacher = SmallNet((6, 8, 10), 5, seed=2)
-    trial = Trial(make, student, teacher, images, generated)
+    trial = TermCase(make, student, teacher, images, generated)
     term = make()
     declared = term.theorems if theorems is None else tuple(theorems)
     if unknown := [name for name in declared if name not in THEOREMS]:
@@ -69,3 +71,6 @@ def check_term(
             raise NotConformant(f"{term!r}: {broken}") from None
         proven.append(check.__doc__ or check.__name__)
     return tuple(proven)
+
+if not TYPE_CHECKING:
+    __getattr__ = old_names(__name__)

@@ -16,11 +16,11 @@ import torch
 from torch import nn
 
 from redistill import rng
-from redistill.core import Batch, Context, Culprit, Method, RedistillError, Room, Source, Term, reads_logits
+from redistill.core import Batch, Context, ExplainsNonfinite, Method, RedistillError, Source, StreamContext, Term, reads_logits
 from redistill.features.modes import set_mode, untouched, whole_or_as_before
 from redistill.features.normalised import normalisation_of
 from redistill.features.outputs import NotFinite
-from redistill.features.places import NOBODY, Map, is_traced, meeting
+from redistill.features.places import NOBODY, Layers, is_traced, meeting
 from redistill.features.sight import Sight, bare
 from redistill.metrics import ImageSet, accuracy
 from redistill.precision import Arithmetic, resolve_device
@@ -149,8 +149,8 @@ class Loop:
 
     def _someone_else(self, step: int) -> str | None:
         """Why a loss of ``step`` is not finite, where the student is not to blame: the source's images or the teacher."""
-        cause = self.stream.blame(step) if isinstance(self.stream, Culprit) else None
-        return cause or (self.teacher.blame(step) if self.teacher is not None else None)
+        cause = self.stream.explains_nonfinite(step) if isinstance(self.stream, ExplainsNonfinite) else None
+        return cause or (self.teacher.explains_nonfinite(step) if self.teacher is not None else None)
 
     def _end_epoch(self, epoch: int, taken: int, last: bool) -> None:
         due = last or (epoch + 1) % self.every == 0
@@ -244,7 +244,7 @@ class Loop:
         self._check_batch_of_one()
         sights = {id(s.net): s.sight for s in self.students} | ({id(self.teacher.net): self.teacher.sight} if self.teacher else {})
         self.stream = self.source.start(
-            Room(
+            StreamContext(
                 seed=self.seed,
                 batch_size=self.recipe.batch_size,
                 device=self.means.device,
@@ -287,7 +287,7 @@ class Loop:
         method.train()
         return Learner(net, sight, tapped, method, self.course, {name: [] for name in self.evaluate}, notes)
 
-    def _context(self, net: nn.Module, found: Map) -> Context:
+    def _context(self, net: nn.Module, found: Layers) -> Context:
         """What a student's terms see of both networks, which have been looked at already."""
         teacher = self.teacher
         return meeting(
@@ -321,8 +321,9 @@ class Loop:
                 with untouched(*nets), torch.no_grad(), self.means.autocast():
                     if teacher is not None and teacher.borrowed:
                         teacher.net.eval()
-                    said = teacher.tapped(one) if teacher is not None and teacher.tapped is not None else None
-                    student.method(self.means.wide(student.tapped(one)), None if said is None else self.means.wide(said), batch)
+                    asked = teacher.tapped if teacher is not None else None
+                    teacher_output = None if asked is None else self.means.wide(asked(one))
+                    student.method(self.means.wide(student.tapped(one)), teacher_output, batch)
             except ValueError as error:
                 if isinstance(error, RedistillError):
                     raise

@@ -153,7 +153,7 @@ class Teacher:
         bad = images.isfinite().all() & ~logits.isfinite().all() & (self._bad < 0)
         self._bad = torch.where(bad, torch.full_like(self._bad, step), self._bad)
 
-    def blame(self, step: int) -> str | None:
+    def explains_nonfinite(self, step: int) -> str | None:
         """A sentence if the teacher's logits were not finite at ``step`` or before, of images that were; else None."""
         first = int(self._bad)
         if not 0 <= first <= step:

@@ -11,11 +11,11 @@ import numpy as np
 from redistill.claims import Claim, Published
 from redistill.claims.model import Design
 from redistill.experiment.value import Experiment
-from redistill.papers.cells import Cell, Paper, Printed
+from redistill.papers.cells import Cell, Paper, ReportedValue
 from redistill.papers.plan import Plan, Planned
 from redistill.papers.schema import Checkpoint, Metric, Protocol
 from redistill.papers.schema import Table as PrintedTable
-from redistill.stats import Estimate, Part, satterthwaite
+from redistill.stats import Estimate, VarianceComponent, satterthwaite
 from redistill.verdicts.expected import Expected, Power, expected, within_reach
 
 DifferenceKind = Literal["gain", "order"]
@@ -156,7 +156,7 @@ def _taught(table: Table, claim: Claim) -> bool:
 # ---------------------------------------------------------------------------------------------------------------------
 # What is printed
 # ---------------------------------------------------------------------------------------------------------------------
-def published(printed: Printed, protocol: Protocol, metric: Metric, teachers: int | None = None) -> Published:
+def published(printed: ReportedValue, protocol: Protocol, metric: Metric, teachers: int | None = None) -> Published:
     """A printed number in the unit of our runs: an error rate becomes an accuracy."""
     value = 100.0 - printed.value if metric == "error" else printed.value
     return Published(
@@ -207,7 +207,7 @@ def _claims(plan: Plan, planned: Sequence[Planned], home: Mapping[str, str], met
         also = []
         for i, c in enumerate(several):
             for text in c.also:
-                if (other := Printed.read(text.value)) is not None:
+                if (other := ReportedValue.read(text.value)) is not None:
                     one = published(other, own, metric, teachers)
                     also.append(one if len(singles) == 1 else merged([*singles[:i], one, *singles[i + 1 :]]))
         runs = home[key(group[0])] if group[0].experiment is not None else label(cell)
@@ -273,7 +273,7 @@ def claimed_order(one: Published, two: Published) -> int:
     difference = one.value - two.value
     a, b = one.spread, two.spread
     if a is not None and b is not None:
-        welch = satterthwaite((Part(a.sd**2 * one.share, a.df), Part(b.sd**2 * two.share, b.df)))
+        welch = satterthwaite((VarianceComponent(a.sd**2 * one.share, a.df), VarianceComponent(b.sd**2 * two.share, b.df)))
         own = Estimate(difference, (welch,))
         return 0 if difference == 0 or own.p() > 0.05 else 1 if difference > 0 else -1
     return 1 if difference > 1.5 * 10.0 ** -min(one.decimals, two.decimals) else 0
@@ -314,7 +314,7 @@ def together(one: Experiment, two: Experiment) -> bool:
 
 def _file_claim(checkpoint: Checkpoint, cell: Cell, metric: Metric, protocol: Protocol) -> Claim | None:
     """What a cell, or something said of the file itself, claims of a published file."""
-    if (printed := Printed.read(checkpoint.value) or cell.printed) is None:
+    if (printed := ReportedValue.read(checkpoint.value) or cell.printed) is None:
         return None
     about = f"published file {checkpoint.path}" if checkpoint.value else f"published file of {label(cell)}"
     number = published(printed, protocol, metric)

@@ -12,7 +12,7 @@ from redistill.claims import Claim
 from redistill.claims.model import share
 from redistill.claims.scatter import APART
 from redistill.claims.view import LIKELY, MOST, level, level_apart
-from redistill.stats import Estimate, Part, satterthwaite, seeds_needed
+from redistill.stats import Estimate, VarianceComponent, satterthwaite, seeds_needed
 
 FEW = {10: 2.3, 25: 2.0, 50: 1.8, 75: 1.5, 100: 1.5, 200: 0.7, 500: 0.7, 1000: 0.4, 5000: 0.2}
 """Standard deviation over seeds, in points, of a student of so many images a class (CIFAR-10 and SVHN, reports of
@@ -54,7 +54,7 @@ def expected(facts: Mapping[str, str], generated: bool, started: bool, printed: 
     return Expected(WHOLE, "students of a whole data set")
 
 
-def chance(claim: Claim, spread: Expected, seeds: int, cells: int = 1) -> float:
+def power_of(claim: Claim, spread: Expected, seeds: int, cells: int = 1) -> float:
     """How often a value or gain that is exactly true would be called reproduced with ``seeds`` seeds.
 
     ``cells``: how many of its regime lend each other their spread. One that scatters visibly more than the others by chance is
@@ -80,7 +80,7 @@ def _lent(seeds: int, cells: int) -> Seen:
 
 def _chance(claim: Claim, variance: float, seen: Seen, seeds: int) -> float:
     exact, moves = _exact(claim, variance, seen, seeds)
-    return exact.chance(claim.tolerance, moves, level(claim))
+    return exact.power_of(claim.tolerance, moves, level(claim))
 
 
 def _exact(claim: Claim, variance: float, seen: Seen, seeds: int) -> tuple[Estimate, float]:
@@ -90,11 +90,11 @@ def _exact(claim: Claim, variance: float, seen: Seen, seeds: int) -> tuple[Estim
     theirs = claim.published.spread
     both = share(seeds, median) + (0.0 if theirs is not None else claim.published.share)
     known = runs * (claim.published.rounding + 2 * claim.allowance**2)
-    parts = [*(Part(runs * part * variance * both, df) for part, df in seen), Part(known, math.inf)]
+    parts = [*(VarianceComponent(runs * part * variance * both, df) for part, df in seen), VarianceComponent(known, math.inf)]
     moves = known + runs * variance * both
     if theirs is not None:
         print_variance = runs * theirs.sd**2 * claim.published.share
-        parts.append(Part(print_variance, theirs.df))
+        parts.append(VarianceComponent(print_variance, theirs.df))
         moves += print_variance
     return Estimate(0.0, tuple(parts)), math.sqrt(moves)
 
@@ -122,7 +122,7 @@ class Power:
         """How often it would be called reproduced with so many seeds."""
         if seeds < 2:
             return 0.0
-        size = 1.0 if self.claim.kind == "order" else chance(self.claim, self.spreads[0], seeds, self.cells)
+        size = 1.0 if self.claim.kind == "order" else power_of(self.claim, self.spreads[0], seeds, self.cells)
         shown = self._apart(seeds) if self.claim.kind == "order" or (self.claim.kind == "gain" and self.claim.claimed) else 1.0
         return min(size, shown)
 
@@ -134,7 +134,7 @@ class Power:
     def _apart(self, seeds: int) -> float:
         """How often the printed difference would be shown to be one; cells that go together are not counted on."""
         df = max(1, self.cells - 1) * (seeds - 1)
-        difference = satterthwaite([Part(one.sd**2 / seeds, df) for one in self.spreads])
+        difference = satterthwaite([VarianceComponent(one.sd**2 / seeds, df) for one in self.spreads])
         return Estimate(self.claim.claimed or 0.0, (difference,)).chance_apart(level_apart(self.claim) / self.family)
 
     def settled(self) -> int | None:
@@ -145,4 +145,4 @@ class Power:
 
 def within_reach(claim: Claim, spread: Expected, cells: int) -> bool:
     """Whether an affordable number of seeds is likely to settle it, as far as can be known before the runs."""
-    return chance(claim, spread, MOST, cells) >= LIKELY
+    return power_of(claim, spread, MOST, cells) >= LIKELY

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from redistill.core import Batch, Room, Shape, Term
+from redistill.core import Batch, Shape, StreamContext, Term
 from redistill.recipe import Recipe
 from redistill.terms import AT, CE, KD, NST, PKT, RKD, SP, VID, FitNet, Review
 from redistill.train.loop import Loop
 from redistill.verify import zero_shot
 from redistill.verify.images import Stream, stream
-from redistill.verify.networks import Named, levels, network, numbers
+from redistill.verify.networks import GoldenNetwork, levels, network, numbers
 from redistill.verify.reader import (
     Array,
     Case,
@@ -35,7 +35,7 @@ from redistill.verify.reader import (
 
 
 @dataclass(frozen=True)
-class Closed:
+class ClosedFormSource:
     """Closed-form images and labels, batch t of ``steps``: a source that needs no random generator."""
 
     size: int
@@ -55,7 +55,7 @@ class Closed:
     def settings(self) -> dict[str, Any]:
         return {"kind": "closed form", "salt": self.stream.salt}
 
-    def start(self, room: Room) -> Closed:
+    def start(self, room: StreamContext) -> ClosedFormSource:
         return self
 
     def batch(self, step: int) -> Batch:
@@ -73,7 +73,7 @@ class Closed:
 
 
 @dataclass(frozen=True)
-class Course:
+class StepRecords:
     """What each step of a training gave: unweighted losses by term, totals, and the student's rows after the first."""
 
     losses: dict[str, list[float]]
@@ -81,7 +81,7 @@ class Course:
     first: Array
 
 
-def follow(loop: Loop, student: Named, named: list[str]) -> Course:
+def follow(loop: Loop, student: GoldenNetwork, named: list[str]) -> StepRecords:
     """Drain a loop of one student, noting its losses step by step."""
     own = loop.students[0]
     losses: dict[str, list[float]] = {name: [] for name in own.method.names}
@@ -93,10 +93,10 @@ def follow(loop: Loop, student: Named, named: list[str]) -> Course:
         totals += rows.totals
         if progress.step == 1:
             first = student.rows(named)
-    return Course(losses, totals, first)
+    return StepRecords(losses, totals, first)
 
 
-def _common(case: Case, course: Course, student: Named, source: Closed) -> dict[str, Tensor | Array]:
+def _common(case: Case, course: StepRecords, student: GoldenNetwork, source: ClosedFormSource) -> dict[str, Tensor | Array]:
     with torch.no_grad():
         logits: Tensor = student.net.eval()(source.batch(0).images)
     return {
@@ -133,12 +133,12 @@ _COMMON: dict[str, Kind] = {
 }  # fmt: skip
 
 
-def _networks(case: Case, given: dict[str, Any]) -> tuple[Named, Named, Closed]:
+def _networks(case: Case, given: dict[str, Any]) -> tuple[GoldenNetwork, GoldenNetwork, ClosedFormSource]:
     classes = given["num_classes"]
     data = stream(case.meta.get("data"))
     shape = data.formula.image_shape()
     student, teacher = (network(case.meta[who], classes, shape) for who in ("student", "teacher"))
-    source = Closed(given["batch"], classes, given["steps"], data, shape)
+    source = ClosedFormSource(given["batch"], classes, given["steps"], data, shape)
     return student, teacher, source
 
 
@@ -259,7 +259,7 @@ def reviewkd(case: Case) -> dict[str, Tensor | Array]:
     found |= {"out/cls": numbers(course.losses["CE"]), "out/review_unweighted": numbers(course.losses["Review"])}
     found["out/final_extra_checksums"] = _extra_rows(entries)
     assert loop.teacher is not None
-    found["out/final_teacher_checksums"] = Named(loop.teacher.net, teacher.family).rows()
+    found["out/final_teacher_checksums"] = GoldenNetwork(loop.teacher.net, teacher.family).rows()
     return found
 
 

@@ -21,7 +21,7 @@ from redistill.experiment.source.mixed import MixedSettings
 from redistill.experiment.source.own import OwnSettings
 from redistill.models.build import check_model
 from redistill.settings.lines import Path as Key
-from redistill.settings.mistakes import Mistakes, shown
+from redistill.settings.validation import ValidationErrors, shown
 from redistill.user_code import is_code
 
 SourceSettings = Annotated[
@@ -34,7 +34,7 @@ KINDS: dict[str, type[Settings]] = {
 
 
 def read(
-    given: Mapping[str, Any], mistakes: Mistakes, reading: Reading, words: Sequence[str] = (), key: Key = ("source",)
+    given: Mapping[str, Any], mistakes: ValidationErrors, reading: Reading, words: Sequence[str] = (), key: Key = ("source",)
 ) -> Any:
     """The settings of the section; what is wrong is told to ``mistakes``, at its place ``key``.
 

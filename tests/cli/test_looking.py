@@ -1,0 +1,166 @@
+"""Looking at runs: listing, showing, comparing, telling apart, evaluating."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from helpers.experiments import HERE
+from redistill.cli import app, evaluate, look, run  # noqa: F401  the modules add their commands
+from redistill.errors import RedistillError
+from redistill.runs.store import Store
+from redistill.stats import paired_difference
+
+
+@pytest.fixture(scope="module")
+def store(taught: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    from redistill.experiment.value import Experiment
+
+    place = Store(tmp_path_factory.mktemp("look") / "runs")
+    shutil.copytree(taught, place.root)
+    for name, part in (("CE", {"use": "CE", "smoothing": 0.1}), ("KD", {"use": "KD"})):
+        one = Experiment.of(
+            {
+                "name": name, "student": {"model": "./nets.py:Small"}, "method": [part],
+                "teacher": {"run": "teacher.toml", "seed": 0}, "source": {"data": "digits", "per_class": 10},
+                "recipe": {"epochs": 3, "batch_size": 20},
+            },
+            folder=HERE, device="cpu",
+        )  # fmt: skip
+        for seed in range(3):
+            one.run(place, seed)
+    return place
+
+
+def ask(store: Store, *words: str) -> Any:
+    done = CliRunner().invoke(app, [*words, "--out", str(store.root)], catch_exceptions=False)
+    return done
+
+
+def test_runs_are_listed_and_filtered(store: Store) -> None:
+    rows = json.loads(ask(store, "runs", "--json").stdout)
+    assert len(rows) == 7 and {row["state"] for row in rows} == {"done"}
+    for words, count in ((["--method", "kd"], 3), (["--data", "digits"], 7), (["--student", "wrn"], 0), (["--method", "ce"], 4)):
+        assert len(json.loads(ask(store, "runs", "--json", *words).stdout)) == count
+    table = ask(store, "runs").stdout.splitlines()
+    assert table[0].split() == ["id", "seed", "state", "accuracy", "%", "run"] and len(table) == 8
+
+
+def test_damaged_and_begun_runs_are_listed(store: Store, tmp_path: Path) -> None:
+    place = Store(tmp_path / "runs")
+    shutil.copytree(store.root, place.root)
+    first, second, *_ = place.finished()
+    (first.folder / "record.json").write_text("{")
+    (second.folder / "experiment.json").write_text(json.dumps({"label": "begun here", "experiment": second.record["experiment"]}))
+    (second.folder / "record.json").unlink()
+    rows = json.loads(ask(place, "runs", "--json").stdout)
+    states = {row["folder"]: row for row in rows}
+    assert states[str(first.folder)]["state"] == "damaged" and "is damaged" in states[str(first.folder)]["why"]
+    begun = states[str(second.folder)]
+    assert begun["state"] == "begun" and begun["label"] == "begun here" and f"redistill run {second.folder}" in begun["why"]
+
+
+def test_show_says_what_was_done(store: Store) -> None:
+    shown = ask(store, "show", "KD").stdout
+    assert "KD, seed 0" in shown and "chosen on this set itself" in shown and "1.0 * KD(T=4.0, reduction='batch'" in shown
+    assert "teacher ./nets.py:Small: test " in shown and "bit-identical: yes" in shown
+    record = json.loads(ask(store, "show", store.pick("KD")[0].id, "--json").stdout)
+    assert record == store.pick("KD")[0].record
+
+
+def test_compare_pairs_by_seed(store: Store) -> None:
+    rows = json.loads(ask(store, "compare", "CE", "KD", "--json").stdout)
+    ce, kd = ([r.accuracy() for r in store.pick(name)] for name in ("CE", "KD"))
+    expected = paired_difference(kd, ce)
+    assert [row["method"] for row in rows] == ["CE", "KD"] and rows[0]["n"] == 3
+    assert rows[1]["difference"] == pytest.approx(expected.value) and rows[1]["difference_low"] == pytest.approx(expected.low)
+    assert rows[1]["runs"] == [r.id for r in store.pick("KD")]
+    turned = json.loads(ask(store, "compare", "CE", "KD", "--baseline", "KD", "--json").stdout)
+    assert turned[0]["difference"] == pytest.approx(-expected.value)
+    assert ask(store, "compare", "CE", "KD").stdout.startswith("| method |")
+    assert len(list(csv.reader(io.StringIO(ask(store, "compare", "CE", "KD", "--format", "csv").stdout)))) == 3
+    assert r"\begin{tabular}" in ask(store, "compare", "CE", "KD", "--format", "latex").stdout
+    with pytest.raises(RedistillError, match="unknown evaluation set 'tset': did you mean test"):
+        ask(store, "compare", "CE", "KD", "--on", "tset")
+
+
+def test_diff_names_switches_and_weights(store: Store, tmp_path: Path) -> None:
+    a, b = (store.pick(name)[0] for name in ("CE", "KD"))
+    found = json.loads(ask(store, "diff", str(a.folder), str(b.folder), "--json").stdout)
+    assert {"part": "switches", "where": "method.0.use", "a": "CE", "b": "KD", "matters": True} in found
+    assert any(d["part"] == "weights" and "numbers differ, by up to" in d["where"] for d in found)
+    done = ask(store, "diff", str(a.folder), str(b.folder), "--assert-equal")
+    assert done.exit_code == 1 and "the runs differ in switches, " in done.stderr
+    # trained again elsewhere: equal but for the clock
+    again = Store(tmp_path / "again")
+    shutil.copytree(store.root, again.root)
+    shutil.rmtree(again.pick("KD")[0].folder)
+    from redistill.experiment.value import Experiment
+
+    remade = Experiment.of(b.record["experiment"], device="cpu").run(again)
+    done = ask(store, "diff", str(b.folder), str(remade.folder), "--assert-equal")
+    assert done.exit_code == 0 and "time" in done.stdout
+
+
+def test_evaluate_a_run_and_its_file(store: Store) -> None:
+    [first, *_] = store.pick("KD")
+    row = json.loads(ask(store, "evaluate", first.id, "--json", "--device", "cpu").stdout)
+    low, high = row["accuracy_interval"]
+    assert row["accuracy"] == first.accuracy() and low < row["accuracy"] < high and row["images"] == 450
+    assert row["agreement"] is None and row["normalise"] == "digits"
+    with_teacher = json.loads(ask(store, "evaluate", first.id, "--json", "--teacher", str(store.pick("CE")[0].folder)).stdout)
+    assert 0 <= with_teacher["agreement"] <= 100 and with_teacher["kl_from_teacher"] >= 0
+    assert "accuracy" in ask(store, "evaluate", first.id).stdout
+    with pytest.raises(RedistillError, match=r"there is no network file nothing\.safetensors"):
+        ask(store, "evaluate", "nothing.safetensors", "--data", "digits")
+    with pytest.raises(RedistillError, match="means 3 runs"):
+        ask(store, "evaluate", "KD")
+
+
+def test_a_published_teacher_has_its_published_accuracy_format(tmp_path: Path) -> None:
+    from redistill import models
+
+    net = models.wrn(10, 1, classes=10, channels=1, image_size=8, seed=0)
+    models.save(net, tmp_path / "w.safetensors", normalisation="digits")
+    done = CliRunner().invoke(app, ["evaluate", str(tmp_path / "w.safetensors"), "--data", "digits", "--json"], catch_exceptions=False)
+    row = json.loads(done.stdout)
+    assert isinstance(row["accuracy"], float) and isinstance(row["accuracy_interval"], list) and row["data"] == "digits"
+
+
+def test_train_is_an_experiment_without_a_file(tmp_path: Path) -> None:
+    words = ["train", "wrn-10-1", "digits", "--epochs", "1", "--set", "source.per_class=5", "--out", str(tmp_path), "--device", "cpu"]
+    done = CliRunner().invoke(app, [*words, "--json"], catch_exceptions=False)
+    [row] = json.loads(done.stdout)["runs"]
+    written = Store(tmp_path).pick(row["id"])[0].record["experiment"]
+    assert written["recipe"]["nesterov"] and written["source"]["per_class"] == 5 and "teacher" not in written
+    with pytest.raises(RedistillError, match="unknown network 'wrn-10': did you mean wrn-10-"):
+        CliRunner().invoke(app, ["train", "wrn-10", *words[2:]], catch_exceptions=False)
+
+
+@pytest.mark.parametrize(("what", "one"), [("terms", "KD"), ("models", "wrn-16-1"), ("data", "cifar10:train")])
+def test_lists(what: str, one: str) -> None:
+    done = CliRunner().invoke(app, ["list", what, "--json"], catch_exceptions=False)
+    rows = {row["name"]: row["about"] for row in json.loads(done.stdout)}
+    assert one in rows
+    if what == "models":
+        assert "175,066 parameters" in rows["wrn-16-1"]
+
+
+def test_unknown_lists_name_the_known() -> None:
+    with pytest.raises(RedistillError, match="unknown list 'model': did you mean models"):
+        CliRunner().invoke(app, ["list", "model"], catch_exceptions=False)
+
+
+def test_verify_is_the_proof(tmp_path: Path) -> None:
+    golden = Path(__file__).parents[1] / "golden"
+    done = CliRunner().invoke(app, ["verify", str(golden), "--json"], catch_exceptions=False)
+    assert done.exit_code == 0 and {row["outcome"] for row in json.loads(done.stdout)} <= {"pass", "not supported"}
+    with pytest.raises(RedistillError, match="no folder"):
+        CliRunner().invoke(app, ["verify", str(tmp_path / "none")], catch_exceptions=False)

@@ -1,0 +1,301 @@
+"""Claims judged by other people's runs, what logs settle by themselves, and reported significance done again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from helpers.others import SOURCE, Run, mdistiller, ours, run_cli
+from redistill.errors import RedistillError
+from redistill.evidence import significance
+from redistill.evidence.audit import audit, finding_rows, page, rows, side_by_side, unknown
+from redistill.evidence.bearing import bearings
+from redistill.evidence.files import Told
+from redistill.evidence.matching import told_apart
+from redistill.evidence.model import Evidence
+from redistill.evidence.read import read_evidence
+from redistill.evidence.settled import agrees, expected_maximum, settled
+
+
+def evidence(tmp_path: Path, runs: list[Run], **more: object) -> Evidence:
+    (found,) = read_evidence(ours(tmp_path, *runs, **more))
+    return found
+
+
+def cell(method: str, values: list[float], paper: str | None = "tian2020_crd", **more: object) -> list[Run]:
+    return [
+        {"method": method, "seed": seed, "last": value, "best": value + 0.3, "paper": paper, **more} for seed, value in enumerate(values)
+    ]
+
+
+KD = [73.30, 73.20, 73.45, 73.35, 73.30]
+ALONE = [72.5, 72.4, 72.6, 72.45, 72.55]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Claims
+# ---------------------------------------------------------------------------------------------------------------------
+def test_runs_of_others_earn_verdicts_by_our_rules(tmp_path: Path) -> None:
+    runs = cell("KD", KD) + cell("student (no distillation)", ALONE, teacher=None) + cell("CRD", [70.1, 70.0, 70.2])
+    found, nothing = bearings(evidence(tmp_path, runs))
+    verdicts = {f.claim.id: f.verdict for b in found for f in b.findings}
+    pair = "resnet32x4 -> resnet8x4"
+    assert verdicts[f"KD / {pair}"] == verdicts[f"Student / {pair}"] == "reproduced"
+    assert verdicts[f"CRD / {pair}"] == "below" and verdicts[f"CRD / {pair} above KD / {pair}"] == "below"
+    assert nothing == []
+    assert {b.whose for b in found} == {"someone/runs@0123456789"}
+
+
+def test_the_difference_is_the_mean_of_the_runs_minus_the_print(tmp_path: Path) -> None:
+    found, _ = bearings(evidence(tmp_path, cell("KD", KD)))
+    (finding,) = found[0].findings
+    assert finding.difference == pytest.approx(np.mean(KD) - 73.33)
+    assert finding.ours is not None and finding.ours.n == 5
+
+
+def test_fewer_than_three_runs_earn_no_verdict(tmp_path: Path) -> None:
+    found, _ = bearings(evidence(tmp_path, cell("KD", KD[:2])))
+    assert [f.verdict for f in found[0].findings] == ["pending"]
+
+
+def test_runs_of_unlike_settings_and_unlike_origin_are_not_pooled(tmp_path: Path) -> None:
+    runs = cell("CRD", [75.5, 75.4, 75.6], settings={"tau": 0.07}) + cell("CRD", [74.0, 74.1, 73.9], settings={"tau": 0.1})
+    found, _ = bearings(evidence(tmp_path, runs))
+    assert [(b.variant, b.findings[0].ours.n, b.findings[0].verdict) for b in found if b.findings[0].ours] == [
+        ("tau 0.07", 3, "reproduced"), ("tau 0.1", 3, "below")]  # fmt: skip
+    two = cell("KD", KD[:3], extra={"origin": "A"}) + cell("KD", [70.0, 70.2, 70.1], extra={"origin": "B"})
+    found, _ = bearings(evidence(tmp_path, two))
+    assert [b.whose.rpartition(", ")[2] for b in found] == ["A", "B"]
+    assert all(f.ours is not None and f.ours.n == 3 for b in found for f in b.findings)
+
+
+def test_another_number_of_epochs_earns_no_verdict(tmp_path: Path) -> None:
+    found, _ = bearings(evidence(tmp_path, cell("KD", KD, epochs=480)))
+    assert [f for b in found for f in b.findings] == []
+    assert "ran for 480 epochs, the paper's recipe has 240" in found[0].apart[0]
+
+
+def test_a_run_without_last_epoch_says_that_the_best_is_compared(tmp_path: Path) -> None:
+    found, _ = bearings(evidence(tmp_path, [{**run, "last": None} for run in cell("KD", KD)]))
+    (finding,) = found[0].findings
+    assert finding.epoch == "best_on_test" and "the last epoch of" in finding.note and "best epoch on the test set" in finding.mismatch
+
+
+def test_zero_shot_cells_of_no_images_are_not_those_of_labels(tmp_path: Path) -> None:
+    runs = cell(
+        "student (no distillation)",
+        [91.0, 91.1, 91.05],
+        "micaelli2019_zeroshot",
+        dataset="CIFAR-10",
+        student="WRN-16-1",
+        teacher=None,
+        epochs=200,
+    )
+    found, _ = bearings(evidence(tmp_path, runs))
+    claims = {f.claim.id for b in found for f in b.findings}
+    assert any("student alone" in claim for claim in claims) and not any("M = 0" in claim for claim in claims)
+
+
+def test_evidence_about_a_claim_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(
+        RedistillError, match="evidence about a claim that does not exist: unknown paper 'tian2021_crd': did you mean tian2020"
+    ):
+        bearings(evidence(tmp_path, cell("KD", KD, "tian2021_crd")))
+    _, nothing = bearings(evidence(tmp_path, cell("KD", KD, student="resnet14")))
+    assert "tian2020 has no cell for CIFAR-100, resnet32x4 -> resnet14, KD" in nothing[0]
+    with pytest.raises(RedistillError, match="no run bears on a claim of zagoruyko2017"):
+        bearings(evidence(tmp_path, cell("KD", KD)), "zagoruyko2017")
+
+
+def test_error_tables_are_held_against_accuracies(tmp_path: Path) -> None:
+    runs = cell("AT", [91.7, 91.8, 91.75], "zagoruyko2017_at", dataset="CIFAR-10", teacher="WRN-40-1", student="WRN-16-1", epochs=200)
+    found, _ = bearings(evidence(tmp_path, runs))
+    values = [f.claim.published.value for b in found for f in b.findings if f.claim.published]
+    assert values and all(value > 90 for value in values)
+
+
+def test_equal_numbers_of_two_seeds_are_told(tmp_path: Path) -> None:
+    found, _ = bearings(evidence(tmp_path, cell("KD", [73.3, 73.3, 73.4])))
+    assert "they may be one run" in found[0].findings[0].note
+
+
+def test_what_is_not_known_is_said(tmp_path: Path) -> None:
+    lines = unknown(evidence(tmp_path, [{"seed": None, "epochs": None, "best": None, "best_on": None}]))
+    text = "; ".join(lines)
+    for words in ("the seed of 1 of 1", "how many epochs 1 of 1", "best epoch of 1 of 1", "which weights the teacher", "equal seeds share"):
+        assert words in text
+
+
+def test_words_about_settings() -> None:
+    assert told_apart([{"a": 1, "b": 2}, {"a": 1}]) == ["b 2", "b not given"]
+    assert len(set(told_apart([{}, {}]))) == 2
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What logs settle
+# ---------------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("printed", "value", "how"), [(70.93, 70.9386, "cut"), (71.37, 71.3726, "rounded"), (70.9, 70.5566, None), (70.12, 70.125, "rounded")]
+)
+def test_rounded_cut_or_neither(printed: float, value: float, how: str | None) -> None:
+    assert agrees(printed, value, 2) == how
+
+
+def facts(tmp_path: Path, runs: list[Run], **more: object) -> dict[str, str]:
+    return {fact.about: fact.text for fact in settled(evidence(tmp_path, runs, **more))}
+
+
+def test_published_against_last_and_best(tmp_path: Path) -> None:
+    runs = [{"seed": None, "settings": {"log": i}, "last": 73.0, "best": best, "extra": {"published": value}}
+            for i, (best, value) in enumerate([(73.5, 73.5), (73.5, 73.0), (73.0, 73.0), (73.5, 74.0)])]  # fmt: skip
+    (fact,) = [f for f in settled(evidence(tmp_path, runs)) if f.about == "published"]
+    assert [row["is"] for row in fact.rows] == ["best on the test images", "last", "last and best, which are equal", "neither"]
+    assert "1 are above the best of their run and 0 below it (+0.50 to +0.50)" in fact.text
+
+
+def test_two_runs_in_one_log_and_unequal_epochs(tmp_path: Path) -> None:
+    runs = [
+        {"seed": None, "settings": {"n": n}, "epochs": e, "extra": {"log": "a.txt", "part": f"{n} of 2"}} for n, e in ((1, 240), (2, 480))
+    ]
+    found = facts(tmp_path, runs)
+    assert "1 logs hold more than one run: a.txt" in found["two runs in one log"] and "240 (KD); 480 (KD)" in found["unequal epochs"]
+
+
+def test_the_largest_of_a_grid_beside_what_chance_brings(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    assert expected_maximum(40) == pytest.approx(rng.standard_normal((20_000, 40)).max(axis=1).mean(), abs=0.02)
+    runs = [{"seed": 230, "settings": {"alpha": a}, "best": 84 + a} for a in (0.1, 0.2, 0.3, 0.4, 0.5)]
+    text = facts(tmp_path, runs)["largest of a grid"]
+    assert "5 settings" in text and "the largest is 84.50, +0.20 from their mean 84.30" in text and "1.16 spreads" in text
+
+
+def test_published_means_are_recomputed(tmp_path: Path) -> None:
+    row = {
+        "where": "README",
+        "method": "KD",
+        "teacher": "resnet32x4",
+        "student": "resnet8x4",
+        "n": 5,
+        "mean": 73.32,
+        "std": 0.09,
+        "which": "last",
+    }
+    assert "1 of 1 published means" in facts(tmp_path, cell("KD", KD), published=[row])["means"]
+    assert "0 of 1 published means" in facts(tmp_path, cell("KD", KD), published=[{**row, "mean": 73.42}])["means"]
+
+
+def test_reported_significance_is_done_again_with_holm(tmp_path: Path) -> None:
+    runs = (
+        cell("KD", [72.9, 72.7, 72.8, 72.6, 72.75])
+        + cell("AT", [72.65, 72.5, 72.6, 72.7, 72.55])
+        + cell("student (no distillation)", ALONE, teacher=None)
+    )
+    claims = [{"kind": "gain, last epoch", "method": m, "teacher": "resnet32x4", "student": "resnet8x4", "gain": g, "significant": True}
+              for m, g in (("KD", 0.25), ("AT", 0.1))]  # fmt: skip
+    first, second = significance.tested(evidence(tmp_path, runs, published_claims=claims))
+    x, y = [72.9, 72.7, 72.8, 72.6, 72.75], ALONE
+    assert first.theirs == pytest.approx(scipy_stats.ttest_ind(x, y, equal_var=False).pvalue)
+    assert second.theirs is not None and first.theirs is not None and first.ours == pytest.approx(2 * first.theirs)
+    assert second.ours == pytest.approx(second.theirs)
+    wrong = significance.tested(evidence(tmp_path, runs, published_claims=[{**claims[0], "gain": 1.5}]))
+    assert wrong[0].gain is None and "none of 1 x 1 groups" in wrong[0].note
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The page and the command
+# ---------------------------------------------------------------------------------------------------------------------
+def test_the_page_says_whose_runs_and_never_ours(tmp_path: Path) -> None:
+    found = evidence(tmp_path, cell("KD", KD) + cell("student (no distillation)", ALONE, teacher=None))
+    text = page(audit(found))
+    assert "someone/runs@0123456789" in text and " ours" not in text.replace("our evidence format", "")
+    assert "| KD / resnet32x4 -> resnet8x4 | 73.33 | 73.32 | 5 |" in text
+
+
+def test_sources_stand_side_by_side(tmp_path: Path) -> None:
+    one = audit(evidence(tmp_path, cell("KD", KD)))
+    two = audit(evidence(tmp_path, cell("KD", [70.0, 70.1, 70.2]), source={**SOURCE, "repository": "other/runs"}))
+    text = side_by_side([one, two])
+    assert "someone/runs@0123456789 | 73.32 | reproduced" in text and "other/runs@0123456789 | 70.10 | below" in text
+    assert side_by_side([one]) == ""
+
+
+def test_the_command(tmp_path: Path) -> None:
+    path = ours(tmp_path, *cell("KD", KD))
+    done = run_cli("audit", str(path), "--json")
+    (found,) = json.loads(done.stdout)
+    assert done.returncode == 0 and found["findings"][0]["verdict"] == "reproduced" and found["findings"][0]["seeds"] == [0, 1, 2, 3, 4]
+    done = run_cli("audit", str(path), "-o", str(tmp_path / "out"))
+    assert done.returncode == 0 and sorted(p.name for p in (tmp_path / "out").iterdir()) == ["findings.csv", "some.json", "some.md"]
+
+
+def test_a_cut_log_is_told_and_the_status_is_1(tmp_path: Path) -> None:
+    (tmp_path / "kd,vgg13,vgg8,3,9.txt").write_text(mdistiller(240), encoding="utf-8")
+    (tmp_path / "kd,resnet56,resnet20,3,9.txt").write_text(mdistiller(100, close=False), encoding="utf-8")
+    done = run_cli("audit", str(tmp_path), "--source", "a/b@c", "--json")
+    assert done.returncode == 1 and "cut short" in done.stderr and "Traceback" not in done.stderr
+    assert json.loads(done.stdout)[0]["runs"] == 1
+    done = run_cli("audit", str(tmp_path / "none"))
+    assert done.returncode == 1 and "there is no such file or folder" in done.stderr
+
+
+def test_everything_in_the_shared_folder(shared: Path) -> None:
+    """Whole sources: counts that their own README states."""
+    if not (shared / "evidence").is_dir():
+        pytest.skip("the shared evidence is not here")
+    audits = {one.name: audit(one) for one in read_evidence(shared / "evidence")}
+    assert len(audits) == 7
+    crd = {row["claim"]: row for b in audits["crd_reproduction"].bearings if "author_code" in b.variant for row in finding_rows(b)}
+    pair = "resnet32x4 -> resnet8x4"
+    assert crd[f"CRD / {pair}"]["value"] == pytest.approx(75.328) and crd[f"KD / {pair}"]["verdict"] == "reproduced"
+    assert crd[f"CRD / {pair}"]["verdict"] == "unclear"  # five runs; at 5 % a side it was reproduced
+    assert crd[f"CRD / {pair} above KD / {pair}"]["verdict"] == "reproduced"
+    imagenet = {f.about: f for f in audits["torchdistill_imagenet"].facts}
+    assert sum(row["is"] == "neither" for row in imagenet["published"].rows) == 2 and len(imagenet["cut"].rows) == 2
+    gap = audits["kd_capacity_gap"].tests
+    assert [t.significant for t in gap].count(True) == 2 and all(t.ours is not None and t.ours > 0.05 for t in gap)
+    haitong = {f.about: f for f in audits["haitongli_kd"].facts}
+    assert all(row["is"] != "neither" for row in haitong["published"].rows) and len(haitong["published"].rows) == 8
+    json.dumps([rows(one) for one in audits.values()])
+
+
+def test_the_recorded_audit_is_not_stale(shared: Path) -> None:
+    if not (shared / "evidence").is_dir():
+        pytest.skip("the shared evidence is not here")
+    script = Path(__file__).resolve().parents[2] / "scripts" / "make_audit.py"
+    done = subprocess.run([sys.executable, str(script), str(shared), "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_errors_instead_of_accuracies_are_recognised_and_not_judged(tmp_path: Path) -> None:
+    turned = [{**run, "last": round(100 - run["last"], 2), "best": None, "best_on": None} for run in cell("KD", KD)]
+    with pytest.raises(RedistillError, match=r"26.68 beside 73.33\): these look like errors; say --unit error"):
+        bearings(evidence(tmp_path, turned))
+    (read,) = read_evidence(ours(tmp_path, *turned), Told(unit="error"))
+    found, _ = bearings(read)
+    assert found[0].findings[0].verdict == "reproduced"
+    both = [{**run, "last": round(100 - run["last"], 2), "best": round(100 - run["best"], 2)} for run in cell("KD", KD)]
+    with pytest.raises(RedistillError, match="which the best epoch on the test images cannot be: are these errors"):
+        evidence(tmp_path, both)
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"published": {"a": 1}}, "published must be a list of objects"),
+        ({"published_claims": ["x"]}, "published_claims must be a list of objects"),
+        ({"caveats": "mind"}, "caveats must be a list of sentences"),
+        ({"source": "x"}, "has no source with a repository"),
+    ],
+)
+def test_other_parts_of_a_file_are_checked_too(tmp_path: Path, more: Run, sentence: str) -> None:
+    path = ours(tmp_path, {})
+    data = {**json.loads(path.read_text(encoding="utf-8")), **more}
+    path.write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(RedistillError, match=sentence):
+        read_evidence(path)

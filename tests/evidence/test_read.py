@@ -1,0 +1,275 @@
+"""Readers of other people's runs, and what each says of bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from helpers.others import Run, mdistiller, ours
+from redistill.errors import RedistillError
+from redistill.evidence.audit import audit
+from redistill.evidence.files import Told
+from redistill.evidence.model import Evidence, arms
+from redistill.evidence.read import read_evidence
+
+
+def one(path: Path, **told: object) -> Evidence:
+    (found,) = read_evidence(path, Told(**told))  # type: ignore[arg-type]
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Our format
+# ---------------------------------------------------------------------------------------------------------------------
+def test_our_format(tmp_path: Path) -> None:
+    found = one(ours(tmp_path, {}, {"seed": 1, "last": 73.3}))
+    assert found.source.words == "someone/runs@0123456789"
+    assert [(run.seed, run.last, run.best_on) for run in found.runs] == [(0, 73.1, "test"), (1, 73.3, "test")]
+    assert len(arms(found.runs)) == 1
+
+
+@pytest.mark.parametrize(
+    ("runs", "sentence"),
+    [
+        ([{"last": float("nan")}], "some.json, run 1: last is nan"),
+        ([{"last": "73.1"}], "last is '73.1', which is no number"),
+        ([{"last": 0.731}, {"seed": 1, "best": 0.7}], "0.731 stands beside 73.4: accuracies partly as fractions"),
+        ([{"last": 173.1}], "last = 173.1 is no accuracy in percent"),
+        ([{"last": None, "best": None}], "neither a last nor a best accuracy"),
+        ([{"student": None}], "names no student"),
+        ([{"best_on": "train"}], "best_on is 'train'"),
+        ([{"seed": "x"}], "seed is 'x'"),
+        ([{"accuracy": 3}], "unknown key of a run 'accuracy'"),
+        ([], "holds no runs"),
+    ],
+)
+def test_bad_runs_are_a_sentence(tmp_path: Path, runs: list[Run], sentence: str) -> None:
+    with pytest.raises(RedistillError, match=sentence.replace("(", r"\(")):
+        one(ours(tmp_path, *runs))
+
+
+def test_a_source_without_commit_is_refused_and_can_be_told(tmp_path: Path) -> None:
+    path = ours(tmp_path, {}, source={"repository": "someone/runs"})
+    with pytest.raises(RedistillError, match="source someone/runs names no commit"):
+        one(path)
+    assert one(path, source="someone/runs@abc").source.commit == "abc"
+    with pytest.raises(RedistillError, match="names no commit: write OWNER/NAME@COMMIT"):
+        one(path, source="someone/runs")
+
+
+def test_a_seed_twice_is_a_sentence(tmp_path: Path) -> None:
+    found = one(ours(tmp_path, {}, {"last": 73.2}))
+    with pytest.raises(RedistillError, match=r"run 2 and some.json, run 1 are both seed 0 of CIFAR-100, resnet32x4 -> resnet8x4, KD"):
+        arms(found.runs)
+
+
+def test_fractions_are_recognised_and_said(tmp_path: Path) -> None:
+    found = one(ours(tmp_path, {"last": 0.731, "best": 0.734}))
+    assert found.runs[0].last == 73.1 and "read as fractions" in found.said[0]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Columns
+# ---------------------------------------------------------------------------------------------------------------------
+CSV = "dataset,teacher,student,method,trial,final_top1,best_top1,tau\nCIFAR-100,resnet32x4,resnet8x4,CRD,0,75.05,75.55,0.07\n"
+
+
+def test_csv_with_named_columns(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(CSV + "CIFAR-100,resnet32x4,resnet8x4,CRD,1,75.56,75.56,0.07\n", encoding="utf-8")
+    found = one(path)
+    assert [(r.seed, r.last, r.best, r.settings) for r in found.runs] == [
+        (0, 75.05, 75.55, {"tau": "0.07"}),
+        (1, 75.56, 75.56, {"tau": "0.07"}),
+    ]
+    assert "does not say on which images" in found.said[0]
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "sentence"),
+    [
+        ("student,method,score", "resnet20,KD,70", "no column can be told to be an accuracy"),
+        ("student,method,last,final", "resnet20,KD,70,71", "columns 'last' and 'final' could both be the last"),
+        ("student,model,method,last", "resnet20,resnet20,KD,70", "columns 'student' and 'model' could both be the student"),
+        ("student,method,best,acc", "resnet20,KD,70,70", "does not say of which epoch"),
+        ("student,method,last,last", "resnet20,KD,70,70", "names column 'last' twice"),
+        ("student,method,last", "resnet20,KD", "has 2 entries, the header has 3"),
+        ("student,method,last", "resnet20,KD,high", "last is 'high', which is no number"),
+        ("student,method,last", "resnet20,KD,nan", "last is nan"),
+        ("student,method,last", "resnet20,KD,70", "names no dataset"),
+        ("student;method;last", "resnet20;KD;70,5", "its columns are parted by ';': part them by commas"),
+    ],
+)
+def test_columns_that_cannot_be_told_are_a_sentence(tmp_path: Path, header: str, row: str, sentence: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"{header}\n{row}\n", encoding="utf-8")
+    with pytest.raises(RedistillError, match=sentence):
+        one(path)
+
+
+def test_columns_and_facts_can_be_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("student,method,score\nresnet20,KD,70\n", encoding="utf-8")
+    found = one(path, columns={"last": "score"}, facts={"dataset": "CIFAR-100", "teacher": "resnet56"})
+    assert found.runs[0].last == 70 and found.runs[0].teacher == "resnet56"
+
+
+def test_errors_are_recognised_by_their_column(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("dataset,student,method,error\nCIFAR-10,WRN-16-1,AT,8.25\n", encoding="utf-8")
+    found = one(path)
+    assert found.runs[0].last == 91.75 and "holds errors" in found.said[0]
+
+
+def test_json_lines(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"dataset": "CIFAR-10", "student": "WRN-16-1", "method": "AT", "seed": 3, "last": 91.7}\n', encoding="utf-8")
+    assert one(path).runs[0].seed == 3
+    path.write_text(path.read_text() + '{"dataset": "CIFAR', encoding="utf-8")
+    with pytest.raises(RedistillError, match=r"line 2: is no JSON .*cut short"):
+        one(path)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Logs
+# ---------------------------------------------------------------------------------------------------------------------
+def repdistiller(epochs: int, close: bool = True) -> str:
+    text = "==> done\n * Acc@1 79.420 Acc@5 94.580\nteacher accuracy:  tensor(79.4200, device='cuda:0')\n"
+    for epoch in range(1, epochs + 1):
+        text += f"==> training...\nEpoch: [{epoch}][0/782]\tLoss 1\n * Acc@1 99.000 Acc@5 99.000\nepoch {epoch}, total time 30.21\n"
+        text += f"Test: [0/157]\tLoss 1\n * Acc@1 {60 + epoch:.3f} Acc@5 90.000\nsaving the best model!\n"
+    return text + (f"best accuracy: tensor({60 + epochs:.4f}, device='cuda:0')\n" if close else "")
+
+
+def torchdistill(epochs: int, close: bool = True) -> str:
+    lead = "2024-05-25 19:32:41,882\tINFO\ttorchdistill.misc.log\t"
+    text = f"{lead}Not using distributed mode\n"
+    for epoch in range(epochs):
+        text += (
+            f"{lead}Epoch: [{epoch}]  [   0/5005]  eta: 7:29:46\n{lead}Validation:  [0/10]\n{lead} * Acc@1 {60 + epoch:.4f}\tAcc@5 90.0\n"
+        )
+    if close:
+        text += f"{lead}[Teacher: resnet34]\n{lead}Test:  [0/10]\n{lead} * Acc@1 73.3140\tAcc@5 91.0\n"
+        text += f"{lead}[Student: resnet18]\n{lead}Test:  [0/10]\n{lead} * Acc@1 {60 + epochs - 1:.4f}\tAcc@5 90.0\n"
+    return text
+
+
+def test_mdistiller_log(tmp_path: Path) -> None:
+    path = tmp_path / "kd,vgg13,vgg8,3,9.txt"
+    path.write_text(mdistiller(240), encoding="utf-8")
+    found = one(path, source="a/b@c")
+    (run,) = found.runs
+    assert (run.dataset, run.teacher, run.student, run.method, run.epochs) == ("CIFAR-100", "vgg13", "vgg8", "KD", 240)
+    assert (run.best, run.extra["best_epoch"], run.last) == (70, 18, 58.9)
+
+
+def test_two_runs_in_one_log_are_two_runs(tmp_path: Path) -> None:
+    path = tmp_path / "ctkd,vgg13,vgg8,2,9.txt"
+    path.write_text(mdistiller(30, close=False) + mdistiller(30, start=51), encoding="utf-8")
+    found = one(path, facts={"epochs": "30"})
+    assert [(run.best, run.extra["part"], run.epochs) for run in found.runs] == [(70, "1 of 2", 30), (71, "2 of 2", 30)]
+    # the seed in a name is not that of two runs: neither is refused as a copy of the other
+    path = tmp_path / "S:resnet8x4_T:resnet32x4_cifar100_kd_r:0.1_a:0.9_b:0.0_1.log"
+    path.write_text(repdistiller(30, close=False) + repdistiller(30), encoding="utf-8")
+    found = one(path, facts={"epochs": "30"})
+    assert [run.seed for run in found.runs] == [None, None] and audit(found).bearings
+    assert any(fact.about == "two runs in one log" for fact in audit(found).facts)
+
+
+def test_an_accuracy_on_other_images_is_no_setting(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("dataset,student,method,seed,test_acc,val_acc,accumulate\nCIFAR-10,resnet20,CE,0,91,90.5,2\n", encoding="utf-8")
+    [run] = one(path).runs
+    assert run.last == 91 and run.settings == {"accumulate": "2"} and run.extra["val_acc"] == "90.5"
+
+
+def test_a_resumed_log_is_one_run(tmp_path: Path) -> None:
+    path = tmp_path / "kd,vgg13,vgg8,3,9.txt"
+    first, again = mdistiller(20, close=False), mdistiller(30).split("epoch: 19\n")
+    path.write_text(first + "-------------------------\nepoch: 19\n" + again[1], encoding="utf-8")
+    assert [run.epochs for run in one(path, facts={"epochs": "30"}).runs] == [30]
+
+
+def test_repdistiller_output(tmp_path: Path) -> None:
+    path = tmp_path / "S:resnet8x4_T:resnet32x4_cifar100_attention_r:1.0_a:0.0_b:1000.0_2" / "log.txt"
+    path.parent.mkdir()
+    path.write_text(repdistiller(12), encoding="utf-8")
+    (run,) = one(path).runs
+    assert (run.teacher, run.student, run.method, run.seed, run.last, run.epochs) == ("resnet32x4", "resnet8x4", "AT", 2, 72.0, 12)
+    assert run.extra["teacher_top1_in_log"] == 79.42
+
+
+def test_torchdistill_log(tmp_path: Path) -> None:
+    path = tmp_path / "at-resnet18_from_resnet34.log"
+    path.write_text(torchdistill(9), encoding="utf-8")
+    (run,) = one(path).runs
+    assert (run.dataset, run.method, run.epochs, run.last, run.extra["final_test_top1"]) == ("ImageNet", "AT", 9, 68.0, 68.0)
+    assert run.extra["teacher_top1_in_log"] == 73.314
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("kd,vgg13,vgg8,3,9.txt", mdistiller(100, close=False), "was cut short: it ends after epoch 100 of 240"),
+        ("kd,vgg13,vgg8,3,9.txt", mdistiller(30, close=False).rsplit("test_acc: ", 1)[0], "was cut short in the epoch after 29"),
+        ("log.txt", repdistiller(12, close=False), "was cut short: it ends after epoch 12 of 240"),
+        ("at-resnet18_from_resnet34.log", torchdistill(9, close=False), "was cut short: it ends after epoch 9 without"),
+        ("kd,vgg13,vgg8,3,9.txt", mdistiller(30).replace("epoch: 7\n", "epoch: 8\n"), "do not count from 1 without a gap"),
+        ("kd,vgg13,vgg8,3,9.txt", mdistiller(3).replace("test_acc: 69.25", "test_acc: nan"), "the accuracy of epoch 3 is nan"),
+        ("log.txt", repdistiller(12), "names no student"),
+        ("log.txt", "hello\n", "is no evidence that is known here"),
+    ],
+)
+def test_logs_that_cannot_be_used_are_a_sentence(tmp_path: Path, name: str, text: str, sentence: str) -> None:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(RedistillError, match=sentence):
+        one(path)
+
+
+def test_a_folder_of_logs_reads_the_whole_ones_and_tells_of_the_others(tmp_path: Path) -> None:
+    (tmp_path / "kd,vgg13,vgg8,3,9.txt").write_text(mdistiller(240), encoding="utf-8")
+    (tmp_path / "kd,resnet56,resnet20,3,9.txt").write_text(mdistiller(100, close=False), encoding="utf-8")
+    found = one(tmp_path)
+    assert len(found.runs) == 1 and "resnet56" in found.problems[0] and "cut short" in found.problems[0]
+
+
+def test_nothing_to_read(tmp_path: Path) -> None:
+    with pytest.raises(RedistillError, match="there is no such file or folder"):
+        one(tmp_path / "none.csv")
+    with pytest.raises(RedistillError, match="holds no evidence that can be read"):
+        read_evidence(tmp_path)
+
+
+def test_measurements_are_no_settings(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    lines = ["run,dataset,teacher,student,method,tau,seed,final_top1,final_top5,seconds,peak"]
+    for tau in ("0.07", "0.1"):
+        for seed in range(3):
+            lines.append(
+                f"r{tau}-{seed},CIFAR-100,resnet32x4,resnet8x4,CRD,{tau},{seed},75.{seed}{seed},94.{seed}{len(lines)},"
+                f"{8000 + len(lines)},{3000 + len(lines)}"
+            )
+    path.write_text("\n".join(lines), encoding="utf-8")
+    found = one(path)
+    assert sorted(len(members) for members in arms(found.runs).values()) == [3, 3]
+    assert all(run.settings.keys() == {"tau"} for run in found.runs)
+    assert any("taken as measurements and not as settings: final_top5, peak, run, seconds" in text for text in found.said)
+    path.write_text(
+        "dataset,student,method,seed,last,tau\nCIFAR-100,resnet20,CRD,0,70,0.1\nCIFAR-100,resnet20,CRD,0,71,0.2\n", encoding="utf-8"
+    )
+    assert len(arms(one(path).runs)) == 2
+
+
+def test_a_row_an_epoch_is_one_run_and_a_gap_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    rows = [{"epoch": e, "test_acc": 60 + e - (e == 5) * 2, "loss": 1 / e} for e in range(1, 6)]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    facts = {"dataset": "CIFAR-100", "student": "resnet20", "method": "KD", "teacher": "resnet56"}
+    (run,) = one(path, facts=facts).runs
+    assert (run.last, run.best, run.best_on, run.epochs) == (63, 64, "test", 5)
+    path.write_text("\n".join(map(json.dumps, rows[:2] + rows[3:])), encoding="utf-8")
+    with pytest.raises(RedistillError, match="do not count from 0 or 1 without a gap"):
+        one(path, facts=facts)

@@ -1,0 +1,235 @@
+"""Terms that compare images with each other, decoupled and standardised logits: against slow formulas, and what they refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from helpers import slow_relations as slow
+from helpers.relations import Y, drawn, equal, place
+from helpers.slow import kl
+from redistill.core import Batch, Output, RedistillError, Term
+from redistill.terms import CC, CRD, DIST, DKD, FSP, KD, NST, PKT, RKD, SP, others_kl, target_kl
+from redistill.terms import nst as nst_file
+
+A = NDArray[Any]
+
+
+def logits(x: Tensor) -> Output:
+    return Output(x)
+
+
+LOGITS: dict[str, tuple[Term, Callable[[A, A], Any]]] = {
+    "DKD": (DKD(alpha=0.7, beta=3.0, T=2.0), lambda s, t: slow.dkd(s, t, Y, 0.7, 3.0, 2.0)),
+    "DKD, standardised": (
+        DKD(alpha=1.0, beta=8.0, T=2.0, standardise=True),
+        lambda s, t: slow.dkd(slow.standardise(s), slow.standardise(t), Y, 1.0, 8.0, 2.0),
+    ),
+    "KD, standardised": (KD(T=2.0, standardise=True), lambda s, t: 4 * kl(slow.standardise(s), slow.standardise(t), 2.0) / len(s)),
+    "DIST": (DIST(beta=2.0, gamma=3.0, T=4.0), lambda s, t: slow.dist(s, t, 2.0, 3.0, 4.0)),
+}
+
+
+@pytest.mark.parametrize("name", LOGITS)
+def test_a_loss_of_logits_is_its_formula(name: str) -> None:
+    term, want = LOGITS[name]
+    s, t = drawn(4, 5, seed=1), 2 * drawn(4, 5, seed=2)
+    equal(term, s, t, lambda x: want(x, t), logits)
+
+
+VECTORS: dict[str, tuple[Term, Callable[[A, A], Any]]] = {
+    "RKD": (RKD(at="place"), lambda s, t: slow.rkd(s, t, 25.0, 50.0)),
+    "RKD, distances": (RKD(at="place", angle=0.0), lambda s, t: slow.rkd(s, t, 25.0, 0.0)),
+    "PKT": (PKT(at="place"), lambda s, t: slow.pkt(s, t, 1e-7, "entry")),
+    "PKT, paper": (PKT(at="place", reduction="row"), lambda s, t: slow.pkt(s, t, 1e-7, "row")),
+    "SP": (SP(at="place"), slow.sp),
+}
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_a_loss_of_vectors_is_its_formula(name: str) -> None:
+    term, want = VECTORS[name]
+    s, t = 3 * drawn(4, 3, seed=3), drawn(4, 6, seed=4)  # some distances differ by more than the bend of Huber's loss
+    equal(term, s, t, lambda x: want(x, t), place)
+
+
+def test_sp_and_nst_of_maps_are_their_formulas(monkeypatch: pytest.MonkeyPatch) -> None:
+    s, t = drawn(3, 2, 2, 2, seed=5), drawn(3, 4, 2, 2, seed=6)
+    equal(SP(at="place"), s, t, lambda x: slow.sp(x, t), place)
+    equal(NST(at="place"), s, t, lambda x: slow.nst(x, t), place)
+    monkeypatch.setattr(nst_file, "ENTRIES", 1)  # one image at a time: the same numbers
+    equal(NST(at="place"), s, t, lambda x: slow.nst(x, t), place)
+
+
+def test_fsp_is_its_formula() -> None:
+    s, t = drawn(2, 5, 2, 2, seed=7), drawn(2, 5, 2, 2, seed=8)
+
+    def read(x: Tensor) -> Output:
+        return Output(x.new_zeros(len(x), 2), {"a": x[:, :2], "b": x[:, 2:]})
+
+    equal(FSP(at=["a", "b"]), s, t, lambda x: slow.fsp([x[:, :2], x[:, 2:]], [t[:, :2], t[:, 2:]]), read)
+
+
+def test_kd_is_dkd_with_the_weight_that_kd_gives_the_others() -> None:
+    # Zhao et al. eq. 6: KL = TCKD + (1 - p_t) NCKD, image by image
+    s, t = torch.tensor(drawn(4, 5, seed=1)), torch.tensor(drawn(4, 5, seed=2))
+    labels = torch.tensor(Y)
+    sure = torch.softmax(t, dim=1).gather(1, labels[:, None])[:, 0]
+    whole = target_kl(s, t, labels) + (1 - sure) * others_kl(s, t, labels)
+    assert float(whole.mean()) == pytest.approx(float(KD(T=1.0)(Output(s), Output(t), Batch(s))), rel=1e-12)
+
+
+def test_with_two_classes_the_others_say_nothing() -> None:
+    s, t, labels = torch.tensor(drawn(4, 2, seed=1)), torch.tensor(drawn(4, 2, seed=2)), torch.tensor([0, 1, 1, 0])
+    batch = Batch(s, labels=labels)
+    assert float(others_kl(s, t, labels).abs().max()) == 0.0
+    assert float(DKD(T=2.0)(Output(s), Output(t), batch)) == pytest.approx(float(KD(T=2.0)(Output(s), Output(t), batch)), rel=1e-12)
+
+
+def test_a_sure_teacher_leaves_everything_finite() -> None:
+    # the published code takes the target out by -1000, which is no exact zero for logits of that size; ours leaves it out
+    s = torch.tensor([[0.0, 0.0, 0.0]], requires_grad=True)
+    t = torch.tensor([[5000.0, 0.0, 1.0]])
+    loss = DKD(T=1.0)(Output(s), Output(t), Batch(s, labels=torch.tensor([0])))
+    (grad,) = torch.autograd.grad(loss, s)
+    assert torch.isfinite(loss) and torch.isfinite(grad).all()
+
+
+def test_points_that_meet_have_finite_gradients() -> None:
+    meet = torch.zeros(3, 4, requires_grad=True)
+    apart = torch.tensor(drawn(3, 4, seed=1), dtype=torch.float32)
+    for term in (RKD(at="place"), PKT(at="place"), SP(at="place")):
+        (grad,) = torch.autograd.grad(term(place(meet), place(apart), Batch(apart)), meet)
+        assert torch.isfinite(grad).all(), term
+
+
+def test_cc_compares_neighbours_and_so_depends_on_the_order() -> None:
+    from torch import nn
+
+    from redistill.core import Context
+
+    term = CC(at="place", dim=3)
+    term.setup(Context(nn.Identity(), nn.Identity(), {"place": (4, 3)}, {"place": (4, 3)}, (), (), 2))
+    with torch.no_grad():
+        for layer in (term.embed_s, term.embed_t):
+            layer.weight.copy_(torch.eye(3))
+            layer.bias.zero_()
+    away = np.abs(drawn(4, 3, seed=1))
+    s = torch.tensor(away, dtype=torch.float32)
+    loss = float(term(place(s), place(torch.zeros(4, 3)), Batch(s)).detach())
+    assert loss == pytest.approx(sum(float(away[i] @ away[i + 1]) for i in range(3)) / 3, rel=1e-6)
+    order = [2, 0, 3, 1]
+    assert float(term(place(s[order]), place(torch.zeros(4, 3)), Batch(s)).detach()) != pytest.approx(loss, rel=1e-3)
+
+
+@pytest.mark.parametrize("term", [RKD(at="place"), PKT(at="place"), DIST()])
+def test_one_image_has_no_relations(term: Term) -> None:
+    one = torch.ones(1, 3)
+    with pytest.raises(RedistillError, match="but the batch has one"):
+        term(Output(one, {"place": one}), Output(one, {"place": one}), Batch(one))
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: DKD(T=0.0), "the temperature must be above 0"),
+        (lambda: DKD(beta=-1.0), "both weights must be at least 0"),
+        (lambda: DIST(T=float("inf")), "the temperature must be above 0 and finite"),
+        (lambda: DIST(gamma=-1.0), "both weights must be at least 0"),
+        (lambda: RKD(distance=-1.0), "both weights must be at least 0"),
+        (lambda: PKT(eps=0.0), "the guard must lie between 0 and 1"),
+        (lambda: PKT(reduction="mean"), "known are 'entry' and 'row'"),  # type: ignore[arg-type]
+        (lambda: CC(dim=0), "an embedding has at least 1 number"),
+        (lambda: FSP(at="stage1"), "name at least two, from shallow to deep"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(make: Callable[[], Term], sentence: str) -> None:
+    with pytest.raises(RedistillError, match=sentence):
+        make()
+
+
+def test_one_class_is_refused() -> None:
+    one = torch.zeros(2, 1)
+    for term in (DKD(), KD(standardise=True)):
+        with pytest.raises(RedistillError, match=r"the networks give one logit an image.*two logits"):
+            term(Output(one), Output(one), Batch(one, labels=torch.zeros(2, dtype=torch.int64)))
+
+
+def test_a_new_switch_of_kd_is_written_only_where_it_is_used() -> None:
+    assert "standardise" not in KD().settings() and KD(standardise=True).settings()["standardise"] is True
+    assert KD(standardise=True).fresh().standardise
+
+
+def ready_crd(n: int = 12, **settings: Any) -> CRD:
+    from torch import nn
+
+    from redistill.core import Context
+
+    term = CRD(at="place", **{"dim": 3, "K": 4, **settings})
+    shapes = {"place": (2, 5)}
+    term.setup(Context(nn.Identity(), nn.Identity(), shapes, shapes, (), (), 3, count=n, labels=torch.arange(n) % 3))
+    return term.double().train()
+
+
+def test_crd_is_its_formula() -> None:
+    term, f_s, f_t = ready_crd(), torch.tensor(drawn(2, 5, seed=1)), torch.tensor(drawn(2, 5, seed=2))
+    index, picked = torch.tensor([3, 7]), torch.tensor([[3, 1, 2, 0, 4], [7, 6, 8, 9, 0]])
+    before = term.memory_student.clone()
+    with torch.no_grad():
+        embedded = []
+        for layer, features in ((term.embed_s, f_s), (term.embed_t, f_t)):
+            rows = (layer.weight @ features.T).T + layer.bias
+            embedded.append([[float(v) / float((row * row).sum()) ** 0.5 for v in row] for row in rows])
+    want = 0.0
+    for rows, memory in ((embedded[0], term.memory_teacher), (embedded[1], before)):
+        h = [[np.exp(sum(a * float(m) for a, m in zip(rows[b], memory[k], strict=True)) / 0.07) for k in picked[b]] for b in range(2)]
+        Z = sum(sum(row) for row in h) / 10 * 12
+        for row in h:
+            want -= np.log(row[0] / Z / (row[0] / Z + 4 / 12 + 1e-7)) / 2
+            want -= sum(np.log(4 / 12 / (v / Z + 4 / 12 + 1e-7)) for v in row[1:]) / 2
+    assert float(term.contrasted(f_s, f_t, index, picked).detach()) == pytest.approx(want, rel=1e-11)
+    moved = 0.5 * before[3] + 0.5 * torch.tensor(embedded[0][0], dtype=torch.float64)
+    assert torch.allclose(term.memory_student[3], moved / moved.norm(), rtol=1e-12)
+    assert torch.equal(term.memory_student[0], before[0]) and int(term.step) == 1
+
+
+def test_crd_draws_images_of_other_classes_once_each_and_anew_each_step() -> None:
+    term = ready_crd(K=8)
+    found = term.negatives(torch.tensor([0, 4, 11]))
+    for row, label in zip(found.tolist(), (0, 1, 2), strict=True):
+        assert sorted(row) == [i for i in range(12) if i % 3 != label]
+    assert ready_crd(K=30).negatives(torch.tensor([5])).shape == (1, 30)  # more than there are: with repetition
+    term.step.add_(1)
+    assert not torch.equal(found, term.negatives(torch.tensor([0, 4, 11])))
+    kin = ready_crd(positive="class").positives(torch.tensor([0, 4, 11] * 50))
+    assert torch.equal(kin % 3, torch.tensor([0, 1, 2] * 50)) and len(kin.unique()) == 12
+
+
+def test_looking_at_crd_moves_no_memory() -> None:
+    term, f = ready_crd(), torch.tensor(drawn(2, 5, seed=1))
+    before = {name: value.clone() for name, value in term.state_dict().items()}
+    index = torch.tensor([0, 1])
+    with torch.no_grad():
+        term.contrasted(f, f, index, torch.cat([index[:, None], term.negatives(index)], dim=1))
+    assert all(torch.equal(before[name], value) for name, value in term.state_dict().items())
+
+
+def test_crd_says_what_it_needs() -> None:
+    from torch import nn
+
+    from redistill.core import Context
+
+    shapes = {"pooled": (2, 5)}
+    with pytest.raises(RedistillError, match="no fixed set of labelled images"):
+        CRD().setup(Context(nn.Identity(), nn.Identity(), shapes, shapes, (), (), 3))
+    with pytest.raises(RedistillError, match="all labels are the same"):
+        CRD().setup(Context(nn.Identity(), nn.Identity(), shapes, shapes, (), (), 3, count=4, labels=torch.zeros(4, dtype=torch.int64)))
+    out = place(torch.ones(2, 5, dtype=torch.float64))
+    with pytest.raises(RedistillError, match="must know which images a batch holds"):
+        ready_crd()(out, out, Batch(torch.ones(2, 5), labels=torch.tensor([0, 1])))

@@ -1,0 +1,369 @@
+"""What a loop does with networks that are not its own: nothing is left on them, nothing of them is lost."""
+
+from __future__ import annotations
+
+import copy
+import threading
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torch.nn.utils.prune as prune
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+import redistill as rd
+from helpers.bits import bits, same
+from redistill.core import RedistillError
+from redistill.features.modes import mode, set_mode
+from redistill.features.normalised import normalisation_of, normalised
+from redistill.recipe import Recipe
+from redistill.terms import AT, CE, KD, VID, Review
+from redistill.train.loop import Loop, fit
+from redistill.train.teacher import Teacher
+
+TRAIN, TEST = rd.data.digits()
+FEW = TRAIN.fraction(65 / len(TRAIN), seed=0)
+STEPS = Recipe(steps=3, batch_size=32, lr=0.05)
+
+
+def wrn(seed: int = 0, **more: Any) -> nn.Module:
+    return rd.models.wrn(10, 1, seed=seed, channels=1, image_size=8, **more)
+
+
+def plain(seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, 1, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(16, 10),
+    )  # fmt: skip
+
+
+def hooks(net: nn.Module) -> int:
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in net.modules())
+
+
+class Stop(Exception):
+    pass
+
+
+def break_at_two(student: nn.Module) -> None:
+    for progress in Loop([(student, CE() + AT())], wrn(1), FEW, STEPS, seed=0):
+        assert hooks(student) == 0
+        if progress.step == 2:
+            break
+
+
+def error_in_a_step(student: nn.Module) -> None:
+    loop = Loop([(student, CE())], None, FEW, STEPS, seed=0)
+    next(loop)
+    loop.stream.batch = lambda step: (_ for _ in ()).throw(Stop())  # type: ignore[method-assign]
+    with pytest.raises(Stop):
+        next(loop)
+    assert not student.training
+
+
+def refusal(student: nn.Module) -> None:
+    other = rd.data.Images(FEW.x[:8], FEW.y[:8], 12, "other", "digits")
+    before = [(p.dtype, p.stride(), m.training) for m in student.modules() for p in m.parameters(recurse=False)]
+    with pytest.raises(RedistillError, match="has 12 classes"):
+        fit(student, None, CE(), FEW, STEPS.model_copy(update={"precision": "double"}), seed=0, evaluate={"other": other})
+    assert before == [(p.dtype, p.stride(), m.training) for m in student.modules() for p in m.parameters(recurse=False)]
+
+
+@pytest.mark.parametrize("end", [break_at_two, error_in_a_step, refusal])
+def test_nothing_is_left_on_a_student(end: Callable[[nn.Module], None]) -> None:
+    student = wrn()
+    student.normalisation = "half"
+    end(student)
+    assert hooks(student) == 0 and student.normalisation == "half"
+    assert all(v.is_contiguous() for v in student.state_dict().values())
+
+
+def test_a_student_of_another_normalisation_is_evaluated_rightly_between_two_steps() -> None:
+    data, shown = (rd.data.Images(d.x * 15, d.y, 10, "made", "mnist") for d in (FEW, TEST))
+    student = wrn()
+    student.normalisation = "half"
+    loop = Loop([(student, CE())], None, data, STEPS, seed=0, evaluate={"test": shown}, every=1)
+    for _ in loop:
+        by_hand = normalised(student.eval(), "mnist")
+        x = next(iter(shown.batches(200, torch.device("cpu"), torch.float32))).images
+        with torch.no_grad():
+            here = by_hand(x)
+        assert torch.allclose(rd.predict(student, shown)[:200], here, atol=1e-4)
+    assert loop.results()[0].accuracy["test"].curve[-1] == (loop.step, rd.accuracy(student, shown))
+
+
+def test_a_mode_left_behind_by_a_look_does_not_change_the_training() -> None:
+    looked, alone = wrn(dropout=0.3), wrn(dropout=0.3)
+    for _ in Loop([(looked, CE())], None, FEW, STEPS, seed=0):
+        looked.eval()
+    fit(alone, None, CE(), FEW, STEPS, seed=0)
+    assert same(bits(looked), bits(alone))
+
+
+def test_a_trained_student_can_be_written(tmp_path: Any) -> None:
+    student = plain()
+    fit(student, None, CE(), FEW, STEPS, seed=0)
+    save_file(student.state_dict(), str(tmp_path / "a.safetensors"))
+    rd.models.save(student, tmp_path / "b.safetensors")
+    rd.models.save(wrn(), tmp_path / "c.safetensors")
+    assert (tmp_path / "b.safetensors").exists()
+
+
+# -- frozen parts -----------------------------------------------------------------------------------------------------
+def by_gradient(net: nn.Sequential) -> None:
+    net[:3].requires_grad_(False)
+
+
+def by_mode(net: nn.Sequential) -> None:
+    net[1].eval()
+
+
+@pytest.mark.parametrize("freeze", [by_gradient, by_mode])
+def test_frozen_parts_keep_statistics_and_mode(freeze: Callable[[nn.Sequential], None]) -> None:
+    student = plain()
+    freeze(student)
+    before = bits(student[1])
+    for _ in Loop([(student, CE())], None, FEW, STEPS, seed=0, evaluate={"test": TEST}):
+        assert student.training and not student[1].training
+    after = bits(student[1])
+    kept = ("running_mean", "running_var", "num_batches_tracked")
+    assert all(torch.equal(before[n], after[n]) for n in kept)
+    assert torch.equal(before["weight"], after["weight"]) == (freeze is by_gradient)
+
+
+def test_a_loaded_network_in_a_new_wrapper_trains_as_a_whole() -> None:
+    wrapped, bare = nn.Sequential(plain().eval()), plain()
+    fit(wrapped, None, CE(), FEW, STEPS, seed=0)
+    fit(bare, None, CE(), FEW, STEPS, seed=0)
+    assert same(bits(wrapped[0]), bits(bare))
+    net = plain()
+    set_mode(net.eval().requires_grad_(False), True)
+    assert all(m.training for m in net.modules())  # a teacher in train mode is in train mode as a whole
+
+
+def test_a_mode_for_a_while_goes_through_the_networks_own_train() -> None:
+    class Merging(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.merged = nn.Linear(2, 2), False
+
+        def train(self, mode: bool = True) -> Merging:
+            self.merged = not mode
+            return super().train(mode)
+
+    net = Merging()
+    with mode(net, False):
+        assert net.merged
+    assert not net.merged and net.training
+
+
+# -- wrappers ---------------------------------------------------------------------------------------------------------
+WRAP: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "sequential": lambda net: nn.Sequential(net),
+    "data parallel": lambda net: nn.DataParallel(net),
+    "compiled": lambda net: torch.compile(net, backend="eager"),  # type: ignore[dict-item, return-value]
+}
+
+
+@pytest.mark.parametrize("how", WRAP)
+def test_a_wrapper_keeps_the_normalisation(how: str) -> None:
+    losses, weights = [], []
+    for wrap in (lambda net: net, WRAP[how]):
+        teacher, student = wrn(1), wrn(0)
+        teacher.normalisation = student.normalisation = "half"
+        losses.append(fit(wrap(student), wrap(teacher), KD(), FEW, STEPS, seed=0).losses)
+        weights.append(bits(student))
+        assert normalisation_of(wrap(student)) == "half"
+        assert rd.accuracy(wrap(student), TEST) == rd.accuracy(student, TEST)
+    assert losses[0] == losses[1] and same(*weights)
+
+
+def test_a_wrapper_that_says_nothing_around_a_network_that_does_is_refused() -> None:
+    class Ensemble(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = wrn(1), wrn(2)
+            self.one.normalisation = "half"
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.one(x) + self.two(x)
+
+    with pytest.raises(RedistillError, match=r"holds a network \(one\) made for images normalised as 'half'"):
+        fit(wrn(), Ensemble(), KD(), FEW, STEPS, seed=0)
+
+
+class View(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.conv, self.fc = nn.Conv2d(1, 8, 3, 2, 1), nn.Linear(128, 10)
+        self.flat: Callable[[Tensor], Tensor] = lambda x: x.view(x.size(0), -1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.flat(self.conv(x).relu()))
+
+
+def test_flattening_with_view_gives_what_flattening_gives() -> None:
+    view, flat = View(), View()
+    flat.flat = lambda x: x.flatten(1)
+    losses = [fit(net, wrn(1), CE() + KD(), FEW, STEPS, seed=0, evaluate={"test": TEST}).losses for net in (view, flat)]
+    assert losses[0]["KD"] == pytest.approx(losses[1]["KD"], rel=1e-4)
+    fit(wrn(), View(), KD(), FEW, STEPS, seed=0)
+
+
+# -- teachers ---------------------------------------------------------------------------------------------------------
+DRESS: dict[str, Callable[[nn.Module], object]] = {
+    "weight norm": nn.utils.weight_norm,
+    "spectral norm": nn.utils.spectral_norm,
+    "pruning": lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+    "a result kept": lambda layer: setattr(layer, "_cache", {"last": [layer.weight * 2]}),
+    "a lock": lambda layer: setattr(layer, "lock", threading.Lock()),
+}
+
+
+@pytest.mark.parametrize("name", DRESS)
+def test_a_teacher_that_cannot_be_copied_teaches_what_it_says(name: str) -> None:
+    teacher = plain(5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        DRESS[name](teacher[3])
+    teacher(torch.randn(4, 1, 8, 8)).sum().backward()
+    before, modes = bits(teacher), [m.training for m in teacher.modules()]
+    loop = Loop([(wrn(), KD())], teacher, FEW, STEPS, seed=0)
+    assert isinstance(loop.teacher, Teacher) and loop.teacher.borrowed == (name == "a lock")
+    batch = loop.stream.batch(0)
+    said = loop.teacher(batch, 0).logits
+    with mode(teacher, False), torch.no_grad():
+        assert torch.allclose(said, teacher(batch.images), atol=1e-5)
+    list(loop)
+    assert same(before, bits(teacher)) and modes == [m.training for m in teacher.modules()]
+    assert all(p.requires_grad for p in teacher.parameters() if p.is_leaf)
+
+
+class Drawing(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = wrn(5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(F.dropout(x, 0.3))
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_teachers_that_draw_draw_from_a_named_stream(train: bool) -> None:
+    found = []
+    for outside in (0, 1):
+        torch.manual_seed(outside)
+        student, teacher = wrn(), wrn(5, dropout=0.3) if train else Drawing()
+        recipe = STEPS.model_copy(update={"teacher_mode": "train" if train else "eval"})
+        found.append(fit(student, teacher, KD(), FEW, recipe, seed=0).losses)
+    assert found[0] == found[1]
+
+
+def test_an_evaluation_draws_from_a_stream_of_its_own() -> None:
+    net, state = Drawing(), torch.get_rng_state()
+    assert rd.accuracy(net, TEST) == rd.accuracy(net, TEST)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_teacher_that_says_nan_is_named() -> None:
+    bad = True
+
+    class Bad(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = wrn(5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(x) / (not bad)
+
+    with pytest.raises(RedistillError, match="the teacher Bad gives NaN or infinite logits for 65 of 65 images"):
+        rd.fit_cohort([(wrn(), CE() + KD())], Bad(), FEW, STEPS, seed=0)
+
+    # one that is right when it is looked at before the first step, and not afterwards
+    bad = False
+    loop = Loop([(wrn(), CE() + KD())], Bad(), FEW, STEPS, seed=0)
+    bad = True
+    for _ in loop:
+        pass
+    (result,) = loop.results()
+    assert result.diverged is not None and "logits of the teacher Bad are not finite at step 0" in result.diverged
+    assert "lower the rate" not in str(result.diverged)
+    teacher = wrn(1)
+    with torch.no_grad():
+        next(teacher.parameters())[0] = float("nan")
+    with pytest.raises(RedistillError, match="has weights that are no numbers"):
+        fit(wrn(), teacher, KD(), FEW, STEPS, seed=0)
+
+
+# -- ends -------------------------------------------------------------------------------------------------------------
+def test_a_last_step_that_ruins_the_weights_has_diverged() -> None:
+    recipe = Recipe(steps=1, batch_size=32, lr=1e38, weight_decay=1e6)
+    result = rd.fit_cohort([(wrn(), CE())], None, FEW, recipe, seed=0, evaluate={"test": TEST})[0]
+    assert result.diverged is not None and "is not finite after step 1 of 1" in result.diverged and not result.accuracy
+
+
+def test_logits_that_are_no_numbers_have_no_accuracy() -> None:
+    net = wrn()
+    with torch.no_grad():
+        list(net.parameters())[-1][0] = float("inf")
+    with pytest.raises(RedistillError, match="gives NaN or infinite logits for 450 of 450 images, so an accuracy cannot be told"):
+        rd.accuracy(net, TEST)
+
+
+@pytest.mark.parametrize("term", [Review(), VID(regressor="norm", at=[("pooled", "pooled")])])
+def test_a_last_batch_of_one_is_found_before_the_first_step(term: Any) -> None:
+    few, student = TRAIN.fraction(33 / len(TRAIN), seed=0), wrn()
+    before = bits(student)
+    with pytest.raises(RedistillError, match=r"a batch of this run holds one image .*choose another batch_size, or drop_last = true"):
+        Loop([(student, CE() + term)], wrn(1), few, Recipe(epochs=1, batch_size=32), seed=0)
+    assert same(before, bits(student))
+    fit(student, wrn(1), CE() + term, few, Recipe(epochs=1, batch_size=32, drop_last=True), seed=0)
+    fit(wrn(), wrn(1), CE() + KD(), few, Recipe(epochs=1, batch_size=32), seed=0)
+
+
+class Counting(nn.Module):
+    """A buffer that no state dict holds, and a plain number that its forward changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.calls = wrn(), 0
+        self.register_buffer("seen", torch.zeros(()), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.calls += 1
+            self.seen += 0.1
+        return self.net(x) * (1 + 0.1 * self.calls + self.seen)
+
+
+def test_what_no_state_dict_holds_is_saved_too() -> None:
+    whole = Counting()
+    list(Loop([(whole, CE())], None, FEW, STEPS, seed=0))
+    first = Loop([(Counting(), CE())], None, FEW, STEPS, seed=0)
+    next(first)
+    saved, again = copy.deepcopy(first.state()), Counting()
+    second = Loop([(again, CE())], None, FEW, STEPS, seed=0)
+    second.load_state(saved)
+    list(second)
+    assert same(bits(whole), bits(again)) and (whole.calls, float(whole.seen)) == (again.calls, float(again.seen))
+
+
+def test_rows_give_the_losses_step_by_step() -> None:
+    loop = Loop([(wrn(), 2.0 * CE() + KD())], wrn(1), FEW, Recipe(epochs=2, batch_size=32, clip=1.0), seed=0)
+    own, seen = loop.students[0], []
+    for progress in loop:
+        rows = own.rows(progress.step - 1)
+        assert rows.norms is not None and len(rows.losses) == len(rows.totals) == len(rows.norms) == 1
+        assert rows.totals[0] == 2.0 * float(rows.losses[0, 0]) + float(rows.losses[0, 1])
+        seen.append(rows.losses[0])
+        if progress.step == 3:
+            assert torch.equal(own.rows(0).losses, torch.stack(seen))
+    assert torch.stack(seen[:3]).mean(0).tolist() == pytest.approx(own.losses[0])
+    with pytest.raises(RedistillError, match="the losses of step 0 are not kept"):
+        own.rows(0)
