@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from redistill.claims import Claim, Finding, Measured, Published, judge, judge_table, pool, sentence, summary_sentences
+from redistill.claims import Claim, Finding, Measured, Published, judge, judge_table, pool, sentence, summary_sentences, verdict_words
 from redistill.claims.model import Aggregate, Which
 from redistill.errors import RedistillError
 from redistill.runs.measured import measured
@@ -342,7 +342,7 @@ def test_the_spread_is_pooled_over_the_cells_and_the_own_one_stands_beside_it() 
         ((what, interval),) = [(r.what, r.interval) for r in found.others]
         assert what == "own spread" and interval == pytest.approx(alone.interval)
     assert summary.judged == 3 and summary.expected_false == pytest.approx(0.15)
-    assert summary_sentences(summary)[1].endswith("at most 0.15 false verdicts among them are to be expected.")
+    assert summary_sentences(summary)[1].endswith("at most 0.15 false verdicts are to be expected among them.")
 
 
 def test_a_wide_cell_leaves_the_pool_and_does_not_silence_the_others() -> None:
@@ -669,6 +669,13 @@ def test_sentences_say_what_was_found() -> None:
     }
     for claim, words in said.items():
         assert sentence(judge(claim, ours)) == words
+    wide = judge(value(mean_of_3(83.0, 0.6), reach=False), {"A": runs(*OURS)})
+    assert wide.bound is not None and verdict_words(wide) == f"compatible, ± {wide.bound:.2f}"
+    assert verdict_words(judge(value(mean_of_3(82.44)), ours)) == "reproduced"
+    assert sentence(wide).startswith(f"c is compatible, ± {wide.bound:.2f}: ours 82.30 ") and sentence(wide).endswith(
+        f"inside ±{wide.bound:.2f}, the smallest tolerance at which it would be reproduced; no affordable number of seeds can place "
+        f"it within ±0.5."
+    )
     checkpoint = Claim("k", "checkpoint", "F", Published(85.2))
     assert sentence(judge(checkpoint, {"F": [Measured(0, 85.09)]})) == (
         "k is below: the published file reaches 85.09, -0.11 from the printed 85.20."

@@ -13,8 +13,9 @@ from helpers.others import SOURCE, Run, mdistiller, ours, run_cli
 from redistill.errors import RedistillError
 from redistill.evidence import significance
 from redistill.evidence.audit import audit, finding_rows, page, rows, side_by_side, unknown
-from redistill.evidence.bearing import bearings, told_apart
+from redistill.evidence.bearing import bearings
 from redistill.evidence.files import Told
+from redistill.evidence.matching import told_apart
 from redistill.evidence.model import Evidence
 from redistill.evidence.read import read_evidence
 from redistill.evidence.settled import agrees, expected_maximum, settled

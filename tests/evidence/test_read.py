@@ -9,6 +9,7 @@ import pytest
 
 from helpers.others import Run, mdistiller, ours
 from redistill.errors import RedistillError
+from redistill.evidence.audit import audit
 from redistill.evidence.files import Told
 from redistill.evidence.model import Evidence, arms
 from redistill.evidence.read import read_evidence
@@ -98,6 +99,7 @@ def test_csv_with_named_columns(tmp_path: Path) -> None:
         ("student,method,last", "resnet20,KD,high", "last is 'high', which is no number"),
         ("student,method,last", "resnet20,KD,nan", "last is nan"),
         ("student,method,last", "resnet20,KD,70", "names no dataset"),
+        ("student;method;last", "resnet20;KD;70,5", "its columns are parted by ';': part them by commas"),
     ],
 )
 def test_columns_that_cannot_be_told_are_a_sentence(tmp_path: Path, header: str, row: str, sentence: str) -> None:
@@ -168,6 +170,19 @@ def test_two_runs_in_one_log_are_two_runs(tmp_path: Path) -> None:
     path.write_text(mdistiller(30, close=False) + mdistiller(30, start=51), encoding="utf-8")
     found = one(path, facts={"epochs": "30"})
     assert [(run.best, run.extra["part"], run.epochs) for run in found.runs] == [(70, "1 of 2", 30), (71, "2 of 2", 30)]
+    # the seed in a name is not that of two runs: neither is refused as a copy of the other
+    path = tmp_path / "S:resnet8x4_T:resnet32x4_cifar100_kd_r:0.1_a:0.9_b:0.0_1.log"
+    path.write_text(repdistiller(30, close=False) + repdistiller(30), encoding="utf-8")
+    found = one(path, facts={"epochs": "30"})
+    assert [run.seed for run in found.runs] == [None, None] and audit(found).bearings
+    assert any(fact.about == "two runs in one log" for fact in audit(found).facts)
+
+
+def test_an_accuracy_on_other_images_is_no_setting(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("dataset,student,method,seed,test_acc,val_acc,accumulate\nCIFAR-10,resnet20,CE,0,91,90.5,2\n", encoding="utf-8")
+    [run] = one(path).runs
+    assert run.last == 91 and run.settings == {"accumulate": "2"} and run.extra["val_acc"] == "90.5"
 
 
 def test_a_resumed_log_is_one_run(tmp_path: Path) -> None:

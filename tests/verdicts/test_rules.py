@@ -103,9 +103,9 @@ def test_the_rule_that_was_written_first_is_the_one_that_counts(tmp_path: Path) 
     [table] = judged(plan((1, 2)), store)  # tolerance and seeds of the rule, not of this report
     assert table.findings[0].claim.tolerance == claim.tolerance and table.findings[0].claim.needs == (0, 1, 2)
     assert table.findings[0].verdict == "pending"
-    assert table.rules[0].startswith("The rules of 1 claims were written before their first run")
+    assert table.rules[0].startswith("The rule of 1 claim was written before its first run")
     [table] = judged(plan((1, 2)), Store(tmp_path / "none"))
-    assert table.rules[0].startswith("For 1 claims no rule stands in the store")
+    assert table.rules[0].startswith("For 1 claim no rule stands in the store: the paper file's of today is used")
 
 
 def test_a_rule_from_before_the_level_was_a_choice_keeps_its_level(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_rule_written_after_runs_says_so_and_a_damaged_one_is_refused(tmp_path
     write_rules(plan(), store)
     [file] = tmp_path.glob("rules/micaelli2019/1/*.json")
     assert json.loads(file.read_text(encoding="utf-8"))["late"] == [0]
-    assert "Those of 1 claims were written when some of their runs were there already." in judged(plan(), store)[0].rules
+    assert "Of 1 claim the rule was written when some runs were there already." in judged(plan(), store)[0].rules
     file.write_text("{", encoding="utf-8")
     with pytest.raises(RedistillError, match="is damaged: it is no rule"):
         judged(plan(), store)

@@ -35,29 +35,46 @@ def sentence(finding: Finding) -> str:
         ends.append(finding.note)
     if finding.mismatch:
         ends.append(f"mind that {finding.mismatch}")
-    return f"{claim.id} is {finding.verdict}: {'; '.join(ends)}."
+    return f"{claim.id} is {verdict_words(finding)}: {'; '.join(ends)}."
+
+
+def verdict_words(finding: Finding) -> str:
+    """The verdict as a table shows it: *compatible* never stands without its bound."""
+    return finding.verdict if finding.bound is None else f"{finding.verdict}, ± {_number(finding.claim, finding.bound)}"
+
+
+def counted(n: int, what: str) -> str:
+    """How many there are, in words.
+
+    >>> counted(1, "claim"), counted(2, "claim")
+    ('1 claim', '2 claims')
+    """
+    return f"{n} {what}{'' if n == 1 else 's'}"
 
 
 def summary_sentences(summary: Summary) -> list[str]:
     """A table in a few sentences: counts, how many verdicts are expected to be false, spreads, Holm."""
     counts = ", ".join(f"{count} {verdict}" for verdict, count in summary.counts.items())
-    lines = [f"Of {sum(summary.counts.values())} claims: {counts}."]
+    lines = [f"Of {counted(sum(summary.counts.values()), 'claim')}: {counts}."]
     if summary.judged:
         lines.append(
-            f"{summary.judged} claims of value or gain were judged, each by itself, false at most {ALPHA:.0%} of the time: at most "
-            f"{summary.expected_false:.2f} false verdicts among them are to be expected."
+            f"{counted(summary.judged, 'claim')} of value or gain {'was' if summary.judged == 1 else 'were'} judged, each by itself, "
+            f"false at most {ALPHA:.0%} of the time: at most {summary.expected_false:.2f} false verdicts are to be expected among them."
         )
     if summary.holm:
         lines.append(
-            f"The differences behind {len(summary.holm)} claims of gain or order are tested together (Holm): the chance of "
+            f"The differences behind {counted(len(summary.holm), 'claim')} of gain or order are tested together (Holm): the chance of "
             f"any false one is at most {ALPHA:.0%}."
         )
     for (epoch, regime), pool in (summary.regimes or {(e, ""): p for e, p in summary.pools.items()}).items():
-        test = "one cell only" if pool.p is None else f"equality of the cells' spreads: {p_words(pool.p)}"
+        test = "one cell with seeds only" if pool.p is None else f"equality of the cells' spreads: {p_words(pool.p)}"
         if pool.left:
             test += f"; by their own: {', '.join(sorted(pool.left))}"
         of = f" of {regime}" if regime else ""
-        lines.append(f"Spread over seeds{of}, {EPOCH[epoch]}: {pool.spread.sd:.2f} ({pool.spread.df:g} degrees; {test}).")
+        lines.append(
+            f"Spread over seeds{of}, {EPOCH[epoch]}: {pool.spread.sd:.2f} points "
+            f"({counted(round(pool.spread.df), 'degree')} of freedom; {test})."
+        )
     return lines
 
 
@@ -80,12 +97,16 @@ def _size(finding: Finding, reading: Reading) -> str:
         "above": f"wholly above +{edge}",
         "below": f"wholly below -{edge}",
         "unclear": f"which leaves open whether it is within ±{edge}",
-        "compatible": f"which no affordable number of seeds can place within ±{edge}",
+        "compatible": "",
     }
     verdict = reading.verdict if finding.verdict == "disputed" else finding.verdict
     says = side[verdict]
-    if finding.bound is not None:
-        says = f"compatible, ± {_number(claim, finding.bound)}: {says}"
+    if verdict == "compatible":
+        assert finding.bound is not None
+        says = (
+            f"inside ±{_number(claim, finding.bound)}, the smallest tolerance at which it would be reproduced; no affordable number "
+            f"of seeds can place it within ±{edge}"
+        )
     if verdict == "unclear" and -claim.tolerance <= reading.interval[0] and reading.interval[1] <= claim.tolerance:
         says = f"inside ±{edge}, but that there is a gain at all is not shown"
     return (

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from redistill import files
-from redistill.claims import Finding, sentence, summary_sentences
+from redistill.claims import Finding, sentence, summary_sentences, verdict_words
 from redistill.evidence.bearing import Bearing, bearings
 from redistill.evidence.model import Evidence
 from redistill.evidence.settled import Fact, settled
@@ -147,7 +147,7 @@ def table(bearing: Bearing) -> str:
             one = len(claim.cells) == 1 and len(single) == 1 and single[0] is not None
             value, interval = (f"{single[0]:.2f}" if one else ""), ""
         count = str(min((len(mine) for mine in runs), default=0)) if runs else ""
-        lines.append(f"| {claim.id} | {printed} | {value} | {count} | {interval} | {finding.verdict} |")
+        lines.append(f"| {claim.id} | {printed} | {value} | {count} | {interval} | {verdict_words(finding)} |")
     return "\n".join(lines)
 
 
@@ -255,7 +255,7 @@ def side_by_side(audits: Sequence[Audit]) -> str:
             if finding.reading is None and len(runs) == 1 and len(runs[0]) == 1 and runs[0][0].last is not None:
                 value = f"{runs[0][0].last:.2f}"
             variant = f", {bearing.variant}" if bearing.variant else ""
-            lines.append(f"| {paper} {name}: {claim} | {bearing.whose}{variant} | {value} | {finding.verdict} |")
+            lines.append(f"| {paper} {name}: {claim} | {bearing.whose}{variant} | {value} | {verdict_words(finding)} |")
     return "\n".join(lines) + "\n"
 
 

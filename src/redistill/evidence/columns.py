@@ -30,7 +30,9 @@ ROLES: dict[str, tuple[str, ...]] = {
 }
 """What a column can be -> its names, in small letters. ``value``: an accuracy whose epoch the name does not tell."""
 
-MEASURED = re.compile(r"second|time|hour|duration|loss|top-?5|acc5|mem|date|path|file|log\b|^run|name|^id$|host|device", re.I)
+MEASURED = re.compile(
+    r"second|time|hour|duration|loss|top-?5|acc(?!um)|err(or)?\b|mem|date|path|file|log\b|^run|name|^id$|host|device", re.I
+)
 """Names of columns that are no settings."""
 
 NOTHING = ("", "-", "none", "null", "na", "n/a")
@@ -47,6 +49,8 @@ def read_csv(path: Path, told: Told) -> Evidence:
     if len(set(header)) < len(header):
         twice = next(name for name in header if header.count(name) > 1)
         raise RedistillError(f"{path}: the header names column {twice!r} twice")
+    if len(header) == 1 and (mark := next((m for m in (";", "\t", "|") if m in header[0]), None)):
+        raise RedistillError(f"{path}: its columns are parted by {mark!r}: part them by commas, with points in numbers")
     for number, row in enumerate(rows[1:], 2):
         if len(row) != len(header):
             raise RedistillError(f"{path}, line {number}: has {len(row)} entries, the header has {len(header)}")

@@ -192,6 +192,7 @@ def read_logs(paths: Sequence[Path], told: Told, reader: str, folder: Path | Non
             extra: dict[str, Any] = {"log": name, "best_epoch": next(e for e, v in curve.accuracy.items() if v == best)}
             if len(found) > 1:
                 extra["part"] = f"{number} of {len(found)}"
+                facts |= {"seed": None}  # the one in the name cannot be that of all
             for key, value in (
                 ("best_acc_stated_in_log", curve.stated_best),
                 ("final_test_top1", curve.closing),

@@ -116,7 +116,7 @@ def forest(rows: Sequence[Held], *, title: str, width: float = 4.9, size: float 
     axes.axvline(0.0, color=MUTED, linewidth=1, linestyle=":")
     axes.set(ylim=(top, 0.05), yticks=[])
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel("ours minus the paper's, points\n(bar: 90 % interval; band: tolerance)")
+    axes.set_xlabel("ours minus the paper's, points\n(bar: the interval that decides; band: tolerance)")
     heading(figure, title)
     return figure
 

@@ -7,10 +7,11 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from redistill.claims import Finding, sentence, summary_sentences
+from redistill.claims import Finding, counted, sentence, summary_sentences, verdict_words
+from redistill.claims.words import EPOCH
 from redistill.papers.cells import Paper, said
 from redistill.papers.plan import Plan
-from redistill.papers.schema import Selector
+from redistill.papers.schema import Protocol, Selector
 from redistill.report.table import bars
 from redistill.runs.store import Run
 from redistill.verdicts.claims import label
@@ -65,10 +66,8 @@ def line(finding: Finding, why: str = "") -> Line:
             difference = f"{number(reading.difference, True)} [{ends}]"
     elif finding.measured is not None:
         ours, difference, n = f"{finding.measured:g}", number(finding.difference or 0.0, True), "1"
-    if finding.bound is not None:
-        difference += f", ± {number(finding.bound, False)}"
     notes = [part for part in (why if finding.verdict == NOT_JUDGED else finding.note, finding.mismatch) if part]
-    return Line(claim.id, claim.kind, paper, ours, n, difference, finding.verdict, "; ".join(notes))
+    return Line(claim.id, claim.kind, paper, ours, n, difference, verdict_words(finding), "; ".join(notes))
 
 
 def lines(table: TableVerdict) -> list[Line]:
@@ -150,12 +149,24 @@ def page(plan: Plan, tables: Sequence[TableVerdict], figures: Sequence[str] = ()
     return "\n".join(out).rstrip() + "\n"
 
 
+def reported(protocol: Protocol) -> str:
+    """What stands behind a printed number, and the tolerance, in words.
+
+    >>> reported(Protocol(which="best_on_test", aggregate="mean", seeds=3)), reported(Protocol(which="unknown", aggregate="unknown"))
+    ('best epoch on the test set, mean of 3 runs; tolerance ±0.5', 'epoch not stated, number of runs not stated; tolerance ±0.5')
+    """
+    runs = "number of runs not stated" if protocol.seeds is None else counted(protocol.seeds, "run")
+    if protocol.aggregate not in ("unknown", "single"):
+        runs = f"{protocol.aggregate}, {runs}" if protocol.seeds is None else f"{protocol.aggregate} of {runs}"
+    epoch = EPOCH[protocol.which] or "no training has a part in it"
+    return f"{epoch}, {runs}; tolerance ±{protocol.tolerance:g}"
+
+
 def _section(paper: Paper, table: TableVerdict) -> list[str]:
     printed, protocol = paper.table(table.table), paper.protocol(table.table)
-    runs = "runs not stated" if protocol.seeds is None else f"{protocol.seeds} run{'s' if protocol.seeds > 1 else ''}"
-    rule = f"Reported: {protocol.which.replace('_', ' ')}, {protocol.aggregate} of {runs}; tolerance ±{protocol.tolerance:g}."
     out = [f"## Table {table.table}" if table.table[0].isdigit() else f"## {table.table}", ""]
-    out += [f"{printed.caption} ({printed.page}).", "", rule + (f" {protocol.because}." if protocol.because else ""), ""]
+    rule = f"Reported: {reported(protocol)}." + (f" Because: {protocol.because}." if protocol.because else "")
+    out += [f"{printed.caption} ({printed.page}).", "", rule, ""]
     if printed.note:
         out += [f"{printed.note}.", ""]
     if table.summary is not None:

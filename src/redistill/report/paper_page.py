@@ -8,7 +8,7 @@ from typing import Any
 from redistill import papers
 from redistill.papers import Paper
 from redistill.papers.schema import Table
-from redistill.report.paper import scope_of
+from redistill.report.paper import reported, scope_of
 from redistill.report.table import bars
 
 MARK = "<!-- made from src/redistill/papers/*.toml by scripts/make_docs.py; do not edit -->"
@@ -45,8 +45,7 @@ def terms(rows: Iterable[Mapping[str, Any]]) -> str:
 
 def printed(paper: Paper, name: str, table: Table) -> list[str]:
     protocol = paper.protocol(name)
-    runs = "runs not stated" if protocol.seeds is None else f"{protocol.seeds} run{'s' if protocol.seeds > 1 else ''}"
-    rule = f"{protocol.which.replace('_', ' ')}; {protocol.aggregate} of {runs}; tolerance ±{protocol.tolerance:g}"
+    rule = reported(protocol)
     out = [f"### {name}", "", f"{table.caption}. *{table.page}; {table.kind}; {table.metric}; {rule}.*", ""]
     head = ["" if column == "row" else column for column in table.header]
     out += [bars(head), "|" + "|".join("--:" if column in table.column else "---" for column in table.header) + "|"]

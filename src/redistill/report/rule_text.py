@@ -12,7 +12,7 @@ from redistill.verdicts.claims import Table, tables_of
 
 
 def row(table: Table, claim: Claim, seeds: int) -> dict[str, Any]:
-    """One claim as numbers. ``power_of``: of *reproduced*, were the printed number exactly true; ``settled_by``: seeds for 4 of 5."""
+    """One claim as numbers. ``chance``: of *reproduced*, were the printed number exactly true; ``settled_by``: seeds for 4 of 5."""
     made: dict[str, Any] = {
         "claim": claim.id, "kind": claim.kind, "printed": claim.claimed, "tolerance": claim.tolerance, "seeds": claim.seeds,
         "looks": list(claim.looks), "epoch": claim.compare or (claim.published.which if claim.published else None),

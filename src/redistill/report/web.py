@@ -14,7 +14,7 @@ from redistill.report.checklist import checklist
 from redistill.report.drawing import described, drawing, links
 from redistill.report.figures import Held, against_images, curves_of, ends_of, forest
 from redistill.report.html import Content, Element, el, facts, figure, listed, page, table
-from redistill.report.paper import line, scope_of, tested
+from redistill.report.paper import line, reported, scope_of, tested
 from redistill.report.references import bibtex
 from redistill.report.style import svg_text
 from redistill.runs.store import Run
@@ -66,7 +66,7 @@ def paper_page(plan: Plan, tables: Sequence[TableVerdict]) -> str:
 def _table(plan: Plan, judged: TableVerdict, name: str) -> list[Content]:
     printed, protocol = plan.paper.table(judged.table), plan.paper.protocol(judged.table)
     out: list[Content] = [el("p", f"{printed.caption} ({printed.page}). {printed.note}".strip())]
-    rule = f"Reported: {protocol.which.replace('_', ' ')}; tolerance ±{protocol.tolerance:g}. {protocol.because}"
+    rule = f"Reported: {reported(protocol)}." + (f" Because: {protocol.because}." if protocol.because else "")
     out.append(el("p", rule, class_="muted"))
     reasons = {label(p.cell): p.cell.unknown for p in judged.planned}
     looked = [f for f in judged.findings if f.reading is not None or f.measured is not None]
@@ -84,11 +84,11 @@ def _table(plan: Plan, judged: TableVerdict, name: str) -> list[Content]:
     rows = []
     for finding in judged.findings:
         entry = line(finding, reasons.get(finding.claim.id, ""))
-        verdict = el("span", entry.verdict, class_=f"v v-{entry.verdict}")
+        verdict = el("span", entry.verdict, class_=f"v v-{entry.verdict.partition(',')[0]}")
         note = el("span", entry.note)
         rows.append((entry.claim, entry.paper, entry.ours, entry.n, entry.difference, verdict, note))
     if rows:
-        head = ("claim", "paper", "ours [95 %]", "n", "difference [90 %]", "verdict", "note")
+        head = ("claim", "paper", "ours [95 %]", "n", "difference [interval]", "verdict", "note")
         out.append(table(head, rows, f"Claims of table {judged.table} beside our runs", numbers=(1, 2, 3, 4)))
     if judged.summary is not None:
         out.append(el("p", " ".join([*summary_sentences(judged.summary), *judged.rules])))

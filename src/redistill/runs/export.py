@@ -1,9 +1,9 @@
 """What finished runs measured, copied into another folder: records and curves, and the weights of teachers.
 
-Records, curves and subsets go to ``runs`` below it; of the place of a file on the machine that read it only the name is kept (it
-is no part of what a run is). A run that another run learned from is a teacher: its recipe, accuracy and checksum go into
-``teachers/teachers.json``, its weights beside it while they are at most 15 MB, and 30 MB together with the others. Larger ones
-are known by recipe and checksum. What is there already is left alone.
+Records, curves, subsets and the rules of claims go to ``runs`` below it; of the place of a file on the machine that read it only
+the name is kept (it is no part of what a run is). A run that another run learned from is a teacher: its recipe, accuracy and
+checksum go into ``teachers/teachers.json``, its weights beside it while they are at most 15 MB, and 30 MB together with the
+others. Larger ones are known by recipe and checksum. What is there already is left alone.
 """
 
 from __future__ import annotations
@@ -81,6 +81,8 @@ def export(store: Store, to: Path) -> tuple[int, int]:
                 copy(store.root / part["indices"], to / "runs" / part["indices"])
         if place.as_posix() in used and place.as_posix() not in rows:
             rows[place.as_posix()] = teacher(run, to / "teachers")
+    for rule in sorted((store.root / "rules").rglob("*.json")):
+        copy(rule, to / "runs" / rule.relative_to(store.root))
     if rows:
         make_folder(index.parent)
         write(index, (json.dumps([rows[key] for key in sorted(rows)], indent=1) + "\n").encode())

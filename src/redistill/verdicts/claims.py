@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from redistill.claims import Claim, Published
+from redistill.claims.model import Design
 from redistill.experiment.value import Experiment
 from redistill.papers.cells import Cell, Paper, ReportedValue
 from redistill.papers.plan import Plan, Planned
 from redistill.papers.schema import Checkpoint, Metric, Protocol
+from redistill.papers.schema import Table as PrintedTable
 from redistill.sources.variants import KINDS
 from redistill.stats import Estimate, VarianceComponent, satterthwaite
 from redistill.verdicts.expected import Expected, Power, expected, within_reach
+
+DifferenceKind = Literal["gain", "order"]
 
 
 def label(cell: Cell) -> str:
@@ -218,13 +223,18 @@ def _claims(plan: Plan, planned: Sequence[Planned], home: Mapping[str, str], met
                 contradicting=tuple(also),
             )
         )
-    table = plan.paper.table(planned[0].cell.table)
-    for kind, pairs in (("gain", table.gains), ("order", table.orders)):
-        for first, second in pairs:
-            for left, right in _couples(planned, first, second):
-                claim = _difference(kind, left, right, values, home, protocol, seeds)
-                if claim is not None:
-                    made.append(claim)
+    of = {label(p.cell): p for p in planned}
+    for kind, left, right in couples(plan.paper.table(planned[0].cell.table), [p.cell for p in planned]):
+        first, second = of[label(left)], of[label(right)]
+        a, b = values.get(label(left)), values.get(label(right))
+        if first.experiment is None or second.experiment is None or a is None or b is None or key(first) == key(second):
+            continue
+        # what a seed brings to all cells is taken out where a table allows it; two cells alone are compared by their means
+        blocked = protocol.aggregate != "median" and together(first.experiment, second.experiment)
+        ends = (End(label(left), home[key(first)], a), End(label(right), home[key(second)], b))
+        claim = difference(kind, *ends, "blocked" if blocked else "unpaired", protocol.tolerance, seeds)
+        if claim is not None:
+            made.append(claim)
     return list({claim.id: claim for claim in made}.values())
 
 
@@ -244,14 +254,15 @@ def _mean_label(cells: Sequence[Cell]) -> str:
     return f"{' + '.join(rows)} / mean of {', '.join(columns)}"
 
 
-def _couples(planned: Sequence[Planned], first: str, second: str) -> list[tuple[Planned, Planned]]:
-    """Cells of two columns row by row, or of two rows column by column."""
-    couples = []
-    for by, along in (("column", "row"), ("row", "column")):
-        ones = {getattr(p.cell, along): p for p in planned if getattr(p.cell, by) == first}
-        twos = {getattr(p.cell, along): p for p in planned if getattr(p.cell, by) == second}
-        couples += [(ones[at], twos[at]) for at in ones if at in twos]
-    return couples
+def couples(table: PrintedTable, cells: Sequence[Cell]) -> Iterator[tuple[DifferenceKind, Cell, Cell]]:
+    """Cells whose difference a table claims: of two columns row by row, of two rows column by column."""
+    kinds: tuple[tuple[DifferenceKind, Sequence[tuple[str, str]]], ...] = (("gain", table.gains), ("order", table.orders))
+    for kind, pairs in kinds:
+        for first, second in pairs:
+            for by, along in (("column", "row"), ("row", "column")):
+                ones = {getattr(cell, along): cell for cell in cells if getattr(cell, by) == first}
+                twos = {getattr(cell, along): cell for cell in cells if getattr(cell, by) == second}
+                yield from ((kind, ones[at], twos[at]) for at in ones if at in twos)
 
 
 def claimed_order(one: Published, two: Published) -> int:
@@ -269,41 +280,26 @@ def claimed_order(one: Published, two: Published) -> int:
     return 1 if difference > 1.5 * 10.0 ** -min(one.decimals, two.decimals) else 0
 
 
-def _difference(
-    kind: str,
-    one: Planned,
-    two: Planned,
-    values: Mapping[str, Published],
-    home: Mapping[str, str],
-    protocol: Protocol,
-    seeds: int,
-) -> Claim | None:
-    if one.experiment is None or two.experiment is None or key(one) == key(two):
-        return None
-    a, b = values.get(label(one.cell)), values.get(label(two.cell))
-    if a is None or b is None:
-        return None
+@dataclass(frozen=True)
+class End:
+    """One of the two cells of a difference: its label, whose runs stand for it, and what is printed."""
+
+    label: str
+    home: str
+    number: Published
+
+
+def difference(kind: DifferenceKind, one: End, two: End, decides: Design, tolerance: float, seeds: int) -> Claim | None:
+    """The claim of a gain, or of the order that the print shows; None where it shows none."""
     if kind == "order":
-        sign = claimed_order(a, b)
+        sign = claimed_order(one.number, two.number)
         if sign == 0:
             return None
-        if sign < 0:
-            one, two, a, b = two, one, b, a
-    assert one.experiment is not None and two.experiment is not None
-    # what a seed brings to all cells is taken out where a table allows it; two cells alone are compared by their means
-    blocked = protocol.aggregate != "median" and together(one.experiment, two.experiment)
-    word = "minus" if kind == "gain" else "above"
+        one, two = (one, two) if sign > 0 else (two, one)
     return Claim(
-        id=f"{label(one.cell)} {word} {label(two.cell)}",
-        kind="gain" if kind == "gain" else "order",
-        cell=home[key(one)],
-        published=a,
-        baseline=home[key(two)],
-        published_baseline=b,
-        decides="blocked" if blocked else "unpaired",
-        tolerance=protocol.tolerance,
-        seeds=seeds,
-    )
+        f"{one.label} {'minus' if kind == 'gain' else 'above'} {two.label}", kind, one.home, one.number, two.home, two.number, decides,
+        tolerance=tolerance, seeds=seeds,
+    )  # fmt: skip
 
 
 def together(one: Experiment, two: Experiment) -> bool:

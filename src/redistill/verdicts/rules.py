@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from redistill import __version__
-from redistill.claims import Claim
+from redistill.claims import Claim, counted
 from redistill.errors import RedistillError
 from redistill.files import digest
 from redistill.papers.plan import Plan
@@ -109,9 +109,10 @@ def told(rules: Sequence[Ruled]) -> list[str]:
     late = sum(bool(r.late) for r in judged)
     lines = []
     if (written := [r.written for r in judged if r.written is not None and not r.late]):
-        lines.append(f"The rules of {len(written)} claims were written before their first run, from {min(written)} on.")
+        whose = "The rule of 1 claim was" if len(written) == 1 else f"The rules of {len(written)} claims were"
+        lines.append(f"{whose} written before {'its' if len(written) == 1 else 'their'} first run, from {min(written)} on.")
     if late:
-        lines.append(f"Those of {late} claims were written when some of their runs were there already.")
+        lines.append(f"Of {counted(late, 'claim')} the rule was written when some runs were there already.")
     if none:
-        lines.append(f"For {none} claims no rule stands in the store: theirs is as young as this report.")
+        lines.append(f"For {counted(none, 'claim')} no rule stands in the store: the paper file's of today is used.")
     return lines

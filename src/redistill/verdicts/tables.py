@@ -6,8 +6,9 @@ stands in the store since its first run started; every seed of its cells that wa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from redistill.claims import Claim, Finding, Measured, Summary, judge_table
 from redistill.errors import RedistillError
@@ -89,7 +90,7 @@ def _judge(
     findings, summary = judge_table([rule.claim for rule in rules], measured, table.regimes)
     noted = [replace(f, note="; ".join(filter(None, [f.note, *_losses(f.claim, lost)]))) for f in findings]
     used = dict.fromkeys(run.id for several in runs.values() for run in several)
-    words = (*told(rules), *teachers(plan, table), *(f"{found.notes[one]}." for one in used if one in found.notes))
+    words = (*told(rules), *teachers(plan, table), *standing_in(runs), *(f"{found.notes[one]}." for one in used if one in found.notes))
     found_files = tuple(looked_for(finding, plan.paper, files) for finding in noted)
     return TableVerdict(table.name, table.planned, runs, found_files, summary, words)
 
@@ -120,9 +121,26 @@ def teachers(plan: Plan, table: Table) -> list[str]:
         return [
             f"With this teacher: all seeds of {'these' if len(one) == len(taught) else f'{len(one)} of {len(taught)}'} cells learn "
             f"from one network, so the verdicts are about that teacher; what another would add stands in no interval "
-            f"(0.2 points of it would make 18 % instead of 5 % of the verdicts at the edge false: docs/verdicts.md)."
+            f"(0.2 points of it would make 9 % of the verdicts at the edge false with three seeds and 19 % with ten, instead of 5 %: "
+            f"docs/verdicts.md)."
         ]
     return ["Every seed has a teacher of its own, so that what a teacher adds is part of the spread."]
+
+
+def standing_in(runs: Mapping[str, Sequence[Run]]) -> list[str]:
+    """Files of weights that taught in the place of a teacher trained by the paper's recipe, with their accuracy."""
+    taught: dict[str, list[str]] = {}
+    for cell, several in runs.items():
+        for teacher in (run.record.get("teacher") or {} for run in several):
+            if "path" in teacher:
+                known = ", ".join(f"{value:.2f} % on {name}" for name, value in teacher.get("accuracy", {}).items())
+                words = f"{Path(teacher['path']).name} ({', '.join(filter(None, (teacher['model'], known)))})"
+                cells = taught.setdefault(words, [])
+                cells += [cell] if cell not in cells else []
+    return [
+        f"The teacher of {', '.join(cells)} is the file {words}, in the place of one trained as the paper's was."
+        for words, cells in taught.items()
+    ]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
