@@ -1,5 +1,5 @@
-"""Write every page that is made from files and records: docs/methods, docs/papers, docs/commands.md, docs/proof.md, RESULTS.md with
-its figures, and the table in README.md.
+"""Write every page that is made from files and records: docs/methods, docs/papers, docs/commands.md, docs/keys.md, docs/proof.md,
+RESULTS.md with its figures, and the table in README.md.
 
     python scripts/make_docs.py [--check]
 
@@ -12,6 +12,8 @@ import argparse
 import sys
 import tempfile
 from pathlib import Path
+
+import make_keys
 
 from redistill.report import card, paper_page, results
 
@@ -26,6 +28,7 @@ def pages() -> dict[Path, str]:
     made |= {docs / name: text for name, text in paper_page.pages().items()}
     readme = ROOT / "README.md"
     made[readme] = results.readme(readme.read_text(encoding="utf-8"), RESULTS)
+    made[docs / "keys.md"] = make_keys.text()
     return made | {ROOT / "RESULTS.md": results.text(RESULTS), docs / "proof.md": results.proof(RESULTS)}
 
 

@@ -192,18 +192,17 @@ def compare(
     from redistill.report.table import comma_separated, comparison, latex, markdown
     from redistill.runs.store import Store
 
-    cells = _cells(Store(out), names)
+    cells = cells_of(Store(out), names)
     accuracies = {title: {run.seed: run.accuracy(on) for run in found if run.diverged is None} for title, found in cells.items()}
     if empty := [title for title, by_seed in accuracies.items() if not by_seed]:
         raise RedistillError(f"every run of {empty[0]!r} diverged: there is no accuracy to compare")
-    seconds = {title: sum(run.entry.time.own for run in found) / len(found) for title, found in cells.items()}
     first = next(iter(cells))
     if baseline is not None:
         chosen = {run.cell for run in Store(out).pick(baseline)}
         first = next((title for title, found in cells.items() if found[0].cell in chosen), "")
         if not first:
             raise RedistillError(f"--baseline {baseline!r} is none of the cells compared: {', '.join(cells)}")
-    rows = comparison(accuracies, first, seconds)
+    rows = comparison(accuracies, first)
     if as_json:
         show_json([{**dataclasses.asdict(row), "runs": [run.id for run in cells[row.method]]} for row in rows])
         return
@@ -213,10 +212,12 @@ def compare(
         print(f"left out because they diverged: {'; '.join(gone)}", file=sys.stderr)
 
 
-def _cells(store: Store, names: Sequence[str]) -> dict[str, list[Run]]:
+def cells_of(store: Store, names: Sequence[str]) -> dict[str, list[Run]]:
     """The runs named, by cell; a cell is titled by its label, with its hash where labels are equal."""
     cells: dict[str, dict[int, Run]] = {}
     for name in names:
+        if len(names) > 1 and _is_no_cell(store, name):
+            continue  # compare runs/*: what a shell found beside the cells
         for run in store.pick(name):
             cells.setdefault(run.cell, {})[run.seed] = run
     warn_left_out(store, [run for found in cells.values() for run in found.values()])
@@ -225,6 +226,14 @@ def _cells(store: Store, names: Sequence[str]) -> dict[str, list[Run]]:
     for (cell, found), label in zip(cells.items(), labels, strict=True):
         titled[label if labels.count(label) == 1 else f"{label} ({cell[:6]})"] = [found[seed] for seed in sorted(found)]
     return titled
+
+
+def _is_no_cell(store: Store, name: str) -> bool:
+    """Whether a name is a folder or a file of the store that holds no run: its indices, a run that has only begun."""
+    path = expanded(name)
+    if not path.exists() or path.resolve().parent != store.root.resolve():
+        return False
+    return not path.is_dir() or not any(path.glob("seed-*/record.json"))
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from redistill.features.hidden_state import at_first, left_behind
 from redistill.features.normalised import normalisation_of, normalised
 from redistill.features.places import places_of
 from redistill.files import canonical, file_digest
+from redistill.launch import known
 from redistill.launch.best import Best
 from redistill.metrics import ImageSet, OtherClasses, accuracy
 from redistill.models.weights import load_weights
@@ -204,7 +205,7 @@ class Materials:
             self.beside.append(at_first(network))
             self.starts.append(start)
 
-    def facts(self, store: Store) -> dict[str, Any]:
+    def facts(self, store: Store, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
         """For every record of the cohort: which images, which teacher and how good it is."""
         fact: dict[str, Any] = {"data": {"train": self._manifest(self.source, store)}}
         fact["data"] |= {name: self._manifest(images, store) for name, images in self.evaluate.items()}
@@ -216,9 +217,21 @@ class Materials:
             measured: dict[str, float] = {}
             for name, images in self.evaluate.items():
                 with contextlib.suppress(OtherClasses):  # where only features are read, its classes may be anybody's
-                    measured[name] = accuracy(seen, images)
+                    key = known.key(self.teacher, self._what(), self.source.normalisation, images)
+                    value = known.recall(key)
+                    if value is None:
+                        say(f"evaluating the teacher on {name}, once for these weights and images")
+                        value = accuracy(seen, images)
+                        known.remember(key, value)
+                    measured[name] = value
             fact["teacher"] = {**self.teacher_fact, "accuracy": measured}
         return fact
+
+    def _what(self) -> list[Any]:
+        """What computes the teacher's logits, beside its weights."""
+        net = self.experiments[0].teacher
+        assert net is not None
+        return [net.model, net.args, net.code]
 
     def _manifest(self, images: Any, store: Store) -> dict[str, Any]:
         describe = getattr(images, "manifest", None)

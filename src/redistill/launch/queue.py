@@ -76,6 +76,7 @@ class Queue:
     device: str = "auto"
     every: float = 60.0
     wait: bool = True
+    threads: int | None = None
     found: list[Run] = field(default_factory=list)
     blocked: dict[str, str] = field(default_factory=dict)
     note: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)
@@ -98,7 +99,9 @@ class Queue:
                 if any(self._find(n) is None and n.id not in given_up for one in open_ones for n in one.needs()):
                     busy.append(open_ones)  # another process makes what this one needs
                     continue
-                work = Work(open_ones, self.store, self.data_dir, stop=self.stop, device=self.device, every=self.every)
+                work = Work(
+                    open_ones, self.store, self.data_dir, stop=self.stop, device=self.device, every=self.every, threads=self.threads
+                )
                 if not work.take():
                     busy.append(open_ones)
                     continue

@@ -29,6 +29,7 @@ from redistill.models.guess import (
     recognised,
     shell,
 )
+from redistill.models.shipped import place_of
 from redistill.models.weights_reader import contents
 
 MOST_COUNTS = 20  # numbers of classes that are tried for a network of one's own
@@ -132,13 +133,14 @@ def load(
     """A network from a file, in evaluation mode; ``class_names`` of the network are those the file keeps, or None.
 
     Args:
-        path: a file of :func:`save` (which knows everything), plain safetensors, or ``.pth``/``.pt`` with tensors only. Names
-            of other published families and wrapper prefixes are understood.
+        path: the name of a network of the package (``"wrn-16-2-digits"``), a file of :func:`save` (which knows everything), plain
+            safetensors, or ``.pth``/``.pt`` with tensors only. Names of other published families and wrapper prefixes are understood.
         model: the architecture, where the file does not say it; guessed from names and shapes where only one fits.
         classes: number of classes, checked, or for building where the file does not say it.
         normalisation: set its images are normalised in, where the file does not say it.
         args: arguments of the architecture that the file does not say; one that contradicts the file is refused.
     """
+    path = place_of(path) or path
     tensors, about = read(path)
     where = str(path)
     given = dict(args or {})
@@ -253,8 +255,11 @@ def _theirs(
     if not counts:
         raise RedistillError(f"the number of classes cannot be read from {where} (no linear layer): give classes=")
     first: RedistillError | None = None
-    for count in counts:
-        net = build_elsewhere(model, {**facts, "classes": count}, given)
+    guesses = [facts]
+    if "channels" not in {**facts, **given}:  # then a convolution of the file may say it
+        guesses += [{**facts, "channels": c} for c in sorted({t.shape[1] for t in plain.values() if t.dim() == 4 and t.shape[1] <= 4})]
+    for count, known in ((count, known) for known in guesses for count in counts):
+        net = build_elsewhere(model, {**known, "classes": count}, given)
         try:
             require_fit(net, tensors, where)
         except RedistillError as error:

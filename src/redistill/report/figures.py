@@ -74,3 +74,44 @@ def curve_figure(
     columns = max(1, min(4, 100 // (max(map(len, curves), default=0) + 5)))
     figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     return _save(figure, path)
+
+
+PALETTE = ("#0b6e99", "#c2571a", "#5b8c3a", "#8a4f9e", "#b08a00", "#3f4a5a", "#a8324e", "#2a9d8f")
+"""Told apart by people who see no red or green, and in print without colours by their order of brightness."""
+
+Seeds = Sequence[Sequence[tuple[int, float]]]
+
+
+def seeds_figure(path: Path, curves: Mapping[str, Seeds], *, title: str, line: float | None = None) -> Path:
+    """Mean over the seeds of each cell, a band from the lowest to the highest seed, and its name at the end of the line.
+
+    Args:
+        curves: (steps taken, percent) of every seed, by cell. line: a value to be drawn across, in percent.
+    """
+    figure, axes = _figure(7.5, 4.4)
+    axes.grid(axis="y", color="#e3e6ea", linewidth=0.8)
+    ends: list[tuple[float, float, str, str]] = []
+    for number, (name, seeds) in enumerate(curves.items()):
+        colour = PALETTE[number % len(PALETTE)]
+        by_step: dict[int, list[float]] = {}
+        for seed in seeds:
+            for step, value in seed:
+                by_step.setdefault(step, []).append(value)
+        steps = sorted(step for step, values in by_step.items() if len(values) == len(seeds)) or sorted(by_step)
+        means = [sum(by_step[step]) / len(by_step[step]) for step in steps]
+        if len(seeds) > 1:
+            lows, highs = [min(by_step[step]) for step in steps], [max(by_step[step]) for step in steps]
+            axes.fill_between(steps, lows, highs, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(steps, means, color=colour, linewidth=1.8)
+        ends.append((means[-1], float(steps[-1]), name, colour))
+    if line is not None:
+        axes.axhline(line, color=MUTED, linewidth=1, linestyle=":")
+    low, high = axes.get_ylim()
+    at = low - 1.0
+    for value, last, name, colour in sorted(ends):  # names that would lie on each other are moved up
+        at = max(value, at + 0.05 * (high - low))
+        axes.annotate(name, (last, value), xytext=(axes.get_xlim()[1], at), textcoords="data", color=colour, va="center", fontsize=9)
+    axes.set_xlabel("steps")
+    axes.set_ylabel("%  (mean; band: lowest to highest seed)")
+    axes.set_title(title, loc="left", fontsize=11, color=INK)
+    return _save(figure, path)
