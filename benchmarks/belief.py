@@ -3,7 +3,7 @@
 The loop is algorithm 2 of Micaelli & Storkey 2019 as it is written. Same-work gate first: every probability on the way must
 agree. Then both take turns in one process, one thread, and process CPU time is compared turn by turn.
 
-    python benchmarks/belief.py [--images 16] [-K 5] [--rounds 5] [--json results/benchmarks/belief.json]
+    python benchmarks/belief.py [--images 16] [-K 5] [--rounds 5] [--json results/measured/benchmarks/belief.json]
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 
 import redistill as rd
 from redistill import rng
-from redistill.belief import aims, walk
+from redistill.belief import adversarial_trajectory, target_classes
 
 CLASSES = 10
 
@@ -36,7 +36,7 @@ def main() -> None:
     teacher = rd.models.wrn(16, 2, classes=CLASSES, seed=1).eval()
     images = torch.randn(args.images, 3, 32, 32, generator=rng.stream(0, "benchmark"))
     with torch.no_grad():
-        targets = aims(student(images).argmax(1), CLASSES)
+        targets = target_classes(student(images).argmax(1), CLASSES)
 
     def one_at_a_time() -> Tensor:
         found = torch.zeros(2, args.images, CLASSES - 1, args.K)
@@ -55,7 +55,7 @@ def main() -> None:
         return found
 
     def together() -> Tensor:
-        return walk(student, [teacher], images, targets, K=args.K)
+        return adversarial_trajectory(student, [teacher], images, targets, K=args.K)
 
     gap = float((one_at_a_time() - together()).abs().max())
     print(f"gate: probabilities differ by {gap:.1e}, allowed 1e-4", flush=True)

@@ -15,6 +15,7 @@ import torch
 
 from redistill import machine as facts
 from redistill.precision import has_bf16_matrix_units
+from redistill.runs.measured import keep
 
 
 def interleaved(
@@ -63,5 +64,4 @@ def report(row: Mapping[str, Any], path: Path | None) -> None:
     """Print a record, and write it where a path is given."""
     print(json.dumps(row, indent=1))
     if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+        keep(path, row)

@@ -28,7 +28,7 @@ def draw_figures(result: Result, out: Path) -> None:
         for axes in figure.axes:
             for side in ("top", "right"):
                 axes.spines[side].set_visible(False)
-        figure.savefig(out / f"{name}.svg", metadata={"Date": None, "Creator": "redistill"})
+        figure.savefig(out / f"verdict-rates-{name}.svg", metadata={"Date": None, "Creator": "redistill"})
         matplotlib.pyplot.close(figure)
 
 
@@ -163,10 +163,10 @@ def _order_table(result: Result) -> str:
 
 def _looks(result: Result) -> str:
     body = [
-        [f"{r['truth']:g}", r["plan"], f"{r['seeds']:.1f}", *(_percent(r[v]) for v in ("reproduced", "above", "below"))]
+        [r["name"], r["plan"], f"{r['truth']:g}", f"{r['seeds']:.1f}", *(_percent(r[v]) for v in ("reproduced", "above", "below"))]
         for r in result["sequential"]
     ]
-    return _table(["true difference", "plan", "seeds used", "reproduced", "above", "below"], body)
+    return _table(["results", "plan", "true difference", "seeds used", "reproduced", "above", "below"], body)
 
 
 def _real_table(result: Result, before: dict[str, float]) -> str:
@@ -179,17 +179,18 @@ def _real_table(result: Result, before: dict[str, float]) -> str:
 
 
 def reached(result: Result) -> list[str]:
-    """What is above 5 % now beyond four standard errors, with the reason."""
+    """What is above 5 % now beyond three standard errors, with the reason."""
     lines = []
     reasons = {
-        "skewed": "the paper's own mean of three is skewed; with a known spread it would still be about 6 to 7 % on one side",
-        "spreads 2": "at truth 0 both sides are false; each has at most 5 %, and this cell scatters by four tolerances",
+        "skewed downwards, one cell": "judged by its own few values, whose tail moves their mean and their spread together: small spreads "
+        "go with means that are too high, and no rule for a handful of values sees it",
+        "skewed downwards": "a printed number of so few runs is skewed itself",
         "one for all seeds": "a fact about one teacher; no number of seeds sees it. Take a teacher a seed, or an allowance",
     }
     for name, group, by in settings(result):
         high = {n: worst(row, "now", group) for n, row in by.items()}
-        error = 4 * (0.05 * 0.95 / (by[3]["tables"] * (6 if group == "all" else 1))) ** 0.5
-        over = {n: rate for n, rate in high.items() if rate > 0.05 + max(error, 0.002)}
+        error = 3 * (0.05 * 0.95 / (by[3]["tables"] * (6 if group == "all" else 1))) ** 0.5
+        over = {n: rate for n, rate in high.items() if rate > 0.05 + error}
         if over:
             why = next((reason for word, reason in reasons.items() if word in name), "")
             rates = ", ".join(f"{_percent(rate)} % with {n} seeds" for n, rate in over.items())
@@ -202,19 +203,21 @@ def page(result: Result, figures: str) -> str:
     tables = result["values"][0]["tables"]
     compared = sum(r["compared"] for r in result["values"])
     error = 100 * (0.05 * 0.95 / (6 * tables)) ** 0.5
-    level = 100 * result["look_level"]
+    level, side = 100 * result["look_level"], f"{100 * result['side']:.0f} %"
+    whole = f"{100 - 200 * result['side']:.0f} %"
     return f"""# Verdicts, and how often they are false
 
-<!-- written by benchmarks/verdict_rates.py from results/verdict-rates/rates.json; change it there -->
+<!-- written by benchmarks/verdict_rates.py from results/measured/verdict-rates/rates.json; change it there -->
 
 A claim of a paper gets its rule before our runs start: how many seeds, which epoch, which comparison decides, and the
 tolerance (half a point where nothing else is said). `redistill reproduce PAPER --dry-run` prints it, with the chance of a
-verdict and the seeds that would settle it; when the first run of a cell starts it is written into the store
-(`rules/PAPER/TABLE/`), is never changed, and later verdicts use it. Then a claim gets one of these words.
+verdict and the seeds that would settle it (`redistill plan PAPER --power` shows those alone); when the first run of a cell
+starts it is written into the store (`rules/PAPER/TABLE/`), is never changed, and later verdicts use it. Then a claim
+gets one of these words.
 
 | verdict | when |
 | --- | --- |
-| reproduced | the 90 % interval of ours minus the paper's lies inside plus or minus the tolerance: two one-sided tests at 5 % |
+| reproduced | the {whole} interval of ours minus the paper's lies inside plus or minus the tolerance: two one-sided tests at {side} |
 | above, below | it lies wholly outside |
 | unclear | otherwise, or there is one seed only, or its seeds do nothing; with how many more seeds would settle it |
 | compatible, ± x | otherwise, and ten seeds could not settle it: x is the smallest tolerance at which it would be reproduced |
@@ -238,6 +241,9 @@ verdict and the seeds that would settle it; when the first run of a cell starts 
 * **Cells of one seed go together.** The pooled variance enters as two parts, what the seeds share (n - 1 degrees of freedom) and
   the rest; where cells have different seeds, with a stated correlation of 0.6.
 * **The quantile** for a sum of estimated variances is Cochran's: the t quantiles weighted by the variances.
+* **Each side is tested at {side}**, so that the promised 5 % hold off the normal ground too: with 5 % a side a skewed
+  result was judged falsely 6.8 % of the time (ten seeds against a printed mean of three), a cell three times as wide as the
+  others 5.6 % (three seeds). A rule that was written into a store before this keeps its 5 % a side.
 * **A gain** is judged in size like a value; to be *reproduced* it must also be shown to be a gain (of the claimed sign, 5 %
   after Holm). **An order** is *reproduced* when our difference has the claimed sign at 5 % after Holm, *below* when it has the other
   one. Orders are claimed only where the paper's own spreads show them, or where it prints none and its text says so. Cells that see
@@ -252,9 +258,8 @@ run. `--teachers 0.2` allows for teachers that differ by 0.2 points. The rates o
 
 ## What is promised
 
-A value claim whose true difference is within the tolerance is called above at most 5 % of the time, and below at most 5 % (both
-together reach 6 % where a cell scatters by several tolerances); one whose true difference is outside is called reproduced at most
-5 % of the time. Among k value claims that were judged, at most k/20 false
+A value claim whose true difference is within the tolerance is called above at most 5 % of the time, and below at most 5 %;
+one whose true difference is outside is called reproduced at most 5 % of the time. Among k value claims that were judged, at most k/20 false
 verdicts are to be expected, and that number stands under every table. Claims of order (and the question whether a gain is one) are
 adjusted by Holm, so that any false one in a table has at most 5 %.
 
@@ -266,7 +271,7 @@ were the same. *Before* is the rule of e6d5775. Spread 0.2 points, tolerance 0.5
 where nothing else is said; in %. At exactly 0.5
 both *above* and *reproduced* are held against the rule.
 
-![False verdicts, before and now]({figures}/false-verdicts.svg)
+![False verdicts, before and now]({figures}/verdict-rates-false-verdicts.svg)
 
 {_rates(result)}
 
@@ -274,20 +279,23 @@ Above 5 % now, beyond the error of the simulation:
 
 {chr(10).join(reached(result)) or "* nothing."}
 
-![How often each verdict is given, by true difference]({figures}/verdicts.svg)
+![How often each verdict is given, by true difference]({figures}/verdict-rates-verdicts.svg)
 
 ## What it costs, and what it gives
 
 A rule that keeps its level beside a cell three times as wide cannot lend every cell the spread of the others: with three seeds a
 cell that scatters more by chance looks like one that does so always. That is why *reproduced at 0* falls with three seeds and equal
-spreads. It rises wherever a wide or diverged cell used to silence its table.
+spreads. It rises wherever a wide or diverged cell used to silence its table. Testing each side at 3 % instead of 5 % costs more: with
+equal spreads and a printed mean of three *reproduced at 0* was 47.8, 75.6 and 93.1 % at 3, 5 and 10 seeds. Long tails downwards were
+not seen where results are printed seed by seed (mean skewness of 28 cells of generated images +0.1 ± 0.3, of 37 cells of images
++0.4 ± 0.2; tails as simulated here would give -0.4), but nobody can know that of a paper that prints a mean.
 
 On the real tables of six papers, every recipe exactly the paper's (truth 0) or half a point better (truth 0.5), all claims of the
 package by the package itself; *unclear before* is the rule of e6d5775 on the same tables (552 claims, seed by seed):
 
 {_real_table(result, {str(n): x for n, x in (("3", 0.786), ("5", 0.725), ("10", 0.667))})}
 
-![Verdicts on real tables]({figures}/real-tables.svg)
+![Verdicts on real tables]({figures}/verdict-rates-real-tables.svg)
 
 The targets were *unclear* at most 45, 30 and 20 % at 3, 5 and 10 seeds. They are reached because what no affordable number of seeds
 can settle is said in the plan, and called *compatible, ± x*: a student of ten images a class scatters by two points, and half a point
@@ -295,7 +303,7 @@ against a printed mean of three cannot be told by any number of our seeds.
 
 ## Gains and orders
 
-![How many true orders are found]({figures}/orders.svg)
+![How many true orders are found]({figures}/verdict-rates-orders.svg)
 
 Five methods against one student, Holm over the five; in %.
 
@@ -303,8 +311,10 @@ Five methods against one student, Holm over the five; in %.
 
 ## Seeds added while looking
 
-`--seeds auto` looks at 3, 5 and 10 seeds, fixed before, each at {level:.2f} % (Pocock): all together keep 5 %. One more seed until
-a verdict does not. Spread 0.3, shares of claims in %:
+`--seeds auto` looks at 3, 5 and 10 seeds, fixed before, each side at {level:.2f} % (Pocock): all together keep the {side} of one
+look, and so the promised 5 % where results are skewed, too. One more seed until a verdict does not. Spread 0.3, a mean of three
+printed, shares of claims in %; at 0 *above* and *below* are false, at the edge of the tolerance, ±0.5, each verdict is held against
+the rule:
 
 {_looks(result)}
 
@@ -317,6 +327,7 @@ a verdict does not. Spread 0.3, shares of claims in %:
 * Printed spreads pooled over like cells, with the stated correlation: three runs know their spread badly.
 * The seed as a block, wide cells by themselves: a student at 0.5 among methods at 0.2 made any false order 11.8 % likely.
 * All seeds count, the rule stands in the store: `--seeds 1,2` of three finished runs could turn *unclear* into *reproduced*.
+* 3 % a side: what is said above.
 * Equal numbers of all seeds earn no certainty; a dispute of a hundredth that changes no verdict is none.
 * p-values of orders use Satterthwaite's degrees of freedom: Cochran's quantile is needlessly wide far out, where Holm looks.
 

@@ -4,7 +4,7 @@ A table has six cells of n runs; the truth of ours minus the paper's is the same
 on whole arrays (``verdict_rule.py``); in every setting the first tables are also judged by ``redistill.claims.judge_table``,
 and every verdict and interval must be the same, else there is no result.
 
-    python benchmarks/verdict_rates.py [--tables 20000] [--out results/verdict-rates] [--page docs/verdicts.md]
+    python benchmarks/verdict_rates.py [--tables 20000] [--out results/measured/verdict-rates] [--page docs/verdicts.md]
     python benchmarks/verdict_rates.py --redraw      # figures and page again from the stored numbers
 """
 
@@ -26,6 +26,8 @@ from verdict_real import real_tables
 from verdict_rule import Array, Printed, before, blocked, holm, now, paired_before, unpaired_before
 
 from redistill.claims import ALPHA, Claim, Measured, Published, judge_table
+from redistill.claims.model import SIDE
+from redistill.runs.measured import headed, measured
 from redistill.stats import median_factor, pocock
 
 CELLS, TOLERANCE = 6, 0.5
@@ -90,6 +92,8 @@ SETTINGS = [
     Setting("a diverged run in one cell", diverged=True),
     Setting("skewed downwards", shape="skew"),
     Setting("skewed downwards, median of 5 printed", "median", shape="skew"),
+    Setting("skewed downwards, one run printed, unsaid", "one", shape="skew"),
+    Setting("skewed downwards, one cell of six three times as wide", spreads="one of six threefold", shape="skew"),
     Setting("t with 3 degrees", shape="t3"),
     *(Setting(f"teachers differ by {t}: one for all seeds", teacher=t, ours="one", paper="one") for t in (0.1, 0.2, 0.3)),
     *(Setting(f"teachers differ by {t}: one a seed, theirs too", teacher=t) for t in (0.1, 0.2, 0.3)),
@@ -115,7 +119,8 @@ def scattered(setting: Setting, rng: np.random.Generator, tables: int, n: int, t
         z = setting.together**0.5 * rng.normal(size=(tables, 1, n)) + (1 - setting.together) ** 0.5 * rng.normal(size=shape)
     scale = setting.sd * np.array(SPREADS[setting.spreads])
     taught = rng.normal(size=(tables, CELLS, 1) if teachers == "one" else (tables, 1, n)) * setting.teacher
-    return z * scale[:, None] + taught
+    made: Array = z * scale[:, None] + taught
+    return made
 
 
 def draw(setting: Setting, n: int, tables: int) -> tuple[Array, Printed]:
@@ -171,7 +176,7 @@ def value_row(setting: Setting, n: int, tables: int) -> dict[str, Any]:
     groups = {"all": slice(None)} if setting.spreads == "equal" and not odd else {"wide": slice(0, 1), "narrow": slice(-1, None)}
     for name, rule in (("before", before), ("now", now)):
         more = {"allowance": setting.allowance} if name == "now" else {}
-        difference, half = rule(ours, printed, median=setting.median, **more)  # type: ignore[operator]
+        difference, half = rule(ours, printed, median=setting.median, **more)
         if name == "now":
             row["compared"] = check(setting, ours, printed, difference, half)
         at = {t: {s: rates(difference, half, s * t) for s in (1, -1)} for t in (0.0, TOLERANCE)}
@@ -235,15 +240,25 @@ def _check_orders(ours: Array, p: Array, gains: Array) -> None:
 # ---------------------------------------------------------------------------------------------------------------------
 # Seeds added while looking
 # ---------------------------------------------------------------------------------------------------------------------
-def look_row(truth: float, plan: str, tables: int, sd: float = 0.3) -> dict[str, Any]:
-    """Shares of verdicts ever given: at the fixed looks, or with one more seed until a verdict (each look at 5 %)."""
-    rng = np.random.default_rng([round(100 * truth), 11])
-    whole = rng.normal(size=(tables, CELLS, LOOKS[-1])) * sd + truth
-    printed = Printed(np.round(rng.normal(size=(tables, CELLS, 3)).mean(axis=2) * sd, 2), None, 1 / 3, 3)
-    looks, alpha = (LOOKS, pocock(LOOKS)) if plan == "looks at 3, 5, 10" else (tuple(range(3, 11)), ALPHA)
-    open_, counts, seeds = np.ones((tables, CELLS), dtype=bool), dict.fromkeys(VERDICTS, 0.0), 0.0
+FIXED, GREEDY = "looks at 3, 5, 10", "one more until a verdict"
+LOOKED = [
+    (Setting("normal", sd=0.3), FIXED),
+    (Setting("normal", sd=0.3), GREEDY),
+    (Setting("runs of a seed correlate by .6", sd=0.3, together=0.6), FIXED),
+    (Setting("skewed downwards", sd=0.3, shape="skew"), FIXED),
+    (Setting("the wide cell of one in six three times as wide", sd=0.3, spreads="one of six threefold"), FIXED),
+    (Setting("teachers differ by 0.1: one a seed, theirs too", sd=0.3, teacher=0.1), FIXED),
+]
+
+
+def look_row(setting: Setting, truth: float, plan: str, tables: int) -> dict[str, Any]:
+    """Shares of verdicts ever given: at the fixed looks, or with one more seed until a verdict (each look at the level of one)."""
+    whole, printed = draw(setting, LOOKS[-1], tables)
+    looks, side = (LOOKS, pocock(LOOKS, SIDE)) if plan == FIXED else (tuple(range(3, 11)), SIDE)
+    cells = slice(None) if setting.spreads == "equal" else slice(0, 1)
+    open_, counts, seeds = np.ones((tables, CELLS), dtype=bool)[:, cells], dict.fromkeys(VERDICTS, 0.0), 0.0
     for n in looks:
-        difference, half = now(whole[:, :, :n], printed, alpha)
+        difference, half = (x[:, cells] for x in now(whole[:, :, :n] + truth, printed, side))
         seeds += float(open_.mean()) * (n - (looks[looks.index(n) - 1] if n != looks[0] else 0))
         verdicts = {
             "reproduced": np.abs(difference) + half <= TOLERANCE, "above": difference - half > TOLERANCE,
@@ -252,7 +267,7 @@ def look_row(truth: float, plan: str, tables: int, sd: float = 0.3) -> dict[str,
         for verdict, there in verdicts.items():
             counts[verdict] += float((open_ & there).mean())
         open_ &= ~np.logical_or.reduce(list(verdicts.values()))
-    return {"truth": truth, "plan": plan, "sd": sd, "tables": tables, "seeds": round(seeds, 2),
+    return {"name": setting.name, "truth": truth, "plan": plan, "sd": setting.sd, "tables": tables, "seeds": round(seeds, 2),
             **{v: round(c, 4) for v, c in counts.items()}}  # fmt: skip
 
 
@@ -261,7 +276,7 @@ def simulate(tables: int, repetitions: int) -> dict[str, Any]:
     started = time.perf_counter()
     result: dict[str, Any] = {
         "what": "simulated rates of verdicts", "tolerance": TOLERANCE, "cells": CELLS, "alpha": ALPHA, "truths": TRUTHS,
-        "looks": list(LOOKS), "look_level": pocock(LOOKS),
+        "side": SIDE, "looks": list(LOOKS), "look_level": pocock(LOOKS, SIDE),
         "values": [value_row(setting, n, tables) for setting in SETTINGS for n in SEEDS],
         "curves": [{**value_row(Setting(SETTINGS[0].name, sd=sd), n, tables), "sd": sd} for sd in (0.1, 0.2) for n in (3, 5)],
         "orders": [
@@ -269,7 +284,7 @@ def simulate(tables: int, repetitions: int) -> dict[str, Any]:
             for ground in GROUNDS for n in (3, 5) for together in (0.0, 0.6) for rule in RULES
         ],
         "sequential": [
-            look_row(truth, plan, tables) for truth in (0.0, 0.5) for plan in ("looks at 3, 5, 10", "one more until a verdict")
+            look_row(setting, truth, plan, tables) for setting, plan in LOOKED for truth in (0.0, TOLERANCE, -TOLERANCE)
         ],
         "real": real_tables(repetitions),
     }  # fmt: skip
@@ -282,15 +297,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--tables", type=int, default=20_000, help="simulated tables a setting (six claims each)")
     parser.add_argument("--repetitions", type=int, default=10, help="of every real table")
-    parser.add_argument("--out", type=Path, default=Path("results/verdict-rates"))
+    parser.add_argument("--out", type=Path, default=Path("results/measured/verdict-rates"))
+    parser.add_argument("--figures", type=Path, default=Path("results/figures"))
     parser.add_argument("--page", type=Path, default=Path("docs/verdicts.md"))
     parser.add_argument("--redraw", action="store_true", help="do not simulate: figures and page from the stored numbers")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     stored = given.out / "rates.json"
     if not given.redraw:
-        stored.write_text(compact(simulate(given.tables, given.repetitions)))
-    write(json.loads(stored.read_text()), given.out, given.page)
+        stored.write_text(compact(headed(simulate(given.tables, given.repetitions), "verdict-rates")))
+    write(measured(stored), given.figures, given.page)
     print(f"{stored}, its figures and {given.page}")
 
 

@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from redistill.claims.model import SIDE
 from redistill.claims.scatter import APART, KEEP, MANY, TOGETHER
 from redistill.stats import median_factor
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 LOOK = 0.2
 """Before: where Bartlett's p was below this, the wider of own and pooled decided."""
 
@@ -35,7 +37,7 @@ def quantile(df: Any, alpha: float) -> Any:
     return -special.stdtrit(df, alpha)
 
 
-def bartlett(variances: Array, df: float, mask: Array) -> Array:
+def bartlett(variances: Array, df: float, mask: Mask) -> Array:
     """p-value over the cells of ``mask``, [t]."""
     k = mask.sum(axis=1)
     pooled = (variances * mask).sum(axis=1) / k
@@ -44,7 +46,7 @@ def bartlett(variances: Array, df: float, mask: Array) -> Array:
     return np.where(k > 1, special.chdtrc(np.maximum(k - 1, 1), np.maximum(statistic, 0)), 1.0)
 
 
-def kept(variances: Array, df: float) -> Array:
+def kept(variances: Array, df: float) -> Mask:
     """Which cells stay when the widest leave until Bartlett's p reaches ``KEEP``."""
     mask = np.ones(variances.shape, dtype=bool)
     for _ in range(variances.shape[1] - 1):
@@ -56,11 +58,12 @@ def kept(variances: Array, df: float) -> Array:
     return mask
 
 
-def apart(variances: Array, mask: Array) -> Array:
+def apart(variances: Array, mask: Mask) -> Mask:
     """Kept cells that scatter visibly more than the other kept ones."""
     k, total = mask.sum(axis=1, keepdims=True), (variances * mask).sum(axis=1, keepdims=True)
     others = np.where(k > 1, (total - variances) / np.maximum(k - 1, 1), np.inf)
-    return mask & (variances > APART * others)
+    found: Mask = mask & (variances > APART * others)
+    return found
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def theirs(printed: Printed) -> tuple[Array, Array]:
     return np.where(alone, own, whole), np.where(alone, df, charged)
 
 
-def now(runs: Array, printed: Printed, alpha: float = 0.05, allowance: float = 0.0, median: bool = False) -> tuple[Array, Array]:
+def now(runs: Array, printed: Printed, alpha: float = SIDE, allowance: float = 0.0, median: bool = False) -> tuple[Array, Array]:
     """Ours minus the paper's at truth 0, and half of the interval that decides, [t, cells]."""
     n, s = runs.shape[2], scatter(runs)
     share = median_factor(n) ** 2 if median else 1 / n
@@ -175,7 +178,7 @@ def blocked(runs: Array) -> tuple[Array, Array]:
     return np.where(usable[:, None], np.sqrt((a + b) / n), np.inf), merged
 
 
-def _residual(within: Array, mask: Array) -> tuple[Array, Array]:
+def _residual(within: Array, mask: Mask) -> tuple[Array, Array]:
     n, k = within.shape[2], np.maximum(mask.sum(axis=1), 1)
     seeds = (within * mask[:, :, None]).sum(axis=1) / k[:, None]
     left = ((within - seeds[:, None]) * mask[:, :, None]) ** 2

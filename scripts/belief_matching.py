@@ -10,10 +10,11 @@ taught by another WRN-40-2, which is not public, and their records say so.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -65,6 +66,10 @@ def students(runs: list[str], store: Path, shared: Path, to: Path) -> Iterator[S
         yield Student(name, shared / "checkpoints" / path, None, "another WRN-40-2")
 
 
+def in_percent(tell: Callable[[int], None], share: float) -> None:
+    tell(int(100 * share))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*", metavar="NAME=RUN", help="a name for the figure, and a finished run of --runs")
@@ -77,6 +82,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     test = rd.data.load("cifar10:test", args.data_dir).with_(normalise=NORMALISE)
+    assert test.y is not None
     source = args.shared / "checkpoints" / TEACHER
     teacher, told = rd.models.load(source, normalisation=NORMALISE), None
     for student in students(args.runs, args.store, args.shared, args.to):
@@ -91,15 +97,14 @@ def main() -> None:
         net = rd.models.load(student.file, normalisation=NORMALISE)
         with telling(student.name, 100, unit="percent") as tell:
             nets = {student.name: net, "teacher": teacher}
-            found = transitions(
-                nets, test, count=args.count, K=args.K, attack=[student.name], tell=lambda share, tell=tell: tell(int(100 * share))
-            )[student.name, "teacher"]
+            percent = functools.partial(in_percent, tell)
+            found = transitions(nets, test, count=args.count, K=args.K, attack=[student.name], tell=percent)[student.name, "teacher"]
         told = predict(teacher, test) if told is None else told
         said = predict(net, test)
         same, forward, backward = agreement_and_divergence(said, told)
         row = about | {
             "sha256": file_digest(student.file),
-            "accuracy": 100.0 * float((said.argmax(1) == test.all_labels).double().mean()),
+            "accuracy": 100.0 * float(said.argmax(1).eq(test.y).double().mean()),
             "teacher": {"file": source.name, "sha256": file_digest(source)},
             "data": "cifar10:test",
             "normalise": NORMALISE,

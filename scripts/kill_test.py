@@ -1,6 +1,6 @@
 """Kill a real training again and again, at random moments and while it writes; it must end as if nothing had happened.
 
-    python scripts/kill_test.py [--times 200] [--out results/kill-test]
+    python scripts/kill_test.py [--times 200] [--out results/measured/kill-test]
 
 Each time: a run (alone or in a cohort, one after the other of the cases below: methods, optimisers, schedules, sources) is
 started as a process of its own, stopped at a random moment by SIGKILL, SIGTERM, SIGINT or SIGUSR1, started again, and so on
@@ -25,9 +25,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from redistill import machine
-from redistill.files import digest, make_folder, pretty, write
+from redistill.files import digest
 from redistill.runs.compare import differences
+from redistill.runs.measured import keep, measured
 from redistill.runs.store import Store
 
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -136,15 +139,14 @@ def once(files: list[Path], whole: Path, folder: Path, draw: random.Random, long
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=200)
-    parser.add_argument("--out", type=Path, default=Path("results/kill-test"))
+    parser.add_argument("--out", type=Path, default=Path("results/measured/kill-test"))
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    here = {**machine.hardware(machine.torch.device("cpu")), **machine.versions()}
-    make_folder(arguments.out)
+    here = {**machine.hardware(torch.device("cpu")), **machine.versions()}
     path = arguments.out / f"{digest(json.dumps(here, sort_keys=True))[:12]}.json"
     result: dict[str, Any] = {"machine": here, "git": machine.git(), "times": 0, "kills": {}, "differences": [], "cases": {}}
     if path.exists():
-        result = json.loads(path.read_text())
+        result = measured(path)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         whole: dict[str, tuple[Path, float]] = {}
@@ -169,7 +171,7 @@ def main() -> None:
             for kill in found["kills"]:
                 result["kills"][kill] = result["kills"].get(kill, 0) + 1
             result["cases"][name] = result["cases"].get(name, 0) + 1
-            write(path, pretty(result))
+            keep(path, result)
             outcome = found["differences"] or "identical"
             print(f"{result['times']} of {arguments.times}: {name}, {len(found['kills'])} kills, {outcome}", flush=True)
     total = f"{result['times']} times, {sum(result['kills'].values())} kills, {len(result['differences'])} differences"

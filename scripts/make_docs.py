@@ -1,5 +1,5 @@
 """Write every page that is made from files and records: docs/methods, docs/papers, docs/commands.md, docs/keys.md, docs/proof.md,
-RESULTS.md with its figures, and the table in README.md.
+docs/benchmarks.md, RESULTS.md with its figures, and the table in README.md.
 
     python scripts/make_docs.py [--check]
 
@@ -13,9 +13,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-import make_keys
+import make_keys  # type: ignore[import-not-found]  # beside this file
 
-from redistill.report import card, paper_page, results
+from redistill.report import benchmarks, card, paper_page, results
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
@@ -29,15 +29,21 @@ def pages() -> dict[Path, str]:
     readme = ROOT / "README.md"
     made[readme] = results.readme(readme.read_text(encoding="utf-8"), RESULTS)
     made[docs / "keys.md"] = make_keys.text()
+    made[docs / "benchmarks.md"] = benchmarks.page(RESULTS)
     return made | {ROOT / "RESULTS.md": results.text(RESULTS), docs / "proof.md": results.proof(RESULTS)}
+
+
+def figures(to: Path) -> list[Path]:
+    """All figures, drawn into a folder."""
+    return [*results.figures(RESULTS, to), *benchmarks.figures(RESULTS, to)]
 
 
 def stale() -> list[str]:
     """Places, below the root, of pages and figures that are not what would be written today."""
     found = [path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     with tempfile.TemporaryDirectory() as place:
-        for drawn in results.figures(RESULTS, Path(place)):
-            if not (stored := RESULTS / drawn.name).exists() or not results.alike(stored, drawn):
+        for drawn in figures(Path(place)):
+            if not (stored := RESULTS / "figures" / drawn.name).exists() or not results.alike(stored, drawn):
                 found.append(stored)
     return [path.relative_to(ROOT).as_posix() for path in found]
 
@@ -52,7 +58,7 @@ def main() -> None:
     for path, text in pages().items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    for path in results.figures(RESULTS, RESULTS):
+    for path in figures(RESULTS / "figures"):
         print(f"drawn: {path.relative_to(ROOT)}")
 
 

@@ -74,8 +74,9 @@ def text() -> str:
     for kind, cls in KINDS.items():
         rows += _model(f"[source] kind = \"{kind}\"", cls)
     rows += _model("[recipe]", Recipe)
-    for kind, cls in (("constant", Constant), ("step", Step), ("multistep", MultiStep), ("cosine", Cosine)):
-        rows += _model(f"[recipe] schedule = {{ kind = \"{kind}\" }}", cls)
+    schedules: tuple[tuple[str, Any], ...] = (("constant", Constant), ("step", Step), ("multistep", MultiStep), ("cosine", Cosine))
+    for word, schedule in schedules:
+        rows += _model(f"[recipe] schedule = {{ kind = \"{word}\" }}", schedule)
     rows += _model("[evaluate]", Evaluate)
     rows += ["### Terms", "", "| use | settings and defaults | |", "|---|---|---|"]
     for term in terms.ALL:

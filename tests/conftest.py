@@ -20,6 +20,12 @@ from helpers.experiments import make, taught  # noqa: E402, F401  fixtures of se
 torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is remembered between runs is not the user's."""
+    os.environ["REDISTILL_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with golden numbers, real data and checkpoints: beside the repository, or $REDISTILL_SHARED."""

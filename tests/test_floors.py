@@ -21,11 +21,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     # what flows, what is minimised, where inputs come from
     ("core",),
     ("precision",),
-    # formulas, images; features by place; networks; what a network says on a set of images
+    # formulas, images; features by place; networks; what a network says on a set of images, what it said
     ("terms", "data"),
     ("features",),
     ("models",),
-    ("metrics", "belief"),
+    ("metrics", "belief", "answers", "replay"),
     # inputs; the loop; recipes as printed
     ("sources",),
     ("train",),
@@ -34,13 +34,16 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("experiment",),
     ("runs",),
     ("launch",),
+    # a network for elsewhere
+    ("export",),
     # judged, shown
     ("papers",),
     ("verdicts",),
     ("testing",),
     ("report",),
     ("evidence",),
-    ("toy", "verify"),
+    ("distill",),
+    ("toy", "verify", "bench"),
     ("cli",),
     # the public names, loaded lazily
     ("__init__", "__main__"),

@@ -58,7 +58,8 @@ def shortened(text: str) -> str:
 def test_the_first_block_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
     """With nothing but the package and scikit-learn's digits; cut short."""
     pytest.importorskip("sklearn")
-    exec(compile(shortened(blocks(ROOT / "README.md")[0]), "README.md", "exec"), names := {})
+    names: dict[str, Any] = {}
+    exec(compile(shortened(blocks(ROOT / "README.md")[0]), "README.md", "exec"), names)
     said = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in said] == ["teacher", "seed 0", "seed 1", "seed 2", "the teacher's help"]
     assert len(names["gains"]) == 3 and all(-100 <= gain <= 100 for gain in names["gains"])
@@ -133,7 +134,7 @@ COMMANDS = sorted(set(commands()))
 
 
 def program() -> Any:
-    from redistill.cli import app, download, evaluate, evidence, look, papers, run, zero_shot  # noqa: F401
+    from redistill.cli import app, bench, cache, download, evaluate, evidence, look, papers, run, zero_shot  # noqa: F401
 
     return typer.main.get_command(app)
 
@@ -184,7 +185,7 @@ def test_files_that_commands_name_are_there() -> None:
     assert named and missing == []
 
 
-CHEAP = r"(list \w+|papers.*|runs|reproduce .*--dry-run.*|explain .*--dry-run.*|run .*--dry-run.*)$"
+CHEAP = r"(plan .*|list \w+|papers.*|runs|reproduce .*--dry-run.*|explain .*--dry-run.*|run .*--dry-run.*)$"
 
 
 @pytest.mark.parametrize("command", sorted({c for _, c in COMMANDS if re.match(CHEAP, c)}))

@@ -19,13 +19,14 @@ _HOME = {
     "Tapped": "features.tapped", "context": "features.places", "places_of": "features.places",
     "CE": "terms", "KD": "terms", "FitNet": "terms", "AT": "terms", "VID": "terms", "Review": "terms", "Anchor": "terms",
     "DKD": "terms", "DIST": "terms", "SP": "terms", "NST": "terms", "FSP": "terms", "RKD": "terms", "PKT": "terms", "CC": "terms",
-    "CRD": "terms", "AB": "terms", "FT": "terms", "OFD": "terms",
+    "CRD": "terms", "AB": "terms", "FT": "terms", "OFD": "terms", "NKD": "terms", "CTKD": "terms", "MLKD": "terms",
+    "CATKD": "terms", "ICKD": "terms", "SRRL": "terms", "SimKD": "terms", "OFA": "terms",
     "Loop": "train.loop", "Result": "train.result", "Diverged": "train.result", "fit": "launch.fit", "fit_cohort": "launch.fit",
     "accuracy": "metrics", "agreement": "metrics", "evaluate": "metrics", "predict": "metrics",
     "Experiment": "experiment.value", "Store": "runs.store", "Run": "runs.store",
 }  # fmt: skip
 
-_ROOMS = ("belief", "claims", "data", "models", "sources", "terms", "rng", "stats", "testing")
+_ROOMS = ("belief", "claims", "data", "distill", "models", "sources", "terms", "rng", "stats", "testing")
 
 __all__ = ["__version__", *_HOME, *_ROOMS]  # noqa: PLE0604 - the keys of a table are strings
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers, which read no
     from redistill import belief as belief
     from redistill import claims as claims
     from redistill import data as data
+    from redistill import distill as distill
     from redistill import models as models
     from redistill import rng as rng
     from redistill import sources as sources
@@ -67,23 +69,31 @@ if TYPE_CHECKING:  # the same names for editors and type checkers, which read no
     from redistill.runs.store import Store as Store
     from redistill.terms import AB as AB
     from redistill.terms import AT as AT
+    from redistill.terms import CATKD as CATKD
     from redistill.terms import CC as CC
     from redistill.terms import CE as CE
     from redistill.terms import CRD as CRD
+    from redistill.terms import CTKD as CTKD
     from redistill.terms import DIST as DIST
     from redistill.terms import DKD as DKD
     from redistill.terms import FSP as FSP
     from redistill.terms import FT as FT
+    from redistill.terms import ICKD as ICKD
     from redistill.terms import KD as KD
+    from redistill.terms import MLKD as MLKD
+    from redistill.terms import NKD as NKD
     from redistill.terms import NST as NST
+    from redistill.terms import OFA as OFA
     from redistill.terms import OFD as OFD
     from redistill.terms import PKT as PKT
     from redistill.terms import RKD as RKD
     from redistill.terms import SP as SP
+    from redistill.terms import SRRL as SRRL
     from redistill.terms import VID as VID
     from redistill.terms import Anchor as Anchor
     from redistill.terms import FitNet as FitNet
     from redistill.terms import Review as Review
+    from redistill.terms import SimKD as SimKD
     from redistill.train.loop import Loop as Loop
     from redistill.train.result import Diverged as Diverged
     from redistill.train.result import Result as Result

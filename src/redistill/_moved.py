@@ -1,4 +1,4 @@
-"""Modules that have moved to other rooms, under their old names for one release: imported with a DeprecationWarning.
+"""Old names for one release, with a DeprecationWarning: modules that have moved to other rooms, and names inside of modules.
 
 ``redistill.fit`` and ``redistill.evaluate`` are no modules any more, only the functions that they always were as well.
 """
@@ -11,7 +11,7 @@ from importlib.machinery import ModuleSpec
 
 TYPE_CHECKING = False  # typing is not imported: this runs before the current folder has left the path
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import ModuleType
 
 MOVED = {
@@ -24,8 +24,35 @@ MOVED = {
     "experiment.sources": "experiment.source.images", "experiment.generated": "experiment.source.adversarial",
     "experiment.few": "published.few_words", "experiment.presets": "published.preset_words",
     "models.checkpoint": "models.weights", "sources.few": "published.few_images",
+    "sources.diary": "sources.training_log", "terms.parts.seen": "terms.parts.unowned", "settings.mistakes": "settings.validation",
+    "papers.cost": "experiment.cost",
     "report.verdicts": "verdicts.tables", "report.checkpoints": "verdicts.checkpoints", "report.beliefs": "verdicts.beliefs",
 }  # fmt: skip
+
+_STREAMS = {"Room": "StreamContext", "Culprit": "ExplainsNonfinite", "Keeper": "LeavesArtifacts"}
+RENAMED = {
+    "core": _STREAMS, "core.source": _STREAMS,
+    "features.places": {"Map": "Layers"}, "features.modes": {"standing_for": "equal_forwards"},
+    "terms.parts.unowned": {"Seen": "UnownedModule"},  # terms that were pickled name it
+    "belief": {"aims": "target_classes", "walk": "adversarial_trajectory", "journey": "trajectory_images"},
+    "stats": {"Part": "VarianceComponent"}, "papers": {"Printed": "ReportedValue"}, "testing": {"Bench": "Fixture"},
+}  # fmt: skip
+
+
+def old_names(module: str) -> Callable[[str], object]:
+    """The ``__getattr__`` of a module whose names have changed."""
+
+    def find(name: str) -> object:
+        new = RENAMED[module.removeprefix("redistill.")].get(name)
+        if new is None:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        import warnings
+
+        warnings.warn(f"{module}.{name} is now called {new}; the old name goes with the next release", DeprecationWarning, stacklevel=2)
+        found: object = getattr(sys.modules[module], new)
+        return found
+
+    return find
 
 
 class Moved:

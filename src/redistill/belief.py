@@ -10,23 +10,23 @@ Micaelli & Storkey 2019 (arXiv:1905.09768), algorithm 2 and eq. 2, with K = 100,
 teacher. Steps are taken in the space of the normalised images, without clipping. All images and classes go through
 the networks together; that changes nothing, because in evaluation mode no image sees another.
 
-Where the codes differ (switches of this module):
+Where the codes differ (switches of this module); the report is the reproducibility report of Ferles et al.:
 
 =====================  ====================================  ==========================================================
-switch                 paper and [RE] report's code          polo5's code
+switch                 paper and the report's code           Micaelli's code
 =====================  ====================================  ==========================================================
 classes aimed at       all but the predicted, ascending      all but the true label y: y + 1, y + 2, ... modulo C
-images                 on which both agree; [RE]'s code:     random ones on which both agree
+images                 on which both agree; report's code:   random ones on which both agree
                        random ones, whether they agree or not
-attacked network       the student; [RE] also the teacher    net A of the call
-curve on disk          [RE]: mean over prefixes, see below   plain mean
+attacked network       the student; report: also the teacher net A of the call
+curve on disk          report: mean over prefixes, see below plain mean
 error of the mean      not said                              over N·(C - 1) rows, as if they were independent
 =====================  ====================================  ==========================================================
 
 With the true label, an image on which both networks agree and err has one "transition" to the class it is in already.
 
-Sources: ``utils`` and ``notebooks/transition_curves_and_error.ipynb`` of polo5/ZeroShotKnowledgeTransfer@e24915d; the [RE]
-report's repository @5b4f27a. The relative MTE is a definition of this package, in neither publication.
+Sources: ``utils`` and ``notebooks/transition_curves_and_error.ipynb`` of polo5/ZeroShotKnowledgeTransfer@e24915d; the
+reproducibility report's repository @5b4f27a. The relative MTE is a definition of this package, in neither publication.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from redistill import rng
+from redistill._moved import old_names
 from redistill.core import RedistillError
 from redistill.data import Renormalise
 from redistill.data import normalisation as named_set
@@ -105,7 +106,7 @@ class Transition:
         return self.mte / float(self.p_attacked.mean())
 
     def curve(self, which: Literal["attacked", "other"], *, prefixes: bool = False) -> Tensor:
-        """Mean belief at each step [K]. ``prefixes``: as the [RE] report's code saves it, a mean over m = 1 ... T of the
+        """Mean belief at each step [K]. ``prefixes``: as the reproducibility report's code saves it, a mean over m = 1 ... T of the
         mean over the first m classes, so that early classes weigh more; the MTE does not depend on it."""
         return self._of_images(which, prefixes).mean(0)
 
@@ -149,11 +150,11 @@ def _standard_error(values: Tensor) -> Tensor:
     return values.std(0, correction=1) / math.sqrt(n) if n > 1 else torch.full_like(values[0], math.nan)
 
 
-def aims(predicted: Tensor, classes: int, labels: Tensor | None = None) -> Tensor:
+def target_classes(predicted: Tensor, classes: int, labels: Tensor | None = None) -> Tensor:
     """Classes to aim at, [N, C-1]: all but ``predicted`` [N], ascending; with ``labels`` [N]: y+1, y+2 ... modulo C.
 
     >>> import torch
-    >>> aims(torch.tensor([1]), 4).tolist(), aims(torch.tensor([1]), 4, labels=torch.tensor([2])).tolist()
+    >>> target_classes(torch.tensor([1]), 4).tolist(), target_classes(torch.tensor([1]), 4, labels=torch.tensor([2])).tolist()
     ([[0, 2, 3]], [[3, 0, 1]])
     """
     if labels is not None:
@@ -170,7 +171,7 @@ def check_walk(K: int, rate: float) -> None:
         raise RedistillError(f"xi={rate}: the rate of the walk must be a finite number above 0 (the paper's is 1)")
 
 
-def walk(
+def adversarial_trajectory(
     attacked: Net,
     others: Sequence[Net],
     images: Tensor,
@@ -209,8 +210,8 @@ def _walk(attacked: Net, others: Sequence[Net], x: Tensor, j: Tensor, K: int, ra
     for k in range(K):
         logits, moved = _step(attacked, x, j, rate, last=k == K - 1)
         with torch.no_grad():
-            said = torch.stack([logits, *(other(x) for other in others)]).softmax(2)
-        columns.append(said.gather(2, j.expand(len(said), len(j))[:, :, None])[:, :, 0])
+            predicted = torch.stack([logits, *(other(x) for other in others)]).softmax(2)
+        columns.append(predicted.gather(2, j.expand(len(predicted), len(j))[:, :, None])[:, :, 0])
         x = moved
         if tell is not None:
             tell(len(x))
@@ -230,10 +231,10 @@ def _step(net: Net, x: Tensor, j: Tensor, rate: float, last: bool = False) -> tu
     return logits.detach(), (x - rate * gradient).detach()
 
 
-def journey(net: Net, images: Tensor, targets: Tensor, at: Sequence[int], *, rate: float = 1.0) -> Tensor:
+def trajectory_images(net: Net, images: Tensor, targets: Tensor, at: Sequence[int], *, rate: float = 1.0) -> Tensor:
     """Images on their way: [N, len(at), ...], each image after ``at`` steps (rising) towards its class of ``targets`` [N].
 
-    ``net``: from images to logits, in evaluation mode, as for :func:`walk`.
+    ``net``: from images to logits, in evaluation mode, as for :func:`adversarial_trajectory`.
     """
     check_walk(max(at, default=0) + 1, rate)
     if list(at) != sorted(set(at)) or min(at) < 0:
@@ -263,7 +264,7 @@ def _predictions(
     what each network predicts on them, and how many classes there are."""
     parameter = next(next(iter(nets.values())).parameters())
     rows: list[Tensor] = []
-    said: dict[str, list[Tensor]] = {name: [] for name in nets}
+    predicted: dict[str, list[Tensor]] = {name: [] for name in nets}
     widths: dict[str, int] = {}
     agreed = dict.fromkeys(pairs, 0)
     with torch.no_grad():
@@ -273,16 +274,16 @@ def _predictions(
             for name, view in views.items():
                 logits = require_finite(view(batch.images), f"{name} ({name_of(nets[name])})", "a belief")
                 widths[name] = logits.shape[1]
-                said[name].append(logits.argmax(1))
+                predicted[name].append(logits.argmax(1))
             if len(set(widths.values())) > 1:
                 raise RedistillError(f"the networks tell unlike numbers of classes apart ({widths}): they must agree")
             if min(widths.values()) < 2:
                 raise RedistillError("the networks give one logit an image, so there is no other class to go to: give two, [0, z]")
             for a, b in agreed:
-                agreed[a, b] += int((said[a][-1] == said[b][-1]).sum())
+                agreed[a, b] += int((predicted[a][-1] == predicted[b][-1]).sum())
             if min(agreed.values()) >= count:
                 break
-    return torch.cat(rows), {name: torch.cat(parts) for name, parts in said.items()}, next(iter(widths.values()))
+    return torch.cat(rows), {name: torch.cat(parts) for name, parts in predicted.items()}, next(iter(widths.values()))
 
 
 def _picked(agree: Tensor, count: int, pick: Pick, seed: int) -> Tensor:
@@ -318,7 +319,7 @@ def transitions(
         images: an evaluation set, in the normalisation in which the steps are taken.
         count: images a pair.
         pick: which: the ``first`` ones of the set on which both networks of the pair predict the same class, ``random`` ones
-            of these (polo5's code), or as many ``random`` ones of the whole set as the [RE] report's code takes for them,
+            of these (Micaelli's code), or as many ``random`` ones of the whole set as the reproducibility report's code takes for them,
             positions in a shuffled order for indices: ``ferles``. seed: of the draw.
         K, rate: steps and ξ. aim: see the module.
         attack, beside: names to be attacked, and names whose belief is recorded beside; default: all, and every other.
@@ -334,9 +335,9 @@ def transitions(
     if count < 1:
         raise RedistillError(f"count={count}: at least one image is needed")
     if pick not in ("first", "random", "ferles"):
-        raise RedistillError(f"pick={pick!r}: known are 'first', 'random' (polo5's code) and 'ferles' (the [RE] report's)")
+        raise RedistillError(f"pick={pick!r}: known are 'first', 'random' (Micaelli's code) and 'ferles' (the reproducibility report's)")
     if aim not in ("predicted", "true"):
-        raise RedistillError(f"aim={aim!r}: known are 'predicted' (paper) and 'true' (polo5's code)")
+        raise RedistillError(f"aim={aim!r}: known are 'predicted' (paper) and 'true' (Micaelli's code)")
     labels = images.all_labels
     if aim == "true" and labels is None:
         raise RedistillError("aim='true' starts from the labels, and this set has none: use aim='predicted'")
@@ -350,10 +351,10 @@ def transitions(
     views = {name: seeing(net, images.normalise) for name, net in nets.items()}
     found: dict[tuple[str, str], Transition] = {}
     with evaluating(*nets.values()):
-        x, said, classes = _predictions(nets, views, images, wanted, count if pick == "first" else math.inf)
+        x, predicted, classes = _predictions(nets, views, images, wanted, count if pick == "first" else math.inf)
         if labels is not None and aim == "true" and int(labels.max()) >= classes:
             raise RedistillError(f"the labels go up to {int(labels.max())}, the networks tell {classes} classes apart: they must agree")
-        mine = {(a, b): _picked(said[a] == said[b], count, pick, seed) for a, b in wanted}
+        mine = {(a, b): _picked(predicted[a] == predicted[b], count, pick, seed) for a, b in wanted}
         if lonely := [pair for pair in wanted if not len(mine[pair])]:
             raise RedistillError(f"{' and '.join(lonely[0])} predict the same class on none of the {len(x)} images")
         starts = {name: torch.cat([mine[name, other] for other in others]).unique() for name, others in pairs.items() if others}
@@ -368,9 +369,9 @@ def transitions(
 
         for name, index in starts.items():
             own_labels = labels.to(index.device)[index] if labels is not None and aim == "true" else None
-            targets = aims(said[name][index], classes, own_labels)
+            targets = target_classes(predicted[name][index], classes, own_labels)
             seen = [views[other] for other in pairs[name]]
-            p = walk(views[name], seen, x[index], targets, K=K, rate=rate, tell=stepped).double().cpu()
+            p = adversarial_trajectory(views[name], seen, x[index], targets, K=K, rate=rate, tell=stepped).double().cpu()
             if not bool(torch.isfinite(p).all()):
                 raise NotFinite(
                     f"on the way of {name} beliefs became NaN or infinite (xi={rate:g}): its gradients are too large for this rate, "
@@ -418,3 +419,6 @@ def noise_histogram(net: nn.Module, shape: Sequence[int], *, count: int = 1000, 
     require_finite(logits, name_of(net), "a histogram of predictions")
     counts: list[int] = torch.bincount(logits.argmax(1), minlength=logits.shape[1]).tolist()
     return counts
+
+if not TYPE_CHECKING:
+    __getattr__ = old_names(__name__)

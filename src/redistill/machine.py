@@ -83,6 +83,23 @@ def origin(device: torch.device) -> dict[str, Any]:
     return {"versions": versions(), "git": git(), "hardware": hardware(device)}
 
 
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that a process may still ask for on a device, within the limit of its container; None where nobody says it."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError, IndexError):
+        return None
+    try:
+        limit, stat = (Path(f"/sys/fs/cgroup/memory.{name}").read_text() for name in ("max", "stat"))
+        used = next(int(line.split()[1]) for line in stat.splitlines() if line.startswith("anon "))  # files in memory make room
+        return min(free, max(0, int(limit) - used))
+    except (OSError, ValueError, StopIteration, IndexError):
+        return free  # no container, or one without a limit
+
+
 def peak_memory(device: torch.device) -> dict[str, int]:
     """Highest memory use so far in bytes: of this process, and of the device's allocator where it has one."""
     unit = 1 if sys.platform == "darwin" else 1024

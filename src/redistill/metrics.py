@@ -176,8 +176,18 @@ def evaluate(
     """Everything of :class:`Evaluation`, from one pass (two with a teacher)."""
     labels = _labels(images)
     logits = predict(net, images, normalise=normalise)
-    classes = _require_classes(logits, images)
+    _require_classes(logits, images)
     require_finite(logits, name_of(net), "an accuracy")
+    taught = None
+    if teacher is not None:
+        taught = require_finite(predict(teacher, images), f"the teacher {name_of(teacher)}", "an agreement")
+        require_comparable(logits, taught, "evaluate with a teacher")
+    return evaluation(logits, labels, teacher=taught)
+
+
+def evaluation(logits: Tensor, labels: Tensor, *, teacher: Tensor | None = None) -> Evaluation:
+    """Everything of :class:`Evaluation` from logits [N, C] and labels [N]; ``teacher``: what the teacher said of the same images."""
+    classes = logits.shape[1]
     log_p = torch.log_softmax(logits.double(), 1)
     n, right = len(labels), hits(logits, labels)
     low, high = binomial_interval(right, n)
@@ -192,9 +202,7 @@ def evaluate(
         top5 = 100.0 * int((logits.topk(5, 1).indices == labels[:, None]).any(1).sum()) / n
     same = forward = backward = None
     if teacher is not None:
-        taught = require_finite(predict(teacher, images), f"the teacher {name_of(teacher)}", "an agreement")
-        require_comparable(logits, taught, "evaluate with a teacher")
-        log_t = torch.log_softmax(taught.double(), 1)
+        log_t = torch.log_softmax(teacher.double(), 1)
         same = 100.0 * float((log_t.argmax(1) == predicted).double().mean())
         forward = float((log_t.exp() * (log_t - log_p)).sum(1).mean())
         backward = float((log_p.exp() * (log_p - log_t)).sum(1).mean())

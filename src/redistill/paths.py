@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from redistill.errors import RedistillError
@@ -34,3 +35,13 @@ def is_there(path: Path) -> bool:
         return path.exists()
     except (OSError, ValueError):
         return False
+
+
+def cache_dir() -> Path | None:
+    """Where what can be made again is kept: $REDISTILL_CACHE, else ``redistill`` in the user's cache folder; None: nobody knows one."""
+    if given := os.environ.get("REDISTILL_CACHE"):
+        return expanded(given)
+    if given := os.environ.get("XDG_CACHE_HOME"):
+        return expanded(given) / "redistill"
+    own = home()
+    return None if own is None else own / ".cache" / "redistill"

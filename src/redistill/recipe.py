@@ -17,6 +17,7 @@ from redistill.values import Value
 
 NUMERICS = 1
 Unit = Literal["epoch", "step"]
+Precision = Literal["strict", "double", "fast"]
 
 LATER = ("clip_per",)
 """Switches that came after the first release: written only where they differ, so that older experiments keep their ids."""
@@ -172,7 +173,8 @@ class Recipe(Value):
             largest.
         precision: ``strict`` (IEEE fp32, default for anything published), ``double`` (proofs), ``fast`` (bf16 where the
             device has bf16 units for matrices, else fp32). compile: torch.compile for the calls of teacher and students in a
-            student's step, features included (not for a generator's step), only with ``fast``.
+            student's step, features included (not for a generator's step), only with ``fast``; ``"auto"``: where it saves more than
+            it costs, which is decided and written down before a run has its id: long runs on CPUs with AMX tiles.
         channels_last: memory layout of images and weights; None: on a CPU (0.87 of a strict step's time) and with bf16, else
             off; ``double`` stays contiguous. fused: PyTorch's fused optimiser, where it exists.
         teacher_mode: ``eval``; ``train`` is what two published codes have (batch statistics, drifting running
@@ -197,8 +199,8 @@ class Recipe(Value):
     per: Unit = "epoch"
     clip: float | None = Field(default=None, gt=0)
     clip_per: Literal["network", "tensor"] = "network"
-    precision: Literal["strict", "double", "fast"] = "strict"
-    compile: bool = False
+    precision: Precision = "strict"
+    compile: bool | Literal["auto"] = False
     channels_last: bool | None = None
     fused: bool = True
     teacher_mode: Literal["eval", "train"] = "eval"
@@ -224,7 +226,7 @@ class Recipe(Value):
             )
         if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
             raise ValueError("nesterov needs optimizer='sgd' and momentum above 0")
-        if self.compile and self.precision != "fast":
+        if self.compile is True and self.precision != "fast":
             raise ValueError(f"compile=True changes rounding and is allowed with precision='fast' only, not {self.precision!r}")
         if self.clip_per == "tensor" and self.clip is None:
             raise ValueError("clip_per='tensor' says what is clipped, but clip names no norm: add clip, or leave clip_per out")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import SupportsIndex
 
 import torch
@@ -70,10 +70,11 @@ def stream(seed: int, *names: Name) -> torch.Generator:
 
 
 @contextlib.contextmanager
-def seeded(seed: int, *names: Name, device: torch.device | str = "cpu") -> Iterator[None]:
+def seeded(seed: int, *names: Name, device: torch.device | str = "cpu") -> Iterator[Callable[[], bool]]:
     """Run library code that only knows the global generator (layer initialisation, dropout) under a named stream.
 
-    The global state of the CPU, and of ``device`` where that is an accelerator, is restored afterwards.
+    The global state of the CPU, and of ``device`` where that is an accelerator, is restored afterwards. What is yielded tells
+    whether anything was drawn so far.
     """
     where = torch.device(device)
     number = generator_seed(seed, *names)
@@ -81,11 +82,26 @@ def seeded(seed: int, *names: Name, device: torch.device | str = "cpu") -> Itera
         before = torch.random.get_rng_state()
         torch.default_generator.manual_seed(number)
         try:
-            yield
+            yield _moved_since(number, None)
         finally:
             torch.random.set_rng_state(before)
         return
     index = where.index if where.index is not None else torch.accelerator.current_device_index()
     with torch.random.fork_rng(devices=[index], device_type=where.type):
         torch.manual_seed(number)
-        yield
+        yield _moved_since(number, torch.device(where.type, index))
+
+
+def _moved_since(number: int, accelerator: torch.device | None) -> Callable[[], bool]:
+    """Whether a generator that was seeded with ``number`` has been drawn from."""
+
+    def moved() -> bool:
+        fresh = torch.Generator().manual_seed(number).get_state()
+        if not torch.equal(fresh, torch.default_generator.get_state()):
+            return True
+        if accelerator is None or accelerator.type != "cuda":
+            return False
+        own = torch.Generator(accelerator).manual_seed(number).get_state()
+        return not torch.equal(own, torch.cuda.get_rng_state(accelerator))
+
+    return moved

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy import special
 
+from redistill._moved import old_names
 from redistill.errors import RedistillError
 
 Side = Literal["inside", "above", "below", "open"]
@@ -57,22 +59,22 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Part:
+class VarianceComponent:
     """One estimated variance inside the variance of a difference, and its degrees of freedom (infinite: known, not estimated)."""
 
     variance: float
     df: float
 
 
-def satterthwaite(parts: Sequence[Part]) -> Part:
+def satterthwaite(parts: Sequence[VarianceComponent]) -> VarianceComponent:
     """The sum of independently estimated variances as one, with Satterthwaite's degrees of freedom.
 
-    >>> satterthwaite([Part(1.0, 2), Part(1.0, 2)])
+    >>> satterthwaite([VarianceComponent(1.0, 2), VarianceComponent(1.0, 2)])
     Part(variance=2.0, df=4.0)
     """
     total = sum(part.variance for part in parts)
     squares = sum(part.variance**2 / part.df for part in parts)
-    return Part(total, total**2 / squares if squares > 0 else math.inf)
+    return VarianceComponent(total, total**2 / squares if squares > 0 else math.inf)
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Estimate:
     """
 
     value: float
-    parts: tuple[Part, ...]
+    parts: tuple[VarianceComponent, ...]
 
     @property
     def error(self) -> float:
@@ -138,7 +140,7 @@ class Estimate:
             return "inside"
         return "above" if low > tolerance else "below" if high < -tolerance else "open"
 
-    def chance(self, tolerance: float, moves: float, alpha: float = 0.05) -> float:
+    def power_of(self, tolerance: float, moves: float, alpha: float = 0.05) -> float:
         """How often a repetition would be decided on the side where the value now is, were it the truth.
 
         ``moves``: standard error of what a repetition draws anew. A printed number is uncertain, but is never drawn again,
@@ -148,6 +150,11 @@ class Estimate:
         if gap < 0:
             return _normal(-gap - half, moves)
         return max(0.0, _normal(gap - half, moves) - _normal(half - tolerance - abs(self.value), moves)) if gap else 0.0
+
+    def chance(self, tolerance: float, moves: float, alpha: float = 0.05) -> float:
+        """:meth:`power_of` under its old name, for one release."""
+        warnings.warn("Estimate.chance is now called power_of", DeprecationWarning, stacklevel=2)
+        return self.power_of(tolerance, moves, alpha)
 
     def chance_apart(self, alpha: float) -> float:
         """How often a repetition would be called different from zero (two-sided at ``alpha``) with the sign it has now."""
@@ -176,7 +183,7 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     """
     x = _values(values, 2, "mean_interval")
     spread = Spread(float(x.std(ddof=1)), len(x) - 1)
-    return Estimate(float(x.mean()), (Part(spread.sd**2 / len(x), spread.df),)).describe(level, len(x))
+    return Estimate(float(x.mean()), (VarianceComponent(spread.sd**2 / len(x), spread.df),)).describe(level, len(x))
 
 
 def median_interval(values: Sequence[float], level: float = 0.95, spread: Spread | None = None) -> Interval:
@@ -190,7 +197,7 @@ def median_interval(values: Sequence[float], level: float = 0.95, spread: Spread
     """
     x = _values(values, 2, "median_interval")
     spread = spread or Spread(float(x.std(ddof=1)), len(x) - 1)
-    part = Part((spread.sd * median_factor(len(x))) ** 2, spread.df)
+    part = VarianceComponent((spread.sd * median_factor(len(x))) ** 2, spread.df)
     return Estimate(float(np.median(x)), (part,)).describe(level, len(x))
 
 
@@ -218,7 +225,7 @@ def welch(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> Interv
     x, y = _values(a, 2, "welch"), _values(b, 2, "welch")
     u, v = float(x.var(ddof=1)) / len(x), float(y.var(ddof=1)) / len(y)
     df = (u + v) ** 2 / (u**2 / (len(x) - 1) + v**2 / (len(y) - 1)) if u + v > 0 else float(len(x) + len(y) - 2)
-    return Estimate(float(x.mean() - y.mean()), (Part(u + v, df),)).describe(level, min(len(x), len(y)))
+    return Estimate(float(x.mean() - y.mean()), (VarianceComponent(u + v, df),)).describe(level, min(len(x), len(y)))
 
 
 def binomial_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -234,6 +241,24 @@ def binomial_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, fl
     centre = (hits + z * z / 2) / (n + z * z)
     half = z / (n + z * z) * math.sqrt(hits * (n - hits) / n + z * z / 4)
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def paired_accuracy(only_a: int, only_b: int, n: int, level: float = 0.95) -> tuple[float, float, float]:
+    """Accuracy of a minus accuracy of b on the same ``n`` images, with its interval: (value, low, high), fractions of 1.
+
+    ``only_a``, ``only_b``: images on which a alone, and b alone, is right. The interval is Bonett and Price's (2012, Journal of
+    Educational and Behavioral Statistics 37, adjusted Wald): one image is added to each of the two counts and two to all.
+
+    >>> value, low, high = paired_accuracy(30, 12, 600)
+    >>> round(value, 4), round(low, 4), round(high, 4)
+    (0.03, 0.0084, 0.0514)
+    """
+    if not (n >= 1 and only_a >= 0 and only_b >= 0 and only_a + only_b <= n):
+        raise RedistillError(f"paired_accuracy({only_a}, {only_b}, {n}): the two counts, and their sum, lie between 0 and the images")
+    z = float(special.ndtri((1 + _level(level)) / 2))
+    a, b = (only_a + 1) / (n + 2), (only_b + 1) / (n + 2)
+    half = z * math.sqrt((a + b - (a - b) ** 2) / (n + 2))
+    return (only_a - only_b) / n, max(-1.0, a - b - half), min(1.0, a - b + half)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -392,19 +417,19 @@ def pocock(looks: tuple[int, ...], alpha: float = 0.05) -> float:
     return math.floor(float(special.ndtr(-z)) * 10_000) / 10_000
 
 
-def seeds_needed(chance: Callable[[int], float], power: float = 0.8, most: int = 1000) -> int | None:
-    """The fewest additional seeds m >= 1 from which on ``chance(m) >= power``; None where ``most`` do not reach it.
+def seeds_needed(power_of: Callable[[int], float], power: float = 0.8, most: int = 1000) -> int | None:
+    """The fewest additional seeds m >= 1 from which on ``power_of(m) >= power``; None where ``most`` do not reach it.
 
-    ``chance`` may only rise once it is above one half.
+    ``power_of`` may only rise once it is above one half.
     """
-    if chance(most) < power:
+    if power_of(most) < power:
         return None
     low, high = 0, 1
-    while high < most and chance(high) < power:
+    while high < most and power_of(high) < power:
         low, high = high, min(2 * high, most)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if chance(middle) >= power else (middle, high)
+        low, high = (low, middle) if power_of(middle) >= power else (middle, high)
     return high
 
 
@@ -433,3 +458,6 @@ def _level(level: float) -> float:
     if not 0 < level < 1:
         raise RedistillError(f"the level of an interval is a fraction such as 0.95, got {level}")
     return level
+
+if not TYPE_CHECKING:
+    __getattr__ = old_names(__name__)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from redistill import files, machine, models, rng
-from redistill.core import Batch, RedistillError, Room, Shape
+from redistill.core import Batch, RedistillError, Shape, StreamContext
 from redistill.published.zero_shot import points as points_preset
 from redistill.recipe import Recipe
 from redistill.report.plane import Scene, animation, frame, panels
@@ -62,7 +62,7 @@ class Cloud:
     def settings(self) -> dict[str, Any]:
         return {"kind": "toy points", "count": self.count}
 
-    def start(self, room: Room) -> CloudStream:
+    def start(self, room: StreamContext) -> CloudStream:
         return CloudStream(self, room)
 
 
@@ -71,7 +71,7 @@ class CloudStream:
     """Batches of a fresh order each epoch, the incomplete last one left out."""
 
     cloud: Cloud
-    room: Room
+    room: StreamContext
 
     def batch(self, step: int) -> Batch:
         size = self.room.batch_size

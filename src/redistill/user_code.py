@@ -128,6 +128,18 @@ def locate(reference: str, folder: Path, *, file: str | None = None, code: str |
     return Located(found.name, content, found.file, found.path, helpers)
 
 
+def files_of(located: Located) -> dict[str, bytes]:
+    """The file of a reference by path and every file of one's own that it imports, by their places in a folder in which
+    ``./file.py:name`` finds all of them again; empty for ``module:name``, which is installed and not copied."""
+    if located.file is None or located.path is None:
+        return {}
+    found = {located.path.name: located.path}
+    for module, path in located.helpers.items():
+        place = module.replace(".", "/")
+        found[f"{place}/__init__.py" if path.name == "__init__.py" else f"{place}.py"] = path
+    return {place: path.read_bytes() for place, path in found.items()}
+
+
 def _digest(path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -170,6 +182,7 @@ def _installed() -> tuple[Path, ...]:
 
     folders = {sysconfig.get_path(key) for key in ("stdlib", "platstdlib", "purelib", "platlib")}
     folders |= {*site.getsitepackages(), site.getusersitepackages() or ""}
+    folders |= {folder for folder in sys.path if Path(folder).name in ("site-packages", "dist-packages")}  # of other prefixes
     return (*(Path(folder).resolve() for folder in folders if folder), Path(__file__).resolve().parent)
 
 

@@ -18,6 +18,7 @@ import scipy.stats
 from redistill.claims import Claim, Finding, Measured, Published, judge, judge_table, pool, sentence, summary_sentences
 from redistill.claims.model import Aggregate, Which
 from redistill.errors import RedistillError
+from redistill.runs.measured import measured
 from redistill.stats import Spread, median_factor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,13 +37,13 @@ def value(published: Published, **other: Any) -> Claim:
 
 
 OURS = [82.1, 82.5, 82.3]  # mean 82.3, standard deviation 0.2
-T2 = scipy.stats.t.ppf(0.95, 2)
+T2 = scipy.stats.t.ppf(0.97, 2)
 PRINT = 0.01**2 / 12  # variance of what rounding to two decimals takes away
 
 
 def half_width(*parts: tuple[float, float], prints: int = 1) -> float:
-    """Of a 90 % interval, from (variance, degrees of freedom) and the rounding of so many printed numbers."""
-    known = [*((v, scipy.stats.t.ppf(0.95, df)) for v, df in parts), (prints * PRINT, scipy.stats.norm.ppf(0.95))]
+    """Of a 94 % interval, from (variance, degrees of freedom) and the rounding of so many printed numbers."""
+    known = [*((v, scipy.stats.t.ppf(0.97, df)) for v, df in parts), (prints * PRINT, scipy.stats.norm.ppf(0.97))]
     total = sum(v for v, _ in known)
     return sum(v * t for v, t in known) / total * math.sqrt(total)
 
@@ -162,13 +163,13 @@ def test_looks_are_fixed_before_and_each_is_stricter() -> None:
     assert (between.verdict, between.note) == ("pending", "4 of 5 seeds so far")
     plain = judge(value(mean_of_3(82.3)), {"A": runs(*exact[:3])})
     assert first.interval is not None and plain.interval is not None and first.interval[1] > plain.interval[1]
-    assert last.note == "look at 5 of 3, 5, 10 seeds, each at 2.25%" and last.verdict == "reproduced"
+    assert last.note == "look at 5 of 3, 5, 10 seeds, each at 1.30%" and last.verdict == "reproduced"
 
 
 def test_an_allowance_for_the_teacher_widens_by_two_teachers() -> None:
     found = judge(value(mean_of_3(82.44), allowance=0.3), {"A": runs(*OURS)})
     assert found.interval is not None
-    mine, known, t = 0.2**2 * 2 / 3, 2 * 0.3**2 + PRINT, scipy.stats.norm.ppf(0.95)
+    mine, known, t = 0.2**2 * 2 / 3, 2 * 0.3**2 + PRINT, scipy.stats.norm.ppf(0.97)
     half = (mine * T2 + known * t) / math.sqrt(mine + known)
     assert found.interval == pytest.approx((-0.14 - half, -0.14 + half))
 
@@ -183,7 +184,7 @@ def test_a_print_of_one_teacher_counts_as_one_run_where_ours_have_one_each() -> 
 def test_whole_points_are_as_uncertain_as_whole_points() -> None:
     found = judge(value(Published(82.0, None, 3, None, "last", "mean", 0)), {"A": runs(*OURS)})
     mine, rounded = 0.2**2 * 2 / 3, 1 / 12
-    half = (mine * T2 + rounded * scipy.stats.norm.ppf(0.95)) / math.sqrt(mine + rounded)
+    half = (mine * T2 + rounded * scipy.stats.norm.ppf(0.97)) / math.sqrt(mine + rounded)
     assert found.interval == pytest.approx((0.3 - half, 0.3 + half))
 
 
@@ -338,7 +339,8 @@ def test_the_spread_is_pooled_over_the_cells_and_the_own_one_stands_beside_it() 
         assert found.reading is not None and found.reading.what == "pooled spread" and found.difference is not None
         assert found.interval == pytest.approx((found.difference - half, found.difference + half))
         alone = judge(claim, cells)
-        assert [(r.what, r.interval) for r in found.others] == [("own spread", pytest.approx(alone.interval))]
+        ((what, interval),) = [(r.what, r.interval) for r in found.others]
+        assert what == "own spread" and interval == pytest.approx(alone.interval)
     assert summary.judged == 3 and summary.expected_false == pytest.approx(0.15)
     assert summary_sentences(summary)[1].endswith("at most 0.15 false verdicts among them are to be expected.")
 
@@ -463,7 +465,7 @@ def simulation() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def stored() -> Any:
-    return json.loads((ROOT / "results" / "verdict-rates" / "rates.json").read_text())
+    return measured(ROOT / "results" / "measured" / "verdict-rates" / "rates.json")
 
 
 GROUNDS: dict[str, dict[str, Any]] = {
@@ -523,17 +525,19 @@ def test_no_recorded_rate_of_false_verdicts_passes_its_level_without_a_word(simu
     for name, group, by in page["settings"](stored):
         for n, row in by.items():
             error = math.sqrt(0.05 * 0.95 / (row["tables"] * (6 if group == "all" else 1)))
-            if page["worst"](row, "now", group) > 0.05 + max(4 * error, 0.002):
+            if page["worst"](row, "now", group) > 0.05 + 3 * error:
                 assert any(line.startswith(f"* {name}") and f"with {n} seeds" in line for line in told), (name, group, n)
-    # what is above it is a fact about one teacher, skewed results at more seeds than three, or a scatter no pool can know
-    allowed = ("skewed", "one for all seeds", "spreads 2")
+    # what is above it is a fact about one teacher, or a lone cell whose tail moves its mean and its spread together
+    allowed = ("skewed downwards, one cell of six three times as wide: the wide cell", "one for all seeds")
     assert all(any(word in line for word in allowed) for line in told), told
     for row in stored["orders"]:
         if row["rule"] == "blocked":
             assert row["any_false"] <= 0.05 + 4 * math.sqrt(0.05 * 0.95 / row["tables"]), row
+    assert len({row["name"] for row in stored["sequential"] if row["plan"] == "looks at 3, 5, 10"}) == 5
     for row in stored["sequential"]:
-        if row["truth"] == 0.5 and row["plan"] == "looks at 3, 5, 10":
-            assert max(row["reproduced"], row["above"]) <= 0.05
+        if row["plan"] == "looks at 3, 5, 10":
+            outside = row["above"] + row["below"]
+            assert (outside if row["truth"] == 0 else max(row["reproduced"], outside)) <= 0.05, row
     # and the rule before broke it, which is why it is another one
     before = {(r["name"], r["n"]): r for r in stored["values"]}
     assert page["worst"](before["one cell of six three times as wide", 3], "before", "wide") > 0.1
@@ -560,7 +564,7 @@ def test_the_simulation_agrees_with_the_package_on_every_verdict(simulation: Mod
 
 
 def test_the_page_is_written_from_the_record(simulation: ModuleType, stored: Any) -> None:
-    page = simulation.write.__globals__["page"](stored, "../results/verdict-rates")
+    page = simulation.write.__globals__["page"](stored, "../results/figures")
     assert (ROOT / "docs" / "verdicts.md").read_text() == page, "run python benchmarks/verdict_rates.py --redraw"
 
 
@@ -645,11 +649,11 @@ def test_sentences_say_what_was_found() -> None:
     said = {
         value(mean_of_3(82.44)): (
             "c is reproduced: ours 82.30 [82.28, 82.32] (mean of 3 seeds, last epoch), the paper's 82.44 (mean of 3 seeds, "
-            "last epoch, no spread printed); the difference -0.14 has the 90 % interval [-0.16, -0.12], inside ±0.5."
+            "last epoch, no spread printed); the difference -0.14 has the 94 % interval [-0.17, -0.11], inside ±0.5."
         ),
         value(mean_of_3(83.44, 0.01)): (
             "c is below: ours 82.30 [82.28, 82.32] (mean of 3 seeds, last epoch), the paper's 83.44 (mean of 3 seeds, "
-            "last epoch); the difference -1.14 has the 90 % interval [-1.17, -1.11], wholly below -0.5."
+            "last epoch); the difference -1.14 has the 94 % interval [-1.18, -1.10], wholly below -0.5."
         ),
         Claim("o", "order", "B", baseline="A", decides="unpaired"): (
             "o is below: B minus A is -2.29 [-2.33, -2.25] (unpaired, mean of 3 seeds, last epoch, p < 0.001), the other way "
@@ -657,7 +661,7 @@ def test_sentences_say_what_was_found() -> None:
         ),
         Claim("g", "gain", "A", mean_of_3(2.3), "B", decides="unpaired"): (
             "g is reproduced: A minus B is +2.29 [+2.25, +2.33] (unpaired, mean of 3 seeds, last epoch, p < 0.001), the paper's "
-            "+2.30 (mean of 3 seeds, last epoch, no spread printed); the difference -0.01 has the 90 % interval [-0.04, +0.02], "
+            "+2.30 (mean of 3 seeds, last epoch, no spread printed); the difference -0.01 has the 94 % interval [-0.05, +0.03], "
             "inside ±0.5."
         ),
         Claim("n", "value", "Z", mean_of_3(80.0)): "n is not attempted: no runs of Z (the paper's 80.00).",

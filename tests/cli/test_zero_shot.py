@@ -100,7 +100,7 @@ def test_belief_refuses_with_a_sentence(call: Call, nets: list[Path], tmp_path: 
 
 
 def test_belief_as_published_elsewhere(call: Call, nets: list[Path], tmp_path: Path) -> None:
-    """polo5's targets, the report's mean, the notebook's error, another stream: each changes the numbers as the library does."""
+    """Micaelli's targets, the report's mean, the notebook's error, another stream: each changes the numbers as the library does."""
     both = {path.stem: models.load(path) for path in nets}
     images = data.load("digits:test").with_(normalise="half")
     base = ("belief", *nets, "--data", "digits", "--count", 2, "-K", 3, "--noise", 0, "--attack", "small", "--json", "--normalise", "half")
@@ -178,7 +178,7 @@ def test_toy_in_short(call: Call, tmp_path: Path) -> None:
     assert [int(row["round"]) for row in rows] == [0, 1, 2]
     assert float(rows[-1]["agreement_percent"]) == pytest.approx(told["agreement"], abs=1e-3)
     with Image.open(tmp_path / "toy.gif") as moving:
-        assert moving.n_frames == 3
+        assert getattr(moving, "n_frames") == 3  # noqa: B009  only files with frames have it
     record = json.loads((tmp_path / "record.json").read_text())
     assert {**record, "files": told["files"]} == told and record["seed"] == 1 and record["cpu_seconds"] > 0
     text = (tmp_path / "panels.svg").read_text()

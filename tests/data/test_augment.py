@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from redistill.core import RedistillError, Room
+from redistill.core import RedistillError, StreamContext
 from redistill.data import Augmenter, Images, affine_between, augmentation, normalisation
 from redistill.data.normalise import SETS
 
@@ -142,7 +142,7 @@ def test_a_batch_may_share_its_offset_and_each_image_has_its_own_flip() -> None:
     x = noise(40, 3, 8, 8)
     augment = augmentation("crop-flip-reflect-batch:2")
     assert (augment.variants, augment.batch, augmentation("crop-flip-reflect").batch) == (50, True, False)
-    room = Room(seed=4, batch_size=16, device=torch.device("cpu"), dtype=torch.float32, steps=12, teacher=None, students=())
+    room = StreamContext(seed=4, batch_size=16, device=torch.device("cpu"), dtype=torch.float32, steps=12, teacher=None, students=())
     stream = Images(x, None, 10, "noise", "none", "crop-flip-reflect-batch:2").start(room)
     windows, flips = set(), 0
     for step in range(12):

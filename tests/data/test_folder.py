@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from redistill import rng
-from redistill.core import RedistillError, Room, Source, Stream
+from redistill.core import RedistillError, Source, Stream, StreamContext
 from redistill.data import Folder, Images, decode, folder, load
 
 
@@ -33,8 +33,8 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def room(batch_size: int, steps: int = 50, seed: int = 0, **more: Any) -> Room:
-    return Room(seed, batch_size, torch.device("cpu"), torch.float32, steps, **more)
+def room(batch_size: int, steps: int = 50, seed: int = 0, **more: Any) -> StreamContext:
+    return StreamContext(seed, batch_size, torch.device("cpu"), torch.float32, steps, **more)
 
 
 def test_imagenet_layout_in_memory(tree: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from redistill import rng
-from redistill.core import RedistillError, Room, Source, Stream
+from redistill.core import RedistillError, Source, Stream, StreamContext
 from redistill.data import Augmenter, Images, augmentation
 from redistill.published.few_images import matching_ferles, per_class_ferles
 
@@ -22,8 +22,8 @@ def make(count: int = 60, classes: int = 4, augment: str = "crop-flip:1", **more
     return Images(x, y, classes, "noise", "half", augment, class_names=names, **more)
 
 
-def room(batch_size: int = 16, seed: int = 0, dtype: torch.dtype = torch.float32, **more: Any) -> Room:
-    return Room(seed, batch_size, torch.device("cpu"), dtype, steps=100, **more)
+def room(batch_size: int = 16, seed: int = 0, dtype: torch.dtype = torch.float32, **more: Any) -> StreamContext:
+    return StreamContext(seed, batch_size, torch.device("cpu"), dtype, steps=100, **more)
 
 
 # -- subsets ----------------------------------------------------------------------------------------------------------
@@ -251,7 +251,7 @@ def test_epochs_differ_and_seeds_differ_and_global_state_does_not_matter() -> No
 def test_order_and_variant_do_not_depend_on_batch_size_precision_or_augmentation() -> None:
     images = make(60)
 
-    def epoch(source: Images, r: Room) -> tuple[list[int], dict[int, int]]:
+    def epoch(source: Images, r: StreamContext) -> tuple[list[int], dict[int, int]]:
         stream = source.start(r)
         batches = [stream.batch(s) for s in range(source.steps_per_epoch(r.batch_size, r.drop_last))]
         index = [i for b in batches for i in (b.index if b.index is not None else torch.empty(0)).tolist()]

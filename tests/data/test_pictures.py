@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from redistill import data
-from redistill.core import RedistillError, Room
+from redistill.core import RedistillError, StreamContext
 from redistill.data import Folder, Images, decode, folder, formats
 
 RNG = np.random.default_rng(0)
@@ -184,7 +184,7 @@ def test_another_set_of_constants_keeps_the_white() -> None:
     seen = half.normalised()
     assert half.peak == 16 and float(seen.max()) == 1.0 and float(seen.min()) == -1.0
     assert torch.equal(next(half.batches(7)).images, seen[:7])
-    assert torch.equal(half.start(Room(0, 9, torch.device("cpu"), torch.float32, 5)).batch(0).images.amax(), torch.tensor(1.0))
+    assert torch.equal(half.start(StreamContext(0, 9, torch.device("cpu"), torch.float32, 5)).batch(0).images.amax(), torch.tensor(1.0))
     other = Images(train.x * 15, train.y, 10, "bytes", "half").with_(normalise="digits")
     assert other.peak == 255 and float(other.normalised().max()) == pytest.approx((240 / 255 - 0.3053) / 0.3760)
 
@@ -249,7 +249,7 @@ def test_archives_that_are_none_or_ask_for_much(tmp_path: Path) -> None:
 
 
 def test_memory_decides_no_shared_offset_and_no_white(tree: Path) -> None:
-    room = Room(0, 9, torch.device("cpu"), torch.float32, 4)
+    room = StreamContext(0, 9, torch.device("cpu"), torch.float32, 4)
     stored, disk = (folder(tree, memory=m, augment="crop-flip-reflect-batch:1") for m in (2**20, 0))
     assert isinstance(stored, Images) and isinstance(disk, Folder)
     one, two = (x.with_(normalise="mine (mean 0.4, std 0.25, peak 16)") for x in (stored, disk))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.others import mdistiller, ours
+from helpers.others import Run, mdistiller, ours
 from redistill.errors import RedistillError
 from redistill.evidence.files import Told
 from redistill.evidence.model import Evidence, arms
@@ -44,7 +44,7 @@ def test_our_format(tmp_path: Path) -> None:
         ([], "holds no runs"),
     ],
 )
-def test_bad_runs_are_a_sentence(tmp_path: Path, runs: list[dict], sentence: str) -> None:
+def test_bad_runs_are_a_sentence(tmp_path: Path, runs: list[Run], sentence: str) -> None:
     with pytest.raises(RedistillError, match=sentence.replace("(", r"\(")):
         one(ours(tmp_path, *runs))
 

@@ -11,8 +11,8 @@ import torch
 from redistill.errors import RedistillError
 from redistill.experiment.sealed import BEST, WEIGHTS
 from redistill.experiment.value import Experiment
-from redistill.launch.cohort import Work
-from redistill.launch.materials import Materials
+from redistill.launch.cohort import CohortRun
+from redistill.launch.materials import BuiltObjects
 from redistill.launch.stop import Interrupted, Stop
 from redistill.metrics import accuracy
 from redistill.runs.record import best_of
@@ -83,7 +83,7 @@ def test_the_network_of_the_best_evaluation_is_kept(store: Store) -> None:
     run = early(store)
     assert run.record["best_network"] == BEST and run.weights("best").name == BEST
     best, last = run.network("best"), run.network()
-    images = Materials([Experiment.of(run.record["experiment"], device="cpu")], store, None).evaluate["test"]
+    images = BuiltObjects([Experiment.of(run.record["experiment"], device="cpu")], store, None).evaluate["test"]
     found = run.record["accuracy"]["test"]
     assert accuracy(best, images) == found["best"] > accuracy(last, images) == found["last"]
     shorter = {**run.record["experiment"]["recipe"], "epochs": None, "steps": found["best_step"]}
@@ -146,7 +146,7 @@ def test_an_interrupted_run_keeps_the_same_best_network(store: Store, tmp_path: 
     place, at = Store(tmp_path), {run.record["accuracy"]["test"]["best_step"] + 1}
     for _ in range(3):
         stop = Stop()
-        work = Work((one,), place, stop=stop)
+        work = CohortRun((one,), place, stop=stop)
         assert work.take()
         try:
             for progress in work:

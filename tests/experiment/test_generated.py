@@ -14,7 +14,7 @@ from helpers.experiments import HERE
 from redistill import models
 from redistill.core import RedistillError
 from redistill.experiment.value import Experiment
-from redistill.launch.cohort import Work
+from redistill.launch.cohort import CohortRun
 from redistill.launch.stop import Interrupted, Stop
 from redistill.published.few_images import few_recipe
 from redistill.published.zero_shot import preset
@@ -204,7 +204,7 @@ def test_a_mistake_of_a_preset_is_told_once_and_hides_no_other() -> None:
 def worked(one: Experiment, store: Store, stops: set[int]) -> Run:
     while True:
         stop = Stop()
-        work = Work((one,), store, stop=stop)
+        work = CohortRun((one,), store, stop=stop)
         assert work.take()
         try:
             for progress in work:

@@ -11,6 +11,7 @@ import pytest
 
 from helpers.experiments import HERE, Make
 from redistill import data
+from redistill.data import Images
 from redistill.errors import RedistillError
 from redistill.train.preflight import TeacherWarning
 
@@ -55,6 +56,8 @@ def test_a_peak_that_is_not_the_pixels_own_is_refused(make: Make, tmp_path: Path
     plain = {**where, "normalise": "mine (mean 0.4, std 0.25)"}
     right = make(source=plain, evaluate={"test": where["data"]}, teacher=None, method=[{"use": "CE"}])
     images = right.source.build(0, None).source
+    assert isinstance(images, Images)
     assert float(images.normalised().max()) == pytest.approx((255 / 255 - 0.4) / 0.25)
     digits = make(source={"data": "digits", "normalise": "mine (mean 0.4, std 0.25, peak 16)"}).source.build(0, None).source
+    assert isinstance(digits, Images)
     assert float(digits.normalised().max()) == pytest.approx((16 / 16 - 0.4) / 0.25)

@@ -257,7 +257,7 @@ def test_both_modes_leave_a_network_bitwise_as_it_was() -> None:
         def forward(self, x: Tensor) -> Tensor:
             self.calls += 1
             if self.training:
-                self.mean = self.mean + 1
+                self.mean: Tensor = self.mean + 1
             return self.fc(self.drop(self.norm(x)).flatten(1))
 
     net = Counting().train()

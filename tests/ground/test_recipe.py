@@ -160,7 +160,7 @@ def test_a_schedule_without_an_end_is_refused_before_the_run(recipe: dict[str, A
 
 def test_a_value_made_by_hand_says_one_sentence() -> None:
     with pytest.raises(RedistillError) as caught:
-        Recipe(epochs=3, lr=-1, learning_rate=4)
+        Recipe(epochs=3, lr=-1, learning_rate=4)  # type: ignore[call-arg]
     assert str(caught.value) == (
         "Recipe: lr=-1 input should be greater than or equal to 0; Recipe: unknown setting 'learning_rate': here it is called lr"
     )

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from redistill.errors import RedistillError
 from redistill.stats import (
     Estimate,
-    Part,
     Spread,
+    VarianceComponent,
     binomial_interval,
     equal_spreads,
     holm,
@@ -185,7 +185,7 @@ def test_at_three_seeds_bartlett_keeps_its_level_and_brown_forsythe_sees_nothing
 # ---------------------------------------------------------------------------------------------------------------------
 # Estimates with several estimated variances
 # ---------------------------------------------------------------------------------------------------------------------
-TWO = Estimate(0.7, (Part(0.02, 12), Part(0.05, 2)))
+TWO = Estimate(0.7, (VarianceComponent(0.02, 12), VarianceComponent(0.05, 2)))
 
 
 def test_the_quantile_is_cochrans_weighted_one() -> None:
@@ -198,7 +198,7 @@ def test_the_quantile_is_cochrans_weighted_one() -> None:
 @given(st.floats(-3, 3), st.floats(-2, 2), st.lists(st.tuples(st.floats(1e-3, 2), st.integers(1, 30)), min_size=1, max_size=3))
 @settings(max_examples=50, deadline=None)
 def test_p_values_turn_the_interval_round(value: float, bound: float, parts: list[tuple[float, int]]) -> None:
-    estimate = Estimate(value, tuple(Part(v, df) for v, df in parts))
+    estimate = Estimate(value, tuple(VarianceComponent(v, df) for v, df in parts))
     p = estimate.p(bound)
     if 1e-6 < p < 0.999:
         low, high = estimate.interval(1 - p)
@@ -222,7 +222,7 @@ def test_the_price_of_cochrans_quantile_is_what_the_class_says() -> None:
         prices = []
         for share in np.linspace(0, 1, 201):
             satterthwaite = 1 / ((1 - share) ** 2 / df + share**2 / 2)
-            cochran = Estimate(0.0, (Part(1 - share, df), Part(share, 2))).critical(0.05)
+            cochran = Estimate(0.0, (VarianceComponent(1 - share, df), VarianceComponent(share, 2))).critical(0.05)
             prices.append(cochran / scipy.stats.t.ppf(0.95, satterthwaite))
         return max(prices)
 
@@ -231,10 +231,10 @@ def test_the_price_of_cochrans_quantile_is_what_the_class_says() -> None:
 
 
 def test_without_any_spread_the_value_itself_decides() -> None:
-    exact = Estimate(0.3, (Part(0.0, 2),))
+    exact = Estimate(0.3, (VarianceComponent(0.0, 2),))
     assert exact.interval() == (0.3, 0.3)
     assert (exact.side(0.5), exact.side(0.3), exact.side(0.2)) == ("inside", "inside", "above")
-    assert (exact.p(), exact.p(0.3), exact.p_above(0.2), exact.chance(0.5, 0.0), exact.chance_apart(0.05)) == (0, 1, 0, 1, 1)
+    assert (exact.p(), exact.p(0.3), exact.p_above(0.2), exact.power_of(0.5, 0.0), exact.chance_apart(0.05)) == (0, 1, 0, 1, 1)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -244,7 +244,7 @@ def test_without_any_spread_the_value_itself_decides() -> None:
 @settings(max_examples=50, deadline=None)
 def test_tost_is_two_t_tests(values: list[float], tolerance: float) -> None:
     found = mean_interval(values)
-    estimate = Estimate(found.value, (Part(found.error**2, len(values) - 1),))
+    estimate = Estimate(found.value, (VarianceComponent(found.error**2, len(values) - 1),))
     low = scipy.stats.ttest_1samp(values, -tolerance, alternative="greater").pvalue
     high = scipy.stats.ttest_1samp(values, tolerance, alternative="less").pvalue
     assert tost(estimate, tolerance) == pytest.approx(max(low, high), rel=1e-6, abs=1e-9)
@@ -274,18 +274,18 @@ def test_chance_is_how_often_a_repetition_is_decided() -> None:
     """Our part is drawn anew, the printed number is not."""
     rng = np.random.default_rng(0)
     for value in (0.0, 0.3, 0.9):
-        estimate = Estimate(value, (Part(0.01, 400), Part(0.005, 400)))
+        estimate = Estimate(value, (VarianceComponent(0.01, 400), VarianceComponent(0.005, 400)))
         sides = [Estimate(value + 0.1 * z, estimate.parts).side(0.5) for z in rng.normal(size=2000)]
         right = "inside" if value < 0.5 else "above"
-        assert estimate.chance(0.5, moves=0.1) == pytest.approx(sides.count(right) / 2000, abs=0.03)
-    assert Estimate(0.5, (Part(0.01, 9),)).chance(0.5, 0.1) == 0
-    apart = Estimate(0.4, (Part(0.04, 400),))
+        assert estimate.power_of(0.5, moves=0.1) == pytest.approx(sides.count(right) / 2000, abs=0.03)
+    assert Estimate(0.5, (VarianceComponent(0.01, 9),)).power_of(0.5, 0.1) == 0
+    apart = Estimate(0.4, (VarianceComponent(0.04, 400),))
     assert apart.chance_apart(0.05) == pytest.approx(scipy.stats.norm.cdf(2 - scipy.stats.t.ppf(0.975, 400)))
 
 
 def test_seeds_needed_is_the_first_that_reaches_the_power() -> None:
     for need in (1, 2, 3, 7, 8, 9, 100, 999, 1000):
-        assert seeds_needed(lambda m, need=need: 0.8 if m >= need else 0.1) == need
+        assert seeds_needed(lambda m, need=need: 0.8 if m >= need else 0.1) == need  # type: ignore[misc]
     assert seeds_needed(lambda m: 0.79) is None
     assert seeds_needed(lambda m: 1 - 1 / m, power=0.9) == 10
 

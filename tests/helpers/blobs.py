@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from redistill import rng
-from redistill.core import Batch, Room
+from redistill.core import Batch, StreamContext
 
 
 class Blobs:
@@ -43,12 +43,12 @@ class Blobs:
         for i in range(0, self.count, size):
             yield Batch(self.x[i : i + size].to(device, dtype))
 
-    def start(self, room: Room) -> BlobStream:
+    def start(self, room: StreamContext) -> BlobStream:
         return BlobStream(self, room)
 
 
 class BlobStream:
-    def __init__(self, source: Blobs, room: Room):
+    def __init__(self, source: Blobs, room: StreamContext):
         self.source, self.room = source, room
 
     def batch(self, step: int) -> Batch:

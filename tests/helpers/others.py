@@ -6,13 +6,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-RUN = {"paper": None, "dataset": "CIFAR-100", "teacher": "resnet32x4", "student": "resnet8x4", "method": "KD", "settings": {}, "seed": 0,
-       "epochs": 240, "last": 73.1, "best": 73.4, "best_on": "test", "extra": {}}  # fmt: skip
+Run = dict[str, Any]
+RUN: Run = {"paper": None, "dataset": "CIFAR-100", "teacher": "resnet32x4", "student": "resnet8x4", "method": "KD", "settings": {},
+            "seed": 0, "epochs": 240, "last": 73.1, "best": 73.4, "best_on": "test", "extra": {}}  # fmt: skip
 SOURCE = {"repository": "someone/runs", "commit": "0123456789abcdef", "how": "by hand"}
 
 
-def ours(tmp_path: Path, *runs: dict, source: dict | None = None, **more: object) -> Path:
+def ours(tmp_path: Path, *runs: Run, source: Run | None = None, **more: object) -> Path:
     path = tmp_path / "some.json"
     rows = [{**RUN, **run} for run in runs]
     path.write_text(json.dumps({"source": SOURCE if source is None else source, "caveats": [], "runs": rows, **more}), encoding="utf-8")

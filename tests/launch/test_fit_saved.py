@@ -13,7 +13,7 @@ import torch
 
 import redistill as rd
 from redistill.experiment.value import Experiment
-from redistill.launch import known, telling, threads
+from redistill.launch import telling, threads
 from redistill.launch.stop import Interrupted
 from redistill.runs import checkpoint
 
@@ -94,19 +94,6 @@ def test_small_steps_take_one_thread_and_give_the_others_back(monkeypatch: pytes
         torch.set_num_threads(before)
     with pytest.raises(rd.RedistillError, match="threads=0"):
         trained(net(), threads=0)
-
-
-def test_a_teacher_is_measured_once_for_its_weights_and_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REDISTILL_CACHE", str(tmp_path))
-    key = known.key(net(), ["mlp"], "half", DATA)
-    assert known.recall(key) is None
-    known.remember(key, 50.0)
-    assert known.recall(key) == 50.0
-    others = (known.key(net(1), ["mlp"], "half", DATA), known.key(net(), ["other"], "half", DATA), known.key(net(), ["mlp"], "none", DATA),
-              known.key(net(), ["mlp"], "half", DATA.per_class(2, seed=0)))  # fmt: skip
-    assert all(known.recall(one) is None for one in others)
-    (tmp_path / "teachers.json").write_text("[")
-    assert known.recall(key) is None
 
 
 # -- several methods in one file --------------------------------------------------------------------------------------

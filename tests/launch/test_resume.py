@@ -16,7 +16,7 @@ from redistill import terms
 from redistill.core import Method
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
-from redistill.launch.cohort import Saved, Work, common_step
+from redistill.launch.cohort import CohortRun, Saved, common_step
 from redistill.launch.stop import Interrupted, Stop, seconds
 from redistill.recipe import Recipe
 from redistill.runs import checkpoint
@@ -35,7 +35,7 @@ def place(taught: Path, tmp_path: Path) -> Store:
 
 def whole(ones: tuple[Experiment, ...], root: Path, taught: Path) -> list[Run]:
     shutil.copytree(taught, root)
-    work = Work(ones, Store(root))
+    work = CohortRun(ones, Store(root))
     assert work.take()
     for _ in work:
         pass
@@ -47,7 +47,7 @@ def interrupted(ones: tuple[Experiment, ...], place: Store, at: set[int]) -> lis
     """The same, stopped after each of the steps ``at`` and begun anew as if by another process."""
     while True:
         stop = Stop()
-        work = Work(ones, place, stop=stop)
+        work = CohortRun(ones, place, stop=stop)
         assert work.take()
         try:
             for progress in work:
@@ -136,7 +136,7 @@ def test_a_cohort_resumes_exactly_and_can_fall_apart(place: Store, taught: Path,
     ones = (make(), make(method=[{"use": "CE"}, {"use": "./nets.py:Gap"}]))
     expected = whole(ones, tmp_path / "whole", taught)
     # killed after step 3, then between the two checkpoints of step 4: the first is one step ahead of the second
-    work = Work(ones, place, every=0)
+    work = CohortRun(ones, place, every=0)
     assert work.take()
     for _ in range(3):
         next(work)
@@ -146,14 +146,14 @@ def test_a_cohort_resumes_exactly_and_can_fall_apart(place: Store, taught: Path,
     for name, content in kept.items():
         (second / name).write_bytes(content)
     work.release()
-    first = Work((ones[0],), place)  # one goes on alone, from step 4 ...
+    first = CohortRun((ones[0],), place)  # one goes on alone, from step 4 ...
     assert first.take()
     assert next(first).step == 5
     for _ in first:
         pass
     first.release()
     assert_same([expected[0]], first.runs)
-    rest = Work((ones[1],), place)  # ... the other from step 3
+    rest = CohortRun((ones[1],), place)  # ... the other from step 3
     assert rest.take()
     assert next(rest).step == 4
     for _ in rest:
@@ -172,7 +172,7 @@ def test_students_of_different_steps_go_back_to_a_common_one(make: Any) -> None:
 
 # -- checkpoints ------------------------------------------------------------------------------------------------------
 def stopped_at(one: Experiment, place: Store, step: int, every: float = 0) -> Path:
-    work = Work((one,), place, every=every)
+    work = CohortRun((one,), place, every=every)
     assert work.take()
     for progress in work:
         if progress.step == step:
@@ -197,7 +197,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     folder = stopped_at(one, place, 6)
     path = folder / checkpoint.NAME
     path.write_bytes(spoil(path.read_bytes()))
-    work = Work((one,), place)
+    work = CohortRun((one,), place)
     assert work.take()
     assert next(work).step == 6  # 5 was the one before
     [note] = work.notes
@@ -215,7 +215,7 @@ def test_a_checkpoint_of_another_machine_is_allowed_and_said(place: Store, make:
     facts["sessions"][-1]["hardware"]["processor"] = "Another CPU"
     facts["sessions"][-1]["hardware"]["threads"] = 64
     checkpoint.save(folder, state, facts)
-    work = Work((one,), place)
+    work = CohortRun((one,), place)
     assert work.take()
     for _ in work:
         pass

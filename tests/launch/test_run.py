@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from helpers import nets
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
-from redistill.files import Lock, write
+from redistill.files import Lock, digest, write
 from redistill.launch import cohort as at_work
-from redistill.launch import queue as run
-from redistill.launch.cohort import Work
+from redistill.launch.cohort import CohortRun
 from redistill.launch.queue import Queue, plan
 from redistill.metrics import accuracy
-from redistill.runs import checkpoint, store
+from redistill.runs import checkpoint
 from redistill.runs.compare import differences
 from redistill.runs.store import Damaged, Run, Store, Unfinished, stale
 
@@ -61,7 +62,7 @@ def test_a_record_says_what_was_done(place: Store, make: Any) -> None:
     assert record["sessions"][0]["memory"]["process"] > 10_000_000 and record["exact"] == "yes"
     curves = made.curves()
     assert [step for step, _ in curves["accuracy"]["test"]] == [4, 8, 12] and len(curves["losses"]["KD"]) == 3
-    assert sorted(p.name for p in place.folder(one).iterdir()) == ["curves.json", "lock", "record.json", "weights.safetensors"]
+    assert sorted(p.name for p in place.folder(one).iterdir()) == ["code", "curves.json", "lock", "record.json", "weights.safetensors"]
 
 
 def test_the_weights_give_the_network_back(place: Store, make: Any) -> None:
@@ -101,7 +102,7 @@ def test_a_chain_runs_in_order_and_each_once(tmp_path: Path, make: Any) -> None:
     drain(queue)
     start = place.find(pretrained.with_seed(1))
     assert start is not None and start.record["start"]["run"] == assistant.id
-    assert start.record["teacher" if "teacher" in start.record else "start"]["sha256"] == store.digest(
+    assert start.record["teacher" if "teacher" in start.record else "start"]["sha256"] == digest(
         place.find(assistant).weights().read_bytes()  # type: ignore[union-attr]
     )
 
@@ -142,17 +143,17 @@ def test_runs_in_hand_of_another_process_are_left_to_it(place: Store, make: Any)
     other = Lock(folder / "lock")
     assert other.take()
     queue = Queue(plan([a, b]), place, wait=False)
-    assert drain(queue) == [Work((b,), place).label]  # goes elsewhere
+    assert drain(queue) == [CohortRun((b,), place).label]  # goes elsewhere
     assert queue.blocked == {a.id: f"{folder} is held by another process"}
     other.release()
-    assert drain(Queue(plan([a, b]), place, wait=False)) == [Work((a,), place).label]
+    assert drain(Queue(plan([a, b]), place, wait=False)) == [CohortRun((a,), place).label]
 
 
 def test_a_second_process_waits_and_then_reads(
     place: Store, make: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = make()
-    work = Work((one,), place)
+    work = CohortRun((one,), place)
     assert work.take()
 
     def meanwhile(seconds: float) -> None:
@@ -160,7 +161,7 @@ def test_a_second_process_waits_and_then_reads(
             pass
         work.release()
 
-    monkeypatch.setattr(run.time, "sleep", meanwhile)
+    monkeypatch.setattr(time, "sleep", meanwhile)
     queue = Queue(plan([one]), place)
     assert drain(queue) == [] and [r.id for r in queue.found][-1] == one.id
     assert capsys.readouterr().err == f"waiting for another process, which holds {place.folder(one)}\n"
@@ -212,7 +213,7 @@ def test_a_teacher_trained_again_makes_its_students_stale(place: Store, make: An
 
 def test_a_begun_run_is_seen_as_begun(place: Store, make: Any) -> None:
     one = make()
-    work = Work((one,), place)
+    work = CohortRun((one,), place)
     assert work.take()
     next(work)
     [begun] = [r for r in place.runs() if isinstance(r, Unfinished)]
@@ -240,7 +241,7 @@ def test_a_full_disk_names_the_file_and_keeps_the_last_checkpoint(
     import errno
 
     one = make()
-    work = Work((one,), place, every=0)
+    work = CohortRun((one,), place, every=0)
     assert work.take()
     next(work), next(work)
     folder = place.folder(one)
@@ -256,7 +257,7 @@ def test_a_full_disk_names_the_file_and_keeps_the_last_checkpoint(
     assert not list(folder.glob(".*.partial"))
     state, _ = checkpoint.load(folder / checkpoint.NAME)
     assert state["step"] == 2
-    again = Work((one,), place)
+    again = CohortRun((one,), place)
     assert again.take()
     assert next(again).step == 3
     again.release()
@@ -272,3 +273,27 @@ def test_runs_are_values(place: Store, make: Any) -> None:
     made = make().run(place)
     assert isinstance(made, Run) and made == place.find(make())
     assert torch.equal(made.network().state_dict()["conv.weight"], made.network().state_dict()["conv.weight"])
+
+
+HELPERS = Path(nets.__file__).parent
+
+
+def test_a_student_of_ones_own_loads_where_its_source_file_is_gone(make: Any, taught: Path, tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    shutil.copytree(taught, here / "runs")
+    shutil.copy(HELPERS / "nets.py", here / "mine.py")
+    (here / "mine.py").write_text((HELPERS / "nets.py").read_text().replace("import torch\n", "import torch\nimport widths\n"))
+    (here / "widths.py").write_text("WIDTH = 8\n")
+    one = make(student={"model": str(here / "mine.py:Small")})
+    made = one.run(here / "runs")
+    assert {"code/mine.py", "code/widths.py"} <= made.record["files"].keys()
+    images = torch.zeros(2, 1, 8, 8)
+    said = made.network()(images)
+    shutil.move(here / "runs", tmp_path / "there")
+    (here / "mine.py").write_text("raise SystemError")
+    (here / "widths.py").unlink()
+    again = Run(tmp_path / "there" / made.cell / "seed-0", made.record)
+    assert torch.equal(again.network(trust_code=True)(images), said)
+    (again.folder / "code" / "mine.py").write_text("class Small: ...")
+    with pytest.raises(RedistillError, match="has changed since"):
+        again.network(trust_code=True)

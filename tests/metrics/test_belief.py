@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from redistill import belief, rng
-from redistill.belief import Transition, _picked, aims, journey, noise_histogram, transitions, walk
+from redistill.belief import Transition, _picked, adversarial_trajectory, noise_histogram, target_classes, trajectory_images, transitions
 from redistill.core import RedistillError
 from redistill.data import Images
 from redistill.data.subsets import matching_ferles
@@ -39,7 +39,8 @@ def images(n: int = 40, labelled: bool = True) -> Images:
 def slow(a: nn.Module, b: nn.Module, data: Images, count: int, K: int, rate: float, true: bool) -> tuple[list[Any], list[Any], list[int]]:
     """Image by image, class by class, step by step."""
     a.eval(), b.eval()
-    p_a, p_b, used = [], [], []
+    p_a, p_b = [], []
+    used: list[int] = []
     xs = data.normalised(dtype=torch.float64)
     for n, x0 in enumerate(xs):
         i = int(a(x0[None]).argmax())
@@ -142,10 +143,10 @@ def test_journey_ends_where_the_walk_does() -> None:
     net = Net(1)
     x = images().normalised(dtype=torch.float64)[:3]
     net.eval()
-    targets = aims(net(x).argmax(1), 4)[:, :1]
-    trail = journey(net, x, targets[:, 0], [0, 2, 5], rate=0.5)
+    targets = target_classes(net(x).argmax(1), 4)[:, :1]
+    trail = trajectory_images(net, x, targets[:, 0], [0, 2, 5], rate=0.5)
     assert trail.shape == (3, 3, 1, 5, 5) and torch.equal(trail[:, 0], x)
-    p = walk(net, [], x, targets, K=6, rate=0.5)[0, :, 0]
+    p = adversarial_trajectory(net, [], x, targets, K=6, rate=0.5)[0, :, 0]
     with torch.no_grad():
         for place, k in enumerate((0, 2, 5)):
             said = net(trail[:, place]).softmax(1).gather(1, targets)[:, 0]
@@ -174,7 +175,7 @@ def test_noise_histogram() -> None:
         (lambda a, b: transitions({"a": a, "b": b}, images(), aim="best"), "aim='best': known are"),
         (lambda a, b: transitions({"a": a, "b": b}, images(), count=0), "count=0"),
         (lambda a, b: transitions({"a": a, "b": b}, images(1), count=3), "predict the same class on none of the 1 images"),
-        (lambda a, b: journey(a, torch.zeros(1, 1, 5, 5).double(), torch.tensor([0]), [3, 1]), "must rise from 0"),
+        (lambda a, b: trajectory_images(a, torch.zeros(1, 1, 5, 5).double(), torch.tensor([0]), [3, 1]), "must rise from 0"),
         (lambda a, b: noise_histogram(a, (1, 5, 5), count=0), "count=0"),
     ],
 )

@@ -36,6 +36,12 @@ def saved(value: object) -> bytes:
     return file.getvalue()
 
 
+def saved_before_1_6(value: object) -> bytes:
+    file = io.BytesIO()
+    torch.save(value, file, _use_new_zipfile_serialization=False)
+    return file.getvalue()
+
+
 def scripted() -> bytes:
     file = io.BytesIO()
     with pytest.warns():
@@ -64,7 +70,7 @@ KINDS: list[tuple[str, Callable[[], bytes], str]] = [
     ("page.pth", lambda: b"\n<!DOCTYPE html><html></html>", "web page"),
     ("page.pt", lambda: b"\xef\xbb\xbf<html lang='en'>", "web page"),
     ("text.pth", lambda: b"epoch 3\naccuracy 91\n", "is a text that begins with 'epoch 3'"),
-    ("keras.h5", lambda: b"\x89HDF\r\n\x1a\n" + bytes(99), "HDF5 file, the format of Keras"),
+    ("keras.h5", lambda: b"\x89HDF\r\n\x1a\n" + bytes(99), "Keras"),
     ("keras.keras", lambda: zipped("metadata.json", "model.weights.h5"), "Keras file"),
     ("net.onnx", lambda: b"\x08\x07\x12\x07pytorch" + bytes(50), "ONNX"),
     ("net.pth", lambda: b"\x08\x07\x12\x07pytorch" + bytes(50), "ONNX"),
@@ -75,7 +81,7 @@ KINDS: list[tuple[str, Callable[[], bytes], str]] = [
     ("script.pt", scripted, "TorchScript program"),
     ("exported.pt2", lambda: zipped("m/archive_format", "m/models/model.json"), "exported program"),
     ("a.npz", lambda: zipped("w.npy", "b.npy"), "numpy arrays"),
-    ("whole.pth", lambda: saved(nn.Sequential(nn.Linear(2, 2))), "holds a whole network, not its weights .*state_dict"),
+    ("whole.pth", lambda: saved_before_1_6(nn.Sequential(nn.Linear(2, 2))), "holds a whole network, not its weights .*state_dict"),
     ("optimizer.pth", lambda: saved(torch.optim.Adam([nn.Parameter(torch.zeros(1))]).state_dict()), "state of an optimizer"),
     ("two.pth", lambda: saved({"student": {"a": torch.zeros(1)}, "teacher": {"a": torch.zeros(1)}}), r"several .*\(student, teacher\)"),
     ("tensor.pth", lambda: saved(torch.zeros(3)), r"one tensor \[3\] without a name"),
@@ -293,3 +299,23 @@ def test_a_saved_file_has_the_rights_of_any_other(tmp_path: Path, net: Any) -> N
     with pytest.raises(RedistillError, match=r"there is no folder"):
         models.save(net, tmp_path / "missing" / "a.safetensors")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.safetensors", "any"]
+
+
+class Destroyer:
+    """An object of a file that does something when it is read by Python's own unpickler."""
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (os.environ["REDISTILL_TEST_TRAP"],)
+
+
+@pytest.mark.parametrize("around", [lambda net: net, lambda net: {"epoch": 3, "model": nn.DataParallel(net)}], ids=["whole", "inside"])
+def test_a_whole_network_is_read_as_data_and_nothing_in_it_runs(around: Any, net: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("REDISTILL_TEST_TRAP", str(tmp_path / "sprung"))
+    held = models.wrn(10, 1, seed=3, channels=1, image_size=8)
+    held.trap = Destroyer()  # type: ignore[assignment]
+    torch.save(around(held), tmp_path / "whole.pth")
+    found = tensors_of(tmp_path / "whole.pth")
+    wanted = {name if around(net) is net else f"module.{name}": value for name, value in net.state_dict().items()}
+    assert list(found) == list(wanted) and all(torch.equal(found[name], value) for name, value in wanted.items())
+    assert not (tmp_path / "sprung").exists()
+    assert torch.equal(models.load(tmp_path / "whole.pth").fc.weight, net.fc.weight)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from redistill import papers
-from redistill.papers import Cell, Paper, Printed
+from redistill.papers import Cell, Paper, ReportedValue
 
 # claim table -> (paper, its table or tables). A claim table that stands in no paper file is in ABSENT, with the reason.
 TABLES = {
@@ -94,7 +94,7 @@ STAGE = re.compile(r"student stage (\d) <- teacher stage (\d)")
 PLACES = {"1": "stage1", "2": "stage2", "3": "stage3", "4": "pooled"}
 
 
-def facts_of(row: dict[str, Any], table: dict[str, Any], file: str) -> dict[str, str]:
+def sizes_of(row: dict[str, Any], table: dict[str, Any], file: str) -> dict[str, str]:
     """What a claim row says, in the words of the paper files."""
     setting = row["setting"] or ""
     facts = {"method": METHODS.get(row["method"], row["method"])}
@@ -190,7 +190,7 @@ def test_every_claim_has_its_cell_and_every_cell_its_claim(file: str, shared: Pa
         for row in table["rows"]:
             if row["value"] is None:
                 continue  # the print says N/A
-            found = [cell for cell in fitting(paper, ours, facts_of(row, table, file)) if cell.id in left]
+            found = [cell for cell in fitting(paper, ours, sizes_of(row, table, file)) if cell.id in left]
             assert len(found) == 1, f"{file} {table['id']}: {row} means {[c.id for c in found]}"
             printed = left.pop(found[0].id).printed
             assert printed is not None
@@ -201,10 +201,10 @@ def test_every_claim_has_its_cell_and_every_cell_its_claim(file: str, shared: Pa
 
 def test_contradicting_values_of_micaelli(shared: Path) -> None:
     paper = papers.load("micaelli2019")
-    found = {cell.id: [Printed.read(also.value) for also in cell.also] for cell in paper.cells if cell.also}
+    found = {cell.id: [ReportedValue.read(also.value) for also in cell.also] for cell in paper.cells if cell.also}
     assert found == {
-        "micaelli2019:figure2-svhn:zero-shot:M = 0": [Printed(94.06, 2, 0.27)],
-        "micaelli2019:2:CIFAR-10:KD+AT": [Printed(0.7182, 4)],
+        "micaelli2019:figure2-svhn:zero-shot:M = 0": [ReportedValue(94.06, 2, 0.27)],
+        "micaelli2019:2:CIFAR-10:KD+AT": [ReportedValue(0.7182, 4)],
     }
     claims = json.loads((shared / "papers" / "claims" / "micaelli2019_zeroshot.json").read_text(encoding="utf-8"))
     tables = {table["id"]: table["rows"] for table in claims["tables"]}

@@ -10,7 +10,7 @@ from helpers.experiments import HERE
 from redistill import papers
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
-from redistill.papers import Printed, load
+from redistill.papers import ReportedValue, load
 from redistill.papers.cells import filled
 from redistill.papers.load import checked
 from redistill.settings.change import put, put_over
@@ -45,13 +45,13 @@ def line(tmp_path: Path, words: str) -> int:
      ("−2.0", -2.0, 1, None, False), ("74.3 ± 5e-2", 74.3, 1, 0.05, False)],
 )  # fmt: skip
 def test_numbers_are_read_as_printed(text: str, value: float, decimals: int, std: float | None, approximate: bool) -> None:
-    assert Printed.read(text) == Printed(value, decimals, std, approximate)
+    assert ReportedValue.read(text) == ReportedValue(value, decimals, std, approximate)
 
 
 def test_dashes_hold_no_number_and_words_are_refused() -> None:
-    assert Printed.read("-") is None and Printed.read("?") is None
+    assert ReportedValue.read("-") is None and ReportedValue.read("?") is None
     with pytest.raises(RedistillError, match=r"'86,60' is not a printed number: write it as it stands"):
-        Printed.read("86,60")
+        ReportedValue.read("86,60")
 
 
 def test_a_cell_gives_the_whole_experiment(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from redistill import papers
 from redistill.errors import RedistillError
+from redistill.experiment import cost
 from redistill.experiment.value import Experiment
 from redistill.launch import rates
-from redistill.papers import cost
 from redistill.papers.plan import Plan, estimate, make, scaled, select
 from redistill.runs.store import Store
 

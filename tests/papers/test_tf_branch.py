@@ -39,13 +39,13 @@ def said() -> tuple[Output, Output, Batch]:
 
 
 def prepared(method: Method, said: tuple[Output, Output, Batch]) -> Method:
-    shapes = [{name: tuple(t.shape) for name, t in out.taps.items()} for out in said[:2]]
-    method.setup(Context(nn.Identity(), nn.Identity(), *shapes, tuple(WIDTHS), tuple(WIDTHS), CLASSES, count=IMAGES))
+    student, teacher = ({name: tuple(t.shape) for name, t in out.taps.items()} for out in said[:2])
+    method.setup(Context(nn.Identity(), nn.Identity(), student, teacher, tuple(WIDTHS), tuple(WIDTHS), CLASSES, count=IMAGES))
     return method.double().train()
 
 
 def weighted(method: Method, losses: list[Tensor]) -> float:
-    return sum(float(w) * x.item() for w, x in zip(method.weights, losses, strict=True))  # type: ignore[arg-type]
+    return sum(float(w) * x.item() for w, x in zip(method.weights, losses, strict=True))  # type: ignore[arg-type, misc]
 
 
 def total(cell: str, said: tuple[Output, Output, Batch], first: bool = False) -> tuple[float, Method]:

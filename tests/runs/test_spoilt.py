@@ -17,7 +17,7 @@ from redistill.errors import RedistillError
 from redistill.experiment.sealed import sealed
 from redistill.experiment.value import Experiment
 from redistill.files import Spoilt, json_of, pretty
-from redistill.launch.cohort import Work
+from redistill.launch.cohort import CohortRun
 from redistill.launch.queue import Queue, plan
 from redistill.launch.stop import Interrupted, Stop
 from redistill.runs import checkpoint
@@ -147,7 +147,7 @@ def test_a_damaged_record_stops_no_other_experiment(make: Make, taught: Path, tm
 def part(one: Experiment, store: Store, steps: int) -> Path:
     """A run that was stopped after some steps; its folder."""
     stop = Stop()
-    work = Work((one,), store, stop=stop)
+    work = CohortRun((one,), store, stop=stop)
     assert work.take()
     with pytest.raises(Interrupted):
         for progress in work:
@@ -183,7 +183,7 @@ def test_a_checkpoint_that_is_not_ours_to_write_over_stops_this_run(begun: tuple
         state, facts = checkpoint.load(path)
         checkpoint.save(folder, state, {**facts, "id": "0123456789abcdef"})
     before = path.read_bytes()
-    work = Work((one,), store)
+    work = CohortRun((one,), store)
     assert work.take()
     with pytest.raises(checkpoint.Foreign, match="newer redistill" if kind == "newer" else "belongs to run 0123456789abcdef"):
         next(work)
@@ -201,7 +201,7 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_one_before_goes_on(
     shutil.copy(folder / checkpoint.NAME, folder / checkpoint.PREVIOUS)
     rewritten(folder / checkpoint.NAME, **changes)
     spoilt = (folder / checkpoint.NAME).read_bytes()
-    work = Work((one,), store)
+    work = CohortRun((one,), store)
     assert work.take()
     next(work)
     assert work.step == 5 and "is damaged" in work.notes[0] and "kept as checkpoint.damaged.safetensors" in work.notes[0]

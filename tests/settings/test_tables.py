@@ -14,9 +14,9 @@ from redistill import papers
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
 from redistill.settings.change import changed, put, put_over
-from redistill.settings.mistakes import Mistakes, shown
 from redistill.settings.tables import MOST_BYTES, toml_of
 from redistill.settings.text import parse
+from redistill.settings.validation import ValidationErrors, shown
 
 GOOD = '[student]\nmodel = "wrn-10-1"\n[[method]]\nuse = "CE"\n[source]\ndata = "digits"\n[recipe]\nepochs = 2\n'
 
@@ -160,7 +160,7 @@ def test_a_misspelt_key_has_no_followers() -> None:
 
 
 def test_what_a_message_quotes_is_short_and_visible() -> None:
-    mistakes = Mistakes("x.toml", data={"a": "\x1b[2J" + "y" * 10**6, "k" * 10**5: 1})
+    mistakes = ValidationErrors("x.toml", data={"a": "\x1b[2J" + "y" * 10**6, "k" * 10**5: 1})
     mistakes.add(("a",), "is wrong")
     mistakes.unknown((), mistakes.data, ["b"])
     assert all(len(one) < 500 and one.isprintable() for one in mistakes.found)

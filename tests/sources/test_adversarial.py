@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from redistill import models, rng
 from redistill.core import Method, RedistillError
 from redistill.data import Images
-from redistill.features.modes import standing_for
+from redistill.features.modes import equal_forwards
 from redistill.published.zero_shot import preset
 from redistill.recipe import Cosine, Recipe
 from redistill.sources.adversarial import Adversarial
@@ -93,7 +93,9 @@ def attention(s: Tensor, t: Tensor, norm: bool) -> Tensor:
 
 def published(name: str, n_G: int, n_S: int, T_max: int) -> tuple[Net, Generator, list[float], list[float]]:
     """The loop of each publication as it is written there: every forward where its text or code has one."""
-    student, teacher, generator = (net.double() for net in networks())
+    student, teacher, generator = networks()
+    for net in (student, teacher, generator):
+        net.double()
     paper = name == "paper"
     kl, rate_g, clip = (batch_kl if paper else element_kl), (2e-3 if paper else 1e-3), (math.inf if paper else 5.0)
     opt_s = torch.optim.Adam(student.parameters(), lr=2e-3)
@@ -284,7 +286,7 @@ def test_what_both_thought_of_the_samples_at_that_time() -> None:
     first = copy.deepcopy(student).eval()
     for _ in loop:
         pass
-    kept = loop.stream.keepsakes()  # type: ignore[attr-defined]
+    kept = loop.stream.artifacts()  # type: ignore[attr-defined]
     assert list(kept["beliefs"]) == list(kept["samples"]) == ["0", "2", "4"]
     assert loop.teacher is not None
     for block, net in (("0", first), ("4", student)):
@@ -328,7 +330,7 @@ def test_one_forward_stands_for_many(momentum: float | None) -> None:
     one = copy.deepcopy(many)
     for _ in range(6):
         many(x)
-    with standing_for(one, 6):
+    with equal_forwards(one, 6):
         one(x)
     for key, want in many.state_dict().items():
         torch.testing.assert_close(one.state_dict()[key], want, rtol=1e-14, atol=1e-15, msg=key)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from redistill.core import Batch, RedistillError, Room
+from redistill.core import Batch, RedistillError, StreamContext
 from redistill.recipe import Recipe
 from redistill.sources.mixed import Mixed
 from redistill.terms import CE
@@ -36,7 +36,7 @@ class Counting:
     def settings(self) -> dict[str, Any]:
         return {"sign": self.sign}
 
-    def start(self, room: Room) -> CountingStream:
+    def start(self, room: StreamContext) -> CountingStream:
         return CountingStream(self.sign, room.steps)
 
 
@@ -58,8 +58,8 @@ class CountingStream:
         return {f"asked {self.sign:+.0f}": float(self.asked)}
 
 
-def room(steps: int) -> Room:
-    return Room(seed=0, batch_size=2, device=torch.device("cpu"), dtype=torch.float32, steps=steps)
+def room(steps: int) -> StreamContext:
+    return StreamContext(seed=0, batch_size=2, device=torch.device("cpu"), dtype=torch.float32, steps=steps)
 
 
 def test_whole_batches_in_turn_each_source_counting_its_own() -> None:

@@ -10,20 +10,25 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from redistill import rng
+from redistill import models, rng
 from redistill.core import Batch, Context, Output, Term, require_ready
 from redistill.terms import (
     AB,
     ALL,
     AT,
+    CATKD,
     CC,
     CE,
     CRD,
+    CTKD,
     DIST,
     DKD,
     FSP,
     FT,
     KD,
+    MLKD,
+    NKD,
+    OFA,
     OFD,
     PKT,
     RKD,
@@ -33,6 +38,7 @@ from redistill.terms import (
     Diversity,
     FitNet,
     Review,
+    SimKD,
     StudentEntropy,
     TeacherEntropy,
 )
@@ -42,7 +48,7 @@ FOR_GENERATORS: tuple[type[Term], ...] = (TeacherEntropy, StudentEntropy, Consis
 """Losses that pull at the images."""
 
 FORMS: dict[str, tuple[Callable[[], Term], tuple[str, ...] | None]] = {
-    **{cls.__name__: (cls, None) for cls in ALL if cls not in (*FOR_GENERATORS, FSP, OFD, FT)},
+    **{cls.__name__: (cls, None) for cls in ALL if cls not in (*FOR_GENERATORS, FSP, OFD, FT, CTKD, MLKD, SimKD)},
     **{f"generator: {cls.__name__}": (cls, None) for cls in FOR_GENERATORS},
     "generator: KD": (lambda: KD(T=1.0, reduction="element", scale_T2=False), None),
     "CE, smoothed": (lambda: CE(0.1), None),
@@ -86,6 +92,13 @@ FORMS: dict[str, tuple[Callable[[], Term], tuple[str, ...] | None]] = {
     "Review, reproduction": (lambda: Review(mid=3, keep="l<=h", count="listed", denominator=1.875), None),
     "Review, Figure 3a": (lambda: Review(fusion="figure3a"), None),
     "Review, Table 6": (lambda: Review(at=[("stage3", "stage1")], framework="levels", distance="mse"), None),
+    "NKD, whole softmax": (lambda: NKD(T=2.0, target_left_out=False), None),
+    "CTKD, descending": (lambda: CTKD(reversal=-1.0, loops=0), None),
+    "CTKD, standardised": (lambda: CTKD(reversal=-1.0, loops=0, standardise=True), None),
+    "MLKD, one view": (lambda: MLKD(views=1), None),
+    "CATKD, normalised": (lambda: CATKD(normalise=True), None),
+    "OFA, eps": (lambda: OFA(eps=1.3, T=2.0), None),
+    "KD, wrong classes": (lambda: KD(shift=2), ("logit shift", "batch permutation", "non-negative")),
     "AB, paper": (lambda: AB(factor=1.0), None),
     "AB, vectors": (lambda: AB(at="pooled"), None),
     "FT, frozen": (lambda: FT(reconstruction=0.0), None),
@@ -98,6 +111,13 @@ def test_ofd_keeps_its_promises_with_a_teacher_that_has_batch_norms() -> None:
     teacher = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.Tanh(), nn.Flatten(), nn.Linear(6 * 256, 5))
     make = lambda: OFD(at=[("stage1", "1")])  # noqa: E731
     assert len(check_term(make, teacher=teacher)) == len(PROMISES) + 2
+
+
+def test_simkd_keeps_its_promises_with_a_student_that_has_a_projector() -> None:
+    images = torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    student = models.build("simkd", 5, image_size=8, body="wrn-10-1", head="wrn-10-2", factor=16)
+    proven = check_term(SimKD, student=student, teacher=models.wrn(10, 2, 5, image_size=8), images=images)
+    assert len(proven) == len(PROMISES) + len(SimKD.theorems)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -13,31 +13,40 @@ from redistill.terms import (
     AB,
     ALL,
     AT,
+    CATKD,
     CC,
     CE,
     CRD,
+    CTKD,
     DIST,
     DKD,
     FSP,
     FT,
+    ICKD,
     KD,
+    MLKD,
+    NKD,
     NST,
+    OFA,
     OFD,
     PKT,
     RKD,
     SP,
+    SRRL,
     VID,
     Anchor,
     Consistency,
     Diversity,
     FitNet,
     Review,
+    SimKD,
     StudentEntropy,
     TeacherEntropy,
 )  # fmt: skip
 
 STAGES = {"stage1": (16, 64, 16, 16), "stage2": (16, 128, 8, 8)}
-SHAPES = {**STAGES, "pooled": (16, 128)}
+SHAPES = {**STAGES, "projected": (16, 128, 8, 8), "pooled": (16, 128)}
+PLACES = {**SHAPES, "logits": (16, 10)}
 TERMS: dict[str, Term] = {
     "CE": CE(), "CE smoothed": CE(0.1), "KD": KD(), "KD T=20": KD(T=20.0), "KD T=1 element": KD(T=1.0, reduction="element", scale_T2=False),
     "KD cross-entropy": KD(target="cross-entropy"), "AT": AT(), "AT sum": AT(form="sum"), "AT norm": AT(form="norm"),
@@ -49,6 +58,8 @@ TERMS: dict[str, Term] = {
     "DKD": DKD(), "DKD T=1 standardised": DKD(T=1.0, standardise=True), "DIST": DIST(), "DIST T=4": DIST(T=4.0), "SP": SP(), "NST": NST(),
     "FSP": FSP(), "RKD": RKD(), "PKT": PKT(), "PKT row": PKT(reduction="row"), "CC": CC(), "CRD": CRD(K=32),
     "AB": AB(), "OFD": OFD(norms=("norm1", "norm2")), "FT": FT(), "FT fixed": FT(reconstruction=0.0),
+    "NKD": NKD(), "CTKD": CTKD(reversal=-1.0), "MLKD": MLKD(views=1), "CATKD": CATKD(), "CATKD normalised": CATKD(normalise=True),
+    "ICKD": ICKD(), "SRRL": SRRL(), "SimKD": SimKD(), "OFA": OFA(),
 }  # fmt: skip
 
 
@@ -71,8 +82,12 @@ class Small(nn.Module):
         super().__init__()
         self.fc = nn.Linear(3 * 8 * 8, 10)
         self.norm1, self.norm2 = nn.BatchNorm2d(64), nn.BatchNorm2d(128)  # OFD reads gains and biases
+        self.head = nn.Linear(128, 10)  # CATKD, SRRL and SimKD read the classifier
         with torch.no_grad():
             self.fc.weight.copy_(torch.randn(10, 192, generator=torch.Generator().manual_seed(4)) / 14)
+
+    def reuse(self, classifier: nn.Linear) -> None:
+        self.head = classifier
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(x.flatten(1).to(self.fc.weight.dtype))
@@ -83,7 +98,7 @@ def ready(term: Term) -> Term:
     torch.manual_seed(0)
     term = term.fresh()
     net = Small()
-    term.setup(Context(net, net, SHAPES, SHAPES, tuple(STAGES), tuple(STAGES), classes=10, count=16, labels=torch.arange(16) % 10))
+    term.setup(Context(net, net, PLACES, PLACES, tuple(STAGES), tuple(STAGES), classes=10, count=16, labels=torch.arange(16) % 10))
     with torch.no_grad():
         net.fc.weight.add_(300 * (net.fc.weight > 0) if isinstance(term, Anchor) else 0.0)
     term.kept = net  # type: ignore[assignment]

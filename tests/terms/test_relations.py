@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from helpers import slow_relations as slow
+from helpers.blobs import Blobs
 from helpers.relations import Y, drawn, equal, place
 from helpers.slow import kl
+from redistill import models
 from redistill.core import Batch, Output, RedistillError, Term
-from redistill.terms import CC, CRD, DIST, DKD, FSP, KD, NST, PKT, RKD, SP, others_kl, target_kl
+from redistill.recipe import Recipe
+from redistill.terms import CC, CRD, DIST, DKD, FSP, KD, NST, PKT, RKD, SP, SRRL, Review, others_kl, target_kl
 from redistill.terms import nst as nst_file
+from redistill.train.loop import Loop
 
 A = NDArray[Any]
 
@@ -128,11 +132,21 @@ def test_cc_compares_neighbours_and_so_depends_on_the_order() -> None:
     assert float(term(place(s[order]), place(torch.zeros(4, 3)), Batch(s)).detach()) != pytest.approx(loss, rel=1e-3)
 
 
-@pytest.mark.parametrize("term", [RKD(at="place"), PKT(at="place"), DIST()])
+@pytest.mark.parametrize("term", [RKD(at="place"), PKT(at="place"), SP(at="place"), DIST()])
 def test_one_image_has_no_relations(term: Term) -> None:
     one = torch.ones(1, 3)
     with pytest.raises(RedistillError, match="but the batch has one"):
         term(Output(one, {"place": one}), Output(one, {"place": one}), Batch(one))
+
+
+@pytest.mark.parametrize("term", [RKD, PKT, SP, CC, DIST, SRRL, Review])
+def test_a_run_whose_last_batch_would_hold_one_image_is_refused_before_it_begins(term: type[Term]) -> None:
+    student, teacher = (models.wrn(10, width, 3, channels=1, image_size=8) for width in (1, 2))
+    said = rf"{term.__name__} compares the images of a batch with each other, and of 31 images in batches of 10 one batch has one image"
+    for size, drop in ((10, False), (1, True)):
+        with pytest.raises(RedistillError, match=said.replace("of 10", f"of {size}")):
+            Loop([(student, term())], teacher, Blobs(31), Recipe(steps=1, batch_size=size, drop_last=drop), seed=0, device="cpu")
+    Loop([(student, term())], teacher, Blobs(31), Recipe(steps=1, batch_size=10, drop_last=True), seed=0, device="cpu")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from helpers import slow
 from helpers.from_shapes import made, near, numbers, randn, run, shapes_only
-from redistill.core import Batch, Context, Output, RedistillError, Term
+from redistill.core import Batch, Context, Method, Output, RedistillError, Term, reads_logits
 from redistill.terms import ABF, AT, VID, Anchor, Cascade, DirectFusion, FitNet, Pyramid, Review, context_loss, hcl
 
 # -- knowledge review --------------------------------------------------------------------------------------------------
@@ -33,6 +33,25 @@ def test_hierarchical_context_loss(size: int, ours: Any, theirs: Any) -> None:
     f, g = randn(2, 3, size, size), randn(2, 3, size, size)
     near(context_loss(f, g, Pyramid(**ours)), slow.context(f.numpy(), g.numpy(), **theirs))
     near(hcl([f, g], [g, g], Pyramid(**ours)), slow.context(f.numpy(), g.numpy(), **theirs))
+
+
+
+def test_use_kl_adds_softened_divergence_and_asks_for_common_classes() -> None:
+    shapes = {"stage1": (3, 2, 4, 4), "stage2": (3, 3, 2, 2), "logits": (3, 5)}
+    other = {**shapes, "logits": (3, 4)}
+    student, teacher = (Output(randn(3, 5), {n: randn(*shapes[n]) for n in ("stage1", "stage2")}) for _ in range(2))
+    found = []
+    for term in (Review(), Review(use_kl=True, kl_weight=0.5, T=2.0)):
+        term.setup(Context(nn.Identity(), nn.Identity(), shapes, shapes, ("stage1", "stage2"), ("stage1", "stage2"), 5))
+        found.append(float(term.double()(student, teacher, Batch(torch.zeros(3, 1))).detach()))
+    near(torch.tensor(found[1] - found[0], dtype=torch.float64), 0.5 * 4 * slow.kl(student.logits.numpy(), teacher.logits.numpy(), 2.0) / 3)
+    assert reads_logits(Review(use_kl=True)) and set(Review().settings()).isdisjoint({"use_kl", "kl_weight", "T"})
+    with pytest.raises(RedistillError, match="they are of the KL that use_kl adds, and it is off"):
+        Review(T=2.0)
+    unlike = Context(nn.Identity(), nn.Identity(), shapes, other, ("stage1",), ("stage1",), 5)
+    with pytest.raises(RedistillError, match="the teacher tells 4 classes apart, the student 5"):
+        Method.of(Review(use_kl=True)).setup(unlike)
+    Method.of(Review()).setup(unlike)
 
 
 def test_levels_four_and_one_alone() -> None:

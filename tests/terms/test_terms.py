@@ -44,7 +44,7 @@ def test_ten_classes_make_the_zero_shot_codes_weigh_a_tenth() -> None:
     s, t = Output(randn(7, 10)), Output(randn(7, 10))
     batch = Batch(s.logits)
     near(KD(T=1.0, reduction="element")(s, t, batch), KD(T=1.0)(s, t, batch).numpy() / 10)
-    near(KD(reduction="element", factor=2.0)(s, t, batch), KD()(s, t, batch).numpy() * 0.2)  # the [RE] report's KD-AT
+    near(KD(reduction="element", factor=2.0)(s, t, batch), KD()(s, t, batch).numpy() * 0.2)  # the reproducibility report's KD-AT
 
 
 @settings(max_examples=30, deadline=None)

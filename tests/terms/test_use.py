@@ -66,8 +66,8 @@ def test_a_term_works_in_a_loop_of_ones_own(name: str) -> None:
     losses = []
     for _ in range(12):
         with torch.no_grad():
-            taught = ask(IMAGES)
-        loss = term(read(IMAGES), taught, Batch(IMAGES))
+            teacher_output = ask(IMAGES)
+        loss = term(read(IMAGES), teacher_output, Batch(IMAGES))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -83,9 +83,9 @@ def test_attention_between_named_places() -> None:
     term = AT(at=[("stage1", "stage2"), ("trunk.3.0", "stage3")])
     term.setup(context(student, teacher, IMAGES))
     taps = Tapped(student, {p: places_of(student, IMAGES).places[p] for p in ("stage1", "trunk.3.0")})
-    taught = Tapped(teacher, {p: places_of(teacher, IMAGES).places[p] for p in ("stage2", "stage3")})
+    teacher_output = Tapped(teacher, {p: places_of(teacher, IMAGES).places[p] for p in ("stage2", "stage3")})
     taps.prepare(IMAGES)
-    parts = term.distances(taps(IMAGES), taught(IMAGES))
+    parts = term.distances(taps(IMAGES), teacher_output(IMAGES))
     assert len(parts) == 2 and all(0 < p.item() < 1 for p in parts)
 
 

@@ -228,7 +228,8 @@ def test_a_network_of_another_normalisation_gets_the_affine_map_in_front() -> No
         fit(s, net, METHODS["kd"], Blobs(), RECIPE, seed=0, device="cpu")
         results.append(s.head.weight.detach())
     hook.remove()
-    assert torch.allclose(*results, rtol=1e-4, atol=1e-6)
+    first, second = results
+    assert torch.allclose(first, second, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(

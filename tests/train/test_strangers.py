@@ -48,7 +48,7 @@ class Remembers(Plain):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
-            self.mean = self.mean + x.mean()
+            self.mean: Tensor = self.mean + x.mean()
             self.seen += 1
         return super().forward(x) + self.mean
 
@@ -150,7 +150,7 @@ class Net(nn.Module):
 
     def forward(self, x):
         if self.training:
-            self.mean = self.mean + x.mean()
+            self.mean: Tensor = self.mean + x.mean()
         return self.fc(x.flatten(1)) + self.mean
 
 class Extra(Net):

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 import redistill.cli.papers  # noqa: F401  it adds its commands to app
 from helpers.whole_record import REST
 from redistill import papers
+from redistill.claims.model import SIDE
 from redistill.cli import app
 from redistill.errors import RedistillError
 from redistill.experiment.sealed import FORMAT, PENDING
@@ -22,7 +23,6 @@ from redistill.report.rule_text import lines, rows
 from redistill.runs.store import Store
 from redistill.stats import pocock
 from redistill.verdicts.claims import claimed_order, claims_of, tables_of
-from redistill.verdicts.expected import chance, settling
 from redistill.verdicts.rules import place, write_rules
 from redistill.verdicts.tables import judged
 
@@ -108,6 +108,22 @@ def test_the_rule_that_was_written_first_is_the_one_that_counts(tmp_path: Path) 
     assert table.rules[0].startswith("For 1 claims no rule stands in the store")
 
 
+def test_a_rule_from_before_the_level_was_a_choice_keeps_its_level(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    write_rules(plan(), store)
+    for seed, value in enumerate((87.9, 89.68, 89.74)):
+        finished(store, experiment(plan()).with_seed(seed), value)
+    [file] = tmp_path.glob("rules/micaelli2019/1/*.json")
+    rule = json.loads(file.read_text(encoding="utf-8"))
+    assert rule["rule"]["side"] == SIDE == 0.03
+    now = judged(plan(), store)[0].findings[0]
+    del rule["rule"]["side"]
+    file.write_text(json.dumps(rule), encoding="utf-8")
+    then = judged(plan(), store)[0].findings[0]
+    assert now.reading is not None and then.reading is not None and (now.reading.level, then.reading.level) == (0.94, 0.9)
+    assert now.interval is not None and then.interval is not None and now.interval[1] > then.interval[1]
+
+
 def test_a_rule_written_after_runs_says_so_and_a_damaged_one_is_refused(tmp_path: Path) -> None:
     store = Store(tmp_path)
     finished(store, experiment(plan()).with_seed(0), 89.7)
@@ -124,14 +140,15 @@ def test_a_plan_says_the_rule_and_its_chance_and_more_seeds_never_make_it_worse(
     whole = make(MICAELLI, select(MICAELLI, ["1"]), device="cpu")
     [table] = tables_of(whole)
     text = "\n".join(lines(whole))
-    assert "WRN-16-2, WRN-16-1 / teacher alone: within ±0.5 of 93.97; 3 seeds, last; chance " in text
-    assert "not within 10 seeds: will be called compatible, ± x" in text
+    assert "WRN-16-2, WRN-16-1 / teacher alone: within ±0.5 of 93.97; 3 seeds, last epoch; chance " in text
+    assert "no number of seeds settles it: compatible, ± about " in text
     for claim in (c for c in table.claims if c.kind == "value"):
-        spread, cells = table.spreads[claim.cell], table.lenders(claim)
-        chances = [chance(claim, spread, n, cells) for n in (3, 5, 10, 30)]
+        power = table.power(claim)
+        assert power is not None
+        chances = [power.power_of(n) for n in (3, 5, 10, 30)]
         assert chances == sorted(chances) and 0 <= chances[0] <= chances[-1] <= 1
-        needed = settling(claim, spread, cells)
-        assert needed is None or chance(claim, spread, needed, cells) >= 0.8 > chance(claim, spread, needed - 1, cells) or needed == 2
+        needed = power.settled()
+        assert needed is None or power.power_of(needed) >= 0.8 > power.power_of(needed - 1) or needed == 2
     assert {row["reach"] for row in rows(whole)["1"] if row["kind"] == "value"} == {True, False}
 
 
@@ -157,7 +174,7 @@ def test_a_teacher_a_seed_is_a_switch_of_the_plan_and_tables_say_which_teacher(t
 
 def test_seeds_auto_looks_at_numbers_fixed_before_each_at_a_stricter_level(tmp_path: Path) -> None:
     looks = plan(looks=(3, 5, 10))
-    assert claims_of(looks)["1"][0].looks == (3, 5, 10) and pocock((3, 5, 10)) < 0.025
+    assert claims_of(looks)["1"][0].looks == (3, 5, 10) and pocock((3, 5, 10), SIDE) < 0.015
     store = Store(tmp_path)
     write_rules(looks, store)
     for seed in range(4):
@@ -183,9 +200,9 @@ def test_the_command_prints_rules_and_writes_nothing_when_it_only_plans(tmp_path
     given = ["reproduce", "micaelli2019", "--table", "1", "--rows", "WRN-40-2, WRN-16-2", "--only", "zero-shot", "--device", "cpu",
              "--dry-run", "--out", str(tmp_path)]  # fmt: skip
     told = CliRunner().invoke(app, given)
-    assert told.exit_code == 0 and "zero-shot: within ±0.5 of 89.71; 3 seeds, last; chance" in told.stdout
+    assert told.exit_code == 0 and "zero-shot: within ±0.5 of 89.71; 3 seeds, last epoch; chance" in told.stdout
     auto = CliRunner().invoke(app, [*given, "--seeds", "auto", "--teachers", "0.2", "--json"])
     claim = json.loads(auto.stdout)["claims"]["1"][0]
-    assert claim["looks"] == [3, 5, 10] and claim["level"] == pocock((3, 5, 10)) and not list(tmp_path.iterdir())
+    assert claim["looks"] == [3, 5, 10] and claim["level"] == pocock((3, 5, 10), SIDE) and not list(tmp_path.iterdir())
     wrong = CliRunner().invoke(app, [*given, "--teachers", "all"])
     assert wrong.exit_code != 0 and "write paper (as the paper has them), each" in str(wrong.exception)

@@ -14,7 +14,8 @@ from redistill.errors import RedistillError
 from redistill.experiment.sealed import FORMAT, sealed
 from redistill.experiment.value import Experiment
 from redistill.papers.plan import Plan, make, select
-from redistill.report.paper import csv_text, latex_text, line, page, save
+from redistill.report.folder import save
+from redistill.report.paper import csv_text, latex_text, line, page
 from redistill.runs.lookup import Found
 from redistill.runs.store import Store
 from redistill.verdicts.beliefs import Believed
@@ -54,10 +55,10 @@ def test_values_and_orders_of_a_table(tmp_path: Path) -> None:
         finished(store, zero.with_seed(seed), value)
     [table] = judged(plan, store)
     found = {f.claim.id: f for f in table.findings}
-    value = found["WRN-40-2, WRN-16-1 / KD+AT"]
-    assert value.claim.kind == "value" and value.claim.published is not None
-    assert (value.claim.published.value, value.claim.published.std, value.claim.published.ddof) == (81.25, 0.67, 0)
-    assert value.reading is not None and value.reading.ours.value == pytest.approx(81.2) and value.epoch == "last"
+    mean = found["WRN-40-2, WRN-16-1 / KD+AT"]
+    assert mean.claim.kind == "value" and mean.claim.published is not None
+    assert (mean.claim.published.value, mean.claim.published.std, mean.claim.published.ddof) == (81.25, 0.67, 0)
+    assert mean.reading is not None and mean.reading.ours.value == pytest.approx(81.2) and mean.epoch == "last"
     order = found["WRN-40-2, WRN-16-1 / zero-shot above WRN-40-2, WRN-16-1 / KD+AT"]
     # generated images against real ones: nothing is paired
     assert order.claim.decides == "unpaired" and order.verdict == "reproduced"
@@ -135,10 +136,9 @@ def test_published_files_are_claims_without_seeds(tmp_path: Path) -> None:
     }
     # below the print: what else bears that name, and what it gave
     wrong = checked(one=90.9, two=93.57, other=93.57)
-    assert wrong["published file of WRN-16-2 / 0"] == (
-        "below", pytest.approx(-0.64),
-        f"this is {folder}/wrn-16-2-seed-0-dict.pth; other files of that name: {folder}/CIFAR10/wrn-16-2-seed-0-dict.pth (93.57)",
-    )  # fmt: skip
+    verdict, difference, why = wrong["published file of WRN-16-2 / 0"]
+    assert verdict == "below" and difference == pytest.approx(-0.64)
+    assert why == f"this is {folder}/wrn-16-2-seed-0-dict.pth; other files of that name: {folder}/CIFAR10/wrn-16-2-seed-0-dict.pth (93.57)"
     assert wrong["published file of WRN-16-1 / 0"][2].endswith("no other file of that name is known in the repository")
     assert checked(two=93.57)["published file of WRN-16-2 / 0"][2].endswith("wrn-16-2-seed-0-dict.pth (not evaluated here)")
 
@@ -198,14 +198,14 @@ def test_the_three_formats_say_the_same(tmp_path: Path) -> None:
             finished(store, planned.experiment.with_seed(seed), planned.cell.printed.value + 0.01 * seed)
     [table] = judged(plan, store)
     rows = csv_text(table).splitlines()
-    assert rows[0].startswith("table,claim,kind,paper,ours [95 %],n,difference [90 %],verdict")
+    assert rows[0].startswith("table,claim,kind,paper,ours [95 %],n,difference [interval],verdict")
     # its second numbers are read as variances: of the five orders of its text, they show the first
     assert len(rows) == 1 + 6 + 1 and ",reproduced," in rows[1] and rows[-1].startswith("7,RM / accuracy above none / accuracy,order,")
     tex = latex_text(chen, table)
     assert r"none / accuracy & 74.3 $\pm$ 0.05 & 74.31 [" in tex and tex.count(r"\\") == 8
     files = save(plan, [table], tmp_path / "report")
-    assert [path.name for path in files] == ["chen2021-7.csv", "chen2021-7.tex", "chen2021-7.svg", "chen2021.md"]
-    text = files[-1].read_text(encoding="utf-8")
+    assert [path.name for path in files] == ["chen2021-7.csv", "chen2021-7.tex", "chen2021-7.svg", "chen2021.md", "index.html"]
+    text = files[-2].read_text(encoding="utf-8")
     for row in (line(f) for f in table.findings):
         assert f"| {row.claim} | {row.kind} | {row.paper} | {row.ours} | {row.n} | {row.difference} | {row.verdict} |" in text
     assert "18 runs, 0.3 hours" in text and "![accuracy over the run](chen2021-7.svg)" in text

@@ -9,8 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from redistill import models
 from redistill.verify import verify_case
+from redistill.verify.reader import checksum, closed_entry, closed_form
 
 QUICK = [
     "training/polo5_zero_shot__wrn_16_1__wrn_16_2",
@@ -73,3 +78,78 @@ def test_noise_a_millionth_larger_fails(shared: Path, tmp_path: Path) -> None:
     arrays["in/z"] = arrays["in/z"].astype(np.float64) * (1 + 1e-6)
     np.savez(tmp_path / "training" / f"{source.stem}.npz", **arrays)
     assert verify_case(tmp_path / "training" / source.name).outcome == "fail"
+
+
+# -- other criteria of the same loop, repeated here with plain torch ----------------------------------------------------
+def filled(net: nn.Module, salt: int) -> nn.Module:
+    state = net.double().state_dict()
+    net.load_state_dict({n: torch.from_numpy(closed_entry(i, n, v.shape, salt)).to(v) for i, (n, v) in enumerate(state.items())})
+    return net
+
+
+def similarity(f_s: dict[str, Tensor], f_t: dict[str, Tensor], extra: list[nn.Module]) -> Tensor:
+    s, t = (F.normalize((g := f["map"].flatten(1)) @ g.T) for f in (f_s, f_t))
+    return (t - s).square().sum() / len(s) ** 2
+
+
+def correlation(f_s: dict[str, Tensor], f_t: dict[str, Tensor], extra: list[nn.Module]) -> Tensor:
+    away = (extra[0](f_s["vector"]) - extra[1](f_t["vector"])).abs()
+    return (away[:-1] * away[1:]).sum(1).mean()
+
+
+@pytest.mark.parametrize(("distill", "loss"), [("similarity", similarity), ("correlation", correlation)])
+def test_other_criteria_of_repdistillers_loop_are_read(distill: str, loss: Any, tmp_path: Path) -> None:
+    """Networks of one family and unlike depth; the original's lists are feat[-2], the last map, and feat[-1], the vector."""
+    student, teacher = filled(models.build("resnet14", 7), 100), filled(models.build("resnet8", 7), 200).eval()
+    extra: list[nn.Module] = [nn.Linear(64, 5).double(), nn.Linear(64, 5).double()] if distill == "correlation" else []
+    for i, value in enumerate(v for m in extra for v in m.state_dict().values()):
+        value.copy_(torch.from_numpy(closed_entry(i, ["0.linear.weight", "0.linear.bias"][i % 2], value.shape, 300)))
+    said: list[dict[str, Tensor]] = [{}, {}]
+    for net, kept in zip((student, teacher), said, strict=True):
+        net.layer3.register_forward_hook(lambda m, a, out, kept=kept: kept.update(map=out))  # type: ignore[union-attr, operator, misc]
+        net.fc.register_forward_pre_hook(lambda m, a, kept=kept: kept.update(vector=a[0]))  # type: ignore[union-attr, operator, misc]
+    rows = list(student.state_dict())
+    optimiser = torch.optim.SGD([p for m in (student, *extra) for p in m.parameters()], lr=0.05, momentum=0.9, weight_decay=5e-4)
+    series: dict[str, list[float]] = {"loss": [], "cls": [], "div": [], "kd": []}
+    first = None
+    for t in range(2):
+        images = 2 * torch.from_numpy(closed_form(10000 + t, (4, 3, 32, 32)))
+        labels = torch.tensor([(37 * n + 11 * t + 5) % 7 for n in range(4)])
+        z = student.train()(images)
+        with torch.no_grad():
+            y = teacher(images)
+        parts = {"cls": F.cross_entropy(z, labels), "kd": loss(*said, extra)}
+        parts["div"] = 16 * F.kl_div((z / 4).log_softmax(1), (y / 4).softmax(1), reduction="batchmean")
+        total = parts["cls"] + 3.0 * parts["kd"]
+        optimiser.zero_grad()
+        total.backward()
+        optimiser.step()
+        for name, value in {**parts, "loss": total}.items():
+            series[name].append(float(value.detach()))
+        first = first if first is not None else np.stack([checksum(v.numpy()) for v in student.state_dict().values()])
+    last = np.stack([checksum(v.numpy()) for v in student.state_dict().values()])
+    arrays: dict[str, Any] = {f"out/{n}": np.array(v) for n, v in series.items()}
+    with torch.no_grad():
+        logits = student.eval()(2 * torch.from_numpy(closed_form(10000, (4, 3, 32, 32))))
+    arrays |= {"out/first_step_student_checksums": first, "out/final_student_checksums": last}
+    arrays["out/final_eval_logits_batch0"] = logits.numpy()
+    if extra:
+        arrays["out/final_extra_checksums"] = np.stack([checksum(v.detach().numpy()) for m in extra for v in m.parameters()])
+    meta = {
+        "id": f"rep_{distill}__resnet14__resnet8", "group": "training", "method": f"rep_{distill}__resnet14__resnet8",
+        "source": {"repo": "plain torch", "commit": "own"}, "conventions": {"student_mode": "train", "teacher_mode": "eval"},
+        "hyperparameters": {
+            "distill": distill, "gamma": 1, "alpha": 0, "beta": 3.0, "kd_T": 4.0, "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4,
+            "nesterov": False, "steps": 2, "batch": 4, "num_classes": 7, "nce": None, **({"feat_dim": 5} if extra else {}),
+        },
+        "student": {"arch": "resnet14", "salt": 100}, "teacher": {"arch": "resnet8", "salt": 200}, "extra_modules": {"salt": 300},
+        "data": {"rule": "batch t: x = 2*closed_form(10000+t, (B,3,32,32), salt); label_n = (37*n + 11*t + 5) mod C", "salt": 0},
+        "final_student_rows": rows, "tolerances": {"float64": {"loss": 1e-9, "grad": 1e-8}},
+        "arrays": {n: {"shape": list(np.shape(v)), "dtype": str(np.asarray(v).dtype)} for n, v in arrays.items()},
+    }  # fmt: skip
+    (tmp_path / "training").mkdir()
+    file = tmp_path / "training" / f"{meta['id']}.json"
+    file.write_text(json.dumps(meta))
+    np.savez(file.with_suffix(".npz"), **arrays)
+    verdict = verify_case(file)
+    assert (verdict.outcome, verdict.reason) == ("pass", "")

@@ -10,10 +10,10 @@ from typing import get_args
 
 from redistill.claims.model import Claim, Design, Epoch, Finding, Measured, Pool, Published, Reading, Summary, Verdict
 from redistill.claims.scatter import KEEP, Blocks, Print, blocks, pooled, printed
-from redistill.claims.view import ALPHA, MOST, View, level
+from redistill.claims.view import ALPHA, MOST, View, deciding
 from redistill.claims.words import p_words
 from redistill.errors import RedistillError
-from redistill.stats import Part, holm
+from redistill.stats import VarianceComponent, holm
 
 POOL = KEEP
 """Where equality of spreads has a p-value below this, the widest cells leave the pool."""
@@ -83,7 +83,7 @@ class _Around:
     pools: Mapping[tuple[Epoch, str], Pool] = field(default_factory=dict)
     regimes: Mapping[str, str] = field(default_factory=dict)
     cells: Mapping[Epoch, Mapping[str, Mapping[int, float]]] = field(default_factory=dict)
-    theirs: Mapping[Print, Part] = field(default_factory=dict)
+    theirs: Mapping[Print, VarianceComponent] = field(default_factory=dict)
     made: dict[tuple[Epoch, tuple[int, ...]], Blocks | None] = field(default_factory=dict)
 
     def pools_of(self, claim: Claim, epoch: Epoch) -> dict[str, Pool]:
@@ -108,7 +108,7 @@ def _surroundings(claims: Sequence[Claim], runs: Runs, regimes: Mapping[str, str
             made = pooled({cell: values for cell, values in known.items() if regimes.get(cell, "") == regime})
             if made is not None:
                 pools[epoch, regime] = made
-    theirs: dict[Print, Part] = {}
+    theirs: dict[Print, VarianceComponent] = {}
     values = [claim for claim in claims if claim.kind == "value" and claim.published is not None]
     for regime in dict.fromkeys(regimes.get(claim.cell, "") for claim in values):
         theirs |= printed([(c.cell, c.published) for c in values if c.published and regimes.get(c.cell, "") == regime])
@@ -247,7 +247,7 @@ def _notes(view: View, around: _Around) -> list[str]:
     if view.n() > claim.seeds and not claim.looks:
         notes.append(f"{view.n()} seeds instead of the {claim.seeds} planned")
     if claim.looks:
-        notes.append(f"look at {view.n()} of {', '.join(map(str, claim.looks))} seeds, each at {level(claim):.2%}")
+        notes.append(f"look at {view.n()} of {', '.join(map(str, claim.looks))} seeds, each at {deciding(claim):.2%}")
     return notes
 
 

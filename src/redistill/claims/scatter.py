@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from redistill.claims.model import Pool, Published
-from redistill.stats import Part, Spread, alike, bartlett, pooled_sd, seed_blocks
+from redistill.stats import Spread, VarianceComponent, alike, bartlett, pooled_sd, seed_blocks
 
 KEEP = 0.01
 """The widest cells leave a pool until Bartlett's p-value of those that stay reaches this. A stricter look (0.2) would drop
@@ -84,16 +84,16 @@ def _apart(spreads: Mapping[str, Spread]) -> list[str]:
     return found
 
 
-def _parts(cells: Sequence[Values], whole: Spread) -> tuple[Part, ...]:
+def _parts(cells: Sequence[Values], whole: Spread) -> tuple[VarianceComponent, ...]:
     """Variance of a run from cells that may go together by seed."""
     if len(cells) == 1:
-        return (Part(whole.sd**2, whole.df),)
+        return (VarianceComponent(whole.sd**2, whole.df),)
     seeds = sorted(cells[0])
     if all(sorted(cell) == seeds for cell in cells):
         between, rest = seed_blocks([[cell[seed] for seed in seeds] for cell in cells])
         k = len(cells)
-        return (Part(between.sd**2 / k, between.df), Part(rest.sd**2 * (k - 1) / k, rest.df))
-    return (Part(whole.sd**2, charged(whole.df, len(cells))),)
+        return (VarianceComponent(between.sd**2 / k, between.df), VarianceComponent(rest.sd**2 * (k - 1) / k, rest.df))
+    return (VarianceComponent(whole.sd**2, charged(whole.df, len(cells))),)
 
 
 def charged(df: float, cells: int) -> float:
@@ -109,7 +109,7 @@ Print = tuple[str, Published]
 """A printed number and the cell that it is of."""
 
 
-def printed(numbers: Sequence[Print]) -> dict[Print, Part]:
+def printed(numbers: Sequence[Print]) -> dict[Print, VarianceComponent]:
     """Variance of one run of the paper's, for every number that prints its spread, pooled over those of like cells.
 
     The widest leave, and those visibly wider than the others keep their own, as with ours.
@@ -117,13 +117,14 @@ def printed(numbers: Sequence[Print]) -> dict[Print, Part]:
     known = {one: spread for one in numbers if (spread := one[1].spread) is not None}
     names = list(known)
     floor = [Spread(max(known[one].sd, math.sqrt(one[1].rounding)), known[one].df) for one in names]
-    made = {one: Part(s.sd**2, s.df) for one, s in zip(names, floor, strict=True)}
+    made = {one: VarianceComponent(s.sd**2, s.df) for one, s in zip(names, floor, strict=True)}
     stays = alike(floor, KEEP) if names else []
     kept = {str(i): s for i, (s, stay) in enumerate(zip(floor, stays, strict=True)) if stay}
     if len(names) - len(kept) >= MANY or len(kept) < 2:
         return made
     df = sum(s.df for s in kept.values())
-    whole = Part(sum(s.df * s.sd**2 for s in kept.values()) / df, max(charged(df, len(kept)), min(s.df for s in kept.values())))
+    mean = sum(s.df * s.sd**2 for s in kept.values()) / df
+    whole = VarianceComponent(mean, max(charged(df, len(kept)), min(s.df for s in kept.values())))
     apart = _apart(kept)
     return made | {names[int(i)]: whole for i in kept if i not in apart}
 

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from redistill.claims.model import Claim, Design, Pool, Published, Reading, Verdict, share
 from redistill.claims.scatter import NOTHING, Blocks, Print, own_spread
-from redistill.stats import Estimate, Part, Spread, pocock, satterthwaite, seeds_needed
+from redistill.stats import Estimate, Spread, VarianceComponent, pocock, satterthwaite, seeds_needed
 
 ALPHA = 0.05
-"""Level of each decision: how often, at most, a claim at the edge of its tolerance gets a verdict that is false."""
+"""What is promised: how often, at most, a claim at the edge of its tolerance gets a verdict that is false; and the level at which a
+difference is tested against nothing (orders, and whether a gain is one)."""
 
 MOST = 10
 """So many seeds of a cell are affordable: a number that they do not settle is out of reach."""
@@ -26,8 +27,18 @@ _VERDICT: dict[str, Verdict] = {"inside": "reproduced", "above": "above", "below
 
 
 def level(claim: Claim) -> float:
-    """The level of one look: 5 %, or less where several were fixed before."""
+    """The level of one look at a size: the claim's, or less where several looks were fixed before."""
+    return pocock(claim.looks, claim.side) if claim.looks else claim.side
+
+
+def level_apart(claim: Claim) -> float:
+    """The same of a difference that is tested against nothing: 5 %, or less."""
     return pocock(claim.looks, ALPHA) if claim.looks else ALPHA
+
+
+def deciding(claim: Claim) -> float:
+    """The level of the test that decides a claim of its kind."""
+    return level_apart(claim) if claim.kind == "order" else level(claim)
 
 
 @dataclass(frozen=True)
@@ -49,12 +60,16 @@ class View:
     design: Design | None
     published: Published | None
     blocks: Blocks | None = None
-    theirs: Mapping[Print, Part] = field(default_factory=dict)
+    theirs: Mapping[Print, VarianceComponent] = field(default_factory=dict)
     _made: dict[int, tuple[Estimate, Estimate | None]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     @property
-    def alpha(self) -> float:
+    def side(self) -> float:
         return level(self.claim)
+
+    @property
+    def alpha(self) -> float:
+        return level_apart(self.claim)
 
     def columns(self) -> list[NDArray[np.float64]]:
         return [np.array(list(self.numbers[cell].values())) for cell in self.claim.cells]
@@ -84,7 +99,7 @@ class View:
             mine = own_spread(values)
             return [(f"cell {cell}", Spread(mine.sd, mine.df + extra))]
         more = (len(values) - 1 + extra) / (len(values) - 1)
-        parts = pool.parts or (Part(pool.spread.sd**2, pool.spread.df),)
+        parts = pool.parts or (VarianceComponent(pool.spread.sd**2, pool.spread.df),)
         return [(f"pool {pool.spread} {i}", Spread(math.sqrt(p.variance), p.df * more)) for i, p in enumerate(parts)]
 
     def estimates(self, extra: int = 0) -> tuple[Estimate, Estimate | None]:
@@ -110,8 +125,8 @@ class View:
             for name, spread in self.scatter(cell, extra):
                 add(coefficient, name, spread)
 
-        def parts() -> tuple[Part, ...]:
-            return tuple(Part(shares[name] * spread.sd**2, spread.df) for name, spread in spreads.items())
+        def parts() -> tuple[VarianceComponent, ...]:
+            return tuple(VarianceComponent(shares[name] * spread.sd**2, spread.df) for name, spread in spreads.items())
 
         columns = dict(zip(claim.cells, self.columns(), strict=True))
         if self.design in ("paired", "blocked"):
@@ -143,7 +158,7 @@ class View:
             sources = [(theirs, claim.cells[:1]), (baseline, claim.cells[1:])]
         for number, cells in sources:
             if number.spread is not None:
-                one = self.theirs.get((cells[0], number), Part(number.spread.sd**2, number.spread.df))
+                one = self.theirs.get((cells[0], number), VarianceComponent(number.spread.sd**2, number.spread.df))
                 name = f"paper's {one}" if (cells[0], number) in self.theirs else f"paper's {cells}"
                 add(number.share, name, Spread(math.sqrt(one.variance), one.df))
             else:
@@ -163,7 +178,7 @@ class View:
     def half_width(self, extra: int = 0) -> float:
         """Of the interval that decides, with ``extra`` more seeds a cell."""
         ours, difference = self.estimates(extra)
-        low, high = (difference or ours).interval(1 - 2 * self.alpha)
+        low, high = (difference or ours).interval(1 - 2 * self.side)
         return (high - low) / 2
 
     def reading(self, what: str) -> Reading:
@@ -174,9 +189,10 @@ class View:
             what=what,
             ours=ours.describe(0.95, self.n()),
             difference=difference.value if difference else None,
-            interval=difference.interval(1 - 2 * self.alpha) if difference else None,
+            interval=difference.interval(1 - 2 * self.side) if difference else None,
             p=p,
             verdict=self.verdict(p),
+            level=1 - 2 * self.side,
         )
 
     def verdict(self, p: float | None) -> Verdict:
@@ -188,7 +204,7 @@ class View:
             assert p is not None
             return "unclear" if p > self.alpha else "reproduced" if ours.value > 0 else "below"
         assert difference is not None
-        verdict = _VERDICT[difference.side(self.claim.tolerance, self.alpha)]
+        verdict = _VERDICT[difference.side(self.claim.tolerance, self.side)]
         if verdict == "reproduced" and self._needs_gain():
             assert p is not None
             if p > self.alpha or np.sign(ours.value) != np.sign(self.claim.claimed or 0.0):
@@ -213,13 +229,13 @@ class View:
         _, difference = self.lent().estimates(max(0, MOST - self.n()))
         if difference is None:
             return True
-        return Estimate(0.0, difference.parts).chance(self.claim.tolerance, difference.error, self.alpha) >= LIKELY
+        return Estimate(0.0, difference.parts).power_of(self.claim.tolerance, difference.error, self.side) >= LIKELY
 
     def bound(self) -> float:
         """The smallest tolerance at which the numbers would be called equal."""
         _, difference = self.estimates()
         assert difference is not None
-        low, high = difference.interval(1 - 2 * self.alpha)
+        low, high = difference.interval(1 - 2 * self.side)
         return max(abs(low), abs(high))
 
     def more_seeds(self, family: int) -> int | None:
@@ -228,17 +244,17 @@ class View:
         ``family``: how many claims share the level of the test for a difference.
         """
 
-        def chance(extra: int) -> float:
+        def power_of(extra: int) -> float:
             ours, difference = self.estimates(extra)
             if difference is None or self.claim.kind == "order":
                 return self.apart(extra).chance_apart(self.alpha / family)
-            settled = difference.chance(self.claim.tolerance, ours.error, self.alpha)
+            settled = difference.power_of(self.claim.tolerance, ours.error, self.side)
             inside = abs(difference.value) < self.claim.tolerance
             if inside and self._needs_gain():
                 settled = min(settled, self.apart(extra).chance_apart(self.alpha / family))
             return settled
 
-        return seeds_needed(chance)
+        return seeds_needed(power_of)
 
     def _needs_gain(self) -> bool:
         """A gain that was printed as more, or less, than nothing must also be shown to be one."""

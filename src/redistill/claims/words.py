@@ -5,7 +5,7 @@ from __future__ import annotations
 from redistill.claims.model import Claim, Finding, Published, Reading, Summary
 from redistill.claims.view import ALPHA
 
-_EPOCH = {
+EPOCH = {
     "last": "last epoch",
     "best_on_test": "best epoch on the test set",
     "best_on_validation": "epoch chosen on validation images",
@@ -44,7 +44,7 @@ def summary_sentences(summary: Summary) -> list[str]:
     lines = [f"Of {sum(summary.counts.values())} claims: {counts}."]
     if summary.judged:
         lines.append(
-            f"{summary.judged} claims of value or gain were judged, each by itself at {ALPHA:.0%}: at most "
+            f"{summary.judged} claims of value or gain were judged, each by itself, false at most {ALPHA:.0%} of the time: at most "
             f"{summary.expected_false:.2f} false verdicts among them are to be expected."
         )
     if summary.holm:
@@ -57,7 +57,7 @@ def summary_sentences(summary: Summary) -> list[str]:
         if pool.left:
             test += f"; by their own: {', '.join(sorted(pool.left))}"
         of = f" of {regime}" if regime else ""
-        lines.append(f"Spread over seeds{of}, {_EPOCH[epoch]}: {pool.spread.sd:.2f} ({pool.spread.df:g} degrees; {test}).")
+        lines.append(f"Spread over seeds{of}, {EPOCH[epoch]}: {pool.spread.sd:.2f} ({pool.spread.df:g} degrees; {test}).")
     return lines
 
 
@@ -90,8 +90,8 @@ def _size(finding: Finding, reading: Reading) -> str:
         says = f"inside ±{edge}, but that there is a gain at all is not shown"
     return (
         f"{_ours(finding, reading)}, the paper's {_number(claim, claim.claimed, sign=claim.kind == 'gain')} "
-        f"({_source(published)}); the difference {_number(claim, reading.difference, sign=True)} has the 90 % interval "
-        f"[{low}, {high}], {says}"
+        f"({_source(published)}); the difference {_number(claim, reading.difference, sign=True)} has the "
+        f"{100 * reading.level:.4g} % interval [{low}, {high}], {says}"
     )
 
 
@@ -113,7 +113,7 @@ def _ours(finding: Finding, reading: Reading) -> str:
     median = claim.published is not None and claim.published.aggregate == "median"
     what = f"{'median' if median else 'mean'} of {ours.n} seeds"
     if finding.epoch:
-        what += f", {_EPOCH[finding.epoch]}"
+        what += f", {EPOCH[finding.epoch]}"
     if not differs:
         return f"ours {value} [{low}, {high}] ({what})"
     p = f", {p_words(finding.p)}" if finding.p is not None else ""
@@ -150,7 +150,7 @@ def _source(published: Published) -> str:
     }
     spread = "" if published.std is not None else ", no spread printed"
     figure = ", read off a figure" if published.approximate else ""
-    return ", ".join(part for part in (words[published.aggregate], _EPOCH[published.which]) if part) + spread + figure
+    return ", ".join(part for part in (words[published.aggregate], EPOCH[published.which]) if part) + spread + figure
 
 
 def _number(claim: Claim, x: float | None, sign: bool = False) -> str:

@@ -129,6 +129,7 @@ def verify(
         typer.Argument(help="Folder of golden numbers, <group>/<case>.json and .npz; default: those of the package.", metavar="DIR"),
     ] = None,
     jobs: Annotated[int, typer.Option(help="Processes side by side.", min=1)] = 1,
+    to: Annotated[Path | None, typer.Option(help="Keep the verdicts as a record.", metavar="FILE")] = None,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
@@ -139,12 +140,22 @@ def verify(
     import redistill.verify as verifier
 
     use_threads(1 if threads is None else threads)
+    verdicts = []
+    for verdict in verifier.verify(folder, jobs):
+        verdicts.append(verdict)
+        if not as_json:
+            print(verdict.line())
+    rows, found = [dataclasses.asdict(verdict) for verdict in verdicts], verifier.totals(verdicts)
+    if to is not None:
+        from redistill.runs.measured import keep
+
+        given = "" if folder is None else f" {folder}"
+        keep(to, {"command": f"redistill verify{given}", "totals": found, "rows": rows})
     if as_json:
-        verdicts = list(verifier.verify(folder, jobs))
-        show_json([dataclasses.asdict(verdict) for verdict in verdicts])
-        status = int(any(verdict.outcome == "fail" for verdict in verdicts))
+        show_json(rows)
     else:
-        status = verifier.report(folder, jobs=jobs)
+        print("  ".join(f"{count} {outcome}" for outcome, count in found.items()))
+    status = int(found["fail"] > 0)
     sys.stdout.flush()
     if status:
         raise typer.Exit(status)

@@ -56,7 +56,7 @@ def plot(
 
     Mean over seeds, a band from the lowest to the highest of them, and each curve's name at its end.
     """
-    from redistill.cli.look import cells_of
+    from redistill.cli.compare import cells_of
     from redistill.report.figures import seeds_figure
     from redistill.runs.store import Store
 

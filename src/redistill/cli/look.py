@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -157,14 +156,6 @@ def _tell(run: Run, old: str | None) -> None:
     print(f"  recipe: {', '.join(f'{k}={v}' for k, v in record.experiment['recipe'].items())}")
 
 
-class TableForm(StrEnum):
-    """How a table is written."""
-
-    markdown = "markdown"
-    csv = "csv"
-    latex = "latex"
-
-
 def seen(train: dict[str, Any]) -> str:
     """Which images a student saw, in words."""
     if train.get("kind") == "mixed":
@@ -172,68 +163,6 @@ def seen(train: dict[str, Any]) -> str:
     if train.get("kind") == "adversarial":
         return "a generator's images"
     return f"{train['count']} images" if "count" in train else "images of a source of one's own"
-
-
-@app.command()
-def compare(
-    names: Annotated[list[str], RunNames],
-    out: Out = Path("runs"),
-    baseline: Annotated[str | None, typer.Option(help="Which cell the others are compared with; default: the first.")] = None,
-    on: Annotated[str, typer.Option(help="Evaluation set.")] = "test",
-    form: Annotated[TableForm, typer.Option("--format", help="How to write the table.")] = TableForm.markdown,
-    as_json: Json = False,
-) -> None:
-    """Compare cells over their seeds.
-
-    Means with 95 % intervals, and differences paired by seed.
-    """
-    import dataclasses
-
-    from redistill.report.table import comma_separated, comparison, latex, markdown
-    from redistill.runs.store import Store
-
-    cells = cells_of(Store(out), names)
-    accuracies = {title: {run.seed: run.accuracy(on) for run in found if run.diverged is None} for title, found in cells.items()}
-    if empty := [title for title, by_seed in accuracies.items() if not by_seed]:
-        raise RedistillError(f"every run of {empty[0]!r} diverged: there is no accuracy to compare")
-    first = next(iter(cells))
-    if baseline is not None:
-        chosen = {run.cell for run in Store(out).pick(baseline)}
-        first = next((title for title, found in cells.items() if found[0].cell in chosen), "")
-        if not first:
-            raise RedistillError(f"--baseline {baseline!r} is none of the cells compared: {', '.join(cells)}")
-    rows = comparison(accuracies, first)
-    if as_json:
-        show_json([{**dataclasses.asdict(row), "runs": [run.id for run in cells[row.method]]} for row in rows])
-        return
-    write = {TableForm.markdown: markdown, TableForm.csv: comma_separated, TableForm.latex: latex}[form]
-    print(write(rows, first), end="")
-    if gone := [f"{r.label}, seed {r.seed}" for found in cells.values() for r in found if r.diverged is not None]:
-        print(f"left out because they diverged: {'; '.join(gone)}", file=sys.stderr)
-
-
-def cells_of(store: Store, names: Sequence[str]) -> dict[str, list[Run]]:
-    """The runs named, by cell; a cell is titled by its label, with its hash where labels are equal."""
-    cells: dict[str, dict[int, Run]] = {}
-    for name in names:
-        if len(names) > 1 and _is_no_cell(store, name):
-            continue  # compare runs/*: what a shell found beside the cells
-        for run in store.pick(name):
-            cells.setdefault(run.cell, {})[run.seed] = run
-    warn_left_out(store, [run for found in cells.values() for run in found.values()])
-    labels = [next(iter(found.values())).label for found in cells.values()]
-    titled = {}
-    for (cell, found), label in zip(cells.items(), labels, strict=True):
-        titled[label if labels.count(label) == 1 else f"{label} ({cell[:6]})"] = [found[seed] for seed in sorted(found)]
-    return titled
-
-
-def _is_no_cell(store: Store, name: str) -> bool:
-    """Whether a name is a folder or a file of the store that holds no run: its indices, a run that has only begun."""
-    path = expanded(name)
-    if not path.exists() or path.resolve().parent != store.root.resolve():
-        return False
-    return not path.is_dir() or not any(path.glob("seed-*/record.json"))
 
 
 @app.command()

@@ -25,6 +25,9 @@ Budget = Annotated[
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="How many runs (or cohorts) work side by side.")]
 Alone = Annotated[bool, typer.Option("--alone", help="No cohorts: one student at a time.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Leave runs that another process has in hand to it, and end.")]
+NoCache = Annotated[
+    bool, typer.Option("--no-cache", help="Compute what teachers say anew, and remember none of it; the numbers are the same.")
+]
 Every = Annotated[float, typer.Option("--checkpoint-every", min=0, help="Seconds between checkpoints.")]
 
 
@@ -42,6 +45,7 @@ def run(
     no_wait: NoWait = False,
     threads: Threads = None,
     checkpoint_every: Every = 60.0,
+    no_cache: NoCache = False,
     trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
@@ -64,7 +68,7 @@ def run(
             wanted += found
     given = resources(
         data_dir, device, budget=time_budget, jobs=jobs, alone=alone, no_wait=no_wait, threads=threads, every=checkpoint_every,
-        trust_code=trust_code,
+        no_cache=no_cache, trust_code=trust_code,
     )  # fmt: skip
     finish(wanted, out, given, as_json=as_json, table=several)
 
@@ -127,6 +131,7 @@ def resources(
     no_wait: bool = False,
     threads: int | None = None,
     every: float = 60.0,
+    no_cache: bool = False,
     trust_code: bool = False,
 ) -> Resources:
     """The options of a command as :class:`redistill.launch.carry_out.Resources`."""
@@ -143,6 +148,7 @@ def resources(
         cohort=not alone,
         wait=not no_wait,
         every=every,
+        cache=not no_cache,
         trust_code=trust_code,
         debug=cli.debug,
     )

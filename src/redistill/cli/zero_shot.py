@@ -36,10 +36,10 @@ def belief(
         str, typer.Option(metavar="predicted|true", help="Classes aimed at: all but the predicted, or all but the true one.")
     ] = "predicted",
     pick: Annotated[
-        str, typer.Option("--images", metavar="first|random|ferles", help="Which images; ferles: as the [RE] report's code takes them.")
+        str, typer.Option("--images", metavar="first|random|ferles", help="Which images; ferles: as the report's code takes them.")
     ] = "first",
     mean: Annotated[
-        str, typer.Option(metavar="plain|prefixes", help="Over the classes aimed at: plain, or as the [RE] report's code saves it.")
+        str, typer.Option(metavar="plain|prefixes", help="Over the classes aimed at: plain, or as the report's code saves it.")
     ] = "plain",
     error: Annotated[
         str, typer.Option(metavar="images|rows", help="Standard error over images, or over rows as the authors' notebook has it.")
@@ -182,7 +182,7 @@ def _on_the_way(
     """For the first pair: some images, each on its way to another class, with both networks' belief in it."""
     import torch
 
-    from redistill.belief import journey, seeing
+    from redistill.belief import seeing, trajectory_images
     from redistill.report.zero_shot import grid
 
     (a, b), t = next(iter(found.items()))
@@ -191,7 +191,7 @@ def _on_the_way(
     which = torch.arange(len(x)) % t.targets.shape[1]
     targets = t.targets[torch.arange(len(x)), which].to(x.device)
     at = sorted({round((steps - 1) * part / 6) for part in range(7)})
-    trail = journey(seeing(nets[a], images.normalise), x, targets, at, rate=rate)
+    trail = trajectory_images(seeing(nets[a], images.normalise), x, targets, at, rate=rate)
     names = images.class_names or tuple(map(str, range(images.classes)))
     captions = []
     for n in range(len(x)):

@@ -3,6 +3,9 @@
 ``batch``: what flows. ``places``: where features are read. ``method``: what is minimised. ``source``: where inputs come from.
 """
 
+from typing import TYPE_CHECKING
+
+from redistill._moved import old_names
 from redistill.core.batch import Batch as Batch
 from redistill.core.batch import Output as Output
 from redistill.core.batch import Shape as Shape
@@ -22,10 +25,15 @@ from redistill.core.places import describe_places as describe_places
 from redistill.core.places import pairs_of as pairs_of
 from redistill.core.ramp import Ramp as Ramp
 from redistill.core.ramp import Weight as Weight
-from redistill.core.source import Culprit as Culprit
-from redistill.core.source import Keeper as Keeper
-from redistill.core.source import Room as Room
+from redistill.core.source import ExplainsNonfinite as ExplainsNonfinite
+from redistill.core.source import LeavesArtifacts as LeavesArtifacts
+from redistill.core.source import Replays as Replays
 from redistill.core.source import Source as Source
 from redistill.core.source import Stream as Stream
+from redistill.core.source import StreamContext as StreamContext
+from redistill.core.source import Tabled as Tabled
 from redistill.errors import RedistillError as RedistillError
 from redistill.errors import nearest as nearest
+
+if not TYPE_CHECKING:
+    __getattr__ = old_names(__name__)

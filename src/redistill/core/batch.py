@@ -29,6 +29,7 @@ class Batch:
         labels: [B] int64, or None where the data has none.
         index: [B] int64, position of each image in its data set (-1 for generated images).
         variant: [B] int64, which augmentation of the image this is (0 for none).
+        positions: ``index`` on the CPU, where the source has it there: who needs the numbers themselves does not wait for a device.
         number: which batch of its stream this is, where the same images serve several steps: a teacher that draws draws by it.
         teacher: what the teacher said of these images, kept as long as they are, with every place that some student's method
             reads. The loop writes it; a source that has asked already may (:meth:`answered`).
@@ -38,6 +39,7 @@ class Batch:
     labels: Tensor | None = None
     index: Tensor | None = None
     variant: Tensor | None = None
+    positions: Tensor | None = field(default=None, kw_only=True, repr=False, compare=False)
     number: int | None = None
     teacher: Output | None = field(default=None, init=False, repr=False, compare=False)
 

@@ -80,11 +80,13 @@ class Term(Summand):
     beside each default its origin. It is final: nothing implemented is overridden. It declares
 
     * ``needs_labels`` / ``needs_teacher``: what it cannot do without,
+    * ``needs_pairs``: whether it compares the images of a batch with each other, so that a batch of one teaches nothing,
     * ``theorems``: names of the properties that ``redistill.testing.check_term`` proves for it,
     * ``numerics``: a whole number, raised whenever a change can move a result,
     * ``later``: names of settings that came after the first release. They are written down only where they differ from their
       default, so that an experiment that knew nothing of them keeps its id,
     * optionally ``compares_logits``: whether it needs a teacher of the same classes; None: it has a teacher and reads no places,
+    * optionally ``quicker(bf16=...)``: called once after ``setup`` in a run of ``precision = "fast"``,
     * optionally ``setup(ctx)``: called once; sees shapes and builds adapters, anchors, banks as parameters and buffers,
     * ``forward(student, teacher, batch) -> scalar``. A term never reads the epoch.
 
@@ -93,6 +95,7 @@ class Term(Summand):
 
     needs_labels: ClassVar[bool] = False
     needs_teacher: ClassVar[bool] = True
+    needs_pairs: ClassVar[bool] = False
     theorems: ClassVar[tuple[str, ...]] = ()
     numerics: ClassVar[int] = 1
     later: ClassVar[tuple[str, ...]] = ()
@@ -100,6 +103,7 @@ class Term(Summand):
 
     pairs: tuple[Pair, ...] = ()
     ready: bool = True
+    in_bf16: bool = False
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Term:
         cls.completed()
@@ -156,6 +160,11 @@ class Term(Summand):
 
     def setup(self, ctx: Context) -> None:
         """Look at the networks once; default: nothing to prepare."""
+
+    def quicker(self, *, bf16: bool) -> None:
+        """The run is ``fast``: what computes the same in fewer passes, with another rounding, may do so. Default: only says whether
+        adapters may compute in bf16, as the networks do (``in_bf16``)."""
+        self.in_bf16 = bf16
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         raise TypeError(f"{type(self).__name__} defines no forward")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from redistill._moved import old_names
 from redistill.core.batch import Batch, Shape
 from redistill.core.ramp import Ramp as Ramp
 from redistill.core.ramp import Weight as Weight
@@ -20,7 +21,7 @@ from redistill.errors import nearest as nearest
 # Sources
 # ---------------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class Room:
+class StreamContext:
     """What a source is given when a run starts.
 
     Attributes:
@@ -30,6 +31,7 @@ class Room:
         steps: how many steps the run will take.
         teacher_places: features of the teacher that the students' methods read.
         adapt: of one of the networks here: a function that makes of images of the stream what it is to be called with.
+        replays: records work on the device and replays it; None: all work is done as it is written.
     """
 
     seed: int
@@ -44,6 +46,19 @@ class Room:
     autocast: Any = None
     teacher_places: tuple[str, ...] = ()
     adapt: Callable[[nn.Module], Callable[[Tensor], Tensor]] | None = None
+    replays: Replays | None = None
+
+
+class Replays(Protocol):
+    """Does work of several kinds, each the same at every step; see :class:`redistill.replay.Replayed`."""
+
+    reason: str | None
+
+    def __call__(self, kind: Hashable, work: Callable[[int | None], None], step: int) -> bool: ...
+
+    def give_up(self, reason: str) -> None: ...
+
+    def forget(self) -> None: ...
 
 
 @runtime_checkable
@@ -64,19 +79,37 @@ class Stream(Protocol):
 
 
 @runtime_checkable
-class Culprit(Protocol):
+class Tabled(Protocol):
+    """A stream that is looked up in tables on the device: what an epoch needs lies there before its first step, and which step it
+    is may be told by a number on the device. ``looked_up(step, rows)`` gives the images and labels that ``batch(step)`` gives."""
+
+    def upload(self, step: int) -> None:
+        """Lay the tables of the step's epoch in place; nothing where they lie there."""
+        ...
+
+    def rows(self, step: int) -> int:
+        """Images of the step's batch."""
+        ...
+
+    def looked_up(self, step: Tensor, rows: int) -> Batch:
+        """The batch of a step [1] int64 of the epoch that was uploaded."""
+        ...
+
+
+@runtime_checkable
+class ExplainsNonfinite(Protocol):
     """A stream that can be the reason why a student's loss is not finite: images of a generator that diverged."""
 
-    def blame(self, step: int) -> str | None:
+    def explains_nonfinite(self, step: int) -> str | None:
         """A sentence if the images of ``step`` were not finite themselves, None where the student alone is to blame."""
         ...
 
 
 @runtime_checkable
-class Keeper(Protocol):
+class LeavesArtifacts(Protocol):
     """A stream with something worth keeping beside the student: a trained generator, samples."""
 
-    def keepsakes(self) -> dict[str, dict[str, Tensor]]:
+    def artifacts(self) -> dict[str, dict[str, Tensor]]:
         """Tensors by file name (without ending) and name."""
         ...
 
@@ -112,6 +145,9 @@ class Source(Protocol):
 
     def steps_per_epoch(self, batch_size: int, drop_last: bool) -> int: ...
 
-    def start(self, room: Room) -> Stream: ...
+    def start(self, room: StreamContext) -> Stream: ...
 
     def settings(self) -> dict[str, Any]: ...
+
+if not TYPE_CHECKING:
+    __getattr__ = old_names(__name__)

@@ -13,6 +13,7 @@ from functools import partial
 from redistill.data.augment import Augmentation, Augmenter, augmentation
 from redistill.data.catalogue import OFFICIAL, OWN, Official, Where, arrays, load, names
 from redistill.data.dataset import DataSet
+from redistill.data.dataset_of import of
 from redistill.data.fetch import default_dir
 from redistill.data.folders import Folder, folder
 from redistill.data.hub import huggingface
@@ -44,6 +45,7 @@ __all__ = [
     "mnist",
     "names",
     "normalisation",
+    "of",
     "svhn",
     "tiny_imagenet",
 ]

@@ -9,6 +9,9 @@ The image is padded by p on each side (with black, or by reflection without repe
 size whose upper left corner lies at row dy and column dx is cut out, and mirrored left to right where flip is 1: pixel for
 pixel the usual per-image transforms. The variant in which nothing happens is (p, p, 0).
 
+Names that end in ``+strong`` give two views: the batch as it is, then the same images once more, cropped and flipped anew and under
+the strong operations of :mod:`redistill.data.strong`.
+
 Names that end in ``-batch`` draw one offset for all images of a batch, and a flip for each: what ``tf.random_crop`` makes of a
 batch (the TensorFlow reproduction of VID). There an image is mirrored before its border is added.
 """
@@ -23,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from redistill.core import RedistillError, nearest
+from redistill.data.strong import SUFFIX
 
 NUMERICS = 1
 
@@ -33,7 +37,7 @@ class Augmentation:
 
     Attributes:
         name: as written. pad: pixels on each side. reflect: pad by reflection instead of black. flip: mirror half of them.
-        batch: one offset for all images of a batch.
+        batch: one offset for all images of a batch. strong: a second, strong view of every image.
     """
 
     name: str
@@ -41,6 +45,7 @@ class Augmentation:
     reflect: bool
     flip: bool
     batch: bool = False
+    strong: bool = False
 
     @property
     def variants(self) -> int:
@@ -52,8 +57,9 @@ class Augmentation:
         """How many windows of one padded image there are."""
         return (2 * self.pad + 1) ** 2
 
-    def at_offset(self, variant: Tensor, offset: int) -> Tensor:
-        """Variants [B] that keep the flip of ``variant`` [B] and share the window of number ``offset``, dy · (2p+1) + dx.
+    def at_offset(self, variant: Tensor, offset: int | Tensor) -> Tensor:
+        """Variants [B] that keep the flip of ``variant`` [B] and share the window of number ``offset``, dy · (2p+1) + dx, which may
+        also be a tensor [1] on their device.
 
         The window is that of the image as it is shown: of a mirrored one the other side is cut off.
 
@@ -61,7 +67,7 @@ class Augmentation:
         [0, 5]
         """
         across = 2 * self.pad + 1
-        dy, dx = divmod(offset, across)
+        dy, dx = offset // across, offset % across
         flip = variant % 2
         return (dy * across + torch.where(flip == 1, 2 * self.pad - dx, dx)) * 2 + flip
 
@@ -86,7 +92,8 @@ def augmentation(name: str) -> Augmentation:
             "augmentation 'resized-crop' needs the original pictures: give it to redistill.data.folder(path, augment='resized-crop'), "
             "which reads them from disk; images held in memory have 'crop-flip', 'flip' and 'none'"
         )
-    found = re.fullmatch(r"(.+?)(?::(\d+))?", name)
+    weak, strong, _ = name.partition(SUFFIX)
+    found = re.fullmatch(r"(.+?)(?::(\d+))?", weak if strong and name.endswith(SUFFIX) else name)
     kind, pad = (found[1], found[2]) if found else (name, None)
     if kind not in _KINDS:
         raise RedistillError(nearest(kind, _KINDS, "augmentation"))
@@ -94,7 +101,9 @@ def augmentation(name: str) -> Augmentation:
     if pad is not None and (not crops or int(pad) < 1):
         raise RedistillError(f"augmentation {name!r}: only a crop has a padding, of at least 1 pixel, for example 'crop-flip:8'")
     size = int(pad or 4) if crops else 0
-    return Augmentation(name, size, "reflect" in kind, kind != "none", kind.endswith("-batch"))
+    if strong and kind.endswith("-batch"):
+        raise RedistillError(f"augmentation {name!r}: a batch that shares its offset has no strong view")
+    return Augmentation(name, size, "reflect" in kind, kind != "none", kind.endswith("-batch"), bool(strong))
 
 
 class Augmenter:

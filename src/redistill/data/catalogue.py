@@ -22,7 +22,7 @@ import torch
 from redistill.core import RedistillError, Shape, nearest
 from redistill.data import official
 from redistill.data.fetch import default_dir
-from redistill.data.folders import Folder, folder
+from redistill.data.folders import Folder, OnCorrupt, folder
 from redistill.data.formats import read_arrays, stated_classes
 from redistill.data.hub import huggingface
 from redistill.data.images import Images
@@ -156,7 +156,15 @@ def candidates(place: str, base: Path | None) -> list[Path]:
     return [path] if base is None else [base / path, path]
 
 
-def load(name: str, data_dir: Where = None, *, part: str | None = None, download: bool = False) -> Images | Folder:
+def load(
+    name: str,
+    data_dir: Where = None,
+    *,
+    part: str | None = None,
+    download: bool = False,
+    size: int | None = None,
+    on_corrupt: OnCorrupt | None = None,
+) -> Images | Folder:
     """The images of that name.
 
     Args:
@@ -166,8 +174,14 @@ def load(name: str, data_dir: Where = None, *, part: str | None = None, download
             looked for there, then in the current folder.
         part: another way to say the part; also of a folder ("train", "val", "test") and of a Hugging Face data set (its split).
         download: fetch official files that are missing.
+        size: side of the square that the pictures of "folder:", "images:" and "hf:" become. on_corrupt: "skip" leaves out files of
+            the first two that are no images.
     """
     kind, _, rest = name.partition(":")
+    if kind in OWN and kind != "arrays":
+        return _load_yours(kind, name, data_dir, part, size, on_corrupt)
+    if size is not None or on_corrupt is not None:
+        raise RedistillError(f"size and on_corrupt are for picture files (folder:, images:); {name} holds pixels already: leave them out")
     if kind in OWN:
         return _load_yours(kind, name, data_dir, part)
     if kind not in OFFICIAL:
@@ -177,7 +191,9 @@ def load(name: str, data_dir: Where = None, *, part: str | None = None, download
     return OFFICIAL[kind].load(part or rest or "train", data_dir, download)
 
 
-def _load_yours(kind: str, name: str, data_dir: Where, part: str | None) -> Images | Folder:
+def _load_yours(
+    kind: str, name: str, data_dir: Where, part: str | None, size: int | None = None, on_corrupt: OnCorrupt | None = None
+) -> Images | Folder:
     base = _base(data_dir)
     kind, rest, named = divided(name, base)
     if not rest:
@@ -188,9 +204,13 @@ def _load_yours(kind: str, name: str, data_dir: Where, part: str | None) -> Imag
     if kind in ("arrays", "images") and part is not None:
         raise RedistillError(f"data {name!r} has no parts, got part={part!r}: use held_out to divide it")
     if kind == "hf":
-        return huggingface(rest, part or "train")
+        return huggingface(rest, part or "train", size=size)
     place = next((path for path in candidates(rest, base) if is_there(path)), expanded(rest))
-    found = arrays(place) if kind == "arrays" else folder(place, part, labelled=kind == "folder")
+    found: Images | Folder
+    if kind == "arrays":
+        found = arrays(place)
+    else:
+        found = folder(place, part, labelled=kind == "folder", size=size, on_corrupt=on_corrupt or "refuse")
     # the name stays as it was written, wherever the files lie on this machine
     return dataclasses.replace(found, name=f"{kind}:{rest}" + (f":{part}" if part else ""))
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from redistill import rng
-from redistill.core import Batch, RedistillError, Room, Shape, Stream
+from redistill.core import Batch, RedistillError, Shape, Stream, StreamContext
 from redistill.data import subsets
 from redistill.data.normalise import Normalisation
 from redistill.data.subsets import whole
@@ -72,7 +72,7 @@ class DataSet(abc.ABC):
     def image_shape(self) -> Shape: ...
 
     @abc.abstractmethod
-    def start(self, room: Room) -> Stream: ...
+    def start(self, room: StreamContext) -> Stream: ...
 
     @abc.abstractmethod
     def _particulars(self) -> dict[str, Any]:
@@ -257,22 +257,31 @@ def steps_per_epoch(count: int, batch_size: int, drop_last: bool) -> int:
 class Schedule:
     """The order of images: for every epoch a permutation drawn on the CPU from (seed, "order", epoch), nothing else."""
 
-    def __init__(self, count: int, room: Room, device: torch.device | str):
+    def __init__(self, count: int, room: StreamContext, device: torch.device | str):
         self.count = count
         self.seed = room.seed
         self.size = min(room.batch_size, count)
         self.steps = steps_per_epoch(count, room.batch_size, room.drop_last)
         self.device = device
-        self._orders: dict[int, Tensor] = {}
+        self._orders: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def positions(self, step: int) -> tuple[int, Tensor]:
-        """The epoch of a step, and the positions [B] of its images on ``device``."""
+    def positions(self, step: int) -> tuple[int, Tensor, Tensor]:
+        """The epoch of a step, and the positions [B] of its images on ``device`` and on the CPU."""
         epoch, within = divmod(step, self.steps)
+        there, here = (order[within * self.size : (within + 1) * self.size] for order in self.order(epoch))
+        return epoch, there, here
+
+    def order(self, epoch: int) -> tuple[Tensor, Tensor]:
+        """The positions of an epoch [count] on ``device`` and on the CPU."""
         if epoch not in self._orders:
             order = torch.randperm(self.count, generator=rng.stream(self.seed, "order", epoch))
             # two epochs are enough for whoever reads ahead over the end of one
-            self._orders = {e: o for e, o in self._orders.items() if abs(e - epoch) == 1} | {epoch: order.to(self.device)}
-        return epoch, self._orders[epoch][within * self.size : (within + 1) * self.size]
+            self._orders = {e: o for e, o in self._orders.items() if abs(e - epoch) == 1} | {epoch: (order.to(self.device), order)}
+        return self._orders[epoch]
+
+    def rows(self, step: int) -> int:
+        """Images of a step's batch."""
+        return min(self.size, self.count - step % self.steps * self.size)
 
 
 class PureStream(abc.ABC):

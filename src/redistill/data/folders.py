@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from redistill import rng
-from redistill.core import Batch, RedistillError, Room, Shape
+from redistill.core import Batch, RedistillError, Shape, StreamContext
 from redistill.data import decode
 from redistill.data.augment import Augmenter, augmentation
 from redistill.data.dataset import DataSet, PureStream, Rule, Schedule, require_consistent
@@ -74,6 +74,8 @@ class Folder(DataSet):
         require_consistent(self.name, len(self.files), self.y, self.classes, self.class_names)
         normalisation(self.normalise).require_channels(3)
         if self.augment != RESIZED:
+            if augmentation(self.augment).strong:
+                raise RedistillError(f"{self.name}: strong views are made of images in memory: use .in_memory(), or another augmentation")
             Augmenter(augmentation(self.augment), torch.empty(0, 3, self.size, self.size))  # refuses what does not fit these images
         if self.shorter_side < whole("size", self.size, 1):
             raise RedistillError(f"{self.name}: resize={self.resize} is smaller than size={self.size}")
@@ -140,7 +142,7 @@ class Folder(DataSet):
             labels = None if self.y is None else self.y[first : first + batch_size].to(device)
             yield Batch(normalise(stacked, channels_last), labels, index, torch.zeros_like(index))
 
-    def start(self, room: Room) -> FolderStream:
+    def start(self, room: StreamContext) -> FolderStream:
         return FolderStream(self, room)
 
 
@@ -151,7 +153,7 @@ class FolderStream(PureStream):
     is the number derived from (seed, "variant", epoch, i), and fixes its crop.
     """
 
-    def __init__(self, folder: Folder, room: Room):
+    def __init__(self, folder: Folder, room: StreamContext):
         self.folder = folder
         self.room = room
         self.schedule = Schedule(len(folder), room, "cpu")
@@ -180,10 +182,10 @@ class FolderStream(PureStream):
         variants = variants.to(device)
         labels = None if self.folder.y is None else self.folder.y[index].to(device)
         images = self.normalise(self.augment.applied(pixels, variants), self.room.channels_last)
-        return Batch(images, labels, index.to(device), variants)
+        return Batch(images, labels, index.to(device), variants, positions=index)
 
     def _chosen(self, step: int) -> tuple[Tensor, Tensor]:
-        epoch, index = self.schedule.positions(step)
+        epoch, index, _ = self.schedule.positions(step)
         if self.resized:
             return index, torch.tensor([rng.generator_seed(self.room.seed, "variant", i, epoch) for i in index.tolist()])
         if self._drawn is None or self._drawn[0] != epoch:

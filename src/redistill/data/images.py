@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from redistill import rng
-from redistill.core import Batch, RedistillError, Room, Shape
+from redistill.core import Batch, RedistillError, Shape, StreamContext
 from redistill.data.augment import Augmentation, Augmenter, augmentation
 from redistill.data.dataset import DataSet, PureStream, Rule, Schedule, require_consistent
 from redistill.data.normalise import Normalisation, normalisation
+from redistill.data.strong import strongly
 from redistill.data.subsets import whole
 
 NUMERICS = 1
@@ -76,6 +77,8 @@ class Images(DataSet):
             object.__setattr__(self, "peak", normalisation(self.normalise).peak)
         if not 1 <= whole("peak", self.peak or 0, 1) <= 255:
             raise RedistillError(f"{self.name}: peak={self.peak}, the pixel that counts as 1, must lie between 1 and 255")
+        if augmentation(self.augment).strong and self.x.shape[1] not in (1, 3):
+            raise RedistillError(f"{self.name}: strong views are of grey or coloured images, not of {self.x.shape[1]} channels")
         Augmenter(augmentation(self.augment), self.x)  # refuses what does not fit these images
 
     def __repr__(self) -> str:
@@ -127,8 +130,9 @@ class Images(DataSet):
             labels = None if self.y is None else self.y[here].to(device)
             yield Batch(normalise(self.x[here].to(device), channels_last), labels, index, torch.zeros_like(index))
 
-    def start(self, room: Room) -> ImageStream:
-        return ImageStream(self, room)
+    def start(self, room: StreamContext) -> ImageStream:
+        # a strong view is drawn image by image on the host
+        return (ImageStream if augmentation(self.augment).strong else TabledImageStream)(self, room)
 
 
 class ImageStream(PureStream):
@@ -139,7 +143,7 @@ class ImageStream(PureStream):
     set, whenever in the epoch it comes. Where a batch shares its offset, that is drawn from (seed, "offset", epoch).
     """
 
-    def __init__(self, images: Images, room: Room):
+    def __init__(self, images: Images, room: StreamContext):
         self.seed = room.seed
         self.device = room.device
         self.channels_last = room.channels_last
@@ -149,15 +153,38 @@ class ImageStream(PureStream):
         self.schedule = Schedule(len(images), room, room.device)
         self._variants: tuple[int, Tensor] | None = None
         self._offsets: tuple[int, list[int]] | None = None
+        self._stronger: tuple[int, Tensor] | None = None
 
     def read(self, step: int) -> Batch:
-        epoch, index = self.schedule.positions(step)
-        variant = self._variant(epoch).index_select(0, index)
-        if self.augment.augment.batch:
-            variant = self.augment.augment.at_offset(variant, self._offset(epoch, step % self.schedule.steps))
-        images = self.normalise(self.augment(index, variant), self.channels_last)
+        epoch, index, positions = self.schedule.positions(step)
+        offset = self._offset(epoch, step % self.schedule.steps) if self.augment.augment.batch else None
+        again = self._again(epoch) if self.augment.augment.strong else None
+        return self._made(index, self._variant(epoch), offset, positions, again, epoch)
+
+    def _made(
+        self, index: Tensor, variants: Tensor, offset: int | Tensor | None, positions: Tensor | None,
+        again: Tensor | None = None, epoch: int = 0,
+    ) -> Batch:  # fmt: skip
+        """The batch of the images at ``index`` [B]; ``variants``, ``again`` [N] of all, the second of their strong views."""
+        variant = variants.index_select(0, index)
+        if offset is not None:
+            variant = self.augment.augment.at_offset(variant, offset)
+        pixels = self.augment(index, variant)
+        if again is not None:
+            stronger = again.index_select(0, index)
+            pixels = torch.cat([pixels, strongly(self.augment(index, stronger), index, self.seed, epoch)])
+            index, variant, positions = index.repeat(2), torch.cat([variant, stronger]), None
+        images = self.normalise(pixels, self.channels_last)
         labels = None if self.labels is None else self.labels.index_select(0, index)
-        return Batch(images, labels, index, variant)
+        return Batch(images, labels, index, variant, positions=positions)
+
+    def _again(self, epoch: int) -> Tensor:
+        """The variant of every image's strong view in one epoch, drawn from (seed, "strong", epoch)."""
+        if self._stronger is None or self._stronger[0] != epoch:
+            drawn = rng.stream(self.seed, "strong", epoch)
+            variants = torch.randint(0, self.augment.augment.variants, (self.schedule.count,), generator=drawn)
+            self._stronger = epoch, variants.to(self.device)
+        return self._stronger[1]
 
     def _variant(self, epoch: int) -> Tensor:
         if self._variants is None or self._variants[0] != epoch:
@@ -169,6 +196,59 @@ class ImageStream(PureStream):
         if self._offsets is None or self._offsets[0] != epoch:
             self._offsets = epoch, offsets_of(self.augment.augment, self.schedule.steps, self.seed, epoch)
         return self._offsets[1][within]
+
+
+class TabledImageStream(ImageStream):
+    """The same, told which step it is by a number on the device: what an epoch needs lies there in tables."""
+
+    def __init__(self, images: Images, room: StreamContext):
+        super().__init__(images, room)
+        self._tables: Tables | None = None
+
+    def rows(self, step: int) -> int:
+        return self.schedule.rows(step)
+
+    def upload(self, step: int) -> None:
+        epoch = step // self.schedule.steps
+        if self._tables is None:
+            self._tables = Tables.of(self.schedule, self.augment.augment)
+        if self._tables.epoch != epoch:
+            offsets = offsets_of(self.augment.augment, self.schedule.steps, self.seed, epoch)
+            self._tables.lay(epoch, self.schedule.order(epoch)[0], self._variant(epoch), offsets)
+
+    def looked_up(self, step: Tensor, rows: int) -> Batch:
+        tables = self._tables
+        assert tables is not None
+        within = step % self.schedule.steps
+        index = tables.order.index_select(0, within * self.schedule.size + tables.places[:rows])
+        offset = tables.offsets.index_select(0, within) if self.augment.augment.batch else None
+        return self._made(index, tables.variants, offset, None)
+
+
+@dataclass
+class Tables:
+    """Whole numbers of one epoch that stay where they lie on the device: ``order`` and ``variants`` [N], ``offsets`` [steps];
+    ``places``: 0, 1, ... of a batch."""
+
+    order: Tensor
+    variants: Tensor
+    offsets: Tensor
+    places: Tensor
+    epoch: int = -1
+
+    @classmethod
+    def of(cls, schedule: Schedule, augment: Augmentation) -> Tables:
+        """Empty ones."""
+        count, device = schedule.count, schedule.device
+        order, variants, offsets = (torch.zeros(n, dtype=torch.int64, device=device) for n in (count, count, schedule.steps))
+        return cls(order, variants, offsets, torch.arange(schedule.size, device=device))
+
+    def lay(self, epoch: int, order: Tensor, variants: Tensor, offsets: list[int]) -> None:
+        """Those of an epoch."""
+        self.order.copy_(order)
+        self.variants.copy_(variants)
+        self.offsets.copy_(torch.tensor(offsets))
+        self.epoch = epoch
 
 
 def variants_of(augment: Augmentation, count: int, seed: int, epoch: int) -> Tensor:

@@ -5,17 +5,20 @@ Beside the names of :func:`redistill.data.load` there are data of one's own, ``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from redistill.data import catalogue
 from redistill.data.catalogue import OFFICIAL, OWN
+from redistill.data.folders import PARTS
 from redistill.errors import RedistillError, nearest
 from redistill.files import digest
 from redistill.paths import expanded, is_there
 from redistill.user_code import load, locate
 
 PATHS = ("arrays", "folder", "images")  # kinds whose names hold a path
+PICTURES = ("folder", "images")  # kinds that are read from picture files
 
 
 def full_name(name: str, part: Literal["train", "test"], folder: Path, data_dir: Path | None = None) -> str:
@@ -30,8 +33,8 @@ def full_name(name: str, part: Literal["train", "test"], folder: Path, data_dir:
     if kind in PATHS:
         _, place, which = catalogue.divided(name, folder)
         there = folder / expanded(place)
-        if part == "test" and kind == "folder" and not which and _has_val(place, folder, data_dir):
-            which = "val"
+        if part == "test" and kind == "folder" and not which:
+            which = _part_beside(place, folder, data_dir)
         known = f"{kind}:{there.resolve() if place and is_there(there) else place}"
         return f"{known}:{which}" if which else known
     if (row := OFFICIAL.get(name)) is not None:
@@ -44,13 +47,15 @@ def full_name(name: str, part: Literal["train", "test"], folder: Path, data_dir:
     return name
 
 
-def _has_val(place: str, folder: Path, data_dir: Path | None) -> bool:
-    """Whether a folder of images is divided into ``train/`` and ``val/``."""
-    return any(
-        is_there(root / "train") and is_there(root / "val")
-        for base in (folder, data_dir)
-        for root in catalogue.candidates(place, base)
-    )
+def _part_beside(place: str, folder: Path, data_dir: Path | None) -> str:
+    """The part of a folder of images that lies beside its ``train/``: "val" where there is one, under any of its names, else
+    "test"; "" where the folder is not divided."""
+    for base in (folder, data_dir):
+        for root in catalogue.candidates(place, base):
+            for part in ("val", "test"):
+                if is_there(root / "train") and any(is_there(root / name) for name in PARTS[part]):
+                    return part
+    return ""
 
 
 def evaluated_on(name: str, data_dir: Path | None = None) -> str | None:
@@ -60,43 +65,61 @@ def evaluated_on(name: str, data_dir: Path | None = None) -> str | None:
     if (row := catalogue.row_of(name)) is not None:
         return f"{row.name}:{row.evaluated_on}" if name == f"{row.name}:train" else None
     kind, place, part = catalogue.divided(name, data_dir)
-    divided = kind == "folder" and (part == "train" or (not part and _has_val(place, Path(), data_dir)))
-    return f"folder:{place}:val" if divided else None
+    if kind != "folder" or part not in ("", "train"):
+        return None
+    beside = _part_beside(place, Path(), data_dir) or ("val" if part else "")  # without train/, "train" and "val" are drawn from it
+    return f"folder:{place}:{beside}" if beside else None
 
 
 def defaults(
-    name: str, part: Literal["train", "test"], folder: Path, data_dir: Path | None = None, *, trust_code: bool = False
+    name: str,
+    part: Literal["train", "test"],
+    folder: Path,
+    data_dir: Path | None = None,
+    *,
+    trust_code: bool = False,
+    opening: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
     """A data set's own normalisation and augmentation; data of one's own are opened to ask them."""
     full = full_name(name, part, folder)
     kind, _, which = full.partition(":")
     if (row := OFFICIAL.get(kind)) is not None:
         return {"normalise": row.normalise, "augment": row.augment_of(which)}
-    made = load_data(full, data_dir, trust_code=trust_code)
+    made = load_data(full, data_dir, trust_code=trust_code, opening=opening)
     return {"normalise": made.normalise, "augment": getattr(made, "augment", "none")}
 
 
-def content(full: str, data_dir: Path | None = None) -> str | None:
+def content(full: str, data_dir: Path | None = None, opening: Mapping[str, Any] | None = None) -> str | None:
     """SHA-256 of data of one's own (of the file that makes them, for ``./file.py:name``); None for official data."""
     if catalogue.row_of(full) is not None:
         return None
     if is_own_data(full):
         found = locate(full, Path())
         return digest(f"{found.name} {found.code}")
-    return str(load_data(full, data_dir).manifest()["sha256"])
+    return str(load_data(full, data_dir, opening=opening).manifest()["sha256"])
 
 
-def load_data(name: str, data_dir: Path | None, wanted: str | None = None, *, trust_code: bool = False) -> Any:
+def load_data(
+    name: str,
+    data_dir: Path | None,
+    wanted: str | None = None,
+    *,
+    trust_code: bool = False,
+    opening: Mapping[str, Any] | None = None,
+) -> Any:
     """A data set by name; ``./file.py:name`` is called without arguments.
 
     Args:
         wanted: the content it must have. trust_code: the user says that code of one's own may be run.
+        opening: how picture files are opened, ``size`` and ``on_corrupt`` of :func:`redistill.data.folders.folder`; of no
+            meaning for data that hold pixels already.
     """
-    if wanted is not None and (found := content(name, data_dir)) != wanted:
+    pictures = dict(opening or {}) if name.partition(":")[0] in PICTURES else {}
+    if wanted is not None and (found := content(name, data_dir, pictures)) != wanted:
         raise RedistillError(f"{name} has changed: its content is {str(found)[:12]}, the experiment was made with {wanted[:12]}")
     if is_own_data(name):
         return load(name, Path(), code=locate(name, Path()).code, trusted=trust_code).object()
-    return catalogue.load(name, data_dir)
+    return catalogue.load(name, data_dir, **pictures)
 
 
 def is_own_data(name: str) -> bool:

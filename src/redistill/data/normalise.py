@@ -116,6 +116,7 @@ SETS: dict[str, Normalisation] = {
         Normalisation("digits", (0.3053,), (0.3760,), peak=16),
         Normalisation("half", (0.5,), (0.5,)),
         Normalisation("none", (0.0,), (1.0,)),
+        Normalisation("pixels", (0.0,), (1 / 255,)),  # as stored, 0 to 255: Keras and TensorFlow Lite examples
     )
 }
 

@@ -133,7 +133,7 @@ def _bearing(bearing: Bearing) -> list[str]:
 
 def table(bearing: Bearing) -> str:
     """The findings of a table, one a line."""
-    lines = ["| claim | printed | these runs | runs | difference, 90 % interval | verdict |", "|---|--:|--:|--:|--:|---|"]
+    lines = ["| claim | printed | these runs | runs | difference [interval] | verdict |", "|---|--:|--:|--:|--:|---|"]
     for finding in bearing.findings:
         claim, reading = finding.claim, finding.reading
         runs = [bearing.arms[cell] for cell in claim.cells if cell in bearing.arms]
@@ -222,7 +222,8 @@ def finding_rows(bearing: Bearing) -> list[dict[str, Any]]:
                 "settings": bearing.variant,
                 "verdict": finding.verdict, "printed": claim.claimed, "value": None if reading is None else reading.ours.value,
                 "runs": [run.place for run in runs], "seeds": [run.seed for run in runs], "difference": finding.difference,
-                "interval": None if finding.interval is None else list(finding.interval), "p": finding.p, "epoch": finding.epoch,
+                "interval": None if finding.interval is None else list(finding.interval),
+                "level": None if reading is None or reading.interval is None else reading.level, "p": finding.p, "epoch": finding.epoch,
                 "tolerance": claim.tolerance, "sentence": said(finding),
             }
         )  # fmt: skip
@@ -274,7 +275,7 @@ def save(audits: Sequence[Audit], folder: Path) -> list[Path]:
     listed = [row for one in audits for bearing in one.bearings for row in finding_rows(bearing)]
     if listed:
         text = io.StringIO()
-        columns = [name for name in listed[0] if name not in ("runs", "seeds", "interval", "sentence")]
+        columns = [name for name in listed[0] if name not in ("runs", "seeds", "interval", "level", "sentence")]
         writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(_short(listed))

@@ -137,14 +137,14 @@ def _torchdistill(text: str) -> list[Curve]:
 # ---------------------------------------------------------------------------------------------------------------------
 # What a name says
 # ---------------------------------------------------------------------------------------------------------------------
-def facts_of(path: Path) -> dict[str, Any]:
+def sizes_of(path: Path) -> dict[str, Any]:
     """What the name of a log, or of its folder, says of its run.
 
-    >>> facts_of(Path("S:resnet8x4_T:resnet32x4_cifar100_kd_r:0.1_a:0.9_b:0.0_2/log.txt"))["teacher"]
+    >>> sizes_of(Path("S:resnet8x4_T:resnet32x4_cifar100_kd_r:0.1_a:0.9_b:0.0_2/log.txt"))["teacher"]
     'resnet32x4'
-    >>> facts_of(Path("logs/KD/kd,vgg13,vgg8,3,9.txt"))["student"]
+    >>> sizes_of(Path("logs/KD/kd,vgg13,vgg8,3,9.txt"))["student"]
     'vgg8'
-    >>> facts_of(Path("kd-resnet18_from_resnet34.log"))["method"]
+    >>> sizes_of(Path("kd-resnet18_from_resnet34.log"))["method"]
     'KD'
     """
     for text in (path.stem, path.parent.name):
@@ -186,7 +186,7 @@ def read_logs(paths: Sequence[Path], told: Told, reader: str, folder: Path | Non
             if (wrong := _wrong(curve, reader, planned)) is not None:
                 problems.append(f"{place}: {wrong}")
                 continue
-            facts = facts_of(path)
+            facts = sizes_of(path)
             epochs, last = max(curve.accuracy), curve.accuracy[max(curve.accuracy)]
             best = max(curve.accuracy.values())
             extra: dict[str, Any] = {"log": name, "best_epoch": next(e for e, v in curve.accuracy.items() if v == best)}

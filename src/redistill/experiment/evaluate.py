@@ -9,9 +9,9 @@ from pydantic import Field
 
 from redistill.data import named
 from redistill.experiment.reading import Reading
-from redistill.experiment.source.images import ImagesSettings
+from redistill.experiment.source.images import ImagesSettings, opening_of
 from redistill.recipe import Recipe
-from redistill.settings.mistakes import Mistakes
+from redistill.settings.validation import ValidationErrors
 from redistill.user_code import load_if
 from redistill.values import Value
 
@@ -44,7 +44,7 @@ class Evaluate(Value):
 
 
 def read(
-    given: Mapping[str, Any] | None, source: object, recipe: Recipe | None, mistakes: Mistakes, reading: Reading
+    given: Mapping[str, Any] | None, source: object, recipe: Recipe | None, mistakes: ValidationErrors, reading: Reading
 ) -> Evaluate:
     """The section, or what stands for one that is left out: the test part of the data, 20 times a run."""
     rows = dict(given) if given is not None else {}
@@ -66,6 +66,7 @@ def read(
     if unsaid and isinstance(source, ImagesSettings) and (test := named.evaluated_on(source.data, reading.data_dir)) is not None:
         rows = {"test": test}
     sets, contents = {}, {}
+    opening = opening_of(source)  # pictures are shown as they were taught
     for name, data in rows.items():
         if name == "held_out":
             mistakes.add(("evaluate", name), "held_out is the name of the part that [source] held_out sets apart")
@@ -76,6 +77,6 @@ def read(
                 sets[name] = named.full_name(data, "test", reading.folder, reading.data_dir)
                 if named.is_own_data(data):
                     load_if(reading.trusted, data, reading.folder)
-                if (found := known.get(name) or named.content(sets[name], reading.data_dir)) is not None:
+                if (found := known.get(name) or named.content(sets[name], reading.data_dir, opening)) is not None:
                     contents[name] = found
     return Evaluate(sets=sets, content=contents, every=every, since=since)

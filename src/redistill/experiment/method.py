@@ -16,12 +16,12 @@ from pydantic import Field
 from redistill import user_code
 from redistill.core import Method, Ramp, RedistillError, Term
 from redistill.experiment.reading import Reading
-from redistill.settings.mistakes import Mistakes
+from redistill.settings.validation import ValidationErrors
 from redistill.user_code import is_code
 from redistill.values import Value
 
 
-class Part(Value):
+class TermSpec(Value):
     """One term of the method with its weight and all its settings."""
 
     use: str
@@ -80,7 +80,7 @@ def made_term(cls: type[Term], filled: Value) -> tuple[Term, dict[str, Any]]:
     return term, {name: value for name, value in kept.items() if name in term.settings()}
 
 
-def read_rows(given: object, mistakes: Mistakes, reading: Reading) -> list[tuple[Part, Term]]:
+def read_rows(given: object, mistakes: ValidationErrors, reading: Reading) -> list[tuple[TermSpec, Term]]:
     """The section ``[[method]]``: what is right of it, in its order; the rest is told to ``mistakes``."""
     if not isinstance(given, list) or not given or not all(isinstance(row, dict) for row in given):
         mistakes.add(("method",), 'must be a list of terms, each [[method]] with use = "KD" and its settings')
@@ -113,8 +113,8 @@ def _term(row: Mapping[str, Any], reading: Reading) -> tuple[type[Term], dict[st
 
 
 def _row(
-    cls: type[Term], row: dict[str, Any], named: dict[str, Any], number: int, mistakes: Mistakes
-) -> tuple[Part, Term] | None:
+    cls: type[Term], row: dict[str, Any], named: dict[str, Any], number: int, mistakes: ValidationErrors
+) -> tuple[TermSpec, Term] | None:
     key = ("method", number)
     before = len(mistakes.found)
     shape = settings_of(cls)
@@ -133,11 +133,11 @@ def _row(
         return None
     made = None
     with mistakes.at((*key, "weight") if isinstance(weight, dict) else key):
-        made = Part(weight=ramp(weight) if isinstance(weight, dict) else float(weight), settings=settings, **named), term
+        made = TermSpec(weight=ramp(weight) if isinstance(weight, dict) else float(weight), settings=settings, **named), term
     return made
 
 
-def made_method(parts: Sequence[Part]) -> Method:
+def made_method(parts: Sequence[TermSpec]) -> Method:
     """The weighted sum of terms, fresh."""
     from redistill import terms
 

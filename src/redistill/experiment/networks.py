@@ -6,17 +6,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import nn
 
 from redistill import user_code
 from redistill.core import RedistillError
+from redistill.data import normalisation
 from redistill.experiment.reading import Reading
 from redistill.files import file_digest
 from redistill.models.build import check_model, own_network
 from redistill.models.shipped import place_of
 from redistill.paths import expanded
-from redistill.settings.mistakes import Mistakes
+from redistill.settings.validation import ValidationErrors
 from redistill.values import Value
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Net(Value):
             Neither: drawn from (seed, "init", architecture).
         take: of that run, the network of the ``last`` step, or of the ``best`` evaluation (an epoch chosen on the test
             set; what several published codes save).
+        normalise: the set in which it wants its images, a name or mean and standard deviation, where its file does not say so.
     """
 
     model: str
@@ -54,10 +56,16 @@ class Net(Value):
     run: Experiment | None = None
     seed: Seed = "same"
     take: Literal["last", "best"] = "last"
+    normalise: str | None = None
+
+    @field_validator("normalise")
+    @classmethod
+    def _known(cls, name: str | None) -> str | None:
+        return None if name is None else str(normalisation(name))
 
     def written(self) -> dict[str, Any]:
         rows: dict[str, Any] = {"model": self.model}
-        for name in ("args", "code", "file"):
+        for name in ("args", "code", "file", "normalise"):
             if (value := getattr(self, name)) is not None:
                 rows[name] = value
         if self.weights is not None:
@@ -86,17 +94,17 @@ class Net(Value):
         return None if self.run is None else self.run.with_seed(seed if self.seed == "same" else self.seed)
 
 
-def read(role: str, given: Mapping[str, Any], maker: Experiment | None, mistakes: Mistakes, reading: Reading) -> Net | None:
+def read(role: str, given: Mapping[str, Any], maker: Experiment | None, mistakes: ValidationErrors, reading: Reading) -> Net | None:
     """The section ``[teacher]`` or ``[student]``; what is wrong with it is told to ``mistakes``.
 
     ``maker``: the experiment that its ``run`` names, already read; None where it names none, or one that cannot be read.
     """
     before = len(mistakes.found)
-    mistakes.unknown((role,), given, ("model", "args", "from", "run", "seed", "take", "code", "file"))
+    mistakes.unknown((role,), given, ("model", "args", "from", "run", "seed", "take", "normalise", "code", "file"))
     if not isinstance(given.get("args", {}), dict):
         mistakes.add((role, "args"), "must be a table, args = { dropout = 0.3 }")
         return None
-    rows: dict[str, Any] = {}
+    rows: dict[str, Any] = {"normalise": given["normalise"]} if "normalise" in given else {}
     if "from" in given and "run" in given:
         mistakes.add((role, "from"), "weights come from a file (from) or from an experiment (run), not from both")
     if "run" in given:

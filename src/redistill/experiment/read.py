@@ -7,19 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from redistill.core import RedistillError, Term
 from redistill.experiment import evaluate, networks, shorthand, source
-from redistill.experiment.method import Part, read_rows
+from redistill.experiment.method import TermSpec, read_rows
 from redistill.experiment.reading import Reading
 from redistill.experiment.sealed import file_of, require_unaltered
 from redistill.experiment.value import Arithmetic, Experiment
 from redistill.experiment.versions import numerics
 from redistill.paths import expanded
-from redistill.precision import arithmetic, resolve_device
+from redistill.precision import arithmetic, compiling_may_pay, compiling_pays, resolve_device
 from redistill.recipe import Constant, Cosine, MultiStep, Recipe, Step
 from redistill.settings import several
 from redistill.settings.change import changed
-from redistill.settings.mistakes import Mistakes
+from redistill.settings.validation import ValidationErrors
 from redistill.values import Value
 
 SECTIONS = ("name", "notes", "teacher", "student", "method", "source", "recipe", "evaluate", "seed")
@@ -55,14 +57,14 @@ def load_all(
     data, mistakes = several.extended(file_of(path))
     require_unaltered(path)
     trusted = trust_code or is_own_word(path)
-    found, wrong = [], Mistakes(str(path))
+    found, wrong = [], ValidationErrors(str(path))
     for one, told in several.divided(data, mistakes):
         told.data = settings = changed(one, change)
         made = _experiment(settings, told, Reading(path.parent, device, (path.resolve(),), data_dir, trusted))
         wrong.found += told.found
         if made is not None:
             found.append(made if seed is None else made.with_seed(seed))
-    wrong.stop()
+    wrong.raise_if_any()
     return found
 
 
@@ -76,9 +78,9 @@ def resolve(
     trust_code: bool = True,
 ) -> Experiment:
     """See :meth:`redistill.experiment.value.Experiment.of`."""
-    mistakes = Mistakes("experiment", data=settings)
+    mistakes = ValidationErrors("experiment", data=settings)
     made = _experiment(dict(settings), mistakes, Reading(folder, device, (), data_dir, trust_code))
-    mistakes.stop()
+    mistakes.raise_if_any()
     assert made is not None
     return made if seed is None else made.with_seed(seed)
 
@@ -88,7 +90,7 @@ def is_own_word(path: Path) -> bool:
     return path.suffix != ".json" and not path.is_dir()
 
 
-def _experiment(data: dict[str, Any], mistakes: Mistakes, reading: Reading) -> Experiment | None:
+def _experiment(data: dict[str, Any], mistakes: ValidationErrors, reading: Reading) -> Experiment | None:
     """The sections, one after the other, and what only shows when they stand side by side."""
     before = len(mistakes.found)
     data = shorthand.filled(data, mistakes, reading)
@@ -129,10 +131,21 @@ def _experiment(data: dict[str, Any], mistakes: Mistakes, reading: Reading) -> E
                 "notes": data.get("notes", ""),
             }
         )
-    return made
+    return made if made is None or recipe.compile != "auto" else _compile_decided(made, device)
 
 
-def _table(name: str, data: dict[str, Any], mistakes: Mistakes) -> dict[str, Any] | None:
+def _compile_decided(made: Experiment, device: torch.device) -> Experiment:
+    """The experiment with ``compile = "auto"`` replaced by what it comes to here, before anybody asks for its id."""
+    on = False
+    if compiling_may_pay(made.recipe, device):
+        from redistill.experiment.cost import cost_of_steps
+
+        on = compiling_pays(cost_of_steps([made]))
+    recipe = made.recipe.model_copy(update={"compile": on})
+    return made.model_copy(update={"recipe": recipe, "arithmetic": Arithmetic(device=device.type, **arithmetic(recipe, device))})
+
+
+def _table(name: str, data: dict[str, Any], mistakes: ValidationErrors) -> dict[str, Any] | None:
     found = data.get(name)
     if name in data and not isinstance(found, dict):
         mistakes.add((name,), f"must be a table, [{name}], not one value")
@@ -140,7 +153,7 @@ def _table(name: str, data: dict[str, Any], mistakes: Mistakes) -> dict[str, Any
     return found
 
 
-def _maker(role: str, table: dict[str, Any], mistakes: Mistakes, reading: Reading) -> Experiment | None:
+def _maker(role: str, table: dict[str, Any], mistakes: ValidationErrors, reading: Reading) -> Experiment | None:
     """The experiment that makes a network's weights: a file, or (in a record) the experiment itself; None where none is named."""
     if "run" not in table:
         return None
@@ -148,7 +161,7 @@ def _maker(role: str, table: dict[str, Any], mistakes: Mistakes, reading: Readin
     if isinstance(given, Experiment):
         return given
     if isinstance(given, dict):
-        inner = Mistakes(f"{mistakes.file}: [{role}] run", data=given)
+        inner = ValidationErrors(f"{mistakes.file}: [{role}] run", data=given)
         made = _experiment(given, inner, reading)
         mistakes.found += inner.found
         return made
@@ -180,7 +193,7 @@ def _maker(role: str, table: dict[str, Any], mistakes: Mistakes, reading: Readin
     return made
 
 
-def _recipe(given: dict[str, Any], mistakes: Mistakes) -> Recipe | None:
+def _recipe(given: dict[str, Any], mistakes: ValidationErrors) -> Recipe | None:
     before = len(mistakes.found)
     mistakes.unknown(("recipe",), given, (*Recipe.model_fields, *shorthand.WORDS["recipe"]))
     rows = {name: value for name, value in given.items() if name in Recipe.model_fields}
@@ -195,7 +208,7 @@ def _recipe(given: dict[str, Any], mistakes: Mistakes) -> Recipe | None:
     return made if len(mistakes.found) == before else None
 
 
-def _together(teacher: bool, method: list[tuple[Part, Term]], source: Any, mistakes: Mistakes) -> None:
+def _together(teacher: bool, method: list[tuple[TermSpec, Term]], source: Any, mistakes: ValidationErrors) -> None:
     """What only shows when the sections are put side by side."""
     for number, (part, term) in enumerate(method):
         if term.needs_teacher and not teacher:

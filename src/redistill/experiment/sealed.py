@@ -15,6 +15,9 @@ from redistill.paths import expanded
 FORMAT = 1
 RECORD, CURVES, WEIGHTS, PENDING, LOCK = "record.json", "curves.json", "weights.safetensors", "experiment.json", "lock"
 
+CODE = "code"
+"""Folder with the source file of a student of one's own, and the files that it imports."""
+
 BEST = "best.safetensors"
 """The network of the best evaluation, where that is not the last one: kept for who takes it as teacher or as start."""
 

@@ -14,18 +14,18 @@ from typing import Any, Protocol
 
 from redistill.experiment.reading import Reading
 from redistill.published import few_words, preset_words
-from redistill.settings.mistakes import Mistakes
+from redistill.settings.validation import ValidationErrors
 
 
 class Shorthand(Protocol):
-    def __call__(self, data: dict[str, Any], mistakes: Mistakes, reading: Reading) -> dict[str, Any]: ...
+    def __call__(self, data: dict[str, Any], mistakes: ValidationErrors, reading: Reading) -> dict[str, Any]: ...
 
 
-def _preset(data: dict[str, Any], mistakes: Mistakes, reading: Reading) -> dict[str, Any]:
+def _preset(data: dict[str, Any], mistakes: ValidationErrors, reading: Reading) -> dict[str, Any]:
     return preset_words.written_out(data, mistakes)
 
 
-def _few(data: dict[str, Any], mistakes: Mistakes, reading: Reading) -> dict[str, Any]:
+def _few(data: dict[str, Any], mistakes: ValidationErrors, reading: Reading) -> dict[str, Any]:
     return few_words.written_out(data, mistakes, reading.folder, reading.data_dir, trust_code=reading.trusted)
 
 
@@ -38,7 +38,7 @@ WORDS: Mapping[str, Sequence[str]] = {
 """The words by section: written out by the time a section is read, but allowed in it."""
 
 
-def filled(data: dict[str, Any], mistakes: Mistakes, reading: Reading) -> dict[str, Any]:
+def filled(data: dict[str, Any], mistakes: ValidationErrors, reading: Reading) -> dict[str, Any]:
     """The settings of an experiment with every shorthand written out."""
     for shorthand in ALL:
         data = shorthand(data, mistakes, reading)

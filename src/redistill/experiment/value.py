@@ -15,7 +15,7 @@ from pydantic import Field
 
 from redistill.data.subsets import whole
 from redistill.experiment.evaluate import Evaluate
-from redistill.experiment.method import Part
+from redistill.experiment.method import TermSpec
 from redistill.experiment.networks import Net
 from redistill.experiment.source import KINDS, SourceSettings
 from redistill.files import canonical, digest
@@ -51,7 +51,7 @@ class Experiment(Value):
 
     teacher: Net | None
     student: Net
-    method: tuple[Part, ...] = Field(min_length=1)
+    method: tuple[TermSpec, ...] = Field(min_length=1)
     source: SourceSettings
     recipe: Recipe
     evaluate: Evaluate
@@ -211,7 +211,7 @@ def identity(written: Mapping[str, Any]) -> dict[str, Any]:
     for role in ("teacher", "student"):
         if role in made:
             made[role] = Net.identified(made[role], identity)
-    made["method"] = [Part.identified(row) for row in made["method"]]
+    made["method"] = [TermSpec.identified(row) for row in made["method"]]
     made["source"] = KINDS[made["source"]["kind"]].identified(made["source"])
     made["evaluate"] = Evaluate.identified(made["evaluate"])
     return made

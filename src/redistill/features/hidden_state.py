@@ -5,9 +5,11 @@ A run that goes on from a checkpoint needs them as much as weights.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 _PLAIN = (bool, int, float, str)
@@ -74,3 +76,30 @@ def left_behind(net: nn.Module, first: dict[str, Any]) -> list[str]:
     then = {name: value.cpu() if isinstance(value, Tensor) else value for name, value in first.items()}
     moved = (name for name, value in now.items() if name not in then or not _equal(value, then[name]))
     return sorted(name for name in moved if name.rpartition(".")[2] not in _SAID)
+
+
+def standing(net: nn.Module) -> dict[str, object]:
+    """What modules keep on the host, to be compared with later: plain values, containers of them, and where tensors lie."""
+    return {
+        f"{path}.{name}".lstrip("."): _standing(value, 3)
+        for path, module in net.named_modules()
+        for name, value in (*vars(module).items(), *module._buffers.items())
+        if name not in _OF_TORCH
+    }
+
+
+_OF_TORCH = set(vars(nn.Module()))  # containers of modules and hooks, which are gone through by name
+
+
+def _standing(value: object, deep: int) -> object:
+    if isinstance(value, Tensor):
+        return "tensor", id(value), value.data_ptr()
+    if isinstance(value, np.ndarray):
+        return "array", value.tobytes()
+    if isinstance(value, _PLAIN) or value is None:
+        return repr(value)  # of a number that is none too, which equals nothing
+    if deep and isinstance(value, dict):
+        return [(repr(key), _standing(inner, deep - 1)) for key, inner in value.items()]
+    if deep and isinstance(value, list | tuple | deque):
+        return [_standing(inner, deep - 1) for inner in value]
+    return id(value)

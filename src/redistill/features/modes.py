@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from redistill import rng
+from redistill._moved import old_names
 
 
 def resting(net: nn.Module) -> list[nn.Module]:
@@ -108,7 +110,7 @@ def as_exact_as(net: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
 
 
 @contextlib.contextmanager
-def standing_for(net: nn.Module, forwards: int) -> Iterator[None]:
+def equal_forwards(net: nn.Module, forwards: int) -> Iterator[None]:
     """One forward in train mode moves running statistics as ``forwards`` equal ones would.
 
     r ← (1 - m) r + m x, k times with the same x, is r ← (1 - m)^k r + (1 - (1 - m)^k) x; with the cumulative average
@@ -134,3 +136,6 @@ def standing_for(net: nn.Module, forwards: int) -> Iterator[None]:
             counted = module.num_batches_tracked
             assert counted is not None
             counted += forwards - 1
+
+if not TYPE_CHECKING:
+    __getattr__ = old_names(__name__)

@@ -6,10 +6,12 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from redistill._moved import old_names
 from redistill.core import Context, Place, RedistillError, Shape
 from redistill.core.pairs import check_pairs as check_pairs
 from redistill.core.pairs import pair_stages as pair_stages
@@ -22,7 +24,7 @@ NUMERICS = 1
 
 
 @dataclass(frozen=True)
-class Map:
+class Layers:
     """The places of one network, with the shape each has for one probe batch.
 
     ``unsure``: why the stages cannot be told, with the places to choose from; then there are none. All else works without.
@@ -34,7 +36,7 @@ class Map:
     unsure: str | None = None
 
 
-NOBODY = Map({}, {}, ())
+NOBODY = Layers({}, {}, ())
 _PLAIN = int | float | bool | str | None
 
 
@@ -216,7 +218,7 @@ def _declared(net: nn.Module, heard: Heard) -> tuple[dict[str, Place], tuple[str
     return None
 
 
-def places_of(net: nn.Module, images: Tensor, *, trained: bool = True) -> Map:
+def places_of(net: nn.Module, images: Tensor, *, trained: bool = True) -> Layers:
     """Every place of ``net`` by name, with shapes for ``images`` [B, C, H, W] (two images are enough).
 
     A network of this package says its places itself (``net.places``, ``net.stages``); any other is probed. A place may
@@ -259,7 +261,7 @@ def places_of(net: nn.Module, images: Tensor, *, trained: bool = True) -> Map:
         stages = tuple(name for name in stages if name in shapes)
     table = {name: places[name] for name in shapes}
     shapes["logits"] = tuple(heard.logits.shape)
-    return Map(table, shapes, stages, unsure)
+    return Layers(table, shapes, stages, unsure)
 
 
 def context(
@@ -284,9 +286,9 @@ def context(
 
 def meeting(
     student: nn.Module,
-    mine: Map,
+    mine: Layers,
     teacher: nn.Module | None,
-    theirs: Map,
+    theirs: Layers,
     *,
     classes: int | None = None,
     count: int | None = None,
@@ -310,3 +312,6 @@ def meeting(
         student_unsure=mine.unsure,
         teacher_unsure=theirs.unsure,
     )
+
+if not TYPE_CHECKING:
+    __getattr__ = old_names(__name__)

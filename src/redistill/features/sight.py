@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from redistill.core import RedistillError
 from redistill.features.normalised import Normalised, inside, normalised
-from redistill.features.places import Map, places_of
+from redistill.features.places import Layers, places_of
 from redistill.features.tapped import Tapped
 from redistill.precision import Arithmetic
 
@@ -46,7 +46,7 @@ class Sight:
 
     view: Normalised
     contiguous: bool
-    found: Map
+    found: Layers
     probe: Tensor
 
     @classmethod

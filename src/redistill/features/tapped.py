@@ -17,7 +17,7 @@ from redistill.core import Output, Place, RedistillError, nearest
 from redistill.core.pairs import check_pairs as check_pairs
 from redistill.core.pairs import pair_stages as pair_stages
 from redistill.features.outputs import logits_of
-from redistill.features.places import Map, _tensor, _untouched, places_of
+from redistill.features.places import Layers, _tensor, _untouched, places_of
 
 
 class Tapped:
@@ -67,7 +67,7 @@ class Tapped:
         images: Tensor,
         names: Sequence[str] = (),
         *,
-        found: Map | None = None,
+        found: Layers | None = None,
         again: bool = False,
         adapt: Callable[[Tensor], Tensor] | None = None,
     ) -> Tapped:

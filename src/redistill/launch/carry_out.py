@@ -17,7 +17,7 @@ import torch
 from redistill.errors import RedistillError, sentence
 from redistill.experiment.named_code import refusal, vouch
 from redistill.experiment.value import Experiment
-from redistill.launch.cohort import Work
+from redistill.launch.cohort import CohortRun
 from redistill.launch.jobs import Task
 from redistill.launch.local import Tasks, side_by_side
 from redistill.launch.queue import Queue, plan
@@ -34,6 +34,7 @@ class Resources:
         budget: seconds after which a checkpoint is saved and the work is left; None: no limit.
         jobs: processes side by side. cohort: students that share a stream are trained together.
         wait: for runs that another process has in hand. every: seconds between checkpoints.
+        cache: what teachers say is remembered between runs; no bit changes by it.
         trust_code: code of one's own that records and paper files name may be run.
         debug: an error that is no sentence of ours is raised where it happened.
     """
@@ -46,6 +47,7 @@ class Resources:
     cohort: bool = True
     wait: bool = True
     every: float = 60.0
+    cache: bool = True
     trust_code: bool = False
     debug: bool = False
 
@@ -71,7 +73,7 @@ class Display(Protocol):
     def note(self, text: str) -> None:
         """A sentence that a person should know: a damaged checkpoint, a folder that another process holds."""
 
-    def drain(self, work: Work) -> None:
+    def drain(self, work: CohortRun) -> None:
         """Go through all steps of a work, showing how far it is: ``for _ in work: ...`` at least."""
 
     def tasks(self, tasks: Sequence[Task]) -> AbstractContextManager[Tasks]:
@@ -84,7 +86,7 @@ class Silent:
     def note(self, text: str) -> None:
         return None
 
-    def drain(self, work: Work) -> None:
+    def drain(self, work: CohortRun) -> None:
         for _ in work:
             pass
 
@@ -110,7 +112,8 @@ def carry_out(
     listen = threading.current_thread() is threading.main_thread()  # signals go to no other
     with Stop(given.budget, listen=listen) as stop:
         groups = plan(wanted, cohort=given.cohort)
-        queue = Queue(groups, store, given.data_dir, stop, given.device, given.every, given.wait, given.threads, note=shown.note)
+        queue = Queue(groups, store, given.data_dir, stop, given.device, given.every, given.wait, given.cache,
+                      given.threads, note=shown.note)  # fmt: skip
         try:
             _require_words(queue, given.trust_code)
             if given.jobs > 1:

@@ -1,6 +1,6 @@
 """One cohort at work.
 
-A :class:`Work` is an iterator over steps, like the loop that it drains. It writes a checkpoint every minute and when it is
+A :class:`CohortRun` is an iterator over steps, like the loop that it drains. It writes a checkpoint every minute and when it is
 asked to stop, and one record a student at the end. Every student has a checkpoint of its own, so a cohort that was
 interrupted may go on as another cohort or alone: bit for bit the same either way.
 """
@@ -22,7 +22,7 @@ from redistill.experiment.sealed import BEST, CURVES, LOCK, PENDING
 from redistill.experiment.value import Experiment
 from redistill.files import Lock, make_folder, pretty, sweep, there, write
 from redistill.launch.best import Watch, chosen_on
-from redistill.launch.materials import Materials
+from redistill.launch.materials import BuiltObjects
 from redistill.launch.stop import Stop
 from redistill.launch.threads import wanted
 from redistill.precision import resolve_device
@@ -32,7 +32,7 @@ from redistill.runs.store import Run, Store
 from redistill.train.loop import Loop
 from redistill.train.result import Progress
 
-Group = tuple[Experiment, ...]
+Cohort = tuple[Experiment, ...]
 
 
 def group_label(experiments: Sequence[Experiment]) -> str:
@@ -128,31 +128,34 @@ def common_step(saved: Sequence[Saved]) -> int:
     return max(steps)
 
 
-class Work:
+class CohortRun:
     """One cohort being trained: ``for progress in work: ...``; afterwards ``work.runs``. Enter it to hold its folders.
 
     Args:
         experiments: of one cohort (see :func:`plan`). store: where to. data_dir: where the data lie.
         stop: who may ask for a stop. device: which device of the type that stands in the experiments.
         every: seconds between checkpoints. threads: said by somebody; None: chosen for the size of a step.
+        cache: what the teacher says is looked up and remembered
+            (:mod:`redistill.train.remembered`); the sessions of a record say how much of it.
     """
 
     def __init__(
         self,
-        experiments: Group,
+        experiments: Cohort,
         store: Store,
         data_dir: Path | None = None,
         *,
         stop: Stop | None = None,
         device: str = "auto",
         every: float = 60.0,
+        cache: bool = True,
         threads: int | None = None,
     ):
         self.say: Callable[[str], None] = lambda text: None  # who hears what it is doing now
         self._threads, self._threads_before = threads, torch.get_num_threads()
         self._points = 0  # of all curves, when they were last written
         self.experiments = experiments
-        self.store, self.data_dir, self.every = store, data_dir, every
+        self.store, self.data_dir, self.every, self.cache = store, data_dir, every, cache
         self.stop = stop if stop is not None else Stop()
         self.folders = [store.folder(one) for one in experiments]
         self.runs: list[Run] = []
@@ -216,7 +219,7 @@ class Work:
                     if there(path):
                         kept = checkpoint.aside(path, f"step-{each.step}")
                         self.notes.append(f"{path} is kept as {kept.name}: its cohort goes on from step {step}")
-        self.materials = Materials(self.experiments, self.store, self.data_dir)
+        self.materials = BuiltObjects(self.experiments, self.store, self.data_dir, cache=self.cache)
         first = self.experiments[0]
         if self._threads is None:
             nets = [net for net, _ in self.materials.students] + ([self.materials.teacher] if self.materials.teacher is not None else [])
@@ -232,6 +235,7 @@ class Work:
             evaluate=self.materials.evaluate,
             every=first.evaluate.every,
             device=self.device,
+            cache=self.cache,
         )
         here = machine.hardware(self.device)
         self._sessions = [[] for _ in saved]
@@ -310,6 +314,8 @@ class Work:
         memory = machine.peak_memory(self.device)
         for sessions in self._sessions:
             sessions[-1] |= {"to": loop.step, "memory": memory}
+            if loop.teacher is not None:
+                sessions[-1]["teacher_answers"] = loop.teacher.answered.written() if self.cache else {"off": "--no-cache"}
 
     # -- the end ------------------------------------------------------------------------------------------------------
     def _finish(self, loop: Loop) -> None:
@@ -337,7 +343,7 @@ class Work:
                 "finished": now(),
                 "best_network": None if not known else "last" if last else BEST,
             }
-            more = kept_by(loop.stream, one)
+            more = kept_by(loop.stream, one) | self.materials.code[number]
             if best is not None and known and not last:
                 more[BEST] = self.materials.best_weights(number, best)
             self.runs.append(self.store.finish(folder, record, curves_of(result), weights, more))

@@ -118,6 +118,7 @@ def fit_cohort(
     checkpoint_every: float = 60.0,
     threads: int | None = None,
     quiet: bool = False,
+    cache: bool | str | Path = False,
 ) -> list[Result]:
     """Train several (student, method) pairs on one stream with one teacher; see :class:`redistill.Loop`.
 
@@ -129,14 +130,14 @@ def fit_cohort(
             call goes on from there bit for bit, and once it is done only reads. Curves and, at the end, weights
             (``student-0.safetensors`` ...) lie in it.
         threads: of this process; None: one where a step is small, else torch's own.
-        quiet: tell nothing on standard error.
+        quiet: tell nothing on standard error. cache: what the teacher says is looked up and remembered.
     """
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         raise RedistillError(f"threads={threads!r}: a whole number from 1 on, or None")
     if threads is None:
         threads = _threads(students, teacher, source, recipe, device)
     with using(threads):
-        loop = Loop(students, teacher, source, recipe, seed=seed, evaluate=evaluate, every=every, device=device)
+        loop = Loop(students, teacher, source, recipe, seed=seed, evaluate=evaluate, every=every, device=device, cache=cache)
         label = " | ".join(repr(student.method) for student in loop.students[:2])
         label += f" and {len(loop.students) - 2} more" if len(loop.students) > 2 else ""
         if out is None:
@@ -192,6 +193,7 @@ def fit(
     checkpoint_every: float = 60.0,
     threads: int | None = None,
     quiet: bool = False,
+    cache: bool | str | Path = False,
 ) -> Result:
     """Train one student in place and return what was measured; a cohort of one. See :func:`fit_cohort` and :class:`redistill.Loop`.
 
@@ -200,7 +202,7 @@ def fit(
     """
     result = fit_cohort(
         [(student, method)], teacher, source, recipe, seed=seed, evaluate=evaluate, every=every, device=device, out=out,
-        checkpoint_every=checkpoint_every, threads=threads, quiet=quiet,
+        checkpoint_every=checkpoint_every, threads=threads, quiet=quiet, cache=cache,
     )[0]  # fmt: skip
     if result.diverged is not None:
         raise Diverged(result.diverged)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from redistill.errors import RedistillError
 from redistill.experiment.named_code import names
-from redistill.launch.cohort import Group, group_label
+from redistill.launch.cohort import Cohort, group_label
 from redistill.launch.jobs import Pool, Task, threads_each
 from redistill.launch.queue import Queue
 from redistill.launch.stop import Interrupted
@@ -24,9 +24,9 @@ class Tasks(Protocol):
     def show(self, changed: Sequence[Task]) -> None: ...
 
 
-def tasks_of(queue: Queue, threads: int) -> dict[str, tuple[Task, Group]]:
+def tasks_of(queue: Queue, threads: int) -> dict[str, tuple[Task, Cohort]]:
     """One task a group of the plan, by its name; what is there already, or may not run, is left out."""
-    tasks: dict[str, tuple[Task, Group]] = {}
+    tasks: dict[str, tuple[Task, Cohort]] = {}
     home: dict[str, str] = {}  # which task makes an experiment
     for group in queue.groups:
         left = queue.open(group)
@@ -41,6 +41,8 @@ def tasks_of(queue: Queue, threads: int) -> dict[str, tuple[Task, Group]]:
             words += ["--data-dir", str(queue.data_dir)]
         if not queue.wait:
             words.append("--no-wait")
+        if not queue.cache:
+            words.append("--no-cache")
         if any(True for one in left for _ in names(one)):
             words.append("--trust-code")  # this process was told so, by a file of the user's or by the same word
         title = f"{group_label(left)} {left[0].folder}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,19 +13,22 @@ import torch
 from torch import Tensor, nn
 
 from redistill import user_code
+from redistill.answers.folder import default_folder
+from redistill.answers.numbers import remembered
 from redistill.core import Method, RedistillError, Source
 from redistill.data.named import load_data
 from redistill.experiment.method import made_method
 from redistill.experiment.networks import Net, construct
-from redistill.experiment.source.images import ImagesSettings
+from redistill.experiment.sealed import CODE
+from redistill.experiment.source.images import ImagesSettings, opening_of
 from redistill.experiment.source.mixed import MixedSettings
 from redistill.experiment.value import Experiment
 from redistill.features.hidden_state import at_first, left_behind
-from redistill.features.normalised import normalisation_of, normalised
+from redistill.features.normalised import Normalised, normalisation_of, normalised
 from redistill.features.places import places_of
 from redistill.files import canonical, file_digest
-from redistill.launch import known
 from redistill.launch.best import Best
+from redistill.metrics import NUMERICS as METRICS
 from redistill.metrics import ImageSet, OtherClasses, accuracy
 from redistill.models.weights import load_weights
 from redistill.runs.store import Store
@@ -35,7 +39,7 @@ if TYPE_CHECKING:
     from redistill.train.result import Result
 
 
-def facts_of(source: Source, sets: Sequence[ImageSet], teacher: nn.Module | None = None) -> dict[str, Any]:
+def sizes_of(source: Source, sets: Sequence[ImageSet], teacher: nn.Module | None = None) -> dict[str, Any]:
     """What a network must fit: number of classes (a source of made images has none: the first evaluation set's, else as many
     as the teacher tells apart), channels, image size; ``classes`` is left out where nothing says it."""
     channels, *size = source.image_shape
@@ -47,6 +51,13 @@ def facts_of(source: Source, sets: Sequence[ImageSet], teacher: nn.Module | None
 
 def first_network(net: Net, facts: dict[str, Any], seed: int, store: Store) -> tuple[nn.Module, dict[str, Any] | None]:
     """A network with the weights the experiment says, and where they come from (None: drawn)."""
+    network, fact = _with_weights(net, facts, seed, store)
+    if net.normalise is not None:
+        network.normalisation = net.normalise  # type: ignore[assignment]
+    return network, fact
+
+
+def _with_weights(net: Net, facts: dict[str, Any], seed: int, store: Store) -> tuple[nn.Module, dict[str, Any] | None]:
     if (maker := net.maker(seed)) is not None:
         run = store.find(maker)
         if run is None:
@@ -73,6 +84,14 @@ def first_network(net: Net, facts: dict[str, Any], seed: int, store: Store) -> t
         return network, None
     made = {"model": net.model, "sha256": file_digest(path), "weights_sha256": tensors_digest(network.state_dict())}
     return network, {**made, **fact}
+
+
+def _code_of(net: Net) -> dict[str, bytes]:
+    """The source file of a network of one's own with those that it imports, as they are when the run begins."""
+    if net.code is None:
+        return {}
+    located = user_code.locate(net.model, Path(), file=net.file, code=net.code)
+    return {f"{CODE}/{name}": content for name, content in user_code.files_of(located).items()}
 
 
 def weights_file(
@@ -155,28 +174,37 @@ def _warn(seen: Mapping[str, tuple[int, int]], who: str) -> None:
         )
 
 
+def _measured(seen: Normalised, images: ImageSet, name: str, say: Callable[[str], None]) -> float:
+    """The accuracy of a teacher, announced: it may take longer than the training."""
+    say(f"evaluating the teacher on {name}, once for these weights and images")
+    return accuracy(seen, images)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # A cohort
 # ---------------------------------------------------------------------------------------------------------------------
-class Materials:
+class BuiltObjects:
     """Everything a cohort needs, built from its experiments.
 
     Attributes:
-        students: (network, method) pairs. teacher, source, evaluate: what they share.
+        students: (network, method) pairs. teacher, source, evaluate: what they share. cache: folder in which the teacher's
+            accuracy is remembered, None for nowhere.
     """
 
-    def __init__(self, experiments: Sequence[Experiment], store: Store, data_dir: Path | None):
+    def __init__(self, experiments: Sequence[Experiment], store: Store, data_dir: Path | None, *, cache: bool = False):
         first = experiments[0]
+        self.cache = default_folder() if cache else None
         shown = first.evaluate
         self.experiments = experiments
+        opening = opening_of(first.source)
         built = first.source.build(first.seed, data_dir)
         self.source = built.source
         self.evaluate: dict[str, ImageSet] = {
-            **{name: load_data(data, data_dir, shown.content.get(name)) for name, data in shown.sets.items()},
+            **{name: load_data(data, data_dir, shown.content.get(name), opening=opening) for name, data in shown.sets.items()},
             **built.evaluate,
         }
         sets = list(self.evaluate.values())
-        self.sizes = facts_of(self.source, sets)
+        self.sizes = sizes_of(self.source, sets)
         named = (getattr(images, "class_names", None) for images in (self.source, *sets))
         self.class_names: tuple[str, ...] | None = next((tuple(names) for names in named if names), None)
         self.teacher: nn.Module | None = None
@@ -186,12 +214,13 @@ class Materials:
             if self.teacher_fact is None:
                 weights = tensors_digest(self.teacher.state_dict())
                 self.teacher_fact = {"model": first.teacher.model, "sha256": weights, "weights_sha256": weights}
-            self.sizes = facts_of(self.source, sets, self.teacher)
+            self.sizes = sizes_of(self.source, sets, self.teacher)
         self.seen = already_seen(first, first.teacher, built.evaluate, data_dir)
         _warn(self.seen, "the teacher")
         self.students: list[tuple[nn.Module, Method]] = []
         self.starts: list[dict[str, Any] | None] = []
         self.beside: list[dict[str, Any]] = []  # what no file of weights keeps, as it was before the first step
+        self.code: list[dict[str, bytes]] = []  # source files of each student, by their names in the run's folder
         for one in experiments:
             if "classes" not in {**self.sizes, **(one.student.args or {})}:
                 raise RedistillError(
@@ -204,6 +233,7 @@ class Materials:
             self.students.append((network, made_method(one.method)))
             self.beside.append(at_first(network))
             self.starts.append(start)
+            self.code.append(_code_of(one.student))
 
     def facts(self, store: Store, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
         """For every record of the cohort: which images, which teacher and how good it is."""
@@ -217,21 +247,10 @@ class Materials:
             measured: dict[str, float] = {}
             for name, images in self.evaluate.items():
                 with contextlib.suppress(OtherClasses):  # where only features are read, its classes may be anybody's
-                    key = known.key(self.teacher, self._what(), self.source.normalisation, images)
-                    value = known.recall(key)
-                    if value is None:
-                        say(f"evaluating the teacher on {name}, once for these weights and images")
-                        value = accuracy(seen, images)
-                        known.remember(key, value)
-                    measured[name] = value
+                    what = {"name": "accuracy", "version": METRICS, "space": self.source.normalisation}
+                    measured[name] = remembered(self.teacher, images, what, self.cache, partial(_measured, seen, images, name, say))
             fact["teacher"] = {**self.teacher_fact, "accuracy": measured}
         return fact
-
-    def _what(self) -> list[Any]:
-        """What computes the teacher's logits, beside its weights."""
-        net = self.experiments[0].teacher
-        assert net is not None
-        return [net.model, net.args, net.code]
 
     def _manifest(self, images: Any, store: Store) -> dict[str, Any]:
         describe = getattr(images, "manifest", None)

@@ -11,7 +11,7 @@ from pathlib import Path
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment, identity
 from redistill.files import canonical
-from redistill.launch.cohort import Group, Work, saved_step, tidy
+from redistill.launch.cohort import Cohort, CohortRun, saved_step, tidy
 from redistill.launch.stop import Stop
 from redistill.runs.store import Run, Store
 
@@ -25,7 +25,7 @@ def shared_key(experiment: Experiment) -> str:
     return canonical(key)
 
 
-def plan(experiments: Iterable[Experiment], *, cohort: bool = True) -> list[Group]:
+def plan(experiments: Iterable[Experiment], *, cohort: bool = True) -> list[Cohort]:
     """Every experiment and all that it needs, each once, in an order that works; cohort by cohort, seed by seed.
 
     Args:
@@ -46,7 +46,7 @@ def plan(experiments: Iterable[Experiment], *, cohort: bool = True) -> list[Grou
     for one in seen.values():
         groups.setdefault((depth[one.id], shared_key(one) if cohort else one.id), []).append(one)
     # what came first in the command comes first, as far as the chain allows
-    planned: list[Group] = []
+    planned: list[Cohort] = []
     done: set[str] = set()
     waiting = [tuple(group) for group in groups.values()]
     while waiting:
@@ -61,33 +61,35 @@ def plan(experiments: Iterable[Experiment], *, cohort: bool = True) -> list[Grou
 class Queue:
     """Works through a plan: what is there is read, what another process has in hand is left to it.
 
-    ``for work in queue: ...`` gives one :class:`Work` after the other, its folders held, to be drained by the caller; a
+    ``for work in queue: ...`` gives one :class:`CohortRun` after the other, its folders held, to be drained by the caller; a
     work whose training fails may be left, then what needs it is not run and stands in ``blocked``.
 
     Attributes:
         found: runs that were there already. blocked: a sentence for each experiment that could not begin.
+        cache: what teachers say is remembered between runs.
         note: told once which folders are waited for while there is nothing else to do; standard error, unless said otherwise.
     """
 
-    groups: list[Group]
+    groups: list[Cohort]
     store: Store
     data_dir: Path | None = None
     stop: Stop = field(default_factory=Stop)
     device: str = "auto"
     every: float = 60.0
     wait: bool = True
+    cache: bool = True
     threads: int | None = None
     found: list[Run] = field(default_factory=list)
     blocked: dict[str, str] = field(default_factory=dict)
     note: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)
 
-    def __iter__(self) -> Iterator[Work]:
+    def __iter__(self) -> Iterator[CohortRun]:
         pending = list(self.groups)
         told = False
         given_up: set[str] = set()
         while pending:
             self.stop.check(f"{sum(map(len, pending))} runs are left")
-            busy: list[Group] = []
+            busy: list[Cohort] = []
             progressed = False
             for group in pending:
                 open_ones = self._open(group, given_up)
@@ -99,8 +101,9 @@ class Queue:
                 if any(self._find(n) is None and n.id not in given_up for one in open_ones for n in one.needs()):
                     busy.append(open_ones)  # another process makes what this one needs
                     continue
-                work = Work(
-                    open_ones, self.store, self.data_dir, stop=self.stop, device=self.device, every=self.every, threads=self.threads
+                work = CohortRun(
+                    open_ones, self.store, self.data_dir, stop=self.stop, device=self.device, every=self.every, cache=self.cache,
+                    threads=self.threads,
                 )
                 if not work.take():
                     busy.append(open_ones)
@@ -130,11 +133,11 @@ class Queue:
         """Whether its run is still to be made."""
         return self._find(one) is None
 
-    def open(self, group: Group) -> Group:
+    def open(self, group: Cohort) -> Cohort:
         """What of a group is still to be trained and can be."""
         return self._open(group, set())
 
-    def _open(self, group: Group, given_up: set[str]) -> Group:
+    def _open(self, group: Cohort, given_up: set[str]) -> Cohort:
         left = []
         for one in group:
             run = self._find(one)
@@ -151,7 +154,7 @@ class Queue:
                 left.append(one)
         return tuple(left)
 
-    def _by_saved_step(self, group: Group) -> list[Group]:
+    def _by_saved_step(self, group: Cohort) -> list[Cohort]:
         """A group once more in groups: who has saved another step goes on from there, apart. The bits are the same."""
         if len(group) == 1:
             return [group]

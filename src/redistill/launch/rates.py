@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from pathlib import Path
 
 from redistill.errors import RedistillError
 from redistill.files import canonical, make_folder, write
-from redistill.paths import expanded, home
+from redistill.paths import cache_dir
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The rate of this machine
 # ---------------------------------------------------------------------------------------------------------------------
 def rates_file() -> Path | None:
-    """Where rates are kept: $REDISTILL_CACHE, else the user's cache folder; None where nobody knows of one."""
-    if given := os.environ.get("REDISTILL_CACHE"):
-        return expanded(given) / "rates.json"
-    if given := os.environ.get("XDG_CACHE_HOME"):
-        return expanded(given) / "redistill" / "rates.json"
-    own = home()
-    return None if own is None else own / ".cache" / "redistill" / "rates.json"
+    """Where rates are kept; None where nobody knows of a cache folder."""
+    folder = cache_dir()
+    return None if folder is None else folder / "rates.json"
 
 
 def rate(device: str = "auto", precision: str = "strict") -> float:

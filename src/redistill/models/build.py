@@ -6,7 +6,7 @@ import functools
 import inspect
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import nn
 from redistill import rng
 from redistill.core import RedistillError, nearest
 from redistill.files import canonical
+from redistill.models import simkd as reused
 from redistill.models.arch import Network
 from redistill.models.generator import generator
 from redistill.models.lenet import lenet, mlp
@@ -34,8 +35,25 @@ _NAMES = [
     *(f"resnet{d}" for d in (8, 14, 20, 32, 44, 56, 110)), "resnet8x4", "resnet32x4",
     *(f"wrn-{d}-{w}" for d in (10, 16, 40) for w in (1, 2, 4)),
     *(f"vgg{d}" for d in CONVOLUTIONS), *(f"resnet{d}" for d in BLOCKS), "mobilenetv2", "mobilenetv2-tiny",
-    "shufflenetv1", "shufflenetv2", "lenet", "mlp", "zskt-generator",
+    "shufflenetv1", "shufflenetv2", "lenet", "mlp", "simkd", "zskt-generator",
 ]  # fmt: skip
+
+
+def simkd(
+    body: str = "resnet8x4",
+    head: str | Sequence[int] = "resnet32x4",
+    classes: int = 10,
+    *,
+    factor: int = 2,
+    seed: int = 0,
+    channels: int = 3,
+    image_size: int = 32,
+    initialise: bool = True,
+) -> Network:
+    """A student under its teacher's classifier: :func:`redistill.models.simkd.simkd`."""
+    return reused.simkd(
+        body, head, classes, factor=factor, seed=seed, channels=channels, image_size=image_size, initialise=initialise, build=build
+    )
 
 
 def names() -> list[str]:
@@ -53,6 +71,8 @@ def _maker(name: str) -> Callable[..., Network]:
     """The function that makes the network of this name, with its depth and width filled in."""
     if name in _SIMPLE:
         return _SIMPLE[name]
+    if name == "simkd":
+        return simkd
     if found := re.fullmatch(r"wrn-(\d+)-(\d+)", name):
         return functools.partial(wrn, int(found[1]), int(found[2]))
     if (found := re.fullmatch(r"resnet(\d+)", name)) and int(found[1]) in BLOCKS:

@@ -2,10 +2,10 @@
 
 The networks compute the same functions as ours; only names and order of the entries differ. Families:
 
-* ``ferles``: the [RE] zero-shot report (``block1.nblockLayer.0.batch_norm1``, batch norms before convolutions) and its generator;
+* ``ferles``: the reproducibility report (``block1.nblockLayer.0.batch_norm1``, batch norms before convolutions) and its generator;
 * ``zagoruyko``: attention-transfer's flat dictionary (``group0.block0.conv0``; no ``num_batches_tracked``);
 * ``akamaster``: pytorch_resnet_cifar10, our names but for the classifier's, ``linear``; no step counters;
-* RepDistiller, mdistiller, ReviewKD and polo5 use our own names (``ours``);
+* RepDistiller, mdistiller, ReviewKD and Micaelli use our own names (``ours``);
 * prefixes of wrappers (``module.``, ``_orig_mod.``) are dropped, and of an attribute (``model.``) that all names begin with.
 """
 

@@ -3,7 +3,7 @@
 Noise [B, z] -> linear to 128 maps of a quarter of the size -> BN -> twice (nearest up-sampling, 3x3 convolution, BN, LeakyReLU
 0.2; 128 then 64 channels) -> 3x3 convolution to the image's channels -> BN. No LeakyReLU after the first BN, no tanh at the
 end: the images live in the space of the normalised stream and are unbounded. First weights are PyTorch's, as in the original.
-Names and order of the state dict are polo5's.
+Names and order of the state dict are Micaelli's.
 """
 
 from __future__ import annotations

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from redistill import rng
 from redistill.core import RedistillError
+from redistill.data import Normalisation, normalisation
 from redistill.user_code import LIBRARIES
 
 
-def _from_library(library: str, name: str, classes: int, args: dict[str, Any]) -> nn.Module:
+def _module(library: str, name: str) -> Any:
     assert library in LIBRARIES
     package = {"hf": "transformers"}.get(library, library)
     try:
-        module = importlib.import_module(package)
-    except ImportError as error:
-        raise RedistillError(f"{library}:{name} needs the package {package}, which cannot be imported ({error}): install it") from error
+        return importlib.import_module(package)
+    except (ImportError, RuntimeError) as error:  # torchvision beside a torch that it was not made for raises the latter
+        raise RedistillError(
+            f"{library}:{name.removeprefix(library + ':')} needs the package {package}, which cannot be imported ({error}): pip install "
+            f"'redistill[{library}]'"
+        ) from error
+
+
+def _from_library(library: str, name: str, classes: int, args: dict[str, Any]) -> nn.Module:
+    module = _module(library, name)
     net: Any
     if library == "torchvision":
         net = module.models.get_model(name, weights=None, num_classes=classes, **args)
@@ -41,3 +51,84 @@ class LogitsOnly(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.net(pixel_values=x).logits
         return logits
+
+
+# -- published weights ------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Facts:
+    """What a library says of one of its networks: whether it publishes weights, for which normalisation and image size."""
+
+    published: bool
+    normalise: str | None
+    size: int | None
+
+
+def facts_of(full: str) -> Facts:
+    """What the library of ``timm:NAME``, ``torchvision:NAME`` or ``hf:NAME`` says; nothing is fetched but the configuration of the last.
+
+    Raises:
+        RedistillError: the library is not installed, or does not have that name.
+    """
+    library, _, name = full.partition(":")
+    module = _module(library, full)
+    if library == "timm":
+        config = module.get_pretrained_cfg(name, allow_unregistered=True)
+        if not module.is_model(name.partition(".")[0]):
+            raise RedistillError(f"timm has no network {name!r}: timm.list_models('*{name[:8]}*') shows what it has")
+        if config is None:
+            return Facts(False, None, None)
+        size = config.input_size[-1] if getattr(config, "fixed_input_size", False) else None
+        return Facts(bool(config.has_weights), _named_set(config.mean, config.std), size)
+    if library == "torchvision":
+        try:
+            weights = list(module.models.get_model_weights(name))
+        except (ValueError, KeyError) as error:
+            raise RedistillError(f"torchvision has no network {name!r}: torchvision.models.list_models() shows what it has") from error
+        if not weights:
+            return Facts(False, None, None)
+        shown = weights[-1].transforms()
+        fixed = weights[-1].meta.get("min_size", (1, 1))[-1]
+        return Facts(True, _named_set(shown.mean, shown.std), fixed if fixed >= 224 else None)
+    return Facts(False, None, None)
+
+
+def _named_set(mean: Any, std: Any) -> str:
+    """A normalisation by its constants: of ours where it is one."""
+    found = Normalisation("imagenet", tuple(mean), tuple(std))
+    known = str(found)
+    return known if known == "imagenet" else str(normalisation(Normalisation("pretrained", tuple(mean), tuple(std))))
+
+
+def with_weights(full: str, classes: int, args: dict[str, Any]) -> tuple[nn.Module, int]:
+    """The network with the weights that its library publishes, and how many classes those tell apart.
+
+    Where that is another number than ``classes``, the tensors of the head keep first values drawn from (0, "init", name).
+
+    Raises:
+        RedistillError: the library cannot fetch them.
+    """
+    library, _, name = full.partition(":")
+    module = _module(library, full)
+    try:
+        if library == "timm":
+            theirs = module.create_model(name, pretrained=True, **args)
+        elif library == "torchvision":
+            theirs = module.models.get_model(name, weights="DEFAULT", **args)
+        else:
+            theirs = LogitsOnly(module.AutoModelForImageClassification.from_pretrained(name, trust_remote_code=False))
+    except Exception as error:  # whatever a download raises
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise RedistillError(
+            f"the weights that {library} publishes for {name} cannot be had ({said[:200]}): fetch them where there is a network, or give a "
+            f"file of weights"
+        ) from error
+    given = theirs.state_dict()
+    with rng.seeded(0, "init", full):
+        net = _from_library(library, name, classes, args)
+    mine = net.state_dict()
+    taken = {key: value for key, value in given.items() if key in mine and mine[key].shape == value.shape}
+    left = [key for key in mine if key not in taken]
+    net.load_state_dict({**mine, **taken})
+    head = next((value for key, value in reversed(list(given.items())) if value.ndim == 2 and key.endswith("weight")), None)
+    native = classes if not left or head is None else int(head.shape[0])
+    return net, native

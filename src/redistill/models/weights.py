@@ -18,6 +18,7 @@ from redistill.features.modes import as_exact_as
 from redistill.features.normalised import innermost, normalisation_of
 from redistill.models.arch import Arch
 from redistill.models.build import build, build_elsewhere
+from redistill.models.folder import WEIGHTS, facts_of, is_network_folder
 from redistill.models.foreign import stripped, to_ours
 from redistill.models.guess import (
     UNBUILDABLE,
@@ -31,6 +32,9 @@ from redistill.models.guess import (
 )
 from redistill.models.shipped import place_of
 from redistill.models.weights_reader import contents
+from redistill.models.whole import kind_of, load_whole
+from redistill.paths import expanded
+from redistill.user_code import is_code, locate, require_word
 
 MOST_COUNTS = 20  # numbers of classes that are tried for a network of one's own
 FORMAT = 1
@@ -129,21 +133,37 @@ def load(
     classes: int | None = None,
     normalisation: str | None = None,
     args: Mapping[str, Any] | None = None,
+    trust_code: bool = False,
 ) -> nn.Module:
-    """A network from a file, in evaluation mode; ``class_names`` of the network are those the file keeps, or None.
+    """A network from a file or a folder, in evaluation mode; its ``class_names`` are those the file keeps, or None.
 
     Args:
-        path: the name of a network of the package (``"wrn-16-2-digits"``), a file of :func:`save` (which knows everything), plain
-            safetensors, or ``.pth``/``.pt`` with tensors only. Names of other published families and wrapper prefixes are understood.
+        path: the name of a network of the package (``"wrn-16-2-digits"``), a file of :func:`save`, plain safetensors,
+            or ``.pth``/``.pt`` with tensors only. Names
+            of other published families and wrapper prefixes are understood. A whole network of Keras (HDF5) or TensorFlow Lite
+            is read where its package is installed; its images are mostly pixels as stored, normalisation ``pixels``. Or a
+            folder that ``redistill distill`` or ``export`` wrote, which says all the rest itself.
         model: the architecture, where the file does not say it; guessed from names and shapes where only one fits.
         classes: number of classes, checked, or for building where the file does not say it.
         normalisation: set its images are normalised in, where the file does not say it.
         args: arguments of the architecture that the file does not say; one that contradicts the file is refused.
+        trust_code: the source file that lies in such a folder may be run.
     """
     path = place_of(path) or path
+    if isinstance(path, str | PathLike) and is_network_folder(folder := expanded(path)):
+        if model is not None or classes is not None or args:
+            raise RedistillError(f"{path} says itself what its network is: leave model, classes and args out")
+        whole = _of_folder(folder, trust_code)
+        if normalisation is not None:
+            whole.normalisation = normalisation  # type: ignore[assignment]
+        return whole
+    given = dict(args or {})
+    if isinstance(path, str | PathLike) and (kind := kind_of(expanded(path))) is not None:
+        net = load_whole(expanded(path), kind, model, classes, given)
+        net.normalisation = normalisation  # type: ignore[assignment]
+        return net.eval()
     tensors, about = read(path)
     where = str(path)
-    given = dict(args or {})
     if about.get("arch") is not None and (model is None or ":" not in model):
         net = _ours(_arch(about["arch"], Path(path)), model, classes, given, tensors, where)
     elif model is not None and ":" in model:
@@ -154,6 +174,24 @@ def load(
     _put_beside(net, about["beside"], where)
     net.normalisation = normalisation or about.get("normalisation")  # type: ignore[assignment]
     net.class_names = about.get("class_names")  # type: ignore[assignment]
+    return net.eval()
+
+
+def _of_folder(folder: Path, trust_code: bool) -> nn.Module:
+    """The network of a folder in evaluation mode; its source file runs only where that is trusted."""
+    facts = facts_of(folder)
+    name = facts.place(folder)
+    if is_code(name):
+        found = locate(name, Path(), code=facts.code)
+        if not trust_code:
+            require_word(found, None)
+    if ":" in name:
+        net = build_elsewhere(name, facts.sizes, facts.args)
+        load_weights(net, folder / WEIGHTS)
+    else:
+        net = load(folder / WEIGHTS)
+    net.normalisation = facts.normalise  # type: ignore[assignment]
+    net.class_names = facts.class_names  # type: ignore[assignment]
     return net.eval()
 
 

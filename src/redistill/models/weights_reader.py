@@ -23,6 +23,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from redistill.errors import RedistillError
+from redistill.models.pickled import weights_of
 from redistill.paths import expanded
 
 FORMATS = "a .safetensors, .pth or .pt file"
@@ -127,7 +128,8 @@ def _may_be_cut(head: bytes) -> bool:
 
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
-    (b"\x89HDF\r\n\x1a\n", "is an HDF5 file, the format of Keras: export its weights as safetensors, under a PyTorch network's names"),
+    (b"\x89HDF\r\n\x1a\n", "is an HDF5 file, the format of Keras, whose network can be evaluated whole; where weights are wanted export "
+     "them as safetensors, under a PyTorch network's names"),
     (b"GGUF", "is a GGUF file, whose weights are quantised: give the weights it was made from"),
     (b"\x1f\x8b", "is packed with gzip: unpack it and give the file inside"),
     (b"BZh", "is packed with bzip2: unpack it and give the file inside"),
@@ -153,7 +155,7 @@ def _other(path: Path, head: bytes, size: int) -> str | None:
     if found := next((what for magic, what in _MAGIC if head.startswith(magic)), None):
         return found
     if head[4:8] == b"TFL3":
-        return "is a TensorFlow Lite file: give the weights of a PyTorch network"
+        return "is a TensorFlow Lite file, whose network can be evaluated whole; where weights are wanted give those of a PyTorch network"
     if path.suffix.lower() == ".onnx" or re.match(rb"\x08[\x01-\x14](\x12|\x1a|\x3a)", head):
         return "is an ONNX file, a computation without its network's names: give the state dict that it was exported from"
     if head[257:262] == b"ustar":
@@ -270,6 +272,8 @@ def _torch(path: Path, head: bytes) -> object:
                 return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         pickled = head.startswith((b"\x80", b"PK"))
+        if (weights := weights_of(path)) is not None:  # a whole network, read as data
+            return weights
         raise RedistillError(f"{path} {_refused(str(error), _whole(path), pickled)}") from error
     except MemoryError as error:
         raise RedistillError(f"{path} needs more memory than there is: {_line(error)}") from error

@@ -134,7 +134,7 @@ def _initialise(net: WRN, init: Init) -> None:
                     nn.init.uniform_(module.weight)
                 nn.init.zeros_(module.bias)
     elif init != "pytorch":
-        raise RedistillError(f"init={init!r}: known are 'fan-out' (RepDistiller, polo5), 'zagoruyko' and 'pytorch'")
+        raise RedistillError(f"init={init!r}: known are 'fan-out' (RepDistiller, Micaelli), 'zagoruyko' and 'pytorch'")
 
 
 def wrn(
@@ -163,7 +163,7 @@ def wrn(
         projection: ``"needed"``: only where widths differ (all published codes); ``"always"``: in every group's first block.
         gamma: False: batch norms without scale. bias: False: a classifier without it. norm_eps, norm_momentum: of the batch
             norms. The TensorFlow reproduction of VID has neither scale nor bias, 1e-3, and 0.001 (its "decay" .999).
-        init: ``"fan-out"`` N(0, 2/(9 C_out)) (RepDistiller, polo5), ``"zagoruyko"`` (attention-transfer) or ``"pytorch"``.
+        init: ``"fan-out"`` N(0, 2/(9 C_out)) (RepDistiller, Micaelli), ``"zagoruyko"`` (attention-transfer) or ``"pytorch"``.
         initialise: False draws no first weights and leaves NaN in their place (for loading a file over them).
     """
     given: dict[str, Any] = {

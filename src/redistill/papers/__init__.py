@@ -5,7 +5,13 @@
 
 from __future__ import annotations
 
-from redistill.papers.cells import Cell, Paper, Printed
+from typing import TYPE_CHECKING
+
+from redistill._moved import old_names
+from redistill.papers.cells import Cell, Paper, ReportedValue
 from redistill.papers.load import load, names
 
-__all__ = ["Cell", "Paper", "Printed", "load", "names"]
+__all__ = ["Cell", "Paper", "ReportedValue", "load", "names"]
+
+if not TYPE_CHECKING:
+    __getattr__ = old_names(__name__)

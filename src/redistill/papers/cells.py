@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from redistill.errors import RedistillError, nearest
-from redistill.papers.schema import Also, Assumed, Departs, Facts, PaperFile, Protocol, Table, joined, quoted, together
+from redistill.papers.schema import AlternativeValue, Assumption, Deviation, Facts, PaperFile, Protocol, Table, joined, quoted, together
 from redistill.settings.change import put
 
 _NUMBER = re.compile(r"(?P<about>≈\s*)?(?P<value>[-−]?\d+(?:\.(?P<decimals>\d+))?)(?:\s*±\s*(?P<std>\d*\.?\d+(?:e-?\d+)?))?")
@@ -20,7 +20,7 @@ NOT_PRINTED = ("", "-", "?")
 
 
 @dataclass(frozen=True)
-class Printed:
+class ReportedValue:
     """A number as it stands in print, in the unit of its table."""
 
     value: float
@@ -29,10 +29,10 @@ class Printed:
     approximate: bool = False
 
     @classmethod
-    def read(cls, text: str) -> Printed | None:
+    def read(cls, text: str) -> ReportedValue | None:
         """From an entry of a table; None where it holds none.
 
-        >>> Printed.read("86.60 ± 0.56")
+        >>> ReportedValue.read("86.60 ± 0.56")
         Printed(value=86.6, decimals=2, std=0.56, approximate=False)
 
         Raises:
@@ -70,8 +70,8 @@ class Cell:
     row: str
     column: str
     facts: Mapping[str, str]
-    printed: Printed | None
-    also: tuple[Also, ...] = ()
+    printed: ReportedValue | None
+    also: tuple[AlternativeValue, ...] = ()
     unknown: str = ""
 
     @property
@@ -136,7 +136,7 @@ class Paper:
     def _cell(self, table: str, row: str, column: str, facts: dict[str, str], text: str) -> Cell:
         also = tuple(a for a in self.file.also if a.table == table and a.holds(facts))
         unknown = next((u.because for u in self.file.unknown if u.holds(facts)), "")
-        return Cell(self.name, table, row, column, facts, Printed.read(text), also, unknown)
+        return Cell(self.name, table, row, column, facts, ReportedValue.read(text), also, unknown)
 
     def table(self, name: str) -> Table:
         if name not in self.file.table:
@@ -165,10 +165,10 @@ class Paper:
         own = next((r for r in self.file.reported if r.holds(cell.facts)), None)
         return whole if own is None else whole.model_copy(update={"which": own.which, "because": own.because})
 
-    def assumed(self, cell: Cell) -> list[Assumed]:
+    def assumed(self, cell: Cell) -> list[Assumption]:
         return [a for a in self.file.assumed if a.holds(cell.facts)]
 
-    def departs(self, cell: Cell) -> list[Departs]:
+    def departs(self, cell: Cell) -> list[Deviation]:
         return [d for d in self.file.departs if d.holds(cell.facts)]
 
     # -- settings -----------------------------------------------------------------------------------------------------

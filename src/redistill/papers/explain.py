@@ -9,8 +9,8 @@ from pathlib import Path
 from redistill.errors import RedistillError, nearest
 from redistill.experiment.value import Experiment
 from redistill.papers.cells import Cell, Paper, filled
-from redistill.papers.plan import imported, of
-from redistill.papers.schema import Departs
+from redistill.papers.plan import imported, listed, of
+from redistill.papers.schema import Deviation
 from redistill.runs.store import Store
 from redistill.settings.change import put_over
 from redistill.stats import Interval, paired_difference
@@ -20,7 +20,7 @@ from redistill.stats import Interval, paired_difference
 class Variant:
     """A cell's experiment with one departure taken the other way; ``departs`` None: as the cell has it."""
 
-    departs: Departs | None
+    departs: Deviation | None
     experiment: Experiment
 
     @property
@@ -61,12 +61,14 @@ def variants(
     switches = [departs for departs in paper.departs(cell) if departs.change]
     if not switches:
         raise RedistillError(f"{cell.id} has no departure with a switch: there is nothing to change one at a time")
-    for name in only:
-        if name not in {departs.name for departs in switches}:
-            raise RedistillError(nearest(name, [departs.name for departs in switches], f"departure of {cell.id}"))
+    names = [departs.name for departs in switches]
+    wanted = listed(only, names)
+    for name in wanted:
+        if name not in names:
+            raise RedistillError(nearest(name, names, f"departure of {cell.id}"))
     made = [Variant(None, of(settings, device, scale))]
     for departs in switches:
-        if not only or departs.name in only:
+        if not wanted or departs.name in wanted:
             other = {**put_over(settings, filled(departs.change, cell.facts)), "name": f"{cell.id} with {departs.name} changed"}
             made.append(Variant(departs, of(other, device, scale)))
     return made

@@ -11,13 +11,13 @@ import pydantic
 from pydantic import BaseModel
 
 from redistill.errors import RedistillError, nearest
-from redistill.papers.cells import Cell, Paper, Printed
-from redistill.papers.schema import PaperFile, Pointing, Table, Where
+from redistill.papers.cells import Cell, Paper, ReportedValue
+from redistill.papers.schema import CellReference, PaperFile, Selector, Table
 from redistill.paths import expanded
 from redistill.settings.lines import Path as Key
 from redistill.settings.lines import of_keys
-from redistill.settings.mistakes import Mistakes
 from redistill.settings.tables import MOST_BYTES, content_of, toml_of
+from redistill.settings.validation import ValidationErrors
 
 
 def names() -> list[str]:
@@ -44,7 +44,7 @@ def load(name: str | Path) -> Paper:
 def parse(content: bytes, where: str, name: str) -> Paper:
     """A paper from the content of its file; ``where`` is how messages call the file."""
     text, data = toml_of(content, where)
-    mistakes = Mistakes(where, {**of_keys(text), **_rows(text, of_keys(text))}, data)
+    mistakes = ValidationErrors(where, {**of_keys(text), **_rows(text, of_keys(text))}, data)
     file = None
     try:
         file = PaperFile.model_validate(data)
@@ -54,13 +54,13 @@ def parse(content: bytes, where: str, name: str) -> Paper:
         mistakes.validation((), error)
         # an unknown key has been told with its nearest name already
         mistakes.found = listed + [m for m in mistakes.found[len(listed) :] if not m.endswith(": unknown setting")]
-    mistakes.stop()
+    mistakes.raise_if_any()
     assert file is not None
     _resolved(mistakes, file)
-    mistakes.stop()
+    mistakes.raise_if_any()
     paper = Paper(name, file)
     _cells(mistakes, paper)
-    mistakes.stop()
+    mistakes.raise_if_any()
     return paper
 
 
@@ -81,7 +81,7 @@ def _rows(text: str, lines: Mapping[Key, int]) -> dict[Key, int]:
     return found
 
 
-def _known(mistakes: Mistakes, key: Key, given: Any, model: type[BaseModel]) -> None:
+def _known(mistakes: ValidationErrors, key: Key, given: Any, model: type[BaseModel]) -> None:
     """Unknown keys with the nearest allowed one, at every depth."""
     if not isinstance(given, Mapping):
         return
@@ -114,30 +114,30 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 # ---------------------------------------------------------------------------------------------------------------------
 # Names
 # ---------------------------------------------------------------------------------------------------------------------
-def _resolved(mistakes: Mistakes, file: PaperFile) -> None:
+def _resolved(mistakes: ValidationErrors, file: PaperFile) -> None:
     """Every name of the file stands for something in it."""
 
     def named(key: Key, name: str, among: Iterable[str], what: str) -> None:
         if name not in set(among):
             mistakes.add(key, nearest(name, among, what))
 
-    def facts_of(key: Key, facts: Iterable[str]) -> None:
+    def sizes_of(key: Key, facts: Iterable[str]) -> None:
         for fact in facts:
             named((*key, fact), fact, file.facts, "fact (declare more in [setup] facts)")
 
     named(("setup", "teacher", "method"), file.setup.teacher.method, file.method, "method")
     for kind, entries in (("case", file.case), ("assumed", file.assumed), ("departs", file.departs)):
-        _wheres(mistakes, kind, entries, facts_of)
+        _wheres(mistakes, kind, entries, sizes_of)
     pointing = (("unknown", file.unknown), ("also", file.also), ("checkpoint", file.checkpoint), ("reported", file.reported))
     for kind, others in pointing:
-        _wheres(mistakes, kind, others, facts_of)
+        _wheres(mistakes, kind, others, sizes_of)
     for number, case in enumerate(file.case):
         if case.source is not None:
             named(("case", number, "source"), case.source, file.source, "source")
         if case.recipe is not None:
             named(("case", number, "recipe"), case.recipe, file.recipe, "recipe")
         for kind, given in (("teacher", case.teacher), ("start", case.start)):
-            facts_of(("case", number, kind), given or {})
+            sizes_of(("case", number, kind), given or {})
             if given and "method" in given:
                 named(("case", number, kind, "method"), given["method"], file.method, "method")
     for key, entry in _pointing(file):
@@ -148,10 +148,10 @@ def _resolved(mistakes: Mistakes, file: PaperFile) -> None:
             mistakes.add(("departs", number, "name"), "two departures have this name")
         seen.add(departs.name)
     for name, table in file.table.items():
-        _table(mistakes, ("table", name), table, facts_of)
+        _table(mistakes, ("table", name), table, sizes_of)
 
 
-def _pointing(file: PaperFile) -> Iterator[tuple[Key, Pointing]]:
+def _pointing(file: PaperFile) -> Iterator[tuple[Key, CellReference]]:
     """Every entry that speaks of one cell, with its key."""
     for number, also in enumerate(file.also):
         yield ("also", number), also
@@ -159,22 +159,22 @@ def _pointing(file: PaperFile) -> Iterator[tuple[Key, Pointing]]:
         yield ("checkpoint", number), checkpoint
 
 
-def _wheres(mistakes: Mistakes, kind: str, entries: Iterable[Where], facts_of: Any) -> None:
+def _wheres(mistakes: ValidationErrors, kind: str, entries: Iterable[Selector], sizes_of: Any) -> None:
     for number, entry in enumerate(entries):
-        facts_of((kind, number, "where"), entry.where)
+        sizes_of((kind, number, "where"), entry.where)
 
 
-def _table(mistakes: Mistakes, key: Key, table: Table, facts_of: Any) -> None:
-    facts_of((*key, "where"), table.where)
+def _table(mistakes: ValidationErrors, key: Key, table: Table, sizes_of: Any) -> None:
+    sizes_of((*key, "where"), table.where)
     for kind, described in (("column", table.column), ("row", table.row)):
         for label, facts in described.items():
-            facts_of((*key, kind, label), facts)
+            sizes_of((*key, kind, label), facts)
     for label in table.column:
         if label not in table.header:
             mistakes.add((*key, "column", label), nearest(label, table.header, "entry of the header"))
     if len(set(table.header)) < len(table.header):
         mistakes.add((*key, "header"), "names a column twice")
-    facts_of((*key, "header"), [name for name in table.keys if name != "row"])
+    sizes_of((*key, "header"), [name for name in table.keys if name != "row"])
     labels = [*table.column, *(row[table.header.index("row")] for row in table.rows if "row" in table.header)]
     labels += [row[0] for row in table.rows if row and len(table.keys) == 1]
     for kind, pairs in (("gains", table.gains), ("orders", table.orders)):
@@ -188,7 +188,7 @@ def _table(mistakes: Mistakes, key: Key, table: Table, facts_of: Any) -> None:
         for column, text in zip(table.header, row, strict=True):
             if column in table.column:
                 with mistakes.at((*key, "rows", number)):
-                    Printed.read(text)
+                    ReportedValue.read(text)
             elif column == "row" and text not in table.row:
                 mistakes.add((*key, "rows", number), nearest(text, table.row, "row (describe it in row)"))
 
@@ -196,7 +196,7 @@ def _table(mistakes: Mistakes, key: Key, table: Table, facts_of: Any) -> None:
 # ---------------------------------------------------------------------------------------------------------------------
 # Cells
 # ---------------------------------------------------------------------------------------------------------------------
-def _cells(mistakes: Mistakes, paper: Paper) -> None:
+def _cells(mistakes: ValidationErrors, paper: Paper) -> None:
     """Cells are unique, methods and networks are there, and every other entry speaks of some cell."""
     file = paper.file
     for name in file.table:
@@ -231,7 +231,7 @@ def _cells(mistakes: Mistakes, paper: Paper) -> None:
             mistakes.add((*place, "where"), f"must mean one cell of table {pointing.table}, it means {len(there)}")
     for number, also in enumerate(file.also):
         with mistakes.at(("also", number, "value")):
-            if Printed.read(also.value) is None:
+            if ReportedValue.read(also.value) is None:
                 mistakes.add(("also", number, "value"), "holds no number")
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from redistill.errors import RedistillError, nearest
+from redistill.experiment.cost import cost
 from redistill.experiment.value import Experiment
-from redistill.launch.cohort import Group
+from redistill.launch.cohort import Cohort
 from redistill.launch.queue import plan as grouped
 from redistill.papers.cells import Cell, Paper
-from redistill.papers.cost import cost
 from redistill.runs.store import Store
 
 
@@ -30,12 +30,14 @@ def select(
     """The cells that are asked for; an empty filter lets everything pass.
 
     Args:
-        only: methods. rows, columns: whole labels, or one entry of a row's label (``WRN-16-1``).
+        tables: their names; ``table1`` and ``Table 1`` are ``1``. only: methods. rows, columns: whole labels, or one entry of a
+            row's label (``WRN-16-1``). Of each, several names in one text are parted by commas.
 
     Raises:
         RedistillError: a name that no cell has, or filters that leave none.
     """
-    cells = [cell for table in (tables or list(paper.file.table)) for cell in paper.cells_of(_table(paper, table))]
+    chosen = [_table(paper, name) for name in listed(tables, paper.file.table)] or list(paper.file.table)
+    cells = [cell for table in chosen for cell in paper.cells_of(table)]
     for what, wanted, of in (
         ("method", only, lambda cell: {cell.facts.get("method", "")}),
         ("row", rows, lambda cell: {cell.row, *cell.row.split(", ")}),
@@ -44,23 +46,35 @@ def select(
         if not wanted:
             continue
         known = set().union(*map(of, cells)) if cells else set()
-        for name in wanted:
+        names = listed(wanted, known)
+        for name in names:
             if name not in known:
                 raise RedistillError(f"{nearest(name, known, what)} (of the cells chosen so far)")
-        cells = [cell for cell in cells if of(cell) & set(wanted)]
+        cells = [cell for cell in cells if of(cell) & set(names)]
     return cells
+
+
+def listed(given: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Names as somebody gives them: one a text, or several parted by commas; a known name may hold a comma itself.
+
+    >>> listed(["KD,FitNet", "a, b"], ["KD", "FitNet", "a, b"])
+    ['KD', 'FitNet', 'a, b']
+    """
+    whole = set(known)
+    return [name for text in given for name in ([text] if text in whole else _parts(text))]
+
+
+def _parts(text: str) -> list[str]:
+    """Between commas; a text with nothing in it stays, so that it is refused like any name that is not there."""
+    return [part.strip() for part in text.split(",") if part.strip()] or [text]
 
 
 def _table(paper: Paper, name: str) -> str:
     """A table's name; ``table1`` and ``Table 1`` are ``1``."""
     short = name.lower().removeprefix("table").strip()
-    return short if short in paper.file.table else next(iter(n for n in paper.file.table if n == name), _refuse(paper, name))
-
-
-def _refuse(paper: Paper, name: str) -> str:
-    if name not in paper.file.table:
-        paper.table(name)
-    return name
+    if name not in paper.file.table and short not in paper.file.table:
+        paper.table(name)  # says which there are
+    return name if name in paper.file.table else short
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -97,7 +111,7 @@ class Plan:
     paper: Paper
     cells: tuple[Planned, ...]
     seeds: tuple[int, ...]
-    groups: tuple[Group, ...]
+    groups: tuple[Cohort, ...]
     scale: float = 1.0
     looks: tuple[int, ...] = ()
     teachers_each: bool = False
@@ -124,7 +138,7 @@ class Plan:
             if one.teacher is not None and (maker := one.teacher.maker(one.seed)) is not None
         )
 
-    def missing(self, store: Store) -> list[Group]:
+    def missing(self, store: Store) -> list[Cohort]:
         """Groups with what is still to be trained."""
         left = (tuple(one for one in group if store.find(one) is None) for group in self.groups)
         return [group for group in left if group]
@@ -296,7 +310,7 @@ def _part(number: int, scale: float, multiple: int = 1) -> int:
     return max(1, round(number * scale / multiple)) * multiple
 
 
-def estimate(groups: Iterable[Group], rate: float) -> float:
+def estimate(groups: Iterable[Cohort], rate: float) -> float:
     """Seconds of one process for these cohorts, at ``rate`` multiply-accumulates a second."""
     return sum(cost(group) for group in groups) / rate
 

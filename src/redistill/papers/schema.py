@@ -108,7 +108,7 @@ class Setup(Value):
     images: Pick = "first"
 
 
-class Where(Value):
+class Selector(Value):
     """Base of entries that hold for some cells: all of ``where`` must hold, each value alone or one of a list."""
 
     where: dict[str, Fact | tuple[Fact, ...]] = Field(default_factory=dict)
@@ -117,7 +117,7 @@ class Where(Value):
         return all(facts.get(name, "") in ((v,) if isinstance(v, str) else v) for name, v in self.where.items())
 
 
-class Case(Where):
+class Case(Selector):
     """``[[case]]``: settings of the cells where it holds; a later case overrules an earlier one.
 
     Args:
@@ -135,7 +135,7 @@ class Case(Where):
     start: Facts | None = None
 
 
-class Assumed(Where):
+class Assumption(Selector):
     """``[[assumed]]``: what the paper leaves out, and what is done here."""
 
     about: str
@@ -143,7 +143,7 @@ class Assumed(Where):
     because: str
 
 
-class Departs(Where):
+class Deviation(Selector):
     """``[[departs]]``: where paper and code disagree. ``change``: the settings of the other reading, for ``explain``."""
 
     name: str
@@ -154,26 +154,26 @@ class Departs(Where):
     change: dict[str, Any] = Field(default_factory=dict)
 
 
-class Reported(Where):
+class Reported(Selector):
     """``[[reported]]``: cells whose reported epoch is another than [protocol] says (a table's own protocol stands above)."""
 
     which: Which
     because: str
 
 
-class Unknown(Where):
+class Unknown(Selector):
     """``[[unknown]]``: cells of which no experiment can be made, and why."""
 
     because: str
 
 
-class Pointing(Where):
+class CellReference(Selector):
     """Base of entries that speak of exactly one cell of ``table``."""
 
     table: str
 
 
-class Also(Pointing):
+class AlternativeValue(CellReference):
     """``[[also]]``: another value printed for one cell of ``table``, with its source."""
 
     value: str
@@ -181,7 +181,7 @@ class Also(Pointing):
     because: str = ""
 
 
-class Checkpoint(Pointing):
+class Checkpoint(CellReference):
     """``[[checkpoint]]``: a published file whose accuracy a cell of ``table`` claims.
 
     Args:
@@ -264,11 +264,11 @@ class PaperFile(Value):
     recipe: dict[str, dict[str, Any]]
     method: dict[str, tuple[dict[str, Any], ...]]
     case: tuple[Case, ...] = Field(min_length=1)
-    assumed: tuple[Assumed, ...] = ()
-    departs: tuple[Departs, ...] = ()
+    assumed: tuple[Assumption, ...] = ()
+    departs: tuple[Deviation, ...] = ()
     reported: tuple[Reported, ...] = ()
     unknown: tuple[Unknown, ...] = ()
-    also: tuple[Also, ...] = ()
+    also: tuple[AlternativeValue, ...] = ()
     checkpoint: tuple[Checkpoint, ...] = ()
     command: tuple[Command, ...] = ()
     table: dict[str, Table]

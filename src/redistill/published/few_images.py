@@ -8,7 +8,7 @@ How long a student trains on M images a class is itself a choice, and it moves t
 ``steps``      the optimiser steps of the full run, exactly, for every M           what the paper says it does
 ``authors``    int(epochs x images / (classes x M) x scale) epochs; the lower      FewShotKnowledgeTransfer@ac68538: with
                rate starts one epoch late; an incomplete batch is a step too       M = 10 that is 100,000 steps, not 78,200
-``re-2020``    int(epochs x 5000 / M) epochs, Nesterov                             [RE] report's repository @5b4f27a
+``re-2020``    int(epochs x 5000 / M) epochs, Nesterov                             reproducibility report's repository @5b4f27a
 =============  ==================================================================  =========================================
 
 All: batch 128, SGD 0.1, momentum 0.9, weight decay 5e-4. Full runs have 200 epochs (CIFAR-10) or 100 (SVHN). The authors' SVHN
@@ -26,7 +26,7 @@ from redistill.core import Method, RedistillError, nearest
 from redistill.data import DataSet, subsets
 from redistill.data.dataset import chosen_by_matches, labelled_groups
 from redistill.data.subsets import whole
-from redistill.recipe import Cosine, MultiStep, Recipe
+from redistill.recipe import Cosine, MultiStep, Precision, Recipe
 from redistill.terms import AT, CE, KD, Anchor
 
 Counting = Literal["steps", "authors", "re-2020"]
@@ -41,7 +41,7 @@ def few_recipe(
     images: int = 50_000,
     classes: int = 10,
     scale: float = 1.0,
-    precision: Literal["strict", "double", "fast"] = "strict",
+    precision: Precision = "strict",
 ) -> Recipe:
     """The recipe of the baselines on M images a class.
 
@@ -96,7 +96,7 @@ def few_methods(codes: bool = False) -> dict[str, Method]:
 
 
 def extra_images(epochs: int = 200, anchor: float = 1.0, *, batch_size: int = 128) -> tuple[Method, Recipe]:
-    """Fine-tuning of a zero-shot student on M images a class, as the [RE] report's code does it.
+    """Fine-tuning of a zero-shot student on M images a class, as the reproducibility report's code does it.
 
     Adam 5e-4 with a cosine over the epochs (200 for CIFAR-10, 100 for SVHN), KD of both codes without attention, plus
     ``anchor`` times the mean distance of each weight tensor from the zero-shot student's, which stays in evaluation mode.

@@ -23,7 +23,7 @@ from redistill.core import RedistillError
 from redistill.data.catalogue import count_of, row_of
 from redistill.data.named import full_name, load_data
 from redistill.published.few_images import Counting, few_recipe
-from redistill.settings.mistakes import Mistakes
+from redistill.settings.validation import ValidationErrors
 from redistill.values import Value
 
 SUBSETS = ("per_class", "first_per_class", "per_class_ferles")
@@ -38,7 +38,7 @@ class FewImages(Value):
 
 
 def written_out(
-    data: dict[str, Any], mistakes: Mistakes, folder: Path, data_dir: Path | None, *, trust_code: bool = False
+    data: dict[str, Any], mistakes: ValidationErrors, folder: Path, data_dir: Path | None, *, trust_code: bool = False
 ) -> dict[str, Any]:
     """An experiment's settings with ``recipe.few`` written out; what is wrong with it is told to ``mistakes``."""
     recipe = data.get("recipe")

@@ -24,7 +24,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from redistill.core import nearest
 from redistill.published.zero_shot import PRESETS, PUBLISHED, preset
 from redistill.settings.lines import Path as Key
-from redistill.settings.mistakes import Mistakes
+from redistill.settings.validation import ValidationErrors
 from redistill.sources.variants import Variant
 from redistill.terms import KD
 from redistill.terms.at import Form
@@ -71,7 +71,7 @@ class Completion(Value):
         return self
 
 
-def written_out(data: dict[str, Any], mistakes: Mistakes, key: Key = ("source",)) -> dict[str, Any]:
+def written_out(data: dict[str, Any], mistakes: ValidationErrors, key: Key = ("source",)) -> dict[str, Any]:
     """An experiment's settings with ``source.preset`` written out: switches, and method and recipe where nothing is said.
 
     What is wrong is told to ``mistakes``, once and at its place ``key``; what comes back can then be read as if it were right.
@@ -99,7 +99,7 @@ def written_out(data: dict[str, Any], mistakes: Mistakes, key: Key = ("source",)
     return _filled(data, given, _completion(data, named, mistakes, key), mistakes, key)
 
 
-def _half(source: Any, mistakes: Mistakes, key: Key) -> Any:
+def _half(source: Any, mistakes: ValidationErrors, key: Key) -> Any:
     """A half of a mixed source without what would complete the method and the recipe of a file that has both itself."""
     if not isinstance(source, dict) or "preset" not in source:
         return source
@@ -109,7 +109,7 @@ def _half(source: Any, mistakes: Mistakes, key: Key) -> Any:
     return {name: value for name, value in source.items() if name not in idle}
 
 
-def _completion(data: dict[str, Any], named: dict[str, Any], mistakes: Mistakes, key: Key) -> Completion:
+def _completion(data: dict[str, Any], named: dict[str, Any], mistakes: ValidationErrors, key: Key) -> Completion:
     recipe = data.get("recipe")
     own = {f"recipe.{name}" for name in recipe} if isinstance(recipe, dict) else set()
     if "method" in data:
@@ -126,7 +126,7 @@ def _completion(data: dict[str, Any], named: dict[str, Any], mistakes: Mistakes,
     return Completion(preset=name if name in PRESETS else "authors")
 
 
-def _filled(data: dict[str, Any], given: dict[str, Any], said: Completion, mistakes: Mistakes, key: Key) -> dict[str, Any]:
+def _filled(data: dict[str, Any], given: dict[str, Any], said: Completion, mistakes: ValidationErrors, key: Key) -> dict[str, Any]:
     published = PUBLISHED[said.preset]
     block = published.variant.model_dump() | {"blocks": published.blocks}
     own = {name: value for name, value in given.items() if name in block}

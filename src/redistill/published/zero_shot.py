@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple
 from pydantic import ValidationError
 
 from redistill.core import Method, RedistillError, nearest
-from redistill.recipe import Constant, Cosine, Recipe
-from redistill.sources.variants import Precision, Variant
+from redistill.recipe import Constant, Cosine, Precision, Recipe
+from redistill.sources.variants import Variant
 from redistill.terms import AT, KD
 from redistill.terms.at import Form
 from redistill.terms.kd import Reduction

@@ -177,7 +177,7 @@ by the run's seed (`per_class`) or taken in the order of the file (`first_per_cl
 AFTER = """
 A zero-shot student learns on from M real images a class: a second run that starts from the first
 ([examples/zero_shot_tuned.toml](../../examples/zero_shot_tuned.toml)), in Python `rd.sources.extra_images()`, which is method and
-recipe of the [RE] report's code: `{method!r}`,
+recipe of the reproducibility report's code: `{method!r}`,
 Adam {recipe.lr:g} with a cosine over {recipe.epochs} epochs (SVHN: 100), the student in evaluation mode. Adam, KD and an
 [anchor](Anchor.md) at the zero-shot weights are what is known; the paper's own recipe for this step is in no publication and no
 code. The report's code keeps the best epoch on the test set, the start included, so its numbers cannot fall; here the last counts.

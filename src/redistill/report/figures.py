@@ -1,49 +1,26 @@
-"""Figures as SVG: what a table says, at a glance, without a display."""
+"""Figures of accuracies: methods beside each other, curves over a run, numbers of a paper beside ours, accuracy against M."""
 
 from __future__ import annotations
 
-import io
+import statistics
+import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from redistill.files import write
+from redistill.errors import plain
+from redistill.report.style import ACCENT, GRID, INK, MUTED, RUST, heading, label_ends, name_of, panels, save
 from redistill.report.table import Accuracies, Row
 
-INK, MUTED, ACCENT = "#1b1f24", "#8a929c", "#0b6e99"
-
-
-def _figure(width: float, height: float) -> tuple[Any, Any]:
-    import matplotlib
-
-    matplotlib.use("svg")
-    # text stays text (searchable, small), and the file is the same for the same numbers
-    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "redistill", "font.family": "sans-serif", "font.size": 10})
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    axes.grid(axis="x", color="#e3e6ea", linewidth=0.8)
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
-def _save(figure: Any, path: Path) -> Path:
-    import matplotlib.pyplot as plt
-
-    drawn = io.BytesIO()
-    try:
-        figure.savefig(drawn, format=path.suffix.removeprefix(".") or "svg", metadata={"Date": None, "Creator": "redistill"})
-    finally:
-        plt.close(figure)
-    write(path, drawn.getvalue())
-    return path
+Curve = Sequence[tuple[float, float]]
 
 
 def accuracy_figure(path: Path, rows: Sequence[Row], accuracies: Accuracies, baseline: str, title: str) -> Path:
     """Mean and 95 % interval of each method, every seed as a dot, the baseline's mean as a line."""
-    figure, axes = _figure(7.0, 0.45 * len(rows) + 1.5)
+    figure, (axes,) = panels(height=0.45 * len(rows) + 1.5)
+    axes.grid(visible=False, axis="y")
+    axes.grid(axis="x", color=GRID, linewidth=0.8)
     for y, row in enumerate(reversed(rows)):
         colour = MUTED if row.method == baseline else ACCENT
         if row.low is not None and row.high is not None:
@@ -51,67 +28,132 @@ def accuracy_figure(path: Path, rows: Sequence[Row], accuracies: Accuracies, bas
         axes.plot(list(accuracies[row.method].values()), [y] * row.n, "o", color=colour, markersize=4, alpha=0.8)
         axes.plot([row.mean], [y], "D", color=INK, markersize=5)
     axes.axvline(next(r.mean for r in rows if r.method == baseline), color=MUTED, linewidth=1, linestyle=":")
-    axes.set_yticks(range(len(rows)), [r.method for r in reversed(rows)])
+    axes.set_yticks(range(len(rows)), [plain(r.method) for r in reversed(rows)])
+    axes.tick_params(axis="y", labelcolor=INK)
     axes.set_xlabel("test accuracy, last step, %  (diamond: mean; dots: seeds; bar: 95 % interval)")
-    axes.set_title(title, loc="left", fontsize=11, color=INK)
-    return _save(figure, path)
+    heading(figure, title)
+    told = "; ".join(f"{row.method} {row.mean:.2f}" for row in rows)
+    return save(figure, path, title, f"Mean test accuracy in percent: {told}.")
 
 
-def curve_figure(
-    path: Path, curves: Mapping[str, Sequence[tuple[int, float]]], *, title: str, ylabel: str, xlabel: str = "steps"
-) -> Path:
-    """Lines over the steps of a run, labelled in a legend below the plot."""
-    figure, axes = _figure(7.0, 4.4)
-    axes.grid(axis="y", color="#e3e6ea", linewidth=0.8)
-    markers = "osv^D<>ph*"
-    for i, (name, points) in enumerate(curves.items()):
-        xs, ys = zip(*points, strict=True)
-        axes.plot(xs, ys, marker=markers[i % len(markers)], markersize=3, linewidth=1.3, label=name, color=f"C{i % 10}")
-    axes.set_xlabel(xlabel)
+def curve_figure(path: Path, curves: Mapping[str, Curve], *, title: str, ylabel: str, xlabel: str = "steps") -> Path:
+    """One line a name over the steps of a run, named at its end."""
+    figure = curves_of({name: [points] for name, points in curves.items()}, title=title, ylabel=ylabel, xlabel=xlabel)
+    return save(figure, path, title, ends_of({name: [points] for name, points in curves.items()}, ylabel))
+
+
+def curves_of(
+    curves: Mapping[str, Sequence[Curve]], *, title: str, ylabel: str, xlabel: str = "steps", width: float = 7.0, size: float = 10
+) -> Any:
+    """The mean over the seeds of each name, and between the lowest and the highest seed a band; named at its end."""
+    figure, (axes,) = panels(width=width, size=size)
+    ends = []
+    for i, (name, seeds) in enumerate(curves.items()):
+        drawn = [dict(points) for points in seeds]
+        steps = sorted(set.intersection(*map(set, drawn)))
+        if not steps:
+            continue
+        look = name_of(i)
+        mean = [statistics.fmean(one[step] for one in drawn) for step in steps]
+        if len(drawn) > 1:
+            low, high = ([pick(one[step] for one in drawn) for step in steps] for pick in (min, max))
+            axes.fill_between(steps, low, high, color=look["color"], alpha=0.18, linewidth=0)
+        axes.plot(steps, mean, markersize=3, linewidth=1.3, **look)
+        ends.append((steps[-1], mean[-1], name, look["color"]))
+    band = any(len(seeds) > 1 for seeds in curves.values())
+    axes.set_xlabel(f"{xlabel}{'  (line: mean; band: lowest to highest seed)' if band else ''}")
     axes.set_ylabel(ylabel)
-    axes.set_title(title, loc="left", fontsize=11, color=INK)
-    # as many columns as fit below the plot
-    columns = max(1, min(4, 100 // (max(map(len, curves), default=0) + 5)))
-    figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
-    return _save(figure, path)
+    heading(figure, title)
+    label_ends(axes, ends)
+    return figure
 
 
-PALETTE = ("#0b6e99", "#c2571a", "#5b8c3a", "#8a4f9e", "#b08a00", "#3f4a5a", "#a8324e", "#2a9d8f")
-"""Told apart by people who see no red or green, and in print without colours by their order of brightness."""
+def ends_of(curves: Mapping[str, Sequence[Curve]], ylabel: str) -> str:
+    """What the curves say, for who cannot see them: where each ends."""
+    last = {name: statistics.fmean(points[-1][1] for points in seeds) for name, seeds in curves.items() if all(seeds)}
+    return f"Last {ylabel}: {'; '.join(f'{name} {value:.2f}' for name, value in last.items())}."
 
-Seeds = Sequence[Sequence[tuple[int, float]]]
+
+@dataclass(frozen=True)
+class Held:
+    """One claim in a forest plot, in points of accuracy.
+
+    Attributes:
+        name: of the claim. told: what stands beside it, "58.84, ours 55.32: below". difference, low, high: ours minus the
+            paper's with the interval that decides (None: no interval). tolerance: half the width of the band. verdict: its word.
+    """
+
+    name: str
+    told: str
+    difference: float
+    low: float | None
+    high: float | None
+    tolerance: float
+    verdict: str
 
 
-def seeds_figure(path: Path, curves: Mapping[str, Seeds], *, title: str, line: float | None = None) -> Path:
-    """Mean over the seeds of each cell, a band from the lowest to the highest seed, and its name at the end of the line.
+VERDICT = {"reproduced": ACCENT, "above": RUST, "below": RUST}
+"""Colours of verdicts; the others are grey. The word stands beside, so that no colour has to be told apart."""
+
+
+def forest(rows: Sequence[Held], *, title: str, width: float = 4.9, size: float = 10) -> Any:
+    """Ours minus the paper's, claim by claim, with the interval that decides and the tolerance as a band."""
+    names = [textwrap.wrap(plain(f"{row.name}: {row.told}"), int(width * 13 * 10 / size)) for row in rows]
+    tall = [0.2 * size / 10 * len(lines) + 0.28 for lines in names]
+    figure, (axes,) = panels(width=width, height=sum(tall) + 1.1, size=size)
+    axes.grid(visible=False, axis="y")
+    axes.grid(axis="x", color=GRID, linewidth=0.8)
+    top = 0.0
+    for row, lines, high in zip(rows, names, tall, strict=True):
+        y = top - high + 0.12
+        colour = VERDICT.get(row.verdict, MUTED)
+        axes.fill_betweenx([top - high + 0.02, y + 0.1], -row.tolerance, row.tolerance, color=GRID, linewidth=0)
+        if row.low is not None and row.high is not None:
+            axes.plot([row.low, row.high], [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
+        axes.plot([row.difference], [y], "D", color=colour, markersize=5)
+        axes.text(0.0, top - 0.02, "\n".join(lines), transform=axes.get_yaxis_transform(), va="top", color=INK, fontsize=size - 1)
+        top -= high
+    axes.axvline(0.0, color=MUTED, linewidth=1, linestyle=":")
+    axes.set(ylim=(top, 0.05), yticks=[])
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel("ours minus the paper's, points\n(bar: 90 % interval; band: tolerance)")
+    heading(figure, title)
+    return figure
+
+
+def against_images(
+    printed: Mapping[str, Curve], ours: Mapping[str, Sequence[tuple[float, float, float, float]]], *, title: str,
+    width: float = 4.9, size: float = 10,
+) -> Any:  # fmt: skip
+    """Accuracy against the number of images a class M: dashed what the paper prints, solid ours with 95 % intervals.
 
     Args:
-        curves: (steps taken, percent) of every seed, by cell. line: a value to be drawn across, in percent.
+        printed: (M, accuracy in percent) by method. ours: (M, mean, low, high) by method.
     """
-    figure, axes = _figure(7.5, 4.4)
-    axes.grid(axis="y", color="#e3e6ea", linewidth=0.8)
-    ends: list[tuple[float, float, str, str]] = []
-    for number, (name, seeds) in enumerate(curves.items()):
-        colour = PALETTE[number % len(PALETTE)]
-        by_step: dict[int, list[float]] = {}
-        for seed in seeds:
-            for step, value in seed:
-                by_step.setdefault(step, []).append(value)
-        steps = sorted(step for step, values in by_step.items() if len(values) == len(seeds)) or sorted(by_step)
-        means = [sum(by_step[step]) / len(by_step[step]) for step in steps]
-        if len(seeds) > 1:
-            lows, highs = [min(by_step[step]) for step in steps], [max(by_step[step]) for step in steps]
-            axes.fill_between(steps, lows, highs, color=colour, alpha=0.15, linewidth=0)
-        axes.plot(steps, means, color=colour, linewidth=1.8)
-        ends.append((means[-1], float(steps[-1]), name, colour))
+    figure, (axes,) = panels(width=width, height=3.8, size=size)
+    ends = []
+    for i, name in enumerate(dict.fromkeys([*printed, *ours])):
+        look = name_of(i)
+        if theirs := sorted(printed.get(name, ())):
+            axes.plot(*zip(*theirs, strict=True), linestyle="--", linewidth=1.2, markersize=3, **look)
+            ends.append((*theirs[-1], f"{name}, paper", look["color"]))
+        if mine := sorted(ours.get(name, ())):
+            at, mean, low, high = zip(*mine, strict=True)
+            ends_at = [[m - a for m, a in zip(mean, low, strict=True)], [b - m for m, b in zip(mean, high, strict=True)]]
+            axes.errorbar(at, mean, yerr=ends_at, linewidth=1.6, markersize=4, capsize=2, **look)
+            ends.append((at[-1], mean[-1], f"{name}, ours", look["color"]))
+    every = [m for points in printed.values() for m, _ in points] + [row[0] for rows in ours.values() for row in rows]
+    if min(every) > 0 and max(every) > 20 * min(every):
+        axes.set_xscale("log")
+    axes.set(xlabel="M, images a class", ylabel="test accuracy, %")
+    heading(figure, title)
+    label_ends(axes, ends)
+    return figure
+
+
+def seeds_figure(path: Path, curves: Mapping[str, Sequence[Curve]], *, title: str, line: float | None = None) -> Path:
+    """Mean over the seeds of each cell, a band from the lowest to the highest, its name at the end; ``line``: a value across."""
+    figure = curves_of(curves, title=title, ylabel="accuracy, %")
     if line is not None:
-        axes.axhline(line, color=MUTED, linewidth=1, linestyle=":")
-    low, high = axes.get_ylim()
-    at = low - 1.0
-    for value, last, name, colour in sorted(ends):  # names that would lie on each other are moved up
-        at = max(value, at + 0.05 * (high - low))
-        axes.annotate(name, (last, value), xytext=(axes.get_xlim()[1], at), textcoords="data", color=colour, va="center", fontsize=9)
-    axes.set_xlabel("steps")
-    axes.set_ylabel("%  (mean; band: lowest to highest seed)")
-    axes.set_title(title, loc="left", fontsize=11, color=INK)
-    return _save(figure, path)
+        figure.axes[0].axhline(line, color=MUTED, linewidth=1, linestyle=":")
+    return save(figure, path, title, ends_of(curves, "accuracy, %"))

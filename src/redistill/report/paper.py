@@ -6,16 +6,14 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from redistill.claims import Finding, sentence, summary_sentences
-from redistill.files import make_folder, write
 from redistill.papers.cells import Paper, said
 from redistill.papers.plan import Plan
-from redistill.papers.schema import Where
+from redistill.papers.schema import Selector
 from redistill.runs.store import Run
 from redistill.verdicts.claims import label
-from redistill.verdicts.tables import Judged
+from redistill.verdicts.tables import TableVerdict
 
 NOT_JUDGED = "not attempted"
 
@@ -33,7 +31,7 @@ class Line:
     verdict: str
     note: str
 
-    HEAD = ("claim", "kind", "paper", "ours [95 %]", "n", "difference [90 %]", "verdict", "note")
+    HEAD = ("claim", "kind", "paper", "ours [95 %]", "n", "difference [interval]", "verdict", "note")
 
     @property
     def entries(self) -> tuple[str, ...]:
@@ -72,7 +70,7 @@ def line(finding: Finding, why: str = "") -> Line:
     return Line(claim.id, claim.kind, paper, ours, n, difference, finding.verdict, "; ".join(notes))
 
 
-def lines(table: Judged) -> list[Line]:
+def lines(table: TableVerdict) -> list[Line]:
     """All findings of a table."""
     why = {label(p.cell): p.cell.unknown for p in table.planned}
     return [line(finding, why.get(finding.claim.id, "")) for finding in table.findings]
@@ -81,7 +79,7 @@ def lines(table: Judged) -> list[Line]:
 # ---------------------------------------------------------------------------------------------------------------------
 # Three formats
 # ---------------------------------------------------------------------------------------------------------------------
-def csv_text(table: Judged) -> str:
+def csv_text(table: TableVerdict) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["table", *Line.HEAD])
@@ -107,7 +105,7 @@ def latex(text: str) -> str:
     return made.replace("\0", _LATEX["->"])
 
 
-def latex_text(paper: Paper, table: Judged) -> str:
+def latex_text(paper: Paper, table: TableVerdict) -> str:
     """A table for booktabs, without notes."""
     head = Line.HEAD[:1] + Line.HEAD[2:7]
     rows = [
@@ -127,7 +125,7 @@ def bars(entries: Sequence[str]) -> str:
     return "| " + " | ".join(entry.replace("|", "\\|").replace("\n", " ") for entry in entries) + " |"
 
 
-def markdown_table(table: Judged) -> list[str]:
+def markdown_table(table: TableVerdict) -> list[str]:
     made = [bars(Line.HEAD), "|---|---|--:|--:|--:|--:|---|---|"]
     return made + [bars(row.entries) for row in lines(table)]
 
@@ -135,7 +133,7 @@ def markdown_table(table: Judged) -> list[str]:
 # ---------------------------------------------------------------------------------------------------------------------
 # The page
 # ---------------------------------------------------------------------------------------------------------------------
-def page(plan: Plan, tables: Sequence[Judged], figures: Sequence[str] = ()) -> str:
+def page(plan: Plan, tables: Sequence[TableVerdict], figures: Sequence[str] = ()) -> str:
     """The whole report as Markdown."""
     paper, about = plan.paper, plan.paper.file.paper
     where = ", ".join(part for part in (about.venue, f"arXiv:{about.arxiv}" if about.arxiv else "") if part)
@@ -155,7 +153,7 @@ def page(plan: Plan, tables: Sequence[Judged], figures: Sequence[str] = ()) -> s
     return "\n".join(out).rstrip() + "\n"
 
 
-def _section(paper: Paper, table: Judged) -> list[str]:
+def _section(paper: Paper, table: TableVerdict) -> list[str]:
     printed, protocol = paper.table(table.table), paper.protocol(table.table)
     runs = "runs not stated" if protocol.seeds is None else f"{protocol.seeds} run{'s' if protocol.seeds > 1 else ''}"
     rule = f"Reported: {protocol.which.replace('_', ' ')}, {protocol.aggregate} of {runs}; tolerance ±{protocol.tolerance:g}."
@@ -180,7 +178,13 @@ def _section(paper: Paper, table: Judged) -> list[str]:
     return [*out, *([""] if out[-1] else [])]
 
 
-def _list(title: str, what: str, entries: Sequence[Where], shown: Sequence[Mapping[str, str]]) -> list[str]:
+def scope_of(entry: Selector) -> str:
+    """For which cells an assumption or a deviation is, in brackets; "" for all."""
+    held = said({name: "/".join([v] if isinstance(v, str) else v) or "none" for name, v in entry.where.items()})
+    return f" ({held})" if held else ""
+
+
+def _list(title: str, what: str, entries: Sequence[Selector], shown: Sequence[Mapping[str, str]]) -> list[str]:
     """Assumptions or departures that concern some cell of the report."""
     chosen = [e for e in entries if any(e.holds(facts) for facts in shown)]
     if not chosen:
@@ -188,15 +192,14 @@ def _list(title: str, what: str, entries: Sequence[Where], shown: Sequence[Mappi
     out = [f"## {title}", "", f"({what})", ""]
     for entry in chosen:
         given = entry.model_dump()
-        scope = said({name: "/".join([v] if isinstance(v, str) else v) for name, v in entry.where.items()})
-        out.append(f"* **{given['about']}**{f' ({scope})' if scope else ''}")
+        out.append(f"* **{given['about']}**{scope_of(entry)}")
         if "theirs" in given:
             out.append(f"  * theirs: {given['theirs']}")
         out += [f"  * ours: {given['ours']}", f"  * because: {given['because']}"]
     return [*out, ""]
 
 
-def _cost(tables: Sequence[Judged]) -> list[str]:
+def _cost(tables: Sequence[TableVerdict]) -> list[str]:
     runs: dict[str, Run] = {run.id: run for table in tables for found in table.runs.values() for run in found}
     if not runs:
         return ["## Cost", "", "No run of these cells is in the store.", ""]
@@ -208,37 +211,12 @@ def _cost(tables: Sequence[Judged]) -> list[str]:
     return [*out, "", f"{len(runs)} runs, {total:.1f} hours of the students' own steps.", ""]
 
 
-def save(plan: Plan, tables: Sequence[Judged], folder: Path) -> list[Path]:
-    """Write the page, and for every table a CSV, a LaTeX file and, where runs are there, their curves."""
-    make_folder(folder)
-    written = []
-
-    def put(name: str, text: str) -> None:
-        write(folder / name, text.encode())
-        written.append(folder / name)
-
-    figures = []
-    for table in tables:
-        short = f"{plan.paper.name}-{table.table}"
-        put(f"{short}.csv", csv_text(table))
-        put(f"{short}.tex", latex_text(plan.paper, table))
-        if any(table.runs.values()):
-            figures.append(_curves(folder, short, table))
-            written.append(folder / figures[-1])
-    put(f"{plan.paper.name}.md", page(plan, tables, figures))
-    return written
-
-
-def _curves(folder: Path, short: str, table: Judged) -> str:
-    """Test accuracy over the run, the mean over seeds of every cell that ran."""
-    from redistill.report.figures import curve_figure
-
-    shown = {}
-    for name, runs in table.runs.items():
-        curves = [dict(run.curves()["accuracy"].get("test", ())) for run in runs]
-        steps = sorted(set.intersection(*map(set, curves))) if curves else []
-        if steps:
-            shown[name] = [(step, sum(curve[step] for curve in curves) / len(curves)) for step in steps]
-    path = folder / f"{short}.svg"
-    curve_figure(path, shown, title=short, ylabel="test accuracy, %")
-    return path.name
+def tested(runs: Mapping[str, Sequence[Run]]) -> dict[str, list[list[tuple[float, float]]]]:
+    """Accuracy over the steps, seed by seed, of everything that ran: on ``test``, or on the first set that a run has."""
+    found = {}
+    for name, several in runs.items():
+        accuracies = [run.curves()["accuracy"] for run in several]
+        curves = [[(step, value) for step, value in a.get("test") or next(iter(a.values()), ())] for a in accuracies]
+        if curves and all(curves):
+            found[name] = curves
+    return found

@@ -7,9 +7,8 @@ from typing import Any
 
 from redistill import papers
 from redistill.papers import Paper
-from redistill.papers.cells import said
-from redistill.papers.schema import Table, Where
-from redistill.report.paper import bars
+from redistill.papers.schema import Table
+from redistill.report.paper import bars, scope_of
 
 MARK = "<!-- made from src/redistill/papers/*.toml by scripts/make_docs.py; do not edit -->"
 
@@ -43,11 +42,6 @@ def terms(rows: Iterable[Mapping[str, Any]]) -> str:
     return " + ".join(made)
 
 
-def scope(entry: Where) -> str:
-    held = said({name: "/".join([value] if isinstance(value, str) else value) or "none" for name, value in entry.where.items()})
-    return f" ({held})" if held else ""
-
-
 def printed(paper: Paper, name: str, table: Table) -> list[str]:
     protocol = paper.protocol(name)
     runs = "runs not stated" if protocol.seeds is None else f"{protocol.seeds} run{'s' if protocol.seeds > 1 else ''}"
@@ -74,7 +68,7 @@ def page(paper: Paper) -> str:
         "",
         f"Reported epoch: {file.protocol.because or file.protocol.which}.",
         "",
-        *(f"* {r.which.replace('_', ' ')}{scope(r)}: {r.because}." for r in file.reported),
+        *(f"* {r.which.replace('_', ' ')}{scope_of(r)}: {r.because}." for r in file.reported),
         *([""] if file.reported else []),
         *([f"Transition errors: on {IMAGES[file.setup.images]}.", ""] if any(t.metric == "mte" for t in file.table.values()) else []),
         "## Tables",
@@ -87,25 +81,25 @@ def page(paper: Paper) -> str:
     out += ["## Recipes", "", *(f"* `{name}`: `{written(recipe)}`" for name, recipe in file.recipe.items()), ""]
     if file.assumed:
         out += ["## Assumed: what the paper leaves out", ""]
-        out += [f"* **{e.about}**{scope(e)}: {e.ours}. {e.because}." for e in file.assumed] + [""]
+        out += [f"* **{e.about}**{scope_of(e)}: {e.ours}. {e.because}." for e in file.assumed] + [""]
     if file.departs:
         out += ["## Departures: where paper and code disagree", "", bars(("name", "about", "theirs", "ours", "because", "switch"))]
         out += ["|---|---|---|---|---|---|"]
         for d in file.departs:
             switch = f"`{written(d.change)}`" if d.change else ""
-            out.append(bars((d.name, d.about + scope(d), d.theirs, d.ours, d.because, switch)))
+            out.append(bars((d.name, d.about + scope_of(d), d.theirs, d.ours, d.because, switch)))
         out.append("")
     if file.unknown:
-        out += ["## Cells without a recipe", "", *(f"*{scope(e)}: {e.because}." for e in file.unknown), ""]
+        out += ["## Cells without a recipe", "", *(f"*{scope_of(e)}: {e.because}." for e in file.unknown), ""]
     if file.also:
         out += ["## Numbers that contradict each other", ""]
-        out += [f"* Table {e.table}{scope(e)}: also {e.value} ({e.source}){': ' + e.because if e.because else ''}." for e in file.also]
+        out += [f"* Table {e.table}{scope_of(e)}: also {e.value} ({e.source}){': ' + e.because if e.because else ''}." for e in file.also]
         out.append("")
     if file.checkpoint:
         out += ["## Published files", "", bars(("path in the repository", "table", "number", "evaluated on", "SHA-256"))]
         out += ["|---|---|---|---|---|"]
         out += [
-            bars((c.path, f"{c.table}{scope(c)}", f"{c.value} ({c.source})" if c.value else "the cell's", c.data, f"`{c.sha256[:16]}`"))
+            bars((c.path, f"{c.table}{scope_of(c)}", f"{c.value} ({c.source})" if c.value else "the cell's", c.data, f"`{c.sha256[:16]}`"))
             for c in file.checkpoint
         ] + [""]
     out += ["## History", "", *(f"* {entry}" for entry in about.history)]
@@ -117,6 +111,8 @@ def commands() -> str:
     out += ["One line here repeats what stands beside it, teachers included; `--dry-run` shows the plan and what it costs.", ""]
     for name in papers.names():
         file = papers.load(name).file
+        if not file.command:
+            continue  # of published files alone
         out += [f"## [{name}](papers/{name}.md)", "", bars(("what", "original", "ours")), "|---|---|---|"]
         for c in file.command:
             original = f"`{c.original}`" if c.original else ""

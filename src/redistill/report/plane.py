@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from redistill.files import write
-from redistill.report.figures import INK, MUTED, _save
+from redistill.report import style
+from redistill.report.style import INK, MUTED, heading, save
 
 REGIONS = ((245, 205, 200), (208, 232, 205), (205, 220, 242))
 """Fill of each class's region; the dots are :data:`DOTS`."""
@@ -39,17 +40,14 @@ class Scene:
 
 def panels(path: Path, scenes: Sequence[Scene], extent: float, title: str) -> Path:
     """The scenes in a row, as SVG; both axes run from -extent to extent."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "redistill", "font.family": "sans-serif", "font.size": 9})
-    import matplotlib.pyplot as plt
     from matplotlib.colors import ListedColormap
 
     fills, dots = (ListedColormap([tuple(v / 255 for v in c) for c in table]) for table in (REGIONS, DOTS))
-    figure, axes = plt.subplots(1, len(scenes), figsize=(2.6 * len(scenes), 3.0), layout="constrained", squeeze=False)
+    figure, axes = style.panels(len(scenes), width=2.6, height=3.0, columns=len(scenes), size=9)
     box = (-extent, extent, -extent, extent)
-    for ax, scene in zip(axes[0], scenes, strict=True):
+    for ax, scene in zip(axes, scenes, strict=True):
+        ax.grid(visible=False)
+        ax.spines[:].set_visible(True)
         ax.imshow(scene.regions.T, origin="lower", extent=box, cmap=fills, vmin=0, vmax=2, interpolation="nearest")
         if scene.boundary is not None:
             for c in range(len(REGIONS)):
@@ -60,8 +58,8 @@ def panels(path: Path, scenes: Sequence[Scene], extent: float, title: str) -> Pa
         ax.set(xlim=(-extent, extent), ylim=(-extent, extent), xticks=(-extent, 0, extent), yticks=(-extent, 0, extent), aspect="equal")
         ax.set_title(scene.title, fontsize=9, color=INK)
         ax.tick_params(colors=MUTED, length=2)
-    figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left")
-    return _save(figure, path)
+    heading(figure, title)
+    return save(figure, path, title)
 
 
 def frame(scene: Scene, extent: float, side: int = 300) -> Any:

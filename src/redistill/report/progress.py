@@ -13,7 +13,7 @@ from redistill.launch.telling import telling as telling
 from redistill.launch.telling import watch as watch
 
 if TYPE_CHECKING:
-    from redistill.launch.cohort import Work
+    from redistill.launch.cohort import CohortRun
 
 
 class Terminal:
@@ -22,7 +22,7 @@ class Terminal:
     def note(self, text: str) -> None:
         print(plain(text), file=sys.stderr, flush=True)
 
-    def drain(self, work: Work) -> None:
+    def drain(self, work: CohortRun) -> None:
         work.say = self.note
         watch(work, work.label)
 

@@ -11,6 +11,7 @@ from typing import Any
 from redistill.report.figures import curve_figure
 from redistill.report.table import comparison, markdown
 from redistill.report.zero_shot import belief_panels, diagnostics_figure
+from redistill.runs.measured import every, measured
 from redistill.runs.store import Run
 from redistill.terms import by_name
 
@@ -25,22 +26,36 @@ def table_row(cells: Iterable[object]) -> str:
 
 
 def digits(results: Path) -> str:
-    folder = results / "digits-demo"
+    folder = results / "measured" / "digits-demo"
     if not (folder / "table.md").exists():
         return ""
     body = (folder / "table.md").read_text(encoding="utf-8").split("\n", 2)[2].strip()
-    return f"## Digits: which method helps\n\n`make demo`; raw rows in `results/digits-demo/table.json`.\n\n{body}\n"
+    return f"## Digits: which method helps\n\n`make demo`; raw rows in `results/measured/digits-demo/table.json`.\n\n{body}\n"
+
+
+def digits_methods(results: Path) -> str:
+    folder = results / "measured" / "digits-methods"
+    if not (folder / "table.json").exists():
+        return ""
+    about, machine = measured(folder / "table.json"), read(folder / "table.json")["head"]["origin"]
+    return (
+        f"## Digits: every method\n\n`{about['command']}`: {about['runs']} runs, chains and teacher included, in "
+        f"{about['cpu_seconds'] / 60:.1f} minutes of one core ({machine['processor']}, torch {machine['torch']}). Weights are those of "
+        f"each method's own source, for CIFAR; differences are paired by seed. Three seeds and thirty rows: some row looks good by "
+        f"chance, and no row is a ranking.\n\n{(folder / 'table.md').read_text(encoding='utf-8').strip()}\n"
+    )
 
 
 def cifar10_few(results: Path) -> str:
-    records = [read(p) for p in sorted((results / "cifar10-m100").glob("*.json"))]
+    records = list(every(results / "measured" / "cifar10-m100"))
     if not records:
         return ""
     about = records[0]
     lines = [
         "## CIFAR-10, the first 100 images of each class\n",
-        f"`{about['command']}`; one record a cohort in `results/cifar10-m100/`. Students WRN-16-1, {about['recipe']['steps']} steps of "
-        f"batch {about['recipe']['batch_size']}, strict fp32, accuracy on the 10,000 test images after the last step, in percent. "
+        f"`{about['command']}`; one record a cohort in `results/measured/cifar10-m100/`. Students WRN-16-1, "
+        f"{about['recipe']['steps']} steps of batch {about['recipe']['batch_size']}, strict fp32, accuracy on the 10,000 test images "
+        f"after the last step, in percent. "
         f"Teachers are the published files of Ferles et al. 2020. Differences are paired by seed.\n",
     ]
     for teacher in sorted({r["teacher"]["model"] for r in records}):
@@ -58,10 +73,10 @@ def cifar10_few(results: Path) -> str:
 
 
 def checkpoints(results: Path) -> str:
-    path = results / "checkpoints.json"
+    path = results / "measured" / "checkpoints" / "published-networks.json"
     if not path.exists():
         return ""
-    record = read(path)
+    record = measured(path)
     lines = ["## Published networks, evaluated\n", f"`{record['command']}`\n", "| file | data | accuracy % | 95 % interval |",
              "|---|---|--:|--:|"]
     for row in record["rows"]:
@@ -72,9 +87,10 @@ def checkpoints(results: Path) -> str:
 
 def benchmarks(results: Path) -> str:
     lines = []
-    for path in sorted((results / "benchmarks").glob("*.json")):
-        row = read(path)
-        # one script writes the time relative to the plain loop, the other how many times faster: said as it is
+    for row in every(results / "measured" / "benchmarks"):
+        if "same_step" in row:
+            continue  # of `redistill bench`: docs/benchmarks.md
+        # one script wrote the time relative to the plain loop, another how many times faster: said as it is
         faster = "times_faster_than_plain" in row
         found = row["times_faster_than_plain" if faster else "ratio_to_plain"]
         ratios = ", ".join(f"{n} {r['median']:.2f} ({r['min']:.2f} to {r['max']:.2f})" for n, r in found.items())
@@ -83,17 +99,20 @@ def benchmarks(results: Path) -> str:
         lines.append(f"| {row['work']} | {where} | {row['rounds']} | {ratios} |")
     if not lines:
         return ""
-    head = "## Speed\n\nAgainst a plain PyTorch loop doing the same work, interleaved, median (range); equality checked first.\n\n"
+    head = (
+        "## Speed\n\nAgainst a plain PyTorch loop doing the same work, interleaved, median (range); equality checked first. Measured by "
+        "the scripts that `redistill bench` replaced; its own results are in [docs/benchmarks.md](docs/benchmarks.md).\n\n"
+    )
     return head + "| work | where | rounds | compared with the plain loop |\n|---|---|--:|---|\n" + "\n".join(lines) + "\n"
 
 
 def kill_test(results: Path) -> str:
-    rows = [read(p) for p in sorted((results / "kill-test").glob("*.json"))]
+    rows = list(every(results / "measured" / "kill-test"))
     if not rows:
         return ""
     lines = [
         "## Runs killed at random moments\n",
-        "`python scripts/kill_test.py`; records in `results/kill-test/`. Each run was killed again and again until it was "
+        "`python scripts/kill_test.py`; records in `results/measured/kill-test/`. Each run was killed again and again until it was "
         "through, then compared bit for bit (switches, curves, weights) with an uninterrupted one.\n",
         "| commit | runs | kills | of these SIGKILL | runs that differ |",
         "|---|--:|--:|--:|--:|",
@@ -106,7 +125,7 @@ def kill_test(results: Path) -> str:
 
 
 def verdicts(results: Path) -> str:
-    """Every table of a paper of which something was run (``results/runs``) or evaluated (``results/published-files``)."""
+    """Every table of a paper of which something was run (``results/runs``) or evaluated (``results/measured/published-files``)."""
     from redistill import papers
     from redistill.papers.plan import make, select
     from redistill.report.paper import lines
@@ -114,7 +133,7 @@ def verdicts(results: Path) -> str:
     from redistill.verdicts.checkpoints import kept
     from redistill.verdicts.tables import judged
 
-    files, store = kept(results / "published-files"), Store(results / "runs")
+    files, store = kept(results / "measured" / "published-files"), Store(results / "runs")
     if not files and not store.finished():
         return ""
     out = []
@@ -213,7 +232,7 @@ def zero_shot(results: Path) -> str:
         common = sorted((b for b in looked if all(b in run for run in runs if b <= run[-1])), reverse=True)
         shown = sorted({*common[:: -(-len(common) // 8)], *theirs, *(run[-1] for run in runs)})
         out += [f"### {'SVHN, on a recropped substitute of its test set' if data == 'svhn' else 'CIFAR-10'}\n"]
-        out += [f"![accuracy by blocks](results/zero-shot-{data}.svg)\n"]
+        out += [f"![accuracy by blocks](results/figures/zero-shot-{data}.svg)\n"]
         out += [table_row(("accuracy % after blocks", *shown)), "|---|" + "--:|" * len(shown)]
         for name, points in curves.items():
             at = dict(points)
@@ -234,12 +253,14 @@ def zero_shot(results: Path) -> str:
         cells = (run.label, run.seed, blocks, last, *(f"{p:.2f}" for p in sure), costs(run))
         out.append(table_row(cells))
     one = watched(results)
-    every = one.curves()["source"][0][0] // one.record["experiment"]["source"]["n_S"]
-    out += [f"\n![training of a zero-shot student](results/zero-shot-training.svg)\n\nDrawn: {title_of(one)}, means of {every} blocks."]
-    if (results / "zero-shot-samples.png").exists():
+    blocks = one.curves()["source"][0][0] // one.record["experiment"]["source"]["n_S"]
+    out += ["\n![training of a zero-shot student](results/figures/zero-shot-training.svg)\n"]
+    out += [f"Drawn: {title_of(one)}, means of {blocks} blocks."]
+    if (results / "figures" / "zero-shot-samples.png").exists():
         out += [
-            "\n![what the generator made](results/zero-shot-samples.png)\n\nThe same noise at 0, 1, 10, 50 and 100 % of zero-shot CIFAR-10 "
-            "(authors), fast, seed 0, as `redistill samples RUN` draws it from the folder of the run; below each image what teacher and "
+            "\n![what the generator made](results/figures/zero-shot-samples.png)\n\nThe same noise at 0, 1, 10, 50 and 100 % of "
+            "zero-shot CIFAR-10 (authors), fast, seed 0, as `redistill samples RUN` draws it from "
+            "the folder of the run; below each image what teacher and "
             "student said of it then."
         ]
     return "\n".join(out) + "\n"
@@ -268,8 +289,7 @@ PRINTED = {  # cell of ferles2020 that prints the transition error of a publishe
 def toy(results: Path) -> str:
     """Figure 1 of the zero-shot paper, a seed a row: how far student and teacher agree on the plane."""
     rows = []
-    for path in sorted((results / "toy").glob("seed-*.json")):
-        one = read(path)
+    for one in every(results / "measured" / "toy"):
         cells = (one["seed"], f"{one['teacher_accuracy']:.2f}", f"{one['student_accuracy']:.2f}", f"{one['agreement']:.2f}",
                  f"{one['cpu_seconds']:.0f}", one["hardware"]["device"])  # fmt: skip
         rows.append(table_row(cells))
@@ -277,11 +297,11 @@ def toy(results: Path) -> str:
         return ""
     out = [
         "## Zero-shot in the plane\n",
-        "`redistill toy --seed S`; records in `results/toy/`; drawn, there and in `toy.gif`, is seed 4, the notebook's. "
+        "`redistill toy --seed S`; records in `results/measured/toy/`; drawn, here and in `figures/toy.gif`, is seed 4, the notebook's. "
         "Fifty free points, 3,000 rounds of "
         "50 point steps and 10 student steps, not one real point; agreement on a grid of 150 x 150, accuracy on points that neither "
         "network was trained on.\n",
-        "![regions of the student](results/toy/panels.svg)\n",
+        "![regions of the student](results/figures/toy-panels.svg)\n",
         "| seed | teacher % | student % | agreement % | CPU s | on |",
         "|--:|--:|--:|--:|--:|---|",
         *rows,
@@ -292,7 +312,7 @@ def toy(results: Path) -> str:
 def belief_records(results: Path) -> list[dict[str, Any]]:
     """Students that this teacher taught, then who learned alone, then those of another teacher; the most alike first."""
     order = ("this teacher", "nobody", "another WRN-40-2")
-    return sorted(map(read, (results / "belief").glob("*.json")), key=lambda r: (order.index(r["taught_by"]), r["mte"]))
+    return sorted(every(results / "measured" / "belief"), key=lambda r: (order.index(r["taught_by"]), r["mte"]))
 
 
 def belief(results: Path) -> str:
@@ -305,15 +325,16 @@ def belief(results: Path) -> str:
     about = records[0]
     lines = [
         "## Belief matching against one teacher\n",
-        f"`{about['command']}`; records, curves and the weights of the students made here in `results/belief/`. WRN-16-1 students beside "
-        f"the teacher `{about['teacher']['file']}` on the first {about['images']} CIFAR-10 test images on which the two agree, "
+        f"`{about['command']}`; records, curves and the weights of the students made here in `results/measured/belief/`. WRN-16-1 "
+        f"students beside the teacher `{about['teacher']['file']}` on the first {about['images']} CIFAR-10 test images on which the "
+        f"two agree, "
         f"K = {about['K']}, ξ = {about['xi']:g}, the gradient on the student. The mean transition error (MTE) is 0 where both believe the "
         f"same on the whole way; ± is the standard error over images. The published students learned from another WRN-40-2, which is not "
         f"public: what their report prints is their distance from that one, over 1,000 images that its code does not choose by "
         f"agreement. KD+AT and alone with M = 100 are ours of 960 steps, far from the papers' 78,200. The relative MTE, MTE over the "
         f"student's mean belief, is a definition of this package. "
         f"S is the student, T the teacher; KL in nats over all test images, as the agreement.\n",
-        "![transition curves](results/belief.svg)\n",
+        "![transition curves](results/figures/belief.svg)\n",
         "| student | taught by | accuracy % | MTE | relative MTE | agreement % | KL(S, T) | KL(T, S) | printed MTE |",
         "|---|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
@@ -370,7 +391,7 @@ def others(results: Path) -> str:
         "`python scripts/make_audit.py SHARED`; pages and raw rows in `results/audit/`. None of these runs was made here: each line says "
         "whose it is and from which commit it was read, and whether a run did what it says was not checked. Runs of unlike sources or "
         "settings are not pooled. The rules are those of our own verdicts (docs/verdicts.md), differences unpaired.\n",
-        "| claim | printed | these runs | runs | 90 % interval of the difference | verdict | whose |",
+        "| claim | printed | these runs | runs | interval of the difference | verdict | whose |",
         "|---|--:|--:|--:|--:|---|---|",
     ]
     judged = [row for one in found for row in one["findings"] if row["value"] is not None]
@@ -414,7 +435,7 @@ def others(results: Path) -> str:
 
 
 SECTIONS: tuple[Callable[[Path], str], ...] = (
-    digits, cifar10_few, real_runs, zero_shot, toy, belief, checkpoints, kill_test, benchmarks, verdicts, others,
+    digits, digits_methods, cifar10_few, real_runs, zero_shot, toy, belief, checkpoints, kill_test, benchmarks, verdicts, others,
 )  # fmt: skip
 
 
@@ -429,17 +450,17 @@ FERLES = "NIPS_2019_Reproducibilty_Challenge_Zero-shot_Knowledge_Transfer_via_Ad
 
 def proof(results: Path) -> str:
     """docs/proof.md: every golden case and what became of it."""
-    path = results / "verify.json"
+    path = results / "measured" / "verify" / "shared-golden.json"
     if not path.exists():
-        return "# Proof\n\nNothing recorded yet: run `python scripts/record_verify.py DIR`.\n"
-    record = read(path)
+        return "# Proof\n\nNothing recorded yet: run `redistill verify DIR --to results/measured/verify/shared-golden.json`.\n"
+    record = measured(path)
     totals = ", ".join(f"{count} {outcome}" for outcome, count in record["totals"].items())
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     lines = [
         "# Proof: the package's pieces against the authors' own numbers\n",
         f"`{record['command']}` in double precision; {versions}. Totals: {totals}. The error is the one nearest to its tolerance "
-        f"among all arrays of a case: max |got - want| / max |want|. Recorded by `scripts/record_verify.py` in "
-        f"`results/verify.json`; this page is generated from it.\n",
+        f"among all arrays of a case: max |got - want| / max |want|. Recorded in "
+        f"`results/measured/verify/shared-golden.json` by the option `--to`; this page is generated from it.\n",
         "| case | source | error | tolerance | verdict |",
         "|---|---|--:|--:|---|",
     ]
@@ -451,13 +472,13 @@ def proof(results: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-BEGIN, END = "<!-- demo table: written by scripts/make_docs.py from results/digits-demo -->", "<!-- end of demo table -->"
+BEGIN, END = "<!-- demo table: written by scripts/make_docs.py from results/measured/digits-demo -->", "<!-- end of demo table -->"
 
 
 def readme(now: str, results: Path) -> str:
     """The README ``now`` with the recorded demo table between its two marks."""
     before, rest = now.split(BEGIN)
     _, after = rest.split(END)
-    table = results / "digits-demo" / "table.md"
+    table = results / "measured" / "digits-demo" / "table.md"
     body = table.read_text(encoding="utf-8").split("\n", 2)[2].strip() if table.exists() else ""
     return f"{before}{BEGIN}\n\n{body}\n\n{END}{after}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,9 @@ from torch import Tensor
 from redistill.belief import Over, Transition
 from redistill.data import Renormalise
 from redistill.files import write
-from redistill.report.figures import ACCENT, INK, MUTED, _save
+from redistill.report.style import ACCENT, INK, MUTED, RUST, heading, panels, save
 
 GAP, LABEL = 4, 14
-RUST = "#b3541e"
 
 
 def pixels(images: Tensor, normalise: str) -> NDArray[np.uint8]:
@@ -41,6 +39,14 @@ def grid(
     captions: Sequence[Sequence[str]] | None = None,
     side: int = 64,
 ) -> Path:
+    """:func:`sheet` as a file."""
+    write(path, sheet(rows, normalise, titles=titles, captions=captions, side=side))
+    return path
+
+
+def sheet(
+    rows: Sequence[Tensor], normalise: str, *, titles: Sequence[str], captions: Sequence[Sequence[str]] | None = None, side: int = 64
+) -> bytes:
     """A PNG with one row of images [n, C, H, W] below each title, and a caption of a few lines below each image where there are any.
 
     Images are enlarged by a whole number to about ``side`` pixels.
@@ -56,47 +62,24 @@ def grid(
     columns = max(len(row) for row in pictures)
     widest = max(int(ImageDraw.Draw(Image.new("RGB", (1, 1))).textlength(title)) for title in titles)
     size = (max(GAP + columns * (width + GAP), widest + 2 * GAP), len(rows) * (LABEL + height + below + GAP) + GAP)
-    sheet = Image.new("RGB", size, "white")
-    draw = ImageDraw.Draw(sheet)
+    canvas = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(canvas)
     for r, row in enumerate(pictures):
         top = GAP + r * (LABEL + height + below + GAP)
         draw.text((GAP, top), titles[r], fill=INK)
         for c, picture in enumerate(row):
             left = GAP + c * (width + GAP)
             one = Image.fromarray(picture).resize((picture.shape[1] * enlarge, height), Image.Resampling.NEAREST)
-            sheet.paste(one, (left, top + LABEL))
+            canvas.paste(one, (left, top + LABEL))
             if captions is not None:
                 draw.text((left, top + LABEL + height), captions[r][c], fill=INK)
     drawn = io.BytesIO()
-    sheet.save(drawn, format="PNG")
-    write(path, drawn.getvalue())
-    return path
+    canvas.save(drawn, format="PNG")
+    return drawn.getvalue()
 
 
-def _axes(count: int, width: float = 3.4, height: float = 2.8) -> tuple[Any, list[Any]]:
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "redistill", "font.family": "sans-serif", "font.size": 9})
-    import matplotlib.pyplot as plt
-
-    columns = 2 if count == 4 else min(count, 3)
-    lines = -(-count // columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(width * columns, height * lines), layout="constrained", squeeze=False)
-    flat = list(axes.flat)
-    for ax in flat[count:]:
-        ax.remove()
-    for ax in flat[:count]:
-        for side in ("top", "right"):
-            ax.spines[side].set_visible(False)
-        ax.grid(axis="y", color="#e3e6ea", linewidth=0.8)
-        ax.set_axisbelow(True)
-    return figure, flat[:count]
-
-
-def _entitle(figure: Any, title: str) -> None:
-    """A title in as many lines as the figure is narrow."""
-    figure.suptitle(textwrap.fill(title, int(13 * figure.get_figwidth())), fontsize=11, color=INK, x=0.01, ha="left")
+def _panels(count: int) -> tuple[Any, list[Any]]:
+    return panels(count, width=3.4, height=2.8, columns=2 if count == 4 else min(count, 3), size=9)
 
 
 def transition_figure(
@@ -113,8 +96,8 @@ def transition_figure(
 
 def belief_panels(path: Path, panels: Sequence[tuple[str, str, str, Sequence[Mapping[str, float]]]], title: str) -> Path:
     """The same from data: (attacked, other, heading, rows of :meth:`redistill.belief.Transition.rows`) a panel."""
-    figure, axes = _axes(len(panels))
-    for ax, (attacked, other, heading, rows) in zip(axes, panels, strict=True):
+    figure, axes = _panels(len(panels))
+    for ax, (attacked, other, above, rows) in zip(axes, panels, strict=True):
         steps = np.array([row["step"] for row in rows])
         for which, name, colour in (("attacked", f"{attacked} (attacked)", RUST), ("other", other, ACCENT)):
             mean, error = (np.array([row[key] for row in rows]) for key in (which, f"{which}_standard_error"))
@@ -122,23 +105,23 @@ def belief_panels(path: Path, panels: Sequence[tuple[str, str, str, Sequence[Map
             ax.plot(steps, mean, color=colour, linewidth=1.4, label=name)
         # curves may lie anywhere between 0 and 1: the names get a band of their own above them
         ax.set(xlabel="adversarial step", ylabel="probability of the class aimed at", ylim=(-0.02, 1.32), yticks=np.linspace(0, 1, 6))
-        ax.set_title(heading, loc="left", fontsize=9, color=INK)
+        ax.set_title(above, loc="left", fontsize=9, color=INK)
         ax.legend(frameon=False, fontsize=8, loc="upper right", borderaxespad=0.1, labelspacing=0.2)
-    _entitle(figure, title)
-    return _save(figure, path)
+    heading(figure, title)
+    return save(figure, path, title)
 
 
 def noise_figure(path: Path, counts: Mapping[str, Sequence[int]], class_names: Sequence[str], title: str) -> Path:
     """One panel a network: share of uniform-noise images that it puts into each class."""
-    figure, axes = _axes(len(counts))
+    figure, axes = _panels(len(counts))
     for ax, (name, numbers) in zip(axes, counts.items(), strict=True):
         ax.bar(range(len(numbers)), [100.0 * n / sum(numbers) for n in numbers], color=ACCENT)
         if len(numbers) <= 20:
             ax.set_xticks(range(len(numbers)), class_names, rotation=60, ha="right")
         ax.set(ylabel="% of images", ylim=(0, 100))
         ax.set_title(name, loc="left", fontsize=9, color=INK)
-    _entitle(figure, title)
-    return _save(figure, path)
+    heading(figure, title)
+    return save(figure, path, title)
 
 
 def _colours(count: int) -> list[Any]:
@@ -162,7 +145,7 @@ def diagnostics_figure(path: Path, curves: Mapping[str, Any], title: str, togeth
         return [numbers[key] for _, numbers in points]
 
     looked = {name: found for name, found in curves.get("accuracy", {}).items() if found}
-    figure, axes = _axes(6 if looked else 5)
+    figure, axes = _panels(6 if looked else 5)
     confidence, loss, norms, *shares_of, tested = axes if looked else (*axes, None)
     for key, colour in (("teacher_confidence", RUST), ("student_confidence", ACCENT), ("agreement", MUTED)):
         confidence.plot(steps, of(key), color=colour, linewidth=1.3, label=key.replace("_", " "))
@@ -194,5 +177,5 @@ def diagnostics_figure(path: Path, curves: Mapping[str, Any], title: str, togeth
         tested.legend(frameon=False, fontsize=8)
     for ax in axes:
         ax.set_xlabel("blocks" if together > 1 else "student steps")
-    _entitle(figure, title)
-    return _save(figure, path)
+    heading(figure, title)
+    return save(figure, path, title)

@@ -158,13 +158,13 @@ class Record(_Fact):
 
 def kept_by(stream: Stream, one: Experiment) -> dict[str, bytes]:
     """Files of what the stream wants kept beside the weights."""
-    from redistill.core import Keeper
+    from redistill.core import LeavesArtifacts
     from redistill.tensor_files import packed
 
-    if not isinstance(stream, Keeper):
+    if not isinstance(stream, LeavesArtifacts):
         return {}
     metadata = {"redistill": "kept", "run": one.id}
-    return {f"{name}.safetensors": packed(tensors, metadata) for name, tensors in stream.keepsakes().items()}
+    return {f"{name}.safetensors": packed(tensors, metadata) for name, tensors in stream.artifacts().items()}
 
 
 def now() -> str:

@@ -341,9 +341,10 @@ class Store:
     def finish(
         self, folder: Path, record: dict[str, Any], curves: dict[str, Any], weights: bytes, more: Mapping[str, bytes] | None = None
     ) -> Run:
-        """Write the files of a finished run, the record last. ``more``: what the source wants kept, by file name."""
+        """Write the files of a finished run, the record last. ``more``: what the source wants kept, and code, by file name."""
         contents = {WEIGHTS: weights, CURVES: pretty(curves), **(more or {})}
         for name, content in contents.items():
+            make_folder((folder / name).parent)
             write(folder / name, content)
         files = {name: digest(content) for name, content in contents.items()}
         whole = sealed({**record, "files": files})

@@ -11,7 +11,8 @@ from torch import nn
 
 from redistill import user_code
 from redistill.experiment.networks import Net, construct
-from redistill.files import read
+from redistill.experiment.sealed import CODE
+from redistill.files import read, there
 from redistill.models.weights import load_weights
 from redistill.tensor_files import header
 
@@ -22,7 +23,9 @@ def trained(path: Path, given: Mapping[str, Any], *, trust_code: bool = False) -
     ``trust_code``: the word of the user that code of one's own, which the record names, may be run.
     """
     facts = json.loads(header(read(path), path)["sizes"])
-    net = Net.model_validate({key: given[key] for key in ("model", "args", "code", "file") if key in given})
+    net = Net.model_validate({key: given[key] for key in ("model", "args", "normalise", "code", "file") if key in given})
+    if net.file is not None and there(kept := path.parent / CODE / Path(net.file).name):
+        net = net.model_copy(update={"file": str(kept)})  # the run's own copy, wherever the original is by now
     if trust_code and net.code is not None:
         user_code.load(net.model, Path(), file=net.file, code=net.code, kind=nn.Module, trusted=True)
     network = construct(net, facts, 0)

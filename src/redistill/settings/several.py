@@ -10,13 +10,13 @@ from typing import Any
 from redistill.errors import RedistillError
 from redistill.paths import expanded
 from redistill.settings.lines import Path as Key
-from redistill.settings.mistakes import Mistakes
 from redistill.settings.text import parse
+from redistill.settings.validation import ValidationErrors
 
 MOST = 8  # files that extend each other
 
 
-def extended(path: Path, chain: tuple[Path, ...] = ()) -> tuple[dict[str, Any], Mistakes]:
+def extended(path: Path, chain: tuple[Path, ...] = ()) -> tuple[dict[str, Any], ValidationErrors]:
     """The settings of a file over those of the file that it ``extends``: tables are merged key by key, everything else is replaced.
 
     Relative paths in the file below start where the upper file lies: both must lie in one folder.
@@ -27,14 +27,14 @@ def extended(path: Path, chain: tuple[Path, ...] = ()) -> tuple[dict[str, Any], 
     given = data.pop("extends")
     if not isinstance(given, str):
         mistakes.add(("extends",), 'must be the file that this one goes on from, extends = "base.toml"')
-        mistakes.stop()
+        mistakes.raise_if_any()
     below = path.parent / expanded(given)
     if below.resolve() in (*chain, path.resolve()) or len(chain) >= MOST:
         mistakes.add(("extends",), f"{given!r} leads back to this file, or over more than {MOST} files")
-        mistakes.stop()
+        mistakes.raise_if_any()
     if below.resolve().parent != path.resolve().parent:
         mistakes.add(("extends",), f"{given!r} lies in another folder, where its relative paths would mean other files: put both in one")
-        mistakes.stop()
+        mistakes.raise_if_any()
     base, _ = extended(below, (*chain, path.resolve()))
     mistakes.data = merged(base, data)
     return mistakes.data, mistakes
@@ -53,7 +53,7 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def divided(data: dict[str, Any], mistakes: Mistakes) -> list[tuple[dict[str, Any], Mistakes]]:
+def divided(data: dict[str, Any], mistakes: ValidationErrors) -> list[tuple[dict[str, Any], ValidationErrors]]:
     """The experiments of a file: itself, or one for each entry of its ``[methods]``."""
     if "methods" not in data:
         return [(data, mistakes)]
@@ -62,7 +62,7 @@ def divided(data: dict[str, Any], mistakes: Mistakes) -> list[tuple[dict[str, An
         mistakes.add(("methods",), 'must be a table of methods by name, KD = [{ use = "CE", weight = 0.1 }, { use = "KD" }]')
     elif "method" in data:
         mistakes.add(("method",), "stands beside [methods]: a file has one method, or several by name")
-    mistakes.stop()
+    mistakes.raise_if_any()
     rest = {key: value for key, value in data.items() if key != "methods"}
     found = []
     for name, rows in methods.items():
@@ -79,7 +79,7 @@ def divided(data: dict[str, Any], mistakes: Mistakes) -> list[tuple[dict[str, An
         lines = {("method", *key[len(prefix) :]): line for key, line in mistakes.lines.items() if key[: len(prefix)] == prefix}
         beside = {key[2:]: line for key, line in mistakes.lines.items() if key[:2] == ("methods", name) and len(key) > 2}
         lines |= {key: line for key, line in beside.items() if key[0] in own}
-        found.append((one, Mistakes(mistakes.file, {**mistakes.lines, **lines}, one)))
+        found.append((one, ValidationErrors(mistakes.file, {**mistakes.lines, **lines}, one)))
     return found
 
 

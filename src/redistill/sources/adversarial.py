@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,13 +24,15 @@ import torch
 from torch import Tensor, nn
 
 from redistill import rng
-from redistill.core import Batch, Method, Output, RedistillError, Room, Shape, Term
+from redistill.core import Batch, Method, Output, RedistillError, Shape, StreamContext, Term, weighted_sum
 from redistill.data import normalisation
-from redistill.features.modes import mode, standing_for
+from redistill.features.drawing import OwnStream
+from redistill.features.modes import equal_forwards, mode
 from redistill.features.normalised import innermost, normalised
 from redistill.features.places import meeting, places_of
 from redistill.features.tapped import Tapped
-from redistill.sources.diary import Album, Tally
+from redistill.sources.desk import Desk
+from redistill.sources.training_log import SampleSnapshots, TrainingStatistics
 from redistill.sources.variants import Variant
 from redistill.terms import KD
 
@@ -124,7 +126,7 @@ class Adversarial:
             "numerics": NUMERICS,
         }
 
-    def start(self, room: Room) -> AdversarialStream:
+    def start(self, room: StreamContext) -> AdversarialStream:
         return AdversarialStream(self, room)
 
 
@@ -136,7 +138,7 @@ class AdversarialStream:
             the gradient before it was bounded. tally, album: what is told and shown of the training.
     """
 
-    def __init__(self, source: Adversarial, room: Room):
+    def __init__(self, source: Adversarial, room: StreamContext):
         if room.teacher is None:
             raise RedistillError("zero-shot images are made where a teacher and the student disagree: give a teacher")
         if len(room.students) != 1:
@@ -154,17 +156,25 @@ class AdversarialStream:
         self._check_length()
         self._check_sizes()
         v = self.variant
-        self.optimizer = torch.optim.Adam(self.parameters, lr=v.lr, betas=v.betas, eps=v.eps, fused=True, foreach=False)
+        fused, on_cuda = room.device.type != "meta", room.device.type == "cuda"
+        self.optimizer = torch.optim.Adam(
+            self.parameters, lr=v.lr, betas=v.betas, eps=v.eps, fused=fused, foreach=False, capturable=on_cuda
+        )
         self.method = Method.of(source.method).fresh()
         self._prepare()
         self.losses: list[Tensor] = []
         self.norms: list[Tensor] = []
-        self.tally, self.album = Tally(self.classes), Album(-(-room.steps // self.variant.n_S))
+        self.statistics, self.snapshots = TrainingStatistics(self.classes), SampleSnapshots(-(-room.steps // self.variant.n_S))
         self._bad = torch.tensor(-1, device=room.device)  # first block whose images are not finite, -1: none yet
         self._block = -1
         self._last = -1  # step whose images ``_batch`` holds
         self._noise: Tensor | None = None
         self._batch: Batch | None = None
+        # layers that draw (dropout) see the same stream after a resume
+        self.layers = OwnStream(
+            self.generator, self.student, self.teacher, self.method, seed=room.seed, purpose="generator", device=room.device, train=True
+        )
+        self.desk = Desk.of(self, room)
 
     def _check_length(self) -> None:
         """A cosine that has reached zero would go up again."""
@@ -246,23 +256,20 @@ class AdversarialStream:
         period = self.variant.T_max or self.source.blocks
         return self.variant.lr * (1.0 + math.cos(math.pi * block / period)) / 2.0
 
-    def _train_generator(self, block: int) -> tuple[Tensor, Output]:
+    def _train_generator(self, noise: Sequence[Tensor], rate: float | Tensor, weights: Sequence[float | Tensor]) -> tuple[Tensor, Output]:
         """``n_G`` steps; returns the images of the last one, made before its update, and the teacher's output for them."""
         v = self.variant
         for group in self.optimizer.param_groups:
-            group["lr"] = self._rate(block)
+            group["lr"] = rate
         self.losses, self.norms = [], []
         images = student_output = teacher_output = None
         with mode(self.student, v.student_mode == "train"):
             for i in range(v.n_G):
-                if i == 0 or v.generator_noise == "fresh":
-                    self._noise = self._draw(block, i)
-                assert self._noise is not None
-                images = self._images(self._noise)
+                images = self._images(noise[i if v.generator_noise == "fresh" else 0])
                 with self._autocast():
                     student_output, teacher_output = self.student_taps(images), self.teacher_taps(images)
                 student_output, teacher_output = self._wide(student_output), self._wide(teacher_output)
-                loss = self.method.loss(student_output, teacher_output, Batch(images), epoch=block, step=block)
+                loss = weighted_sum(weights, self.method(student_output, teacher_output, Batch(images)))
                 # gradients of the generator's weights only: the engine then skips those of both networks
                 for parameter, gradient in zip(self.parameters, torch.autograd.grad(loss, self.parameters), strict=True):
                     parameter.grad = gradient
@@ -270,12 +277,12 @@ class AdversarialStream:
                 self.norms.append(self._clip())
                 self.optimizer.step()
         assert images is not None and student_output is not None and teacher_output is not None
-        self.tally.add(self.losses, self.norms, student_output.logits.detach(), teacher_output.logits.detach())
+        self.statistics.add(self.losses, self.norms, student_output.logits.detach(), teacher_output.logits.detach())
         return images.detach(), teacher_output
 
-    def _answered(self, batch: Batch, teacher_output: Output) -> Batch:
+    def _answered(self, batch: Batch, teacher_output: Output | None) -> Batch:
         """The batch with what the teacher said of it, so that the loop does not ask again."""
-        if self.told is not None:
+        if self.told is not None and teacher_output is not None:
             taps = {place: teacher_output.taps[place].detach() for place in self.told}
             batch.answered(Output(teacher_output.logits.detach(), taps))
         return batch
@@ -303,33 +310,50 @@ class AdversarialStream:
         if step == self._last and self._batch is not None:
             return self._batch
         if within == 0:
-            self.album.look(block, self.generator, self.room, self._adapt)
+            self.snapshots.look(block, self.generator, self.room, self._adapt)
         v = self.variant
-        # layers that draw (dropout) see the same stream after a resume
-        drawn = rng.seeded(self.room.seed, "generator", step, device=self.room.device)
-        with drawn, mode(self.generator, v.generator_mode == "train"):
+        drawn = v.n_G if v.generator_noise == "fresh" else 1
+        with self.layers.at(step, watch=True), mode(self.generator, v.generator_mode == "train"):
             if block != self._block:
-                before, teacher_output = self._train_generator(block)
-                self._block, self._batch = block, None
-                if v.images == "before":
-                    self._batch = self._answered(self._as_batch(before, block), teacher_output)
-                elif v.noise == "same":
-                    assert self._noise is not None
-                    with torch.no_grad(), standing_for(self.generator, v.n_S):
-                        self._batch = self._as_batch(self._images(self._noise), block)
+                noise = self.desk.lay_noise([self._draw(block, i) for i in range(drawn)])
+                self.desk.lay_block(block, self._rate(block), self.method.weights_at(block, block))
+                self.desk.do("block", self._work_of_block, step)
+                self.statistics.counted()
+                self._block, self._noise = block, noise[-1]
+                if v.noise == "same":
+                    self._batch = self._answered(self._as_batch(self.desk.images, block), self.desk.said)
             if v.noise == "fresh":
-                first = v.n_G if v.generator_noise == "fresh" else 1
-                with torch.no_grad():
-                    self._batch = self._as_batch(self._images(self._draw(block, first + within)), block, within)
+                self.desk.lay_fresh(self._draw(block, drawn + within))
+                self.desk.do("images", self._work_of_images, step)
+                self._batch = self._as_batch(self.desk.images, block, within)
         self._last = step
         assert self._batch is not None
-        if within == 0:  # on the device: nothing waits for it
-            finite = self._batch.images.isfinite().all()
-            self._bad = torch.where(finite | (self._bad >= 0), self._bad, torch.full_like(self._bad, block))
+        if within == 0:
+            self._look_for_nan(self._batch.images)
         return self._batch
 
-    def blame(self, step: int) -> str | None:
-        """See :class:`redistill.core.source.Culprit`."""
+    def _work_of_block(self, step: int | None) -> None:
+        """The generator's steps, and the images that the student learns from, where the block has one batch of them."""
+        v, desk = self.variant, self.desk
+        before, said = self._train_generator(desk.noise, desk.rate, desk.weights)
+        if v.images == "before":
+            desk.keep(before, said if self.told is not None else None)
+        elif v.noise == "same":
+            with torch.no_grad(), equal_forwards(self.generator, v.n_S):
+                desk.keep(self._images(desk.noise[-1]))
+
+    def _work_of_images(self, step: int | None) -> None:
+        """The images of one step of the student."""
+        with torch.no_grad():
+            self.desk.keep(self._images(self.desk.fresh))
+
+    def _look_for_nan(self, images: Tensor) -> None:
+        """On the device: nothing waits for it."""
+        finite = images.isfinite().all()
+        self._bad.copy_(torch.where(finite | (self._bad >= 0), self._bad, self.desk.block))
+
+    def explains_nonfinite(self, step: int) -> str | None:
+        """See :class:`redistill.core.source.ExplainsNonfinite`."""
         block, first = step // self.variant.n_S, int(self._bad)
         if not 0 <= first <= block:
             return None
@@ -343,36 +367,38 @@ class AdversarialStream:
         return Batch(images, None, nowhere, torch.zeros_like(nowhere), number=block * self.variant.n_S + within)
 
     # -- what is shown, told and saved ---------------------------------------------------------------------------------
-    def keepsakes(self) -> dict[str, dict[str, Tensor]]:
-        """``generator``: its state; ``samples`` and ``beliefs``: of the :class:`redistill.sources.diary.Album`."""
-        self.album.look(self.album.blocks, self.generator, self.room, self._adapt)
-        return {"generator": dict(self.generator.state_dict()), **self.album.state_dict()}
+    def artifacts(self) -> dict[str, dict[str, Tensor]]:
+        """``generator``: its state; ``samples`` and ``beliefs``: of the :class:`redistill.sources.training_log.SampleSnapshots`."""
+        self.snapshots.look(self.snapshots.blocks, self.generator, self.room, self._adapt)
+        return {"generator": dict(self.generator.state_dict()), **self.snapshots.state_dict()}
 
     def log(self) -> dict[str, float]:
-        """See :meth:`redistill.sources.diary.Tally.tell`."""
-        return self.tally.tell()
+        """See :meth:`redistill.sources.training_log.TrainingStatistics.tell`."""
+        return self.statistics.tell()
 
     def state_dict(self) -> dict[str, Any]:
+        state = self.optimizer.state_dict()
         return {
             "generator": self.generator.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": {**state, "param_groups": [{**group, "lr": float(group["lr"])} for group in state["param_groups"]]},
             "method": self.method.state_dict(),
             "block": self._block,
             "last": self._last,
-            "noise": self._noise,
-            "images": self._batch.images if self._batch is not None else None,
+            "noise": self._noise.clone() if self._noise is not None else None,
+            "images": self._batch.images.clone() if self._batch is not None else None,
             "bad": self._bad,
-            **self.album.state_dict(),
-            **self.tally.state_dict(),
+            **self.snapshots.state_dict(),
+            **self.statistics.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.generator.load_state_dict(state["generator"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.desk.forget(self.optimizer)
         self.method.load_state_dict(state["method"])
         self._block, self._last = int(state["block"]), int(state["last"])
-        self.album.load_state_dict(state)
-        self.tally.load_state_dict(state, self.room.device)
+        self.snapshots.load_state_dict(state)
+        self.statistics.load_state_dict(state, self.room.device)
 
         def here(value: Tensor | None) -> Tensor | None:
             return value.to(self.room.device) if value is not None else None

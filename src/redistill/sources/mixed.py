@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from redistill.core import Batch, Culprit, Keeper, RedistillError, Room, Shape, Source, Stream
+from redistill.core import Batch, ExplainsNonfinite, LeavesArtifacts, RedistillError, Shape, Source, Stream, StreamContext
 
 NUMERICS = 1
 
@@ -94,14 +94,14 @@ class Mixed:
             "numerics": NUMERICS,
         }
 
-    def start(self, room: Room) -> MixedStream:
+    def start(self, room: StreamContext) -> MixedStream:
         return MixedStream(self, room)
 
 
 class MixedStream:
     """Two streams, each asked for its own next batch."""
 
-    def __init__(self, source: Mixed, room: Room):
+    def __init__(self, source: Mixed, room: StreamContext):
         self.take = source.take
         turns, rest = divmod(room.steps, sum(self.take))
         steps = (
@@ -127,9 +127,9 @@ class MixedStream:
         stream, own = self._whose(step)
         return stream.batch(own)
 
-    def blame(self, step: int) -> str | None:
+    def explains_nonfinite(self, step: int) -> str | None:
         stream, own = self._whose(step)
-        return stream.blame(own) if isinstance(stream, Culprit) else None
+        return stream.explains_nonfinite(own) if isinstance(stream, ExplainsNonfinite) else None
 
     def state_dict(self) -> dict[str, Any]:
         return {"first": self.streams[0].state_dict(), "second": self.streams[1].state_dict()}
@@ -141,5 +141,5 @@ class MixedStream:
     def log(self) -> dict[str, float]:
         return {**self.streams[0].log(), **self.streams[1].log()}
 
-    def keepsakes(self) -> dict[str, dict[str, Tensor]]:
-        return {name: kept for s in self.streams if isinstance(s, Keeper) for name, kept in s.keepsakes().items()}
+    def artifacts(self) -> dict[str, dict[str, Tensor]]:
+        return {name: kept for s in self.streams if isinstance(s, LeavesArtifacts) for name, kept in s.artifacts().items()}

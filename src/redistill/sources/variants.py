@@ -20,7 +20,7 @@ blocks (CIFAR-10)      80,000                      80,000                   80,0
 .. [1] the released code; the report's text says 80,000.
 
 Sources: algorithm 1 and eq. 1 of the paper; polo5/ZeroShotKnowledgeTransfer@e24915d ``solver.py``, ``utils/loaders.py``;
-the [RE] report's repository @5b4f27a ``train_reproducibility_zero_shot.py``, ``train_modified_zero_shot.py``. Common to all:
+the reproducibility report's repository @5b4f27a ``train_reproducibility_zero_shot.py``, ``train_modified_zero_shot.py``. Common to all:
 one generator step and ten student steps a block, Adam with PyTorch's defaults, cosine to zero, temperature 1, weight 250 on
 attention, noise of 100 normal numbers; batch 128, student and generator in train mode (both codes; the paper names neither).
 Not rebuilt: for the one generator step after each of its tests, every 1,000 blocks, the report's code leaves the student in
@@ -34,8 +34,6 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from redistill.values import Value
-
-Precision = Literal["strict", "double", "fast"]
 
 
 class Variant(Value):

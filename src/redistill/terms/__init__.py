@@ -10,29 +10,37 @@ from redistill.core import RedistillError, Term, nearest
 from redistill.terms.ab import AB, boundary_distance
 from redistill.terms.anchor import Anchor, distance_from
 from redistill.terms.at import AT, attention_distance, attention_map
+from redistill.terms.catkd import CATKD, activation_maps, attention_gap
 from redistill.terms.cc import CC, neighbour_congruence
 from redistill.terms.ce import CE, cross_entropy
 from redistill.terms.crd import CRD, contrast
+from redistill.terms.ctkd import CTKD
 from redistill.terms.dist import DIST, pearson
 from redistill.terms.dkd import DKD, others_kl, target_kl
 from redistill.terms.fitnet import FitNet, Regressor, hint_distance
 from redistill.terms.fsp import FSP, flow
 from redistill.terms.ft import FT, Paraphraser, Translator, factor_distance
 from redistill.terms.generator import Consistency, Diversity, StudentEntropy, TeacherEntropy
+from redistill.terms.ickd import ICKD, channel_correlation, correlation_distance
 from redistill.terms.kd import KD, softened_kl, standardised
-from redistill.terms.mlkd import batch_gram, class_gram, multi_level
+from redistill.terms.mlkd import MLKD, batch_gram, class_gram, multi_level
+from redistill.terms.nkd import NKD
 from redistill.terms.nst import NST, discrepancy, selectivity
+from redistill.terms.ofa import OFA, target_enhanced
 from redistill.terms.ofd import OFD, margins, partial_distance
 from redistill.terms.parts.abf import ABF, Cascade, DirectFusion, Transform
 from redistill.terms.parts.pyramid import Pyramid, context_loss, hcl
 from redistill.terms.pkt import PKT, neighbours
 from redistill.terms.review import Review
 from redistill.terms.rkd import RKD, angles, relative_distances
+from redistill.terms.simkd import SimKD, projected_distance
 from redistill.terms.sp import SP, similarities
+from redistill.terms.srrl import SRRL
 from redistill.terms.vid import VID, VariationalHead, vid_loss
 
 ALL: tuple[type[Term], ...] = (
-    CE, KD, DKD, DIST, FitNet, AT, SP, NST, FSP, RKD, PKT, CC, CRD, VID, AB, FT, OFD, Review, Anchor,
+    CE, KD, DKD, NKD, DIST, MLKD, CTKD, FitNet, AT, SP, NST, FSP, RKD, PKT, CC, CRD, VID, AB, FT, OFD, Review, CATKD, ICKD, SRRL,
+    SimKD, OFA, Anchor,
     TeacherEntropy, StudentEntropy, Consistency, Diversity,
 )  # fmt: skip
 
@@ -41,19 +49,26 @@ __all__ = [
     "ABF",
     "ALL",
     "AT",
+    "CATKD",
     "CC",
     "CE",
     "CRD",
+    "CTKD",
     "DIST",
     "DKD",
     "FSP",
     "FT",
+    "ICKD",
     "KD",
+    "MLKD",
+    "NKD",
     "NST",
+    "OFA",
     "OFD",
     "PKT",
     "RKD",
     "SP",
+    "SRRL",
     "VID",
     "Anchor",
     "Cascade",
@@ -65,20 +80,25 @@ __all__ = [
     "Pyramid",
     "Regressor",
     "Review",
+    "SimKD",
     "StudentEntropy",
     "TeacherEntropy",
     "Transform",
     "Translator",
     "VariationalHead",
+    "activation_maps",
     "angles",
     "attention_distance",
+    "attention_gap",
     "attention_map",
     "batch_gram",
     "boundary_distance",
     "by_name",
+    "channel_correlation",
     "class_gram",
     "context_loss",
     "contrast",
+    "correlation_distance",
     "cross_entropy",
     "discrepancy",
     "distance_from",
@@ -93,11 +113,13 @@ __all__ = [
     "others_kl",
     "partial_distance",
     "pearson",
+    "projected_distance",
     "relative_distances",
     "selectivity",
     "similarities",
     "softened_kl",
     "standardised",
+    "target_enhanced",
     "target_kl",
     "vid_loss",
 ]

@@ -28,7 +28,8 @@ from torch import Tensor, nn
 from redistill import rng
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
 from redistill.terms.fitnet import Regressor
-from redistill.terms.parts.maps import as_map, before_activation, map_shape, named_or_paired, same_shape
+from redistill.terms.parts.layers import halved_upwards, paired_before_activation, total
+from redistill.terms.parts.maps import as_map, map_shape, same_shape
 from redistill.terms.parts.wide import fitting, wide
 
 
@@ -81,10 +82,7 @@ class AB(Term):
             raise RedistillError(f"AB(factor={self.factor}): the constant must be above 0 and finite")
 
     def setup(self, ctx: Context) -> None:
-        named = pairs_of(self.at)
-        self.pairs = named_or_paired(ctx, named)
-        if named is None:
-            self.pairs = before_activation(ctx, self.pairs)
+        self.pairs = paired_before_activation(ctx, self.at)
         self.connectors = nn.ModuleList()
         for mine, theirs in self.pairs:
             student, teacher = map_shape("AB", ctx, "student", mine), map_shape("AB", ctx, "teacher", theirs)
@@ -102,6 +100,4 @@ class AB(Term):
         return found
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        found = self.distances(student, teacher)
-        weighed = [2.0 ** (i - len(found) + 1) * value for i, value in enumerate(found)]
-        return sum(weighed, start=wide(student.logits).new_zeros(()))
+        return total(student, halved_upwards(self.distances(student, teacher)))

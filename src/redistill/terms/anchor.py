@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from redistill.core import Batch, Context, Output, RedistillError, Term, require_ready
-from redistill.terms.parts.seen import Seen
+from redistill.terms.parts.unowned import UnownedModule
 from redistill.terms.parts.wide import wide
 
 
@@ -48,8 +48,8 @@ class Anchor(Term):
     The start is saved as buffers (``start/<parameter>``). Buffers of the student (running statistics) are not anchored.
 
     Args:
-        norm: ``"absolute"`` ([RE] extra M) or ``"squared"``.
-        reduction: ``"tensor"``: mean over a tensor's entries, summed over tensors ([RE]); ``"sum"``: over all entries.
+        norm: ``"absolute"`` (the reproducibility report's extra M) or ``"squared"``.
+        reduction: ``"tensor"``: mean over a tensor's entries, summed over tensors (the report); ``"sum"``: over all entries.
 
     >>> import torch
     >>> from redistill.core import Batch, Context, Output
@@ -75,10 +75,10 @@ class Anchor(Term):
             raise RedistillError(f"Anchor(norm={self.norm!r}): known are 'absolute' and 'squared'")
         if self.reduction not in ("tensor", "sum"):
             raise RedistillError(f"Anchor(reduction={self.reduction!r}): known are 'tensor' and 'sum'")
-        self._seen = Seen(None)
+        self._seen = UnownedModule(None)
 
     def setup(self, ctx: Context) -> None:
-        self._seen = Seen(ctx.student)
+        self._seen = UnownedModule(ctx.student)
         for stale in [name for name, _ in self.named_buffers()]:
             delattr(self, stale)
         for name, parameter in ctx.student.named_parameters():
@@ -92,7 +92,7 @@ class Anchor(Term):
         if mine != theirs:
             odd = ", ".join(sorted(mine ^ theirs)[:3])
             raise RedistillError(f"this anchor was made for another network: {odd} is only on one side")
-        self._seen = Seen(student)
+        self._seen = UnownedModule(student)
 
     def forward(self, student: Output, teacher: Output | None, batch: Batch) -> Tensor:
         require_ready(self)

@@ -14,10 +14,10 @@ Where paper and codes differ:
 | source | term | weight | effect |
 |---|---|---|---|
 | AT eq. 2 | `AT(form="norm", factor=0.5)` | β | unsquared norm, half |
-| AT code, CRD, DKD, [RE] KD-AT | `AT()` | 1000 | (1000/HW)·‖ΔQ‖² |
+| AT code, CRD, DKD, the reproducibility report's KD-AT | `AT()` | 1000 | (1000/HW)·‖ΔQ‖² |
 | Micaelli eq. 1 | `AT(form="norm")` | 250 | unsquared norm |
 | KTH course report (TensorFlow) | `AT(over="batch")` | 250 | one length for the maps of a whole batch: about 1/B of `AT()` |
-| Micaelli code, [RE] zero-shot | `AT()` | 250 | (250/HW)·‖ΔQ‖²: 0.24 for 32x32, 3.9 for 8x8 maps |
+| Micaelli code, the reproducibility report's zero-shot | `AT()` | 250 | (250/HW)·‖ΔQ‖²: 0.24 for 32x32, 3.9 for 8x8 maps |
 
 All codes raise the activations to p without an absolute value, so that signs count for odd p; the paper writes |A|.
 Zagoruyko's "β about 0.1 = 10³ / (elements of the map · batch)" holds for 8x8 maps and a batch of 128 only.
@@ -35,6 +35,7 @@ from torch import Tensor
 
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
 from redistill.core.pairs import require_common_stages
+from redistill.terms.parts.layers import named_at, total
 from redistill.terms.parts.maps import named_or_paired, to_smaller
 from redistill.terms.parts.wide import wide
 
@@ -90,7 +91,7 @@ class AT(Term):
 
     Args:
         at: pairs of places; default: every pair of stages. Networks of unlike families that share no resolution and differ in
-            the number of stages need it (polo5's code allows attention within one family only).
+            the number of stages need it (Micaelli's code allows attention within one family only).
         p: exponent of the activations, 1 or more, 2 everywhere; fractions need ``absolute``.
         form: ``"mean"`` (all codes), ``"sum"`` or ``"norm"`` (the papers' equations).
         absolute: |A|^p as the paper writes instead of A^p as all codes compute; the same for even p.
@@ -121,9 +122,7 @@ class AT(Term):
     )
 
     def check(self) -> None:
-        self.at = pairs_of(self.at)
-        self.pairs = self.at or ()
-        self.ready = self.at is not None
+        self.at, self.pairs, self.ready = named_at(self.at)
         if not 1 <= self.p < math.inf:
             raise RedistillError(
                 f"AT(p={self.p}): the exponent must be a number of 1 or more (below 1 the gradient is infinite wherever an activation "
@@ -151,7 +150,7 @@ class AT(Term):
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         require_ready(self)
-        return self.factor * sum(self.distances(student, teacher), start=wide(student.logits).new_zeros(()))
+        return self.factor * total(student, self.distances(student, teacher))
 
     def distances(self, student: Output, teacher: Output) -> list[Tensor]:
         """One distance a pair, in the order of ``pairs``, without ``factor``."""

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from redistill import rng
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
-from redistill.terms.parts.vectors import named_or_pooled
+from redistill.terms.parts.vectors import named_or_pooled, require_pairs
 from redistill.terms.parts.wide import embedding_of
 
 
@@ -57,6 +57,7 @@ class CC(Term):
     at: At = None
     dim: int = 128
 
+    needs_pairs: ClassVar[bool] = True
     theorems: ClassVar[tuple[str, ...]] = ("non-negative",)
     ready = False
 
@@ -82,6 +83,5 @@ class CC(Term):
         require_ready(self)
         (mine, theirs) = self.pairs[0]
         f_s, f_t = student[mine].flatten(1), teacher[theirs].flatten(1)
-        if len(f_s) < 2:
-            raise RedistillError("CC compares neighbours in a batch, but the batch has one image: drop the last batch or enlarge it")
+        require_pairs("CC", f_s)
         return neighbour_congruence(embedding_of(f_s, self.embed_s), embedding_of(f_t, self.embed_t))

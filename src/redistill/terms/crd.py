@@ -18,9 +18,10 @@ Where paper and code differ:
 Z is set by the first batch (mean of exp(·) times n, a constant from then on) and belongs, like both memories, to the state
 that is saved. The draws are those of (seed, "term", "CRD", step): a resumed run draws what it would have drawn.
 
-Bytes: 8·n·dim for the memories (51 MB for 50,000 images and 128 numbers) and 8·B·n for the scores of a step (26 MB at a batch
-of 64), whatever K is: each embedding meets the whole memory once, and what was drawn is picked from that. The released code
-gathers 4·B·K·dim bytes instead, 1.1 GB at K = 16,384 for both directions.
+Bytes: 8·n·dim for the memories and as many for what a step holds of them until its gradient is known (102 MB in all for 50,000
+images and 128 numbers, 2.6 GB for ImageNet), and 4·B·n for the scores of one direction, 64 MiB at a time at most, whatever K is:
+each embedding meets the whole memory once, and what was drawn is picked from that. The released code gathers 4·B·K·dim bytes
+instead, 1.1 GB at K = 16,384 for both directions. Memories that do not fit are refused by ``setup``, before anything is trained.
 """
 
 from __future__ import annotations
@@ -35,8 +36,21 @@ from torch import Tensor, nn
 
 from redistill import rng
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
+from redistill.terms.parts.room import require_room
 from redistill.terms.parts.vectors import named_or_pooled
 from redistill.terms.parts.wide import embedding_of
+
+ENTRIES = 16 * 2**20
+"""Scores that are held at a time: 64 MiB in fp32."""
+
+
+def bank_bytes(count: int, dim: int) -> int:
+    """What the memories of ``count`` images need, with the copies that a step holds.
+
+    >>> bank_bytes(50_000, 128)
+    102400000
+    """
+    return 16 * count * dim
 
 
 def unit(embedded: Float[Tensor, "batch width"]) -> Float[Tensor, "batch width"]:
@@ -51,6 +65,15 @@ def contrast(scores: Float[Tensor, "batch drawn"], count: int, eps: float = 1e-7
     positive = torch.log(scores[:, 0] / (scores[:, 0] + noise + eps)).sum()
     negative = torch.log(noise / (scores[:, 1:] + noise + eps)).sum()
     return -(positive + negative) / images
+
+
+def _picked(
+    embedded: Float[Tensor, "batch width"], memory: Float[Tensor, "count width"], drawn: Int[Tensor, "batch drawn"]
+) -> Float[Tensor, "batch drawn"]:
+    """Products of each embedding with the drawn rows of the memory, some images at a time."""
+    few = max(1, ENTRIES // len(memory))
+    found = [(e @ memory.T).gather(1, d) for e, d in zip(embedded.split(few), drawn.split(few), strict=True)]
+    return found[0] if len(found) == 1 else torch.cat(found)
 
 
 @dataclass(eq=False, repr=False)
@@ -109,6 +132,10 @@ class CRD(Term):
             raise RedistillError(f"CRD compares one pair of places, at names {len(self.pairs)}")
         ((mine, theirs),) = self.pairs
         self.count = ctx.count
+        require_room(
+            f"CRD remembers {ctx.count:,} images with {self.dim} numbers in two banks", bank_bytes(ctx.count, self.dim), ctx.student,
+            "give it fewer images, or a smaller CRD(dim=...)",
+        )
         self.embed_s, self.embed_t = (
             self._linear(ctx.seed, math.prod(ctx.shape("student", mine)[1:]), "student"),
             self._linear(ctx.seed, math.prod(ctx.shape("teacher", theirs)[1:]), "teacher"),
@@ -119,6 +146,7 @@ class CRD(Term):
         self.Z = nn.Buffer(torch.full((2,), -1.0))  # of the student's and the teacher's scores; below 0: not set yet
         self.step = nn.Buffer(torch.zeros((), dtype=torch.int64))
         self.seed = nn.Buffer(torch.tensor(ctx.seed, dtype=torch.int64))  # of the draws to come: part of the state
+        self._known = {"step": (self.step._version, 0), "seed": (self.seed._version, ctx.seed)}  # as they stand in the buffers
         # images sorted by class: those of other classes are all but one run of this list; known anew from the data
         labels = ctx.labels.cpu()
         order = torch.argsort(labels, stable=True)
@@ -132,9 +160,21 @@ class CRD(Term):
         with rng.seeded(seed, "term", "CRD", "embedding", who):
             return nn.Linear(width, self.dim)
 
+    def _draw(self, what: str) -> torch.Generator:
+        return rng.stream(self._number("seed"), "term", "CRD", what, self._number("step"))
+
+    def _number(self, name: str) -> int:
+        """A buffer's whole number, read from the device only after somebody else wrote into it (a checkpoint)."""
+        buffer = self.get_buffer(name)
+        version, number = self._known.get(name, (-1, 0))
+        if version != buffer._version:
+            number = int(buffer)
+            self._known[name] = buffer._version, number
+        return number
+
     def negatives(self, index: Int[Tensor, " batch"]) -> Int[Tensor, "batch negatives"]:
         """K images of other classes for each of ``index`` [B]: [B, K], by the stream of this step."""
-        draw = rng.stream(int(self.seed), "term", "CRD", "negatives", int(self.step))
+        draw = self._draw("negatives")
         rows = []
         for i in index.tolist():
             others = self.count - int(self.size[i])
@@ -150,7 +190,7 @@ class CRD(Term):
         """The image itself, or one of its class: [B]."""
         if self.positive == "image":
             return index
-        draw = rng.stream(int(self.seed), "term", "CRD", "positives", int(self.step))
+        draw = self._draw("positives")
         share = torch.rand(len(index), generator=draw, dtype=torch.float64)
         return self.by_class[self.first[index] + (share * self.size[index]).long()]
 
@@ -160,7 +200,7 @@ class CRD(Term):
         if batch.index is None:
             raise RedistillError("CRD must know which images a batch holds (Batch.index), and this source does not say")
         ((mine, theirs),) = self.pairs
-        index = batch.index.cpu()
+        index = batch.index.cpu() if batch.positions is None else batch.positions
         drawn = torch.cat([self.positives(index)[:, None], self.negatives(index)], dim=1)
         return self.contrasted(student[mine].flatten(1), teacher[theirs].flatten(1), index, drawn)
 
@@ -175,14 +215,15 @@ class CRD(Term):
         Z = list(self.Z.clone())
         losses = []
         for which, (embedded, memory) in enumerate(((e_s, self.memory_teacher), (e_t, self.memory_student))):
-            scores = torch.exp((embedded @ memory.to(embedded.dtype, copy=True).T).gather(1, drawn) / self.T)
-            if Z[which] < 0:
-                Z[which] = scores.detach().mean() * self.count
+            scores = torch.exp(_picked(embedded, memory.to(embedded.dtype, copy=True), drawn) / self.T)
+            Z[which] = torch.where(Z[which] < 0, scores.detach().mean() * self.count, Z[which])  # set once, and nobody waits
             losses.append(contrast(scores / Z[which], self.count))
         if self.training and torch.is_grad_enabled():
             with torch.no_grad():
                 self.Z.copy_(torch.stack(Z))
+                step = self._number("step") + 1
                 self.step.add_(1)
+                self._known["step"] = self.step._version, step
                 for memory, embedded in ((self.memory_student, e_s), (self.memory_teacher, e_t)):
                     memory[index] = unit(self.momentum * memory[index].to(embedded.dtype) + (1 - self.momentum) * embedded).to(memory.dtype)
         return losses[0] + losses[1]

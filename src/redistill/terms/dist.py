@@ -27,6 +27,7 @@ from torch import Tensor
 
 from redistill.core import Batch, Output, RedistillError, Term
 from redistill.terms.kd import check_logits
+from redistill.terms.parts.vectors import require_pairs
 from redistill.terms.parts.wide import wide
 
 
@@ -58,6 +59,7 @@ class DIST(Term):
     T: float = 1.0
     scale_T2: bool = True
 
+    needs_pairs: ClassVar[bool] = True
     # not "zero at match": the guard in the denominator leaves 1e-8 of a correlation
     theorems: ClassVar[tuple[str, ...]] = ("logit shift", "class permutation", "batch permutation", "non-negative")
 
@@ -70,8 +72,8 @@ class DIST(Term):
     def parts(self, student: Output, teacher: Output) -> tuple[Tensor, Tensor]:
         """Inter and intra, with τ², without β and γ."""
         check_logits("DIST", student.logits, teacher.logits)
-        if len(student.logits) < 2 and self.gamma > 0:
-            raise RedistillError("DIST correlates over the images of a batch, but the batch has one: drop the last batch or enlarge it")
+        if self.gamma > 0:
+            require_pairs("DIST", student.logits)
         y_s, y_t = (torch.softmax(wide(out.logits) / self.T, dim=1) for out in (student, teacher))
         images, classes = y_s.shape
         scale = self.T**2 if self.scale_T2 else 1.0

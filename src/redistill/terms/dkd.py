@@ -11,7 +11,8 @@ Where paper and codes differ:
 
 | source | term | effect |
 |---|---|---|
-| mdistiller | `1.0 · DKD()` with CE, multiplied by min(epoch / 20, 1) | the target leaves the softmax by −1000, an exact zero |
+| mdistiller, CIFAR-100 | `CE() + Ramp(-1, 19) * DKD()` | min(epoch / 20, 1) from epoch 1; the target leaves by −1000, an exact zero |
+| mdistiller, ImageNet | `CE() + DKD(beta=0.5, T=1.0)` | its warm-up is over in the first epoch |
 | logit standardisation | `9 · DKD(T=2.0, standardise=True)` | three changes at once: logits standardised, T, weight |
 | two classes | any | NCKD is 0, and TCKD is KD |
 
@@ -57,10 +58,17 @@ def others_kl(
     student: Float[Tensor, "batch classes"], teacher: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"], T: float = 1.0
 ) -> Float[Tensor, " batch"]:
     """KL among the classes that are not the target, of softened logits [B, C], one value an image: [B], without T²."""
-    keep = ~_mask(teacher, labels)
-    rest = (len(teacher), teacher.shape[1] - 1)
-    log_t, log_s = (torch.log_softmax(z[keep].view(rest) / T, dim=1) for z in (teacher, student))
+    log_t, log_s = (torch.log_softmax(other_classes(z, labels) / T, dim=1) for z in (teacher, student))
     return (log_t.exp() * (log_t - log_s)).sum(dim=1)
+
+
+def other_classes(z: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, "batch others"]:
+    """Logits [B, C] without each image's target: [B, C - 1], order kept.
+
+    >>> other_classes(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([1])).tolist()
+    [[1.0, 3.0]]
+    """
+    return z[~_mask(z, labels)].view(len(z), z.shape[1] - 1)
 
 
 @dataclass(eq=False, repr=False)
@@ -73,7 +81,7 @@ class DKD(Term):
         T: temperature, 4 in the paper.
         standardise: logits are standardised first (see :func:`redistill.terms.kd.standardised`).
 
-    The released trainer multiplies by min(epoch / 20, 1): ``Ramp(0, 20)`` as the weight.
+    The released trainer warms the term up and not CE: ``Ramp(-1, 19)`` as the weight.
 
     >>> import torch
     >>> from redistill.core import Batch, Output

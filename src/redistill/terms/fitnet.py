@@ -14,7 +14,7 @@ Where paper and codes differ:
 | paper | `FitNet(reduction="batch", factor=0.5, norm=False, relu=False)` | alone, up to the guided layer, before distillation |
 | authors' code | `FitNet(reduction="position", factor=0.5, norm=False, relu=False)` | the same |
 | CRD benchmark, mdistiller | `FitNet()` | jointly: CE + 100 · this |
-| vidtf | `FitNet(norm=False, relu=False, bias=False, side="teacher")` | alone, on every group; the *teacher's* map is regressed |
+| TensorFlow code | `FitNet(norm=False, relu=False, bias=False, side="teacher")` | alone, every group; the *teacher's* map is regressed |
 
 The "FitNet" rows of the CRD, ReviewKD and DKD tables are the last line: regressor with batch norm and ReLU, one stage of
 training. For a map of N = C·H·W entries weight 100 there equals weight 200/N on the paper's ½ sum.
@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from redistill import rng
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
 from redistill.terms.parts.maps import MapShape, as_map, average_to, map_shape, named_or_paired, same_shape
-from redistill.terms.parts.wide import fitting, wide
+from redistill.terms.parts.wide import adapting, fitting, wide
 
 Reduction = Literal["element", "position", "batch"]
 
@@ -103,7 +103,7 @@ class FitNet(Term):
         factor: constant; 0.5 in paper and authors' code.
         bias: of the regressor's convolution.
         side: whose map is regressed, the ``"student"``'s (everywhere else) or the
-            ``"teacher"``'s, whose regressor then learns too (vidtf, which leaves maps of equal width as they are).
+            ``"teacher"``'s, whose regressor then learns too (the TensorFlow reproduction, which leaves maps of equal width as they are).
 
     >>> import torch
     >>> from redistill.core import Batch, Context, Output
@@ -149,7 +149,7 @@ class FitNet(Term):
 
     def _regressor(self, source: MapShape, target: MapShape) -> nn.Module:
         if self.side == "teacher" and source == target and not self.norm and not self.relu:
-            return nn.Identity()  # vidtf: a map of equal width meets the student's as it is
+            return nn.Identity()  # the TensorFlow reproduction: a map of equal width meets the student's as it is
         return Regressor(source, target, norm=self.norm, relu=self.relu, bias=self.bias)
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
@@ -158,5 +158,7 @@ class FitNet(Term):
         for regressor, (mine, theirs) in zip(self.regressors, self.pairs, strict=True):
             f_s, f_t = as_map(student[mine]), as_map(teacher[theirs])
             source, target = (f_s, f_t) if self.side == "student" else (f_t, f_s)
-            total = total + self.factor * hint_distance(regressor(fitting(source, regressor)), target, self.reduction)
+            with adapting(self.in_bf16, source):
+                regressed = regressor(fitting(source, regressor))
+            total = total + self.factor * hint_distance(regressed, target, self.reduction)
         return total

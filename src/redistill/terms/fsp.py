@@ -22,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
+from redistill.terms.parts.layers import named_at, total
 from redistill.terms.parts.maps import named_or_paired, to_smaller
 from redistill.terms.parts.wide import wide
 
@@ -54,9 +55,7 @@ class FSP(Term):
     theorems: ClassVar[tuple[str, ...]] = ("zero at match", "non-negative", "batch permutation")
 
     def check(self) -> None:
-        self.at = pairs_of(self.at)
-        self.pairs = self.at or ()
-        self.ready = self.at is not None
+        self.at, self.pairs, self.ready = named_at(self.at)
         if self.at is not None and len(self.at) < 2:
             raise RedistillError("FSP looks from one place to the next, but at names one: name at least two, from shallow to deep")
 
@@ -83,4 +82,4 @@ class FSP(Term):
         return found
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        return sum(self.distances(student, teacher), start=wide(student.logits).new_zeros(()))
+        return total(student, self.distances(student, teacher))

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from redistill.core import Batch, Context, Output, RedistillError, Term, require_ready
 from redistill.terms.kd import softened_kl
-from redistill.terms.parts.seen import Seen
+from redistill.terms.parts.unowned import UnownedModule
 from redistill.terms.parts.wide import wide
 
 
@@ -112,7 +112,7 @@ class Consistency(Term):
     def setup(self, ctx: Context) -> None:
         if ctx.teacher is None:
             raise RedistillError("Consistency asks the teacher twice, but there is none: give a teacher or remove it")
-        self._teacher, self._adapt = Seen(ctx.teacher), ctx.adapt
+        self._teacher, self._adapt = UnownedModule(ctx.teacher), ctx.adapt
         self.ready = True
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:

@@ -10,9 +10,10 @@ Where the codes differ, for the same logits and the same written weight:
 | code | term | T² | effect |
 |---|---|---|---|
 | RepDistiller, AT, DKD: sum over classes, mean over images | `KD()` | yes | the definition above |
-| polo5 few-shot, [RE]: mean over both, doubled | `KD(reduction="element", factor=2.0)` | yes | 2/C of it: 0.2 with ten classes |
-| polo5 and [RE] zero-shot: mean over both, T = 1 | `KD(T=1.0, reduction="element")` | no | 1/C of it, so "β = 250" weighs 2,500 |
+| few-shot of Micaelli and of Ferles: both means, doubled | `KD(reduction="element", factor=2.0)` | yes | 2/C of it: 0.2 with ten classes |
+| zero-shot of both: both means, T = 1 | `KD(T=1.0, reduction="element")` | no | 1/C of it, so "β = 250" weighs 2,500 |
 | logit standardisation: z over its own spread, T = 2, weight 9 | `KD(T=2.0, standardise=True)` | yes | scale and shift of both are gone |
+| negative control | `KD(shift=1)` | yes | every class taught as its neighbour: what helps all the same is no knowledge |
 | FitNets eq. 2 | `KD(T=3.0, target="cross-entropy", scale_T2=False)` | no | H(p_t, p_s): the gradient of KL, T² smaller |
 """
 
@@ -33,7 +34,7 @@ Reduction = Literal["batch", "element"]
 
 
 def softened_kl(
-    student: Float[Tensor, "batch classes"], teacher: Float[Tensor, "batch classes"], T: float = 1.0
+    student: Float[Tensor, "batch classes"], teacher: Float[Tensor, "batch classes"], T: float | Float[Tensor, ""] = 1.0
 ) -> Float[Tensor, " batch"]:
     """KL(p_t || p_s) of softened logits [B, C], one value an image: [B], without T²."""
     log_t = torch.log_softmax(wide(teacher) / T, dim=1)
@@ -75,8 +76,10 @@ class KD(Term):
         reduction: ``"batch"``: sum over classes, mean over images (the definition). ``"element"``: mean over both, as
             ``F.kl_div`` does by default and the zero-shot codes therefore do.
         scale_T2: multiply by T² (Hinton et al. section 2); off in FitNets' eq. 2.
-        factor: further constant of a published code; 2 in polo5's few-shot code and the RE report's.
+        factor: further constant of a published code; 2 in Micaelli's few-shot code and the reproducibility report's.
         standardise: both networks' logits over their own spread first (:func:`standardised`); off but for that paper.
+        shift: the negative control: what the teacher says of class c is taken for class c + shift (modulo the classes), so that a
+            student is taught as softly, by somebody who is wrong of every image.
         target: ``"kl"`` or ``"cross-entropy"`` (FitNets: differs by the teacher's entropy, a constant).
 
     >>> import torch
@@ -92,8 +95,9 @@ class KD(Term):
     factor: float = 1.0
     target: Literal["kl", "cross-entropy"] = "kl"
     standardise: bool = False
+    shift: int = 0
 
-    later: ClassVar[tuple[str, ...]] = ("standardise",)
+    later: ClassVar[tuple[str, ...]] = ("standardise", "shift")
     theorems: ClassVar[tuple[str, ...]] = (
         "zero at match", "logit shift", "class permutation", "batch permutation", "non-negative"
     )
@@ -111,6 +115,10 @@ class KD(Term):
         check_logits("KD", z_s, z_t)
         if self.standardise:
             z_s, z_t = standardised(z_s), standardised(z_t)
+        if self.shift:
+            if self.shift % z_t.shape[1] == 0:
+                raise RedistillError(f"KD(shift={self.shift}) moves each of the {z_t.shape[1]} classes onto itself: give another number")
+            z_t = z_t.roll(self.shift, dims=1)
         if self.target == "kl":
             per_image = softened_kl(z_s, z_t, self.T)
         else:

@@ -13,19 +13,27 @@ copy, commit f6e5aa5). Where that differs from the text:
 * the strong KD at the last two temperatures reads the weak logits (``slip``);
 * CC and BC of the strong view are computed there and added to nothing.
 
-This is a formula and no term: a term sees one view of a batch, and the method needs two, the strong one by RandAugment.
+| source | method |
+|---|---|
+| paper, author's code | `2 * CE() + MLKD()` on a source of two views, `augment = "crop-flip+strong"` |
+| logit standardisation | `0.2 * CE() + 9 * MLKD(temperatures=(2, 3, 5, 2, 6), standardise=True)` on the same source |
+
+Of a batch of two views (:mod:`redistill.data.strong`) the first half is weak, the second strong, so that CE, a mean over both, weighs
+twice. Both views pass the student in one forward here and in two there: batch norms see both at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from redistill.core import RedistillError
+from redistill.core import Batch, Output, RedistillError, Term
 from redistill.terms.kd import check_logits, softened_kl, standardised
 from redistill.terms.parts.wide import wide
 
@@ -85,19 +93,88 @@ def multi_level(
             f"multi_level: views of {list(s.shape)} and {list(s_strong.shape)}, temperatures {list(temperatures)}, slip {slip}: two views "
             f"of the same images, temperatures above 0 and at most as many slips are needed"
         )
+    levels = _levels((s, s_strong), (t, t_strong), temperatures, standardise, slip)
+    return {
+        "ce": ce * (F.cross_entropy(s, labels) + F.cross_entropy(s_strong, labels)),
+        **{name: kd * part for name, part in levels.items()},
+    }
+
+
+def _levels(
+    student: tuple[Tensor, Tensor | None],
+    teacher: tuple[Tensor, Tensor | None],
+    temperatures: Sequence[float],
+    standardise: bool,
+    slip: int,
+) -> dict[str, Tensor]:
+    """``kd``, ``cc`` and ``bc`` without their weight; without a strong view (None) the strong KD is left out."""
+    (s, s_strong), (t, t_strong) = student, teacher
     read = standardised if standardise else (lambda z: z)
     images, classes = shares(t)
 
     def soft(mine: Tensor, theirs: Tensor, T: float) -> Tensor:
         return T**2 * softened_kl(read(mine), read(theirs), T).sum() / len(mine)
 
-    weak = sum((soft(s, t, T) for T in temperatures), start=s.new_zeros(()))
-    clear = len(temperatures) - slip
-    strong = sum((soft(s_strong, t_strong, T) for T in temperatures[:clear]), start=s.new_zeros(()))
-    strong = strong + sum((soft(s, t, T) for T in temperatures[clear:]), start=s.new_zeros(()))
+    kd = images * sum((soft(s, t, T) for T in temperatures), start=s.new_zeros(()))
+    if s_strong is not None and t_strong is not None:
+        clear = len(temperatures) - slip
+        strong = sum((soft(s_strong, t_strong, T) for T in temperatures[:clear]), start=s.new_zeros(()))
+        kd = kd + (strong + sum((soft(s, t, T) for T in temperatures[clear:]), start=s.new_zeros(())))
     return {
-        "ce": ce * (F.cross_entropy(s, labels) + F.cross_entropy(s_strong, labels)),
-        "kd": kd * (images * weak + strong),
-        "cc": kd * classes * sum((class_gram(s, t, T) for T in temperatures), start=s.new_zeros(())),
-        "bc": kd * images * sum((batch_gram(s, t, T) for T in temperatures), start=s.new_zeros(())),
+        "kd": kd,
+        "cc": classes * sum((class_gram(s, t, T) for T in temperatures), start=s.new_zeros(())),
+        "bc": images * sum((batch_gram(s, t, T) for T in temperatures), start=s.new_zeros(())),
     }
+
+
+@dataclass(eq=False, repr=False)
+class MLKD(Term):
+    """KD, CC and BC of two views; the labels' part is CE's.
+
+    Args:
+        temperatures: T of every part, 4 and four more; 2 first where logits are standardised.
+        standardise: KD reads standardised logits; CC and BC do not.
+        slip: how many temperatures, from the last, read the weak logits in place of the strong; 2 in the code, 0 in the text.
+        views: 2: the batch's first half is the weak view of its images, the second half the strong. 1: an ordinary batch, whose
+            strong KD is left out (the ablation without strong augmentation).
+
+    >>> import torch
+    >>> from redistill.core import Batch, Output
+    >>> s, t = torch.zeros(2, 2), torch.tensor([[2.0, 0.0], [2.0, 0.0]])
+    >>> parts = MLKD(temperatures=(1.0,), slip=0, views=1).parts(Output(s), Output(t), Batch(s))
+    >>> {name: round(float(part), 4) for name, part in parts.items()}        # KD as KD(T=1); a is 1, c is ½
+    {'kd': 0.3278, 'cc': 0.2874, 'bc': 0.1683}
+    """
+
+    temperatures: tuple[float, ...] = TEMPERATURES
+    standardise: bool = False
+    slip: int = 2
+    views: int = 2
+
+    theorems: ClassVar[tuple[str, ...]] = ("zero at match", "logit shift", "class permutation", "batch permutation", "non-negative")
+
+    def check(self) -> None:
+        self.temperatures = tuple(float(T) for T in self.temperatures)
+        if not self.temperatures or not all(0 < T < float("inf") for T in self.temperatures):
+            raise RedistillError(f"MLKD(temperatures={list(self.temperatures)}): one or more, all above 0 and finite")
+        if not 0 <= self.slip <= len(self.temperatures):
+            raise RedistillError(f"MLKD(slip={self.slip}): between 0 and the number of temperatures, {len(self.temperatures)}")
+        if self.views not in (1, 2):
+            raise RedistillError(f"MLKD(views={self.views}): known are 1 and 2")
+
+    def parts(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
+        """``kd``, ``cc`` and ``bc``, whose sum is the loss."""
+        check_logits("MLKD", student.logits, teacher.logits)
+        s, t = wide(student.logits), wide(teacher.logits)
+        if self.views == 1:
+            return _levels((s, None), (t, None), self.temperatures, self.standardise, self.slip)
+        if len(s) % 2 or (batch.index is not None and not torch.equal(batch.index[: len(s) // 2], batch.index[len(s) // 2 :])):
+            raise RedistillError(
+                'MLKD compares a weak and a strong view of the same images, and this batch holds one view: give the source augment = '
+                '"crop-flip+strong", or MLKD views = 1, which leaves the strong view out'
+            )
+        half = len(s) // 2
+        return _levels((s[:half], s[half:]), (t[:half], t[half:]), self.temperatures, self.standardise, self.slip)
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+        return torch.stack(list(self.parts(student, teacher, batch).values())).sum()

@@ -9,7 +9,9 @@ Huang & Wang 2017 (arXiv:1707.01219), eq. 5: the squared maximum mean discrepanc
 |---|---|---|
 | RepDistiller, mdistiller | `NST()` | 50 |
 
-The kernels are [B, C, C] numbers: ``chunk`` images at a time, so that wide networks do not ask for gigabytes.
+Bytes: the kernels of a batch are 4·B·C_s·C_t, twice more for each network with itself: 1.1 GB for 64 images and maps of 1,024
+channels. They are made some images at a time, 64 MiB at most, and made again for the gradient instead of being kept; what is kept is
+one copy of each map over its positions, 4·B·C·H·W. Where the whole batch fits into 64 MiB nothing is made twice.
 """
 
 from __future__ import annotations
@@ -20,9 +22,11 @@ from typing import ClassVar
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
 from redistill.core.pairs import require_common_stages
+from redistill.terms.parts.layers import named_at, total
 from redistill.terms.parts.maps import named_or_paired, to_smaller
 from redistill.terms.parts.wide import wide
 
@@ -39,8 +43,16 @@ def mean_kernel(a: Float[Tensor, "batch mine positions"], b: Float[Tensor, "batc
     images, channels, _ = a.shape
     others = b.shape[1]
     few = max(1, ENTRIES // (channels * others))
-    total = sum(((x @ y.transpose(1, 2)).square().sum() for x, y in zip(a.split(few), b.split(few), strict=True)), a.new_zeros(()))
-    return total / (images * channels * others)
+    parts = zip(a.split(few), b.split(few), strict=True)
+    if few >= images:
+        found = [_squares(x, y) for x, y in parts]
+    else:  # a kernel is made again for the gradient: kept, all of them together would be what the pieces were to spare
+        found = [checkpoint(_squares, x, y, use_reentrant=False, preserve_rng_state=False) for x, y in parts]
+    return sum(found, a.new_zeros(())) / (images * channels * others)
+
+
+def _squares(a: Tensor, b: Tensor) -> Tensor:
+    return (a @ b.transpose(1, 2)).square().sum()
 
 
 def discrepancy(
@@ -71,9 +83,7 @@ class NST(Term):
     theorems: ClassVar[tuple[str, ...]] = ("zero at match", "non-negative", "batch permutation", "channel permutation", "feature scale")
 
     def check(self) -> None:
-        self.at = pairs_of(self.at)
-        self.pairs = self.at or ()
-        self.ready = self.at is not None
+        self.at, self.pairs, self.ready = named_at(self.at)
 
     def setup(self, ctx: Context) -> None:
         if self.at is None:
@@ -91,4 +101,4 @@ class NST(Term):
         return [discrepancy(*to_smaller(student[mine], teacher[theirs])) for mine, theirs in self.pairs]
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        return sum(self.distances(student, teacher), start=wide(student.logits).new_zeros(()))
+        return total(student, self.distances(student, teacher))

@@ -31,7 +31,8 @@ from torch import Tensor, nn
 
 from redistill import rng
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
-from redistill.terms.parts.maps import as_map, average_to, before_activation, map_shape, named_or_paired, same_shape
+from redistill.terms.parts.layers import halved_upwards, paired_before_activation, total
+from redistill.terms.parts.maps import as_map, average_to, map_shape, same_shape
 from redistill.terms.parts.norms import norm_before
 from redistill.terms.parts.wide import fitting, wide
 
@@ -42,6 +43,8 @@ def margins(gain: Float[Tensor, " channels"], bias: Float[Tensor, " channels"]) 
     >>> [round(m, 4) for m in margins(torch.tensor([1.0, 1.0]), torch.tensor([0.0, 9.0])).tolist()]      # −√(2/π); none negative
     [-0.7979, -3.0]
     """
+    if gain.is_meta or bias.is_meta:  # shapes alone
+        return torch.empty(len(gain), dtype=torch.float32, device="meta")
     found = []
     for s, m in zip(gain.detach().double().abs().tolist(), bias.detach().double().tolist(), strict=True):
         below = float(ndtr(-m / s)) if s > 0 else float(m < 0)
@@ -113,10 +116,7 @@ class OFD(Term):
             raise RedistillError(f"OFD(kernel_size={self.kernel_size}): an odd number of at least 1 is needed, to keep a map's size")
 
     def setup(self, ctx: Context) -> None:
-        named = pairs_of(self.at)
-        self.pairs = named_or_paired(ctx, named)
-        if named is None:
-            self.pairs = before_activation(ctx, self.pairs)
+        self.pairs = paired_before_activation(ctx, self.at)
         if self.norms is not None and len(self.norms) != len(self.pairs):
             raise RedistillError(f"OFD: {len(self.norms)} norms for {len(self.pairs)} pairs of places: name one batch norm a pair")
         self.connectors = nn.ModuleList()
@@ -139,6 +139,4 @@ class OFD(Term):
         return found
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        found = self.distances(student, teacher)
-        weighed = [2.0 ** (i - len(found) + 1) * value for i, value in enumerate(found)]
-        return self.factor * sum(weighed, start=wide(student.logits).new_zeros(()))
+        return self.factor * total(student, halved_upwards(self.distances(student, teacher)))

@@ -23,7 +23,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
-from redistill.terms.parts.vectors import as_vectors, named_or_pooled
+from redistill.terms.parts.layers import named_at
+from redistill.terms.parts.vectors import as_vectors, named_or_pooled, require_pairs
 from redistill.terms.parts.wide import wide
 
 
@@ -60,13 +61,12 @@ class PKT(Term):
     eps: float = 1e-7
     reduction: Literal["entry", "row"] = "entry"
 
+    needs_pairs: ClassVar[bool] = True
     # not "non-negative": with eps in the logarithm the mean may lie a hair below 0
     theorems: ClassVar[tuple[str, ...]] = ("zero at match", "batch permutation")
 
     def check(self) -> None:
-        self.at = pairs_of(self.at)
-        self.pairs = self.at or ()
-        self.ready = self.at is not None
+        self.at, self.pairs, self.ready = named_at(self.at)
         if not 0 < self.eps < 1:
             raise RedistillError(f"PKT(eps={self.eps}): the guard must lie between 0 and 1")
         if self.reduction not in ("entry", "row"):
@@ -81,8 +81,7 @@ class PKT(Term):
         total = wide(student.logits).new_zeros(())
         for mine, theirs in self.pairs:
             f_s, f_t = as_vectors(student[mine]), as_vectors(teacher[theirs])
-            if len(f_s) < 2:
-                raise RedistillError("PKT compares images with each other, but the batch has one: drop the last batch or enlarge it")
+            require_pairs("PKT", f_s)
             p_s, p_t = (neighbours(f, self.eps, diagonal=self.reduction == "entry") for f in (f_s, f_t))
             entries = p_t * torch.log((p_t + self.eps) / (p_s + self.eps))
             total = total + entries.sum() / (p_t.numel() if self.reduction == "entry" else len(p_t))

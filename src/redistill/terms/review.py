@@ -25,11 +25,14 @@ Where paper and codes differ:
 * The reproduction's HCL is ``keep="l<=h", count="listed", denominator=1.875``: 0.6 of the authors' for the pooled feature.
 * In its first two rows the transforms sit in a plain list, so that no optimiser trains them: ``trained=False``.
 * Authors and mdistiller warm the weight up over 20 epochs, which neither the paper nor the reproduction has.
+* ``--use-kl`` of the authors' code adds softened KL (T = 4, weight 1) to the sum, outside the warm-up and outside the weight:
+  `CE() + 5 * Ramp(0, 20) * Review() + 1.0 * KD(T=4.0)`. `use_kl` adds the same KL to the term itself, where both act on it too.
 * The authors' CIFAR teacher stays in train mode (``Recipe.teacher_mode``); mdistiller's does not.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -38,10 +41,11 @@ from torch import Tensor, nn
 from redistill import rng
 from redistill.core import At, Batch, Context, Output, Pair, RedistillError, Term, pairs_of, require_ready
 from redistill.core.pairs import check_pairs, pair_stages
-from redistill.terms.parts.abf import Cascade, Fusion, Size, Transform
+from redistill.terms.kd import check_logits, softened_kl
+from redistill.terms.parts.abf import ABF, Cascade, Fusion, Size, Transform
 from redistill.terms.parts.maps import as_map, map_shape, same_shape
 from redistill.terms.parts.pyramid import Level, Pyramid, context_loss
-from redistill.terms.parts.wide import fitting, wide
+from redistill.terms.parts.wide import adapting, fitting, wide
 
 Framework = Literal["residual", "pairs", "sums", "levels"]
 
@@ -68,6 +72,10 @@ class Review(Term):
         count: weights in the order of ``"use"`` (authors) or as ``"listed"`` (reproduction).
         denominator: sum of the weights ``"used"`` (authors) or a number, 1.875 in the reproduction.
         trained: False leaves the adapters at their first weights (reproduction, rows none and RM).
+        use_kl: add ``kl_weight`` times the softened KL of the logits at temperature ``T`` (authors' ``--use-kl``, off in all their
+            tables); the term's own weight multiplies it too.
+        kl_weight: of that KL, 1 in the authors' code.
+        T: its temperature, 4 there.
 
     >>> import torch
     >>> from redistill.core import Context
@@ -92,7 +100,12 @@ class Review(Term):
     count: Literal["use", "listed"] = "use"
     denominator: Literal["used"] | float = "used"
     trained: bool = True
+    use_kl: bool = False
+    kl_weight: float = 1.0
+    T: float = 4.0
 
+    later: ClassVar[tuple[str, ...]] = ("use_kl", "kl_weight", "T")
+    needs_pairs: ClassVar[bool] = True
     theorems: ClassVar[tuple[str, ...]] = ("non-negative", "batch permutation")
     ready = False
 
@@ -108,6 +121,12 @@ class Review(Term):
             raise RedistillError(f"Review(distance={self.distance!r}): known are 'hcl' and 'mse'")
         if self.mid is not None and self.mid < 1:
             raise RedistillError(f"Review(mid={self.mid}): the residual needs at least 1 channel, or None for its default")
+        if not 0 < self.T < math.inf or not 0 <= self.kl_weight < math.inf:
+            raise RedistillError(f"Review(T={self.T}, kl_weight={self.kl_weight}): a temperature above 0 and a weight of at least 0")
+        if not self.use_kl and (self.kl_weight != 1.0 or self.T != 4.0):
+            raise RedistillError(f"Review(kl_weight={self.kl_weight}, T={self.T}): they are of the KL that use_kl adds, and it is off")
+        if self.use_kl:
+            self.compares_logits = True  # type: ignore[misc]  # with these settings, not the class
         if self.framework != "residual" and (self.fusion != "attention" or self.mid is not None):
             raise RedistillError(
                 f"Review(framework={self.framework!r}) fuses nothing, so it takes neither fusion={self.fusion!r} nor "
@@ -127,6 +146,12 @@ class Review(Term):
         if not self.trained:
             self.requires_grad_(False)
         self.ready = True
+
+    def quicker(self, *, bf16: bool) -> None:
+        super().quicker(bf16=bf16)
+        for module in self.modules():
+            if isinstance(module, ABF):
+                module.apart = True
 
     def _own_pairs(self, ctx: Context) -> tuple[Pair, ...]:
         stages = pair_stages(ctx)
@@ -155,9 +180,14 @@ class Review(Term):
         features = [fitting(as_map(student[mine]), self) for mine, _ in self.pairs]
         targets = [wide(as_map(teacher[theirs])) for _, theirs in self.pairs]
         total = wide(student.logits).new_zeros(())
-        for made, target in self._reviewed(features, targets):
+        with adapting(self.in_bf16, student.logits):
+            reviewed = self._reviewed(features, targets)
+        for made, target in reviewed:
             total = total + self._distance(wide(made), target)
-        return total
+        if not self.use_kl:
+            return total
+        check_logits("Review", student.logits, teacher.logits)
+        return total + self.kl_weight * self.T**2 * softened_kl(student.logits, teacher.logits, self.T).sum() / len(student.logits)
 
     def _reviewed(self, features: list[Tensor], targets: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """What is compared: (made from the student, the teacher's)."""

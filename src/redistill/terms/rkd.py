@@ -28,7 +28,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
-from redistill.terms.parts.vectors import as_vectors, named_or_pooled
+from redistill.terms.parts.layers import named_at
+from redistill.terms.parts.vectors import as_vectors, named_or_pooled, require_pairs
 from redistill.terms.parts.wide import wide
 
 
@@ -79,12 +80,11 @@ class RKD(Term):
     distance: float = 25.0
     angle: float = 50.0
 
+    needs_pairs: ClassVar[bool] = True
     theorems: ClassVar[tuple[str, ...]] = ("zero at match", "non-negative", "batch permutation", "common scale")
 
     def check(self) -> None:
-        self.at = pairs_of(self.at)
-        self.pairs = self.at or ()
-        self.ready = self.at is not None
+        self.at, self.pairs, self.ready = named_at(self.at)
         if not all(0 <= w < math.inf for w in (self.distance, self.angle)):
             raise RedistillError(f"RKD(distance={self.distance}, angle={self.angle}): both weights must be at least 0 and finite")
 
@@ -98,8 +98,7 @@ class RKD(Term):
         apart = turned = wide(student.logits).new_zeros(())
         for mine, theirs in self.pairs:
             f_s, f_t = as_vectors(student[mine]), as_vectors(teacher[theirs])
-            if len(f_s) < 2:
-                raise RedistillError("RKD compares images with each other, but the batch has one: drop the last batch or enlarge it")
+            require_pairs("RKD", f_s)
             apart = apart + huber(relative_distances(f_s), relative_distances(f_t))
             turned = turned + huber(angles(f_s), angles(f_t))
         return apart, turned

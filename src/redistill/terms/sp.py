@@ -24,9 +24,9 @@ from torch import Tensor
 
 from redistill.core import At, Batch, Context, Output, Term, pairs_of, require_ready
 from redistill.core.pairs import pair_stages
+from redistill.terms.parts.layers import named_at, total
 from redistill.terms.parts.maps import named_or_paired
-from redistill.terms.parts.vectors import as_vectors
-from redistill.terms.parts.wide import wide
+from redistill.terms.parts.vectors import as_vectors, require_pairs
 
 
 def similarities(feature: Float[Tensor, " batch *entries"]) -> Float[Tensor, "batch batch"]:
@@ -52,12 +52,11 @@ class SP(Term):
 
     at: At = None
 
+    needs_pairs: ClassVar[bool] = True
     theorems: ClassVar[tuple[str, ...]] = ("zero at match", "non-negative", "batch permutation", "channel permutation", "common scale")
 
     def check(self) -> None:
-        self.at = pairs_of(self.at)
-        self.pairs = self.at or ()
-        self.ready = self.at is not None
+        self.at, self.pairs, self.ready = named_at(self.at)
 
     def setup(self, ctx: Context) -> None:
         self.pairs = named_or_paired(ctx, pairs_of(self.at)) if self.at is not None else pair_stages(ctx)[-1:]
@@ -68,9 +67,10 @@ class SP(Term):
         require_ready(self)
         found = []
         for mine, theirs in self.pairs:
+            require_pairs("SP", student[mine])
             g_s, g_t = similarities(student[mine]), similarities(teacher[theirs])
             found.append((g_t - g_s).square().sum() / g_t.numel())
         return found
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        return sum(self.distances(student, teacher), start=wide(student.logits).new_zeros(()))
+        return total(student, self.distances(student, teacher))

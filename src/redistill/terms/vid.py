@@ -13,8 +13,8 @@ Where the codes differ:
 | paper | `VID(reduction="batch")` | sum over channels and positions, so λ is C·H·W times smaller |
 | CRD benchmark, "code from author" | `VID()` | mean over all entries; weight 1 |
 | mdistiller | `VID(train_variance=False)` | variances in a plain list: never trained, σ² = 5, so MSE/10 + constant |
-| vidtf, HEAD | `VID(regressor="norm", eps=1e-3, init_log_scale=5.0)` | batch norm and ReLU after every convolution, widths 2C, 2C, C |
-| vidtf, branch with results | `VID(regressor="norm-linear", eps=1.0, init_log_scale=5.0)` | no ReLU last, σ² above 1 |
+| TensorFlow code, HEAD | `VID(regressor="norm", eps=1e-3, init_log_scale=5.0)` | norm and ReLU after every convolution, 2C, 2C, C |
+| TensorFlow code, branch with results | `VID(regressor="norm-linear", eps=1.0, init_log_scale=5.0)` | no ReLU last, σ² above 1 |
 
 In the CRD benchmark weight decay pulls a_c towards 0, that is σ² towards log 2. All drop the constant ½ log 2π.
 """
@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from redistill import rng
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
 from redistill.terms.parts.maps import as_map, map_shape, named_or_paired, same_shape, to_smaller
-from redistill.terms.parts.wide import HALF, wide
+from redistill.terms.parts.wide import HALF, adapting, wide
 
 Regression = Literal["plain", "norm", "norm-linear"]
 
@@ -115,7 +115,7 @@ class VariationalHead(nn.Module):
             elif regressor == "norm":
                 layers.append(nn.BatchNorm2d(after))
             layers.append(nn.ReLU())
-        # but for HEAD of vidtf the mean can be negative, so no ReLU ends the network
+        # but for the HEAD of the TensorFlow reproduction the mean can be negative, so no ReLU ends the network
         self.regressor = nn.Sequential(*(layers if regressor == "norm" else layers[:-1]))
 
     def variance(self) -> Tensor:
@@ -137,10 +137,10 @@ class VID(Term):
     Args:
         at: pairs of places; default: every pair of stages (RepDistiller: the outputs of the groups).
         init_pred_var: σ² before training: 5 (CRD benchmark, mdistiller).
-        eps: floor of σ²: 1e-5 (CRD benchmark, mdistiller); 1 in vidtf (1e-3 at its HEAD).
-        init_log_scale: start of a_c itself instead; 5.0 in vidtf.
+        eps: floor of σ²: 1e-5 (CRD benchmark, mdistiller); 1 in the TensorFlow reproduction (1e-3 at its HEAD).
+        init_log_scale: start of a_c itself instead; 5.0 in the TensorFlow reproduction.
         mid: channels between the convolutions; default: the teacher's (``"plain"``), twice those (the others).
-        regressor: ``"plain"`` (CRD benchmark, mdistiller), ``"norm"`` (vidtf, HEAD) or ``"norm-linear"`` (its branch).
+        regressor: ``"plain"`` (CRD benchmark, mdistiller), ``"norm"`` (TensorFlow reproduction, HEAD) or ``"norm-linear"`` (its branch).
         reduction: ``"element"`` (all codes) or ``"batch"`` (the paper's sum over an image's entries).
         train_variance: False is mdistiller, whose variances no optimiser sees.
         constant: with the ½ log 2π that all codes drop.
@@ -207,6 +207,7 @@ class VID(Term):
         total = wide(student.logits).new_zeros(())
         for head, (mine, theirs) in zip(self.heads, self.pairs, strict=True):
             f_s, f_t = to_smaller(wide(as_map(student[mine])), wide(as_map(teacher[theirs])))
-            mean, variance = head(f_s.to(next(head.parameters()).dtype) if student[mine].dtype in HALF else f_s)
+            with adapting(self.in_bf16, f_s):
+                mean, variance = head(f_s.to(next(head.parameters()).dtype) if student[mine].dtype in HALF else f_s)
             total = total + vid_loss(mean, variance, f_t, self.reduction, self.constant)
         return total

@@ -9,17 +9,29 @@ The term is tried between two small convolutional networks in double precision; 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from redistill import rng
-from redistill.testing.bench import Bench, Make, NotConformant, SmallNet, Trial
+from redistill._moved import old_names
+from redistill.core import RedistillError
+from redistill.testing.bench import Fixture, Make, NotConformant, SmallNet, TermCase
 from redistill.testing.promises import PROMISES
 from redistill.testing.theorems import THEOREMS
 
-__all__ = ["PROMISES", "THEOREMS", "Bench", "NotConformant", "SmallNet", "check_term"]
+__all__ = ["PROMISES", "THEOREMS", "Finding", "Fixture", "NotConformant", "SmallNet", "check_term", "examine"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One promise of a term. promise: the sentence. broken: why it does not hold, None where it was proven."""
+
+    promise: str
+    broken: str | None = None
 
 
 def check_term(
@@ -50,22 +62,64 @@ def check_term(
     >>> check_term(lambda: KD(T=2.0))[:2]
     ('no draw from a global generator', 'the same seed gives the same adapters and the same loss, bit for bit')
     """
+    proven = []
+    for finding in _found(make, theorems, student, teacher, images, generated):
+        if finding.broken is not None:
+            raise NotConformant(f"{make()!r}: {finding.broken}")
+        proven.append(finding.promise)
+    return tuple(proven)
+
+
+def examine(
+    make: Make,
+    *,
+    theorems: Collection[str] | None = None,
+    student: nn.Module | None = None,
+    teacher: nn.Module | None = None,
+    images: Tensor | None = None,
+    generated: bool = False,
+) -> list[Finding]:
+    """Everything that :func:`check_term` tries, to the end: one finding a promise, what is broken with its reason.
+
+    >>> from redistill.terms import KD
+    >>> [finding.promise for finding in examine(lambda: KD(T=2.0)) if finding.broken]
+    []
+    """
+    return list(_found(make, theorems, student, teacher, images, generated))
+
+
+def _found(
+    make: Make,
+    theorems: Collection[str] | None,
+    student: nn.Module | None,
+    teacher: nn.Module | None,
+    images: Tensor | None,
+    generated: bool,
+) -> Iterator[Finding]:
     if images is None:
         images = torch.randn(5, 3, 16, 16, generator=rng.stream(0, "testing", "images"))
     if student is None:
         student = SmallNet((4, 6, 8), 5, seed=1)
     if teacher is None:
         teacher = SmallNet((6, 8, 10), 5, seed=2)
-    trial = Trial(make, student, teacher, images, generated)
+    trial = TermCase(make, student, teacher, images, generated)
     term = make()
     declared = term.theorems if theorems is None else tuple(theorems)
     if unknown := [name for name in declared if name not in THEOREMS]:
         raise NotConformant(f"{type(term).__name__} declares {unknown[0]!r}: known theorems are {', '.join(THEOREMS)}")
-    proven = []
     for check in (*PROMISES, *(THEOREMS[name] for name in declared)):
+        promise = check.__doc__ or check.__name__
         try:
             check(trial)
         except NotConformant as broken:
-            raise NotConformant(f"{term!r}: {broken}") from None
-        proven.append(check.__doc__ or check.__name__)
-    return tuple(proven)
+            yield Finding(promise, str(broken))
+        except RedistillError as refused:
+            yield Finding(promise, f"it refuses what it was given: {refused}")
+        except Exception as error:  # whatever a stranger's term raises is its failure, and not ours
+            yield Finding(promise, f"it raised {type(error).__name__}: {error}")
+        else:
+            yield Finding(promise)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = old_names(__name__)

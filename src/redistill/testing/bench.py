@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from redistill import rng
 from redistill.core import Batch, Output, Term
-from redistill.features.places import Map, context, places_of
+from redistill.features.places import Layers, context, places_of
 from redistill.features.tapped import Tapped
 
 Make = Callable[[], Term]
@@ -48,7 +48,7 @@ class SmallNet(nn.Module):
 
 
 @dataclass
-class Bench:
+class Fixture:
     """A term set up between two networks, with what each said about one batch."""
 
     term: Term
@@ -59,7 +59,7 @@ class Bench:
     ask: Tapped
 
     @property
-    def taught(self) -> Output:
+    def teacher_output(self) -> Output:
         """What the teacher says; with a gradient to the images only where these are trained."""
         if self.batch.images.requires_grad:
             return self.ask(self.batch.images)
@@ -69,15 +69,15 @@ class Bench:
     @property
     def trained(self) -> dict[str, Tensor]:
         """Everything that an optimiser may move: the student, the term, and images that a generator made."""
-        found: dict[str, Tensor] = {f"the student's {n}": p for n, p in self.student.named_parameters()}
+        found: dict[str, Tensor] = {f"the student's {n}": p for n, p in self.student.named_parameters() if p.requires_grad}
         found |= {f"the term's {n}": p for n, p in self.term.named_parameters() if p.requires_grad}
         return found | ({"the images": self.batch.images} if self.batch.images.requires_grad else {})
 
-    def said(self) -> Output:
+    def student_output(self) -> Output:
         return self.read(self.batch.images)
 
     def loss(self, student: Output | None = None, teacher: Output | None = None, batch: Batch | None = None) -> Tensor:
-        value: Tensor = self.term(student or self.said(), teacher or self.taught, batch or self.batch)
+        value: Tensor = self.term(student or self.student_output(), teacher or self.teacher_output, batch or self.batch)
         require(value.shape == (), f"the loss must be a scalar, it has shape {list(value.shape)}")
         return value
 
@@ -87,7 +87,7 @@ class Bench:
 
 
 @dataclass
-class Trial:
+class TermCase:
     """What benches are made from: a term's factory, two networks and images, which ``generated`` makes trainable."""
 
     make: Make
@@ -97,11 +97,11 @@ class Trial:
     generated: bool = False
 
     @cached_property
-    def tables(self) -> tuple[Map, Map]:
+    def tables(self) -> tuple[Layers, Layers]:
         """Places of student and teacher."""
         return places_of(self.student, self.images), places_of(self.teacher, self.images)
 
-    def bench(self, seed: int = 0, *, moved: bool = True, dtype: torch.dtype = torch.float64) -> Bench:
+    def bench(self, seed: int = 0, *, moved: bool = True, dtype: torch.dtype = torch.float64) -> Fixture:
         """Everything fresh; ``moved``: the student's weights stand a little away from where ``setup`` saw them."""
         student, teacher = copy.deepcopy(self.student).to(dtype), copy.deepcopy(self.teacher).to(dtype)
         images = self.images.to(dtype, copy=True).requires_grad_(self.generated)
@@ -131,4 +131,4 @@ class Trial:
             index=torch.arange(len(images)),
             variant=torch.zeros(len(images), dtype=torch.int64),
         )
-        return Bench(term, student, teacher, batch, read, ask)
+        return Fixture(term, student, teacher, batch, read, ask)

@@ -16,10 +16,11 @@ from torch import Tensor
 from redistill import rng
 from redistill.core import RedistillError, Term
 from redistill.terms import ALL, by_name
-from redistill.testing.bench import Bench, NotConformant, Trial, require
+from redistill.testing.bench import Fixture, NotConformant, TermCase, require
+from redistill.testing.edges import EDGES
 
 
-def _scalar(trial: Trial) -> None:
+def _scalar(trial: TermCase) -> None:
     """one finite number in the precision of the networks"""
     double, single = trial.bench().loss(), trial.bench(dtype=torch.float32).loss()
     for loss, dtype in ((double, torch.float64), (single, torch.float32)):
@@ -31,7 +32,7 @@ def _scalar(trial: Trial) -> None:
     )
 
 
-def _repeatable(trial: Trial) -> None:
+def _repeatable(trial: TermCase) -> None:
     """the same seed gives the same adapters and the same loss, bit for bit"""
     one, two = trial.bench(3), trial.bench(3)
     for (name, a), b in zip(one.term.state_dict().items(), two.term.state_dict().values(), strict=True):
@@ -45,23 +46,23 @@ def _global_states() -> tuple[object, ...]:
     return torch.random.get_rng_state().tolist(), random.getstate(), str(np.random.get_state())
 
 
-def _own_randomness(trial: Trial) -> None:
+def _own_randomness(trial: TermCase) -> None:
     """no draw from a global generator"""
     before = _global_states()
     trial.bench().loss()
     require(before == _global_states(), "the term drew from a global random generator: use redistill.rng")
 
 
-def _inputs_untouched(trial: Trial) -> None:
+def _inputs_untouched(trial: TermCase) -> None:
     """logits, features, images and labels stay as they were"""
     bench = trial.bench()
-    said, taught = bench.said(), bench.taught
-    tensors = {"student logits": said.logits, "teacher logits": taught.logits, "images": bench.batch.images}
-    tensors |= {f"student {n}": v for n, v in said.taps.items()} | {f"teacher {n}": v for n, v in taught.taps.items()}
+    student_output, teacher_output = bench.student_output(), bench.teacher_output
+    tensors = {"student logits": student_output.logits, "teacher logits": teacher_output.logits, "images": bench.batch.images}
+    tensors |= {f"student {n}": v for n, v in student_output.taps.items()} | {f"teacher {n}": v for n, v in teacher_output.taps.items()}
     if bench.batch.labels is not None:
         tensors["labels"] = bench.batch.labels
     before = {name: (value.detach().clone(), value._version) for name, value in tensors.items()}
-    bench.loss(said, taught).backward()
+    bench.loss(student_output, teacher_output).backward()
     for name, value in tensors.items():
         copied, version = before[name]
         require(torch.equal(copied, value) and version == value._version, f"the term wrote into the {name}")
@@ -80,7 +81,7 @@ def _leaves(loss: Tensor) -> Iterator[Tensor]:
         nodes.extend(after for after, _ in node.next_functions)
 
 
-def _parameters(trial: Trial) -> None:
+def _parameters(trial: TermCase) -> None:
     """gradients reach what is trained and every learnable parameter of the term, and nothing else"""
     bench = trial.bench()
     trained = {id(value): name for name, value in bench.trained.items()}
@@ -104,7 +105,7 @@ def _parameters(trial: Trial) -> None:
     require(any(moved), "nothing that is trained gets a gradient other than 0")
 
 
-def _derivative(trial: Trial) -> None:
+def _derivative(trial: TermCase) -> None:
     """the gradient is the derivative of the value"""
     bench = trial.bench()
     trained = list(bench.trained.values())
@@ -124,7 +125,7 @@ def _derivative(trial: Trial) -> None:
     raise NotConformant(f"the gradient says {slope}, a small step measures {measured}")
 
 
-def _measured_slope(bench: Bench, trained: list[Tensor], ways: list[Tensor], step: float = 1e-8) -> tuple[float, float]:
+def _measured_slope(bench: Fixture, trained: list[Tensor], ways: list[Tensor], step: float = 1e-8) -> tuple[float, float]:
     """Central difference of the loss along ``ways``, and the loss."""
     starts = [p.detach().clone() for p in trained]
     values = []
@@ -136,7 +137,7 @@ def _measured_slope(bench: Bench, trained: list[Tensor], ways: list[Tensor], ste
     return (values[0] - values[1]) / (2 * step), values[2]
 
 
-def _settings(trial: Trial) -> None:
+def _settings(trial: TermCase) -> None:
     """every setting survives a file, and the class is found by its name"""
     term = trial.make()
     kind: type[Term] = type(term)
@@ -146,7 +147,7 @@ def _settings(trial: Trial) -> None:
     require(read.settings() == term.settings(), f"settings {term.settings()} come back as {read.settings()}")
 
 
-def _fresh(trial: Trial) -> None:
+def _fresh(trial: TermCase) -> None:
     """a fresh copy has the settings and no state"""
     used = trial.bench().term
     fresh, new = used.fresh(), trial.make()
@@ -155,25 +156,25 @@ def _fresh(trial: Trial) -> None:
     require((fresh.ready, fresh.pairs) == (new.ready, new.pairs), "fresh() still knows the networks of the set-up")
 
 
-def _ready(trial: Trial) -> None:
+def _ready(trial: TermCase) -> None:
     """used before ``setup``, a term that needs one says so"""
     bench, new = trial.bench(), trial.make()
     if new.ready:
         return
     try:
-        new(bench.said(), bench.taught, bench.batch)
+        new(bench.student_output(), bench.teacher_output, bench.batch)
     except RedistillError:
         return
     raise NotConformant("used before setup it must raise RedistillError: call redistill.core.method.require_ready in forward")
 
 
-def _saved(trial: Trial) -> None:
+def _saved(trial: TermCase) -> None:
     """copies and restored states give the same loss"""
     bench, other = trial.bench(1), trial.bench(2)
-    said = bench.said()
-    expected = bench.value(said)
+    student_output = bench.student_output()
+    expected = bench.value(student_output)
     twin = replace(bench, term=copy.deepcopy(bench.term))
-    require(twin.value(said) == expected, "a deep copy gives another loss")
+    require(twin.value(student_output) == expected, "a deep copy gives another loss")
     saved = trial.bench(1).term.state_dict()  # before its first batch moved running statistics
     other.term.load_state_dict(saved)
     require(other.value() == trial.bench(1).value(), "a restored state gives another loss")
@@ -182,7 +183,7 @@ def _saved(trial: Trial) -> None:
         require(name in again and torch.equal(again[name], value), f"pickling loses {name}")
 
 
-def _declared(trial: Trial) -> None:
+def _declared(trial: TermCase) -> None:
     """``needs_labels`` and ``needs_teacher`` are true"""
     bench = trial.bench()
     if bench.term.needs_labels:
@@ -194,11 +195,11 @@ def _declared(trial: Trial) -> None:
             raise NotConformant("needs_labels is True, yet a batch without labels was accepted")
     if not bench.term.needs_teacher:
         with torch.no_grad():
-            alone = float(bench.term(bench.said(), None, bench.batch))
+            alone = float(bench.term(bench.student_output(), None, bench.batch))
         require(alone == bench.value(), "needs_teacher is False, yet the teacher changes the loss")
 
 
-PROMISES: tuple[Callable[[Trial], None], ...] = (
+PROMISES: tuple[Callable[[TermCase], None], ...] = (
     _own_randomness, _repeatable, _scalar, _parameters, _inputs_untouched, _derivative, _settings, _fresh, _ready, _saved,
-    _declared,
+    _declared, *EDGES,
 )  # fmt: skip

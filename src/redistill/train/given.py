@@ -62,7 +62,9 @@ def _way(given: Any) -> str:
         return "a data set comes as a pair: train, test = rd.data..., then give train, and evaluate={'test': test}"
     kind = type(given).__name__
     if hasattr(given, "dataset") and hasattr(given, "batch_size"):
-        return f"a {kind}'s images must be bytes that the loop augments, orders and normalises itself; {WAYS}"
+        return f"give images, rd.data.of(loader.dataset): the loop orders, augments and normalises them itself; {WAYS}"
+    if hasattr(given, "__getitem__") and hasattr(given, "__len__") and not isinstance(given, str | tuple | list | dict):
+        return f"rd.data.of({kind.lower()}) makes images of a data set; {WAYS}"
     if isinstance(given, str):
         return f"open it first, rd.data.load({given[:60]!r})"
     return WAYS

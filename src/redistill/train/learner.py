@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from redistill import rng
 from redistill.core import Batch, Method, Output, RedistillError, WeightTable, weighted_sum
+from redistill.features.drawing import OwnStream
 from redistill.features.hidden_state import hidden_state, load_hidden_state, plain_values
 from redistill.features.modes import set_mode
 from redistill.features.outputs import name_of
@@ -20,10 +20,13 @@ from redistill.features.sight import Sight
 from redistill.features.tapped import Tapped
 from redistill.precision import Arithmetic
 from redistill.recipe import Recipe
-from redistill.train.optimise import make_optimizer, parameter_groups
+from redistill.replay import prime
+from redistill.train.clock import Moment
+from redistill.train.optimise import clip, forget, make_optimizer, parameter_groups, saved
 from redistill.train.result import Accuracy
 
 READ = 200  # steps between two readings of the loss buffer inside a long epoch
+AHEAD = 10_000  # the same on an accelerator, which runs ahead of who asks: an epoch of any usual set, without a wait in it
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,11 @@ class Course:
     @property
     def block(self) -> int:
         """Steps between two readings of the losses."""
-        return min(self.per_epoch, READ)
+        return min(self.per_epoch, READ if self.means.device.type == "cpu" else AHEAD)
+
+    def row(self, step: int) -> int:
+        """Row of a step in a buffer of one block."""
+        return step % self.per_epoch % self.block
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,7 @@ class Learner:
     Attributes:
         net, sight, tapped: the network, how it meets the images, and the same network giving its features away.
         method: its own fresh copy. course: what all students share. weights: of every term at every step of the run.
+        tabled: its steps may be replayed: what changes from step to step is read on the device.
         buffer: [block, terms] losses of the steps since the last reading. epoch_sum: [terms] float64, on the CPU.
         norms: [block] norms of the gradient before clipping; stays None where nothing is clipped.
         taken: steps so far. losses, gradient_norms: means by epoch. curves: (step, accuracy in percent) by evaluation set.
@@ -80,6 +88,7 @@ class Learner:
     course: Course
     curves: dict[str, list[tuple[int, float]]]
     notes: tuple[str, ...] = ()
+    tabled: bool = False
     optimizer: torch.optim.Optimizer = field(init=False)
     weights: WeightTable = field(init=False)
     buffer: Tensor = field(init=False)
@@ -97,7 +106,12 @@ class Learner:
         course, terms = self.course, len(self.method.weights)
         device, dtype = course.means.device, course.means.dtype
         self.optimizer = self._new_optimizer()
+        if self.tabled:
+            prime(self.optimizer)
         self.weights = self.method.weight_table(course.steps, course.per_epoch)
+        self.table = torch.zeros(course.block, terms, device=device, dtype=dtype)
+        trains = course.recipe.student_mode == "train"
+        self.layers = OwnStream(self.net, self.method, seed=course.seed, purpose="layers", device=device, train=trains)
         self.buffer = torch.zeros(course.block, terms, device=device, dtype=dtype)
         self.norms = torch.zeros(course.block, device=device, dtype=dtype) if course.recipe.clip is not None else None
         self.epoch_sum = torch.zeros(terms, dtype=torch.float64)
@@ -114,49 +128,58 @@ class Learner:
         self.seconds += time.perf_counter() - began
 
     # -- one step -----------------------------------------------------------------------------------------------------
-    def learn(self, batch: Batch, teacher_output: Output | None, step: int) -> None:
-        """One step of this student, on what all students see."""
-        course, trains = self.course, self.course.recipe.student_mode == "train"
+    def ready(self, step: int, *, begins: bool) -> None:
+        """Before a step, on the host. ``begins``: a block begins with it."""
+        trains = self.course.recipe.student_mode == "train"
         if self.net.training != trains:  # whoever looked at the network between two steps may have left it otherwise
             set_mode(self.net, trains)
-        if step in course.resets:
-            self.optimizer = self._new_optimizer()
+        if step in self.course.resets:
+            if self.tabled:
+                forget(self.optimizer)
+            else:
+                self.optimizer = self._new_optimizer()
+        if self.tabled and begins and self.weights.which is not None:
+            first = step - self.course.row(step)
+            rows = self.weights.rows[self.weights.which[first : first + self.course.block].long()]
+            self.table[: len(rows)].copy_(rows)
+
+    def learn(self, batch: Batch, taught: Callable[[], Output | None], now: Moment) -> None:
+        """One step of this student, on what all students see. ``taught``: what the teacher said, asked for when it is needed."""
+        course = self.course
         for group in self.optimizer.param_groups:
-            group["lr"] = course.rates[step]
+            group["lr"] = now.rate
         self.optimizer.zero_grad(set_to_none=True)
         # layers that draw (dropout) see the same stream whoever else is in the cohort
-        with rng.seeded(course.seed, "layers", step, device=course.means.device):
+        with self.layers.at(now.number, watch=self.tabled):
             with course.means.autocast():
                 student_output = self.tapped(batch.images)
-            losses = self.method(course.means.wide(student_output), teacher_output, batch)
-            total = weighted_sum(self.weights[step], losses)
+            losses = self.method(course.means.wide(student_output), taught(), batch)
+            total = weighted_sum(self._weights_at(now), losses)
             if not total.requires_grad:
                 raise RedistillError(
                     f"no gradient reaches the student {name_of(self.net)}: its forward computes without one (torch.no_grad, detach) "
                     f"what {self.method!r} reads, or what it reads is frozen; it would learn nothing"
                 )
             total.backward()
-        place = self._place(step)
-        if course.recipe.clip is not None and self.norms is not None:
-            self.norms[place] = nn.utils.clip_grad_norm_(self.net.parameters(), course.recipe.clip)
+        if self.norms is not None:
+            self.norms.index_copy_(0, now.row, clip(self.net, self.method, course.recipe).to(self.norms).reshape(1))
         self.optimizer.step()
-        with torch.no_grad():
-            row = self.buffer[place]
-            for column, loss in enumerate(losses):
-                row[column] = loss.detach()
-        self.taken = step + 1
+        row = [loss.detach().to(self.buffer).reshape(()) for loss in losses]
+        self.buffer.index_copy_(0, now.row, torch.stack(row)[None])
+
+    def _weights_at(self, now: Moment) -> Sequence[float | Tensor]:
+        """Of the terms: numbers, or where they change from step to step and steps may be replayed, entries of the table."""
+        if self.weights.which is None or not self.tabled:
+            return self.weights[now.number or 0]
+        return self.table.index_select(0, now.row)[0].unbind()
 
     # -- what it measured ---------------------------------------------------------------------------------------------
-    def _place(self, step: int) -> int:
-        """Row of the buffer."""
-        return step % self.course.per_epoch % self.course.block
-
     def rows(self, since: int) -> Rows:
         """Losses of the steps from ``since`` (0-based) on, one by one; kept for a block, which ends with its epoch."""
-        first = self.taken - 1 - self._place(self.taken - 1) if self.taken else 0
+        first = self.taken - 1 - self.course.row(self.taken - 1) if self.taken else 0
         if not first <= since < self.taken:
             raise RedistillError(f"the losses of step {since} are not kept step by step: those of {first} to {self.taken - 1} are")
-        kept = slice(self._place(since), self._place(self.taken - 1) + 1)
+        kept = slice(self.course.row(since), self.course.row(self.taken - 1) + 1)
         losses = self.buffer[kept].double().cpu()
         totals = [sum(w * v for w, v in zip(self.weights[since + i], row, strict=True)) for i, row in enumerate(losses.tolist())]
         return Rows(losses, totals, None if self.norms is None else self.norms[kept].double().cpu())
@@ -210,7 +233,7 @@ class Learner:
             "net": self.net.state_dict(),
             "hidden": hidden_state(self.net, self._values),
             "method": self.method.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": saved(self.optimizer, self.course.rates[max(self.taken - 1, 0)]),
             "buffer": self.buffer.clone(),
             "epoch_sum": self.epoch_sum.clone(),
             "norms": None if self.norms is None else self.norms.clone(),
@@ -230,6 +253,8 @@ class Learner:
         load_hidden_state(self.net, saved.get("hidden", {"buffers": {}, "values": {}}))
         self.method.load_state_dict(saved["method"])
         self.optimizer.load_state_dict(saved["optimizer"])
+        if self.tabled:
+            prime(self.optimizer)
         self.buffer.copy_(saved["buffer"])
         self.epoch_sum.copy_(saved["epoch_sum"])
         if self.norms is not None:

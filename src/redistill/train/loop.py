@@ -9,28 +9,37 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from redistill import rng
-from redistill.core import Batch, Context, Culprit, Method, RedistillError, Room, Source, Term, reads_logits
+from redistill.answers.folder import default_folder
+from redistill.core import Batch, Context, ExplainsNonfinite, Method, Output, RedistillError, Source, StreamContext, Term, reads_logits
 from redistill.features.modes import set_mode, untouched, whole_or_as_before
 from redistill.features.normalised import normalisation_of
 from redistill.features.outputs import NotFinite
-from redistill.features.places import NOBODY, Map, is_traced, meeting
+from redistill.features.places import NOBODY, Layers, is_traced, meeting
 from redistill.features.sight import Sight, bare
 from redistill.metrics import ImageSet, accuracy
-from redistill.precision import Arithmetic, resolve_device
+from redistill.models.describe import describe
+from redistill.paths import expanded
+from redistill.precision import Arithmetic, compiling_may_pay, compiling_pays, resolve_device
 from redistill.recipe import Recipe
+from redistill.replay import Lanes, Recorder, Replayed, ReplayWarning, recorder_of
+from redistill.train.clock import Clock, Moment
 from redistill.train.given import lacking, sets_of, source_of
 from redistill.train.learner import Course, Learner
 from redistill.train.preflight import check_student, check_teacher
 from redistill.train.result import Diverged, Progress, Result
+from redistill.train.steps import Replays, as_written
 from redistill.train.teacher import Teacher
 
+ONE_LANE = Lanes()
 NUMERICS = 2
 """2: a teacher in evaluation mode computes in micro-batches of :data:`redistill.train.teacher.ROWS`."""
 
@@ -47,7 +56,10 @@ class Loop:
         source: images or another source. recipe: how it is optimised. seed: of every draw.
         evaluate: evaluation sets by name. every: epochs between evaluations (the last step is always evaluated);
             default: 20 evaluations over the run.
-        device: ``auto`` or a torch device.
+        device: ``auto`` or a torch device. cache: folder in which what the teacher says is remembered for other runs
+            (:mod:`redistill.train.remembered`), True for the user's own; no bit changes by it.
+        replay: record a step once and replay it, where the device can (CUDA graphs); what cannot be recorded is done as it is
+            written, with a warning that says why. No bit changes by it either.
     """
 
     def __init__(
@@ -61,25 +73,35 @@ class Loop:
         evaluate: Mapping[str, ImageSet] | None = None,
         every: int | None = None,
         device: str | torch.device = "auto",
+        replay: bool | Recorder = True,
+        cache: bool | str | Path = False,
     ):
         source = source_of(source)
         if not isinstance(recipe, Recipe):
             raise RedistillError(f"the recipe must be a redistill.Recipe, got a {type(recipe).__name__}: rd.Recipe(epochs=30, lr=0.1)")
         rng.derive(seed)  # refuses an impossible seed before any work
         seed = int(seed)  # numpy's whole numbers too
-        self.recipe, self.seed, self.source = recipe, seed, source
+        self.recipe, self.seed, self.source, self.cache = recipe, seed, source, cache
         self.means = Arithmetic.of(recipe, resolve_device(device))
         self.evaluate = sets_of(evaluate)
         self.per_epoch = source.steps_per_epoch(recipe.batch_size, recipe.drop_last)
         self.course = Course.of(recipe, self.means, seed, self.per_epoch)
         self.steps, self.block = self.course.steps, self.course.block
+        self._recorder = recorder_of(self.means.device) if isinstance(replay, bool) else replay
+        self._may_replay = replay is not False
+        self.clock = Clock(self.course, tabled=self._recorder is not None)
+        self.replays: Replays | None = None
         epochs = math.ceil(self.steps / self.per_epoch)
         if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
             raise RedistillError(f"every={every!r}: evaluate every 1 or more epochs, a whole number")
         self.every = every if every is not None else max(1, math.ceil(epochs / 20))
         self._check(students, teacher, source)
+        if recipe.compile == "auto":
+            self.recipe = recipe.model_copy(update={"compile": self._compiling_pays([net for net, _ in students], teacher)})
         with whole_or_as_before(*(net for net, _ in students)):
             self._begin([(bare(net), Method.of(method)) for net, method in students], teacher)
+        if self._recorder is not None and self._may_replay:
+            self.replays = Replays(self.stream, self.clock, self._replayed(self._recorder))
         together = int(getattr(self.stream, "block_steps", 1))
         self.tell = together * max(1, math.ceil(self.steps / (100 * together)))  # steps between two of the source's own points
         self.step = 0
@@ -96,14 +118,40 @@ class Loop:
             raise StopIteration
         step = self.step
         with self._timed(), self.means.ieee():
-            batch = self.stream.batch(step)
-            teacher_output = self.teacher(batch, step) if self.teacher is not None else None
+            begins = self.clock.turn(step)
             for student in self.active():
-                with student.timed():
-                    student.learn(batch, teacher_output, step)
+                student.ready(step, begins=begins)
+            if self.replays is None:
+                as_written(self.stream, self.clock, step, self._take)
+            else:
+                self._replay(self.replays, step)
+            for student in self.active():
+                student.taken = step + 1
             self.step = step + 1
             self._at_boundaries(step)
         return Progress(self.step, self.steps, step // self.per_epoch)
+
+    def _take(self, batch: Batch, now: Moment) -> Output | None:
+        """The step itself: the teacher once, then every student; side by side where the step is recorded."""
+        with self.lanes.beside("teacher"):
+            teacher_output = self.teacher(batch, now.number, now.counter) if self.teacher is not None else None
+        for number, student in enumerate(self.active()):
+            with self.lanes.beside(f"student {number}"), student.timed():
+                student.learn(batch, self.lanes.after("teacher", teacher_output), now)
+        self.lanes.join()
+        return teacher_output
+
+    def _replay(self, replays: Replays, step: int) -> None:
+        """A step that may be replayed; of one that is, which is one piece of work, every student has an equal share."""
+        began, learning = time.perf_counter(), [number for number, s in enumerate(self.students) if s.diverged is None]
+        if replays.take(step, tuple(learning), self._take):
+            for number in learning:
+                self.students[number].seconds += (time.perf_counter() - began) / len(learning)
+
+    @property
+    def lanes(self) -> Lanes:
+        """Which parts of a step are independent of each other."""
+        return self._recorder.lanes if self._recorder is not None else ONE_LANE
 
     def active(self) -> list[Learner]:
         """Students that have not stopped."""
@@ -151,8 +199,8 @@ class Loop:
 
     def _someone_else(self, step: int) -> str | None:
         """Why a loss of ``step`` is not finite, where the student is not to blame: the source's images or the teacher."""
-        cause = self.stream.blame(step) if isinstance(self.stream, Culprit) else None
-        return cause or (self.teacher.blame(step) if self.teacher is not None else None)
+        cause = self.stream.explains_nonfinite(step) if isinstance(self.stream, ExplainsNonfinite) else None
+        return cause or (self.teacher.explains_nonfinite(step) if self.teacher is not None else None)
 
     def _end_epoch(self, epoch: int, taken: int, last: bool) -> None:
         due = last or (epoch + 1) % self.every == 0
@@ -178,6 +226,11 @@ class Loop:
                 student.stop(f"{error} (after step {self.step} of {self.steps}, on {name!r})", self.step)
                 return
             student.curves[name].append((self.step, value))
+
+    def _alone(self, source: Source) -> bool:
+        """Whether some batch of a data set holds one image."""
+        size = self.recipe.batch_size
+        return source.count is not None and (size == 1 or (source.count % size == 1 and not self.recipe.drop_last))
 
     # -- before the first step ----------------------------------------------------------------------------------------
     def _check(self, students: Sequence[tuple[nn.Module, Method | Term]], teacher: nn.Module | None, source: Source) -> None:
@@ -212,6 +265,11 @@ class Loop:
                 name = type(term).__name__
                 if term.needs_teacher and teacher is None:
                     raise RedistillError(f"{name} compares with a teacher, but there is none: give a teacher or remove {name}")
+                if term.needs_pairs and self._alone(source):
+                    raise RedistillError(
+                        f"{name} compares the images of a batch with each other, and of {source.count:,} images in batches of "
+                        f"{self.recipe.batch_size} one batch has one image: choose another batch_size, or drop_last = true"
+                    )
                 if term.needs_labels and not source.labelled:
                     raise RedistillError(f"{name} needs labels, and this source has none: remove {name} or give labelled images")
             if not any(p.requires_grad for p in net.parameters()):
@@ -223,6 +281,14 @@ class Loop:
                 raise RedistillError(
                     f"evaluation set {name!r} has images of shape {list(shown)}, the source {list(trained_on)}: make them the same"
                 )
+
+    def _compiling_pays(self, students: list[nn.Module], teacher: nn.Module | None) -> bool:
+        """What ``compile = "auto"`` comes to in this run."""
+        if not compiling_may_pay(self.recipe, self.means.device):
+            return False
+        size = tuple(self.source.image_shape)
+        macs = sum(3 * describe(net, size).macs for net in students) + (describe(teacher, size).macs if teacher is not None else 0)
+        return compiling_pays(float(macs) * self.steps * self.recipe.batch_size)
 
     def _begin(self, students: list[tuple[nn.Module, Method]], teacher: nn.Module | None) -> None:
         """Look at every network once, set the methods up, and start the stream."""
@@ -242,11 +308,14 @@ class Loop:
         if self.teacher is not None:
             matter = any(reads_logits(term) for s in self.students for _, term in s.method.parts())
             self.notes = check_teacher(self.teacher.net, self.source, logits_matter=matter, adapt=self.teacher.sight)
-            self.teacher.read(wanted, compiled=self.recipe.compile)
+            self.teacher.read(wanted, compiled=self.recipe.compile is True)
+            if self.cache is not False:
+                folder = default_folder() if self.cache is True else expanded(self.cache)
+                self.teacher.remember(self.source, wanted, folder, fit=NUMERICS, compiled=self.recipe.compile is True)
         self._check_batch_of_one()
         sights = {id(s.net): s.sight for s in self.students} | ({id(self.teacher.net): self.teacher.sight} if self.teacher else {})
         self.stream = self.source.start(
-            Room(
+            StreamContext(
                 seed=self.seed,
                 batch_size=self.recipe.batch_size,
                 device=self.means.device,
@@ -259,8 +328,29 @@ class Loop:
                 autocast=self.means.autocast,
                 teacher_places=wanted,
                 adapt=lambda net: sights[id(net)],
+                replays=None if self._recorder is None or not self._may_replay else self._replayed(self._recorder),
             )
         )
+
+    def _replayed(self, recorder: Recorder) -> Replayed:
+        """What does a kind of work again and again, and watches the networks of this run."""
+        nets = [net for s in self.students for net in (s.net, s.method)] + ([self.teacher.net] if self.teacher is not None else [])
+        return Replayed(recorder, nets, self._hindered, self._say)
+
+    def _hindered(self) -> str | None:
+        """Why no step of this run can be recorded, as far as is known."""
+        layers = [s.layers for s in self.students] + ([self.teacher.layers] if self.teacher is not None else [])
+        if (draws := next((one.draws for one in layers if one.draws), None)) is not None:
+            return f"{draws} draws random numbers of its own at every step"
+        if self.teacher is not None and self.teacher.memory is not None:
+            return "what the teacher said is looked up on the host"
+        return None if self.recipe.fused else "fused = false: only PyTorch's fused optimisers read their rate on the device"
+
+    def _say(self, note: str) -> None:
+        """Something about how the steps are taken, once."""
+        if note not in self.notes:
+            self.notes = (*self.notes, note)
+            warnings.warn(note, ReplayWarning, stacklevel=2)
 
     def _enrol(self, net: nn.Module, template: Method) -> Learner:
         self.means.place(net)
@@ -282,14 +372,19 @@ class Loop:
         method.setup(ctx)
         notes = check_student(net, self.source, adapt=sight)
         self.means.place(method)
+        if not self.means.exact:
+            for _, term in method.parts():
+                term.quicker(bf16=self.means.bf16)
         tapped = sight.tapped(method.places("student"))
-        if self.recipe.compile:
+        if self.recipe.compile is True:
             tapped.compile()
         set_mode(net, self.recipe.student_mode == "train")
         method.train()
-        return Learner(net, sight, tapped, method, self.course, {name: [] for name in self.evaluate}, notes)
+        return Learner(
+            net, sight, tapped, method, self.course, {name: [] for name in self.evaluate}, notes, tabled=self._recorder is not None
+        )
 
-    def _context(self, net: nn.Module, found: Map) -> Context:
+    def _context(self, net: nn.Module, found: Layers) -> Context:
         """What a student's terms see of both networks, which have been looked at already."""
         teacher = self.teacher
         return meeting(
@@ -323,8 +418,9 @@ class Loop:
                 with untouched(*nets), torch.no_grad(), self.means.autocast():
                     if teacher is not None and teacher.borrowed:
                         teacher.net.eval()
-                    said = teacher.tapped(one) if teacher is not None and teacher.tapped is not None else None
-                    student.method(self.means.wide(student.tapped(one)), None if said is None else self.means.wide(said), batch)
+                    asked = teacher.tapped if teacher is not None else None
+                    teacher_output = None if asked is None else self.means.wide(asked(one))
+                    student.method(self.means.wide(student.tapped(one)), teacher_output, batch)
             except ValueError as error:
                 if isinstance(error, RedistillError):
                     raise
@@ -365,6 +461,8 @@ class Loop:
             self.teacher.load_state(state["teacher"])
         for student, saved in zip(self.students, state["students"], strict=True):
             student.load_state(saved, self.step)
+        if self.replays is not None:
+            self.replays.forget()
         self._note_normalisation()
 
     def close(self) -> None:
@@ -398,13 +496,14 @@ def fit_cohort(
     evaluate: Mapping[str, ImageSet] | None = None,
     every: int | None = None,
     device: str | torch.device = "auto",
+    cache: bool | str | Path = False,
 ) -> list[Result]:
     """Train several (student, method) pairs on one stream with one teacher; see :class:`Loop`.
 
     In strict and double precision each student ends bit-identical to the same student trained alone. A student that
     diverges stops alone; its result says so in ``diverged``.
     """
-    loop = Loop(students, teacher, source, recipe, seed=seed, evaluate=evaluate, every=every, device=device)
+    loop = Loop(students, teacher, source, recipe, seed=seed, evaluate=evaluate, every=every, device=device, cache=cache)
     for _ in loop:
         pass
     return loop.results()
@@ -421,13 +520,16 @@ def fit(
     evaluate: Mapping[str, ImageSet] | None = None,
     every: int | None = None,
     device: str | torch.device = "auto",
+    cache: bool | str | Path = False,
 ) -> Result:
     """Train one student in place and return what was measured; a cohort of one. See :class:`Loop`.
 
     Raises:
         Diverged: a loss became NaN or infinite (the message names term, weight and step).
     """
-    result = fit_cohort([(student, method)], teacher, source, recipe, seed=seed, evaluate=evaluate, every=every, device=device)[0]
+    result = fit_cohort(
+        [(student, method)], teacher, source, recipe, seed=seed, evaluate=evaluate, every=every, device=device, cache=cache
+    )[0]
     if result.diverged is not None:
         raise Diverged(result.diverged)
     return result

@@ -43,13 +43,28 @@ def parameter_groups(modules: Sequence[nn.Module], recipe: Recipe) -> list[dict[
 
 def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
     """PyTorch's own optimisers, fused where they exist for the device (fallback: one kernel a tensor)."""
-    fused = recipe.fused
+    fused = recipe.fused and not any(p.is_meta for group in groups for p in group["params"])
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(
             groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=fused, foreach=False
         )
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, lr=recipe.lr, betas=recipe.betas, eps=recipe.eps, fused=fused, foreach=False)
+    recorded = all(p.is_cuda for group in groups for p in group["params"])  # its count of steps lies on the device anyway
+    return kind(groups, lr=recipe.lr, betas=recipe.betas, eps=recipe.eps, fused=fused, foreach=False, capturable=fused and recorded)
+
+
+def forget(optimizer: torch.optim.Optimizer) -> None:
+    """A new optimiser in the place of the old one: the state is that before the first step."""
+    for state in optimizer.state.values():
+        for value in state.values():
+            if isinstance(value, Tensor):
+                value.zero_()
+
+
+def saved(optimizer: torch.optim.Optimizer, rate: float) -> dict[str, Any]:
+    """State to be saved, with the rate of the last step as a number, wherever it was read."""
+    state = optimizer.state_dict()
+    return {**state, "param_groups": [{**group, "lr": rate} for group in state["param_groups"]]}
 
 
 def clip(student: nn.Module, method: nn.Module, recipe: Recipe) -> Tensor:

@@ -49,7 +49,7 @@ def check_teacher(teacher: nn.Module, source: Source, *, logits_matter: bool, ad
             another order, classes that a permutation explains and the teacher's own order does not.
     """
     images = sample(source)
-    if images is None:
+    if images is None or not computes(teacher):
         return ()
     who = f"the teacher {name_of(teacher)}"
     logits, labels = _ask(teacher, images, adapt)
@@ -74,7 +74,7 @@ def check_teacher(teacher: nn.Module, source: Source, *, logits_matter: bool, ad
 def check_student(net: nn.Module, source: Source, *, adapt: Adapt | None = None) -> tuple[str, ...]:
     """Warn of a student whose outputs are probabilities already: a softmax of a softmax hardly learns."""
     images = sample(source, AT_ONCE)
-    if images is None or not are_probabilities(_ask(net, images, adapt)[0]):
+    if images is None or not computes(net) or not are_probabilities(_ask(net, images, adapt)[0]):
         return ()
     note = (
         f"the student {name_of(net)} gives probabilities (never negative, sum 1), where terms take logits and apply the softmax "
@@ -82,6 +82,11 @@ def check_student(net: nn.Module, source: Source, *, adapt: Adapt | None = None)
     )
     warnings.warn(note, TeacherWarning, stacklevel=3)
     return (note,)
+
+
+def computes(net: nn.Module) -> bool:
+    """False on the meta device, where shapes are worked out and nothing is computed: nothing can be told there."""
+    return not any(parameter.is_meta for parameter in net.parameters())
 
 
 def are_probabilities(logits: Tensor) -> bool:
@@ -200,17 +205,17 @@ def _names(teacher: nn.Module, source: Source, who: str) -> str | None:
 
 def _right(logits: Tensor, labels: Tensor, who: str, names: Sequence[str] | None) -> str | None:
     """A teacher at chance is warned of; one that is right in another order of classes is refused, with the order."""
-    said, n = logits.argmax(1), len(labels)
-    right = int((said == labels).sum())
+    predicted, n = logits.argmax(1), len(labels)
+    right = int((predicted == labels).sum())
     classes = logits.shape[1]
     # what predictions that know nothing of the labels would reach
-    shares = [torch.bincount(x, minlength=classes).double() / n for x in (said, labels)]
+    shares = [torch.bincount(x, minlength=classes).double() / n for x in (predicted, labels)]
     chance = float((shares[0] * shares[1]).sum())
     above = chance < 1.0 and binomtest(right, n, chance, alternative="greater").pvalue < 0.01
     numbers = f"{who} is right on {right} of {n} training images ({100 * right / n:.1f} %, chance is {100 * chance:.1f} %)"
-    if (order := fitting_order(said, labels, classes)) is not None:
-        hits = int((order[said] == labels).sum())
-        moved = [(c, int(order[c])) for c in range(classes) if int(order[c]) != c and bool((said == c).any())]
+    if (order := fitting_order(predicted, labels, classes)) is not None:
+        hits = int((order[predicted] == labels).sum())
+        moved = [(c, int(order[c])) for c in range(classes) if int(order[c]) != c and bool((predicted == c).any())]
         word = [f"its class {a} is the data's {b}{f' ({names[b]})' if names and b < len(names) else ''}" for a, b in moved]
         shown = ", ".join(word[:SHOWN]) + (f" and {len(word) - SHOWN} more" if len(word) > SHOWN else "")
         sentence = f"{numbers}; in another order of its classes it would be right on {hits}: {shown}"
@@ -222,16 +227,16 @@ def _right(logits: Tensor, labels: Tensor, who: str, names: Sequence[str] | None
     return None
 
 
-def fitting_order(said: Tensor, labels: Tensor, classes: int) -> Tensor | None:
+def fitting_order(predicted: Tensor, labels: Tensor, classes: int) -> Tensor | None:
     """The permutation [classes] of predicted classes that makes a teacher right where its own order does not, or None.
 
     The permutation that fits every other image of each class best (Kuhn-Munkres) is judged on the rest: there it must be right on
     half of the images or more, and more often than the order as it is by more than chance (sign test, p < 0.001).
     """
-    even = torch.zeros(len(said), dtype=torch.bool)
+    even = torch.zeros(len(predicted), dtype=torch.bool)
     even[labels.argsort(stable=True)[::2]] = True
-    order = _best_order(said[even], labels[even], classes)
-    mine, theirs = said[~even] == labels[~even], order[said[~even]] == labels[~even]
+    order = _best_order(predicted[even], labels[even], classes)
+    mine, theirs = predicted[~even] == labels[~even], order[predicted[~even]] == labels[~even]
     better, worse = int((theirs & ~mine).sum()), int((mine & ~theirs).sum())
     if not len(mine) or float(theirs.double().mean()) < 0.5 or better + worse == 0:
         return None
@@ -240,9 +245,9 @@ def fitting_order(said: Tensor, labels: Tensor, classes: int) -> Tensor | None:
     return order
 
 
-def _best_order(said: Tensor, labels: Tensor, classes: int) -> Tensor:
+def _best_order(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
     """For every predicted class the label that it stands for, one to one, with the most images right; ties keep the class itself."""
-    counts = torch.bincount(said * classes + labels, minlength=classes * classes).view(classes, classes).double().numpy()
+    counts = torch.bincount(predicted * classes + labels, minlength=classes * classes).view(classes, classes).double().numpy()
     rows, columns = linear_sum_assignment(counts + 0.5 * np.eye(classes), maximize=True)
     order = torch.arange(classes)
     order[torch.from_numpy(rows)] = torch.from_numpy(columns)

@@ -38,8 +38,8 @@ class Result:
 
     Attributes:
         accuracy: by evaluation set. losses: by term, mean unweighted loss of each epoch. steps: taken.
-        own_seconds: wall time of this student's own steps. seconds, cpu_seconds: of the whole cohort, with the stream,
-            the teacher and the evaluations. diverged: the sentence about a non-finite loss, or None.
+        own_seconds: wall time of this student's own steps (of replayed ones an equal share). seconds, cpu_seconds: of the whole
+            cohort, with the stream, the teacher and the evaluations. diverged: the sentence about a non-finite loss, or None.
         method: the terms with their trained adapters. gradient_norms: mean norm of the student's gradient before it was
             clipped, each epoch; empty where the recipe does not clip. notes: what was warned of before the first step.
     """

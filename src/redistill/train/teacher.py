@@ -1,25 +1,30 @@
 """The teacher of a run: a private copy in its own mode, normalisation and layout, and what it said of a batch.
 
-The loop only calls it. Whatever else can answer, a table of stored outputs for example, stands in its place.
+The loop only calls it; whether it computes or looks up what it said before (:mod:`redistill.train.remembered`) shows in no bit.
 """
 
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from redistill import rng
-from redistill.core import Batch, Output, RedistillError
+from redistill.core import Batch, Output, RedistillError, Source
+from redistill.features.drawing import OwnStream
 from redistill.features.hidden_state import hidden_state, load_hidden_state, plain_values
 from redistill.features.modes import mode
 from redistill.features.outputs import name_of
 from redistill.features.sight import Sight
 from redistill.features.tapped import Tapped
 from redistill.precision import Arithmetic
+from redistill.train.narrow import narrowed, same_bits
+from redistill.train.remembered import Answered, CacheWarning, NotRemembered, Remembered
 
 ROWS = 32  # below 16 rows convolutions sum in another order; 32 stay in the cache of a core
 
@@ -73,11 +78,13 @@ class Teacher:
             of a call. space: normalisation of the stream. train: batch statistics and drifting running statistics.
 
     Attributes:
-        net: the copy. borrowed: it is the caller's own. tapped: set by :meth:`read`.
+        net: the copy. borrowed: it is the caller's own. tapped: set by :meth:`read`. memory: set by :meth:`remember`, where
+            there is one. answered: how many answers were looked up.
     """
 
     def __init__(self, net: nn.Module, space: str, image_shape: Sequence[int], means: Arithmetic, *, seed: int, train: bool):
         self.means, self.seed, self.train, self.borrowed = means, seed, train, False
+        self.space = space
         self._finite(net)
         try:
             self.net = means.place(private_copy(net)).requires_grad_(False)
@@ -88,7 +95,10 @@ class Teacher:
         if not self.borrowed:
             self.net.train(train)
         self.tapped: Tapped | None = None
+        self.memory: Remembered | None = None
+        self.answered = Answered()
         self._values = plain_values(self.net)
+        self.layers = OwnStream(self.net, seed=seed, purpose="teacher", device=means.device, train=train)
         self._bad = torch.tensor(-1, device=means.device)  # first step at which it was not finite, -1: none yet
 
     def _finite(self, net: nn.Module) -> None:
@@ -113,26 +123,74 @@ class Teacher:
     def read(self, places: Sequence[str], *, compiled: bool) -> None:
         """Before the first step: the features that are wanted with the logits."""
         self.tapped = self.sight.tapped(places, again=self.train)
+        if self.means.bf16 and not self.train and not self.borrowed:
+            self._narrow(self.tapped, places)
         if compiled:
             self.tapped.compile()
 
-    def __call__(self, batch: Batch, step: int) -> Output:
-        """What it says of a batch, once, whoever learns from it. Layers that draw have a stream of their own."""
+    def _narrow(self, tapped: Tapped, places: Sequence[str]) -> None:
+        """Read a copy with bf16 weights instead, where it says the same bit for bit."""
+        twin = narrowed(private_copy(self.net))
+        try:
+            with self.means.autocast():
+                narrow = Tapped.reading(twin, self.sight.probe, places, found=self.sight.found, adapt=self.sight)
+        except (RuntimeError, TypeError, ValueError):
+            return
+        if same_bits(tapped, narrow, self.sight.probe, self.means.autocast()):
+            self.tapped = narrow
+
+    def live(self, images: Tensor) -> Output:
+        """What it says of images in evaluation mode, computed now."""
+        assert self.tapped is not None
+        if not self.borrowed:
+            return in_micro_batches(self.tapped, images)
+        with mode(self.net, False):
+            return in_micro_batches(self.tapped, images)
+
+    def remember(self, source: Source, wanted: Sequence[str], folder: Path | None, *, fit: int, compiled: bool) -> None:
+        """Before the first step, after :meth:`read`: look up what it said in earlier runs, where that can be done exactly.
+
+        Args:
+            wanted: features that are read. folder: of the tables; None: nowhere. fit: numerics of the loop.
+        """
+        try:
+            if folder is None:
+                raise NotRemembered("there is no cache folder")
+            if self.train:
+                raise NotRemembered("the teacher is in train mode")
+            if self.borrowed:
+                raise NotRemembered("the teacher cannot be copied")
+            twin = private_copy(self.net)  # to be tried on: the teacher itself is asked nothing that it is not asked without this
+            tapped = Sight.of(twin, self.space, tuple(source.image_shape), self.means, trained=False).tapped(wanted)
+            self.memory = Remembered.of(
+                twin, partial(in_micro_batches, tapped), source, self.means, folder=folder, fit=fit, compiled=compiled, space=self.space
+            )
+            self.answered = self.memory.counts
+        except NotRemembered as error:
+            self.answered = Answered(off=str(error))
+            if error.broken:
+                warnings.warn(f"what the teacher says is not remembered: {error}", CacheWarning, stacklevel=3)
+
+    def __call__(self, batch: Batch, step: int | None, counter: Tensor | None = None) -> Output:
+        """What it says of a batch, once, whoever learns from it. Layers that draw have a stream of their own.
+
+        Args:
+            step: which; None in a recorded step, which stands for any. counter: int64 [1], the same on the device.
+        """
         if batch.teacher is not None and not self.train:
             return batch.teacher
         assert self.tapped is not None
         number = step if batch.number is None else batch.number
         # no_grad and not inference_mode: a term that saves the teacher's output for backward refuses inference tensors
-        with torch.no_grad(), self.means.autocast(), rng.seeded(self.seed, "teacher", number, device=self.means.device):
+        with torch.no_grad(), self.means.autocast(), self.layers.at(number, watch=True):
             if self.train:  # its batch statistics are those of the whole batch
                 out = self.tapped(batch.images)
-            elif self.borrowed:
-                with mode(self.net, False):
-                    out = in_micro_batches(self.tapped, batch.images)
+            elif self.memory is not None:
+                out = self.memory.answer(batch, self.live)
             else:
-                out = in_micro_batches(self.tapped, batch.images)
+                out = self.live(batch.images)
         out = self.means.wide(out)
-        self._look_for_nan(batch.images, out.logits, step)
+        self._look_for_nan(batch.images, out.logits, self._bad.new_tensor([step]) if counter is None else counter)
         batch.answered(out)
         return out
 
@@ -148,12 +206,12 @@ class Teacher:
             self.net.load_state_dict(saved["network"]["net"])
             load_hidden_state(self.net, saved["network"]["hidden"])
 
-    def _look_for_nan(self, images: Tensor, logits: Tensor, step: int) -> None:
+    def _look_for_nan(self, images: Tensor, logits: Tensor, step: Tensor) -> None:
         """On the device: nothing waits for it."""
         bad = images.isfinite().all() & ~logits.isfinite().all() & (self._bad < 0)
-        self._bad = torch.where(bad, torch.full_like(self._bad, step), self._bad)
+        self._bad.copy_(torch.where(bad, step[0], self._bad))
 
-    def blame(self, step: int) -> str | None:
+    def explains_nonfinite(self, step: int) -> str | None:
         """A sentence if the teacher's logits were not finite at ``step`` or before, of images that were; else None."""
         first = int(self._bad)
         if not 0 <= first <= step:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from redistill.claims import Finding
 from redistill.errors import RedistillError
-from redistill.files import file_digest, make_folder, pretty, write
+from redistill.files import file_digest
 from redistill.papers.cells import Paper
 from redistill.papers.schema import Checkpoint
+from redistill.runs.measured import keep, measured
 from redistill.user_code import refuse_code
 
 
@@ -36,7 +37,7 @@ def kept(folder: Path) -> dict[str, Checked]:
     found: dict[str, Checked] = {}
     for path in sorted(folder.glob("*.json")):
         try:
-            one = Checked(**json.loads(path.read_bytes()))
+            one = Checked(**(measured(path) if b'"head"' in (raw := path.read_bytes()) else json.loads(raw)))  # older ones have no head
         except (ValueError, TypeError) as error:
             raise RedistillError(f"{path} is no record of an evaluated file ({error}): delete it to evaluate again") from error
         if found.setdefault(one.sha256, one) != one:
@@ -47,7 +48,8 @@ def kept(folder: Path) -> dict[str, Checked]:
 def evaluate(paper: Paper, files: Path, out: Path, data_dir: Path | None) -> Iterator[Checked | str]:
     """Evaluate those files of a paper that lie under ``files`` and were not evaluated yet; one record each in ``out``.
 
-    Files are known by their content, whatever they are called. One whose data are not here gives a sentence instead.
+    Files are known by their content, whatever they are called. One whose data, or whose reader, are not here gives a sentence
+    instead.
     """
     from redistill import data, models
     from redistill.metrics import accuracy
@@ -57,16 +59,15 @@ def evaluate(paper: Paper, files: Path, out: Path, data_dir: Path | None) -> Ite
     for path in sorted(p for p in files.rglob("*") if p.is_file()):
         if (one := wanted.get(file_digest(path))) is None or one.sha256 in known:
             continue
+        refuse_code(one.model, "a paper file")
         try:
             images = data.load(one.data, data_dir)
+            network = models.load(path, model=one.model, classes=images.classes, normalisation=one.normalise)
         except RedistillError as error:
             yield f"{one.file} is not evaluated: {error}"
             continue
-        refuse_code(one.model, "a paper file")
-        network = models.load(path, model=one.model, classes=images.classes, normalisation=one.normalise)
         found = Checked(one.file, one.sha256, one.data, one.normalise, len(images), accuracy(network, images))
-        make_folder(out)
-        write(out / f"{one.sha256[:16]}.json", pretty(asdict(found)))
+        keep(out / f"{one.sha256[:16]}.json", asdict(found))
         yield found
 
 

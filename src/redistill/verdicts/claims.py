@@ -9,11 +9,11 @@ import numpy as np
 
 from redistill.claims import Claim, Published
 from redistill.experiment.value import Experiment
-from redistill.papers.cells import Cell, Paper, Printed
+from redistill.papers.cells import Cell, Paper, ReportedValue
 from redistill.papers.plan import Plan, Planned
 from redistill.papers.schema import Checkpoint, Metric, Protocol
-from redistill.stats import Estimate, Part, satterthwaite
-from redistill.verdicts.expected import Expected, expected, within_reach
+from redistill.stats import Estimate, VarianceComponent, satterthwaite
+from redistill.verdicts.expected import Expected, Power, expected, within_reach
 
 
 def label(cell: Cell) -> str:
@@ -61,7 +61,8 @@ class Table:
 
     Attributes:
         planned: its cells. home: what is measured -> label of the first cell that it is measured for. claims: with their rules.
-        regimes: label -> regime. spreads: label -> what its runs are expected to scatter by. sizes: regime -> how many different
+        regimes: label -> regime. spreads: label -> what its accuracies are expected to scatter by; of transition errors nothing is
+            known. sizes: regime -> how many different
             cells of the whole printed table are of it, whichever of them are planned.
     """
 
@@ -76,6 +77,14 @@ class Table:
     def lenders(self, claim: Claim) -> int:
         """How many cells of the whole table can lend each other the spread of a claim's cell."""
         return max(1, self.sizes.get(self.regimes.get(claim.cell, ""), 1))
+
+    def power(self, claim: Claim) -> Power | None:
+        """What seeds can do for a claim; None for a published file, an order without numbers, and where no spread is expected."""
+        spreads = [self.spreads.get(cell) for cell in claim.cells]
+        known = tuple(spread for spread in spreads if spread is not None)
+        if claim.kind == "checkpoint" or claim.claimed is None or len(known) < len(spreads):
+            return None
+        return Power(claim, known, self.lenders(claim), sum(one.kind in ("gain", "order") for one in self.claims))
 
 
 def claims_of(plan: Plan) -> dict[str, list[Claim]]:
@@ -110,9 +119,10 @@ def _table(plan: Plan, name: str) -> Table:
         if p.experiment is not None and (here := home[key(p)]) not in regimes:
             mine = by_id[p.cell.id]
             regimes[here] = mine.regime
-            spreads[here] = expected(p.cell.facts, mine.generated, mine.started, printed.get(mine.regime, []))
+            if metric != "mte":
+                spreads[here] = expected(p.cell.facts, mine.generated, mine.started, printed.get(mine.regime, []))
     table = Table(name, planned, home, (), regimes, spreads, {regime: len(cells) for regime, cells in different.items()})
-    claims = [_with_rule(plan, table, claim, metric) for claim in _claims(plan, planned, home, metric, protocol)]
+    claims = [_with_rule(plan, table, claim) for claim in _claims(plan, planned, home, metric, protocol)]
     for checkpoint in plan.paper.file.checkpoint:
         there = [p.cell for p in planned if checkpoint.table == name and checkpoint.holds(p.cell.facts)]
         if there and (claim := _file_claim(checkpoint, there[0], metric, protocol)) is not None:
@@ -120,13 +130,13 @@ def _table(plan: Plan, name: str) -> Table:
     return replace(table, claims=tuple(claims))
 
 
-def _with_rule(plan: Plan, table: Table, claim: Claim, metric: Metric) -> Claim:
+def _with_rule(plan: Plan, table: Table, claim: Claim) -> Claim:
     """With what the plan says of tolerance, looks and teachers, and whether an affordable number of seeds can settle it."""
     spread = table.spreads.get(claim.cell)
     claim = replace(claim, looks=plan.looks, allowance=plan.allowance if _taught(table, claim) else 0.0)
-    if plan.unit is not None and spread is not None and metric != "mte":
+    if plan.unit is not None and spread is not None:
         claim = replace(claim, tolerance=max(claim.tolerance, round(plan.unit * spread.sd, 2)))
-    if spread is None or claim.kind not in ("value", "gain") or metric == "mte":
+    if spread is None or claim.kind not in ("value", "gain"):
         return claim
     return replace(claim, reach=within_reach(claim, spread, table.lenders(claim)))
 
@@ -141,7 +151,7 @@ def _taught(table: Table, claim: Claim) -> bool:
 # ---------------------------------------------------------------------------------------------------------------------
 # What is printed
 # ---------------------------------------------------------------------------------------------------------------------
-def published(printed: Printed, protocol: Protocol, metric: Metric, teachers: int | None = None) -> Published:
+def published(printed: ReportedValue, protocol: Protocol, metric: Metric, teachers: int | None = None) -> Published:
     """A printed number in the unit of our runs: an error rate becomes an accuracy."""
     value = 100.0 - printed.value if metric == "error" else printed.value
     return Published(
@@ -192,7 +202,7 @@ def _claims(plan: Plan, planned: Sequence[Planned], home: Mapping[str, str], met
         also = []
         for i, c in enumerate(several):
             for text in c.also:
-                if (other := Printed.read(text.value)) is not None:
+                if (other := ReportedValue.read(text.value)) is not None:
                     one = published(other, own, metric, teachers)
                     also.append(one if len(singles) == 1 else merged([*singles[:i], one, *singles[i + 1 :]]))
         runs = home[key(group[0])] if group[0].experiment is not None else label(cell)
@@ -252,7 +262,7 @@ def claimed_order(one: Published, two: Published) -> int:
     difference = one.value - two.value
     a, b = one.spread, two.spread
     if a is not None and b is not None:
-        welch = satterthwaite((Part(a.sd**2 * one.share, a.df), Part(b.sd**2 * two.share, b.df)))
+        welch = satterthwaite((VarianceComponent(a.sd**2 * one.share, a.df), VarianceComponent(b.sd**2 * two.share, b.df)))
         own = Estimate(difference, (welch,))
         return 0 if difference == 0 or own.p() > 0.05 else 1 if difference > 0 else -1
     return 1 if difference > 1.5 * 10.0 ** -min(one.decimals, two.decimals) else 0
@@ -308,7 +318,7 @@ def together(one: Experiment, two: Experiment) -> bool:
 
 def _file_claim(checkpoint: Checkpoint, cell: Cell, metric: Metric, protocol: Protocol) -> Claim | None:
     """What a cell, or something said of the file itself, claims of a published file."""
-    if (printed := Printed.read(checkpoint.value) or cell.printed) is None:
+    if (printed := ReportedValue.read(checkpoint.value) or cell.printed) is None:
         return None
     about = f"published file {checkpoint.path}" if checkpoint.value else f"published file of {label(cell)}"
     number = published(printed, protocol, metric)

@@ -16,8 +16,11 @@ from redistill.runs.lookup import Found
 from redistill.runs.store import Store
 from redistill.verdicts.claims import Table, key, tables_of
 
-RULED = ("tolerance", "seeds", "looks", "compare", "decides", "reach", "allowance")
+RULED = ("tolerance", "seeds", "looks", "compare", "decides", "reach", "allowance", "side")
 """What of a claim is its rule; the printed numbers are the paper file's."""
+
+BEFORE = {"side": 0.05}
+"""What a rule says that was written before there was a choice."""
 
 
 def place(paper: str, table: str, claim: Claim) -> str:
@@ -56,7 +59,8 @@ def ruled(plan: Plan, table: Table, found: Found) -> list[Ruled]:
 
 def _as_written(claim: Claim, stored: Mapping[str, Any]) -> Claim:
     try:
-        rule = {name: stored["rule"][name] for name in RULED}
+        known = {**BEFORE, **stored["rule"]}
+        rule = {name: known[name] for name in RULED}
         return replace(claim, **{**rule, "looks": tuple(rule["looks"])})
     except (KeyError, TypeError) as error:
         raise RedistillError(f"the stored rule of claim {claim.id!r} is incomplete ({error}): restore its file, or delete it") from error

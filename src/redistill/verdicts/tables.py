@@ -22,7 +22,7 @@ from redistill.verdicts.rules import ruled, told
 
 
 @dataclass(frozen=True)
-class Judged:
+class TableVerdict:
     """One table of a paper.
 
     Attributes:
@@ -45,7 +45,7 @@ def judged(
     store: Store,
     files: Mapping[str, Checked] | None = None,
     beliefs: Mapping[tuple[str, str], Believed] | None = None,
-) -> list[Judged]:
+) -> list[TableVerdict]:
     """Findings for every table of a plan.
 
     Args:
@@ -64,7 +64,7 @@ def _judge(
     found: Found,
     files: Mapping[str, Checked],
     beliefs: Mapping[tuple[str, str], Believed],
-) -> Judged:
+) -> TableVerdict:
     metric, protocol = plan.paper.table(table.name).metric, plan.paper.protocol(table.name)
     runs: dict[str, tuple[Run, ...]] = {}
     measured: dict[str, list[Measured]] = {}
@@ -84,14 +84,14 @@ def _judge(
         if (evaluated := files.get(checkpoint.sha256)) is not None:
             measured[f"file {checkpoint.path}"] = [Measured(0, evaluated.accuracy)]
     if not table.claims:
-        return Judged(table.name, table.planned, runs, (), None)
+        return TableVerdict(table.name, table.planned, runs, (), None)
     rules = ruled(plan, table, found)
     findings, summary = judge_table([rule.claim for rule in rules], measured, table.regimes)
     noted = [replace(f, note="; ".join(filter(None, [f.note, *_losses(f.claim, lost)]))) for f in findings]
     used = dict.fromkeys(run.id for several in runs.values() for run in several)
     words = (*told(rules), *teachers(plan, table), *(f"{found.notes[one]}." for one in used if one in found.notes))
     found_files = tuple(looked_for(finding, plan.paper, files) for finding in noted)
-    return Judged(table.name, table.planned, runs, found_files, summary, words)
+    return TableVerdict(table.name, table.planned, runs, found_files, summary, words)
 
 
 def _lost(planned: Planned, there: tuple[Run, ...], found: Found) -> str:
@@ -165,4 +165,4 @@ def _measured(
     return tuple(runs), values
 
 
-__all__ = ["Found", "Judged", "claims_of", "judged", "label", "published", "tables_of", "to_measure", "together"]
+__all__ = ["Found", "TableVerdict", "claims_of", "judged", "label", "published", "tables_of", "to_measure", "together"]

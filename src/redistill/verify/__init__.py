@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -116,12 +116,21 @@ def _side_by_side(sidecars: list[Path], jobs: int) -> Iterator[Verdict]:
 
 def report(folder: str | Path | None = None, write: Callable[[str], None] = print, jobs: int = 1) -> int:
     """Write one line a case and a last line of totals; the exit status is 1 where a case failed, else 0."""
-    totals: dict[Outcome, int] = {"pass": 0, "fail": 0, "not supported": 0}
+    verdicts = []
     for verdict in verify(folder, jobs):
         write(verdict.line())
-        totals[verdict.outcome] += 1
-    write("  ".join(f"{count} {outcome}" for outcome, count in totals.items()))
-    return 1 if totals["fail"] else 0
+        verdicts.append(verdict)
+    found = totals(verdicts)
+    write("  ".join(f"{count} {outcome}" for outcome, count in found.items()))
+    return 1 if found["fail"] else 0
 
 
-__all__ = ["GROUPS", "PACKAGED", "Case", "Compared", "Damaged", "NotSupported", "Verdict", "report", "verify", "verify_case"]
+def totals(verdicts: Iterable[Verdict]) -> dict[Outcome, int]:
+    """How many cases have which outcome."""
+    found: dict[Outcome, int] = {"pass": 0, "fail": 0, "not supported": 0}
+    for verdict in verdicts:
+        found[verdict.outcome] += 1
+    return found
+
+
+__all__ = ["GROUPS", "PACKAGED", "Case", "Compared", "Damaged", "NotSupported", "Verdict", "report", "totals", "verify", "verify_case"]

@@ -8,10 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from redistill.belief import Transition, aims, walk
+from redistill.belief import Transition, adversarial_trajectory, target_classes
 from redistill.verify.images import formula
 from redistill.verify.networks import network
 from redistill.verify.reader import Array, Case, NotSupported, anything, count, one_of, positive
+
+TARGETS = 3
+"""Classes of each image that are walked to together."""
 
 _RECORDING = one_of("before the update", "probabilities at x_k BEFORE the k-th update (first entry = clean image)")
 
@@ -33,6 +36,13 @@ def _named(case: Case, who: str, shape: torch.Size) -> nn.Module:
     return network(described, case.meta.get("num_classes") or 10, shape).net.eval()
 
 
+def _walked(attacked: nn.Module, other: nn.Module, images: Tensor, targets: Tensor, *, K: int, rate: float) -> Tensor:
+    """A trajectory of a few rows at a time: in double precision a convolution unfolds its whole batch, and what stays in the cache
+    takes less time."""
+    few = [adversarial_trajectory(attacked, [other], images, part, K=K, rate=rate) for part in targets.split(TARGETS, dim=1)]
+    return torch.cat(few, dim=2)
+
+
 def seed(case: Case) -> dict[str, Tensor | Array]:
     """The [RE] report's code: classes but the student's prediction, either network attacked, two curves."""
     given = case.settings({"eta": positive, "K": count, "n_images": count})
@@ -51,12 +61,12 @@ def seed(case: Case) -> dict[str, Tensor | Array]:
     student, teacher = (_named(case, who, images.shape[1:]) for who in ("student", "teacher"))
     with torch.no_grad():
         predicted = student(images).argmax(1)
-    targets = aims(predicted, case.meta.get("num_classes") or 10)
+    targets = target_classes(predicted, case.meta.get("num_classes") or 10)
     if not torch.equal(targets, case.take("in/fake_labels")):
         raise NotSupported("in/fake_labels are not all classes but the student's prediction")
     swap = says.get("attacked_net") == "teacher"
     nets = (teacher, student) if swap else (student, teacher)
-    p = walk(nets[0], [nets[1]], images, targets, K=given["K"], rate=given["eta"])
+    p = _walked(*nets, images, targets, K=given["K"], rate=given["eta"])
     found = Transition("attacked", "other", p[0], p[1], targets, torch.arange(len(images)), given["eta"])
     arrays: dict[str, Tensor | Array] = {"out/mte": torch.tensor(found.mte, dtype=torch.float64)}
     for who, which in (("student", "other" if swap else "attacked"), ("teacher", "attacked" if swap else "other")):
@@ -81,8 +91,8 @@ def polo5(case: Case) -> dict[str, Tensor | Array]:
     images, labels = _images(case), case.take("in/labels")
     _checked(case, images, given)
     a, b = (_named(case, who, images.shape[1:]) for who in ("netA", "netB"))
-    targets = aims(labels, case.meta.get("num_classes") or 10, labels=labels)
-    p = walk(a, [b], images, targets, K=given["K"], rate=given["learning_rate"])
+    targets = target_classes(labels, case.meta.get("num_classes") or 10, labels=labels)
+    p = _walked(a, b, images, targets, K=given["K"], rate=given["learning_rate"])
     found = Transition("netA", "netB", p[0], p[1], targets, torch.arange(len(images)), given["learning_rate"])
     mte = torch.tensor(found.mte, dtype=torch.float64)
     return {

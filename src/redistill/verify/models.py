@@ -12,7 +12,7 @@ from redistill.core import Output
 from redistill.features.tapped import Tapped
 from redistill.models import describe
 from redistill.verify.images import formula
-from redistill.verify.networks import Named, levels, network
+from redistill.verify.networks import GoldenNetwork, levels, network
 from redistill.verify.reader import Array, Case, NotSupported, checksum, closed_form, probes
 
 
@@ -92,12 +92,12 @@ def _describe(found: dict[str, Tensor | Array], name: str, feature: Tensor, shap
     found[f"{name}_checksum"], found[f"{name}_probes"] = checksum(values), probes(values)
 
 
-def _weights(named: Named) -> Array:
+def _weights(named: GoldenNetwork) -> Array:
     state = named.net.state_dict()
     return np.stack([checksum(state[ours].numpy()) for ours, _ in named.entries()])
 
 
-def _gradients(named: Named, names: list[str]) -> Array:
+def _gradients(named: GoldenNetwork, names: list[str]) -> Array:
     ours = {theirs: mine for mine, theirs in named.entries()}
     parameters = dict(named.net.named_parameters())
     if odd := [n for n in names if ours.get(n) not in parameters]:

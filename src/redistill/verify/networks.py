@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ _TINY = ("mobilenetv2tiny", "mobilenetv2tinyimagenet", "mobilenetv2(tinyimagenet
 
 
 @dataclass(frozen=True)
-class Named:
+class GoldenNetwork:
     """A network of ours with the names and the order of the original's state dict."""
 
     net: nn.Module
@@ -54,24 +56,31 @@ class Named:
         return np.stack([checksum(state[table[name]].numpy()) for name in wanted])
 
 
-def network(described: dict[str, Any], classes: int, shape: Sequence[int] = (3, 32, 32)) -> Named:
+def network(described: dict[str, Any], classes: int, shape: Sequence[int] = (3, 32, 32)) -> GoldenNetwork:
     """The network that a sidecar describes as ``{"arch": ..., "salt": ...}``, weights filled; ``shape`` [C, H, W] of its images."""
     arch, salt = described.get("arch"), described.get("salt")
     if odd := sorted(set(described) - {"arch", "salt", "state_dict_entries"}):
         raise NotSupported(f"network setting {odd[0]} is unknown")
     if not isinstance(arch, str) or not isinstance(salt, int):
         raise NotSupported("a network needs arch and salt")
-    named = _built(arch, classes, tuple(shape))
+    named = copy.deepcopy(_filled(arch, classes, tuple(shape), salt))  # a case may train it
     if listed := described.get("state_dict_entries"):
         state = named.net.state_dict()
         ours = [[theirs, list(state[name].shape)] for name, theirs in named.entries()]
         if ours != listed:
             raise NotSupported(f"the state dict of {arch} differs from ours")
+    return named
+
+
+@functools.lru_cache(maxsize=8)
+def _filled(arch: str, classes: int, shape: tuple[int, ...], salt: int) -> GoldenNetwork:
+    """Built and filled once for all cases of it."""
+    named = _built(arch, classes, shape)
     named.fill(salt)
     return named
 
 
-def _built(arch: str, classes: int, shape: tuple[int, ...]) -> Named:
+def _built(arch: str, classes: int, shape: tuple[int, ...]) -> GoldenNetwork:
     channels, image_size = (shape[0], shape[-1]) if len(shape) == 3 else (3, 32)
     if len(shape) == 3 and shape[1] != shape[2]:
         raise NotSupported(f"images of {shape[1]}x{shape[2]} are no squares")
@@ -80,29 +89,29 @@ def _built(arch: str, classes: int, shape: tuple[int, ...]) -> Named:
         depth, own, width = map(int, found.groups())
         if own != classes:
             raise NotSupported(f"{arch} has {own} classes, the case {classes}")
-        return Named(models.wrn(depth, width, classes, **given), "ours")
+        return GoldenNetwork(models.wrn(depth, width, classes, **given), "ours")
     if found := re.fullmatch(r"seed WideResNet\(d=(\d+), ?k=(\d+)\)", arch):
-        return Named(models.wrn(int(found[1]), int(found[2]), classes, **given), "ferles")
+        return GoldenNetwork(models.wrn(int(found[1]), int(found[2]), classes, **given), "ferles")
     if found := re.fullmatch(r"polo5 LeNet(?:32)?\((\d+)\)", arch):
-        return Named(models.lenet(int(found[1]), **given), "ours")
+        return GoldenNetwork(models.lenet(int(found[1]), **given), "ours")
     if found := re.fullmatch(r"polo5 Generator\((\d+)\)", arch):
-        return Named(models.generator(z=int(found[1]), initialise=False), "ours")
+        return GoldenNetwork(models.generator(z=int(found[1]), initialise=False), "ours")
     if arch in ("seed Generator()", "seed_generator"):
-        return Named(models.generator(initialise=False), "ferles")
+        return GoldenNetwork(models.generator(initialise=False), "ferles")
     if found := re.fullmatch(r"polo5_generator(?:_z(\d+))?", arch):
-        return Named(models.generator(z=int(found[1] or 100), initialise=False), "ours")
+        return GoldenNetwork(models.generator(z=int(found[1] or 100), initialise=False), "ours")
     if found := re.fullmatch(r"(seed|zagoruyko|polo5)_wrn_(\d+)_(\d+)", arch):
         family = {"seed": "ferles", "zagoruyko": "zagoruyko", "polo5": "ours"}[found[1]]
-        return Named(models.wrn(int(found[2]), int(found[3]), classes, **given), family)
+        return GoldenNetwork(models.wrn(int(found[2]), int(found[3]), classes, **given), family)
     if arch.startswith("mdistiller_"):  # the same names and functions as RepDistiller's
         return _built(arch.removeprefix("mdistiller_"), classes, shape)
     if found := re.fullmatch(r"wrn[-_](\d+)[-_](\d+)", arch):
-        return Named(models.wrn(int(found[1]), int(found[2]), classes, **given), "ours")
+        return GoldenNetwork(models.wrn(int(found[1]), int(found[2]), classes, **given), "ours")
     if re.sub(r"[-_ ]", "", arch.casefold()) in _TINY:
-        return Named(models.build("mobilenetv2-tiny", classes, trust_code=False, **given), "ours")
+        return GoldenNetwork(models.build("mobilenetv2-tiny", classes, trust_code=False, **given), "ours")
     name = _ELSEWHERE.get(arch.casefold(), arch)
     if re.fullmatch(r"resnet\d+(x\d+)?|vgg\d+", name) or name in _ELSEWHERE.values():
-        return Named(models.build(name, classes, trust_code=False, **given), "ours")
+        return GoldenNetwork(models.build(name, classes, trust_code=False, **given), "ours")
     raise NotSupported(f"network {arch} is unknown")
 
 

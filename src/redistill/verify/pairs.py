@@ -11,7 +11,7 @@ from redistill.features.places import context
 from redistill.features.tapped import Tapped
 from redistill.terms import Pyramid, Review, context_loss
 from redistill.verify.images import formula, salt_of
-from redistill.verify.networks import Named, network
+from redistill.verify.networks import GoldenNetwork, network
 from redistill.verify.reader import Array, Case, NotSupported, checksum, count, counts, fill_closed, one_of, probes
 
 
@@ -87,14 +87,14 @@ def _map(feature: Tensor) -> Tensor:
     return feature[:, :, None, None] if feature.ndim == 2 else feature
 
 
-def _gradient(named: Named, theirs: str) -> Tensor | None:
+def _gradient(named: GoldenNetwork, theirs: str) -> Tensor | None:
     ours = {name: mine for mine, name in named.entries()}
     if ours.get(theirs) is None:
         raise NotSupported(f"our network has no parameter {theirs}")
     return named.net.get_parameter(ours[theirs]).grad
 
 
-def _rows(named: Named, names: list[str]) -> Array:
+def _rows(named: GoldenNetwork, names: list[str]) -> Array:
     grads = [_gradient(named, name) for name in names]
     missing = [n for n, g in zip(names, grads, strict=True) if g is None]
     if missing:

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from redistill.core import Batch, Room, Shape, Term
+from redistill.core import Batch, Shape, StreamContext, Term
 from redistill.recipe import Recipe
-from redistill.terms import AT, CE, KD, NST, PKT, RKD, SP, VID, FitNet, Review
+from redistill.terms import AT, CC, CE, KD, NST, PKT, RKD, SP, VID, FitNet, Review
 from redistill.train.loop import Loop
 from redistill.verify import zero_shot
 from redistill.verify.images import Stream, stream
-from redistill.verify.networks import Named, levels, network, numbers
+from redistill.verify.networks import GoldenNetwork, levels, network, numbers
 from redistill.verify.reader import (
     Array,
     Case,
@@ -35,7 +35,7 @@ from redistill.verify.reader import (
 
 
 @dataclass(frozen=True)
-class Closed:
+class ClosedFormSource:
     """Closed-form images and labels, batch t of ``steps``: a source that needs no random generator."""
 
     size: int
@@ -55,7 +55,7 @@ class Closed:
     def settings(self) -> dict[str, Any]:
         return {"kind": "closed form", "salt": self.stream.salt}
 
-    def start(self, room: Room) -> Closed:
+    def start(self, room: StreamContext) -> ClosedFormSource:
         return self
 
     def batch(self, step: int) -> Batch:
@@ -73,7 +73,7 @@ class Closed:
 
 
 @dataclass(frozen=True)
-class Course:
+class StepRecords:
     """What each step of a training gave: unweighted losses by term, totals, and the student's rows after the first."""
 
     losses: dict[str, list[float]]
@@ -81,7 +81,7 @@ class Course:
     first: Array
 
 
-def follow(loop: Loop, student: Named, named: list[str]) -> Course:
+def follow(loop: Loop, student: GoldenNetwork, named: list[str]) -> StepRecords:
     """Drain a loop of one student, noting its losses step by step."""
     own = loop.students[0]
     losses: dict[str, list[float]] = {name: [] for name in own.method.names}
@@ -93,10 +93,10 @@ def follow(loop: Loop, student: Named, named: list[str]) -> Course:
         totals += rows.totals
         if progress.step == 1:
             first = student.rows(named)
-    return Course(losses, totals, first)
+    return StepRecords(losses, totals, first)
 
 
-def _common(case: Case, course: Course, student: Named, source: Closed) -> dict[str, Tensor | Array]:
+def _common(case: Case, course: StepRecords, student: GoldenNetwork, source: ClosedFormSource) -> dict[str, Tensor | Array]:
     with torch.no_grad():
         logits: Tensor = student.net.eval()(source.batch(0).images)
     return {
@@ -133,12 +133,12 @@ _COMMON: dict[str, Kind] = {
 }  # fmt: skip
 
 
-def _networks(case: Case, given: dict[str, Any]) -> tuple[Named, Named, Closed]:
+def _networks(case: Case, given: dict[str, Any]) -> tuple[GoldenNetwork, GoldenNetwork, ClosedFormSource]:
     classes = given["num_classes"]
     data = stream(case.meta.get("data"))
     shape = data.formula.image_shape()
     student, teacher = (network(case.meta[who], classes, shape) for who in ("student", "teacher"))
-    source = Closed(given["batch"], classes, given["steps"], data, shape)
+    source = ClosedFormSource(given["batch"], classes, given["steps"], data, shape)
     return student, teacher, source
 
 
@@ -167,14 +167,15 @@ def _only(case: Case, *expected: str) -> None:
 
 
 def repdistiller(case: Case) -> dict[str, Tensor | Array]:
-    """gamma CE + alpha KD + beta L of RepDistiller's loop: kd, hint, attention, vid."""
+    """gamma CE + alpha KD + beta L of RepDistiller's loop. Its feature lists are read each by its own numbers, so that networks of
+    unlike many stages meet as its ``zip`` lets them."""
     _only(case, "extra_modules", "extra_entries")
     kinds: dict[str, Kind] = {
-        **_COMMON, "distill": one_of("kd", "hint", "attention", "vid", "nst", "similarity", "rkd", "pkt"),
+        **_COMMON, "distill": one_of("kd", "hint", "attention", "vid", "nst", "similarity", "rkd", "pkt", "correlation"),
         "gamma": number, "alpha": number, "beta": number,
-        "kd_T": positive, "hint_layer": count, "vid_init_pred_var": positive, "nce": one_of(None),
+        "kd_T": positive, "hint_layer": count, "vid_init_pred_var": positive, "nce": one_of(None), "feat_dim": count,
     }  # fmt: skip
-    given = case.settings(kinds, optional=("hint_layer", "vid_init_pred_var", "nce"))
+    given = case.settings(kinds, optional=("hint_layer", "vid_init_pred_var", "nce", "feat_dim"))
     case.conventions(
         {
             "student_mode": one_of("train"),
@@ -184,28 +185,34 @@ def repdistiller(case: Case) -> dict[str, Tensor | Array]:
         }
     )
     student, teacher, source = _networks(case, given)
-    pairs = list(zip(levels(student.net), levels(teacher.net), strict=False))
+    mine, theirs = levels(student.net), levels(teacher.net)
+    middle = list(zip(mine[1:-1], theirs[1:-1], strict=False))
     distill, variance = given["distill"], given.get("vid_init_pred_var", 5.0)
     own: list[Term] = []
     if distill == "attention":
-        own = [AT(at=pairs[1:-1])]
+        own = [AT(at=middle)]
     elif distill == "hint":
-        own = [FitNet(at=[pairs[given.get("hint_layer", 2)]])]
+        layer = given.get("hint_layer", 2)
+        if layer >= min(len(mine), len(theirs)):
+            raise NotSupported(f"hint_layer = {layer}, but the networks have {len(mine)} and {len(theirs)} features")
+        own = [FitNet(at=[(mine[layer], theirs[layer])])]
     elif distill == "vid":
-        own = [VID(at=[pair], init_pred_var=variance) for pair in pairs[1:-1]]
+        own = [VID(at=[pair], init_pred_var=variance) for pair in middle]
     elif distill == "nst":
-        own = [NST(at=pairs[1:-1])]
+        own = [NST(at=middle)]
     elif distill == "similarity":
-        own = [SP(at=[pairs[-2]])]
+        own = [SP(at=[(mine[-2], theirs[-2])])]
     elif distill == "rkd":
-        own = [RKD(at=[pairs[-1]])]
+        own = [RKD(at=[(mine[-1], theirs[-1])])]
     elif distill == "pkt":
-        own = [PKT(at=[pairs[-1]])]
+        own = [PKT(at=[(mine[-1], theirs[-1])])]
+    elif distill == "correlation":
+        own = [CC(at=[(mine[-1], theirs[-1])], dim=given.get("feat_dim", 128))]
     method = given["gamma"] * CE() + given["alpha"] * KD(T=given["kd_T"])
     for term in own:
         method = method + given["beta"] * term
     loop = Loop([(student.net, method)], teacher.net, source, _recipe(given), seed=0, device="cpu")
-    adapters = [m for t in loop.students[0].method.terms for m in (*getattr(t, "regressors", ()), *getattr(t, "heads", ()))]
+    adapters = [m for t in loop.students[0].method.terms for m in _adapters(t)]
     entries: list[tuple[str, Tensor]] = []
     if adapters:
         extra = case.meta.get("extra_modules") or {}
@@ -225,11 +232,18 @@ def repdistiller(case: Case) -> dict[str, Tensor | Array]:
     return found
 
 
+def _adapters(term: nn.Module) -> list[nn.Module]:
+    """What of a term RepDistiller has in its list of modules, under its names."""
+    if isinstance(term, CC):  # an embedding is called linear there
+        return [nn.ModuleDict({"linear": layer}) for layer in (term.embed_s, term.embed_t)]
+    return [*getattr(term, "regressors", ()), *getattr(term, "heads", ())]
+
+
 def reviewkd(case: Case) -> dict[str, Tensor | Array]:
     """CE + warm-up factor x weight x Review, teacher in the mode of the case."""
     _only(case, "extra_modules", "extra_entries")
     kinds: dict[str, Kind] = {
-        **_COMMON, "kd_loss_weight": number, "warm_up_factor": number, "use_kl": one_of(False), "kl_weight": number, "T": positive,
+        **_COMMON, "kd_loss_weight": number, "warm_up_factor": number, "use_kl": flag, "kl_weight": number, "T": positive,
         "teacher_train_mode": flag,
     }  # fmt: skip
     given = case.settings(kinds, optional=("use_kl", "kl_weight", "T"))
@@ -245,6 +259,8 @@ def reviewkd(case: Case) -> dict[str, Tensor | Array]:
     )
     student, teacher, source = _networks(case, given)
     method = CE() + given["warm_up_factor"] * given["kd_loss_weight"] * Review()
+    if given.get("use_kl", False):
+        method = method + given.get("kl_weight", 1.0) * KD(T=given.get("T", 4.0))
     recipe = _recipe(given, teacher_mode="train" if given["teacher_train_mode"] else "eval")
     loop = Loop([(student.net, method)], teacher.net, source, recipe, seed=0, device="cpu")
     review = loop.students[0].method.terms[1]
@@ -257,9 +273,11 @@ def reviewkd(case: Case) -> dict[str, Tensor | Array]:
     course = follow(loop, student, case.meta["final_student_rows"])
     found = _common(case, course, student, source)
     found |= {"out/cls": numbers(course.losses["CE"]), "out/review_unweighted": numbers(course.losses["Review"])}
+    if "KD" in course.losses:
+        found |= dict.fromkeys(("out/kl", "out/kl_unweighted"), numbers(course.losses["KD"]))
     found["out/final_extra_checksums"] = _extra_rows(entries)
     assert loop.teacher is not None
-    found["out/final_teacher_checksums"] = Named(loop.teacher.net, teacher.family).rows()
+    found["out/final_teacher_checksums"] = GoldenNetwork(loop.teacher.net, teacher.family).rows()
     return found
 
 
@@ -277,10 +295,8 @@ def seed_kd_att(case: Case) -> dict[str, Tensor | Array]:
 
 
 METHODS: Mapping[str, Callable[[Case], dict[str, Tensor | Array]]] = {
-    "rep_kd": repdistiller,
-    "rep_hint": repdistiller,
-    "rep_attention": repdistiller,
-    "rep_vid": repdistiller,
+    **{f"rep_{name}": repdistiller for name in
+       ("kd", "hint", "attention", "vid", "nst", "similarity", "rkd", "pkt", "correlation")},
     "reviewkd": reviewkd,
     "seed_kd_att": seed_kd_att,
     "polo5_zero_shot": zero_shot.polo5,

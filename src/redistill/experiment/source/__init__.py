@@ -21,7 +21,7 @@ from redistill.experiment.source.mixed import MixedSettings
 from redistill.experiment.source.own import OwnSettings
 from redistill.models.build import check_model
 from redistill.settings.lines import Path as Key
-from redistill.settings.mistakes import Mistakes, shown
+from redistill.settings.validation import ValidationErrors, shown
 from redistill.user_code import is_code
 
 SourceSettings = Annotated[
@@ -34,7 +34,7 @@ KINDS: dict[str, type[Settings]] = {
 
 
 def read(
-    given: Mapping[str, Any], mistakes: Mistakes, reading: Reading, words: Sequence[str] = (), key: Key = ("source",)
+    given: Mapping[str, Any], mistakes: ValidationErrors, reading: Reading, words: Sequence[str] = (), key: Key = ("source",)
 ) -> Any:
     """The settings of the section; what is wrong is told to ``mistakes``, at its place ``key``.
 
@@ -59,9 +59,15 @@ def read(
             rows |= {code: found.name, "code": found.code, "file": found.file}
     elif "data" in rows:
         with mistakes.at((*key, "data")):
-            own = named.defaults(str(rows["data"]), "train", reading.folder, reading.data_dir, trust_code=reading.trusted)
-            rows = {**own, **rows, "data": named.full_name(str(rows["data"]), "train", reading.folder)}
-            rows.setdefault("content", named.content(rows["data"], reading.data_dir))
+            opening = {key: rows[key] for key in ("size", "on_corrupt") if rows.get(key) is not None}
+            if not {"normalise", "augment"} <= rows.keys() or named.is_own_data(str(rows["data"])):
+                own = named.defaults(
+                    str(rows["data"]), "train", reading.folder, reading.data_dir, trust_code=reading.trusted, opening=opening
+                )
+                rows = {**own, **rows}
+            rows["data"] = named.full_name(str(rows["data"]), "train", reading.folder)
+            if rows.get("content") is None:
+                rows["content"] = named.content(rows["data"], reading.data_dir, opening)
     if kind == "own":
         rows.setdefault("code", "")
     unknown = kind == "images" and "normalise" not in rows

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from redistill.core import Method, RedistillError
 from redistill.data import normalisation
-from redistill.experiment.method import RESERVED, Part, made_method, made_term, settings_of
+from redistill.experiment.method import RESERVED, TermSpec, made_method, made_term, settings_of
 from redistill.experiment.networks import Net, Seed, construct
 from redistill.experiment.source.images import Built, Settings
 from redistill.published.zero_shot import PRESETS, preset
@@ -108,7 +108,7 @@ class AdversarialSettings(Variant, Settings):
         """What the generator minimises."""
         made = -1.0 * KD(T=self.T, reduction=self.reduction, scale_T2=False)
         extra = [
-            Part(use=row["use"], weight=row["weight"], settings={n: v for n, v in row.items() if n not in RESERVED})
+            TermSpec(use=row["use"], weight=row["weight"], settings={n: v for n, v in row.items() if n not in RESERVED})
             for row in self.extra
         ]
         return made + made_method(extra) if extra else made

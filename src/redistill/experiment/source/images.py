@@ -47,6 +47,9 @@ class ImagesSettings(Settings):
         per_class_ferles: instead of these, a published mistake (:func:`redistill.published.few_images.per_class_ferles`).
         unlabelled: hide the labels from every term.
         augment, normalise: default: the data set's own.
+        size, on_corrupt: of picture files, the side of the square that they become (default: their own where all are squares of
+            one size, else 224) and what is done with files that are no images, "refuse" (default) or "skip"; evaluation sets
+            of picture files are opened alike.
         content: SHA-256 of data of one's own; it stands for them in the experiment's identity, wherever they lie.
         seed: of the drawn subsets.
     """
@@ -59,6 +62,8 @@ class ImagesSettings(Settings):
     fraction: float | None = Field(default=None, gt=0, le=1)
     per_class_ferles: int | None = Field(default=None, ge=1)
     unlabelled: bool = False
+    size: int | None = Field(default=None, ge=1)
+    on_corrupt: Literal["refuse", "skip"] | None = None
     augment: str
     normalise: str
     content: str | None = None
@@ -101,11 +106,17 @@ class ImagesSettings(Settings):
 
     @staticmethod
     def identified(written: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in written.items() if key != "data" or "content" not in written}
+        known = ("data", "size", "on_corrupt") if "content" in written else ()  # the content is what they led to
+        return {key: value for key, value in written.items() if key not in known}
+
+    @property
+    def opening(self) -> dict[str, Any]:
+        """How picture files are opened, as far as it is said (:func:`redistill.data.named.load_data`)."""
+        return {key: value for key in ("size", "on_corrupt") if (value := getattr(self, key)) is not None}
 
     def build(self, seed: int, data_dir: Path | None) -> Built:
         drawn = seed if self.seed == "same" else self.seed
-        images: Any = load_data(self.data, data_dir, self.content)
+        images: Any = load_data(self.data, data_dir, self.content, opening=self.opening)
         require_peak(self.normalise, images)
         images = images.with_(augment=self.augment, normalise=self.normalise)
         evaluate = {}
@@ -121,6 +132,12 @@ class ImagesSettings(Settings):
         elif self.fraction is not None:
             images = images.fraction(self.fraction, seed=drawn)
         return Built(images.unlabelled() if self.unlabelled else images, evaluate)
+
+
+def opening_of(source: object) -> dict[str, Any]:
+    """How the picture files of a source are opened, also of one half of a mixture; empty where nothing is said."""
+    halves = (source, getattr(source, "first", None), getattr(source, "second", None))
+    return next((half.opening for half in halves if isinstance(half, ImagesSettings) and half.opening), {})
 
 
 def require_peak(normalise: str, images: Any) -> None:

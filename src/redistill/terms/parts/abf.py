@@ -41,6 +41,18 @@ def _attend(att_conv: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return x * z[:, :1] + y * z[:, 1:]
 
 
+def _attend_apart(att_conv: nn.Sequential, x: Tensor, deeper: Tensor) -> Tensor:
+    """The same with each half of the 1x1 convolution before the other half meets it: [x; y] is never put together, and the half of
+    y, the resized ``deeper``, is computed where it is small, since a 1x1 convolution and nearest resize commute. Sums round
+    differently."""
+    conv = att_conv[0]
+    assert isinstance(conv, nn.Conv2d)
+    of_x, of_y = conv.weight.split([x.shape[1], deeper.shape[1]], dim=1)
+    size = (x.shape[2], x.shape[3])
+    z: Tensor = att_conv[1](F.conv2d(x, of_x, conv.bias) + _resized(F.conv2d(deeper, of_y), size))
+    return x * z[:, :1] + _resized(deeper, size) * z[:, 1:]
+
+
 def _deeper_or_sentence(who: str, fuse: bool, deeper: Tensor | None) -> None:
     if fuse != (deeper is not None):
         wants, got = ("the residual of the deeper level", "none") if fuse else ("no residual", "one")
@@ -54,16 +66,19 @@ class ABF(nn.Module):
         in_channels: of the student's map. mid_channels: of the residual. out_channels: of the teacher's map.
         fuse: False for the deepest level, which receives nothing. attention: False replaces the two maps by a plain sum.
 
+    Attributes:
+        apart: attention in fewer passes over memory and with another rounding; set where a run is ``fast``.
+
     ``forward(x, deeper, size)``: x [B, in, H, W], deeper [B, mid, ·, ·], size of the teacher's map (default: x's own);
     returns (out [B, out, *size], residual [B, mid, *size]).
     """
 
     def __init__(self, in_channels: int, mid_channels: int, out_channels: int, fuse: bool, attention: bool = True):
         super().__init__()
-        self.fuse = fuse
+        self.fuse, self.apart = fuse, False
         self.conv1 = _conv_norm(in_channels, mid_channels, 1)
         self.conv2 = _conv_norm(mid_channels, out_channels, 3)
-        self.att_conv: nn.Module | None = None
+        self.att_conv: nn.Sequential | None = None
         if fuse and attention:
             self.att_conv = nn.Sequential(nn.Conv2d(2 * mid_channels, 2, kernel_size=1), nn.Sigmoid())
 
@@ -71,7 +86,9 @@ class ABF(nn.Module):
         _deeper_or_sentence("ABF", self.fuse, deeper)
         own = (x.shape[2], x.shape[3])
         x = self.conv1(x)
-        if deeper is not None:
+        if deeper is not None and self.att_conv is not None and self.apart:
+            x = _attend_apart(self.att_conv, x, deeper)
+        elif deeper is not None:
             y = _resized(deeper, own)
             x = _attend(self.att_conv, x, y) if self.att_conv is not None else x + y
         x = _resized(x, size or own)

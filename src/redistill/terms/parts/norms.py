@@ -32,7 +32,7 @@ def norm_before(who: str, ctx: Context, place: str, path: str | None, channels: 
         )
     gain = torch.ones(channels) if found.weight is None else found.weight
     bias = torch.zeros(channels) if found.bias is None else found.bias
-    return gain.detach().cpu(), bias.detach().cpu()
+    return gain.detach(), bias.detach()
 
 
 def _named(who: str, net: nn.Module, path: str) -> _Norms:

@@ -15,6 +15,14 @@ def as_vectors(feature: Float[Tensor, " batch *entries"]) -> Float[Tensor, "batc
     return wide(feature.flatten(1))
 
 
+def require_pairs(who: str, images: Tensor) -> None:
+    """Refuse a batch [B, ...] of one image."""
+    if len(images) < 2:
+        raise RedistillError(
+            f"{who} compares the images of a batch with each other, but the batch has one: drop the last batch or enlarge it"
+        )
+
+
 def named_or_pooled(who: str, ctx: Context, named: tuple[Pair, ...] | None) -> tuple[Pair, ...]:
     """The pairs that were named; default: ``pooled``, what the classifier is given, of both networks."""
     if named is not None:

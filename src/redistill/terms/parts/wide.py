@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -23,6 +25,12 @@ def fitting(values: Float[Tensor, "*shape"], module: nn.Module) -> Float[Tensor,
     """Half precision in the precision of the layers that are to take it; fp32 and fp64 as they are."""
     first = next(module.parameters(), None)
     return values.to(first.dtype) if values.dtype in HALF and first is not None else values
+
+
+def adapting(in_bf16: bool, values: Tensor) -> contextlib.AbstractContextManager[object]:
+    """Where ``in_bf16``, convolutions and linear layers of an adapter compute in bf16, on the device of ``values``, as the networks do
+    in a fast run; what compares their results is wide again."""
+    return torch.autocast(values.device.type, dtype=torch.bfloat16) if in_bf16 else contextlib.nullcontext()
 
 
 def embedding_of(values: Tensor, layer: nn.Linear) -> Tensor:

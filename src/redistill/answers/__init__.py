@@ -1,0 +1,1 @@
+"""What networks said, remembered between runs: where it lies, whose it is, tables of outputs, single numbers."""

@@ -1,0 +1,97 @@
+"""Same work or no ratio: losses and all gradients of the first step, and the pixels, before anything is timed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from redistill.bench.plain import Pictures
+from redistill.bench.rows import Row, noise, package_loop, plain_loop
+from redistill.core import RedistillError
+from redistill.precision import has_bf16_matrix_units
+from redistill.train.loop import Loop
+
+BATCH = 32
+DOUBLE, FP32, BF16 = 1e-9, 1e-5, 2e-2
+LAYOUT = 4.0
+
+
+class OtherWork(RedistillError):
+    """Two loops do not do the same work."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """The first step of a loop: its loss, and the gradient of every parameter of student and adapters, by name."""
+
+    loss: float
+    gradients: dict[str, Tensor]
+
+    def distance(self, other: Step) -> float:
+        """Largest difference of loss or of a gradient, relative to the loss and to the largest gradient."""
+        if self.gradients.keys() != other.gradients.keys():
+            raise OtherWork(f"other parameters learn: {sorted(self.gradients.keys() ^ other.gradients.keys())[:3]}")
+        largest = max(float(g.abs().max()) for g in other.gradients.values())
+        apart = max(float((self.gradients[n].double() - g.double()).abs().max()) for n, g in other.gradients.items())
+        return max(apart / largest, abs(self.loss - other.loss) / abs(other.loss))
+
+
+def _gradients(*modules: torch.nn.Module) -> dict[str, Tensor]:
+    return {
+        f"{number} {name}": p.grad.detach().clone()
+        for number, module in enumerate(modules)
+        for name, p in module.named_parameters()
+        if p.grad is not None
+    }
+
+
+def of_package(loop: Loop) -> Step:
+    """One step of the package's loop, taken here."""
+    next(loop)
+    own = loop.students[0]
+    return Step(own.rows(0).totals[0], _gradients(own.net, list(own.method.parts())[-1][1]))
+
+
+def checked(row: Row, kinds: list[str]) -> dict[str, float]:
+    """How far each kind's first step lies from the plain loop's.
+
+    In double precision the two must be equal (:data:`DOUBLE`), and the pixels those of Pillow; in fp32 and the same memory layout
+    to :data:`FP32`. In another layout, whose convolutions sum in another order, a kind may lie as far from the double step as
+    :data:`LAYOUT` times the plain loop does; in bf16 within :data:`BF16` of it.
+
+    Raises:
+        OtherWork: it lies further.
+    """
+    images = noise(BATCH)
+
+    def first(kind: str, *, contiguous: bool = False) -> tuple[Step, Step, float]:
+        loop = package_loop([row.method()], images, kind=kind, batch=BATCH, steps=1, contiguous=contiguous)
+        dtype = torch.float64 if kind == "double" else torch.float32
+        by_hand = plain_loop(row, loop, images, Pictures(images, dtype), dtype)
+        shown = loop.stream.batch(0).images
+        mine = of_package(loop)
+        by_hand()
+        pixels = float((by_hand.images - shown).abs().max())
+        return mine, Step(by_hand.loss, _gradients(by_hand.student.net, by_hand.adapters[0])), pixels
+
+    exact, same, pixels = first("double")
+    found = {"double": exact.distance(same), "pixels": pixels}
+    if not found["double"] <= DOUBLE or not pixels <= 1e-6:
+        raise OtherWork(
+            f"{row.name}: in double precision the first steps differ by {found['double']:.1e} (allowed {DOUBLE:.0e}), the pixels by "
+            f"{pixels:.1e}: no ratio"
+        )
+    mine, by_hand, _ = first("strict", contiguous=True)
+    found["contiguous"] = mine.distance(by_hand)
+    if not found["contiguous"] <= FP32:
+        raise OtherWork(f"{row.name}: in fp32 the first steps differ by {found['contiguous']:.1e}, allowed {FP32:.0e}: no ratio")
+    for kind in kinds:
+        mine, by_hand, _ = first(kind)
+        bf16 = kind.startswith("fast") and has_bf16_matrix_units(torch.device("cpu"))
+        allowed = BF16 if bf16 else max(FP32, LAYOUT * by_hand.distance(exact))
+        found[kind] = mine.distance(exact)
+        if not found[kind] <= allowed:
+            raise OtherWork(f"{row.name}, {kind}: the first step is {found[kind]:.1e} from the exact one, allowed {allowed:.1e}: no ratio")
+    return found

@@ -1,0 +1,75 @@
+"""``redistill export``: a run's student for elsewhere."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from redistill.cli import app
+from redistill.cli.options import DataDir, Json, Threads, show_json, use_threads
+from redistill.errors import RedistillError
+
+
+class Form(StrEnum):
+    onnx = "onnx"
+    program = "torch-export"
+    int8 = "int8"
+    hub = "hub"
+
+
+@app.command()
+def export(
+    run: Annotated[str, typer.Argument(help="Folder, beginning of an id, or name.", metavar="RUN")],
+    to: Annotated[Form, typer.Option(help="onnx, torch-export and int8 write a file, hub a folder with card and source.")],
+    out: Annotated[
+        Path | None, typer.Option(help="File or folder to write; default: beside you, by the run's id.", metavar="PLACE")
+    ] = None,
+    push: Annotated[
+        str | None, typer.Option(help="With --to hub: upload the folder as this model of the hub.", metavar="USER/NAME")
+    ] = None,
+    runs: Annotated[Path, typer.Option(help="Folder of the runs.", metavar="FOLDER")] = Path("runs"),
+    data_dir: DataDir = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Write the student of a run for use elsewhere, checked on real images.
+
+    ONNX and torch.export are compared with the network, int8 (as ONNX) has its accuracy told beside the float one. The source file of a
+    network of your own, which the run keeps, is run.
+    """
+    from redistill.export.folder import write_folder
+    from redistill.export.network import Subject
+    from redistill.runs.store import Store
+
+    use_threads(threads)
+    if push is not None and to is not Form.hub:
+        raise RedistillError("--push goes with --to hub, whose folder it uploads")
+    found = Store(runs).pick(run)
+    if len(found) != 1:
+        raise RedistillError(f"{run!r} means {len(found)} runs ({', '.join(str(r.folder) for r in found)}): give one of them")
+    one = found[0]
+    endings = {Form.onnx: ".onnx", Form.program: ".pt2", Form.int8: "-int8.onnx", Form.hub: "-hub"}
+    place = out if out is not None else Path(f"{one.id}{endings[to]}")
+    if to is Form.hub:
+        from redistill.export.hub import push as upload
+
+        write_folder(one, place)
+        said = f"{place}: model.safetensors, config.json, the card, and use.py, which feeds it a picture"
+        if push is not None:
+            said += f"; pushed: {upload(place, push)}"
+    elif to is Form.program:
+        from redistill.export.program import write_program
+
+        largest, count = write_program(Subject.of(one, data_dir), place)
+        said = f"{place}: read again it differs from the network by {largest:.2g} at most, over {count} real images"
+    else:
+        from redistill.export.onnx import write_int8, write_onnx
+
+        said = str((write_onnx if to is Form.onnx else write_int8)(Subject.of(one, data_dir), place))
+    if as_json:
+        show_json({"run": one.id, "to": to.value, "place": str(place), "said": said})
+        return
+    print(said)

@@ -1,0 +1,161 @@
+"""How the students are trained: batch, precision, optimiser, epochs, from what fits the memory and the time of this machine.
+
+What depends on the machine (batch and epochs) is chosen once and kept in the store under the words of the command, so that the
+same command goes on with the same runs on a day with less free memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from redistill.distill import cost
+from redistill.distill.asked import Asked
+from redistill.distill.photos import Photos
+from redistill.errors import RedistillError
+from redistill.files import canonical, digest, json_of, make_folder, pretty, there, write
+from redistill.runs.store import Store
+
+BATCHES = (128, 64, 32, 16, 8)
+SHARE = 0.8  # of the free memory that a run may take
+STEPS = 8  # an epoch at least
+READING = 1.15  # of the time of the steps: images that are read, evaluations
+WARM = 5.0  # epochs of warm-up at most
+
+
+@dataclass(frozen=True)
+class Length:
+    """recipe: the section of an experiment. lines: (what, sentence) of each choice. seconds: expected. place: file of the store where
+    the choice is kept, and what it holds."""
+
+    recipe: dict[str, Any]
+    lines: tuple[tuple[str, str], ...]
+    seconds: float
+    place: str
+    kept: dict[str, Any]
+
+    def keep(self, store: Store) -> None:
+        """Write down what depends on the machine, for the next time."""
+        path = store.root / self.place
+        if not there(path):
+            make_folder(path.parent)
+            write(path, pretty(self.kept))
+
+
+def chosen(
+    asked: Asked, images: Photos, teacher: nn.Module, student: nn.Module, methods: int, device: torch.device, store: Store
+) -> Length:
+    """Every choice with its reason.
+
+    Args:
+        methods: how many students learn side by side.
+
+    Raises:
+        RedistillError: no batch fits the memory; not one epoch fits the time.
+    """
+    shape = tuple(images.train.image_shape)
+    words = {key: value for key, value in vars(asked).items() if key not in ("resources", "change", "seeds")}
+    key = digest(canonical({"words": {k: str(v) for k, v in words.items()}, "data": images.train.manifest()["sha256"]}))[:16]
+    place = f"plans/{key}.json"
+    before = json_of(store.root / place) if there(store.root / place) else {}
+    lines: list[tuple[str, str]] = []
+    batch, why = _batch(asked, images, teacher, student, methods, device, before)
+    lines.append(("batch", f"{batch} images, {why}"))
+    precision, reason = _precision(asked, device)
+    lines.append(("precision", f"{precision}, {reason}"))
+    own, reason = _optimiser(asked, student, batch)
+    lines.append(("optimiser", f"{reason}: rate {own['lr']:g}, falling to 0 along a cosine after a warm-up of a tenth of the run"))
+    steps = -(-len(images.train) // batch)
+    taught = cost.step_seconds(student, teacher, shape, batch, device)
+    alone = cost.step_seconds(student, None, shape, batch, device)
+    plain = alone if asked.plain and images.labelled else 0.0
+    epoch = steps * (taught + (methods - 1) * alone + plain) * READING * len(asked.seeds)
+    epochs, reason = _epochs(asked, epoch, steps, before)
+    lines.append(("length", reason))
+    seconds = epoch * epochs
+    if asked.train_teacher:
+        seconds += steps * READING * asked.train_teacher * cost.step_seconds(teacher, None, shape, batch, device)
+    lines.append(("time", f"about {cost.time_text(seconds)} on {device} with {torch.get_num_threads()} threads"))
+    recipe = {
+        "epochs": epochs, "batch_size": batch, **own, "schedule": {"kind": "cosine"}, "per": "step", "precision": precision,
+        "warmup": warm_up(epochs), "warmup_unit": "epoch",
+    }  # fmt: skip
+    return Length(recipe, tuple(lines), seconds, place, {"batch": batch, "epochs": epochs, "words": {k: str(v) for k, v in words.items()}})
+
+
+def warm_up(epochs: int) -> float:
+    """Epochs of warm-up: a tenth of the run, at most :data:`WARM`."""
+    return min(WARM, round(epochs / 10, 2))
+
+
+def _batch(
+    asked: Asked, images: Photos, teacher: nn.Module, student: nn.Module, methods: int, device: torch.device, before: dict[str, Any]
+) -> tuple[int, str]:
+    shape = tuple(images.train.image_shape)
+    most = next((b for b in BATCHES if b * STEPS <= len(images.train)), BATCHES[-1])
+    batch = asked.batch_size or before.get("batch") or most
+    why = "at least eight steps an epoch" if most < BATCHES[0] else "the usual one"
+    why = "as asked for" if asked.batch_size else "as in the first call of this command" if before.get("batch") else why
+    free = cost.available_memory(device)
+    tried = sorted({batch, *(b for b in BATCHES if b < batch)}, reverse=True)
+    need = {b: _need(student, teacher, shape, b, methods, device) for b in tried}
+    if free is None:
+        return batch, f"{why}; about {cost.bytes_text(need[batch])} a step"
+    fitting = [b for b in tried if need[b] <= SHARE * free]
+    fixed = bool(asked.batch_size or before.get("batch"))
+    if not fitting or (fixed and batch not in fitting):
+        least = batch if fixed else min(tried)
+        rest = f"a batch of {max(fitting)} would fit (--batch-size {max(fitting)})" if fitting else "no smaller batch fits"
+        raise RedistillError(
+            f"a step with {least} images of {shape[-2]}x{shape[-1]} needs about {cost.bytes_text(need[least])}, and of "
+            f"{cost.bytes_text(free)} free a run may take {SHARE:.0%}: {rest}; smaller images (--size) or a smaller network need less"
+        )
+    if max(fitting) < batch:
+        why = f"the largest that fits into {SHARE:.0%} of {cost.bytes_text(free)} ({batch} would need {cost.bytes_text(need[batch])})"
+        batch = max(fitting)
+    return batch, f"{why}; about {cost.bytes_text(need[batch])} a step, {cost.bytes_text(free)} are free"
+
+
+def _need(student: nn.Module, teacher: nn.Module, shape: Sequence[int], batch: int, methods: int, device: torch.device) -> int:
+    return cost.training_memory(student, teacher, shape, batch, device, students=methods)
+
+
+def _precision(asked: Asked, device: torch.device) -> tuple[str, str]:
+    if asked.precision:
+        return asked.precision, "as asked for"
+    if device.type == "cuda":
+        return "fast", "bf16 where the device has units for it"
+    return "strict", "IEEE fp32, because a CPU is no faster otherwise"
+
+
+def _optimiser(asked: Asked, student: nn.Module, batch: int) -> tuple[dict[str, Any], str]:
+    kinds = list(student.modules())
+    own: dict[str, Any]
+    if any(isinstance(m, nn.LayerNorm) for m in kinds) and not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in kinds):
+        own = {"optimizer": "adamw", "lr": 5e-4 * batch / 128, "weight_decay": 0.05, "no_decay": ["norm", "bias"], "clip": 1.0}
+        reason = "AdamW, because the student normalises by layers as transformers do (decay 0.05, clipped at 1)"
+    else:
+        own = {"optimizer": "sgd", "lr": round(0.1 * batch / 128, 6), "nesterov": True, "weight_decay": 5e-4}
+        reason = "SGD with Nesterov momentum, 0.1 at a batch of 128"
+    if asked.lr is not None:
+        own["lr"], reason = asked.lr, f"{reason.partition(',')[0]}, the rate as asked for"
+    return own, reason
+
+
+def _epochs(asked: Asked, epoch: float, steps: int, before: dict[str, Any]) -> tuple[int, str]:
+    if asked.time_budget is None:
+        long = ", a long schedule, as patient teachers need (Beyer et al. 2022, arXiv:2106.05237)" if asked.epochs >= 1000 else ""
+        return asked.epochs, f"{asked.epochs} epochs of {steps} steps{long}"
+    if before.get("epochs"):
+        return int(before["epochs"]), f"{before['epochs']} epochs of {steps} steps, as in the first call of this command"
+    epochs = int(asked.time_budget / epoch)
+    if epochs < 1:
+        raise RedistillError(
+            f"one epoch of all students takes about {cost.time_text(epoch)} here, more than the budget of "
+            f"{cost.time_text(asked.time_budget)}: give more time, fewer seeds or methods, or smaller images"
+        )
+    return epochs, f"{epochs} epochs of {steps} steps, which is what fits into {cost.time_text(asked.time_budget)}"

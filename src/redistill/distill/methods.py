@@ -1,0 +1,89 @@
+"""What ``--method`` means: terms with the weights that their authors' codes or the benchmark of Tian et al. give them.
+
+``KD,DKD`` are two students, ``KD+AT`` is one that learns by both, ``mine.toml`` is whatever its ``[[method]]`` says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from redistill import terms
+from redistill.errors import RedistillError
+from redistill.paths import expanded
+from redistill.settings.tables import toml_of
+from redistill.user_code import is_code
+
+PLAIN: tuple[dict[str, Any], ...] = ({"use": "CE"},)
+
+WEIGHTS: dict[str, float] = {
+    # beside 1 CE: the scripts of RepDistiller (Tian et al. 2020, arXiv:1910.10699), which print one number for each
+    "FitNet": 100.0, "AT": 1000.0, "SP": 3000.0, "CC": 0.02, "VID": 1.0, "RKD": 1.0, "PKT": 30_000.0, "NST": 50.0, "CRD": 0.8,
+    "FT": 200.0,
+    # the authors' codes
+    "DKD": 1.0, "DIST": 1.0, "Review": 1.0,
+}  # fmt: skip
+"""Weight of a term beside cross-entropy of weight 1."""
+
+KD = ({"use": "CE", "weight": 0.1}, {"use": "KD", "weight": 0.9, "T": 4.0})
+"""RepDistiller's and the few-image papers' KD: 0.1 and 0.9 at T = 4."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One method. name: for tables. rows: the section ``[[method]]``. folder: where its relative paths start."""
+
+    name: str
+    rows: tuple[dict[str, Any], ...]
+    folder: Path
+
+
+def asked(text: str, labelled: bool) -> list[Asked]:
+    """The methods that the words name, in their order.
+
+    Args:
+        labelled: whether the images have labels; without, cross-entropy is left out, and KD has the weight 1.
+    """
+    if text.lower().endswith(".toml"):
+        path = expanded(text)
+        try:
+            table = toml_of(path.read_bytes(), str(path))[1]
+        except OSError as error:
+            raise RedistillError(f"cannot read {path}: {error.strerror or error}") from error
+        rows = table.get("method")
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows) or not rows:
+            raise RedistillError(f'{path} has no [[method]]: write one for each term, [[method]] with use = "KD" and its settings')
+        return [Asked(path.stem, tuple(dict(row) for row in rows), path.parent)]
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names or len(set(names)) != len(names):
+        raise RedistillError(f"--method {text!r}: name each method once, KD, KD,DKD (two students) or KD+AT (both at once)")
+    return [Asked(name, tuple(_rows(name, labelled)), Path.cwd()) for name in names]
+
+
+def _rows(name: str, labelled: bool) -> list[dict[str, Any]]:
+    parts = [part.strip() for part in name.split("+")]
+    for part in parts:
+        if not is_code(part):
+            terms.by_name(part)  # refuses with the nearest
+    rows: list[dict[str, Any]] = []
+    if "KD" in parts:
+        rows += [dict(row) for row in KD]
+    elif "CE" not in parts:
+        rows.append({"use": "CE"})
+    for part in parts:
+        if part == "KD":
+            continue
+        if part not in WEIGHTS and part != "CE" and not is_code(part):
+            raise RedistillError(
+                f"--method {part}: no usual weight is known for it; write it into a file, [[method]] use = {part!r} weight = ..."
+            )
+        rows.append({"use": part, "weight": WEIGHTS.get(part, 1.0)})
+    if not labelled:
+        rows = [{**row, "weight": 1.0} if row["use"] == "KD" else row for row in rows if row["use"] != "CE"]
+        for row in rows:
+            if not is_code(row["use"]) and terms.by_name(row["use"]).needs_labels:
+                raise RedistillError(
+                    f"--method {row['use']} needs labels, and these images have none: KD, AT, FitNet, SP and others do without"
+                )
+    return rows

@@ -1,0 +1,201 @@
+"""The images that the command was given: what is there, how it is divided, and at which size it is taken."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from redistill.data import decode, named
+from redistill.data.catalogue import OFFICIAL, OWN, row_of
+from redistill.data.folders import PARTS
+from redistill.errors import RedistillError
+from redistill.paths import expanded
+
+LARGEST_AUTO = 224  # what networks for photographs take
+HELD = 0.1  # share that is split off where nothing is there to evaluate on
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What lies in a folder. sizes: (width, height) of each readable picture; unreadable: file and reason."""
+
+    root: Path
+    files: int
+    sizes: Counter[tuple[int, int]]
+    unreadable: tuple[tuple[str, str], ...]
+
+    @property
+    def one_size(self) -> int | None:
+        """The side, where all are squares of one size."""
+        only = next(iter(self.sizes)) if len(self.sizes) == 1 else None
+        return only[0] if only is not None and only[0] == only[1] else None
+
+    @property
+    def short_side(self) -> int:
+        """Median of the shorter sides."""
+        return int(statistics.median_low([min(size) for size, count in self.sizes.items() for _ in range(count)]))
+
+    def described(self) -> str:
+        widths, heights = [w for w, _ in self.sizes], [h for _, h in self.sizes]
+        span = (
+            f"{min(widths)} to {max(widths)} x {min(heights)} to {max(heights)}" if len(self.sizes) > 1 else "x".join(map(str, *self.sizes))
+        )
+        return f"{self.files:,} picture files, {span} pixels"
+
+
+def survey(root: Path) -> Survey:
+    """Look at the header of every picture below a folder.
+
+    Raises:
+        RedistillError: there is none, or none can be read.
+    """
+    files = decode.image_files(root)
+    if not files:
+        raise RedistillError(f"{root} holds no images ({', '.join(decode.SUFFIXES)})")
+    with decode.quietly():
+        found = list(decode.in_threads(partial(_size, root), files, decode.workers_or_all(None)))
+    bad = tuple((file, size) for file, size in zip(files, found, strict=True) if isinstance(size, str))
+    good = Counter(size for size in found if not isinstance(size, str))
+    if not good:
+        raise RedistillError(f"{root}: none of its {len(files)} picture files can be read; the first: {bad[0][0]} ({bad[0][1]})")
+    return Survey(root, len(files), good, bad)
+
+
+def _size(root: Path, file: str) -> tuple[int, int] | str:
+    try:
+        return decode.size_of(root / file)
+    except decode.UNREADABLE as error:
+        return decode.reason(error)
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Training and evaluation images, opened.
+
+    Attributes:
+        train, test: data sets; test None where nothing has labels. train_name, test_name: as an experiment names them.
+        opening: how picture files are opened. how: a sentence on how they are divided. survey: None for sets that are no folder.
+    """
+
+    train: Any
+    test: Any | None
+    train_name: str
+    test_name: str | None
+    how: str
+    opening: dict[str, Any] = field(default_factory=dict)
+    survey: Survey | None = None
+
+    @property
+    def labelled(self) -> bool:
+        return bool(self.train.labelled)
+
+    def source(self) -> dict[str, Any]:
+        """The section ``[source]``."""
+        content = None if row_of(self.train_name) else str(self.train.manifest()["sha256"])
+        more = {} if content is None else {"content": content}
+        return {"data": self.train_name, **self.opening, "normalise": self.train.normalise, "augment": self.train.augment, **more}
+
+    def evaluate(self) -> dict[str, Any]:
+        """The section ``[evaluate]``."""
+        if self.test is None or self.test_name is None:
+            return {}
+        content = None if row_of(self.test_name) else str(self.test.manifest()["sha256"])
+        return {"test": self.test_name, **({} if content is None else {"content": {"test": content}})}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the images are: the name of the set without its part, and what is seen of it before it is opened."""
+
+    name: str
+    survey: Survey | None
+
+
+def looked_at(data: str) -> Place:
+    """What ``data`` names: a folder as it lies, or a name of :func:`redistill.data.load`."""
+    kind = data.partition(":")[0]
+    if kind in OFFICIAL or kind in OWN or named.is_own_data(data):
+        root = expanded(data.partition(":")[2]) if kind in named.PICTURES else None
+        return Place(data, survey(root) if root is not None and root.is_dir() else None)
+    root = expanded(data)
+    if not root.is_dir():
+        raise RedistillError(
+            f"there is no folder {root}, and no data set of that name: give a folder with one folder of images a class (with train/ and "
+            f"val/, or without), a folder of images, or one of {', '.join(sorted({n.partition(':')[0] for n in OFFICIAL}))}"
+        )
+    root = root.resolve()
+    found = survey(root)
+    return Place(f"{'folder' if _has_classes(root) else 'images'}:{root}", found)
+
+
+def _has_classes(root: Path) -> bool:
+    """Whether pictures lie in folders that can be classes: none directly in it, or it has a train/."""
+    if any((root / name).is_dir() for name in PARTS["train"]):
+        return True
+    return not any(p.is_file() and p.suffix.lower() in decode.SUFFIXES and not decode.passed_over(p.name) for p in root.iterdir())
+
+
+def opened(place: Place, size: int | None, *, skip_unreadable: bool, evaluate: str | None, data_dir: Path | None) -> Photos:
+    """The images at one size.
+
+    Args:
+        size: side of the square that pictures become; None for sets that have one. skip_unreadable: leave files out that are no
+            images. evaluate: another set to evaluate on.
+    """
+    kind = place.name.partition(":")[0]
+    pictures = kind in named.PICTURES
+    opening: dict[str, Any] = (
+        {} if not pictures else {**({} if size is None else {"size": size}), **({"on_corrupt": "skip"} if skip_unreadable else {})}
+    )
+    here = Path.cwd()
+    test_name: str | None
+    if kind == "folder":
+        beside = named.full_name(place.name, "test", here, data_dir)
+        divided = beside != named.full_name(place.name, "train", here, data_dir)
+        train_name = f"{place.name}:train" if place.name.count(":") == 1 else place.name
+        test_name = beside if divided else f"{place.name}:val"
+        how = (
+            f"{Path(beside.rpartition(':')[0]).name}/{beside.rpartition(':')[2]} beside train"
+            if divided
+            else "a tenth of the images, split off class by class (seed 0)"
+        )
+    elif kind == "images":
+        train_name, test_name, how = place.name, None, "no labels, so nothing to measure an accuracy on"
+    else:
+        train_name = named.full_name(place.name, "train", here, data_dir)
+        test_name = named.evaluated_on(train_name, data_dir)
+        how = "the set's own part" if test_name else "nothing to evaluate on"
+    if evaluate is not None:
+        looked = looked_at(evaluate).name
+        test_name = named.full_name(looked, "test", here, data_dir)
+        how = "as asked for"
+    train = named.load_data(train_name, data_dir, trust_code=True, opening=opening)
+    test = None if test_name is None else named.load_data(test_name, data_dir, trust_code=True, opening=opening)
+    if train.labelled and (train.classes or 0) < 2:
+        only = train.class_names[0] if train.class_names else "0"
+        raise RedistillError(
+            f"{place.name} has one class ({only}): a network learns to tell classes apart, give at least two class folders"
+        )
+    if len(train) < 2:
+        raise RedistillError(f"{place.name} has {len(train)} training image: give at least two, and better a hundred a class")
+    if test is not None and not test.labelled:
+        raise RedistillError(f"{test_name} has no labels, and an accuracy needs them: give --evaluate a folder with class folders")
+    return Photos(train, test, train_name, test_name, how, opening, place.survey)
+
+
+def auto_size(place: Place, wanted: int | None) -> tuple[int | None, str]:
+    """The size at which pictures are taken where nobody says one, and why. ``wanted``: that of a network which takes no other."""
+    if place.survey is None:
+        return None, "the set's own"
+    if wanted is not None:
+        return wanted, "what the teacher was made for"
+    if (own := place.survey.one_size) is not None:
+        return own, "the pictures' own"
+    short = place.survey.short_side
+    if short >= LARGEST_AUTO:
+        return LARGEST_AUTO, f"the usual one; the shorter sides are {short} in the median"
+    return max(32, short // 32 * 32), f"the shorter sides are {short} in the median, in steps of 32"

@@ -1,0 +1,348 @@
+"""Before anything long begins: images, networks, length and memory looked at, every choice made and told, what cannot end well refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from redistill.distill import cost, length, methods, photos, teacher
+from redistill.distill.asked import Asked
+from redistill.distill.family import WORDS, Candidate, chosen, family
+from redistill.distill.names import Named, named, with_classes, with_published_weights
+from redistill.distill.photos import Photos
+from redistill.distill.plan import Plan
+from redistill.errors import RedistillError
+from redistill.experiment.value import Experiment
+from redistill.features.normalised import normalisation_of
+from redistill.features.places import places_of
+from redistill.launch.carry_out import Resources
+from redistill.launch.materials import sizes_of
+from redistill.models import describe
+from redistill.paths import expanded
+from redistill.precision import resolve_device
+from redistill.runs.store import Store
+from redistill.settings.change import changed
+
+SMALL_STEM = 96  # side from which a network with a CIFAR stem is dear
+
+
+def plan(
+    data: str | Path,
+    teacher: str,
+    student: str | None = None,
+    *,
+    teacher_weights: str | Path | None = None,
+    teacher_normalise: str | None = None,
+    student_weights: str | Path | None = None,
+    train_teacher: int | None = None,
+    method: str = "KD",
+    epochs: int = 30,
+    time_budget: float | None = None,
+    seeds: Sequence[int] = (0,),
+    size: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    precision: str | None = None,
+    plain: bool = True,
+    evaluate: str | None = None,
+    skip_unreadable: bool = False,
+    change: Sequence[str] = (),
+    runs: str | Path = "runs",
+    resources: Resources | None = None,
+) -> Plan:
+    """Look at images and networks and say what will be done.
+
+    Args:
+        data: a folder of class folders (with ``train/`` and ``val/``, or without), of unlabelled images, or a data name.
+        teacher, student: networks by name, ``./file.py:Net``, ``timm:NAME``, ``torchvision:NAME``, a folder or a file of weights; the
+            student may be ``smaller``, ``half`` or ``quarter``. None: only proposals are made.
+        teacher_weights, student_weights: files of weights. teacher_normalise: the set in which the teacher wants its images.
+        train_teacher: epochs for which the teacher is trained here on the labels first.
+        method: ``KD``, ``KD,DKD`` (two students), ``KD+AT`` (one that learns by both), or a file with ``[[method]]``.
+        epochs: of each student. time_budget: seconds for all students together, from which the epochs follow instead.
+        size: side of the images; default: see the plan. batch_size, lr, precision: default: chosen, with a reason in the plan.
+        plain: train beside each student the same one without a teacher. evaluate: another set to evaluate on.
+        skip_unreadable: leave out files that are no images. change: settings of the students, ``"recipe.weight_decay=1e-4"``.
+        runs: folder of the runs. resources: device, threads, data folder.
+
+    Raises:
+        RedistillError: what cannot end well, in a sentence.
+    """
+    asked = Asked(
+        str(data), teacher, student, teacher_weights, teacher_normalise, student_weights, train_teacher, method, epochs, time_budget,
+        tuple(seeds), size, batch_size, lr, precision, plain, evaluate, skip_unreadable, tuple(change), resources or Resources(),
+    )  # fmt: skip
+    return _Preflight(asked, Store(expanded(runs))).plan()
+
+
+class _Preflight:
+    """One look at everything, in the order in which it is told."""
+
+    def __init__(self, asked: Asked, store: Store):
+        self.asked, self.store = asked, store
+        self.device = resolve_device(asked.resources.device)
+        self.lines: list[str] = []
+        self.class_names: tuple[str, ...] | None = None
+
+    def say(self, what: str, text: str) -> None:
+        self.lines.append(f"{what:<14}{text}")
+
+    def plan(self) -> Plan:
+        asked = self.asked
+        if not asked.seeds:
+            raise RedistillError("give at least one seed, --seeds 1")
+        big = named(asked.teacher, weights=asked.teacher_weights, normalise=asked.teacher_normalise)
+        if big.weights is None and not big.published and asked.train_teacher is None:
+            raise RedistillError(
+                f"the teacher {big.name} has no weights: give its file, --teacher-weights FILE, or have it trained on these images "
+                f"first, --train-teacher 30"
+            )
+        images = self.images(big)
+        sources: Any = images.train
+        sizes = sizes_of(sources, [s for s in (images.test,) if s is not None])
+        if "classes" not in sizes:
+            if big.classes is None:
+                raise RedistillError(
+                    f"{asked.data} has no labels and {big.name} does not say how many classes it has: name classes by --evaluate DIR"
+                )
+            sizes["classes"] = big.classes
+            big = with_classes(big, big.classes)
+        if asked.train_teacher is not None and not images.labelled:
+            raise RedistillError("--train-teacher needs labels, and these images have none: give the teacher's weights")
+        big = self.fetched(big, sizes["classes"])
+        net = self.built(big, sizes, "teacher")
+        big = self.knowing(big, net, images, sizes)
+        relatives = family(big, sizes) if asked.student is None or asked.student in WORDS else []
+        if asked.student is None:
+            self.propose(big, relatives, net, sizes)
+            return Plan(tuple(self.lines), images, big, big, sizes, {}, {}, {}, tuple(relatives), 0.0, self.store, None, asked.resources)
+        small = chosen(asked.student, big, relatives) if asked.student in WORDS else named(asked.student, weights=asked.student_weights)
+        small = self.fetched(small, sizes["classes"])
+        if not images.labelled and images.test is None:
+            small = with_classes(small, sizes["classes"])
+        little = self.built(small, sizes, "student")
+        self.compare(net, little, big, small, sizes)
+        rows = methods.asked(asked.method, images.labelled)
+        self.places(net, little, images)
+        chosen_length = length.chosen(asked, images, net, little, len(rows), self.device, self.store)
+        for what, text in chosen_length.lines:
+            self.say(what, text)
+        return self.experiments(images, big, small, sizes, rows, chosen_length, relatives)
+
+    # -- images -------------------------------------------------------------------------------------------------------
+    def images(self, big: Named) -> Photos:
+        asked = self.asked
+        place = photos.looked_at(asked.data)
+        found = place.survey
+        if found is not None:
+            self.say("images", f"{found.root}: {found.described()}")
+            if found.unreadable and not asked.skip_unreadable:
+                shown = ", ".join(f"{file} ({why})" for file, why in found.unreadable[:5])
+                more = f" and {len(found.unreadable) - 5} more" if len(found.unreadable) > 5 else ""
+                raise RedistillError(
+                    f"{found.root}: {len(found.unreadable)} of {found.files} picture files cannot be used: {shown}{more}. Remove them, or "
+                    f"leave them out with --skip-unreadable"
+                )
+            if found.unreadable:
+                self.say("", f"{len(found.unreadable)} of them left out, the first {found.unreadable[0][0]} ({found.unreadable[0][1]})")
+        size, why = (asked.size, "as asked for") if asked.size is not None else photos.auto_size(place, big.size)
+        images = photos.opened(
+            place, size, skip_unreadable=asked.skip_unreadable, evaluate=asked.evaluate, data_dir=asked.resources.data_dir
+        )
+        side, self.class_names = images.train.image_shape, getattr(images.train, "class_names", None)
+        self.say("size", f"{side[-2]}x{side[-1]}, {why}" if found is not None else f"{side[-2]}x{side[-1]}, the set's own")
+        many = f"{len(images.train):,} images"
+        if images.labelled:
+            counts = images.train.class_counts()
+            many += (
+                f" in {len(counts)} classes of {min(counts):,} to {max(counts):,}"
+                if min(counts) != max(counts)
+                else f" in {len(counts)} classes of {counts[0]:,}"
+            )
+            if max(counts) > 10 * min(counts):
+                many += "; the classes are unbalanced, more than ten to one"
+        self.say("training", f"{many}, augmented by {images.train.augment}, normalised as {images.train.normalise}")
+        self.say("evaluation", f"{len(images.test):,} images: {images.how}" if images.test is not None else f"none: {images.how}")
+        return images
+
+    # -- networks -----------------------------------------------------------------------------------------------------
+    def fetched(self, one: Named, classes: int) -> Named:
+        if not one.published:
+            return one
+        made = with_published_weights(one, classes, self.store.root / "networks")
+        self.say("weights", f"{one.name}: as its library publishes them, kept as {made.weights}")
+        return made
+
+    def built(self, one: Named, sizes: Mapping[str, Any], role: str) -> nn.Module:
+        """The network, after a forward that shows that it takes these images."""
+        who = f"the {role} {one.name}"
+        if role == "teacher" and one.classes is not None and self.asked.train_teacher is None:
+            teacher.require_classes(one.classes, one.class_names, self.class_names, sizes["classes"], who)
+        try:
+            net = one.made(sizes).to(self.device)
+        except RedistillError as error:
+            if "classes apart" in str(error) and role == "teacher":
+                raise RedistillError(f"{who}: {error}, or train its head on these images first with --train-teacher 10") from error
+            raise RedistillError(f"{who}: {error}") from error
+        shape = (sizes["channels"], sizes["image_size"], sizes["image_size"])
+        try:
+            found = places_of(net, torch.zeros(2, *shape, device=self.device), trained=role == "student")
+        except RedistillError as error:
+            raise RedistillError(f"{who}: {error}. --size N makes the images NxN") from error
+        outputs = found.shapes["logits"][1]
+        if outputs != sizes["classes"]:
+            if role == "teacher":
+                teacher.require_classes(outputs, one.class_names, self.class_names, sizes["classes"], who)
+            raise RedistillError(f"{who} tells {outputs} classes apart, the data have {sizes['classes']}: they must agree")
+        return net
+
+    def knowing(self, big: Named, net: nn.Module, images: Photos, sizes: Mapping[str, Any]) -> Named:
+        who = f"the teacher {big.name}"
+        for line in teacher.order_table(big.class_names, getattr(images.train, "class_names", None)):
+            self.lines.append("  " + line)
+        if self.asked.train_teacher is not None:
+            self.say("teacher", f"{big.name}, trained on the labels first, for {self.asked.train_teacher} epochs")
+            return big
+        if (better := teacher.best_normalisation(net, images.train)) is not None:
+            big = replace(big, normalise=better[0])
+            net.normalisation = better[0]  # type: ignore[assignment]
+            self.say("", better[1])
+        said = normalisation_of(net)
+        space = (
+            f"wants images normalised as {said}"
+            if said
+            else f"says no normalisation of its own, so it sees them as {images.train.normalise}"
+        )
+        if images.test is None:
+            self.say("teacher", f"{big.name}; {space}; its accuracy cannot be measured without labels")
+            return big
+        known = teacher.require_knowing(net, images.test, who, images.train)
+        self.say("teacher", f"{big.name}: {known.said}; {space}")
+        return big
+
+    def propose(self, big: Named, relatives: Sequence[Candidate], net: nn.Module, sizes: Mapping[str, Any]) -> None:
+        shape = (sizes["channels"], sizes["image_size"], sizes["image_size"])
+        proposed = [c for c in relatives if c.word is not None]
+        if not proposed:
+            self.say("students", f"no smaller network of the family of {big.name} is known: name one, --student ./file.py:Net")
+            return
+        nets = {big.name: net, **{str(c.word): c.network.made(sizes).to(self.device) for c in proposed}}
+        times = cost.latencies(nets, shape, self.device)
+        info = describe(net, shape)
+        rows = [(big.name, "", info.parameters, info.macs), *((str(c.word), _with_args(c.network), c.parameters, c.macs) for c in proposed)]
+        self.lines.append("students of the teacher's family; choose one with --student WORD")
+        for name, what, parameters, macs in rows:
+            ms = times[name].milliseconds
+            self.lines.append(
+                f"  {name:<10} {what:<34} {parameters / 1e6:8.3f} M parameters {macs / 1e6:9.1f} M MACs {ms[1]:8.2f} ms an image, "
+                f"{ms[32]:.1f} ms for 32"
+            )
+
+    def compare(self, net: nn.Module, little: nn.Module, big: Named, small: Named, sizes: Mapping[str, Any]) -> None:
+        shape = (sizes["channels"], sizes["image_size"], sizes["image_size"])
+        one, two = describe(net, shape), describe(little, shape)
+        said = (
+            f"{_with_args(small)}: {two.parameters:,} parameters of the teacher's {one.parameters:,}, {two.macs / 1e6:,.1f} M MACs of "
+            f"{one.macs / 1e6:,.1f} M"
+        )
+        if two.parameters >= one.parameters:
+            said += "; it is LARGER than the teacher, so nothing gets smaller"
+        elif two.macs >= one.macs:
+            said += "; it has fewer parameters and is not cheaper to compute"
+        self.say("student", said)
+        for who, named_ in (("teacher", big), ("student", small)):
+            if (
+                ":" not in named_.model
+                and sizes["image_size"] >= SMALL_STEM
+                and named_.model.startswith(("resnet", "wrn", "vgg", "mobilenet", "shuffle"))
+            ):
+                self.say(
+                    "",
+                    f"{named_.model} as {who} is the network for images of 32, whose first layers keep the resolution; for photographs it "
+                    f"is dear, and torchvision:NAME or timm:NAME have networks with another stem",
+                )
+
+    def places(self, net: nn.Module, little: nn.Module, images: Photos) -> None:
+        """Tell the stages that meet."""
+        zeros = torch.zeros(2, *images.train.image_shape, device=self.device)
+        for who, one in (("teacher", net), ("student", little)):
+            found = places_of(one, zeros, trained=who == "student")
+            stages = ", ".join(f"{name} {'x'.join(map(str, found.shapes[name][1:]))}" for name in found.stages)
+            self.say(
+                "places" if who == "teacher" else "",
+                f"{who}: {stages or 'its stages cannot be told, methods that compare features need places by name'}",
+            )
+
+    # -- experiments --------------------------------------------------------------------------------------------------
+    def experiments(
+        self, images: Photos, big: Named, small: Named, sizes: dict[str, Any], rows: Sequence[methods.Asked],
+        made_length: length.Length, relatives: Sequence[Candidate],
+    ) -> Plan:  # fmt: skip
+        asked, recipe = self.asked, made_length.recipe
+        every = max(1, -(-recipe["epochs"] // 20))
+        shared = {"source": images.source(), "evaluate": {**images.evaluate(), "every": every}}
+        title = Path(asked.data.partition(":")[2] or asked.data).name or asked.data
+
+        def made(settings: dict[str, Any], folder: Path, seed: int, name: str, change: Sequence[str] = ()) -> Experiment:
+            return Experiment.of(
+                changed({"name": name, **settings}, change), folder=folder, seed=seed, device=asked.resources.device,
+                data_dir=asked.resources.data_dir,
+            )  # fmt: skip
+
+        teaching: dict[int, Experiment] = {}
+        taught_by: dict[str, Any] = big.table()
+        first = asked.seeds[0]
+        here = Path.cwd()
+        if asked.train_teacher is not None:
+            rate = recipe["lr"] / (10 if big.weights is not None else 1)  # a network that knows something already is only tuned
+            longer = {**recipe, "epochs": asked.train_teacher, "lr": rate, "warmup": length.warm_up(asked.train_teacher)}
+            lesson = {"student": big.table(), "method": list(methods.PLAIN), **shared, "recipe": longer}
+            base = made(lesson, here, 0, f"{title}: teacher {big.short}")
+            teaching = {first: base.with_seed(first)}
+            taught_by = {"run": base, "seed": first}
+        plain: dict[int, Experiment] = {}
+        if asked.plain and images.labelled:
+            one = made(
+                {"student": small.table(), "method": list(methods.PLAIN), **shared, "recipe": recipe},
+                here,
+                0,
+                f"{title}: {_short(small)} plain",
+                asked.change,
+            )
+            plain = {seed: one.with_seed(seed) for seed in asked.seeds}
+        distilled: dict[str, dict[int, Experiment]] = {}
+        for way in rows:
+            learning = {"teacher": taught_by, "student": small.table(), "method": list(way.rows), **shared, "recipe": recipe}
+            one = made(learning, way.folder, 0, f"{title}: {_short(small)} {way.name}", asked.change)
+            distilled[way.name] = {seed: one.with_seed(seed) for seed in asked.seeds}
+            weights = " + ".join(f"{row.get('weight', 1.0)} {row['use']}" for row in way.rows)
+            self.say("method" if way is rows[0] else "", f"{way.name}: {weights}")
+        if not plain:
+            self.say("plain", "none: " + ("left out" if images.labelled else "without labels a student cannot learn alone"))
+        else:
+            self.say("plain", "the same student by cross-entropy alone, same images, epochs and seeds")
+        new = sum(
+            self.store.find(one) is None
+            for one in (*teaching.values(), *plain.values(), *(e for by in distilled.values() for e in by.values()))
+        )
+        self.say(
+            "runs", f"{new} to train in {self.store.root}, {len(teaching) + len(plain) + sum(map(len, distilled.values())) - new} are there"
+        )
+        return Plan(
+            tuple(self.lines), images, big, small, sizes, teaching, plain, distilled, tuple(relatives), made_length.seconds if new else 0.0,
+            self.store, made_length, asked.resources,
+        )  # fmt: skip
+
+
+def _short(one: Named) -> str:
+    more = ", ".join(f"{key}={value}" for key, value in one.args.items())
+    return f"{one.short}({more})" if more else one.short
+
+
+def _with_args(one: Named) -> str:
+    return _short(one) if one.args else one.name

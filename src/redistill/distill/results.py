@@ -1,0 +1,232 @@
+"""What a distillation was worth: teacher, plain and distilled students side by side, measured on the same images and machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from redistill.distill import cost
+from redistill.errors import RedistillError
+from redistill.features.normalised import normalisation_of
+from redistill.files import make_folder, pretty, write
+from redistill.machine import device_name
+from redistill.metrics import Evaluation, evaluation, predict
+from redistill.models import describe
+from redistill.precision import resolve_device
+from redistill.runs.store import Run
+from redistill.stats import mean_interval, paired_accuracy, paired_difference
+from redistill.tensor_files import packed
+
+if TYPE_CHECKING:
+    from redistill.distill.plan import Plan
+
+
+@dataclass(frozen=True)
+class Cost:
+    """parameters, macs: of one image. bytes: of its weights as safetensors. milliseconds: by batch size, medians. memory: bytes of
+    weights and of the tensors that live at once in a forward of 32."""
+
+    parameters: int
+    macs: int
+    bytes: int
+    milliseconds: dict[int, float]
+    memory: int
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How much better the distilled student is than the plain one, in percentage points.
+
+    Attributes:
+        value: mean over seeds. over_images: 95 % interval over evaluation images of the first seed's pair (Bonett and Price).
+        over_seeds: 95 % t interval over seeds, None with one seed. only_distilled, only_plain: images on which one alone is right.
+    """
+
+    value: float
+    over_images: tuple[float, float]
+    over_seeds: tuple[float, float] | None
+    only_distilled: int
+    only_plain: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network of the table. said: by seed, what it says of the evaluation images [N, classes]; evaluations: by seed."""
+
+    name: str
+    kind: str
+    cost: Cost
+    runs: dict[int, Run] = field(default_factory=dict)
+    said: dict[int, Tensor] = field(default_factory=dict)
+    evaluations: dict[int, Evaluation] = field(default_factory=dict)
+    gain: Gain | None = None
+    agreement: float | None = None
+
+    def mean(self, what: str) -> float | None:
+        """Mean over seeds of a number of :class:`redistill.metrics.Evaluation`."""
+        values = [v for one in self.evaluations.values() if (v := getattr(one, what)) is not None]
+        return statistics.fmean(values) if values else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 %, in percent: over evaluation images with one seed (Wilson), over seeds with several (t)."""
+        values = [one.accuracy for one in self.evaluations.values()]
+        if not values:
+            return None
+        if len(values) == 1:
+            return next(iter(self.evaluations.values())).accuracy_interval
+        found = mean_interval(values)
+        return max(0.0, found.low), min(100.0, found.high)
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """What came of a plan.
+
+    Attributes:
+        rows: teacher, plain student, distilled students. labels, class_names: of the evaluation images. place: the machine.
+    """
+
+    plan: Plan
+    rows: tuple[Row, ...]
+    labels: Tensor | None
+    class_names: tuple[str, ...]
+    place: str
+
+    def row(self, kind: str) -> Row | None:
+        return next((row for row in self.rows if row.kind == kind), None)
+
+    def table(self) -> str:
+        """The comparison as Markdown, with what it does and does not show below."""
+        from redistill.distill.table import text
+
+        return text(self)
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for machines."""
+        return {
+            "machine": self.place,
+            "images": None if self.labels is None else len(self.labels),
+            "rows": [
+                {
+                    "name": row.name, "kind": row.kind, **dataclasses.asdict(row.cost),
+                    "runs": [str(run.folder) for run in row.runs.values()],
+                    "seeds": {str(seed): dataclasses.asdict(one) for seed, one in row.evaluations.items()},
+                    "gain": None if row.gain is None else dataclasses.asdict(row.gain), "agreement": row.agreement,
+                }
+                for row in self.rows
+            ],
+        }  # fmt: skip
+
+    def write(self, to: str | Path) -> list[Path]:
+        """Write table, figures and one folder a distilled student (of the first seed); returns what was written."""
+        from redistill.distill.figures import lost_figure, size_figure
+        from redistill.distill.table import text
+        from redistill.export.folder import card_of, facts_of_run, write_folder
+        from redistill.paths import expanded
+
+        folder = expanded(to)
+        make_folder(folder)
+        written = [folder / "table.md", folder / "table.json", folder / "plan.txt"]
+        write(written[0], text(self).encode())
+        write(written[1], pretty(self.as_json()))
+        write(written[2], (str(self.plan) + "\n").encode())
+        if self.labels is not None:
+            written.append(size_figure(folder / "size.svg", self))
+            written.append(lost_figure(folder / "confusion.svg", self))
+        students = [row for row in self.rows if row.kind == "distilled"]
+        for row in students:
+            run = next(iter(row.runs.values()))
+            place = folder / ("student" if len(students) == 1 else f"student-{row.name.rpartition(' ')[2].replace('+', '-')}")
+            facts = facts_of_run(run)
+            title = f"{facts.model.rpartition(':')[2]}, distilled"
+            write_folder(run, place, card_of(run, facts, title=title, table=f"{text(self)}\n"))
+            written.append(place)
+        return written
+
+
+def measured(plan: Plan, teaching: Mapping[int, Run], plain: Mapping[int, Run], distilled: Mapping[str, Mapping[int, Run]]) -> Distilled:
+    """Evaluate every network on the same images, and time them in turn on this machine."""
+    device = resolve_device(plan.resources.device)
+    test, sizes = plan.photos.test, plan.sizes
+    shape = (sizes["channels"], sizes["image_size"], sizes["image_size"])
+    big = teaching[min(teaching)].network(trust_code=True) if teaching else plan.teacher.made(sizes)
+    nets: dict[str, nn.Module] = {"teacher": big.to(device).eval()}
+    if plain:
+        nets["plain"] = plain[min(plain)].network(trust_code=True).to(device)
+    for name, runs in distilled.items():
+        nets[f"distilled {name}"] = runs[min(runs)].network(trust_code=True).to(device)
+    times = cost.latencies(nets, shape, device)
+    costs = {name: _cost(net, shape, device, times[name].milliseconds) for name, net in nets.items()}
+    if normalisation_of(big) is None:
+        big.normalisation = plan.photos.train.normalise
+    labels = None if test is None else test.all_labels.cpu()
+    taught = predict(big, test if test is not None else plan.photos.train)
+    rows = [_row(plan.teacher.short, "teacher", costs["teacher"], dict(teaching), {min(teaching, default=0): taught}, labels, None)]
+    student = plan.student.short
+    groups = [
+        ("plain", f"{student} plain", dict(plain)),
+        *((f"distilled {n}", f"{student} {n}", dict(runs)) for n, runs in distilled.items()),
+    ]
+    alone: Row | None = None
+    for key, name, runs in groups:
+        if not runs:
+            continue
+        said = {
+            seed: predict(run.network(trust_code=True).to(device), test if test is not None else plan.photos.train)
+            for seed, run in runs.items()
+        }
+        row = _row(name, key.partition(" ")[0], costs[key], runs, said, labels, taught)
+        if key == "plain":
+            alone = row
+        elif alone is not None and labels is not None:
+            row = dataclasses.replace(row, gain=gain(row.said, alone.said, labels))
+        rows.append(row)
+    names = getattr(test, "class_names", None) or tuple(map(str, range(sizes["classes"])))
+    return Distilled(plan, tuple(rows), labels, tuple(names), f"{device_name(device)}, {torch.get_num_threads()} threads")
+
+
+def _row(
+    name: str, kind: str, own: Cost, runs: dict[int, Run], said: dict[int, Tensor], labels: Tensor | None, teacher: Tensor | None
+) -> Row:
+    found = {} if labels is None else {seed: evaluation(logits, labels) for seed, logits in said.items()}
+    alike = None
+    if teacher is not None:
+        alike = statistics.fmean(100.0 * float((logits.argmax(1) == teacher.argmax(1)).double().mean()) for logits in said.values())
+    return Row(name, kind, own, runs, said, found, None, alike)
+
+
+def _cost(net: nn.Module, shape: tuple[int, ...], device: torch.device, milliseconds: dict[int, float]) -> Cost:
+    info = describe(net, shape)
+    stored = len(packed(net.state_dict()))
+    return Cost(info.parameters, info.macs, stored, milliseconds, cost.forward_memory(net, torch.zeros(32, *shape, device=device)))
+
+
+def gain(distilled: Mapping[int, Tensor], plain: Mapping[int, Tensor], labels: Tensor) -> Gain:
+    """The paired difference of two students, seed by seed and image by image.
+
+    >>> z = {0: torch.tensor([[1.0, 0.0], [0.0, 1.0]])}
+    >>> gain(z, {0: -z[0]}, torch.tensor([0, 1])).value
+    100.0
+    """
+    seeds = [seed for seed in distilled if seed in plain]
+    if not seeds:
+        raise RedistillError("no seed has both a distilled and a plain student: there is no difference to tell")
+    right = {seed: (distilled[seed].argmax(1) == labels, plain[seed].argmax(1) == labels) for seed in seeds}
+    one, two = right[seeds[0]]
+    only_one, only_two = int((one & ~two).sum()), int((two & ~one).sum())
+    _, low, high = paired_accuracy(only_one, only_two, len(labels))
+    pairs = [[100.0 * float(part.double().mean()) for part in right[seed]] for seed in seeds]
+    over_seeds = None
+    if len(seeds) > 1:
+        found = paired_difference([a for a, _ in pairs], [b for _, b in pairs])
+        over_seeds = (found.low, found.high)
+    value = statistics.fmean(a - b for a, b in pairs)
+    return Gain(value, (100 * low, 100 * high), over_seeds, only_one, only_two)

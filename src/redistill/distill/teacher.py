@@ -1,0 +1,144 @@
+"""Whether a teacher knows these classes: asked on the evaluation images before anything long begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from scipy.stats import binomtest
+from torch import Tensor, nn
+
+from redistill.data import normalisation
+from redistill.data.normalise import SETS
+from redistill.errors import RedistillError
+from redistill.features.normalised import normalisation_of
+from redistill.metrics import OtherClasses, hits, predict
+from redistill.stats import binomial_interval
+from redistill.train.preflight import are_probabilities, fitting_order, sample
+
+MOST = 2000  # evaluation images that are asked; more say nothing new about a teacher at chance
+TRIED = 512  # training images on which normalisations are tried
+
+
+@dataclass(frozen=True)
+class Known:
+    """What was found: right of n evaluation images. classes: that the teacher tells apart."""
+
+    right: int
+    n: int
+    classes: int
+
+    @property
+    def said(self) -> str:
+        low, high = binomial_interval(self.right, self.n)
+        return f"{100 * self.right / self.n:.1f} % on {self.n:,} evaluation images (95 %: {100 * low:.1f} to {100 * high:.1f})"
+
+
+def require_classes(teacher_classes: int, mine: Sequence[str] | None, theirs: Sequence[str] | None, data_classes: int, who: str) -> None:
+    """Refuse folders that do not fit the teacher's outputs, with the classes that only one of the two has, where names say so."""
+    if teacher_classes == data_classes:
+        return
+    more = ""
+    if mine and theirs:
+        only = [name for name in mine if name not in theirs], [name for name in theirs if name not in mine]
+        words = ("only the teacher knows ", "only the folders have ")
+        more = "; " + ", ".join(w + _listed(o) for w, o in zip(words, only, strict=True) if o) if any(only) else ""
+    elif theirs:
+        more = f" ({_listed(theirs)})"
+    raise RedistillError(
+        f"{who} tells {teacher_classes:,} classes apart, the data have {data_classes}{more}: give the folders of its classes, a teacher of "
+        f"these, or train its head on these images first with --train-teacher 10"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def order_table(mine: Sequence[str] | None, theirs: Sequence[str] | None, most: int = 20) -> list[str]:
+    """Classes of the teacher beside those of the folders, line by line, where the two differ."""
+    if not mine or not theirs or tuple(mine) == tuple(theirs):
+        return []
+    odd = [i for i in range(max(len(mine), len(theirs))) if mine[i : i + 1] != theirs[i : i + 1]]
+
+    def at(names: Sequence[str], i: int) -> str:
+        return names[i] if i < len(names) else "-"
+
+    width = max(len(at(mine, i)) for i in odd[:most])
+    lines = [f"{i:>5}  {at(mine, i):<{width}}  {at(theirs, i)}" for i in odd[:most]]
+    rest = [f"       and {len(odd) - most} more"] if len(odd) > most else []
+    return ["class  teacher | folder, where they differ", *lines, *rest]
+
+
+def best_normalisation(teacher: nn.Module, train: Any) -> tuple[str, str] | None:
+    """The set of normalisation under which a teacher that says none is right most often on training images, and the sentence about it;
+    None where it says one, or where no other is better by more than chance.
+    """
+    if normalisation_of(teacher) is not None or not train.labelled:
+        return None
+    images = sample(train, TRIED)
+    if images is None:
+        return None
+    labels = images.all_labels
+    channels = images.image_shape[0]
+    tried: dict[str, Tensor] = {}
+    for name in dict.fromkeys([images.normalise, "imagenet", "half", "none", "cifar10-kuangliu", "cifar100"]):
+        if name in SETS and len(normalisation(name).mean) not in (1, channels):
+            continue
+        logits = predict(teacher, images, normalise=name)
+        if logits.shape[1] <= int(labels.max()):
+            return None
+        tried[name] = logits.argmax(1) == labels
+    usual, best = images.normalise, max(tried, key=lambda name: int(tried[name].sum()))
+    better, worse = int((tried[best] & ~tried[usual]).sum()), int((tried[usual] & ~tried[best]).sum())
+    if best == usual or better + worse == 0 or binomtest(better, better + worse, 0.5, alternative="greater").pvalue >= 0.001:
+        return None
+    n = len(labels)
+    return best, (
+        f"normalisation of the teacher: {best}, because its file says none and it is right on {int(tried[best].sum())} of {n} training "
+        f"images under {best}, on {int(tried[usual].sum())} under {usual}"
+    )
+
+
+def require_knowing(teacher: nn.Module, test: Any, who: str, train: Any = None) -> Known:
+    """How often the teacher is right on evaluation images; ``train``: images that help to tell another order of classes.
+
+    Raises:
+        RedistillError: near chance, with the order of classes, or the normalisation, under which it would not be; probabilities in
+            place of logits.
+    """
+    images: Any = test if len(test) <= MOST else sample(test, MOST)
+    labels = images.all_labels.cpu()
+    logits = predict(teacher, images)
+    if logits.shape[1] != test.classes:
+        raise OtherClasses(f"{who} tells {logits.shape[1]} classes apart, the data have {test.classes}")
+    if are_probabilities(logits):
+        raise RedistillError(
+            f"{who} gives probabilities (its outputs are never negative and sum to 1), where distillation takes logits: take the softmax "
+            f"off its end"
+        )
+    said, n, classes = logits.argmax(1), len(labels), logits.shape[1]
+    known = Known(hits(logits, labels), n, classes)
+    names = getattr(test, "class_names", None) or tuple(map(str, range(classes)))
+    shares = [torch.bincount(x, minlength=classes).double() / n for x in (said, labels)]
+    chance = max(float((shares[0] * shares[1]).sum()), 1.0 / classes)
+    above = binomtest(known.right, n, min(chance, 1.0), alternative="greater").pvalue < 0.01
+    seen, right = said, labels
+    if not above and train is not None and train.labelled and (more := sample(train, TRIED)) is not None:
+        seen, right = torch.cat([said, predict(teacher, more).argmax(1)]), torch.cat([labels, more.all_labels.cpu()])
+    order = fitting_order(seen, right, classes)
+    if order is not None and 2 * known.right < (fitted := int((order[said] == labels).sum())):
+        moved = [f"its {c} is {names[int(order[c])]}" for c in range(classes) if int(order[c]) != c]
+        raise RedistillError(
+            f"{who} is right on {known.right} of {n} evaluation images, and would be right on {fitted} in another order of classes: "
+            f"{_listed(moved)}. Rename the class folders so that they sort into its order, or give its outputs theirs"
+        )
+    if above:
+        return known
+    raise RedistillError(
+        f"{who} is right on {known.right} of {n} evaluation images ({100 * known.right / n:.1f} %), which is chance "
+        f"({100 * chance:.1f} %), under every order of classes: it has nothing to teach. Are its weights the right ones "
+        f"(--teacher-weights), its normalisation (--teacher-normalise), its image size (--size)? --train-teacher 30 trains it here"
+    )

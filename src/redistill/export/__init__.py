@@ -1,0 +1,1 @@
+"""A trained network for elsewhere: a folder of its own, ONNX, torch.export, int8."""

@@ -1,0 +1,180 @@
+"""A run's student in a folder of its own: weights, what builds and feeds it, its source file, a card, the record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from redistill.data import normalisation
+from redistill.errors import RedistillError
+from redistill.experiment.sealed import CODE, RECORD
+from redistill.files import make_folder, pretty, read, there, write
+from redistill.models.folder import ABOUT, CONFIG, WEIGHTS, Facts, config_text
+from redistill.models.signature import filled
+from redistill.runs.store import Run
+from redistill.tensor_files import header, packed
+from redistill.user_code import is_code, load
+
+
+def facts_of_run(run: Run) -> Facts:
+    """What is known of a run's student: how it is built and fed, and how accurate it is."""
+    student = run.record["experiment"]["student"]
+    path = run.weights()
+    texts = header(read(path), path)
+    about, sizes = json.loads(texts["redistill"]), json.loads(texts["sizes"])
+    names = about.get("class_names")
+    arch = about.get("arch")
+    return Facts(
+        model=student["model"],
+        args=dict(student.get("args") or {}),
+        sizes={"classes": arch["classes"], "channels": arch["channels"], "image_size": sizes["image_size"]} if arch else sizes,
+        class_names=None if names is None else tuple(names),
+        normalise=about.get("normalisation") or student.get("normalise") or "none",
+        code=student.get("code"),
+        accuracy={name: float(table["last"]) for name, table in run.record["accuracy"].items()},
+        run=run.id,
+    )
+
+
+def write_folder(run: Run, to: Path, card: str | None = None, *, trust_code: bool = True) -> Facts:
+    """Write the folder of a run's student.
+
+    Args:
+        card: its ``README.md``; default: :func:`card_of` without a table. trust_code: code of one's own that the record names may run,
+            to see what its constructor takes.
+
+    Raises:
+        RedistillError: the run diverged, or keeps no source file.
+    """
+    if run.diverged is not None:
+        raise RedistillError(f"{run.label} (seed {run.seed}) diverged, so there is no network to hand on: {run.diverged}")
+    facts = facts_of_run(run)
+    net = run.network(trust_code=trust_code)
+    make_folder(to)
+    kept = run.folder / CODE
+    if is_code(facts.model) and facts.model.rpartition(":")[0].endswith(".py"):
+        if not there(kept):
+            raise RedistillError(f"{run.folder} keeps no source file of {facts.model}: an earlier version made it; run it again")
+        for file in sorted(path for path in kept.rglob("*.py")):
+            place = to / file.relative_to(kept)
+            make_folder(place.parent)
+            write(place, read(file))
+    arch = getattr(net, "arch", None)
+    about = {
+        "format": 1,
+        "normalisation": facts.normalise,
+        **({"arch": arch.as_json()} if arch is not None else {"class": type(net).__name__}),
+    }
+    if facts.class_names:
+        about["class_names"] = list(facts.class_names)
+    write(to / WEIGHTS, packed(net.state_dict(), {"redistill": json.dumps(about, sort_keys=True), "format": "pt"}))
+    write(to / CONFIG, config_text(arguments(facts, to)))
+    write(to / ABOUT, pretty(facts.as_json()))
+    write(to / RECORD, read(run.folder / RECORD))
+    write(to / "use.py", use_text(facts, to).encode())
+    write(to / "README.md", (card if card is not None else card_of(run, facts)).encode())
+    return facts
+
+
+def arguments(facts: Facts, folder: Path) -> dict[str, Any]:
+    """The keyword arguments with which the constructor is called."""
+    if is_code(facts.model):
+        made = load(facts.place(folder), Path(), trusted=True).object
+        return filled(facts.model, made, facts.sizes, facts.args)
+    if ":" in facts.model:
+        library = facts.model.partition(":")[0]
+        return {("num_labels" if library == "hf" else "num_classes"): facts.sizes["classes"], **facts.args}
+    return {**facts.sizes, **facts.args}
+
+
+def building(facts: Facts, folder: Path) -> list[str]:
+    """The lines of Python that build the network, load its weights and call it ``net``."""
+    loaded = f'load_file("{WEIGHTS}")'
+    words = ", ".join(f"{key}={value!r}" for key, value in arguments(facts, folder).items())
+    if is_code(facts.model):
+        where, _, name = facts.model.rpartition(":")
+        module = Path(where).stem if where.endswith(".py") else where
+        return [
+            "from safetensors.torch import load_file",
+            f"from {module} import {name}",
+            f"net = {name}({words})",
+            f"net.load_state_dict({loaded})",
+        ]
+    library, _, name = facts.model.partition(":")
+    if library == "timm" and name:
+        return [
+            "import timm",
+            "from safetensors.torch import load_file",
+            f'net = timm.create_model("{name}", {words})',
+            f"net.load_state_dict({loaded})",
+        ]
+    if library == "torchvision" and name:
+        return [
+            "import torchvision", "from safetensors.torch import load_file", f'net = torchvision.models.get_model("{name}", {words})',
+            f"net.load_state_dict({loaded})",
+        ]  # fmt: skip
+    return ["import redistill", 'net = redistill.models.load(".")']
+
+
+def use_text(facts: Facts, folder: Path) -> str:
+    """``use.py``: says what the network thinks of one picture."""
+    own = normalisation(facts.normalise)
+    channels, size = facts.sizes.get("channels", 3), facts.sizes.get("image_size", 32)
+    mean, std = (list(v) * (channels if len(v) == 1 else 1) for v in (own.mean, own.std))
+    names = f"NAMES = {list(facts.class_names)!r}\n" if facts.class_names else f"NAMES = list(map(str, range({facts.sizes['classes']})))\n"
+    return (
+        '"""python use.py PICTURE: what the network in this folder says of a picture."""\n\n'
+        "import os\nimport sys\n\nimport numpy as np\nimport torch\nfrom PIL import Image, ImageOps\n\n"
+        "picture = os.path.abspath(sys.argv[1])\nos.chdir(os.path.dirname(os.path.abspath(__file__)))\n"
+        'sys.path.insert(0, ".")\n\n'
+        f"{names}MEAN, STD, SIZE = {mean!r}, {std!r}, {size}\n\n" + "\n".join(building(facts, folder)) + "\nnet.eval()\n\n"
+        f'image = ImageOps.exif_transpose(Image.open(picture)).convert("{"L" if channels == 1 else "RGB"}")\n'
+        "scale = SIZE / min(image.size)\n"
+        "image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)\n"
+        "left, top = round((image.width - SIZE) / 2), round((image.height - SIZE) / 2)\n"
+        f"pixels = np.asarray(image.crop((left, top, left + SIZE, top + SIZE)), dtype=np.float32).reshape(SIZE, SIZE, {channels})\n"
+        f"x = (torch.from_numpy(pixels / {own.peak}) - torch.tensor(MEAN)) / torch.tensor(STD)\n\n"
+        "with torch.no_grad():\n    said = net(x.permute(2, 0, 1)[None])\n"
+        "if not isinstance(said, torch.Tensor):  # a dictionary or a tuple of which one entry is [images, classes]\n"
+        "    entries = said.values() if hasattr(said, 'values') else said\n"
+        "    said = next(value for value in entries if value.ndim == 2)\n"
+        "probabilities = said.softmax(1)[0]\n"
+        'for i in probabilities.argsort(descending=True)[:5].tolist():\n    print(f"{probabilities[i]:.4f} {NAMES[i]}")\n'
+    )
+
+
+def card_of(run: Run, facts: Facts, *, title: str | None = None, table: str = "", more: str = "") -> str:
+    """A model card: the index that the hub reads, the table, and how the network is built and fed in five lines."""
+    data = next((t["data"] for t in run.record["accuracy"].values()), run.record["data"]["train"].get("data", "own images"))
+    short = f"{data.partition(':')[0]}:{Path(data.partition(':')[2].partition(':')[0]).name}" if ":" in data else data
+    name = title or facts.model.rpartition(":")[2]
+    index = ""
+    if facts.accuracy:
+        value = next(iter(facts.accuracy.values()))
+        index = (
+            f"model-index:\n- name: {json.dumps(name)}\n  results:\n  - task:\n      type: image-classification\n"
+            f"    dataset:\n      name: {json.dumps(short)}\n      type: {json.dumps(short)}\n"
+            f"    metrics:\n    - type: accuracy\n      value: {value / 100:.4f}\n"
+        )
+    own = normalisation(facts.normalise)
+    size = facts.sizes.get("image_size")
+    lines = "\n".join([*building(facts, Path(".") if not is_code(facts.model) else run.folder / CODE), "net.eval()"])
+    classes = f"Its {facts.sizes['classes']} outputs: {_names(facts.class_names)}.\n\n" if facts.class_names else ""
+    return (
+        f"---\nlibrary_name: pytorch\npipeline_tag: image-classification\ntags:\n- knowledge-distillation\n- redistill\n{index}---\n\n"
+        f"# {name}\n\n{table}{more}\n## How it is built and fed\n\nIn this folder (`python use.py PICTURE` does it all):\n\n"
+        f"```python\n{lines}\n```\n\n"
+        f"It takes {facts.sizes.get('channels', 3)}x{size}x{size} images: shorter side to {size}, the middle cut out, pixels divided by "
+        f"{own.peak}, mean {_numbers(own.mean)} taken off, divided by {_numbers(own.std)}. It returns logits. {classes}"
+        f"What was asked for and measured stands in `{RECORD}` (run `{run.id}`, seed {run.seed}).\n"
+    )
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return " ".join(f"{v:g}" for v in values)

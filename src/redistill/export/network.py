@@ -1,0 +1,116 @@
+"""A run's student as the exporters take it: one tensor in, one tensor out, and the real images on which an export is checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from redistill.data.named import load_data
+from redistill.errors import RedistillError
+from redistill.experiment.source import SourceSettings
+from redistill.experiment.source.images import ImagesSettings, opening_of
+from redistill.features.normalised import normalisation_of
+from redistill.features.outputs import logits_of
+from redistill.runs.store import Run
+
+CHECKED = 32  # images on which an export is compared
+CALIBRATION = 256  # training images that show an int8 network its ranges
+MOST = 2000  # evaluation images on which float and int8 are compared
+TOLERANCE = 1e-3  # of the largest logit: sums in another order differ far less, a wrong operator far more
+
+
+class Logits(nn.Module):
+    """A network that returns its logits alone, whatever else it would return."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> Tensor:
+        return logits_of(self.net(images), self.net)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is exported. net: in evaluation mode, on the CPU. run: whose student it is. normalise: the set in which it takes images."""
+
+    net: Logits
+    run: Run
+    normalise: str
+    data_dir: Path | None = None
+
+    @classmethod
+    def of(cls, run: Run, data_dir: Path | None = None, *, trust_code: bool = True) -> Subject:
+        """The student of a finished run.
+
+        Raises:
+            RedistillError: the run diverged.
+        """
+        if run.diverged is not None:
+            raise RedistillError(f"{run.label} (seed {run.seed}) diverged, so there is no network to export: {run.diverged}")
+        net = run.network(trust_code=trust_code).cpu().eval()
+        return cls(
+            Logits(net).eval(), run, normalisation_of(net) or str(run.record["experiment"]["source"].get("normalise", "none")), data_dir
+        )
+
+    def images(self, part: str, most: int) -> tuple[Tensor, Tensor | None]:
+        """At most ``most`` images [N, C, H, W] of ``part`` ("train" or "test"), normalised for the network, and their labels.
+
+        Raises:
+            RedistillError: the images of the run are not here any more, or it had none.
+        """
+        asked = self.run.record["experiment"]
+        source = _source(asked["source"])
+        names = {
+            "train": None if source is None else source.data,
+            "test": next((v for k, v in asked["evaluate"].items() if _is_set(k)), None),
+        }
+        name = names[part] or names["train"]
+        if name is None:
+            raise RedistillError(f"{self.run.folder} was trained on no images that can be shown again: name a set, --data cifar10:test")
+        images: Any
+        if name == names["train"] and source is not None:  # the very images that it was trained on
+            images = source.build(self.run.seed, self.data_dir).source
+        else:
+            images = load_data(str(name), self.data_dir, opening=opening_of(source), trust_code=True)
+        images = images.with_(normalise=self.normalise)
+        if len(images) > most:  # evenly, so that every class is there
+            chosen = (torch.arange(most, dtype=torch.float64) * (len(images) / most)).long()
+            images = images.subset(chosen, ("shown", {"n": most}))
+        x = torch.cat([batch.images for batch in images.batches(100)])
+        return x, images.all_labels
+
+    @torch.no_grad()
+    def said(self, images: Tensor) -> Tensor:
+        """Logits of the network as it is."""
+        return torch.cat([self.net(few) for few in images.split(100)])
+
+
+def _is_set(key: str) -> bool:
+    return key not in ("every", "content", "from")
+
+
+def _source(written: Any) -> ImagesSettings | None:
+    """The images of a run's source, or of the first half that has some."""
+    from pydantic import TypeAdapter
+
+    source: Any = TypeAdapter(SourceSettings).validate_python(written)
+    return next(
+        (half for half in (source, getattr(source, "first", None), getattr(source, "second", None)) if isinstance(half, ImagesSettings)),
+        None,
+    )
+
+
+def difference(theirs: Tensor, ours: Tensor) -> tuple[float, float]:
+    """(largest difference of two sets of logits, the same as a share of the largest logit)."""
+    largest = float((theirs - ours).abs().max())
+    return largest, largest / max(float(ours.abs().max()), 1e-12)
+
+
+def needs(package: str, extra: str) -> RedistillError:
+    """The sentence about a missing library."""
+    return RedistillError(f"this export needs the package {package}, which is not installed: pip install 'redistill[{extra}]'")

@@ -1,0 +1,98 @@
+"""The weights in a file of ``torch.save(net)``: a pickle of the network itself, read as data, of which nothing is run.
+
+A pickle names classes and functions and says with what they are called. Here a name means one of the few that make tensors, and
+otherwise a stand-in, a record of what it was given. So the file becomes a tree of stand-ins with the attributes that every
+``nn.Module`` keeps, ``_parameters``, ``_buffers`` and ``_modules``, and these are its state dict. Only archives of
+PyTorch 1.6 and later are read; the earlier format is refused as before.
+"""
+
+from __future__ import annotations
+
+import collections
+import pickle
+import types
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+DEPTH = 64  # modules inside modules
+
+_MAKERS: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): collections.OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
+    ("torch", "Size"): torch.Size,
+}
+"""All that is called: it makes tensors of bytes, and containers."""
+
+
+class Part:
+    """Stands for an object of the pickle, whatever its class; ``kept``: the attributes that it was to have."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        self.kept: dict[str, Any] = {}
+
+    def __setstate__(self, state: object) -> None:
+        for part in state if isinstance(state, tuple) else (state,):  # (attributes, slots)
+            if isinstance(part, Mapping):
+                self.kept = {**getattr(self, "kept", {}), **{str(key): value for key, value in part.items()}}
+
+    def __setitem__(self, key: object, value: object) -> None: ...  # a mapping of its own: not looked into
+    def append(self, value: object) -> None: ...
+    def extend(self, values: object) -> None: ...
+    def add(self, value: object) -> None: ...
+    def __hash__(self) -> int:
+        return id(self)
+
+
+class _Reader(pickle.Unpickler):
+    """An unpickler that builds tensors, containers and stand-ins."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (known := _MAKERS.get((module, name))) is not None:
+            return known
+        if module in ("torch", "torch.storage"):  # the type of a storage, and of its numbers
+            found = getattr(torch, name, None) if module == "torch" else None
+            if isinstance(found, torch.dtype) or (isinstance(found, type) and name.endswith("Storage")):
+                return found
+            if (module, name) == ("torch.storage", "UntypedStorage"):
+                return torch.UntypedStorage
+        return Part
+
+
+def weights_of(path: Path) -> dict[str, Tensor] | None:
+    """The state dict of the network (or of the only network in a dictionary) that a file of ``torch.save`` holds; None where it
+    holds none, or cannot be read so."""
+    reading = types.SimpleNamespace(Unpickler=_Reader, load=pickle.load, __name__="pickle")
+    try:
+        with path.open("rb") as file:
+            if file.read(2) != b"PK":
+                return None
+            file.seek(0)
+            loaded = torch.load(file, map_location="cpu", weights_only=False, pickle_module=reading)
+    except Exception:  # whatever stand-ins lead to: then it is no plain network
+        return None
+    held = [loaded] if isinstance(loaded, Part) else list(loaded.values()) if isinstance(loaded, Mapping) else []
+    found = [named for part in held if isinstance(part, Part) and (named := dict(_tensors(part)))]
+    return found[0] if len(found) == 1 else None
+
+
+def _tensors(part: Part, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
+    """Parameters and saved buffers by name, as ``state_dict`` gives them."""
+    unsaved = part.kept.get("_non_persistent_buffers_set")
+    left_out = set(unsaved) if isinstance(unsaved, set | list) else set()
+    for table in ("_parameters", "_buffers"):
+        for name, value in _entries(part, table):
+            if isinstance(value, Tensor) and not (table == "_buffers" and name in left_out):
+                yield prefix + name, value.detach()
+    for name, inner in _entries(part, "_modules"):
+        if isinstance(inner, Part) and depth < DEPTH:
+            yield from _tensors(inner, f"{prefix}{name}.", depth + 1)
+
+
+def _entries(part: Part, table: str) -> list[tuple[str, Any]]:
+    found = part.kept.get(table)
+    return [(str(name), value) for name, value in found.items()] if isinstance(found, Mapping) else []

@@ -1,0 +1,92 @@
+"""``docs/benchmarks.md`` and its figures: what ``redistill bench`` wrote into ``results/measured/benchmarks``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from redistill.report.style import ACCENT, GRID, INK, MUTED, heading, panels, save
+from redistill.runs.measured import measured
+
+INTRO = """# How fast
+
+`redistill bench` compares this package's loop with a plain PyTorch loop on the same work: a `DataLoader`, Pillow's transforms
+image by image, fp32, forward hooks, losses from `torch.nn.functional`, SGD, meters that read loss and accuracies at each step
+([src/redistill/bench/plain.py](../src/redistill/bench/plain.py)); for zero-shot,
+the authors' loop with all of its work. WRN-40-2 teaches WRN-16-1.
+
+**Same work or no ratio.** Before anything is timed the pixels must equal Pillow's, and loss and every gradient of the first step
+the plain loop's: to 1e-9 in double precision, 1e-5 in fp32 and the same memory layout, 2e-2 in bf16. Then
+contenders take turns in one process; each is compared with the plain loop turn by turn, by the CPU time of the process, which
+other work moves less
+than the clock on the wall. Median (range).
+
+*The same step*: a live teacher. *The same table*: what the teacher says is known ([speed.md](speed.md)), or several students share it.
+
+```
+redistill bench                                    # all rows, a few minutes on one core
+redistill bench KD Review --rounds 15 --compile    # some of them, longer; the compiled fast step too
+redistill bench --json --to bench.json
+```
+"""
+
+
+def records(results: Path) -> dict[str, dict[str, Any]]:
+    """By name of the file, those that ``redistill bench`` wrote."""
+    found = {path.stem: measured(path) for path in sorted((results / "measured" / "benchmarks").glob("*.json"))}
+    return {name: one for name, one in found.items() if "same_step" in one}
+
+
+def page(results: Path) -> str:
+    parts = ["<!-- made from results/measured/benchmarks by scripts/make_docs.py; do not edit -->\n" + INTRO]
+    for name, one in records(results).items():
+        units = "AMX tiles" if one["amx_tiles"] else "AVX512-BF16" if one["bf16_matrix_units"] else "no bf16 units, so that fast is fp32"
+        parts.append(
+            f"\n## {one['processor']}\n\n{one['capability']}, {units}; {one['threads']} thread, torch {one['torch']}, batch "
+            f"{one['batch']}, {one['rounds']} rounds, load {one['load']} when it began.\n\n"
+            f"![Times faster than the plain loop](../results/figures/{name}.svg)\n"
+        )
+        for part, title in (("same_step", "The same step"), ("same_table", "The same table")):
+            if one[part]:
+                parts.append(_table(title, one[part]))
+        if one["memory"]:
+            parts.append("\n| peak memory | plain, MB | strict, MB |\n|---|--:|--:|\n")
+            peaks = {(row["work"], row["contender"]): row["peak_bytes"] / 1e6 for row in one["memory"]}
+            for work in dict.fromkeys(work for work, _ in peaks):
+                cells = " | ".join(f"{peaks[work, who]:.0f}" if (work, who) in peaks else "" for who in ("plain", "strict"))
+                parts.append(f"| {work} | {cells} |\n")
+    return "".join(parts)
+
+
+def _table(title: str, rows: list[Mapping[str, Any]]) -> str:
+    lines = [f"\n| {title} | | times faster, CPU | times faster, wall | CPU ms a step | seconds to fill |", "|---|---|--:|--:|--:|--:|"]
+    for row in rows:
+        cpu, wall = (
+            f"{row[f'{clock}_faster_median']:.2f} ({row[f'{clock}_faster_least']:.2f} to {row[f'{clock}_faster_most']:.2f})"
+            for clock in ("cpu", "wall")
+        )
+        lines.append(f"| {row['work']} | {row['contender']} | {cpu} | {wall} | {row['cpu_ms']:.0f} | {row.get('fill_s', '')} |")
+    return "\n".join(lines) + "\n"
+
+
+def figures(results: Path, to: Path) -> list[Path]:
+    """One a record: bars of medians with their ranges, the plain loop as the line at 1."""
+    made = []
+    for name, one in records(results).items():
+        rows = [*one["same_step"], *one["same_table"]]
+        figure, (axes,) = panels(height=0.34 * len(rows) + 1.4)
+        axes.grid(visible=False, axis="y")
+        axes.grid(axis="x", color=GRID, linewidth=0.8)
+        for y, row in enumerate(reversed(rows)):
+            low, middle, high = (row[f"cpu_faster_{what}"] for what in ("least", "median", "most"))
+            axes.barh(y, middle, color=ACCENT if row["contender"] != "strict" else MUTED, height=0.7)
+            axes.plot([low, high], [y, y], color=INK, linewidth=1.2)
+        labels = [f"{row['work'].replace('cohort of ', 'cohort: ')}, {row['contender']}" for row in reversed(rows)]
+        axes.set_yticks(range(len(rows)), labels, fontsize=8)
+        axes.axvline(1.0, color=INK, linewidth=1, linestyle=":")
+        axes.set_xlabel("times faster than the plain loop, CPU time (bar: median; line: range)")
+        heading(figure, one["processor"])
+        told = "; ".join(f"{row['work']}, {row['contender']} {row['cpu_faster_median']:.2f}" for row in rows)
+        made.append(save(figure, to / f"{name}.svg", "Times faster than the plain loop", f"{one['processor']}, CPU time: {told}."))
+    return made

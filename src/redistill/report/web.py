@@ -1,0 +1,275 @@
+"""The report as one HTML page: of a paper beside our runs, or of runs by themselves."""
+
+from __future__ import annotations
+
+import base64
+import shlex
+from collections.abc import Mapping, Sequence
+
+from redistill.claims import Finding, summary_sentences
+from redistill.papers.cells import Cell
+from redistill.papers.plan import Plan
+from redistill.papers.schema import Selector
+from redistill.report.checklist import checklist
+from redistill.report.drawing import described, drawing, links
+from redistill.report.figures import Held, against_images, curves_of, ends_of, forest
+from redistill.report.html import Content, Element, el, facts, figure, listed, page, table
+from redistill.report.paper import line, scope_of, tested
+from redistill.report.references import bibtex
+from redistill.report.style import svg_text
+from redistill.runs.store import Run
+from redistill.stats import mean_interval
+from redistill.verdicts.claims import label
+from redistill.verdicts.tables import TableVerdict
+
+WIDTH, LETTER = 4.9, 11.0
+"""Inches and points: figures of a page: as wide as a phone, with letters that can be read there."""
+
+MOST = 40
+"""Claims in one forest plot; beyond that the table alone shows them."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A paper beside our runs
+# ---------------------------------------------------------------------------------------------------------------------
+def paper_page(plan: Plan, tables: Sequence[TableVerdict]) -> str:
+    """Claims, verdicts, curves, methods, departures, cost and checklist of a paper's report."""
+    about = plan.paper.file.paper
+    where = ", ".join(part for part in (about.venue, f"arXiv:{about.arxiv}" if about.arxiv else "") if part)
+    runs = list({run.id: run for judged in tables for found in judged.runs.values() for run in found}.values())
+    findings = [finding for judged in tables for finding in judged.findings]
+    counts: dict[str, int] = {}
+    for finding in findings:
+        counts[finding.verdict] = counts.get(finding.verdict, 0) + 1
+    head = [
+        el("h1", about.title),
+        el("p", f"{', '.join(about.authors)}, {about.year}.{f' {where}.' if where else ''}"),
+        el("p", f"{len(findings)} claims: ", ", ".join(f"{n} {verdict}" for verdict, n in counts.items()) or "none", ". ",
+           f"Paper file {plan.paper.name}, version {about.version}; seeds {', '.join(map(str, plan.seeds))}.", class_="muted"),
+    ]  # fmt: skip
+    parts: list[tuple[str, list[Content]]] = []
+    for number, judged in enumerate(tables):
+        title = f"Table {judged.table}" if judged.table[:1].isdigit() else judged.table
+        parts.append((title, _table(plan, judged, f"t{number}")))
+    shown = [p.cell.facts for judged in tables for p in judged.planned]
+    parts += [
+        ("Methods", _methods(runs)),
+        ("Assumed", _where(plan.paper.file.assumed, shown)),
+        ("Departures", _where(plan.paper.file.departs, shown)),
+        ("What was not run", _not_run(tables)),
+        *_of_runs(runs, plan),
+        ("Commands", [_commands(tables)]),
+    ]
+    return page(f"{about.title}: claims beside our runs", head, _sections(parts))
+
+
+def _table(plan: Plan, judged: TableVerdict, name: str) -> list[Content]:
+    printed, protocol = plan.paper.table(judged.table), plan.paper.protocol(judged.table)
+    out: list[Content] = [el("p", f"{printed.caption} ({printed.page}). {printed.note}".strip())]
+    rule = f"Reported: {protocol.which.replace('_', ' ')}; tolerance ±{protocol.tolerance:g}. {protocol.because}"
+    out.append(el("p", rule, class_="muted"))
+    reasons = {label(p.cell): p.cell.unknown for p in judged.planned}
+    looked = [f for f in judged.findings if f.reading is not None or f.measured is not None]
+    figures: list[Content] = []
+    if held := [one for finding in looked if (one := _held(finding)) is not None][:MOST]:
+        drawn = forest(held, title="Ours minus the paper's", width=WIDTH, size=LETTER)
+        told = "; ".join(f"{one.name}: {one.told}" for one in held)
+        figures.append(figure(svg_text(drawn, f"Claims of table {judged.table}", told), f"{name}-f"))
+    if curves := tested(judged.runs):
+        drawn = curves_of(curves, title="Test accuracy over the run", ylabel="test accuracy, %", width=WIDTH, size=LETTER)
+        figures.append(figure(svg_text(drawn, f"Curves of table {judged.table}", ends_of(curves, "test accuracy, %")), f"{name}-c"))
+    if (few := _few(plan, judged)) is not None:
+        figures.append(figure(few, f"{name}-m"))
+    out += [el("div", figures, class_="figures")] if figures else []
+    rows = []
+    for finding in judged.findings:
+        entry = line(finding, reasons.get(finding.claim.id, ""))
+        verdict = el("span", entry.verdict, class_=f"v v-{entry.verdict}")
+        note = el("span", entry.note)
+        rows.append((entry.claim, entry.paper, entry.ours, entry.n, entry.difference, verdict, note))
+    if rows:
+        head = ("claim", "paper", "ours [95 %]", "n", "difference [90 %]", "verdict", "note")
+        out.append(table(head, rows, f"Claims of table {judged.table} beside our runs", numbers=(1, 2, 3, 4)))
+    if judged.summary is not None:
+        out.append(el("p", " ".join([*summary_sentences(judged.summary), *judged.rules])))
+    return out
+
+
+def _held(finding: Finding) -> Held | None:
+    entry = line(finding)
+    told = f"{entry.paper}, ours {entry.ours.partition(' ')[0]}: {finding.verdict}"
+    if finding.measured is not None and finding.difference is not None:
+        return Held(finding.claim.id, told, finding.difference, None, None, 0.0, finding.verdict)
+    reading = finding.reading
+    if reading is None or reading.difference is None or reading.interval is None:
+        return None
+    return Held(finding.claim.id, told, reading.difference, *reading.interval, finding.claim.tolerance, finding.verdict)
+
+
+def _few(plan: Plan, judged: TableVerdict) -> str | None:
+    """Accuracy against M, where the cells of a table differ by it and something of it ran."""
+    metric = plan.paper.table(judged.table).metric
+    if metric == "mte":
+        return None
+    printed: dict[str, list[tuple[float, float]]] = {}
+    ours: dict[str, list[tuple[float, float, float, float]]] = {}
+    for p in judged.planned:
+        if not p.cell.facts.get("M", "").isdigit():
+            continue
+        name, images = ", ".join(v for k, v in p.cell.facts.items() if k not in ("M", "seed")), float(p.cell.facts["M"])
+        if p.cell.printed is not None:
+            printed.setdefault(name, []).append((images, 100.0 - p.cell.printed.value if metric == "error" else p.cell.printed.value))
+        values = [run.accuracy() for run in judged.runs.get(label(p.cell), ())]
+        if len(values) > 1:
+            mean = mean_interval(values)
+            ours.setdefault(name, []).append((images, mean.value, mean.low, mean.high))
+    if not ours or len({m for points in (*printed.values(),) for m, _ in points}) < 2:
+        return None
+    mine = {name: points for name, points in printed.items() if name in ours}
+    drawn = against_images(mine, ours, title="Accuracy against images a class", width=WIDTH, size=LETTER)
+    return svg_text(drawn, f"Accuracy against M, table {judged.table}")
+
+
+def _where(entries: Sequence[Selector], shown: Sequence[Mapping[str, str]]) -> list[Content]:
+    """Assumptions or departures that concern some cell of the report."""
+    chosen = [e.model_dump() | {"scope": scope_of(e)} for e in entries if any(e.holds(cell) for cell in shown)]
+    return [
+        facts(
+            (f"{one['about']}{one['scope']}", [*([f"Theirs: {one['theirs']}. "] if "theirs" in one else []),
+             f"Ours: {one['ours']}. ", f"Because: {one['because']}."])
+            for one in chosen
+        )
+    ] if chosen else []  # fmt: skip
+
+
+def _not_run(tables: Sequence[TableVerdict]) -> list[Content]:
+    rows = []
+    for judged in tables:
+        for finding in judged.findings:
+            if finding.reading is None and finding.measured is None:
+                rows.append((f"{judged.table}: {finding.claim.id}", finding.verdict, finding.note))
+    return [table(("claim", "verdict", "why"), rows, "Claims without a reading of ours")] if rows else [el("p", "Nothing.")]
+
+
+def command_of(cell: Cell) -> str:
+    """What runs one cell.
+
+    >>> print(command_of(Cell("ahn2019", "1", "VID", "2 %", {}, None)))
+    redistill reproduce ahn2019 --table 1 --rows VID --columns '2 %'
+    """
+    words = ["redistill", "reproduce", cell.paper, "--table", cell.table, "--rows", cell.row, "--columns", cell.column]
+    return " ".join(map(shlex.quote, words))
+
+
+def _commands(tables: Sequence[TableVerdict]) -> Element:
+    cells = [p.cell for judged in tables for p in judged.planned]
+    rows = [(f"{cell.table}: {label(cell)}", el("code", command_of(cell))) for cell in cells if not cell.unknown]
+    return table(("row", "command"), rows, "One command for every row; --dry-run shows what it costs")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Runs by themselves
+# ---------------------------------------------------------------------------------------------------------------------
+def runs_page(runs: Sequence[Run]) -> str:
+    """What some runs asked for and what came out, with no claim beside them."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(f"{run.label}\0{run.cell}", []).append(run)
+    named = {f"{key.partition(chr(0))[0]}": several for key, several in groups.items()}
+    if len(named) < len(groups):  # one label, several configurations
+        named = {f"{several[0].label} ({several[0].cell[:6]})": several for several in groups.values()}
+    rows = []
+    for name, several in named.items():
+        sets = dict.fromkeys(data for run in several for data in run.entry.accuracy)
+        for data in sets:
+            values = [run.accuracy(data) for run in several if data in run.entry.accuracy and run.diverged is None]
+            lost = [str(run.seed) for run in several if run.diverged is not None]
+            mean = mean_interval(values) if len(values) > 1 else None
+            told = f"{mean.value:.2f} [{mean.low:.2f}, {mean.high:.2f}]" if mean else f"{values[0]:.2f}" if values else ""
+            seeds = f"{', '.join(str(run.seed) for run in several)}{f' (diverged: {chr(44).join(lost)})' if lost else ''}"
+            rows.append((name, data, told, str(len(values)), seeds))
+    out: list[Content] = [table(("run", "set", "accuracy % [95 %]", "n", "seeds"), rows, "Accuracy after the last step", numbers=(2, 3))]
+    if curves := tested(named):
+        drawn = curves_of(curves, title="Accuracy over the run", ylabel="accuracy, %", width=WIDTH, size=LETTER)
+        out.append(el("div", figure(svg_text(drawn, "Accuracy over the run", ends_of(curves, "accuracy, %")), "runs"), class_="figures"))
+    again = [(f"{run.label}, seed {run.seed}", el("code", f"redistill run {shlex.quote(str(run.folder))}")) for run in runs]
+    commands: list[Content] = [table(("run", "command"), again, "The same run again, or only read where it is there")]
+    parts = [("Accuracy", out), ("Methods", _methods(runs)), *_of_runs(runs, None), ("Commands", commands)]
+    cells = f"{len(runs)} runs of {len(groups)} configurations"
+    return page(f"Report of {cells}", el("h1", f"Report of {cells}"), _sections(parts))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What both share
+# ---------------------------------------------------------------------------------------------------------------------
+def _sections(parts: Sequence[tuple[str, Sequence[Content]]]) -> list[Content]:
+    filled = [(f"s{number}", title, content) for number, (title, content) in enumerate(parts) if content]
+    nav = el("nav", listed(el("a", title, href=f"#{name}") for name, title, _ in filled), aria_label="Sections")
+    return [nav, *(el("section", el("h2", title, id=name), content, aria_labelledby=name) for name, title, content in filled)]
+
+
+def _methods(runs: Sequence[Run]) -> list[Content]:
+    """A drawing of each method that ran."""
+    different: dict[str, Run] = {}
+    for run in runs:
+        different.setdefault(described(links(run.entry)), run)
+    drawn = [
+        el("figure", drawing(run.entry, f"method{number}"), el("figcaption", f"{run.label}: {words}"))
+        for number, (words, run) in enumerate(different.items())
+    ]
+    return [el("div", drawn, class_="figures")] if drawn else []
+
+
+def _of_runs(runs: Sequence[Run], plan: Plan | None) -> list[tuple[str, list[Content]]]:
+    """Samples, cost, checklist and references: what every report has."""
+    names = [str(part["use"]) for run in runs for part in run.entry.experiment["method"]]
+    names += ["Adversarial" for run in runs if run.entry.experiment["source"]["kind"] == "adversarial"]
+    told = bibtex(names)
+    return [
+        ("Samples of generators", _samples(runs)),
+        ("Cost", _cost(runs)),
+        ("Checklist", _checklist(runs, plan)),
+        ("References", [el("pre", told, tabindex="0")] if told else []),
+    ]
+
+
+def _samples(runs: Sequence[Run]) -> list[Content]:
+    """Early, middle and late images of each generator whose samples lie beside its record."""
+    from redistill.report.zero_shot import sheet
+
+    drawn: list[Content] = []
+    for run in runs:
+        if "samples.safetensors" not in run.record["files"] or not (run.folder / "samples.safetensors").is_file():
+            continue
+        kept = {int(block): images for block, images in run.kept("samples").items()}
+        order = sorted(kept)
+        chosen = [order[0], order[len(order) // 2], order[-1]]
+        space = str(run.entry.experiment["source"].get("normalise", "none"))
+        png = sheet([kept[block][:6] for block in chosen], space, titles=[f"after {block} blocks" for block in chosen], side=48)
+        picture = el("img", src=f"data:image/png;base64,{base64.b64encode(png).decode()}",
+                     alt=f"Images of the generator of {run.label} after {', '.join(map(str, chosen))} blocks")  # fmt: skip
+        drawn.append(el("figure", picture, el("figcaption", f"{run.label}, seed {run.seed}")))
+    return [el("div", drawn, class_="figures")] if drawn else []
+
+
+def _cost(runs: Sequence[Run]) -> list[Content]:
+    if not runs:
+        return [el("p", "No run of these cells is in the store.")]
+    rows = []
+    for run in runs:
+        record = run.entry
+        machine = record.sessions[-1]["hardware"]
+        rows.append((f"{run.label}, seed {run.seed}", str(record.steps), f"{record.time.own / 3600:.2f}", f"{record.time.cpu / 3600:.2f}",
+                     f"{machine.get('device', '')}, threads: {machine.get('threads')}", run.id))  # fmt: skip
+    total = sum(run.entry.time.own for run in runs) / 3600
+    head = ("run", "steps", "hours", "CPU hours of its cohort", "machine", "id")
+    return [
+        table(head, rows, "What each run cost", numbers=(1, 2, 3)),
+        el("p", f"{len(runs)} runs, {total:.1f} hours of the students' own steps. Energy was not measured."),
+    ]
+
+
+def _checklist(runs: Sequence[Run], plan: Plan | None) -> list[Content]:
+    rows = [(one.question, one.group, one.answer, one.evidence) for one in checklist(runs, plan)]
+    caption = "ML Reproducibility Checklist 2.0 and code completeness, from the records"
+    return [table(("question", "list", "answer", "evidence"), rows, caption)]

@@ -1,0 +1,64 @@
+"""What was measured once and is no run: benchmarks, published files, beliefs, simulations. One file a measurement, one head in each.
+
+    measured/<kind>/<id>.json    {"head": {format, kind, origin, versions, git, finished, sha256}, ...what was measured}
+
+``origin`` is the machine (:func:`~redistill.machine.hardware`), ``sha256`` that of everything but the head. A head says ``null`` where
+a file older than it does not say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from redistill import machine
+from redistill.errors import RedistillError
+from redistill.files import canonical, digest, make_folder, pretty, write
+
+FORMAT = 1
+
+
+def sealed_content(content: Mapping[str, Any], kind: str, **origin: Any) -> dict[str, Any]:
+    """``content`` under its head; ``origin``: origin, versions, git and finished."""
+    return {"head": {"format": FORMAT, "kind": kind, **origin, "sha256": digest(canonical(dict(content)))}, **content}
+
+
+def headed(content: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """``content`` under a head that says where it was measured: here, now, on the CPU."""
+    origin, finished = machine.hardware(torch.device("cpu")), datetime.now(UTC).isoformat(timespec="seconds")
+    return sealed_content(content, kind, origin=origin, versions=machine.versions(), git=machine.git(), finished=finished)
+
+
+def keep(path: Path, content: Mapping[str, Any]) -> None:
+    """Write ``measured/<kind>/<id>.json``, whole or not at all; the kind is its folder's name."""
+    make_folder(path.parent)
+    write(path, pretty(headed(content, path.resolve().parent.name)))
+
+
+def measured(path: Path) -> dict[str, Any]:
+    """What such a file says, without its head.
+
+    Raises:
+        RedistillError: it is no file of this kind, or was changed after it was written.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+        head = found.pop("head")
+        kind, stated = head["kind"], head["sha256"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RedistillError(f"{path} is no measurement of ours ({error}): redistill writes them with a head, kind and sha256") from None
+    if kind != path.resolve().parent.name:
+        raise RedistillError(f"{path} is of kind {kind!r} and stands among others: move it to the folder {kind}")
+    if digest(canonical(found)) != stated:
+        raise RedistillError(f"{path} was changed after it was written: its sha256 is not that of its content; measure again")
+    return dict(found)
+
+
+def every(folder: Path) -> Iterator[dict[str, Any]]:
+    """The measurements of a kind, by the names of their files."""
+    return map(measured, sorted(folder.glob("*.json")))

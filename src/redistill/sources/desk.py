@@ -1,0 +1,132 @@
+"""What a generator's block reads and leaves: noise, rate and weights laid in place before it, images and answers after it.
+
+Where blocks are replayed, all of it lies in tensors that stay where they are; elsewhere every block has tensors of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from redistill.core import Output, Ramp, Replays, StreamContext
+from redistill.features.drawing import OwnStream
+from redistill.replay import prime
+
+if TYPE_CHECKING:
+    from redistill.sources.adversarial import AdversarialStream
+
+
+@dataclass
+class Desk:
+    """One generator's.
+
+    Attributes:
+        layers: of the networks, which may draw; what draws by itself is not replayed.
+        replays: None: work is done as it is written, on new tensors. rampant: weights change from block to block.
+        block: int64 [], the number of the block. noise: of the generator's steps. fresh: of a step of the student.
+        rate, weights: of the generator's steps. images: what was made last. said: what the teacher said of them, if it is kept.
+    """
+
+    layers: OwnStream
+    replays: Replays | None
+    rampant: bool
+    block: Tensor
+    rate: float | Tensor = 0.0
+    weights: Sequence[float | Tensor] = ()
+    noise: list[Tensor] = field(default_factory=list)
+    _fresh: Tensor | None = None
+    _images: Tensor | None = None
+    said: Output | None = None
+
+    @classmethod
+    def of(cls, stream: AdversarialStream, room: StreamContext) -> Desk:
+        """A desk with nothing on it."""
+        replays = room.replays
+        rampant = any(isinstance(weight, Ramp) for weight in stream.method.weights)
+        made = cls(stream.layers, replays, rampant, torch.tensor(-1, device=room.device))
+        if replays is not None or room.device.type == "cuda":
+            kind = torch.float32 if room.device.type == "cuda" else torch.float64
+            made.rate = torch.zeros((), dtype=kind, device=room.device)
+        if replays is not None:
+            if rampant:
+                made.weights = torch.zeros(len(stream.method.weights), dtype=room.dtype, device=room.device).unbind()
+            prime(stream.optimizer)
+        return made
+
+    def do(self, kind: str, work: Callable[[int | None], None], step: int) -> None:
+        """Work of a step, recorded and replayed where that can be."""
+        if self.replays is None:
+            work(step)
+            return
+        if self.layers.draws and self.replays.reason is None:
+            self.replays.give_up(f"{self.layers.draws} draws random numbers of its own at every step")
+        self.replays(("generator", kind), work, step)
+
+    def forget(self, optimizer: torch.optim.Optimizer) -> None:
+        """The run goes on from elsewhere, with the optimiser's state of there."""
+        if self.replays is not None:
+            prime(optimizer)
+            self.replays.forget()
+
+    # -- laid in place before a block ----------------------------------------------------------------------------------
+    def lay_block(self, block: int, rate: float, weights: Sequence[float]) -> None:
+        self.block.fill_(block)
+        if isinstance(self.rate, Tensor):
+            self.rate.fill_(rate)
+        else:
+            self.rate = rate
+        if self.replays is None or not self.rampant:
+            self.weights = weights
+            return
+        for here, weight in zip(self.weights, weights, strict=True):
+            assert isinstance(here, Tensor)
+            here.fill_(weight)
+
+    def lay_noise(self, drawn: list[Tensor]) -> list[Tensor]:
+        """Of the generator's steps; returns them where they lie."""
+        if self.replays is None:
+            self.noise = drawn
+        elif not self.noise:
+            self.noise = [there.clone() for there in drawn]
+        else:
+            for here, there in zip(self.noise, drawn, strict=True):
+                here.copy_(there)
+        return self.noise
+
+    def lay_fresh(self, drawn: Tensor) -> None:
+        """Of one step of the student."""
+        self._fresh = self._laid(self._fresh, drawn)
+
+    # -- left by a block -----------------------------------------------------------------------------------------------
+    def keep(self, images: Tensor, said: Output | None = None) -> None:
+        """Images, and what the teacher said of them."""
+        self._images = self._laid(self._images, images)
+        if said is None:
+            return
+        if self.replays is None or self.said is None:
+            self.said = Output(self._laid(None, said.logits), {place: self._laid(None, tap) for place, tap in said.taps.items()})
+            return
+        self.said.logits.copy_(said.logits.detach())
+        for place, tap in said.taps.items():
+            self.said.taps[place].copy_(tap.detach())
+
+    def _laid(self, here: Tensor | None, there: Tensor) -> Tensor:
+        if self.replays is None:
+            return there
+        if here is None:
+            return there.detach().clone()
+        return here.copy_(there)
+
+    @property
+    def images(self) -> Tensor:
+        assert self._images is not None
+        return self._images
+
+    @property
+    def fresh(self) -> Tensor:
+        assert self._fresh is not None
+        return self._fresh

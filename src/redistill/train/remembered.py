@@ -1,0 +1,261 @@
+"""What a teacher said of each variant of each image, looked up in tables that runs share, and computed where it is not known.
+
+``Remembered.of`` opens the tables of one teacher in one run, or says why there are none. Bits are those of the live teacher: what
+is not known is computed in the same micro-batches (:func:`redistill.train.teacher.in_micro_batches`), in which an image has the
+same bits whatever stands beside it. That, and that nothing is drawn, is tried before the first step on images of noise, and what
+the teacher said of these is part of the key.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from redistill import precision, rng
+from redistill.answers.folder import TABLE, NoRoom, make_room
+from redistill.answers.network import Untold, network_key
+from redistill.answers.numbers import here
+from redistill.answers.table import HEAD, Prints, Shape, Table
+from redistill.core import Batch, Output, Source
+from redistill.data import DataSet, augment, images, normalise
+from redistill.data.augment import augmentation
+from redistill.errors import RedistillError
+from redistill.features import places as feature_places
+from redistill.files import canonical, digest, why
+from redistill.precision import Arithmetic
+from redistill.tensor_files import tensors_digest
+
+NUMERICS = 1
+TRIED = 64  # images of noise before the first step: two micro-batches
+LOGITS = "logits"
+Live = Callable[[Tensor], Output]
+
+
+class CacheWarning(UserWarning):
+    """Something is not remembered, or was found damaged. No number changes by it."""
+
+
+@dataclass
+class Answered:
+    """How many of a teacher's answers were looked up and how many computed; off: why none are looked up, or None."""
+
+    looked_up: int = 0
+    computed: int = 0
+    off: str | None = None
+
+    def written(self) -> dict[str, Any]:
+        """For a record."""
+        counts: dict[str, Any] = {"looked_up": self.looked_up, "computed": self.computed}
+        if self.off is None:
+            return counts
+        return {**counts, "off": self.off} if any(counts.values()) else {"off": self.off}
+
+
+class NotRemembered(RedistillError):
+    """There are no tables for this teacher and source; the message is the reason. broken: somebody may want to mend it."""
+
+    def __init__(self, reason: str, *, broken: bool = False):
+        super().__init__(reason)
+        self.broken = broken
+
+
+def variants_of(source: Source) -> int:
+    """How many variants an image of ``source`` has.
+
+    Raises:
+        NotRemembered: its images are made up, or no two of them are alike.
+    """
+    if not isinstance(source, DataSet):
+        raise NotRemembered(f"the images of {type(source).__name__} are no fixed set")
+    try:
+        found = augmentation(source.augment)
+    except RedistillError as error:
+        raise NotRemembered(f"augmentation {source.augment!r} has too many variants of an image") from error
+    if found.strong:
+        raise NotRemembered(f"augmentation {source.augment!r} draws strong views anew every time")
+    return found.variants
+
+
+@dataclass
+class Remembered:
+    """Open tables, one for the logits and one for every feature that some student reads.
+
+    Attributes:
+        tables, shapes: by place, the logits under :data:`LOGITS`. variants: of an image. counts: for the record.
+    """
+
+    tables: dict[str, Table]
+    shapes: dict[str, Shape]
+    variants: int
+    counts: Answered
+    _prints: Prints = field(default_factory=Prints)
+    _told: int = 0
+
+    @classmethod
+    def of(
+        cls, net: nn.Module, trial: Live, source: Source, means: Arithmetic, *, folder: Path, fit: int, compiled: bool, space: str
+    ) -> Remembered:  # fmt: skip
+        """Open the tables.
+
+        Args:
+            net: a copy of the teacher in evaluation mode, to be tried. trial: what this says of images, in micro-batches.
+            folder: of the tables. fit: numerics of the loop. space: normalisation of the stream.
+
+        Raises:
+            NotRemembered: there are none, and why.
+        """
+        if means.device.type != "cpu":
+            raise NotRemembered(f"on {means.device.type} the teacher is asked anew: looking up would wait for the device")
+        variants = variants_of(source)
+        assert isinstance(source, DataSet)
+        try:
+            who = network_key(net)
+            said = _tried(net, who, trial, tuple(source.image_shape), means)
+        except Untold as error:
+            raise NotRemembered(f"what the teacher computes cannot be told: {error}") from error
+        outputs = {LOGITS: said.logits, **said.taps}
+        shapes = {name: shape for name, one in outputs.items() if (shape := Shape.of(one)) is not None}
+        if odd := [name for name in outputs if name not in shapes]:
+            raise NotRemembered(f"{odd[0]} of the teacher is no plain block of numbers")
+        key = {
+            "teacher": who,
+            "space": space,
+            "data": source.settings() | source.manifest(),
+            "means": {"dtype": str(means.dtype), "bf16": means.bf16, "channels_last": means.channels_last, "exact": means.exact},
+            "compiled": sorted(outputs) if compiled else False,
+            "here": here(means.device),
+            "numerics": {
+                "remembered": NUMERICS, "fit": fit, "precision": precision.NUMERICS, "taps": feature_places.NUMERICS,
+                "images": images.NUMERICS, "augment": augment.NUMERICS, "normalise": normalise.NUMERICS,
+            },
+        }  # fmt: skip
+        label = f"{type(net).__name__} on {source.name}, {source.normalise}, {source.augment}: {len(source)} images x {variants}"
+        tables: dict[str, Table] = {}
+        try:
+            for name, shape in shapes.items():
+                text = canonical({**key, "place": name, "shape": shape.written(), "said": tensors_digest({"": outputs[name]})})
+                tables[name] = _opened(folder, digest(text), f"{name} of {label}", len(source) * variants, shape)
+        except NoRoom as error:
+            raise NotRemembered(str(error), broken=error.broken) from error
+        except OSError as error:
+            raise NotRemembered(f"nothing can be remembered in {folder}: {why(error)}", broken=True) from error
+        made = cls(tables, shapes, variants, Answered())
+        made._tell()
+        return made
+
+    def answer(self, batch: Batch, live: Live) -> Output:
+        """What the teacher says of a batch: known rows looked up, the others computed by ``live`` and remembered."""
+        if self.counts.off is not None or batch.index is None or batch.variant is None:
+            self.counts.computed += len(batch.images)
+            return live(batch.images)
+        rows, prints = batch.index * self.variants + batch.variant, self._prints(batch.images)
+        try:
+            found = {name: table.read(rows, prints) for name, table in self.tables.items()}
+        except OSError as error:
+            return self._off(error, batch.images, live)
+        known = torch.stack([here for here, _ in found.values()]).all(0)
+        count = int(known.sum())
+        self.counts.looked_up += count
+        self.counts.computed += len(rows) - count
+        self._tell()
+        if count == 0:
+            said = live(batch.images)
+            self._keep(rows, prints, said)
+            return said
+        made = {name: self.shapes[name].unpacked(words) for name, (_, words) in found.items()}
+        if count < len(rows):
+            new = (~known).nonzero()[:, 0]
+            said = live(_chosen(batch.images, new))
+            for name, fresh in _outputs(said).items():
+                made[name][new] = fresh
+            self._keep(rows[new], prints[new], said)
+        return Output(made.pop(LOGITS), made)
+
+    def _keep(self, rows: Tensor, prints: Tensor, said: Output) -> None:
+        try:
+            for name, fresh in _outputs(said).items():
+                self.tables[name].write(rows, prints, self.shapes[name].packed(fresh))
+        except OSError as error:
+            self._switch_off(error)
+
+    def _off(self, error: OSError, shown: Tensor, live: Live) -> Output:
+        self._switch_off(error)
+        self.counts.computed += len(shown)
+        return live(shown)
+
+    def _switch_off(self, error: OSError) -> None:
+        path = next(iter(self.tables.values())).path
+        reason = why(error) if error.errno else str(error)
+        self.counts.off = f"{path.parent}: {reason}"
+        warnings.warn(
+            f"what the teacher says is not remembered from here on ({self.counts.off}): it is computed anew, with the same numbers",
+            CacheWarning,
+            stacklevel=2,
+        )
+
+    def _tell(self) -> None:
+        """What was found damaged, once."""
+        notes = [note for table in self.tables.values() for note in table.notes]
+        for note in notes[self._told :]:
+            warnings.warn(note, CacheWarning, stacklevel=2)
+        self._told = len(notes)
+
+
+def _outputs(said: Output) -> Mapping[str, Tensor]:
+    return {LOGITS: said.logits, **said.taps}
+
+
+def _chosen(shown: Tensor, which: Tensor) -> Tensor:
+    """Some images of a batch, in its layout."""
+    last = shown.ndim == 4 and shown.is_contiguous(memory_format=torch.channels_last)
+    few = shown.index_select(0, which)
+    return few.contiguous(memory_format=torch.channels_last) if last else few.contiguous()
+
+
+def _opened(folder: Path, key: str, about: str, rows: int, shape: Shape) -> Table:
+    path = folder / f"{key[:32]}{TABLE}"
+    if not path.is_file():
+        make_room(folder, HEAD + 8 * rows * (1 + shape.words))
+    return Table(path, key, about, rows, shape)
+
+
+def _tried(net: nn.Module, who: str, live: Live, shape: tuple[int, ...], means: Arithmetic) -> Output:
+    """What the teacher, whose key is ``who``, says of :data:`TRIED` images of noise.
+
+    Raises:
+        NotRemembered: it draws, it changes by being asked, or what it says of an image depends on those beside it.
+    """
+    noise = torch.randn(TRIED, *shape, generator=rng.stream(0, "answers"), dtype=torch.float64).to(means.dtype)
+    if means.channels_last:
+        noise = noise.contiguous(memory_format=torch.channels_last)
+    order = torch.randperm(TRIED, generator=rng.stream(0, "answers", "order"))[: TRIED // 2 + 8]  # a full micro-batch and a filled one
+    with torch.no_grad(), means.ieee(), means.autocast():
+        with rng.seeded(0, "answers", 1):
+            untouched = torch.random.get_rng_state()
+            one, two = live(noise[: TRIED // 2]), live(noise[TRIED // 2 :])
+            drew = not torch.equal(untouched, torch.random.get_rng_state())
+        with rng.seeded(0, "answers", 2):
+            again = live(_chosen(noise, order))
+    said = Output(torch.cat([one.logits, two.logits]), {name: torch.cat([tap, two.taps[name]]) for name, tap in one.taps.items()})
+    if drew:
+        raise NotRemembered("the teacher draws random numbers in evaluation mode")
+    if network_key(net) != who:
+        raise NotRemembered("the teacher changes by being asked")
+    for name, whole in _outputs(said).items():
+        part, first = _outputs(again)[name], _outputs(one)[name]
+        if Shape.of(first) != Shape.of(whole):  # a batch of one micro-batch would have another layout than a larger one
+            raise NotRemembered(f"{name} of the teacher is no plain block of numbers")
+        if len(whole) != TRIED or not torch.equal(_bits(whole[order]), _bits(part)):
+            raise NotRemembered(f"{name} of the teacher for an image depends on the images beside it, or is drawn")
+    return said
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    """NaN equals itself bit by bit."""
+    return tensor.contiguous().view(torch.uint8)

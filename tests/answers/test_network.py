@@ -1,0 +1,96 @@
+"""Who a network is, and numbers that are remembered of it."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import redistill as rd
+from helpers.remembered import Net, images
+from redistill.answers import folder as answers
+from redistill.answers.network import Untold, network_key
+from redistill.answers.numbers import remembered
+from redistill.data import Images
+
+
+# -- who a network is -------------------------------------------------------------------------------------------------
+def test_equal_networks_have_equal_keys_and_a_copy_too() -> None:
+    assert network_key(Net()) == network_key(Net()) == network_key(copy.deepcopy(Net()))
+    wrn = rd.models.build("wrn-10-1", classes=10, seed=0)
+    assert network_key(wrn) == network_key(rd.models.build("wrn-10-1", classes=10, seed=0))
+
+
+def _changed(change: Callable[[Net], object]) -> Net:
+    net = Net()
+    change(net)
+    return net
+
+
+def _bend(slope: float) -> Callable[[Tensor], Tensor]:
+    return lambda x: F.leaky_relu(x, slope)
+
+
+DIFFERENT: dict[str, Callable[[], nn.Module]] = {
+    "weights": lambda: Net(seed=1),
+    "a running mean": lambda: _changed(lambda net: net.bn.running_mean.add_(1e-7)),  # type: ignore[union-attr]
+    "an attribute": lambda: Net(scale=2.0),
+    "deep in an attribute": lambda: _changed(lambda net: net.table["a"].append(3)),  # type: ignore[union-attr]
+    "a function": lambda: Net(act=F.gelu),
+    "a function of one's own": lambda: Net(act=_bend(0.1)),
+    "what a function holds": lambda: Net(act=_bend(0.2)),
+    "a partial": lambda: Net(act=functools.partial(F.leaky_relu, negative_slope=0.1)),
+    "an epsilon": lambda: _changed(lambda net: setattr(net.bn, "eps", 1e-3)),
+    "a forward put upon it": lambda: _changed(lambda net: setattr(net, "forward", lambda x: net.head(net.conv(x).mean((2, 3))))),
+    "a subclass": lambda: type("Sub", (Net,), {"forward": lambda self, x: -Net.forward(self, x)})(),
+    "another subclass": lambda: type("Sub", (Net,), {"forward": lambda self, x: -2 * Net.forward(self, x)})(),
+    "precision": lambda: Net().double(),
+    "a buffer that is not saved": lambda: _changed(lambda net: net.register_buffer("more", torch.ones(1), persistent=False)),
+    "padding of zeros": lambda: _changed(lambda net: setattr(net.conv, "padding_mode", "reflect")),
+}
+
+
+def test_networks_that_compute_otherwise_have_other_keys() -> None:
+    keys = {name: network_key(make()) for name, make in DIFFERENT.items()} | {"plain": network_key(Net())}
+    assert len(set(keys.values())) == len(keys), keys
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_what_cannot_be_told_is_not_told() -> None:
+    hooked = Net()
+    hooked.conv.register_forward_hook(lambda m, a, out: out + 1)
+    drawing = _changed(lambda net: setattr(net, "random", torch.Generator()))
+    normed = Net()
+    nn.utils.weight_norm(normed.head)
+    for net, why in ((hooked, "a hook"), (drawing, "Generator"), (normed, "a hook"), (torch.jit.script(nn.Linear(2, 2)), "compiled")):
+        with pytest.raises(Untold, match=why):
+            network_key(net)
+
+
+# -- numbers ----------------------------------------------------------------------------------------------------------
+def test_a_number_is_measured_once_for_one_network_and_set(tmp_path: Path) -> None:
+    asked = []
+
+    def number(net: nn.Module, shown: Images, value: float = 91.25, **what: Any) -> float:
+        return remembered(net, shown, {"name": "accuracy", **what}, tmp_path, lambda: asked.append(value) or value)  # type: ignore[func-returns-value]
+
+    assert number(Net(), images()) == number(Net(), images(), 3.0) == 91.25 and len(asked) == 1
+    assert number(Net(seed=1), images(), 2.0) == 2.0 and number(Net(), images(seed=1), 3.0) == 3.0
+    assert number(Net(), images(), 4.0, version=2) == 4.0
+    changed = images()
+    assert changed.sha256 and number(Net(), changed, 0.0) == 91.25
+    changed.x[0] = 0
+    assert number(Net(), changed, 5.0) == 5.0
+    for path in tmp_path.iterdir():
+        path.write_text(path.read_text().replace("91.25", "99.25"))
+    assert number(Net(), images(), 6.0) == 6.0 and number(Net(), images(), 7.0) == 6.0
+    assert {kept.about for kept in answers.listed(tmp_path)} == {"accuracy of Net on made:train, 50 images"}
+    (tmp_path / "file").write_text("")
+    assert remembered(Net(), images(), {}, tmp_path / "file", lambda: 8.0) == 8.0 == remembered(Net(), images(), {}, None, lambda: 8.0)

@@ -1,0 +1,207 @@
+"""One file of answers: bits, damage, two writers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from redistill.answers.table import HEAD, Prints, Shape, Sum, Table, header
+from redistill.files import Spoilt, digest
+
+KEY = digest("a key")
+FEW = torch.arange(10)
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def table(path: Path, shape: Shape, rows: int = 20, key: str = KEY) -> Table:
+    return Table(path, key, "a test", rows, shape)
+
+
+def filled(path: Path, said: Tensor) -> tuple[Table, Tensor]:
+    """A table that knows ten rows, 3 to 12, of images with the prints 0 to 9."""
+    shape = Shape.of(said)
+    assert shape is not None
+    made = table(path, shape)
+    made.write(FEW + 3, FEW, shape.packed(said))
+    return made, FEW + 3
+
+
+# -- one file ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "said",
+    [
+        draw(10, 7), draw(10, 10).bfloat16(), draw(10, 3).double(), draw(10, 4, 3, 3), draw(10, 5, 1, 1),
+        draw(10, 4, 3, 3).contiguous(memory_format=torch.channels_last), draw(10, 6, 5).transpose(1, 2), draw(10, 1),
+    ],
+    ids=["odd", "bf16", "double", "map", "1x1", "channels last", "turned", "one"],
+)  # fmt: skip
+def test_a_table_gives_back_bits_and_layout(tmp_path: Path, said: Tensor) -> None:
+    made, rows = filled(tmp_path / "one.table", said)
+    known, words = made.read(rows, FEW)
+    found = made.shape.unpacked(words)
+    assert known.all() and torch.equal(found, said) and found.stride() == said.stride() and found.dtype == said.dtype
+    assert not made.read(torch.tensor([0, 1, 13]), FEW[:3])[0].any()
+    again = table(tmp_path / "one.table", made.shape)  # from the disk, and whole
+    assert torch.equal(again.shape.unpacked(again.read(rows, FEW)[1]), said) and again.filled() == 10 and again.notes == []
+
+
+def test_an_answer_that_does_not_lie_side_by_side_has_no_shape() -> None:
+    assert Shape.of(draw(10, 8)[:, ::2]) is None and Shape.of(draw(4, 10).T) is None and Shape.of(draw(10, 4, 8)[:, 0]) is None
+    assert Shape.of(torch.zeros(10, 3, dtype=torch.complex64)) is None
+
+
+def test_the_sum_is_that_of_the_slow_formula_and_every_change_of_a_bit_changes_it() -> None:
+    one, words = Sum(5, 3), torch.tensor([[3, -7, 2**62 + 5]])
+    mask = (1 << 64) - 1
+    total = 0
+    for word, odd in zip(words[0].tolist(), one.odd.tolist(), strict=True):
+        word &= mask
+        total = (total + (word ^ ((word >> 29) & 0x7FFFFFFFF)) * odd) & mask
+    assert int(one(words)) & mask == total and all(odd % 2 for odd in one.odd.tolist())
+    seen = {int(one(words))}
+    for column in range(3):
+        for bit in range(64):
+            changed = words.clone()
+            changed[0, column] ^= (1 << bit) if bit < 63 else -(1 << 63)
+            seen.add(int(one(changed)))
+    both = words.clone()
+    both[0, :2] ^= -(1 << 63)  # two highest bits at once
+    assert len(seen) == 193 and int(one(both)) not in seen
+
+
+def test_a_row_for_another_image_is_not_found(tmp_path: Path) -> None:
+    made, rows = filled(tmp_path / "one.table", draw(10, 7))
+    prints = FEW.clone()
+    prints[4] = 99
+    assert made.read(rows, prints)[0].tolist() == [i != 4 for i in range(10)]
+
+
+def test_prints_follow_every_pixel_and_not_the_layout() -> None:
+    for shape in ((5, 3, 8, 8), (5, 1, 3, 3), (5, 7)):
+        images, prints = draw(*shape), Prints()
+        first = prints(images)
+        assert torch.equal(first, prints(images.clone())) and len(set(first.tolist())) == 5
+        for position in range(images[0].numel()):
+            changed = images.clone()
+            changed[2].view(-1)[position] += 1
+            assert (prints(changed) != first).tolist() == [i == 2 for i in range(5)]
+
+
+@pytest.mark.parametrize("where", [0, 1, 7, 8, 15, 35])
+def test_every_damaged_byte_of_a_row_is_noticed(tmp_path: Path, where: int) -> None:
+    said = draw(10, 7)
+    made, rows = filled(tmp_path / "one.table", said)
+    row = 8 * (1 + made.shape.words)
+    content = bytearray((tmp_path / "one.table").read_bytes())
+    content[HEAD + row * 5 + where] ^= 0x40
+    (tmp_path / "one.table").write_bytes(content)
+    again = table(tmp_path / "one.table", made.shape)
+    known, _ = again.read(rows, FEW)
+    assert known.tolist() == [r != 5 for r in rows.tolist()] and "1 answers do not fit their checksums" in again.notes[0]
+    again.write(rows, FEW, again.shape.packed(said))
+    assert again.read(rows, FEW)[0].all()
+
+
+def test_rows_that_changed_places_are_noticed(tmp_path: Path) -> None:
+    made, rows = filled(tmp_path / "one.table", draw(10, 7))
+    row = 8 * (1 + made.shape.words)
+    content = bytearray((tmp_path / "one.table").read_bytes())
+    a, b = HEAD + row * 5, HEAD + row * 6
+    content[a : a + row], content[b : b + row] = content[b : b + row], content[a : a + row]
+    (tmp_path / "one.table").write_bytes(content)
+    assert not table(tmp_path / "one.table", made.shape).read(rows, FEW)[0][2:4].any()
+
+
+def _cut(content: bytearray) -> bytes:
+    return bytes(content[:-1])
+
+
+SPOILT: dict[str, tuple[Callable[[bytearray], bytes], str]] = {
+    "cut short": (_cut, "cut short"),
+    "empty": (lambda content: b"", "it is no table"),
+    "half a head": (lambda content: bytes(content[:100]), "altered|cannot be read"),
+    "longer": (lambda content: bytes(content) + b"x", "it should have"),
+    "another format": (lambda content: b"PK\x03\x04" + bytes(content[4:]), "it is no table"),
+    "altered head": (lambda content: bytes(content[:120]) + b"?" + bytes(content[121:]), "its head was altered"),
+    "no numbers": (lambda content: bytes(content[:18]) + b"\xff" * 100 + bytes(content[118:]), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_damaged_file_is_noticed_and_made_anew(tmp_path: Path, name: str) -> None:
+    spoil, says = SPOILT[name]
+    path, said = tmp_path / "one.table", draw(10, 7)
+    made, rows = filled(path, said)
+    path.write_bytes(spoil(bytearray(path.read_bytes())))
+    with pytest.raises(Spoilt, match=says):
+        header(path)
+    again = table(path, made.shape)
+    assert "it is made anew" in again.notes[0] and again.filled() == 0
+    again.write(rows, FEW, again.shape.packed(said))
+    assert again.read(rows, FEW)[0].all() and header(path).key == KEY
+
+
+def test_a_file_of_another_key_under_this_name_is_made_anew(tmp_path: Path) -> None:
+    made, rows = filled(tmp_path / "one.table", draw(10, 7))
+    other = table(tmp_path / "one.table", made.shape, key=digest("another"))
+    assert "something else" in other.notes[0] and not other.read(rows, FEW)[0].any()
+    assert made.read(rows, FEW)[0].all()  # whoever had it open keeps what it had
+
+
+def test_a_table_that_is_cut_while_it_is_open_is_an_error_and_no_crash(tmp_path: Path) -> None:
+    made, rows = filled(tmp_path / "one.table", draw(10, 7))
+    os.truncate(tmp_path / "one.table", HEAD)
+    with pytest.raises(OSError, match="cut short while it was in use"):
+        made.read(rows, FEW)
+
+
+def test_a_table_takes_room_on_the_disk_only_where_it_is_filled(tmp_path: Path) -> None:
+    shape = Shape.of(draw(2, 10))
+    assert shape is not None
+    made = table(tmp_path / "one.table", shape, rows=1_000_000)
+    made.write(torch.tensor([999_999]), torch.tensor([7]), shape.packed(draw(1, 10)))
+    assert (tmp_path / "one.table").stat().st_size == 48_000_000 + HEAD
+    assert (tmp_path / "one.table").stat().st_blocks * 512 < 1_000_000
+    assert made.read(torch.tensor([999_999]), torch.tensor([7]))[0].item()
+
+
+WRITER = """
+import sys, torch
+from pathlib import Path
+from redistill.answers.table import Shape, Table
+shape = Shape((10,), (1,), torch.float32)
+made = Table(Path(sys.argv[1]), "{key}", "a test", 4000, shape)
+order = torch.randperm(4000, generator=torch.Generator().manual_seed(int(sys.argv[2])))
+said = torch.randn(4000, 10, generator=torch.Generator().manual_seed(0))
+for rows in order.split(50):
+    known, words = made.read(rows, rows)
+    assert torch.equal(shape.unpacked(words)[known], said[rows][known])
+    made.write(rows[~known], rows[~known], shape.packed(said[rows[~known]]))
+assert made.notes == [], made.notes
+"""
+
+
+def test_two_processes_fill_one_table(tmp_path: Path) -> None:
+    path, script = tmp_path / "one.table", tmp_path / "writer.py"
+    script.write_text(WRITER.format(key=KEY), encoding="utf-8")
+    source = str(Path(__file__).parents[2] / "src")
+    both = [
+        subprocess.Popen([sys.executable, str(script), str(path), str(seed)], env={**os.environ, "PYTHONPATH": source}) for seed in (1, 2)
+    ]
+    assert [one.wait(120) for one in both] == [0, 0]
+    shape = Shape((10,), (1,), torch.float32)
+    every = torch.arange(4000)
+    known, words = table(path, shape, rows=4000).read(every, every)
+    assert known.all() and torch.equal(shape.unpacked(words), torch.randn(4000, 10, generator=torch.Generator().manual_seed(0)))
+
+

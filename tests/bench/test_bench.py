@@ -1,0 +1,109 @@
+"""The benchmark: the plain loop does the same work, and a loop that does not is given no ratio."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from redistill import cli
+from redistill.bench import gate, measure, plain, rows, run, zero_shot
+from redistill.bench.gate import OtherWork, checked
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks of three convolutions a stage, four images."""
+    monkeypatch.setattr(rows, "TEACHER", "wrn-10-2")
+    monkeypatch.setattr(rows, "STUDENT", "wrn-10-1")
+    monkeypatch.setattr(gate, "BATCH", 4)
+
+
+@pytest.mark.parametrize("name", rows.ROWS)
+def test_the_plain_loop_does_the_work_of_the_package(name: str) -> None:
+    found = checked(rows.ROWS[name], ["strict"])
+    assert found["double"] < 1e-12 and found["pixels"] == 0.0 and found["contiguous"] < 1e-5
+
+
+def test_the_zero_shot_block_makes_the_same_updates() -> None:
+    assert zero_shot.same_updates(1) < 1e-9
+
+
+WRONG: dict[str, tuple[str, Any]] = {
+    "a temperature": ("KD", lambda real: lambda s, t, y: real(s, t, y, 3.0)),
+    "a constant": ("KD", lambda real: lambda s, t, y: 1.001 * real(s, t, y)),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_another_formula_gets_no_ratio(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    row, change = WRONG[name]
+    monkeypatch.setattr(plain, "kd", change(plain.kd))
+    with pytest.raises(OtherWork, match=r"KD: in double precision the first steps differ by .*: no ratio"):
+        checked(rows.ROWS[row], ["strict"])
+
+
+def test_other_pixels_get_no_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = rows.plain_parts
+    monkeypatch.setattr(rows, "plain_parts", lambda images, variant: real(images, variant ^ 1))  # mirrored
+    with pytest.raises(OtherWork, match="no ratio"):
+        checked(rows.ROWS["KD"], ["strict"])
+
+
+def test_parameters_that_only_one_loop_trains_are_named() -> None:
+    one, two = gate.Step(1.0, {"a": torch.ones(1)}), gate.Step(1.0, {"b": torch.ones(1)})
+    with pytest.raises(OtherWork, match="other parameters learn"):
+        one.distance(two)
+    assert gate.Step(1.1, {"a": torch.tensor([2.0])}).distance(gate.Step(1.0, {"a": torch.tensor([4.0])})) == 0.5
+
+
+def test_contenders_take_turns_and_are_compared_turn_by_turn() -> None:
+    said: list[str] = []
+    turns = measure.interleaved({"a": lambda: said.append("a"), "b": lambda: said.append("b")}, 2)
+    assert said == ["a", "b"] * 3 and len(turns["a"].cpu) == len(turns["b"].wall) == 2
+    a, b = measure.Turns([4.0, 9.0, 4.0], [8.0, 8.0, 8.0]), measure.Turns([1.0, 3.0, 2.0], [2.0, 2.0, 2.0])
+    line = measure.row("work", "b", a, b, 1e-7)
+    assert (line["cpu_faster_median"], line["cpu_faster_least"], line["cpu_faster_most"]) == (3.0, 2.0, 4.0)
+    assert (line["cpu_ms"], line["wall_faster_median"], line["gate"]) == (2000.0, 4.0, 1e-7)
+
+
+def test_the_whole_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["bench", "KD", "KD+AT", "--rounds", "1", "--batch", "8", "--no-memory", "--json", "--to", tmp_path / "b.json"]
+    assert _redistill(monkeypatch, *words) == 0
+    out = capsys.readouterr()
+    found = json.loads(out.out)
+    assert found == json.loads((tmp_path / "b.json").read_text()) and found["rounds"] == 1 and found["threads"] == 1
+    assert [(row["work"], row["contender"]) for row in found["same_step"]] == [
+        ("KD", "strict"), ("KD", "fast"), ("KD+AT", "strict"), ("KD+AT", "fast")
+    ]  # fmt: skip
+    tables = [row["work"] for row in found["same_table"]]
+    assert tables == ["KD, table filled", "KD, table filled", "cohort of KD, KD+AT", "cohort of KD, KD+AT"]
+    assert all(row["cpu_faster_median"] > 0 and not isinstance(value, dict) for row in found["same_step"] for value in row.values())
+    assert "KD, table filled, strict:" in out.err and "to fill the table before" in out.err
+
+
+def test_memory_is_measured_in_a_process_of_its_own() -> None:
+    assert 50e6 < run._peak("KD", "strict", 2) < 5e9
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [(["KDD"], "unknown row of the benchmark 'KDD'"), (["KD", "--to", "/nowhere/b.json"], "there is no folder /nowhere"),
+     (["KD", "--rounds", "0"], "0 is not in the range")],
+)  # fmt: skip
+def test_what_cannot_be_measured_is_a_sentence(
+    words: list[str], says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _redistill(monkeypatch, "bench", *words) != 0
+    assert says in capsys.readouterr().err
+
+
+def _redistill(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["redistill", *map(str, words)])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return int(end.value.code or 0)

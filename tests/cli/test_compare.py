@@ -1,0 +1,50 @@
+"""``redistill compare``: runs that are there, and methods that are trained first."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from redistill import models
+from redistill.cli.compare import compare
+from redistill.core import RedistillError
+
+
+def test_methods_are_trained_compared_and_saved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("sklearn")
+    file = tmp_path / "teacher.safetensors"
+    models.save(models.wrn(10, 2, 10, channels=1, image_size=8, seed=3), file, normalisation="digits")
+    given = {"methods": "KD,FSP,AB,SimKD,BAN", "teacher": str(file), "out": tmp_path / "runs", "seeds": "2", "epochs": 1, "device": "cpu"}
+    compare(**given, dry_run=True)  # type: ignore[arg-type]
+    said = capsys.readouterr()
+    assert said.out.splitlines()[:2] == ["CE: 1 * CE, seeds 0, 1", "KD: 0.1 * CE + 0.9 * KD, seeds 0, 1"]
+    assert "left out: FSP: FSP needs maps of equal width" in said.err and not (tmp_path / "runs").exists()
+
+    compare(**given)  # type: ignore[arg-type]
+    said = capsys.readouterr()
+    table = said.out
+    assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == ["CE", "KD", "AB", "SimKD", "BAN"]
+    place = tmp_path / "runs" / "comparisons"
+    saved = json.loads((place / "digits-wrn-10-1.json").read_text())
+    assert [row["n"] for row in saved["rows"]] == [2] * 5 and "FSP" in saved["left_out"] and saved["diverged"] == []
+    assert (place / "digits-wrn-10-1.md").read_text().startswith(table)
+    assert len((place / "digits-wrn-10-1.csv").read_text().splitlines()) == 6
+
+    compare(**given, as_json=True)  # type: ignore[arg-type]  # asked again, it only reads
+    again = json.loads(capsys.readouterr().out)
+    assert again == saved["rows"]
+
+
+def test_what_does_not_go_together_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RedistillError, match="unknown method 'KDD': did you mean KD"):
+        compare(methods="KDD", out=tmp_path)
+    with pytest.raises(RedistillError, match="'one' is a run, and --methods trains new ones"):
+        compare(names=["one"], methods="KD", out=tmp_path)
+    with pytest.raises(RedistillError, match="name the runs to compare"):
+        compare(out=tmp_path)
+    with pytest.raises(RedistillError, match="--student says how methods are trained: name them with --methods"):
+        compare(names=["one"], student="wrn-10-1", out=tmp_path)
+    with pytest.raises(RedistillError, match="say who is compared on cifar10"):
+        compare(methods="KD", data="cifar10", out=tmp_path)

@@ -1,0 +1,92 @@
+"""Data sets of other people become images: pairs, mappings, pictures, floats; what is normalised already is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
+
+import redistill as rd
+from redistill.core import RedistillError
+
+PIXELS = torch.randint(0, 256, (12, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+LABELS = torch.arange(12) % 3
+
+
+class Pictures(Dataset[Any]):
+    """As torchvision's are: pictures and numbers, with the names of classes."""
+
+    classes = ("ant", "bee", "cow")
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, index: int) -> Any:
+        return Image.fromarray(PIXELS[index].permute(1, 2, 0).numpy()), int(LABELS[index])
+
+
+class Columns(list[Any]):
+    """As the hub's are: mappings."""
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        Pictures(),
+        TensorDataset(PIXELS, LABELS),
+        TensorDataset(PIXELS / 255, LABELS),
+        [(x.permute(1, 2, 0).numpy(), np.int64(y)) for x, y in zip(PIXELS, LABELS, strict=True)],
+        Columns({"img": x, "fine_label": int(y)} for x, y in zip(PIXELS, LABELS, strict=True)),
+    ],
+    ids=["pictures", "bytes", "floats", "arrays", "columns"],
+)
+def test_every_form_gives_the_same_bytes(made: Any) -> None:
+    images = rd.data.of(made)
+    assert torch.equal(images.x, PIXELS) and images.y is not None and torch.equal(images.y, LABELS) and images.classes == 3
+    assert images.sha256 == rd.data.of(Pictures()).sha256
+
+
+def test_names_come_with_the_set_and_a_subset_keeps_them() -> None:
+    images = rd.data.of(Subset(Pictures(), [0, 1]))
+    assert images.class_names == ("ant", "bee", "cow") and images.classes == 3 and len(images) == 2
+    assert rd.data.of(TensorDataset(PIXELS)).y is None
+    assert rd.data.of(Pictures(), size=4).image_shape == (3, 4, 4)
+
+
+def test_such_images_are_a_source() -> None:
+    train = rd.data.of(TensorDataset(PIXELS, LABELS))
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3))
+    result = rd.fit(net, None, rd.CE(), train, rd.Recipe(steps=2, batch_size=4), seed=0, evaluate={"test": train})
+    assert result.steps == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (TensorDataset(PIXELS / 255 * 2 - 1, LABELS), "leave Normalize out of the data set's transforms"),
+        (DataLoader(TensorDataset(PIXELS, LABELS)), "give loader.dataset"),
+        (TensorDataset(PIXELS, LABELS.float()), r"has the label 0\.0, expected the whole number of a class"),
+        ([(PIXELS[0], 0), (PIXELS[1],)], "1 of 2 items have a label"),
+        ([{"a": 1}], "has the keys a and no image among them"),
+        ([PIXELS[0], PIXELS[1, :, :4]], r"the images have 2 shapes, .*give size="),
+        ([torch.zeros(5, 8, 8)], r"has the shape \[5, 8, 8\]"),
+        ([("a.png", 0)], "is a str, expected a picture"),
+        ([], "holds no image"),
+        (iter([]), "takes a data set with a length"),
+    ],
+)  # fmt: skip
+def test_what_is_no_data_set_is_refused(given: Any, says: str) -> None:
+    with pytest.raises(RedistillError, match=says):
+        rd.data.of(given)
+
+
+def test_the_loop_says_how_a_data_set_becomes_images() -> None:
+    given: Any = TensorDataset(PIXELS, LABELS)
+    with pytest.raises(RedistillError, match=r"rd\.data\.of\("):
+        rd.fit(torch.nn.Linear(1, 1), None, rd.CE(), given, rd.Recipe(steps=1), seed=0)
+
+

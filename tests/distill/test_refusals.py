@@ -1,0 +1,187 @@
+"""What cannot end well is one sentence, before anything long begins."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import redistill as rd
+from helpers.photographs import BIG, HERE, SMALL, folder_of_photos, photo
+from redistill.distill import Distilled, Plan, cost, length
+from redistill.errors import RedistillError
+from redistill.experiment.value import Experiment
+
+NETS = f"{HERE / 'engineers.py'}"
+
+
+@pytest.fixture
+def taught(whole: tuple[Distilled, Path], tmp_path: Path) -> Path:
+    """The state dict of a teacher that knows the photographs."""
+    found, _ = whole
+    torch.save(found.rows[0].runs[0].network().state_dict(), tmp_path / "big.pth")
+    return tmp_path / "big.pth"
+
+
+@pytest.mark.parametrize("form", ["state dict", "around", "checkpoint", "whole", "safetensors"])
+def test_weights_are_read_in_the_forms_that_people_have(form: str, whole: Any, taught: Path, planned: Callable[..., Plan]) -> None:
+    state = torch.load(taught)
+    net = whole[0].rows[0].runs[0].network()
+    if form == "around":
+        torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}}, taught)
+    elif form == "checkpoint":
+        torch.save({"epoch": 3, "model": state, "optimizer": torch.optim.SGD(net.parameters(), lr=0.1).state_dict()}, taught)
+    elif form == "whole":
+        torch.save(net, taught)
+    elif form == "safetensors":
+        taught = taught.with_suffix(".safetensors")
+        rd.models.save(net, taught)
+    made = planned(teacher=BIG, teacher_weights=taught, student=SMALL)
+    assert f"{whole[0].rows[0].evaluations[0].accuracy:.1f} % on 36 evaluation images" in str(made)
+
+
+def test_a_teacher_near_chance_is_refused(taught: Path, planned: Callable[..., Plan]) -> None:
+    net: Any = rd.models.build(BIG, 3, seed=5)
+    torch.save(net.state_dict(), taught)
+    with pytest.raises(RedistillError, match=r"which is chance .*it has nothing to teach"):
+        planned(teacher=BIG, teacher_weights=taught)
+
+
+def test_another_order_of_classes_is_refused_with_the_order(taught: Path, planned: Callable[..., Plan]) -> None:
+    state = torch.load(taught)
+    for name in ("head.weight", "head.bias"):
+        state[name] = state[name][[1, 2, 0]]  # its class 0 is green ...
+    torch.save(state, taught)
+    with pytest.raises(RedistillError, match="in another order of classes: its 0 is green, its 1 is red, its 2 is blue"):
+        planned(teacher=BIG, teacher_weights=taught)
+
+
+def test_a_teacher_of_another_normalisation_is_fed_its_own(photos: Path, taught: Path, planned: Callable[..., Plan]) -> None:
+    net: Any = rd.models.build(BIG, 3, seed=0)
+    parts = {part: rd.data.folder(photos, part) for part in ("train", "val")}  # normalised as imagenet
+    rd.fit(net, None, rd.CE(), parts["train"], rd.Recipe(epochs=8, batch_size=16, lr=0.05), seed=0, device="cpu")
+    torch.save(net.state_dict(), taught)
+    for part, images in parts.items():
+        np.savez(taught.with_name(f"{part}.npz"), x=images.x.numpy(), y=images.y.numpy())
+    data, test = (f"arrays:{taught.with_name(part)}.npz" for part in parts)  # these are normalised as half
+    made = planned(data=data, evaluate=test, teacher=BIG, teacher_weights=taught)
+    assert "normalisation of the teacher: imagenet, because its file says none" in str(made)
+    assert made.teacher.normalise == "imagenet"
+    [one] = made.distilled["KD"].values()
+    assert one.teacher is not None and one.teacher.normalise == "imagenet"
+    assert Experiment.of(one.written(), device="cpu").id == one.id
+
+
+def test_folders_of_other_classes_are_named(whole: Any, planned: Callable[..., Plan], tmp_path: Path, taught: Path) -> None:
+    other = folder_of_photos(tmp_path / "other", 12, 8, ("blue", "green"))
+    with pytest.raises(RedistillError, match=r"tells 3 classes apart, .*2: .*classes=3"):
+        planned(data=other, teacher=BIG, teacher_weights=taught)
+    with pytest.raises(RedistillError, match="tells 3 classes apart, the data have 2; only the teacher knows red: give the folders"):
+        planned(data=other, teacher=str(whole[1] / "out" / "student-KD"))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ({"teacher": "wrn-16-2"}, "the teacher wrn-16-2 has no weights: give its file, --teacher-weights FILE, or have it trained"),
+        ({"teacher": "wrn-16-3x", "train_teacher": 1}, "unknown network 'wrn-16-3x'"),
+        ({"teacher": "resnet50:x", "train_teacher": 1}, "there is no module 'resnet50' to import; for a file write"),
+        ({"student": f"{NETS}:Fixed"}, r"the student .*Fixed does not accept images of shape \[3, 16, 16\].*--size N makes the images NxN"),
+        ({"student": f"{NETS}:Undecided"}, "returned a dict of map .* can be the logits; wrap it in a module whose forward"),
+        ({"student": "smallest"}, "unknown network 'smallest'"),
+        ({"student": f"{NETS}:Smal"}, "unknown name in .*: did you mean Small"),
+        ({"method": "KDD"}, "unknown term 'KDD'"),
+        ({"method": "KD,KD"}, "name each method once"),
+        ({"method": "OFD"}, "no usual weight is known for it"),
+        ({"batch_size": 10**9}, r"needs about .* free a run may take 80%: a batch of \d+ would fit"),
+        ({"time_budget": 1e-6}, "one epoch of all students takes about .* more than the budget"),
+        ({"data": "nowhere"}, "there is no folder .*nowhere, and no data set of that name"),
+        ({"seeds": ()}, "give at least one seed"),
+        ({"teacher_weights": "none.pth"}, "there is no file none.pth: give the path of"),
+        ({"teacher_normalise": "imagnet", "train_teacher": 1}, "did you mean imagenet"),
+    ],
+)  # fmt: skip
+def test_words_that_lead_nowhere(words: dict[str, Any], says: str, planned: Callable[..., Plan]) -> None:
+    with pytest.raises(RedistillError, match=says):
+        planned(**words)
+
+
+def test_folders_that_cannot_teach(planned: Callable[..., Plan], tmp_path: Path) -> None:
+    with pytest.raises(RedistillError, match=r"has one class \(blue\): a network learns to tell classes apart"):
+        planned(data=folder_of_photos(tmp_path / "one", 4, 2, ("blue",)))
+    photo(tmp_path / "single" / "train" / "blue" / "0.png", 0, 0)
+    photo(tmp_path / "single" / "val" / "blue" / "0.png", 0, 0)
+    with pytest.raises(RedistillError, match=r"has one class|has 1 training image"):
+        planned(data=tmp_path / "single")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RedistillError, match="holds no images"):
+        planned(data=tmp_path / "empty")
+
+
+def test_unreadable_files_are_named_and_may_be_left_out(planned: Callable[..., Plan], photos: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "photos"
+    shutil.copytree(photos, copy)
+    (copy / "train" / "red" / "broken.png").write_bytes(b"not a picture")
+    frames = [Image.fromarray(np.full((16, 16), value, np.uint8)) for value in (0, 255)]
+    frames[0].save(copy / "val" / "red" / "film.gif", save_all=True, append_images=frames[1:])
+    with pytest.raises(RedistillError, match=r"2 of 110 picture files cannot be used: .*broken.png \(it is no image.*film.gif .*animated"):
+        planned(data=copy)
+    made = planned(data=copy, skip_unreadable=True, epochs=1, train_teacher=1)
+    assert "2 of them left out" in str(made) and len(made.photos.train) == 72 and len(made.photos.test) == 36
+    [one] = made.plain.values()
+    assert one.run(tmp_path / "runs").record["data"]["train"]["count"] == 72
+
+
+def test_pictures_of_every_mode_are_taken(planned: Callable[..., Plan], photos: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "photos"
+    shutil.copytree(photos, copy)
+    below = copy / "train" / "red"
+    for mode in ("L", "P", "CMYK", "RGBA", "1"):
+        photo(below / f"mode-{mode}.tif", 0, 7, mode=mode)
+    Image.fromarray((np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)).save(below / "sixteen.png")
+    turned = Image.open(below / "0.png")
+    exif = turned.getexif()
+    exif[274] = 6
+    turned.save(below / "turned.jpg", exif=exif)
+    photo(below / "deep" / "er" / "0.png", 0, 9)  # nested: of the same class
+    photo(below / ".hidden.png", 0, 9)
+    made = planned(data=copy)
+    assert "8 to" not in str(made) and made.photos.train.class_counts() == (24, 24, 32)
+
+
+def test_photographs_of_many_sizes_become_one(planned: Callable[..., Plan], tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        for i in range(12):
+            photo(tmp_path / "sizes" / name / f"{i}.png", 0, i, side=40 + 3 * i)
+    made = planned(data=tmp_path / "sizes")
+    assert "32x32, the shorter sides are 55 in the median" in str(made) and "a tenth of the images, split off" in str(made)
+    assert made.photos.train.image_shape == (3, 32, 32) and len(made.photos.train) == 22
+    assert "48x48, as asked for" in str(planned(data=tmp_path / "sizes", size=48))
+
+
+def test_a_student_larger_than_its_teacher_is_said(planned: Callable[..., Plan]) -> None:
+    assert "LARGER than the teacher" in str(planned(student="wrn-10-1"))
+
+
+def test_memory_is_measured_before_it_is_used(monkeypatch: pytest.MonkeyPatch, planned: Callable[..., Plan]) -> None:
+    net: Any = rd.models.build(SMALL, 3)
+    needs = {batch: cost.training_memory(net, None, (3, 64, 64), batch, torch.device("cpu")) for batch in (8, 16, 32)}
+    assert needs[32] - needs[16] == pytest.approx(2 * (needs[16] - needs[8]))
+    maps = sum(32 * 4 * c * s * s for c, s in ((4, 32), (8, 16)))  # one map of each convolution, of 32 images
+    assert 3 * maps < needs[32] < 20 * maps  # convolution, norm and activation are kept for the gradient
+    monkeypatch.setattr(length, "STEPS", 1)
+    made = planned()
+    assert made.length is not None and made.length.recipe["batch_size"] == 64
+    need = cost.training_memory(rd.models.build(SMALL, 3), rd.models.build(BIG, 3), (3, 16, 16), 16, torch.device("cpu"))
+    monkeypatch.setattr(cost, "available_memory", lambda device: int(1.05 * need / length.SHARE))
+    made = planned(student=SMALL, train_teacher=1)
+    assert made.length is not None and made.length.recipe["batch_size"] == 16 and "the largest that fits into 80%" in str(made)
+    monkeypatch.setattr(cost, "available_memory", lambda device: 1000)
+    with pytest.raises(RedistillError, match="no smaller batch fits"):
+        planned()

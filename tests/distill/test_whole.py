@@ -1,0 +1,164 @@
+"""A distillation from a folder of photographs to a folder with a smaller network, whole."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import redistill as rd
+from helpers.photographs import NAMES, SMALL
+from redistill.distill import Distilled, Plan, cost
+from redistill.distill.results import gain
+from redistill.errors import RedistillError
+from redistill.runs.store import Store
+from redistill.stats import paired_accuracy
+
+
+def test_teacher_plain_and_distilled_stand_side_by_side(whole: tuple[Distilled, Path]) -> None:
+    found, place = whole
+    assert [row.kind for row in found.rows] == ["teacher", "plain", "distilled", "distilled"]
+    assert [row.name for row in found.rows] == ["Big", "Small plain", "Small KD", "Small KD+AT"]
+    assert found.rows[0].mean("accuracy") > 70  # it was trained here
+    assert len(Store(place / "runs").finished()) == 7  # a teacher, and three students of two seeds
+    teacher, plain, small = found.rows[0].cost, found.rows[1].cost, found.rows[2].cost
+    assert plain == small or (plain.parameters, plain.macs) == (small.parameters, small.macs)
+    net = found.rows[2].runs[0].network()
+    assert small.parameters == sum(p.numel() for p in net.parameters()) < teacher.parameters
+    assert small.macs == rd.models.describe(net, (3, 16, 16)).macs and set(small.milliseconds) == {1, 32}
+    # weights once, and one tensor of 32 images at least
+    assert small.memory > 4 * small.parameters + 32 * 3 * 16 * 16 * 4
+
+
+def test_the_gain_is_paired_by_image_and_by_seed(whole: tuple[Distilled, Path]) -> None:
+    found, _ = whole
+    assert found.labels is not None
+    row, plain = found.rows[2], found.row("plain")
+    assert row.gain is not None and plain is not None
+    by_hand = [row.evaluations[s].accuracy - plain.evaluations[s].accuracy for s in (0, 1)]
+    assert row.gain.value == pytest.approx(sum(by_hand) / 2)
+    right = [(r.said[0].argmax(1) == found.labels).tolist() for r in (row, plain)]
+    assert row.gain.only_distilled == sum(a and not b for a, b in zip(*right, strict=True))
+    _, low, high = paired_accuracy(row.gain.only_distilled, row.gain.only_plain, len(found.labels))
+    assert row.gain.over_images == (100 * low, 100 * high) and row.gain.over_seeds is not None
+    assert row.evaluations[0].accuracy == row.runs[0].accuracy("test")  # the record says the same
+
+
+def test_the_interval_of_a_paired_difference_covers() -> None:
+    """Of 400 pairs of networks whose true difference is 5 points, about 95 % of the intervals hold it."""
+    draw = torch.Generator().manual_seed(0)
+    held = 0
+    for _ in range(400):
+        kinds = torch.multinomial(torch.tensor([0.15, 0.10, 0.75]), 120, replacement=True, generator=draw)
+        _, low, high = paired_accuracy(int((kinds == 0).sum()), int((kinds == 1).sum()), 120)
+        held += low <= 0.05 <= high
+    assert 0.92 <= held / 400 <= 0.985
+    with pytest.raises(RedistillError, match="no seed has both"):
+        gain({0: torch.zeros(1, 2)}, {1: torch.zeros(1, 2)}, torch.zeros(1, dtype=torch.int64))
+
+
+def test_the_table_says_what_was_measured_and_what_it_shows(whole: tuple[Distilled, Path]) -> None:
+    found, place = whole
+    text = found.table()
+    for word in ("accuracy %", "95 % interval", "NLL", "calibration error", "parameters", "MACs", "1 image, ms", "memory", "over seeds"):
+        assert word in text
+    assert f"{found.rows[2].mean('accuracy'):.2f}" in text and "interleaved" in text
+    said = json.loads((place / "out" / "table.json").read_text())
+    assert said["rows"][1]["seeds"]["1"]["accuracy"] == found.rows[1].evaluations[1].accuracy
+    for name in ("size.svg", "confusion.svg", "plan.txt"):
+        assert (place / "out" / name).stat().st_size > 200
+    assert ">red<" in (place / "out" / "confusion.svg").read_text()
+
+
+def test_the_students_folder_works_on_another_machine(whole: tuple[Distilled, Path], photos: Path, tmp_path: Path) -> None:
+    found, place = whole
+    there = tmp_path / "elsewhere"
+    shutil.copytree(place / "out" / "student-KD", there)
+    assert {p.name for p in there.iterdir()} == {
+        "model.safetensors", "config.json", "redistill.json", "record.json", "README.md", "use.py", "engineers.py",
+    }  # fmt: skip
+    picture = photos / "val" / "red" / "0.png"
+    script = "import sys; sys.modules['redistill'] = None; sys.argv = ['use.py', sys.argv[1]]; import runpy; runpy.run_path('use.py')"
+    done = subprocess.run([sys.executable, "-c", script, str(picture)], cwd=there, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr  # without redistill
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert sorted(name for _, name in rows) == sorted(NAMES)
+    with pytest.raises(RedistillError, match="only if you say so"):
+        rd.models.load(there)
+    net: Any = rd.models.load(there, trust_code=True)
+    assert net.class_names == NAMES and net.normalisation == "imagenet"
+    test = rd.data.folder(photos, "val")
+    position = next(i for i in range(len(test)) if test.y[i] == NAMES.index("red"))
+    mine = rd.predict(net, test)
+    assert torch.equal(mine, found.rows[2].said[0])
+    assert float(rows[0][0]) == pytest.approx(float(mine[position].softmax(0).max()), abs=2e-4)
+    card = (there / "README.md").read_text()
+    assert f"value: {found.rows[2].evaluations[0].accuracy / 100:.4f}" in card
+    assert "model-index:" in card and "from engineers import Small" in card
+
+
+def test_the_five_lines_of_the_card_build_the_network(whole: tuple[Distilled, Path], tmp_path: Path) -> None:
+    found, place = whole
+    folder = place / "out" / "student-KD"
+    lines = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    assert len(lines.splitlines()) == 5
+    script = f"{lines}\nimport torch\nprint(net(torch.zeros(1, 3, 16, 16)).logits.tolist())"
+    done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with torch.no_grad():
+        wanted = found.rows[2].runs[0].network()(torch.zeros(1, 3, 16, 16)).logits
+    assert torch.allclose(torch.tensor(json.loads(done.stdout)), wanted)
+
+
+def test_the_folder_is_a_teacher_again(whole: tuple[Distilled, Path], planned: Callable[..., Plan]) -> None:
+    _, place = whole
+    made = planned(teacher=str(place / "out" / "student-KD"), student=SMALL)
+    assert "wants images normalised as imagenet" in str(made) and not made.teaching
+
+
+def test_the_same_call_only_reads(whole: tuple[Distilled, Path], photos: Path) -> None:
+    found, place = whole
+    again = found.plan.carry_out()
+    assert [row.evaluations for row in again.rows] == [row.evaluations for row in found.rows]
+    assert len(list(place.glob("runs/*/seed-*"))) == 7
+    assert all(torch.equal(a.said[0], b.said[0]) for a, b in zip(again.rows, found.rows, strict=True))
+
+
+def test_what_the_machine_decided_is_kept(planned: Any, monkeypatch: Any) -> None:
+    first = planned(time_budget=30.0)
+    assert first.length is not None
+    first.length.keep(first.store)
+    monkeypatch.setattr(cost, "step_seconds", lambda *args: 1e-3)
+    again = planned(time_budget=30.0)
+    assert [one.id for one in again.experiments] == [one.id for one in first.experiments] and "as in the first call" in str(again)
+
+
+def test_without_labels_the_teacher_alone_teaches(whole: tuple[Distilled, Path], photos: Path, planned: Any, tmp_path: Path) -> None:
+    _, place = whole
+    loose = tmp_path / "loose"
+    loose.mkdir()
+    for i, file in enumerate(sorted((photos / "train").rglob("*.png"))):
+        shutil.copy(file, loose / f"{i}.png")
+    made = planned(data=loose, teacher=str(place / "out" / "student-KD"), epochs=1)
+    assert not made.plain and "without labels a student cannot learn alone" in str(made)
+    found = made.carry_out()
+    assert [row.kind for row in found.rows] == ["teacher", "distilled"] and found.labels is None
+    assert "accuracy" not in found.table() and found.rows[1].agreement is not None
+
+
+def test_the_family_proposes_sizes_and_one_word_takes_one(planned: Any) -> None:
+    shown = str(planned(student=None))
+    assert "choose one with --student WORD" in shown and "quarter" in shown and "ms an image" in shown
+    made = planned(student="half")
+    width = made.student.args["width"]
+    assert 8 <= width < 16 and f"Big(width={width})" in str(made)
+    ours = rd.distill.family(rd.distill.named("wrn-16-2"), {"classes": 10, "channels": 3, "image_size": 32})
+    assert {c.word: c.network.name for c in ours if c.word} == {"half": "wrn-10-2", "quarter": "wrn-16-1"}
+    assert all(c.share < 1 for c in ours)

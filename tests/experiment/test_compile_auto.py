@@ -1,0 +1,63 @@
+"""``compile = "auto"`` is decided before an experiment has its id, and stays off where it would not pay back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from redistill import models, precision
+from redistill.data import Images
+from redistill.errors import RedistillError
+from redistill.experiment.value import Experiment
+from redistill.recipe import Recipe
+from redistill.terms import CE
+from redistill.train.loop import Loop
+
+
+def experiment(compile: bool | str, epochs: int = 200, precision: str = "fast", **more: Any) -> Experiment:
+    return Experiment.of(
+        {
+            "student": {"model": "wrn-40-2"},
+            "method": [{"use": "CE"}],
+            "source": {"data": "cifar10", **more},
+            "recipe": {"epochs": epochs, "precision": precision, "compile": compile},
+        },
+        device="cpu",
+    )
+
+
+@pytest.fixture
+def tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "has_bf16_matrix_units", lambda device: True)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
+
+
+def test_long_runs_on_tiles_are_compiled_and_short_ones_are_not(tiles: None) -> None:
+    """A step of batch 128 is 126 G multiply-accumulates, and 103 T are the least that pays: three epochs of 391 steps, not two."""
+    for epochs, wanted in ((200, True), (3, True), (2, False)):
+        auto = experiment("auto", epochs)
+        assert auto.recipe.compile is wanted and auto.arithmetic.compile is wanted
+        assert auto.id == experiment(wanted, epochs).id  # decided before the id was made: nothing of the word is left
+        assert Experiment.of(auto.written(), device="cpu").id == auto.id
+    assert experiment("auto", 6, per_class=10).recipe.compile is False
+
+
+def test_without_tiles_or_in_strict_precision_it_stays_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
+    assert experiment("auto").recipe.compile is False
+    assert experiment("auto", precision="strict").recipe.compile is False
+    with pytest.raises(RedistillError, match="precision='fast' only"):
+        experiment(True, precision="strict")
+    with pytest.raises(RedistillError, match="compile"):
+        experiment("always")
+
+
+def test_the_loop_decides_by_the_networks_it_is_given(tiles: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda call: call)
+    images = Images(torch.zeros(8, 3, 8, 8, dtype=torch.uint8), torch.arange(8) % 2, 2, "none", "none")
+    for steps, wanted in ((10**9, True), (4, False)):
+        recipe = Recipe(steps=steps, batch_size=4, precision="fast", compile="auto")
+        loop = Loop([(models.wrn(10, 1, classes=2, seed=0), CE())], None, images, recipe, seed=0, device="cpu")
+        assert loop.recipe.compile is wanted

@@ -1,0 +1,160 @@
+"""Students for elsewhere: ONNX and torch.export compute the same, int8 nearly; the folder is what the hub mixin reads.
+
+The libraries are extras: what needs them is skipped where they are missing, and their absence is a sentence.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import redistill as rd
+from helpers.photographs import HERE
+from redistill.errors import RedistillError
+from redistill.export import hub, onnx
+from redistill.export.folder import write_folder
+from redistill.export.network import Subject
+from redistill.export.program import write_program
+from redistill.runs.store import Run, Store
+
+NETS = HERE / "engineers.py"
+HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
+needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="needs onnx, onnxscript and onnxruntime")
+
+
+def trained(student: dict[str, Any], root: Path, epochs: int = 2) -> Run:
+    settings = {
+        "student": student, "method": [{"use": "CE"}], "source": {"data": "digits", "per_class": 20},
+        "evaluate": {"test": "digits:test"}, "recipe": {"epochs": epochs, "lr": 0.05, "batch_size": 50},
+    }  # fmt: skip
+    return rd.Experiment.of(settings, device="cpu").run(root)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A network of one's own that returns a named tuple, trained on digits."""
+    return trained({"model": f"{NETS}:Small", "args": {"width": 8}}, tmp_path_factory.mktemp("runs"), 8)
+
+
+@needs_onnx
+@pytest.mark.filterwarnings("ignore")
+def test_onnx_computes_what_torch_does(run: Run, tmp_path: Path) -> None:
+    found = onnx.write_onnx(Subject.of(run), tmp_path / "small.onnx")
+    assert found.images == 32 and found.largest < 1e-4 and "the largest difference to torch over 32 real images" in str(found)
+    test, _ = Subject.of(run).images("test", 7)  # any number of images
+    assert onnx._run(onnx._session(found.file), test).shape == (7, 10)
+
+
+@needs_onnx
+@pytest.mark.filterwarnings("ignore")
+def test_an_onnx_file_that_computes_something_else_is_refused(run: Run, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(Subject, "said", lambda self, images: self.net(images).detach() + 1.0)
+    with pytest.raises(RedistillError, match="does not compute what the network does"):
+        onnx.write_onnx(Subject.of(run), tmp_path / "small.onnx")
+
+
+@needs_onnx
+@pytest.mark.filterwarnings("ignore")
+def test_int8_has_its_accuracy_beside_the_float_one(run: Run, tmp_path: Path) -> None:
+    found = onnx.write_int8(Subject.of(run), tmp_path / "small.onnx")
+    assert found.images == 450 and found.kind.startswith("static, calibrated on 200 training images")
+    assert 100 * found.right_float / 450 == pytest.approx(run.accuracy("test"))
+    assert abs(found.right_int8 - found.right_float) < 45 and "int8" in str(found)
+    linear = trained({"model": "mlp", "args": {"inputs": 64}}, tmp_path)
+    assert onnx.write_int8(Subject.of(linear), tmp_path / "linear.onnx").kind == "dynamic, for its linear layers"
+
+
+@needs_onnx
+@pytest.mark.filterwarnings("ignore")
+def test_an_operator_without_a_form_is_named(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), _Bessel())
+    subject = Subject.of(trained({"model": "mlp", "args": {"inputs": 64}}, tmp_path))
+    subject.net.net = net.eval()
+    with pytest.raises(RedistillError, match=r"its operator aten\.special_modified_bessel_i0 has no form in ONNX"):
+        onnx.write_onnx(subject, tmp_path / "x.onnx")
+
+
+class _Bessel(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.special.modified_bessel_i0(x)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_program_of_torch_export_computes_the_same(run: Run, tmp_path: Path) -> None:
+    largest, count = write_program(Subject.of(run), tmp_path / "small.pt2")
+    assert largest < 1e-5 and count == 32
+    images, _ = Subject.of(run).images("test", 5)
+    again = torch.export.load(str(tmp_path / "small.pt2")).module()
+    assert torch.allclose(again(images), run.network()(images).logits, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_depends_on_values_is_refused(run: Run, tmp_path: Path) -> None:
+    class Deciding(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            flat = x.flatten(1)[:, :10]
+            return flat if flat.sum() > 0 else -flat
+
+    subject = Subject.of(run)
+    subject.net.net = Deciding()
+    with pytest.raises(RedistillError, match=r"cannot be exported .*what depends on the values"):
+        write_program(subject, tmp_path / "x.pt2")
+
+
+def test_the_folder_is_read_by_the_hub_mixin(run: Run, tmp_path: Path) -> None:
+    hub_library = pytest.importorskip("huggingface_hub")
+    write_folder(run, tmp_path / "hub")
+    config = json.loads((tmp_path / "hub" / "config.json").read_text())
+    assert config == {"n_classes": 10, "in_chans": 1, "width": 8}
+    spec = importlib.util.spec_from_file_location("their_nets", tmp_path / "hub" / "engineers.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["their_nets"] = module
+    spec.loader.exec_module(module)
+    mixed = type("Mixed", (module.Small, hub_library.PyTorchModelHubMixin), {})
+    net = mixed.from_pretrained(str(tmp_path / "hub"))  # type: ignore[attr-defined]
+    images = torch.rand(2, 1, 8, 8)
+    assert torch.equal(net.eval()(images).logits, run.network()(images).logits)
+
+
+def test_missing_extras_are_a_sentence(run: Run, tmp_path: Path, monkeypatch: Any) -> None:
+    for name in ("onnxruntime", "huggingface_hub"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(RedistillError, match=r"needs the package onnx\w*, which is not installed: pip install 'redistill\[onnx\]'"):
+        onnx.write_onnx(Subject.of(run), tmp_path / "x.onnx")
+    with pytest.raises(RedistillError, match=r"needs the package huggingface_hub, .*pip install 'redistill\[hub\]'"):
+        hub.push(tmp_path, "a/b")
+
+
+def test_without_a_token_nothing_is_pushed(tmp_path: Path, monkeypatch: Any) -> None:
+    library = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(library, "get_token", lambda: None)
+    with pytest.raises(RedistillError, match="there is no token of the hub"):
+        hub.push(tmp_path, "a/b")
+
+
+def test_a_network_of_ours_has_a_folder_too(tmp_path: Path) -> None:
+    made = trained({"model": "wrn-10-1"}, tmp_path / "runs", 1)
+    write_folder(made, tmp_path / "folder")
+    images = torch.rand(2, 1, 8, 8)
+    net: Any = rd.models.load(tmp_path / "folder")
+    assert torch.equal(net(images), made.network()(images)) and net.normalisation == "digits" and net.class_names is not None
+    with pytest.raises(RedistillError, match="leave model, classes and args out"):
+        rd.models.load(tmp_path / "folder", model="wrn-10-1")
+    assert Store(tmp_path / "runs").pick(made.id)[0].id == made.id
+
+
+def test_the_command(run: Run, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "redistill", "export", run.id, "--runs", str(run.folder.parents[1]), "--threads", "1"]
+    done = subprocess.run([*words, "--to", "hub", "--out", str(tmp_path / "hub")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and (tmp_path / "hub" / "use.py").is_file(), done.stderr
+    done = subprocess.run([*words, "--to", "torch-export", "--push", "a/b"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "--push goes with --to hub" in done.stderr

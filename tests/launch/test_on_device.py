@@ -1,0 +1,122 @@
+"""``scripts/on_device`` rehearsed on the CPU, and what it says to bad input."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+import tarfile
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "scripts" / "on_device"
+
+
+@pytest.fixture
+def script() -> ModuleType:
+    loader = SourceFileLoader("on_device", str(SCRIPT))
+    spec = importlib.util.spec_from_loader("on_device", loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def called(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True, check=False)
+
+
+def test_it_is_rehearsed_whole_and_goes_on(tmp_path: Path, script: ModuleType) -> None:
+    out = tmp_path / "out"
+    done = called("--rehearse", "--out", str(out), "--work", str(tmp_path / "work"), "--time-budget", "20m")
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((out / "report.json").read_text())
+    assert list(report) == ["rehearsal", "environment", "tests", "timing", "campaign", "kept"]
+    assert report["tests"]["status"] == 0 and "skipped" in (out / "tests.txt").read_text()
+    assert report["timing"]["KD, strict, replayed"]["epoch_s"] > 0 and report["timing"]["zero-shot, fast, replayed"]["block_ms"] > 0
+    assert report["campaign"]["status"] == 0 and report["campaign"]["records"] >= 2 and not report["kept"]["not_kept"]
+    assert sum(f.stat().st_size for f in out.iterdir()) < 64 * 2**20 and len(list(out.iterdir())) <= 8
+    # a later time finds what this one kept, and trains nothing that is there
+    runs = tmp_path / "later" / "runs"
+    found = script.unpacked(out, runs)
+    assert found["records"] == report["campaign"]["records"]
+    words = ["reproduce", "tests/helpers/small.toml", "--seeds", "1", "--device", "cpu", "--out", str(runs)]
+    before = {f: f.stat().st_mtime_ns for f in runs.rglob("record.json")}
+    again = subprocess.run([sys.executable, "-m", "redistill", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert again.returncode == 0 and {f: f.stat().st_mtime_ns for f in runs.rglob("record.json")} == before
+
+
+def test_what_is_worth_most_is_packed_first_and_what_does_not_fit_is_named(
+    tmp_path: Path, script: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(script, "PART", 60_000)
+    monkeypatch.setattr(script, "PARTS", 2)
+    runs, out = tmp_path / "runs", tmp_path / "out"
+    for cell in "abc":
+        folder = runs / cell / "seed-0"
+        folder.mkdir(parents=True)
+        (folder / "record.json").write_bytes(b"x" * 1000)
+        (folder / "weights.safetensors").write_bytes(b"x" * 20_000)
+        (folder / "checkpoint.pt").write_bytes(b"x" * 20_000)
+    (runs / "a" / "seed-0" / "samples.safetensors").write_bytes(b"x" * 70_000)
+    out.mkdir()
+    kept = script.packed(runs, out)
+    names = []
+    for part in sorted(out.glob("runs-*.tar")):
+        with tarfile.open(part) as tar:
+            names += tar.getnames()
+    assert sum(name.endswith("record.json") for name in names) == 3 and sum("weights" in name for name in names) == 3
+    assert kept["parts"] == 2 and kept["not_kept"] == len(kept["left_out"]) and "a/seed-0/samples.safetensors" in kept["left_out"]
+    assert all(part.stat().st_size <= 70_000 for part in out.glob("runs-*.tar"))
+    script.unpacked(out, tmp_path / "again")
+    for name in names:
+        assert (tmp_path / "again" / name).read_bytes() == (runs / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--rehearse", "--time-budget", "20s"], "a budget of 20 s is shorter than the set-up: at least 50 s are needed"),
+        (["--time-budget", "10m"], "there is no CUDA device here"),
+        (["--rehearse", "--earlier", "nowhere"], "nowhere holds no runs-0.tar"),
+        (["--stage", "nowhere", "--data-dir", "there"], "nowhere is no folder"),
+    ],
+)
+def test_bad_input_is_one_sentence(words: list[str], says: str, tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available() and "CUDA" in says:
+        pytest.skip("there is a CUDA device here")
+    done = called("--out", str(tmp_path / "out"), "--work", str(tmp_path / "work"), *words)
+    assert done.returncode == 2 and done.stderr.startswith("on_device: ") and says in done.stderr and "Traceback" not in done.stderr
+
+
+def test_missing_packages_are_named_with_the_line_that_brings_them(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    real: Any = importlib.util.find_spec
+    monkeypatch.setattr(script.importlib.util, "find_spec", lambda name: None if name in ("pydantic", "pooch") else real(name))
+    with pytest.raises(script.Refused, match=r"lacks pydantic, pooch: .*pip download .* pydantic pydantic-core .* pooch"):
+        script.from_packages(True)
+
+
+def test_a_command_that_does_not_end_is_told_to_save_first(script: ModuleType, tmp_path: Path) -> None:
+    saves = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *a: (print('saved', flush=True), sys.exit(75))); time.sleep(60)"
+    status, said = script.ran([sys.executable, "-c", saves], 5.0)
+    assert status == 75 and said.strip() == "saved"
+
+
+def test_a_failed_test_of_the_device_trains_nothing(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import argparse
+    import time
+
+    monkeypatch.setattr(script, "device_tests", lambda args, most: {"status": 1, "said": "1 failed"})
+    monkeypatch.setattr(script, "measured", lambda args, most: {})
+    monkeypatch.setattr(script, "environment", lambda args: {})
+    args = argparse.Namespace(out=tmp_path, work=tmp_path / "work", earlier=None, rehearse=True, data_dir=None)
+    assert script.visit(args, time.monotonic() + 1000) == 1
+    assert "nothing was trained: a test of the device failed" in json.loads((tmp_path / "report.json").read_text())["campaign"]

@@ -1,0 +1,233 @@
+"""The report's page: what stands in it, that markup in names stays text, and how a real browser shows it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import redistill.cli.papers  # noqa: F401  its commands
+from redistill.cli import app
+from redistill.papers.load import load
+from redistill.papers.plan import make, select
+from redistill.report.checklist import checklist
+from redistill.report.drawing import links
+from redistill.report.references import bibtex, entries
+from redistill.report.web import paper_page, runs_page
+from redistill.runs.store import Store
+from redistill.terms import ALL
+from redistill.verdicts.tables import judged
+
+SMALL = Path(__file__).parents[1] / "helpers" / "small.toml"
+HOSTILE = r"A <script>alert(1)</script> & $\\frac{x$ \"paper\" ]]>"  # as TOML has it
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+class Text(HTMLParser):
+    """Tags with their attributes, and text, of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A paper with markup in its title and rows, and three seeds of one of its rows, trained."""
+    root = tmp_path_factory.mktemp("page")
+    text = SMALL.read_text().replace('"A small paper"', f'"{HOSTILE}"').replace('["10", "50.0', '["<b>10</b>", "50.0')
+    text = text.replace('header = ["M", ', 'header = ["row", ').replace('  ["20", "55.0",       "-"],\n', "")
+    text += '[table.1.row."<b>10</b>"]\nM = "10"\n'
+    paper = root / "hostile.toml"
+    paper.write_text(text)
+    done = CliRunner().invoke(app, ["reproduce", str(paper), "--out", str(root / "runs"), "--threads", "1"])
+    assert done.exit_code == 0, done.output
+    done = CliRunner().invoke(app, ["report", str(paper), "-o", str(root / "report"), "--runs", str(root / "runs")])
+    assert done.exit_code == 0, done.output
+    return root
+
+
+def read(path: Path) -> Text:
+    page = Text()
+    page.feed(path.read_text(encoding="utf-8"))
+    return page
+
+
+def test_the_page_needs_nothing_else_and_markup_in_names_stays_text(place: Path) -> None:
+    page = read(place / "report" / "index.html")
+    assert "A <script>alert(1)</script> & $\\frac{x$" in page.text and "<b>10</b> / KD" in page.text
+    assert [tag for tag, _ in page.tags].count("script") == 1  # ours
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "xlink:href"):
+            target = attributes.get(name)
+            assert target is None or target.startswith(("#", "data:")), (tag, target)
+    text = (place / "report" / "index.html").read_text(encoding="utf-8")
+    assert "@import" not in text and "url(http" not in text
+
+
+def test_ids_are_unique_and_every_reference_has_its_target(place: Path) -> None:
+    page = read(place / "report" / "index.html")
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids)) and len(ids) > 20
+    for _, attributes in page.tags:
+        for value in filter(None, attributes.values()):
+            for target in re.findall(r"url\(#([^)]+)\)", value) + re.findall(r"^#(.+)$", value):
+                if not re.fullmatch(r"[0-9a-f]{3,6}", target):
+                    assert target in ids, value
+
+
+def test_numbers_verdicts_and_commands_stand_in_the_page(place: Path) -> None:
+    paper, store = load(place / "hostile.toml"), Store(place / "runs")
+    [table] = judged(make(paper, select(paper), device="cpu"), store)
+    text = read(place / "report" / "index.html").text
+    for finding in table.findings:
+        assert finding.claim.id in text
+        if finding.reading is not None:
+            assert f"{finding.reading.ours.value:.2f} [{finding.reading.ours.low:.2f}" in text and finding.verdict in text
+    values = [run.accuracy() for run in table.runs["<b>10</b> / KD"]]
+    assert len(values) == 3 and f"{sum(values) / 3:.2f}" in text
+    assert "--rows '<b>10</b>' --columns KD" in text
+    assert "temperature" in text and "Theirs: paper: 2." in text
+    assert "hinton2015" in text
+
+
+def test_drawings_show_what_the_record_says(place: Path) -> None:
+    runs = [run for run in Store(place / "runs").finished() if ":KD" in run.label]
+    found = links(runs[0].entry)
+    assert [(one.term, one.weight, one.teacher, one.student) for one in found] == [
+        ("CE", "0.1", None, "logits"), ("KD", "0.9", "logits", "logits"),
+    ]  # fmt: skip
+
+
+def test_the_checklist_is_read_off_the_records(place: Path) -> None:
+    runs = Store(place / "runs").finished()
+    kd = [run for run in runs if ":KD" in run.label]
+    many = {item.question: item for item in checklist(kd)}
+    assert many["mean and spread are given"].answer == "yes"
+    assert "runs: 3, configurations: 1, seeds of each: 3 to 3" in many["the exact number of training and evaluation runs is given"].evidence
+    assert "digits:train: 100 images" in many["the number of examples is given"].evidence
+    one = {item.question: item for item in checklist(kd[:1])}
+    assert one["mean and spread are given"].answer == "no"
+    assert {item.answer for item in checklist([]) if item.group in ("Experimental results", "Shared code")} == {"no"}
+    (kd[0].folder / "weights.safetensors").rename(kd[0].folder / "away")
+    try:
+        fewer = {item.question: item for item in checklist(kd)}
+        assert fewer["trained models"].answer == "partly" and "2 of 3" in fewer["trained models"].evidence
+    finally:
+        (kd[0].folder / "away").rename(kd[0].folder / "weights.safetensors")
+
+
+def test_runs_have_a_page_of_their_own(place: Path, tmp_path: Path) -> None:
+    store = place / "runs"
+    runs = Store(store).finished()
+    done = CliRunner().invoke(app, ["report", *(str(run.folder) for run in runs), "-o", str(tmp_path / "two"), "--runs", str(store)])
+    assert done.exit_code == 0, done.output
+    text = read(tmp_path / "two" / "index.html").text
+    for run in runs:
+        assert run.label in text
+    assert "Verdict" not in text and "hostile.toml" not in text
+    assert f"redistill run {runs[0].folder}" in text
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["ahn2019", "chen2021"], "ahn2019 is a paper"),
+        (["nothing-of-that-name"], "papers are"),
+        (["./no.toml"], "no.toml"),
+    ],
+)
+def test_wrong_names_get_a_sentence(names: list[str], said: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["report", *names, "-o", str(tmp_path / "r"), "--runs", str(tmp_path)])
+    assert done.exit_code != 0 and said in str(done.exception)
+
+
+def test_an_empty_store_gives_a_page_that_says_so(tmp_path: Path) -> None:
+    paper = load("ahn2019")
+    plan = make(paper, select(paper, ["1"], columns=["2 %"]), device="cpu")
+    page = Text()
+    page.feed(paper_page(plan, judged(plan, Store(tmp_path))))
+    assert "No run of these cells is in the store." in page.text and "not attempted" in page.text
+    empty = Text()
+    empty.feed(runs_page([]))
+    assert "0 runs" in empty.text
+
+
+def test_every_term_of_a_paper_has_its_reference() -> None:
+    without = {term.__name__ for term in ALL} - set(entries())
+    assert without <= {"CE"}, f"references.bib lacks the papers of {without}"
+    assert bibtex(["KD", "AT", "KD"]).count("@") == 2 and bibtex(["CE"]) == ""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# In a browser
+# ---------------------------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("no chromium here: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install '.[browser]'")
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+             "--disable-component-update", "--disable-sync"]  # fmt: skip
+    with playwright.sync_playwright() as started:
+        one = started.chromium.launch(executable_path=CHROMIUM, args=quiet)
+        yield one
+        one.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_browser_shows_it_without_network_and_axe_finds_nothing(browser: Any, place: Path, width: int, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install '.[browser]'")
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True)
+    page = context.new_page()
+    asked: list[str] = []
+    wrong: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.goto((place / "report" / "index.html").as_uri())
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == [] and wrong == []
+    # nothing makes the page itself wider than the screen: tables scroll in their own frame
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    found = axe.Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    context.close()
+
+
+def test_a_column_sorts_by_its_numbers(browser: Any, place: Path) -> None:
+    page = browser.new_page()
+    page.goto((place / "report" / "index.html").as_uri())
+    table = page.locator("table", has_text="beside our runs").first
+    column = table.locator("thead th").nth(1)
+    printed = lambda: table.locator("tbody tr td:nth-child(2)").all_inner_texts()  # noqa: E731
+    number = lambda text: float(text.split()[0])  # noqa: E731
+    column.locator("button").click()
+    assert column.get_attribute("aria-sort") == "ascending"
+    rising = [number(text) for text in printed() if text.strip()]
+    assert rising == sorted(rising) and len(rising) > 1
+    column.locator("button").click()
+    assert [number(text) for text in printed() if text.strip()] == rising[::-1]
+    page.close()
+
+
+def test_it_reads_without_scripts(browser: Any, place: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((place / "report" / "index.html").as_uri())
+    assert page.locator("table").count() >= 4 and page.locator("svg[role=img]").count() >= 2
+    assert page.locator("h1").inner_text().startswith("A <script>")
+    context.close()

@@ -1,0 +1,48 @@
+"""What was measured and is no run: one head, and a change after it was written is seen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from redistill.errors import RedistillError
+from redistill.runs.measured import every, keep, measured
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+FOUND = sorted((RESULTS / "measured").rglob("*.json"))
+
+
+@pytest.mark.parametrize("path", FOUND, ids=[str(path.relative_to(RESULTS)) for path in FOUND])
+def test_every_measurement_has_the_one_head_and_is_as_it_was_written(path: Path) -> None:
+    assert measured(path)
+    head = json.loads(path.read_bytes())["head"]
+    assert list(head) == ["format", "kind", "origin", "versions", "git", "finished", "sha256"]
+
+
+def test_results_have_three_layouts_and_documents() -> None:
+    """``runs`` with the teachers they need, ``measured``, ``figures``; ``audit``: pages and tables that are read as documents."""
+    assert {path.name for path in RESULTS.iterdir()} == {"runs", "teachers", "measured", "figures", "audit"}
+
+
+def test_what_was_kept_comes_back_and_a_changed_digit_does_not(tmp_path: Path) -> None:
+    path = tmp_path / "speed" / "one.json"
+    keep(path, {"seconds": 1.5})
+    assert measured(path) == {"seconds": 1.5} and list(every(path.parent)) == [{"seconds": 1.5}]
+    head = json.loads(path.read_bytes())["head"]
+    assert head["kind"] == "speed" and head["versions"]["torch"] and head["origin"]["threads"] and head["finished"]
+    path.write_text(path.read_text().replace("1.5", "1.4"))
+    with pytest.raises(RedistillError, match=r"one\.json was changed after it was written"):
+        measured(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("[1]", "no measurement of ours"), ("{}", "no measurement of ours"), ("{", "no measurement of ours"),
+     ('{"head": {"kind": "other", "sha256": ""}}', "is of kind 'other' and stands among others: move it to the folder other")],
+)  # fmt: skip
+def test_what_is_none_is_a_sentence(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(RedistillError, match=says):
+        measured(tmp_path / "x.json")

@@ -1,0 +1,285 @@
+"""Runs that look up what their teacher said: the bits of those that compute, or a reason why not."""
+
+from __future__ import annotations
+
+import copy
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import redistill as rd
+from helpers.remembered import Net, images
+from redistill.answers import folder as answers
+from redistill.answers.table import HEAD
+from redistill.errors import RedistillError
+from redistill.sources.mixed import Mixed
+from redistill.tensor_files import tensors_digest
+from redistill.train.remembered import CacheWarning
+
+# -- runs -------------------------------------------------------------------------------------------------------------
+RECIPE = rd.Recipe(epochs=3, lr=0.05, batch_size=40)
+KD = 0.1 * rd.CE() + 0.9 * rd.KD(T=4)
+
+
+def run(cache: Path | bool, source: Any = None, teacher: nn.Module | None = None, method: Any = KD, recipe: rd.Recipe = RECIPE) -> rd.Loop:
+    loop = rd.Loop([(Net(), method)], teacher or Net(8, seed=1), source or images(), recipe, seed=3, device="cpu", cache=cache)
+    list(loop)
+    return loop
+
+
+def weights(loop: rd.Loop) -> str:
+    return tensors_digest(loop.students[0].net.state_dict())
+
+
+def counts(loop: rd.Loop) -> tuple[int, int, str | None]:
+    assert loop.teacher is not None
+    told = loop.teacher.answered
+    return told.looked_up, told.computed, told.off
+
+
+AT = rd.CE() + 0.5 * rd.KD(T=2.0) + 10.0 * rd.AT(at=[("conv", "conv"), ("bn", "bn")])
+
+
+@pytest.mark.parametrize("method", [KD, AT], ids=["logits", "features"])
+@pytest.mark.parametrize("augment", ["none", "crop-flip:2"])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        RECIPE, RECIPE.model_copy(update={"precision": "double"}), RECIPE.model_copy(update={"channels_last": False}),
+        RECIPE.model_copy(update={"batch_size": 7}), RECIPE.model_copy(update={"precision": "fast"}),
+    ],
+    ids=["strict", "double", "contiguous", "small batches", "fast"],
+)  # fmt: skip
+def test_a_run_that_looks_up_has_the_bits_of_one_that_computes(tmp_path: Path, recipe: rd.Recipe, augment: str, method: Any) -> None:
+    live, source = run(False, images(augment=augment), method=method, recipe=recipe), images(augment=augment)
+    first = run(tmp_path, source, method=method, recipe=recipe)
+    second = run(tmp_path, source, method=method, recipe=recipe)
+    assert weights(live) == weights(first) == weights(second)
+    assert live.results()[0].losses == second.results()[0].losses
+    assert counts(second) == (150, 0, None)
+    looked, computed, off = counts(first)
+    assert looked + computed == 150 and off is None and (computed == 50 if augment == "none" else computed > 50)
+
+
+def test_a_half_known_batch_and_a_cohort_and_another_seed_have_the_bits_of_the_live_teacher(tmp_path: Path) -> None:
+    source = images(augment="crop-flip:1")
+    for seed in range(3):
+        pair: list[tuple[nn.Module, Any]] = [(Net(), KD), (Net(5), AT)]
+        if seed:
+            pair = pair[:1]
+        nets = [[net for net, _ in copy.deepcopy(pair)] for _ in range(2)]
+        for mine, cache in zip(nets, (False, tmp_path), strict=True):
+            rd.fit_cohort(list(zip(mine, [m for _, m in pair], strict=True)), Net(8, seed=1), source, RECIPE, seed=seed, device="cpu",
+                          cache=cache)  # fmt: skip
+        assert [tensors_digest(net.state_dict()) for net in nets[0]] == [tensors_digest(net.state_dict()) for net in nets[1]]
+    loop = run(tmp_path, source)
+    assert counts(loop)[0] > 0 and weights(loop) == weights(run(False, source))
+
+
+def test_nothing_is_found_by_another_teacher_data_normalisation_augmentation_or_arithmetic(tmp_path: Path) -> None:
+    assert counts(run(tmp_path)) == (100, 50, None)
+    moved = images()
+    moved.x[7, 0, 0, 0] ^= 1
+    for other in (
+        lambda: run(tmp_path, teacher=Net(8, seed=2)),
+        lambda: run(tmp_path, teacher=Net(8, seed=1, act=F.gelu)),
+        lambda: run(tmp_path, moved),
+        lambda: run(tmp_path, images(normalise="half")),
+        lambda: run(tmp_path, images(augment="flip")),
+        lambda: run(tmp_path, images().first_per_class(10)),
+        lambda: run(tmp_path, recipe=RECIPE.model_copy(update={"precision": "double"})),
+        lambda: run(tmp_path, recipe=RECIPE.model_copy(update={"channels_last": False})),
+    ):
+        before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        assert counts(other())[1] > 0
+        assert all(path.read_bytes() == content for path, content in before.items())
+    assert counts(run(tmp_path)) == (150, 0, None)
+
+
+def test_pixels_changed_behind_the_hash_of_their_set_are_asked_anew(tmp_path: Path) -> None:
+    source = images()
+    run(tmp_path, source)
+    source.x[7] = 255 - source.x[7]  # the set's hash was taken already
+    with pytest.warns(CacheWarning, match="do not fit their checksums"):
+        loop = run(tmp_path, source)
+    assert counts(loop)[1] == 1 and weights(loop) == weights(run(False, source))
+
+
+def test_a_damaged_table_changes_no_bit(tmp_path: Path) -> None:
+    first = run(tmp_path, method=AT)
+    for path in tmp_path.iterdir():
+        content = bytearray(path.read_bytes())
+        content[HEAD + 300 : HEAD + 1200] = bytes(range(256))[:225] * 4
+        path.write_bytes(content)
+    with pytest.warns(CacheWarning, match="do not fit"):
+        loop = run(tmp_path, method=AT)
+    assert weights(loop) == weights(first) and 0 < counts(loop)[1] < 50
+    assert counts(run(tmp_path, method=AT)) == (150, 0, None)
+
+
+class Draws(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.dropout(x, 0.1))
+
+
+class Counts(Net):
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return super().forward(x) + 1e-3 * self.calls
+
+
+class Beside(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x - x.mean(0))
+
+
+class Quiet(Net):
+    """Draws what it never uses."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        torch.rand(1)
+        return super().forward(x)
+
+
+@pytest.mark.parametrize(
+    ("make", "why"), [(Draws, "draws random numbers"), (Quiet, "draws random numbers"), (Counts, "changes by being asked"),
+                      (Beside, "depends on the images beside it")]
+)  # fmt: skip
+def test_a_teacher_whose_answers_are_not_the_images_own_is_not_remembered(tmp_path: Path, make: Any, why: str) -> None:
+    loop = run(tmp_path, teacher=make(8, seed=1))
+    assert why in (counts(loop)[2] or "") and list(tmp_path.iterdir()) == []
+    assert weights(loop) == weights(run(False, teacher=make(8, seed=1)))
+
+
+def test_batch_statistics_train_mode_and_made_up_images_are_not_remembered(tmp_path: Path) -> None:
+    teacher = Net(8, seed=1)
+    teacher.bn = nn.BatchNorm2d(8, track_running_stats=False)
+    assert "depends on the images beside it" in (counts(run(tmp_path, teacher=teacher))[2] or "")
+    trains = run(tmp_path, recipe=RECIPE.model_copy(update={"teacher_mode": "train"}))
+    assert counts(trains)[2] == "the teacher is in train mode"
+    mixed = Mixed(images(), images(seed=1))
+    loop = rd.Loop([(Net(), rd.KD())], Net(8, seed=1), mixed, RECIPE, seed=0, device="cpu", cache=tmp_path)
+    assert "Mixed are no fixed set" in (counts(loop)[2] or "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_resumed_run_looks_up_and_has_the_same_bits(tmp_path: Path) -> None:
+    def loop() -> rd.Loop:
+        return rd.Loop([(Net(), KD)], Net(8, seed=1), images(augment="flip"), RECIPE, seed=3, device="cpu", cache=tmp_path)
+
+    first = loop()
+    for _ in range(3):
+        next(first)
+    saved = copy.deepcopy(first.state())
+    list(first)
+    second = loop()
+    second.load_state(saved)
+    list(second)
+    assert weights(first) == weights(second) and counts(second)[1] == 0
+
+
+# -- the folder -------------------------------------------------------------------------------------------------------
+def test_a_folder_that_cannot_be_made_is_a_sentence_and_the_run_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.warns(CacheWarning, match=r"is not remembered: .*file/below.*a part of the path is a file"):
+        loop = run(tmp_path / "file" / "below")
+    assert weights(loop) == weights(run(False)) and "a part of the path is a file" in (counts(loop)[2] or "")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o500)
+    with pytest.warns(CacheWarning, match="permission denied"):
+        run(tmp_path / "closed")
+
+
+def test_a_disk_that_fills_up_switches_it_off_with_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrote, real = [], os.pwrite
+
+    def full(file: int, content: bytes, at: int) -> int:
+        wrote.append(at)
+        if len(wrote) > 20:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(file, content, at)
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.warns(CacheWarning, match=r"not remembered from here on \(.*the disk is full\)"):
+        loop = run(tmp_path)
+    assert weights(loop) == weights(run(False)) and "the disk is full" in (counts(loop)[2] or "")
+    assert len(wrote) == 21  # tried once and not at every step
+    monkeypatch.undo()
+    assert counts(run(tmp_path)) == (120, 30, None)  # what was written before is whole
+
+
+FULL = """
+import resource, signal, sys, warnings
+sys.path[:0] = sys.argv[2:]
+import torch; torch.set_num_threads(1)
+from test_remembered import counts, run
+resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+warnings.simplefilter("ignore")
+print(counts(run(__import__("pathlib").Path(sys.argv[1])))[2])
+"""
+
+
+def test_a_limit_of_the_system_on_files_is_no_crash(tmp_path: Path) -> None:
+    here = Path(__file__)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path), str(here.parent), str(here.parents[1]), str(here.parents[2] / "src")],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and "the file is larger than allowed here" in done.stdout, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_that_is_removed_or_cut_while_a_run_is_at_it_loses_nothing(tmp_path: Path) -> None:
+    def half() -> rd.Loop:
+        loop = rd.Loop([(Net(), KD)], Net(8, seed=1), images(), RECIPE, seed=3, device="cpu", cache=tmp_path)
+        next(loop), next(loop)
+        return loop
+
+    removed = half()
+    assert [kept.rows for kept in answers.clear(tmp_path)] == [50] and answers.listed(tmp_path) == []
+    list(removed)
+    cut = half()
+    os.truncate(next(tmp_path.iterdir()), 100)
+    with pytest.warns(CacheWarning, match="cut short while it was in use"):
+        list(cut)
+    assert weights(removed) == weights(cut) == weights(run(False))
+    with pytest.warns(CacheWarning, match="made anew"):
+        assert counts(run(tmp_path)) == (100, 50, None)
+
+
+def test_the_limit_is_kept_and_what_was_used_last_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = HEAD + 50 * 24
+    monkeypatch.setenv("REDISTILL_CACHE_LIMIT", str(2 * size + 100))
+    for seed in (1, 2):
+        run(tmp_path, teacher=Net(8, seed=seed))
+    first, second = (kept.path for kept in reversed(answers.listed(tmp_path)))
+    os.utime(second, (1, 1))
+    run(tmp_path, teacher=Net(8, seed=3))
+    assert first.exists() and not second.exists() and len(answers.listed(tmp_path)) == 2
+    monkeypatch.setenv("REDISTILL_CACHE_LIMIT", "1KB")
+    off = counts(run(tmp_path, teacher=Net(8, seed=4)))[2] or ""
+    assert "5.3 kB are more than the 1 kB that may be remembered" in off and len(answers.listed(tmp_path)) == 2
+    monkeypatch.setenv("REDISTILL_CACHE_LIMIT", "lots")
+    with pytest.raises(RedistillError, match="REDISTILL_CACHE_LIMIT: a size in bytes was expected, got 'lots'"):
+        answers.limit()
+
+
+def test_features_that_do_not_fit_leave_the_teacher_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDISTILL_CACHE_LIMIT", "20KB")
+    loop = run(tmp_path, images(augment="crop-flip:2"), method=AT)
+    assert "may be remembered" in (counts(loop)[2] or "") and list(tmp_path.iterdir()) == []
+
+
