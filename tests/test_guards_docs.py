@@ -135,8 +135,24 @@ COMMANDS = sorted(set(commands()))
 
 
 def program() -> Any:
-    from redistill.cli import app, bench, cache, check, compare, distill, download, evaluate, evidence, export, first, look, papers  # noqa: F401
-    from redistill.cli import planning, run, zero_shot  # noqa: F401
+    from redistill.cli import (  # noqa: F401  # noqa: F401
+        app,
+        bench,
+        cache,
+        check,
+        compare,
+        distill,
+        download,
+        evaluate,
+        evidence,
+        export,
+        first,
+        look,
+        papers,
+        planning,
+        run,
+        zero_shot,
+    )
 
     return typer.main.get_command(app)
 
