@@ -1,6 +1,6 @@
 """Write every page that is made from files and records: docs/methods, docs/papers, docs/api.md, docs/numbers.md, docs/commands.md,
-docs/proof.md, docs/benchmarks.md, RESULTS.md with its figures, and the table in README.md. With ``--shared`` also what is made from
-other people's files there: results/audit, and the registry of published numbers in the package.
+docs/keys.md, docs/proof.md, docs/benchmarks.md, RESULTS.md with its figures, and the table in README.md. With ``--shared`` also what
+is made from other people's files there: results/audit, and the registry of published numbers in the package.
 
     python scripts/make_docs.py [--check] [--shared ../shared]
 
@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 import make_audit
+import make_keys
 import make_registry
 
 import redistill as rd
@@ -73,6 +74,7 @@ def pages(shared: Path | None = None) -> dict[Path, str]:
             made |= {make_audit.TARGET / path.name: path.read_text(encoding="utf-8") for path in written}
     readme = ROOT / "README.md"
     made[readme] = results.readme(readme.read_text(encoding="utf-8"), RESULTS)
+    made[docs / "keys.md"] = make_keys.text()
     made[docs / "benchmarks.md"] = benchmarks.page(RESULTS)
     return made | {ROOT / "RESULTS.md": results.text(RESULTS), docs / "proof.md": results.proof(RESULTS)}
 

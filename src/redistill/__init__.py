@@ -21,7 +21,7 @@ _HOME = {
     "DKD": "terms", "DIST": "terms", "SP": "terms", "NST": "terms", "FSP": "terms", "RKD": "terms", "PKT": "terms", "CC": "terms",
     "CRD": "terms", "AB": "terms", "FT": "terms", "OFD": "terms", "NKD": "terms", "CTKD": "terms", "MLKD": "terms",
     "CATKD": "terms", "ICKD": "terms", "SRRL": "terms", "SimKD": "terms", "OFA": "terms",
-    "Loop": "train.loop", "Result": "train.result", "Diverged": "train.result", "fit": "train.loop", "fit_cohort": "train.loop",
+    "Loop": "train.loop", "Result": "train.result", "Diverged": "train.result", "fit": "launch.fit", "fit_cohort": "launch.fit",
     "accuracy": "metrics", "agreement": "metrics", "evaluate": "metrics", "predict": "metrics",
     "Experiment": "experiment.value", "Store": "runs.store", "Run": "runs.store",
 }  # fmt: skip
@@ -54,6 +54,8 @@ if TYPE_CHECKING:  # the same names for editors and type checkers, which read no
     from redistill.features.places import context as context
     from redistill.features.places import places_of as places_of
     from redistill.features.tapped import Tapped as Tapped
+    from redistill.launch.fit import fit as fit
+    from redistill.launch.fit import fit_cohort as fit_cohort
     from redistill.metrics import accuracy as accuracy
     from redistill.metrics import agreement as agreement
     from redistill.metrics import evaluate as evaluate
@@ -93,8 +95,6 @@ if TYPE_CHECKING:  # the same names for editors and type checkers, which read no
     from redistill.terms import Review as Review
     from redistill.terms import SimKD as SimKD
     from redistill.train.loop import Loop as Loop
-    from redistill.train.loop import fit as fit
-    from redistill.train.loop import fit_cohort as fit_cohort
     from redistill.train.result import Diverged as Diverged
     from redistill.train.result import Result as Result
 

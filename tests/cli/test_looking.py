@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from helpers.experiments import HERE
 from redistill.cli import app, evaluate, look, run  # noqa: F401  the modules add their commands
+from redistill.cli import first as begin  # noqa: F401
 from redistill.errors import RedistillError
 from redistill.runs.store import Store
 from redistill.stats import paired_difference
@@ -89,6 +90,42 @@ def test_compare_pairs_by_seed(store: Store) -> None:
     assert r"\begin{tabular}" in ask(store, "compare", "CE", "KD", "--format", "latex").stdout
     with pytest.raises(RedistillError, match="unknown evaluation set 'tset': did you mean test"):
         ask(store, "compare", "CE", "KD", "--on", "tset")
+
+
+def test_tables_hold_numbers_in_columns_and_intervals_of_accuracies(store: Store) -> None:
+    [ce, kd] = csv.DictReader(io.StringIO(ask(store, "compare", "CE", "KD", "--format", "csv").stdout))
+    assert ce["baseline"] == "CE" and ce["difference"] == "" and float(kd["difference_low"]) < float(kd["difference"])
+    assert all(0 <= float(row[name]) <= 100 for row in (ce, kd) for name in ("mean", "low", "high")) and float(kd["sd"]) >= 0
+    shown = ask(store, "compare", "CE", "KD").stdout + ask(store, "compare", "CE", "KD", "--format", "latex").stdout
+    assert r"\pm" in shown and r"\caption" in shown and " s |" not in shown  # no time: it depends on what else was running
+
+
+def test_whatever_a_shell_finds_in_a_store_can_be_compared_and_drawn(store: Store, tmp_path: Path) -> None:
+    everything = [str(path) for path in sorted(store.root.iterdir())]
+    assert str(store.root / "indices") in everything
+    assert ask(store, "compare", *everything).stdout.count("\n") == 2 + len({one.cell for one in store.finished()})
+    assert ask(store, "plot", "CE", "KD", "--to", str(tmp_path / "c.svg"), "--line", "50").stdout.strip() == str(tmp_path / "c.svg")
+    drawn = (tmp_path / "c.svg").read_text()
+    assert ">CE<" in drawn and ">KD<" in drawn  # names at the ends of the lines, as text
+    for words, why in ((["--to", "c.bmp"], "a figure is a"), (["--on", "tset"], "did you mean test"), (["--to", "no/c.svg"], "no folder")):
+        with pytest.raises(RedistillError, match=why):
+            ask(store, "plot", "CE", *words)
+
+
+def test_a_file_to_begin_with_is_one_that_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from redistill.cli.begin import ABOUT
+    from redistill.experiment.value import Experiment
+
+    monkeypatch.chdir(tmp_path)
+    assert [line.split()[0] for line in CliRunner().invoke(app, ["init"]).stdout.splitlines()] == list(ABOUT)
+    for kind in ABOUT:
+        assert f"{kind}.toml is written" in CliRunner().invoke(app, ["init", kind], catch_exceptions=False).stdout
+        if kind != "paper":
+            assert len(Experiment.load_all(f"{kind}.toml", device="cpu")) == (6 if kind == "compare" else 1)
+    with pytest.raises(RedistillError, match="is there already"):
+        CliRunner().invoke(app, ["init", "train"], catch_exceptions=False)
+    with pytest.raises(RedistillError, match="did you mean distill"):
+        CliRunner().invoke(app, ["init", "distil"], catch_exceptions=False)
 
 
 def test_diff_names_switches_and_weights(store: Store, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +54,13 @@ def fitted(net: nn.Module, method: Any = None, teacher: nn.Module | None = None,
 def wrapped(kind: str, net: nn.Module) -> nn.Module:
     if kind == "average":
         return torch.optim.swa_utils.AveragedModel(net)
-    return {"parallel": nn.DataParallel, "sequence": nn.Sequential}[kind](net)
+    return nn.DataParallel(net) if kind == "parallel" else nn.Sequential(net)
 
 
 @pytest.mark.parametrize("kind", ["parallel", "sequence", "average"])
 def test_a_wrapped_network_is_saved_with_its_size_and_its_normalisation(kind: str, tmp_path: Path) -> None:
     net = rd.models.wrn(10, 1, classes=3, channels=1, image_size=8, seed=0)
-    net.normalisation = "half"  # type: ignore[assignment]
+    net.normalisation = "half"
     rd.models.save(wrapped(kind, net), tmp_path / "net.safetensors")
     back: Any = rd.models.load(tmp_path / "net.safetensors")
     assert (back.arch, back.normalisation) == (net.arch, "half")
@@ -83,8 +84,8 @@ def test_buffers_that_no_state_dict_holds_come_back_from_a_file(tmp_path: Path) 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 def test_a_network_traced_in_train_mode_is_noticed_wherever_it_is_asked() -> None:
-    bad = torch.jit.trace(Small().train(), torch.zeros(4, 1, 8, 8), check_trace=False)  # type: ignore[no-untyped-call]
-    good = torch.jit.trace(Small().eval(), torch.zeros(4, 1, 8, 8))  # type: ignore[no-untyped-call]
+    bad = torch.jit.trace(Small().train(), torch.zeros(4, 1, 8, 8), check_trace=False)
+    good = torch.jit.trace(Small().eval(), torch.zeros(4, 1, 8, 8))
     fitted(Small(), 1.0 * rd.KD(), good)
     asked = (lambda: fitted(Small(), 1.0 * rd.KD(), bad), lambda: rd.accuracy(bad, images()), lambda: rd.agreement(bad, good, images()))
     for ask in asked:
@@ -110,7 +111,7 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path: Path, monke
     def broken(*args: object, **more: object) -> None:
         raise OSError(5, "Input/output error")
 
-    for reader, file in ((weights_reader, "net.safetensors"), (torch, "net.pth"), (weights_reader.zipfile, "net.pth")):  # type: ignore[attr-defined]
+    for reader, file in ((weights_reader, "net.safetensors"), (torch, "net.pth"), (zipfile, "net.pth")):
         name = {"net.safetensors": "safe_open"}.get(file, "load" if reader is torch else "ZipFile")
         with monkeypatch.context() as patched:
             patched.setattr(reader, name, broken)
@@ -139,7 +140,9 @@ def test_terms_are_weighed_as_numbers_are() -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: rd.CE() * rd.KD(), lambda: rd.CE() + 1, lambda: 1 + rd.CE(), lambda: rd.CE() - "KD", lambda: "2" * rd.CE(),
+        lambda: rd.CE() * rd.KD(), lambda: rd.CE() + 1,  # type: ignore[operator]
+        lambda: 1 + rd.CE(), lambda: rd.CE() - "KD",  # type: ignore[operator]
+        lambda: "2" * rd.CE(),
         lambda: (rd.CE() + rd.KD()) * None, lambda: (rd.CE() + rd.KD()) * True, lambda: rd.CE() / 0,
         lambda: rd.Ramp(0, 2) * (rd.Ramp(0, 2) * rd.CE()), lambda: rd.CE() * torch.tensor(2.0),
     ],

@@ -16,7 +16,8 @@ from redistill.errors import LONGEST, RedistillError, plain, sentence
 
 # first what makes runs, then what looks at them, papers, what data make of networks, and what there is
 ORDER = (
-    "distill", "export", "run", "train", "runs", "show", "compare", "diff", "evaluate", "papers", "plan", "reproduce", "explain", "report",
+    "init", "distill", "export", "run", "train", "runs", "show", "compare", "plot", "diff", "evaluate",
+    "papers", "plan", "reproduce", "explain", "report",
     "audit", "quotes",
     "belief", "samples", "toy", "list", "download", "cache", "bench", "verify", "check",
 )  # fmt: skip
@@ -78,7 +79,22 @@ def _safe(stream: Any, encoding_only: bool) -> Any:
 
 def main() -> None:
     """The entry point: an error is one sentence on standard error, ``--debug`` shows where it came from."""
-    from redistill.cli import bench, cache, check, compare, distill, download, evaluate, evidence, export, look, papers, run, zero_shot  # noqa: F401  each module adds its commands to ``app``
+    from redistill.cli import (  # noqa: F401  each module adds its commands to ``app``
+        bench,
+        cache,
+        check,
+        compare,
+        distill,
+        download,
+        evaluate,
+        evidence,
+        export,
+        first,
+        look,
+        papers,
+        run,
+        zero_shot,
+    )
 
     global debug
     debug = "--debug" in sys.argv[1:]

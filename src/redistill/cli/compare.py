@@ -14,6 +14,7 @@ import typer
 from redistill.cli import app
 from redistill.cli.options import Change, DataDir, Device, Json, Out, Threads, seeds_of, show_json
 from redistill.errors import RedistillError
+from redistill.paths import expanded
 
 if TYPE_CHECKING:
     from redistill.runs.store import Run, Store
@@ -72,7 +73,7 @@ def compare(
             raise RedistillError(f"{used[0]} says how methods are trained: name them with --methods all, or --methods KD,DKD")
         if not names:
             raise RedistillError("name the runs to compare (redistill runs lists them), or train some: --methods all --data digits")
-        _show(_cells(Store(out), names), Store(out), baseline, on, form, as_json)
+        _show(cells_of(Store(out), names), Store(out), baseline, on, form, as_json)
         return
     if names:
         raise RedistillError(f"{names[0]!r} is a run, and --methods trains new ones: give the one or the other")
@@ -160,7 +161,6 @@ def _show(
     accuracies = {title: {run.seed: run.accuracy(on) for run in found if run.diverged is None} for title, found in cells.items()}
     if empty := [title for title, by_seed in accuracies.items() if not by_seed]:
         raise RedistillError(f"every run of {empty[0]!r} diverged: there is no accuracy to compare")
-    seconds = {title: sum(run.entry.time.own for run in found) / len(found) for title, found in cells.items()}
     first = next(iter(cells))
     if baseline is not None and baseline in cells:
         first = baseline
@@ -169,7 +169,7 @@ def _show(
         first = next((title for title, found in cells.items() if found[0].cell in chosen), "")
         if not first:
             raise RedistillError(f"--baseline {baseline!r} is none of the cells compared: {', '.join(cells)}")
-    rows = comparison(accuracies, first, seconds)
+    rows = comparison(accuracies, first)
     told = [{**dataclasses.asdict(row), "runs": [run.id for run in cells[row.method]]} for row in rows]
     gone = [f"{r.label}, seed {r.seed}" for found in cells.values() for r in found if r.diverged is not None]
     if as_json:
@@ -182,12 +182,14 @@ def _show(
     return {"rows": told, "markdown": markdown(rows, first), "csv": comma_separated(rows, first), "diverged": gone}
 
 
-def _cells(store: Store, names: Sequence[str]) -> dict[str, list[Run]]:
+def cells_of(store: Store, names: Sequence[str]) -> dict[str, list[Run]]:
     """The runs named, by cell; a cell is titled by its label, with its hash where labels are equal."""
     from redistill.cli.look import warn_left_out
 
     cells: dict[str, dict[int, Run]] = {}
     for name in names:
+        if len(names) > 1 and _is_no_cell(store, name):
+            continue  # compare runs/*: what a shell found beside the cells
         for run in store.pick(name):
             cells.setdefault(run.cell, {})[run.seed] = run
     warn_left_out(store, [run for found in cells.values() for run in found.values()])
@@ -196,3 +198,11 @@ def _cells(store: Store, names: Sequence[str]) -> dict[str, list[Run]]:
     for (cell, found), label in zip(cells.items(), labels, strict=True):
         titled[label if labels.count(label) == 1 else f"{label} ({cell[:6]})"] = [found[seed] for seed in sorted(found)]
     return titled
+
+
+def _is_no_cell(store: Store, name: str) -> bool:
+    """Whether a name is a folder or a file of the store that holds no run: its indices, a run that has only begun."""
+    path = expanded(name)
+    if not path.exists() or path.resolve().parent != store.root.resolve():
+        return False
+    return not path.is_dir() or not any(path.glob("seed-*/record.json"))

@@ -40,6 +40,8 @@ def evaluate(
     Accuracy with its interval, top-5, NLL, calibration, and agreement with a teacher, from one pass.
     """
     from redistill.data.named import full_name, load_data
+    from redistill.launch.threads import using, wanted
+    from redistill.metrics import BATCH
     from redistill.metrics import evaluate as measure
     from redistill.precision import resolve_device
 
@@ -54,7 +56,9 @@ def evaluate(
     images = load_data(full_name(data, "test", Path(), data_dir), data_dir, trust_code=own_word or trust_code)
     require_fit(net, images, what)
     other = None if teacher is None else network_of(teacher, teacher_model, out, trust_code=trust_code)[0].to(where)
-    found = measure(net.to(where), images, teacher=other, normalise=normalise)
+    few = wanted([net], tuple(images.image_shape), BATCH, where) if threads is None else threads
+    with using(few):
+        found = measure(net.to(where), images, teacher=other, normalise=normalise)
     used = normalise or getattr(net, "normalisation", None) or images.normalise
     row: dict[str, Any] = {"what": what, "data": data, "normalise": used, **dataclasses.asdict(found)}
     if as_json:
@@ -75,9 +79,10 @@ def evaluate(
 def network_of(what: str, model: str | None, out: Path, *, trust_code: bool = False) -> tuple[nn.Module, Run | None]:
     """A network by run or by file, and the run where it is one."""
     from redistill import models
+    from redistill.models.shipped import place_of
     from redistill.runs.store import Store
 
-    path = expanded(what)
+    path = place_of(what) or expanded(what)
     if path.suffix.lower() in (".pth", ".pt", ".pt7", ".bin", ".tar", ".safetensors") or _is_file(path):
         return models.load(path, model=model), None
     found = Store(out).pick(what)

@@ -24,7 +24,8 @@ Json = Annotated[bool, typer.Option("--json", help="JSON on standard output and 
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps ...")]
 
 Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Threads of one process; default: torch's own.", metavar="N")
+    int | None,
+    typer.Option("--threads", min=1, help="Threads of one process; default: one where a step is small, else torch's own.", metavar="N"),
 ]
 
 TrustCode = Annotated[

@@ -60,15 +60,17 @@ def run(
 
     wanted: list[Experiment] = []
     numbers: Sequence[int | None] = seeds_of(seeds) or [None]
+    several = False
     for seed in numbers:
-        wanted += [
-            Experiment.load(file, seed=seed, device=device, change=change, data_dir=data_dir, trust_code=trust_code) for file in files
-        ]
+        for file in files:
+            found = Experiment.load_all(file, seed=seed, device=device, change=change, data_dir=data_dir, trust_code=trust_code)
+            several = several or len(found) > 1
+            wanted += found
     given = resources(
         data_dir, device, budget=time_budget, jobs=jobs, alone=alone, no_wait=no_wait, threads=threads, every=checkpoint_every,
         no_cache=no_cache, trust_code=trust_code,
     )  # fmt: skip
-    finish(wanted, out, given, as_json=as_json)
+    finish(wanted, out, given, as_json=as_json, table=several)
 
 
 @app.command()
@@ -104,14 +106,17 @@ def train(
     finish(wanted, out, resources(data_dir, device, budget=time_budget, threads=threads), as_json=as_json)
 
 
-def finish(wanted: list[Experiment], out: Path, resources: Resources, *, as_json: bool = False) -> None:
-    """Run what is wanted and say what came out; exits with a status other than 0 unless all of it is there."""
+def finish(wanted: list[Experiment], out: Path, resources: Resources, *, as_json: bool = False, table: bool = False) -> None:
+    """Run what is wanted and say what came out, with ``table`` as a comparison too; exits with a status other than 0 unless all of
+    it is there."""
     from redistill.launch.carry_out import carry_out
     from redistill.report.progress import Terminal
     from redistill.runs.store import Store
 
     outcome = carry_out(wanted, Store(out), resources, Terminal())
     report(outcome, as_json)
+    if table and not as_json:
+        _compared(outcome)
     if outcome.status:
         raise typer.Exit(outcome.status)
 
@@ -160,6 +165,21 @@ def report(outcome: Outcome, as_json: bool) -> None:
         numbers = ", ".join(f"{name} {table['last']:.2f} %" for name, table in run.record["accuracy"].items())
         how = "was there" if run.id in outcome.found else "written"
         print(f"{run.label}, seed {run.seed}: {numbers or 'no evaluation set'} ({how}: {run.folder})")
+
+
+def _compared(outcome: Outcome) -> None:
+    """The runs of a file of several methods beside each other, the first one the baseline."""
+    from redistill.report.table import comparison, markdown
+
+    good = [run for run in outcome.runs if run.diverged is None]
+    for name in dict.fromkeys(name for run in good for name in run.entry.accuracy):
+        values: dict[str, dict[int, float]] = {}
+        for run in good:
+            if name in run.entry.accuracy:
+                values.setdefault(run.label, {})[run.seed] = run.accuracy(name)
+        if len(values) > 1:
+            first = next(iter(values))
+            print(f"\n{name}, accuracy after the last step:\n\n{markdown(comparison(values, first), first)}", end="")
 
 
 def summary(run: Run) -> dict[str, Any]:

@@ -76,8 +76,8 @@ def _times(factor: Any, weight: Weight, term: Term) -> Weight:
 class Term(Summand):
     """One formula of one paper, without a weight.
 
-    A subclass is a dataclass whose fields are the formula's settings (``@dataclass(eq=False, repr=False)``), beside each
-    default its origin. It is final: nothing implemented is overridden. It declares
+    A subclass is a dataclass whose fields are the formula's settings (``@dataclass(eq=False, repr=False)``, which may be left out),
+    beside each default its origin. It is final: nothing implemented is overridden. It declares
 
     * ``needs_labels`` / ``needs_teacher``: what it cannot do without,
     * ``needs_pairs``: whether it compares the images of a batch with each other, so that a batch of one teaches nothing,
@@ -104,6 +104,27 @@ class Term(Summand):
     pairs: tuple[Pair, ...] = ()
     ready: bool = True
     in_bf16: bool = False
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Term:
+        cls.completed()
+        return super().__new__(cls)
+
+    @classmethod
+    def completed(cls) -> type[Term]:
+        """The class as the dataclass that every term is, where its author left the decorator out.
+
+        Raises:
+            RedistillError: it has a constructor of its own, which says nothing of its settings.
+        """
+        if cls is Term or "__dataclass_fields__" in vars(cls):
+            return cls
+        if "__init__" in vars(cls):
+            raise RedistillError(
+                f"{cls.__name__} defines __init__, and a term's settings are its fields: write them in the body of the class, "
+                f"T: float = 4.0, and leave __init__ out; what needs the networks is made in setup(ctx), what needs no setting in check()"
+            )
+        dataclasses.dataclass(eq=False, repr=False)(cls)
+        return cls
 
     def __post_init__(self) -> None:
         super().__init__()

@@ -57,6 +57,7 @@ def ramp(table: dict[str, Any]) -> Ramp:
 @functools.cache
 def settings_of(cls: type[Term]) -> type[Value]:
     """The settings of a term as a model that checks and completes them; made from its fields and their types."""
+    cls.completed()
     hints = typing.get_type_hints(cls)
     fields: dict[str, Any] = {}
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]

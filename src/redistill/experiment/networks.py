@@ -15,6 +15,7 @@ from redistill.data import normalisation
 from redistill.experiment.reading import Reading
 from redistill.files import file_digest
 from redistill.models.build import check_model, own_network
+from redistill.models.shipped import place_of
 from redistill.paths import expanded
 from redistill.settings.validation import ValidationErrors
 from redistill.values import Value
@@ -156,7 +157,7 @@ def _weights(given: Any, folder: Path) -> dict[str, str]:
     if isinstance(given, dict):
         path, sha = Path(str(given.get("path"))), given.get("sha256")
     else:
-        path, sha = expanded(str(given)), None
+        path, sha = place_of(given) or expanded(str(given)), None
     path = (folder / path).resolve()
     if not path.is_file():
         raise RedistillError(f"there is no file {path}" + (f" (wanted: SHA-256 {sha})" if sha else ""))

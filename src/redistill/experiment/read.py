@@ -19,8 +19,8 @@ from redistill.experiment.versions import numerics
 from redistill.paths import expanded
 from redistill.precision import arithmetic, compiling_may_pay, compiling_pays, resolve_device
 from redistill.recipe import Constant, Cosine, MultiStep, Recipe, Step
+from redistill.settings import several
 from redistill.settings.change import changed
-from redistill.settings.text import parse
 from redistill.settings.validation import ValidationErrors
 from redistill.values import Value
 
@@ -39,15 +39,33 @@ def load(
     trust_code: bool = False,
 ) -> Experiment:
     """See :meth:`redistill.experiment.value.Experiment.load`."""
+    several.require_one(several.extended(file_of(expanded(path)))[0], path)
+    return load_all(path, seed=seed, device=device, change=change, data_dir=data_dir, trust_code=trust_code)[0]
+
+
+def load_all(
+    path: Path,
+    *,
+    seed: int | None = None,
+    device: str = "auto",
+    change: Sequence[str] = (),
+    data_dir: Path | None = None,
+    trust_code: bool = False,
+) -> list[Experiment]:
+    """See :meth:`redistill.experiment.value.Experiment.load_all`."""
     path = expanded(path)
-    data, mistakes = parse(file_of(path))
+    data, mistakes = several.extended(file_of(path))
     require_unaltered(path)
-    mistakes.data = data = changed(data, change)
     trusted = trust_code or is_own_word(path)
-    made = _experiment(data, mistakes, Reading(path.parent, device, (path.resolve(),), data_dir, trusted))
-    mistakes.raise_if_any()
-    assert made is not None
-    return made if seed is None else made.with_seed(seed)
+    found, wrong = [], ValidationErrors(str(path))
+    for one, told in several.divided(data, mistakes):
+        told.data = settings = changed(one, change)
+        made = _experiment(settings, told, Reading(path.parent, device, (path.resolve(),), data_dir, trusted))
+        wrong.found += told.found
+        if made is not None:
+            found.append(made if seed is None else made.with_seed(seed))
+    wrong.raise_if_any()
+    return found
 
 
 def resolve(
@@ -161,7 +179,8 @@ def _maker(role: str, table: dict[str, Any], mistakes: ValidationErrors, reading
         mistakes.add((role, "run"), f"the experiments need each other in a circle: {circle}")
         return None
     try:
-        data, inner = parse(file_of(path))
+        data, inner = several.extended(file_of(path))
+        several.require_one(data, path)
     except RedistillError as error:
         mistakes.add((role, "run"), str(error))
         return None

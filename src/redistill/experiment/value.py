@@ -90,6 +90,23 @@ class Experiment(Value):
         return load(expanded(file), seed=seed, device=device, change=change, data_dir=where, trust_code=trust_code)
 
     @classmethod
+    def load_all(
+        cls,
+        file: str | Path,
+        *,
+        seed: int | None = None,
+        device: str = "auto",
+        change: Sequence[str] = (),
+        data_dir: str | Path | None = None,
+        trust_code: bool = False,
+    ) -> list[Experiment]:
+        """Every experiment of a file: one for each name in its ``[methods]``, itself where it has one method; see :meth:`load`."""
+        from redistill.experiment.read import load_all
+
+        where = None if data_dir is None else expanded(data_dir)
+        return load_all(expanded(file), seed=seed, device=device, change=change, data_dir=where, trust_code=trust_code)
+
+    @classmethod
     def of(
         cls,
         settings: Mapping[str, Any],

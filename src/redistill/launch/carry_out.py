@@ -30,7 +30,7 @@ class Resources:
     """With what runs are made.
 
     Attributes:
-        data_dir: folder of the data sets. device: auto, cpu, cuda ... threads: of one process; None: torch's own.
+        data_dir: folder of the data sets. device: auto, cpu, cuda ... threads: of one process; None: chosen by the work of a step.
         budget: seconds after which a checkpoint is saved and the work is left; None: no limit.
         jobs: processes side by side. cohort: students that share a stream are trained together.
         wait: for runs that another process has in hand. every: seconds between checkpoints.
@@ -112,7 +112,8 @@ def carry_out(
     listen = threading.current_thread() is threading.main_thread()  # signals go to no other
     with Stop(given.budget, listen=listen) as stop:
         groups = plan(wanted, cohort=given.cohort)
-        queue = Queue(groups, store, given.data_dir, stop, given.device, given.every, given.wait, given.cache, note=shown.note)
+        queue = Queue(groups, store, given.data_dir, stop, given.device, given.every, given.wait, given.cache,
+                      given.threads, note=shown.note)  # fmt: skip
         try:
             _require_words(queue, given.trust_code)
             if given.jobs > 1:

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from redistill import machine
 from redistill.errors import RedistillError
-from redistill.experiment.sealed import BEST, LOCK, PENDING
+from redistill.experiment.sealed import BEST, CURVES, LOCK, PENDING
 from redistill.experiment.value import Experiment
-from redistill.files import Lock, make_folder, sweep, there
+from redistill.files import Lock, make_folder, pretty, sweep, there, write
 from redistill.launch.best import Watch, chosen_on
 from redistill.launch.materials import BuiltObjects
 from redistill.launch.stop import Stop
+from redistill.launch.threads import wanted
 from redistill.precision import resolve_device
 from redistill.runs import checkpoint
 from redistill.runs.record import curves_of, differing, exactness, kept_by, now, record_of, times
@@ -131,7 +134,8 @@ class CohortRun:
     Args:
         experiments: of one cohort (see :func:`plan`). store: where to. data_dir: where the data lie.
         stop: who may ask for a stop. device: which device of the type that stands in the experiments.
-        every: seconds between checkpoints. cache: what the teacher says is looked up and remembered
+        every: seconds between checkpoints. threads: said by somebody; None: chosen for the size of a step.
+        cache: what the teacher says is looked up and remembered
             (:mod:`redistill.train.remembered`); the sessions of a record say how much of it.
     """
 
@@ -145,7 +149,11 @@ class CohortRun:
         device: str = "auto",
         every: float = 60.0,
         cache: bool = True,
+        threads: int | None = None,
     ):
+        self.say: Callable[[str], None] = lambda text: None  # who hears what it is doing now
+        self._threads, self._threads_before = threads, torch.get_num_threads()
+        self._points = 0  # of all curves, when they were last written
         self.experiments = experiments
         self.store, self.data_dir, self.every, self.cache = store, data_dir, every, cache
         self.stop = stop if stop is not None else Stop()
@@ -180,8 +188,15 @@ class CohortRun:
         return True
 
     def release(self) -> None:
+        if torch.get_num_threads() != self._threads_before:
+            torch.set_num_threads(self._threads_before)
         for lock in self._locks:
             lock.release()
+
+    @property
+    def loop(self) -> Loop | None:
+        """What it drains, once it has begun."""
+        return self._loop
 
     # -- beginning ----------------------------------------------------------------------------------------------------
     def begin(self) -> None:
@@ -206,6 +221,11 @@ class CohortRun:
                         self.notes.append(f"{path} is kept as {kept.name}: its cohort goes on from step {step}")
         self.materials = BuiltObjects(self.experiments, self.store, self.data_dir, cache=self.cache)
         first = self.experiments[0]
+        if self._threads is None:
+            nets = [net for net, _ in self.materials.students] + ([self.materials.teacher] if self.materials.teacher is not None else [])
+            few = wanted(nets, tuple(self.materials.source.image_shape), first.recipe.batch_size, self.device)
+            if few != torch.get_num_threads():
+                torch.set_num_threads(few)
         loop = Loop(
             self.materials.students,
             self.materials.teacher,
@@ -258,12 +278,23 @@ class CohortRun:
         self.step = progress.step
         for watch, student in zip(self._watches, loop.students, strict=True):
             watch.look(student)
+        self._write_curves(loop)
         if self.stop.why is not None and progress.step < progress.steps:
             self.save()
             self.stop.check(f"step {progress.step} of {progress.steps} of {self.label} is saved in {self.folders[0]}")
         if time.monotonic() - self._saved_at >= self.every:
             self.save()
         return progress
+
+    def _write_curves(self, loop: Loop) -> None:
+        """Curves as they come, whenever there was an evaluation; a disk that is full says so at the next checkpoint."""
+        points = sum(len(curve) for student in loop.students for curve in student.curves.values())
+        if points == self._points or loop.step == loop.steps:
+            return
+        self._points = points
+        for folder, result in zip(self.folders, loop.results(), strict=True):
+            with contextlib.suppress(RedistillError, ValueError):  # NaN of a student that has just diverged is no JSON
+                write(folder / CURVES, pretty(curves_of(result)))
 
     def save(self) -> None:
         """Write a checkpoint a student."""
@@ -289,7 +320,7 @@ class CohortRun:
     # -- the end ------------------------------------------------------------------------------------------------------
     def _finish(self, loop: Loop) -> None:
         self._close_session(loop)
-        shared = self.materials.facts(self.store)
+        shared = self.materials.facts(self.store, self.say)
         together = [one.id for one in self.experiments]
         for number, result in enumerate(loop.results()):
             one, folder = self.experiments[number], self.folders[number]

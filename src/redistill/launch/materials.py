@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from redistill.experiment.source.images import ImagesSettings, opening_of
 from redistill.experiment.source.mixed import MixedSettings
 from redistill.experiment.value import Experiment
 from redistill.features.hidden_state import at_first, left_behind
-from redistill.features.normalised import normalisation_of, normalised
+from redistill.features.normalised import Normalised, normalisation_of, normalised
 from redistill.features.places import places_of
 from redistill.files import canonical, file_digest
 from redistill.launch.best import Best
@@ -174,6 +174,12 @@ def _warn(seen: Mapping[str, tuple[int, int]], who: str) -> None:
         )
 
 
+def _measured(seen: Normalised, images: ImageSet, name: str, say: Callable[[str], None]) -> float:
+    """The accuracy of a teacher, announced: it may take longer than the training."""
+    say(f"evaluating the teacher on {name}, once for these weights and images")
+    return accuracy(seen, images)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # A cohort
 # ---------------------------------------------------------------------------------------------------------------------
@@ -229,7 +235,7 @@ class BuiltObjects:
             self.starts.append(start)
             self.code.append(_code_of(one.student))
 
-    def facts(self, store: Store) -> dict[str, Any]:
+    def facts(self, store: Store, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
         """For every record of the cohort: which images, which teacher and how good it is."""
         fact: dict[str, Any] = {"data": {"train": self._manifest(self.source, store)}}
         fact["data"] |= {name: self._manifest(images, store) for name, images in self.evaluate.items()}
@@ -242,7 +248,7 @@ class BuiltObjects:
             for name, images in self.evaluate.items():
                 with contextlib.suppress(OtherClasses):  # where only features are read, its classes may be anybody's
                     what = {"name": "accuracy", "version": METRICS, "space": self.source.normalisation}
-                    measured[name] = remembered(self.teacher, images, what, self.cache, partial(accuracy, seen, images))
+                    measured[name] = remembered(self.teacher, images, what, self.cache, partial(_measured, seen, images, name, say))
             fact["teacher"] = {**self.teacher_fact, "accuracy": measured}
         return fact
 

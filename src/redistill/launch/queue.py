@@ -78,6 +78,7 @@ class Queue:
     every: float = 60.0
     wait: bool = True
     cache: bool = True
+    threads: int | None = None
     found: list[Run] = field(default_factory=list)
     blocked: dict[str, str] = field(default_factory=dict)
     note: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)
@@ -101,7 +102,8 @@ class Queue:
                     busy.append(open_ones)  # another process makes what this one needs
                     continue
                 work = CohortRun(
-                    open_ones, self.store, self.data_dir, stop=self.stop, device=self.device, every=self.every, cache=self.cache
+                    open_ones, self.store, self.data_dir, stop=self.stop, device=self.device, every=self.every, cache=self.cache,
+                    threads=self.threads,
                 )
                 if not work.take():
                     busy.append(open_ones)

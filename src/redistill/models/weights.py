@@ -30,6 +30,7 @@ from redistill.models.guess import (
     recognised,
     shell,
 )
+from redistill.models.shipped import place_of
 from redistill.models.weights_reader import contents
 from redistill.models.whole import kind_of, load_whole
 from redistill.paths import expanded
@@ -137,7 +138,8 @@ def load(
     """A network from a file or a folder, in evaluation mode; its ``class_names`` are those the file keeps, or None.
 
     Args:
-        path: a file of :func:`save` (which knows everything), plain safetensors, or ``.pth``/``.pt`` with tensors only. Names
+        path: the name of a network of the package (``"wrn-16-2-digits"``), a file of :func:`save`, plain safetensors,
+            or ``.pth``/``.pt`` with tensors only. Names
             of other published families and wrapper prefixes are understood. A whole network of Keras (HDF5) or TensorFlow Lite
             is read where its package is installed; its images are mostly pixels as stored, normalisation ``pixels``. Or a
             folder that ``redistill distill`` or ``export`` wrote, which says all the rest itself.
@@ -147,6 +149,7 @@ def load(
         args: arguments of the architecture that the file does not say; one that contradicts the file is refused.
         trust_code: the source file that lies in such a folder may be run.
     """
+    path = place_of(path) or path
     if isinstance(path, str | PathLike) and is_network_folder(folder := expanded(path)):
         if model is not None or classes is not None or args:
             raise RedistillError(f"{path} says itself what its network is: leave model, classes and args out")
@@ -290,8 +293,11 @@ def _theirs(
     if not counts:
         raise RedistillError(f"the number of classes cannot be read from {where} (no linear layer): give classes=")
     first: RedistillError | None = None
-    for count in counts:
-        net = build_elsewhere(model, {**facts, "classes": count}, given)
+    guesses = [facts]
+    if "channels" not in {**facts, **given}:  # then a convolution of the file may say it
+        guesses += [{**facts, "channels": c} for c in sorted({t.shape[1] for t in plain.values() if t.dim() == 4 and t.shape[1] <= 4})]
+    for count, known in ((count, known) for known in guesses for count in counts):
+        net = build_elsewhere(model, {**known, "classes": count}, given)
         try:
             require_fit(net, tensors, where)
         except RedistillError as error:

@@ -149,3 +149,11 @@ def against_images(
     heading(figure, title)
     label_ends(axes, ends)
     return figure
+
+
+def seeds_figure(path: Path, curves: Mapping[str, Sequence[Curve]], *, title: str, line: float | None = None) -> Path:
+    """Mean over the seeds of each cell, a band from the lowest to the highest, its name at the end; ``line``: a value across."""
+    figure = curves_of(curves, title=title, ylabel="accuracy, %")
+    if line is not None:
+        figure.axes[0].axhline(line, color=MUTED, linewidth=1, linestyle=":")
+    return save(figure, path, title, ends_of(curves, "accuracy, %"))

@@ -2,63 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any
 
 from redistill.errors import plain
 from redistill.launch.jobs import Task
+from redistill.launch.telling import telling as telling
+from redistill.launch.telling import watch as watch
 
 if TYPE_CHECKING:
     from redistill.launch.cohort import CohortRun
-
-
-class Stepwise(Protocol):
-    """Anything that says how many steps it takes and yields after each (``redistill.Loop``)."""
-
-    step: int
-    steps: int
-
-    def __iter__(self) -> Iterator[object]: ...
-
-
-@contextlib.contextmanager
-def telling(label: str, total: int, *, done: int = 0, unit: str = "steps", stream: TextIO | None = None) -> Iterator[Callable[[int], None]]:
-    """A function to be told how many of ``total`` are done; it shows them on ``stream`` (default: standard error, so that
-    results stay apart)."""
-    out = stream if stream is not None else sys.stderr
-    label = plain(label)
-    if out.isatty():
-        from rich.console import Console
-        from rich.markup import escape
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
-        with Progress(*columns, console=Console(file=out)) as bar:
-            task = bar.add_task(escape(label), total=total, completed=done)
-            yield lambda now: bar.update(task, completed=now)
-        return
-    start = told = time.monotonic()
-    print(f"{label}: {done} of {total} {unit}", file=out, flush=True)
-
-    def line(now: int) -> None:
-        nonlocal told
-        if time.monotonic() - told >= 10.0:
-            told = time.monotonic()
-            print(f"{label}: {now} of {total} {unit}, {told - start:.0f} s", file=out, flush=True)
-
-    yield line
-    print(f"{label}: done in {time.monotonic() - start:.1f} s", file=out, flush=True)
-
-
-def watch(loop: Stepwise, label: str, *, stream: TextIO | None = None) -> None:
-    """Drain ``loop``, telling the progress on ``stream`` (see :func:`telling`)."""
-    with telling(label, loop.steps, done=loop.step, stream=stream) as tell:
-        for _ in loop:
-            tell(loop.step)
 
 
 class Terminal:
@@ -68,6 +23,7 @@ class Terminal:
         print(plain(text), file=sys.stderr, flush=True)
 
     def drain(self, work: CohortRun) -> None:
+        work.say = self.note
         watch(work, work.label)
 
     def tasks(self, tasks: Sequence[Task]) -> AbstractContextManager[Table]:

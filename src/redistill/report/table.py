@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,8 @@ class Row:
         n: seeds. mean, low, high: accuracy in percent with its 95 % t interval over seeds (None with one seed).
         difference, difference_low, difference_high: to the baseline, paired by seed, in percentage points; None for the
             baseline itself.
-        seconds: mean time of one run, or None.
+        seconds: mean time of one run, or None; it stands in no table, for it depends on what else the machine was doing.
+        sd: standard deviation over seeds (n - 1), None with one seed.
     """
 
     method: str
@@ -31,6 +33,7 @@ class Row:
     difference_low: float | None
     difference_high: float | None
     seconds: float | None = None
+    sd: float | None = None
 
 
 Accuracies = Mapping[str, Mapping[int, float]]
@@ -71,19 +74,19 @@ def comparison(accuracies: Accuracies, baseline: str, seconds: Mapping[str, floa
                 method=method,
                 n=len(values),
                 mean=sum(values) / len(values),
-                low=mine.low if mine else None,
-                high=mine.high if mine else None,
+                low=max(0.0, mine.low) if mine else None,  # an accuracy lies in 0 to 100
+                high=min(100.0, mine.high) if mine else None,
                 difference=difference,
                 difference_low=low,
                 difference_high=high,
                 seconds=seconds.get(method) if seconds else None,
+                sd=statistics.stdev(values) if len(values) > 1 else None,
             )
         )
     return rows
 
 
 def _cells(rows: Sequence[Row], baseline: str) -> tuple[list[str], list[list[str]]]:
-    timed = any(r.seconds is not None for r in rows)
     head = ["method", "seeds", "accuracy %", "95 % interval", f"difference to {baseline}", "95 % interval of it"]
     body = []
     for r in rows:
@@ -95,10 +98,8 @@ def _cells(rows: Sequence[Row], baseline: str) -> tuple[list[str], list[list[str
             f"{r.difference:+.2f}" if r.difference is not None else "",
             f"{r.difference_low:+.2f} to {r.difference_high:+.2f}" if r.difference_low is not None else "",
         ]
-        if timed:
-            cells.append(f"{r.seconds:.1f} s" if r.seconds is not None else "")
         body.append(cells)
-    return [*head, "time a run"] if timed else head, body
+    return head, body
 
 
 def markdown(rows: Sequence[Row], baseline: str) -> str:
@@ -115,22 +116,50 @@ def markdown(rows: Sequence[Row], baseline: str) -> str:
 
 
 def comma_separated(rows: Sequence[Row], baseline: str) -> str:
-    """CSV with a header line."""
-    head, body = _cells(rows, baseline)
+    """CSV with a header line: one number a column, in percent and percentage points; empty where there is none."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerows([head, *body])
+    writer.writerow(["method", "baseline", "seeds", "mean", "sd", "low", "high", "difference", "difference_low", "difference_high"])
+    for r in rows:
+        numbers = (r.mean, r.sd, r.low, r.high, r.difference, r.difference_low, r.difference_high)
+        writer.writerow([r.method, baseline, r.n, *("" if value is None else f"{value:.6g}" for value in numbers)])
     return out.getvalue()
 
 
+_LATEX = {"\\": r"\textbackslash{}", **{c: f"\\{c}" for c in "%_&#${}"}, "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+
+
+def escaped(text: str) -> str:
+    """A name as LaTeX takes it.
+
+    >>> print(escaped("KD_T=4 & 10 %"))
+    KD\\_T=4 \\& 10 \\%
+    """
+    return "".join(_LATEX.get(letter, letter) for letter in text)
+
+
 def latex(rows: Sequence[Row], baseline: str) -> str:
-    """A booktabs tabular."""
-    head, body = _cells(rows, baseline)
+    """A booktabs table as papers print it: mean and standard deviation over seeds, the highest mean bold, and the paired difference."""
+    best = max(row.mean for row in rows)
 
-    def line(cells: Sequence[str]) -> str:
-        return " & ".join(c.replace("%", r"\%").replace("_", r"\_").replace("&", r"\&") for c in cells) + r" \\"
+    def value(mean: float, sd: float | None, signed: bool = False, bold: bool = False) -> str:
+        number = f"{mean:+.2f}" if signed else f"{mean:.2f}"
+        if bold:
+            number = rf"\mathbf{{{number}}}"
+        return f"${number}$" if sd is None else rf"${number} \pm {sd:.2f}$"
 
-    return "\n".join(
-        [rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"\toprule", line(head), r"\midrule", *map(line, body),
-         r"\bottomrule", r"\end{tabular}", ""]
+    lines = []
+    for r in rows:
+        half = None if r.difference_low is None or r.difference_high is None else (r.difference_high - r.difference_low) / 2
+        gain = "" if r.difference is None else value(r.difference, half, signed=True)
+        lines.append(f"{escaped(r.method)} & {value(r.mean, r.sd, bold=r.mean == best and len(rows) > 1)} & {gain} " + r"\\")
+    seeds = sorted({row.n for row in rows})
+    over = f"{seeds[0]} seeds" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
+    caption = (
+        rf"Accuracy in \%, mean $\pm$ standard deviation over {over}; difference to {escaped(baseline)}, paired by seed, $\pm$ half of "
+        rf"its 95\,\% interval."
     )
+    head = [r"\begin{table}", r"\centering", r"\begin{tabular}{lrr}", r"\toprule"]
+    head.append(rf"method & accuracy & difference to {escaped(baseline)} \\")
+    tail = [r"\bottomrule", r"\end{tabular}", rf"\caption{{{caption}}}", r"\end{table}", ""]
+    return "\n".join([*head, r"\midrule", *lines, *tail])

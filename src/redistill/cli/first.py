@@ -1,0 +1,77 @@
+"""``redistill init`` and ``redistill plot``: a file to begin with, and a figure of what came of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from redistill.cli import app
+from redistill.cli.options import Out
+from redistill.errors import RedistillError, nearest
+from redistill.paths import expanded
+
+if TYPE_CHECKING:
+    from redistill.runs.store import Run
+
+
+@app.command()
+def init(
+    kind: Annotated[str | None, typer.Argument(help="train, distill, compare, unlabelled, zero-shot, paper; none: a list.")] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="Where to; default: KIND.toml in this folder.", metavar="FILE")] = None,
+) -> None:
+    """Write a commented file to begin with.
+
+    It runs as it is, on data that come with the package.
+    """
+    from redistill.cli.begin import ABOUT, text_of
+    from redistill.cli.look import columns
+    from redistill.files import write
+
+    if kind is None:
+        print(columns([[name, about] for name, about in ABOUT.items()]))
+        return
+    if kind not in ABOUT:
+        raise RedistillError(nearest(kind, ABOUT, "kind of work"))
+    place = expanded(to) if to is not None else Path(f"{kind}.toml")
+    if place.exists():
+        raise RedistillError(f"{place} is there already: give another name with --to, or remove it")
+    if not place.parent.is_dir():
+        raise RedistillError(f"cannot write {place}: there is no folder {place.parent}")
+    write(place, text_of(kind).encode())
+    then = f"redistill reproduce ./{place}" if kind == "paper" else f"redistill run {place}"
+    print(f"{place} is written; {then} begins")
+
+
+@app.command()
+def plot(
+    names: Annotated[list[str], typer.Argument(help="Folders, beginnings of ids or cells, or names.", metavar="RUN...")],
+    to: Annotated[Path, typer.Option("--to", "-o", help="The figure: .svg, .png or .pdf.", metavar="FILE")] = Path("curves.svg"),
+    out: Out = Path("runs"),
+    on: Annotated[str, typer.Option(help="Evaluation set.")] = "test",
+    line: Annotated[float | None, typer.Option("--line", help="A value to draw beside them: a paper's, in percent.")] = None,
+) -> None:
+    """Draw the accuracy over the run, cell by cell.
+
+    Mean over seeds, a band from the lowest to the highest of them, and each curve's name at its end.
+    """
+    from redistill.cli.compare import cells_of
+    from redistill.report.figures import seeds_figure
+    from redistill.runs.store import Store
+
+    place = expanded(to)
+    if place.suffix.lower() not in (".svg", ".png", ".pdf"):
+        raise RedistillError(f"--to {to}: a figure is a .svg, .png or .pdf file")
+    if not place.parent.is_dir():
+        raise RedistillError(f"cannot write {place}: there is no folder {place.parent}")
+    curves = {title: [_curve(run, on) for run in found] for title, found in cells_of(Store(out), names).items()}
+    seeds_figure(place, curves, title=f"accuracy on {on}", line=line)
+    print(place)
+
+
+def _curve(run: Run, on: str) -> list[tuple[int, float]]:
+    curves = run.curves()["accuracy"]
+    if on not in curves:
+        raise RedistillError(f"{run.folder}: {nearest(on, curves, 'evaluation set')}")
+    return [(int(step), float(value)) for step, value in curves[on]]

@@ -1,0 +1,209 @@
+"""``rd.fit`` and ``rd.fit_cohort``: the loop with what a person wants around it: progress, threads that help, saving and going on."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from redistill import machine
+from redistill.core import Method, RedistillError, Source, Term
+from redistill.experiment.sealed import CURVES, LOCK
+from redistill.files import Lock, canonical, digest, make_folder, pretty, sweep, there, write
+from redistill.launch.stop import Stop
+from redistill.launch.telling import watch
+from redistill.launch.threads import using, wanted
+from redistill.metrics import ImageSet
+from redistill.models.weights import save as save_weights
+from redistill.paths import expanded
+from redistill.precision import resolve_device
+from redistill.recipe import Recipe
+from redistill.runs import checkpoint
+from redistill.runs.record import curves_of
+from redistill.tensor_files import tensors_digest
+from redistill.train.loop import Loop
+from redistill.train.result import Diverged, Progress, Result
+
+
+class _Saved:
+    """A loop that leaves checkpoints in a folder, goes on from them, and stops with one when it is asked to."""
+
+    def __init__(self, loop: Loop, folder: Path, mine: str, every: float, stop: Stop):
+        self._loop, self._folder, self._mine, self._every, self._stop = loop, folder, mine, every, stop
+        self._resume()
+        self.step, self.steps = loop.step, loop.steps
+        self._saved, self._points = time.monotonic(), -1
+
+    @property
+    def loop(self) -> Loop:
+        return self._loop
+
+    def _resume(self) -> None:
+        for name in (checkpoint.NAME, checkpoint.PREVIOUS):
+            if not there(path := self._folder / name):
+                continue
+            try:
+                state, facts = checkpoint.load(path)
+            except checkpoint.Foreign:
+                raise
+            except RedistillError:  # damaged: put aside, the one before it may be whole
+                checkpoint.aside(path, "damaged")
+                continue
+            if facts.get("id") != self._mine:
+                raise checkpoint.Foreign(
+                    f"{self._folder} holds a run with other networks, images, recipe or seed: give out= another folder, or delete this one"
+                )
+            self._loop.load_state(state)
+            return
+
+    def __iter__(self) -> _Saved:
+        return self
+
+    def __next__(self) -> Progress:
+        progress = next(self._loop)
+        self.step = progress.step
+        points = sum(len(curve) for student in self._loop.students for curve in student.curves.values())
+        if points != self._points:
+            self._points = points
+            self._curves()
+        if self._stop.why is not None and progress.step < progress.steps:
+            self.save()
+            self._stop.check(f"step {progress.step} of {progress.steps} is saved in {self._folder}")
+        if progress.step == progress.steps or time.monotonic() - self._saved >= self._every:
+            self.save()
+        return progress
+
+    def save(self) -> None:
+        checkpoint.save(self._folder, self._loop.state(), {"id": self._mine, "sessions": [machine.hardware(self._loop.means.device)]})
+        self._saved = time.monotonic()
+
+    def _curves(self) -> None:
+        curves = {str(number): curves_of(result) for number, result in enumerate(self._loop.results())}
+        try:
+            content = pretty(curves["0"] if len(curves) == 1 else curves)
+        except ValueError:  # NaN of a student that has just diverged is no JSON
+            return
+        write(self._folder / CURVES, content)
+
+
+def _identity(students: Sequence[tuple[nn.Module, Method | Term]], teacher: nn.Module | None, loop: Loop) -> str:
+    """Which run it is: what goes on must begin as it began."""
+    source = loop.source
+    about = getattr(source, "manifest", None) or source.settings
+    facts = [
+        [[type(net).__name__, tensors_digest(net.state_dict()), repr(method)] for net, method in students],
+        None if teacher is None else tensors_digest(teacher.state_dict()),
+        about(), loop.recipe.settings(), loop.seed, loop.steps, sorted(loop.evaluate), loop.every,
+    ]  # fmt: skip
+    return digest(canonical(json.loads(json.dumps(facts, default=str))))
+
+
+def fit_cohort(
+    students: Sequence[tuple[nn.Module, Method | Term]],
+    teacher: nn.Module | None,
+    source: Source,
+    recipe: Recipe,
+    *,
+    seed: int,
+    evaluate: Mapping[str, ImageSet] | None = None,
+    every: int | None = None,
+    device: str | torch.device = "auto",
+    out: str | Path | None = None,
+    checkpoint_every: float = 60.0,
+    threads: int | None = None,
+    quiet: bool = False,
+    cache: bool | str | Path = False,
+) -> list[Result]:
+    """Train several (student, method) pairs on one stream with one teacher; see :class:`redistill.Loop`.
+
+    In strict and double precision each student ends bit-identical to the same student trained alone. A student that
+    diverges stops alone; its result says so in ``diverged``.
+
+    Args:
+        out: a folder in which the run is saved every ``checkpoint_every`` seconds, and when it is stopped (Ctrl-C, SIGTERM); the same
+            call goes on from there bit for bit, and once it is done only reads. Curves and, at the end, weights
+            (``student-0.safetensors`` ...) lie in it.
+        threads: of this process; None: one where a step is small, else torch's own.
+        quiet: tell nothing on standard error. cache: what the teacher says is looked up and remembered.
+    """
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        raise RedistillError(f"threads={threads!r}: a whole number from 1 on, or None")
+    if threads is None:
+        threads = _threads(students, teacher, source, recipe, device)
+    with using(threads):
+        loop = Loop(students, teacher, source, recipe, seed=seed, evaluate=evaluate, every=every, device=device, cache=cache)
+        label = " | ".join(repr(student.method) for student in loop.students[:2])
+        label += f" and {len(loop.students) - 2} more" if len(loop.students) > 2 else ""
+        if out is None:
+            _drain(loop, label, quiet)
+            return loop.results()
+        folder = expanded(out)
+        make_folder(folder)
+        lock = Lock(folder / LOCK)
+        if not lock.take():
+            raise RedistillError(f"another process trains in {folder}: wait for it, or give out= another folder")
+        try:
+            sweep(folder)
+            listen = threading.current_thread() is threading.main_thread()
+            with Stop(listen=listen) as stop:
+                saved = _Saved(loop, folder, _identity(students, teacher, loop), checkpoint_every, stop)
+                _drain(saved, label, quiet)
+            for number, (net, _) in enumerate(students):
+                save_weights(net, folder / f"student-{number}.safetensors")
+            return loop.results()
+        finally:
+            lock.release()
+
+
+def _threads(students: Any, teacher: Any, source: Any, recipe: Any, device: str | torch.device) -> int | None:
+    """See :func:`redistill.launch.threads.wanted`; what is no network or no source is left for the loop to refuse."""
+    nets = [net for net, _ in students] + ([teacher] if teacher is not None else [])
+    shape, size = getattr(source, "image_shape", None), getattr(recipe, "batch_size", None)
+    if shape is None or size is None or not all(isinstance(net, nn.Module) for net in nets):
+        return None
+    return wanted(nets, tuple(shape), size, resolve_device(device))
+
+
+def _drain(loop: Any, label: str, quiet: bool) -> None:
+    if quiet:
+        for _ in loop:
+            pass
+    else:
+        watch(loop, label)
+
+
+def fit(
+    student: nn.Module,
+    teacher: nn.Module | None,
+    method: Method | Term,
+    source: Source,
+    recipe: Recipe,
+    *,
+    seed: int,
+    evaluate: Mapping[str, ImageSet] | None = None,
+    every: int | None = None,
+    device: str | torch.device = "auto",
+    out: str | Path | None = None,
+    checkpoint_every: float = 60.0,
+    threads: int | None = None,
+    quiet: bool = False,
+    cache: bool | str | Path = False,
+) -> Result:
+    """Train one student in place and return what was measured; a cohort of one. See :func:`fit_cohort` and :class:`redistill.Loop`.
+
+    Raises:
+        Diverged: a loss became NaN or infinite (the message names term, weight and step).
+    """
+    result = fit_cohort(
+        [(student, method)], teacher, source, recipe, seed=seed, evaluate=evaluate, every=every, device=device, out=out,
+        checkpoint_every=checkpoint_every, threads=threads, quiet=quiet, cache=cache,
+    )[0]  # fmt: skip
+    if result.diverged is not None:
+        raise Diverged(result.diverged)
+    return result

@@ -1,0 +1,175 @@
+"""What a loop is doing, for a person: a bar on a terminal, plain lines in a log; on standard error, so that results stay apart."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TextIO
+
+from redistill.core import reads_logits
+from redistill.errors import plain
+
+Tell = Callable[..., None]
+"""``tell(done)``, or ``tell(done, news)`` with what is new to say."""
+
+QUIET = 10.0  # seconds between two lines of a log without news
+OFTEN = 1.0  # and with news
+LOOKED = 20  # steps after which the terms are weighed against each other
+DROWNS = 0.9  # share of the loss above which one term leaves nothing to the others
+
+
+class Stepwise(Protocol):
+    """Anything that says how many steps it takes and yields after each (``redistill.Loop``)."""
+
+    step: int
+    steps: int
+
+    def __iter__(self) -> Iterator[object]: ...
+
+
+def lasting(seconds: float) -> str:
+    """A length of time for people.
+
+    >>> lasting(8.2), lasting(95), lasting(7300)
+    ('8 s', '1 min 35 s', '2 h 1 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+@contextlib.contextmanager
+def telling(label: str, total: int, *, done: int = 0, unit: str = "steps", stream: TextIO | None = None) -> Iterator[Tell]:
+    """A function to be told how many of ``total`` are done, and the news; it shows them on ``stream`` (default: standard error)."""
+    out = stream if stream is not None else sys.stderr
+    label = plain(label)
+    if out.isatty():
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn(),
+            TextColumn("{task.fields[news]}"),
+        )  # fmt: skip
+        with Progress(*columns, console=Console(file=out)) as bar:
+            task = bar.add_task(escape(label), total=total, completed=done, news="")
+
+            def move(now: int, news: str = "") -> None:
+                bar.update(task, completed=now)
+                if news:
+                    bar.update(task, news=escape(plain(news)))
+
+            yield move
+        return
+    start = told = time.monotonic()
+    said = ""
+    print(f"{label}: {done} of {total} {unit}", file=out, flush=True)
+
+    def line(now: int, news: str = "") -> None:
+        nonlocal told, said
+        since = time.monotonic() - told
+        if now < total and (since >= QUIET or (news != said and since >= OFTEN)):
+            told, said = time.monotonic(), news
+            spent = told - start
+            left = f", {lasting((total - now) * spent / (now - done))} left" if now > done else ""
+            more = f": {plain(news)}" if news else ""
+            print(f"{label}: {now} of {total} {unit}, {lasting(spent)}{left}{more}", file=out, flush=True)
+        elif now >= total:
+            said = news
+
+    yield line
+    print(f"{label}: done in {time.monotonic() - start:.1f} s{f': {plain(said)}' if said else ''}", file=out, flush=True)
+
+
+class News:
+    """What is new in a loop after a step: loss and accuracies whenever it has evaluated, images a second; and the terms' shares, once.
+
+    Args:
+        say: takes a sentence that must not be lost among the lines of progress.
+    """
+
+    def __init__(self, say: Callable[[str], None]):
+        self.say = say
+        self._points = -1
+        self._text = ""
+        self._begun: tuple[float, int] | None = None
+
+    def of(self, loop: Any) -> str:
+        """The news; "" where a loop has none (no students: points on a plane)."""
+        inner = getattr(loop, "loop", loop)
+        students = getattr(inner, "students", None)
+        if not students:
+            return ""
+        if self._begun is None:
+            self._begun = time.monotonic(), inner.step
+            if inner.step > LOOKED:  # it went on from a checkpoint: the first steps are gone
+                self._looked = True
+        if not self._looked and inner.step >= min(LOOKED, inner.block, inner.steps):
+            self._looked = True
+            for student in students:
+                if text := shares(student, inner.step):
+                    self.say(text)
+        points = sum(len(curve) for student in students for curve in student.curves.values())
+        if points != self._points:
+            self._points = points
+            spent, steps = time.monotonic() - self._begun[0], inner.step - self._begun[1]
+            speed = f"{inner.recipe.batch_size * steps / spent:,.0f} images/s" if steps and spent > 0 else ""
+            self._text = ", ".join(part for part in (_numbers(students), speed) if part)
+        return self._text
+
+    _looked = False
+
+
+def _numbers(students: Any) -> str:
+    """``loss 0.42, test 93.11 %``; of a cohort the numbers of all, in their order."""
+    told = []
+    losses = [sum(w * v for w, v in zip(s.weights[s.taken - 1], s.losses[-1], strict=True)) for s in students if s.losses and s.taken]
+    if losses:
+        told.append("loss " + " | ".join(f"{loss:.3g}" for loss in losses))
+    for name in students[0].curves:
+        values = [f"{s.curves[name][-1][1]:.2f}" if s.curves[name] else "-" for s in students]
+        if any(value != "-" for value in values):
+            told.append(f"{name} {' | '.join(values)} %")
+    return ", ".join(told)
+
+
+def shares(student: Any, steps: int) -> str:
+    """How much of a student's loss each term is in the first steps, and a warning where one drowns the rest; "" for a single term."""
+    names = student.method.names
+    if len(names) < 2:
+        return ""
+    try:
+        losses = student.rows(0).losses
+    except ValueError:  # an epoch ended: its rows are gone
+        return ""
+    parts = [0.0] * len(names)
+    for step, row in enumerate(losses.tolist()):
+        for i, (weight, value) in enumerate(zip(student.weights[step], row, strict=True)):
+            parts[i] += abs(weight * value)
+    total = sum(parts)
+    if not 0 < total < float("inf"):
+        return ""
+    text = ", ".join(f"{name} {100 * part / total:.0f} %" for name, part in zip(names, parts, strict=True))
+    said = f"share of the loss in the first {len(losses)} steps: {text}"
+    most = max(range(len(parts)), key=parts.__getitem__)
+    term = [term for _, term in student.method.parts()][most]
+    # soft targets carry what labels say and may be nearly all of a loss; features alone tell no class
+    if parts[most] > DROWNS * total and not term.needs_labels and not reads_logits(term):
+        weight = student.weights[0][most]
+        said += (
+            f"; warning: {names[most]} (weight {weight:g}) leaves next to nothing to the other terms: is its weight made for these data?"
+        )
+    return said
+
+
+def watch(loop: Stepwise, label: str, *, stream: TextIO | None = None) -> None:
+    """Drain ``loop``, telling the progress on ``stream`` (see :func:`telling`)."""
+    out = stream if stream is not None else sys.stderr
+    with telling(label, loop.steps, done=loop.step, stream=stream) as tell:
+        news = News(lambda text: print(plain(f"{label}: {text}"), file=out, flush=True))
+        for _ in loop:
+            tell(loop.step, news.of(loop))

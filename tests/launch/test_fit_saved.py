@@ -1,0 +1,155 @@
+"""``rd.fit`` as people call it: what it tells, how it saves and goes on, threads; and what is remembered of a teacher."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import redistill as rd
+from redistill.experiment.value import Experiment
+from redistill.launch import telling, threads
+from redistill.launch.stop import Interrupted
+from redistill.runs import checkpoint
+
+X = torch.randint(0, 255, (24, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+DATA = rd.data.Images(X, torch.arange(24) % 3, 3, "mine", "half")
+
+
+def net(seed: int = 0) -> Any:
+    return rd.models.build("mlp", 3, inputs=64, channels=1, image_size=8, seed=seed)
+
+
+def trained(student: Any, **more: Any) -> rd.Result:
+    given: dict[str, Any] = {"recipe": rd.Recipe(epochs=4, batch_size=8, lr=0.05), "seed": 0, "evaluate": {"test": DATA}, "quiet": True}
+    return rd.fit(student, net(9), rd.CE() + 0.5 * rd.KD(), DATA, **{**given, **more})
+
+
+def test_it_says_what_it_does_unless_it_is_told_not_to(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telling, "OFTEN", 0.0)
+    trained(net(), quiet=False)
+    said = capsys.readouterr()
+    lines = said.err.splitlines()
+    assert said.out == "" and lines[0].endswith("0 of 12 steps")
+    assert any("share of the loss in the first 3 steps: CE " in line and "KD " in line for line in lines)
+    assert any("left: loss " in line and "test " in line and "images/s" in line for line in lines)
+    assert "done in" in lines[-1] and "test " in lines[-1]
+    trained(net())
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_feature_term_that_drowns_the_labels_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    small = {"classes": 3, "channels": 1, "image_size": 8}
+    student, teacher = rd.models.wrn(10, 1, **small, seed=0), rd.models.wrn(10, 1, **small, seed=1)
+    recipe = rd.Recipe(steps=2, batch_size=8, lr=0.0)
+    rd.fit(student, teacher, rd.CE() + 1e6 * rd.AT(), DATA, recipe, seed=0)
+    assert "warning: AT (weight 1e+06) leaves next to nothing" in capsys.readouterr().err
+    rd.fit(student, teacher, rd.CE() + 1e6 * rd.KD(), DATA, recipe, seed=0)
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_a_saved_fit_goes_on_bit_for_bit_and_at_its_end_is_only_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, alone = net(), trained(reference := net())
+    save = checkpoint.save
+
+    def stops(folder: Path, state: dict[str, Any], facts: dict[str, Any]) -> None:
+        save(folder, state, facts)
+        if state["step"] == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "save", stops)
+        with pytest.raises(Interrupted, match="step 6 of 12 is saved"):
+            trained(whole, out=tmp_path / "run", checkpoint_every=0.0)
+    assert len(json.loads((tmp_path / "run" / "curves.json").read_text())["accuracy"]["test"]) == 2  # written as they came
+    again = trained(later := net(), out=tmp_path / "run")
+    assert again.accuracy == alone.accuracy and again.losses == alone.losses
+    assert all(torch.equal(a, b) for a, b in zip(later.state_dict().values(), reference.state_dict().values(), strict=True))
+    read = trained(third := net(), out=tmp_path / "run")
+    assert read.accuracy == alone.accuracy and torch.equal(next(third.parameters()), next(reference.parameters()))
+    back = rd.models.load(tmp_path / "run" / "student-0.safetensors")
+    assert torch.equal(next(back.parameters()), next(reference.parameters()))
+    with pytest.raises(rd.RedistillError, match="holds a run with other networks"):
+        trained(net(1), out=tmp_path / "run")
+
+
+def test_small_steps_take_one_thread_and_give_the_others_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        cpu = torch.device("cpu")
+        assert threads.wanted([net()], (1, 8, 8), 64, cpu) == 1
+        assert threads.wanted([rd.models.wrn(16, 1, seed=0)], (3, 32, 32), 1024, cpu) == 2
+        trained(net())
+        assert torch.get_num_threads() == 2
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+        assert threads.wanted([net()], (1, 8, 8), 64, cpu) == 2
+    finally:
+        torch.set_num_threads(before)
+    with pytest.raises(rd.RedistillError, match="threads=0"):
+        trained(net(), threads=0)
+
+
+# -- several methods in one file --------------------------------------------------------------------------------------
+FILE = """
+[teacher]
+from = "wrn-16-2-digits"
+[student]
+model = "wrn-10-1"
+[source]
+data = "digits"
+per_class = 10
+[recipe]
+epochs = 1
+batch_size = 50
+[methods]
+plain = [{ use = "CE" }]
+KD = [{ use = "CE", weight = 0.1 }, { use = "KD", weight = 0.9 }]
+[methods.slow]
+terms = [{ use = "CE" }]
+recipe = { lr = 0.01 }
+"""
+
+
+def test_one_file_holds_several_methods_and_goes_on_from_another(tmp_path: Path) -> None:
+    (tmp_path / "all.toml").write_text(FILE)
+    plain, kd, slow = Experiment.load_all(tmp_path / "all.toml", device="cpu")
+    assert [one.label for one in (plain, kd, slow)] == ["plain", "KD", "slow"] and slow.recipe.lr == 0.01 != plain.recipe.lr
+    single = FILE.partition("[methods]")[0] + '[[method]]\nuse = "CE"\nweight = 0.1\n[[method]]\nuse = "KD"\nweight = 0.9\n'
+    (tmp_path / "one.toml").write_text(single)
+    assert Experiment.load(tmp_path / "one.toml", device="cpu").id == kd.id
+    (tmp_path / "more.toml").write_text('extends = "one.toml"\n[recipe]\nepochs = 2\n')
+    more = Experiment.load(tmp_path / "more.toml", device="cpu")
+    assert more.recipe.epochs == 2 and more.recipe.batch_size == 50
+    with pytest.raises(rd.RedistillError, match="holds several methods"):
+        Experiment.load(tmp_path / "all.toml")
+    (tmp_path / "bad.toml").write_text(FILE.replace('"KD", weight', '"KDD", weight'))
+    with pytest.raises(rd.RedistillError, match=r'line 14, method\[1\].use = "KDD": unknown term'):
+        Experiment.load_all(tmp_path / "bad.toml")
+    (tmp_path / "more.toml").write_text('extends = "more.toml"\n')
+    with pytest.raises(rd.RedistillError, match="leads back to this file"):
+        Experiment.load(tmp_path / "more.toml")
+
+
+def test_a_term_needs_no_decorator_and_says_what_is_missing_where_it_has_a_constructor() -> None:
+    class Gap(rd.Term):
+        scale: float = 2.0
+
+        def forward(self, student: rd.Output, teacher: rd.Output, batch: rd.Batch) -> torch.Tensor:
+            return self.scale * (student.logits - teacher.logits).abs().mean()
+
+    assert repr(3 * Gap(scale=1.5)) == "3.0 * Gap(scale=1.5)" and Gap().settings() == {"scale": 2.0}
+
+    class Odd(rd.Term):
+        def __init__(self, scale: float) -> None:
+            super().__init__()
+            self.scale = scale
+
+    with pytest.raises(rd.RedistillError, match="Odd defines __init__, and a term's settings are its fields"):
+        Odd(1.0)
