@@ -20,6 +20,12 @@ from helpers.experiments import make, taught  # noqa: E402, F401  fixtures of se
 torch.set_num_threads(1)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # most tests teach with networks that know nothing; what is said of them has tests of its own. Not in pyproject.toml: pytest imports
+    # the class of a filter that stands there before this file can put its hook on the package
+    config.addinivalue_line("filterwarnings", "ignore::redistill.train.preflight.TeacherWarning")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What is remembered between runs is not the user's."""

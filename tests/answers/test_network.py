@@ -98,3 +98,9 @@ def test_a_number_is_measured_once_for_one_network_and_set(tmp_path: Path) -> No
     assert {kept.about for kept in answers.listed(tmp_path)} == {"accuracy of Net on made:train, 50 images"}
     (tmp_path / "file").write_text("")
     assert remembered(Net(), images(), {}, tmp_path / "file", lambda: 8.0) == 8.0 == remembered(Net(), images(), {}, None, lambda: 8.0)
+
+
+def test_the_version_is_part_of_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = network_key(Net())
+    monkeypatch.setattr("redistill.answers.network.NUMERICS", 1001)
+    assert network_key(Net()) != before

@@ -47,9 +47,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @needs_onnx
 @pytest.mark.filterwarnings("ignore")
 def test_onnx_computes_what_torch_does(run: Run, tmp_path: Path) -> None:
-    found = onnx.write_onnx(Subject.of(run), tmp_path / "small.onnx")
+    found = onnx.write_onnx(Subject.of(run, trust_code=True), tmp_path / "small.onnx")
     assert found.images == 32 and found.largest < 1e-4 and "the largest difference to torch over 32 real images" in str(found)
-    test, _ = Subject.of(run).images("test", 7)  # any number of images
+    test, _ = Subject.of(run, trust_code=True).images("test", 7)  # any number of images
     assert onnx._run(onnx._session(found.file), test).shape == (7, 10)
 
 
@@ -58,18 +58,18 @@ def test_onnx_computes_what_torch_does(run: Run, tmp_path: Path) -> None:
 def test_an_onnx_file_that_computes_something_else_is_refused(run: Run, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(Subject, "said", lambda self, images: self.net(images).detach() + 1.0)
     with pytest.raises(RedistillError, match="does not compute what the network does"):
-        onnx.write_onnx(Subject.of(run), tmp_path / "small.onnx")
+        onnx.write_onnx(Subject.of(run, trust_code=True), tmp_path / "small.onnx")
 
 
 @needs_onnx
 @pytest.mark.filterwarnings("ignore")
 def test_int8_has_its_accuracy_beside_the_float_one(run: Run, tmp_path: Path) -> None:
-    found = onnx.write_int8(Subject.of(run), tmp_path / "small.onnx")
+    found = onnx.write_int8(Subject.of(run, trust_code=True), tmp_path / "small.onnx")
     assert found.images == 450 and found.kind.startswith("static, calibrated on 200 training images")
     assert 100 * found.right_float / 450 == pytest.approx(run.accuracy("test"))
     assert abs(found.right_int8 - found.right_float) < 45 and "int8" in str(found)
     linear = trained({"model": "mlp", "args": {"inputs": 64}}, tmp_path)
-    assert onnx.write_int8(Subject.of(linear), tmp_path / "linear.onnx").kind == "dynamic, for its linear layers"
+    assert onnx.write_int8(Subject.of(linear, trust_code=True), tmp_path / "linear.onnx").kind == "dynamic, for its linear layers"
 
 
 @needs_onnx
@@ -89,9 +89,9 @@ class _Bessel(nn.Module):
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_program_of_torch_export_computes_the_same(run: Run, tmp_path: Path) -> None:
-    largest, count = write_program(Subject.of(run), tmp_path / "small.pt2")
+    largest, count = write_program(Subject.of(run, trust_code=True), tmp_path / "small.pt2")
     assert largest < 1e-5 and count == 32
-    images, _ = Subject.of(run).images("test", 5)
+    images, _ = Subject.of(run, trust_code=True).images("test", 5)
     again = torch.export.load(str(tmp_path / "small.pt2")).module()
     assert torch.allclose(again(images), run.network()(images).logits, atol=1e-5)
 
@@ -103,7 +103,7 @@ def test_what_depends_on_values_is_refused(run: Run, tmp_path: Path) -> None:
             flat = x.flatten(1)[:, :10]
             return flat if flat.sum() > 0 else -flat
 
-    subject = Subject.of(run)
+    subject = Subject.of(run, trust_code=True)
     subject.net.net = Deciding()
     with pytest.raises(RedistillError, match=r"cannot be exported .*what depends on the values"):
         write_program(subject, tmp_path / "x.pt2")
@@ -111,7 +111,7 @@ def test_what_depends_on_values_is_refused(run: Run, tmp_path: Path) -> None:
 
 def test_the_folder_is_read_by_the_hub_mixin(run: Run, tmp_path: Path) -> None:
     hub_library = pytest.importorskip("huggingface_hub")
-    write_folder(run, tmp_path / "hub")
+    write_folder(run, tmp_path / "hub", trust_code=True)
     config = json.loads((tmp_path / "hub" / "config.json").read_text())
     assert config == {"n_classes": 10, "in_chans": 1, "width": 8}
     spec = importlib.util.spec_from_file_location("their_nets", tmp_path / "hub" / "engineers.py")
@@ -129,7 +129,7 @@ def test_missing_extras_are_a_sentence(run: Run, tmp_path: Path, monkeypatch: An
     for name in ("onnxruntime", "huggingface_hub"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(RedistillError, match=r"needs the package onnx\w*, which is not installed: pip install 'redistill\[onnx\]'"):
-        onnx.write_onnx(Subject.of(run), tmp_path / "x.onnx")
+        onnx.write_onnx(Subject.of(run, trust_code=True), tmp_path / "x.onnx")
     with pytest.raises(RedistillError, match=r"needs the package huggingface_hub, .*pip install 'redistill\[hub\]'"):
         hub.push(tmp_path, "a/b")
 
@@ -143,7 +143,7 @@ def test_without_a_token_nothing_is_pushed(tmp_path: Path, monkeypatch: Any) -> 
 
 def test_a_network_of_ours_has_a_folder_too(tmp_path: Path) -> None:
     made = trained({"model": "wrn-10-1"}, tmp_path / "runs", 1)
-    write_folder(made, tmp_path / "folder")
+    write_folder(made, tmp_path / "folder", trust_code=True)
     images = torch.rand(2, 1, 8, 8)
     net: Any = rd.models.load(tmp_path / "folder")
     assert torch.equal(net(images), made.network()(images)) and net.normalisation == "digits" and net.class_names is not None
@@ -153,8 +153,16 @@ def test_a_network_of_ours_has_a_folder_too(tmp_path: Path) -> None:
 
 
 def test_the_command(run: Run, tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "redistill", "export", run.id, "--runs", str(run.folder.parents[1]), "--threads", "1"]
+    words = [sys.executable, "-m", "redistill", "export", run.id, "--runs", str(run.folder.parents[1]), "--trust-code"]
     done = subprocess.run([*words, "--to", "hub", "--out", str(tmp_path / "hub")], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and (tmp_path / "hub" / "use.py").is_file(), done.stderr
     done = subprocess.run([*words, "--to", "torch-export", "--push", "a/b"], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "--push goes with --to hub" in done.stderr
+
+
+def test_code_that_a_record_names_runs_only_on_the_word(run: Run, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "redistill", "export", run.id, "--runs", str(run.folder.parents[1]), "--to", "hub"]
+    words += ["--out", str(tmp_path / "h")]
+    refused = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1 and "--trust-code" in refused.stderr and not (tmp_path / "h").exists(), refused.stderr
+    assert subprocess.run([*words, "--trust-code"], capture_output=True, text=True, check=False).returncode == 0

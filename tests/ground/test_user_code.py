@@ -263,7 +263,16 @@ PLACES = {
         "importlib.import_module": "one of three libraries, whose names are written down: test_a_library_is_not_asked_to_run_code",
     },
     "evidence/registry.py": {"importlib.resources": "a file of numbers of the package, no code"},
-    "_moved.py": {"importlib.import_module": "modules of the package, by a table in that file (tests/test_moved.py)"},
+    "_moved.py": {
+        "importlib.import_module": "modules of the package, by a table in that file (tests/test_moved.py)",
+        "getattr(sys.modules[module], new)": "their names, by a table in that file",
+    },
+    "answers/network.py": {"getattr(module, hooks, None)": "hooks of a torch module, whose names are written down"},
+    "export/onnx.py": {"importlib.import_module": "libraries whose names are written down"},
+    "models/keras.py": {"getattr(module, name)": "a parameter of a torch layer that was just made, not of a Python module"},
+    "models/lite.py": {"importlib.import_module": "interpreters whose names are written down"},
+    "report/html.py": {"importlib.resources": "reads the package's own style, imports nothing"},
+    "report/references.py": {"importlib.resources": "reads the package's own file, imports nothing"},
     "sources/__init__.py": {"importlib.import_module": "two modules of the package, by a table in that file"},
     "experiment/versions.py": {"importlib.import_module": "modules of a table in this file (tests/test_guards_identity.py)"},
     "__init__.py": {
@@ -284,6 +293,10 @@ CALLERS = {
     "experiment/source/own.py": "build: only what the reader has run",
     "runs/trained.py": "trained: the explicit word",
     "experiment/named_code.py": "vouch: the explicit word",
+    "cli/check.py": "a term that the command line names",
+    "distill/names.py": "networks that the command line, or the caller, names",
+    "distill/family.py": "the teacher that the command line names",
+    "export/folder.py": "arguments: of a network that was made on the explicit word before",
 }
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from redistill.cli import app
-from redistill.cli.options import DataDir, Json, Threads, show_json, use_threads
+from redistill.cli.options import DataDir, Json, Threads, TrustCode, show_json, use_threads
 from redistill.errors import RedistillError
 
 
@@ -33,12 +33,13 @@ def export(
     runs: Annotated[Path, typer.Option(help="Folder of the runs.", metavar="FOLDER")] = Path("runs"),
     data_dir: DataDir = None,
     threads: Threads = None,
+    trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
     """Write the student of a run for use elsewhere, checked on real images.
 
     ONNX and torch.export are compared with the network, int8 (as ONNX) has its accuracy told beside the float one. The source file of a
-    network of your own, which the run keeps, is run.
+    network of your own, which the run keeps, is run only with --trust-code.
     """
     from redistill.export.folder import write_folder
     from redistill.export.network import Subject
@@ -56,19 +57,19 @@ def export(
     if to is Form.hub:
         from redistill.export.hub import push as upload
 
-        write_folder(one, place)
+        write_folder(one, place, trust_code=trust_code)
         said = f"{place}: model.safetensors, config.json, the card, and use.py, which feeds it a picture"
         if push is not None:
             said += f"; pushed: {upload(place, push)}"
     elif to is Form.program:
         from redistill.export.program import write_program
 
-        largest, count = write_program(Subject.of(one, data_dir), place)
+        largest, count = write_program(Subject.of(one, data_dir, trust_code=trust_code), place)
         said = f"{place}: read again it differs from the network by {largest:.2g} at most, over {count} real images"
     else:
         from redistill.export.onnx import write_int8, write_onnx
 
-        said = str((write_onnx if to is Form.onnx else write_int8)(Subject.of(one, data_dir), place))
+        said = str((write_onnx if to is Form.onnx else write_int8)(Subject.of(one, data_dir, trust_code=trust_code), place))
     if as_json:
         show_json({"run": one.id, "to": to.value, "place": str(place), "said": said})
         return

@@ -1,6 +1,6 @@
 """From a folder of images and a teacher to a smaller network: the plan, the plain student beside it, and what it was worth.
 
->>> plan("digits", teacher="wrn-16-2", student="quarter", train_teacher=5)             # doctest: +SKIP
+    plan("digits", teacher="wrn-16-2", student="quarter", train_teacher=5).carry_out()
 """
 
 from __future__ import annotations

@@ -114,7 +114,9 @@ def _one(cell: Quoted, table: QuotingTable, wanted: set[str] | None, same: Mappi
     if len(settings) > 1:
         listed = ", ".join(f"{n.printed} with {n.key[4] or 'nothing said'} ({n.source})" for n in usable[:4])
         return Compared(cell, "to be asked", question=f"of which setting? The registry has {listed}: say it in a column 'setting'")
-    first, others = usable[0], tuple(usable[1:])
+    # a source that prints two numbers for one thing is quoted rightly with either
+    first = next((n for n in usable if n.source == usable[0].source and agree(cell, n)[0]), usable[0])
+    others = tuple(n for n in usable if n is not first)
     own = [n for n in usable if not n.reproduction] or usable
     contradict = any(abs(n.accuracy - first.accuracy) > 0.5 * 10.0 ** -min(n.decimals, first.decimals) + 1e-9 for n in own) or any(
         n.decimals == first.decimals and abs(n.accuracy - first.accuracy) > 1e-6 for n in own

@@ -211,6 +211,7 @@ def _table(source: str, about: Mapping[str, Any], name: str, table: Mapping[str,
 
 def _paper_files(known: set[str]) -> list[Number]:
     """Numbers of paper files without claims of their own."""
+    from redistill.papers.cells import ReportedValue
     from redistill.papers.load import load
     from redistill.papers.load import names as papers
 
@@ -228,21 +229,22 @@ def _paper_files(known: set[str]) -> list[Number]:
             columns: dict[str, int] = {}
             for cell in paper.cells_of(table):
                 facts = cell.facts
-                if cell.printed is None or facts.get("student") is None:
-                    continue
+                if cell.printed is None or facts.get("student") is None or facts.get("trains") == "teacher":
+                    continue  # a teacher by itself is nobody's baseline
                 alone = [t.get("use") for t in paper.file.method.get(facts.get("method", ""), ())] == ["CE"]
                 method = names.STUDENT if alone else facts.get("method", "")
                 other = ", ".join(f"{k} {v}" for k, v in facts.items() if k not in ("method", "teacher", "student", "data", "trains", "M"))
                 setting = other or (f"M={facts['M']}" if facts.get("M", "").isdigit() else "")
                 dataset = names.NAMES.get(facts.get("data", paper.file.setup.data), facts.get("data", paper.file.setup.data))
                 key = key_of(dataset, facts.get("teacher"), facts["student"], method, setting)
-                made.append(
+                row, column = rows.setdefault(cell.row, len(rows)), columns.setdefault(cell.column, len(columns))
+                contradicting = (value for also in cell.also if (value := ReportedValue.read(also.value)) is not None)
+                made += [
                     Number(
                         name, about.year, table, f"{content.page} ({', '.join(about.code)})", key, dataset, facts.get("teacher"),
-                        facts["student"],
-                        method, cell.printed.value, cell.printed.std, cell.printed.decimals, content.metric == "error", protocol.which,
-                        protocol.aggregate, protocol.seeds, content.kind, rows.setdefault(cell.row, len(rows)),
-                        columns.setdefault(cell.column, len(columns)), cell.printed.approximate, bool(about.reproduces),
+                        facts["student"], method, one.value, one.std, one.decimals, content.metric == "error", protocol.which,
+                        protocol.aggregate, protocol.seeds, content.kind, row, column, one.approximate, bool(about.reproduces),
                     )
-                )  # fmt: skip
+                    for one in (cell.printed, *contradicting)
+                ]  # fmt: skip
     return made

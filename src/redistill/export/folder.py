@@ -38,7 +38,7 @@ def facts_of_run(run: Run) -> Facts:
     )
 
 
-def write_folder(run: Run, to: Path, card: str | None = None, *, trust_code: bool = True) -> Facts:
+def write_folder(run: Run, to: Path, card: str | None = None, *, trust_code: bool = False) -> Facts:
     """Write the folder of a run's student.
 
     Args:

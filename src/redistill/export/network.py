@@ -42,9 +42,10 @@ class Subject:
     run: Run
     normalise: str
     data_dir: Path | None = None
+    trust_code: bool = False
 
     @classmethod
-    def of(cls, run: Run, data_dir: Path | None = None, *, trust_code: bool = True) -> Subject:
+    def of(cls, run: Run, data_dir: Path | None = None, *, trust_code: bool = False) -> Subject:
         """The student of a finished run.
 
         Raises:
@@ -54,7 +55,8 @@ class Subject:
             raise RedistillError(f"{run.label} (seed {run.seed}) diverged, so there is no network to export: {run.diverged}")
         net = run.network(trust_code=trust_code).cpu().eval()
         return cls(
-            Logits(net).eval(), run, normalisation_of(net) or str(run.record["experiment"]["source"].get("normalise", "none")), data_dir
+            Logits(net).eval(), run, normalisation_of(net) or str(run.record["experiment"]["source"].get("normalise", "none")), data_dir,
+            trust_code,
         )
 
     def images(self, part: str, most: int) -> tuple[Tensor, Tensor | None]:
@@ -76,7 +78,7 @@ class Subject:
         if name == names["train"] and source is not None:  # the very images that it was trained on
             images = source.build(self.run.seed, self.data_dir).source
         else:
-            images = load_data(str(name), self.data_dir, opening=opening_of(source), trust_code=True)
+            images = load_data(str(name), self.data_dir, opening=opening_of(source), trust_code=self.trust_code)
         images = images.with_(normalise=self.normalise)
         if len(images) > most:  # evenly, so that every class is there
             chosen = (torch.arange(most, dtype=torch.float64) * (len(images) / most)).long()

@@ -38,6 +38,7 @@ def total(student: Output, values: Sequence[Tensor]) -> Tensor:
 def halved_upwards(values: Sequence[Tensor]) -> list[Tensor]:
     """Values from shallow to deep: the deepest with weight 1, each before it with half of the next one's.
 
+    >>> import torch
     >>> [v.item() for v in halved_upwards([torch.ones(()), torch.ones(()), torch.ones(())])]
     [0.25, 0.5, 1.0]
     """
