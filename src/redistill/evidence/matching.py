@@ -13,13 +13,19 @@ KNOWN = ("method", "teacher", "student", "data", "trains", "M")
 """Facts of a cell that a run says of itself; a cell with another fact is of something else too."""
 
 
-def alone(paper: Paper, cell: Cell) -> bool:
-    """Whether a cell's network learns from labels only."""
+def from_labels(paper: Paper, cell: Cell) -> bool:
+    """Whether a cell's network learns from labels only, and begins with nothing that a teacher taught it (as AB's does)."""
     method = cell.facts.get("method", "")
     terms = paper.file.method.get(method)
     if terms is None:
         return names.method(method) in (names.STUDENT, names.TEACHER)
-    return all(term.get("use") == "CE" for term in terms) and not cell.facts.get("by")
+    begun = any(case.start is not None for case in paper.file.case if case.holds(cell.facts))
+    return all(term.get("use") == "CE" for term in terms) and not begun
+
+
+def alone(paper: Paper, cell: Cell) -> bool:
+    """The same, of the paper itself and not of a reproduction with other ways."""
+    return from_labels(paper, cell) and not (cell.facts.get("by") and cell.facts.get("method", "") in paper.file.method)
 
 
 def key_of(paper: Paper, cell: Cell) -> tuple[str, str, str, str, str] | None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from redistill.evidence import names
+from redistill.evidence.matching import from_labels
 
 Key = tuple[str, str, str, str, str]
 """Data, teacher, student, method, setting: keys by :mod:`redistill.evidence.names`."""
@@ -231,8 +232,7 @@ def _paper_files(known: set[str]) -> list[Number]:
                 facts = cell.facts
                 if cell.printed is None or facts.get("student") is None or facts.get("trains") == "teacher":
                     continue  # a teacher by itself is nobody's baseline
-                alone = [t.get("use") for t in paper.file.method.get(facts.get("method", ""), ())] == ["CE"]
-                method = names.STUDENT if alone else facts.get("method", "")
+                method = names.STUDENT if from_labels(paper, cell) else facts.get("method", "")
                 other = ", ".join(f"{k} {v}" for k, v in facts.items() if k not in ("method", "teacher", "student", "data", "trains", "M"))
                 setting = other or (f"M={facts['M']}" if facts.get("M", "").isdigit() else "")
                 dataset = names.NAMES.get(facts.get("data", paper.file.setup.data), facts.get("data", paper.file.setup.data))
