@@ -104,6 +104,11 @@ def test_a_dry_run_of_a_whole_paper_reads_nothing_and_is_quick(tmp_path: Path) -
 def test_every_command_of_the_files_makes_a_plan(name: str) -> None:
     for command in papers.load(name).file.command:
         words = shlex.split(command.ours.partition(" && ")[0])
+        if words[1] == "explain":
+            assert words[2].startswith(f"{name}:")
+            result = invoke(app, [*words[1:], "--dry-run", "--device", "cpu", "--seeds", "1"])
+            assert result.exit_code == 0, f"{command.ours}: {result.output}{result.exception}"
+            continue
         assert words[:3] == ["redistill", "reproduce", name]
         result = invoke(app, [*words[1:], "--dry-run", "--device", "cpu", "--seeds", "1"])
         assert result.exit_code == 0, f"{command.ours}: {result.output}{result.exception}"

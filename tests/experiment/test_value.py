@@ -197,7 +197,7 @@ def test_all_mistakes_of_a_file_at_once(tmp_path: Path) -> None:
         f'line 3, teacher.run = "nothing.toml": cannot read {tmp_path}/nothing.toml: there is no such file',
         f'line 6, student.from = "no.safetensors": there is no file {tmp_path}/no.safetensors',
         "line 5, student.model = \"./nets.py:Smal\": './nets.py:Smal': unknown name in ./nets.py 'Smal': did you mean Small?",
-        "line 8, method[0].use = \"KDD\": unknown term 'KDD': did you mean KD or RKD or DKD?",
+        "line 8, method[0].use = \"KDD\": unknown term 'KDD': did you mean KD or RKD or NKD?",
         "line 11, method[1].t = 4: unknown setting of KD 't': did you mean T?",
         "line 12, method[2]: KD(T=-1.0): the temperature must be above 0",
         'line 17, method[3].smoothing = "much": input should be a valid number, unable to parse string as a number',

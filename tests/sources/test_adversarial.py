@@ -237,7 +237,7 @@ def test_nothing_is_computed_twice() -> None:
 
         for who, net in (("generator", generator), ("teacher", loop.teacher.net), ("student", student)):
             net.register_forward_hook(count(who))
-        loop.stream.album.moments.clear()  # type: ignore[attr-defined]  # samples are looked at five times a run, not once a block
+        loop.stream.snapshots.moments.clear()  # type: ignore[attr-defined]  # samples are looked at five times a run, not once a block
         seen = set()
         for _ in range(4):
             step = loop.step
@@ -258,7 +258,7 @@ def test_real_images_in_between_do_not_make_the_teacher_forget() -> None:
         loop = Loop([(copy.deepcopy(student), KD(T=1.0) + AT(at=("n", "drop")))], teacher, mixed, recipe, seed=0, device="cpu")
         calls: list[int] = []
         assert loop.teacher is not None
-        loop.stream.streams[1].album.moments.clear()  # type: ignore[attr-defined]
+        loop.stream.streams[1].snapshots.moments.clear()  # type: ignore[attr-defined]
         loop.teacher.net.register_forward_hook(lambda *_, calls=calls: calls.append(1))
         for _ in loop:
             pass

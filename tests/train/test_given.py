@@ -29,7 +29,7 @@ def loader() -> DataLoader[Any]:
 @pytest.mark.parametrize(
     ("source", "more", "says"),
     [
-        (loader, {}, r"must be images .* got a torch DataLoader: .* normalises itself; rd\.data\.arrays"),
+        (loader, {}, r"must be images .* got a torch DataLoader: .* normalises them itself; rd\.data\.arrays"),
         (rd.data.digits, {}, r"got a tuple of 2 \(Images, Images\): a data set comes as a pair: train, test = "),
         (lambda: "digits", {}, r"got 'digits': open it first, rd\.data\.load\('digits'\)"),
         (lambda: rd.data.Images, {}, r"not the class Images"),

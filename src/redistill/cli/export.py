@@ -36,10 +36,10 @@ def export(
     trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
-    """Write the student of a run for use elsewhere, checked on real images.
+    """Write the student of a run for use elsewhere.
 
-    ONNX and torch.export are compared with the network, int8 (as ONNX) has its accuracy told beside the float one. The source file of a
-    network of your own, which the run keeps, is run only with --trust-code.
+    It is checked on real images: ONNX and torch.export are compared with the network, int8 (as ONNX) has its accuracy told beside the
+    float one. The source file of a network of your own, which the run keeps, is run only with --trust-code.
     """
     from redistill.export.folder import write_folder
     from redistill.export.network import Subject

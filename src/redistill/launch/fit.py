@@ -165,7 +165,7 @@ def _threads(students: Any, teacher: Any, source: Any, recipe: Any, device: str 
     """See :func:`redistill.launch.threads.wanted`; what is no network or no source is left for the loop to refuse."""
     nets = [net for net, _ in students] + ([teacher] if teacher is not None else [])
     shape, size = getattr(source, "image_shape", None), getattr(recipe, "batch_size", None)
-    if shape is None or size is None or not all(isinstance(net, nn.Module) for net in nets):
+    if not isinstance(shape, tuple) or not isinstance(size, int) or not all(isinstance(net, nn.Module) for net in nets):
         return None
     return wanted(nets, tuple(shape), size, resolve_device(device))
 

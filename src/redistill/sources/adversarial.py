@@ -328,7 +328,8 @@ class AdversarialStream:
                 self.desk.lay_block(block, self._rate(block), self.method.weights_at(block, block))
                 if block == 0 and v.first == "student":
                     noise = noise[:1]
-                    self._show(noise[0])
+                    if v.noise == "same":
+                        self._show(noise[0])
                 else:
                     self.desk.do("block", self._work_of_block, step)
                     self.statistics.counted()

@@ -110,8 +110,9 @@ def _bfloat(trial: TermCase) -> None:
     rough = [_leaf(o, lambda x: x.to(torch.bfloat16)) for o in (said, taught)]
     state = {name: buffer.clone() for name, buffer in bench.term.named_buffers()}
     got = _finite(bench, rough[0], Output(rough[1].logits.detach(), {n: v.detach() for n, v in rough[1].taps.items()}), "in bfloat16")
-    for name, buffer in bench.term.named_buffers():
-        buffer.data.copy_(state[name])
+    with torch.no_grad():  # not .data: who remembers on the host what a buffer holds must be able to see that it was changed
+        for name, buffer in bench.term.named_buffers():
+            buffer.copy_(state[name])
     wide = [Output(o.logits.detach().float(), {n: v.detach().float() for n, v in o.taps.items()}) for o in rough]
     want = bench.value(wide[0], wide[1])
     require(abs(got - want) <= 0.02 * abs(want) + 1e-6, f"in bfloat16 the loss is {got}, of the same numbers in float32 {want}")
