@@ -12,8 +12,12 @@ install: .venv/installed
 demo: install
 	$(BIN)/python examples/demo.py --out demo
 
+# two processes, since most of what takes time are commands tried one after the other; either's failure is that of the whole
+SLOW := cli experiment launch report runs settings sources
 test: install
-	$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(addprefix tests/,$(SLOW)) & slow=$$!; \
+	$(BIN)/python -m pytest tests $(addprefix --ignore=tests/,$(SLOW)); others=$$?; \
+	wait $$slow && exit $$others
 
 lint: install
 	$(BIN)/ruff check .
