@@ -12,8 +12,8 @@ install: .venv/installed
 demo: install
 	$(BIN)/python examples/demo.py --out demo
 
-# two processes, since most of what takes time are commands tried one after the other; either's failure is that of the whole
-SLOW := cli experiment launch report runs settings sources
+# two processes of about the same length; a failure of either is one of the whole
+SLOW := cli experiment launch report runs settings sources terms verdicts
 test: install
 	@$(BIN)/python -m pytest $(addprefix tests/,$(SLOW)) & slow=$$!; \
 	$(BIN)/python -m pytest tests $(addprefix --ignore=tests/,$(SLOW)); others=$$?; \
