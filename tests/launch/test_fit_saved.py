@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import redistill as rd
 from redistill.experiment.value import Experiment
@@ -153,3 +154,24 @@ def test_a_term_needs_no_decorator_and_says_what_is_missing_where_it_has_a_const
 
     with pytest.raises(rd.RedistillError, match="Odd defines __init__, and a term's settings are its fields"):
         Odd(1.0)
+
+
+class Counts(nn.Module):
+    """Counts its calls and draws at each, in every mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 3)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return self.inner(x.flatten(1)) + 0 * torch.rand(1)
+
+
+def test_choosing_threads_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    one, before = Counts(), torch.get_rng_state()
+    assert threads.wanted([one], (1, 2, 2), 8, torch.device("cpu")) == 1
+    assert one.calls == 0 and one.training and torch.equal(before, torch.get_rng_state())

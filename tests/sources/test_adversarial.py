@@ -16,13 +16,14 @@ from redistill import models, rng
 from redistill.core import Method, RedistillError
 from redistill.data import Images
 from redistill.features.modes import equal_forwards
+from redistill.launch.fit import fit, fit_cohort
 from redistill.published.zero_shot import preset
 from redistill.recipe import Cosine, Recipe
 from redistill.sources.adversarial import Adversarial
 from redistill.sources.mixed import Mixed
 from redistill.sources.variants import Variant
 from redistill.terms import AT, CE, KD, Consistency, Diversity, StudentEntropy, TeacherEntropy
-from redistill.train.loop import Loop, fit, fit_cohort
+from redistill.train.loop import Loop
 
 BATCH, Z, BLOCKS = 6, 5, 3
 

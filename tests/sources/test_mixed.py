@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from redistill.core import Batch, RedistillError, StreamContext
+from redistill.launch.fit import fit
 from redistill.recipe import Recipe
 from redistill.sources.mixed import Mixed
 from redistill.terms import CE
-from redistill.train.loop import Loop, fit
+from redistill.train.loop import Loop
 
 
 @dataclasses.dataclass

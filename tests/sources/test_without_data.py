@@ -17,6 +17,7 @@ from redistill import models, rng
 from redistill.core import Batch, Context, Output, RedistillError, Source
 from redistill.data import normalisation
 from redistill.experiment.value import Experiment
+from redistill.launch.fit import fit
 from redistill.published.without_data import PRESETS
 from redistill.recipe import Constant, Recipe
 from redistill.sources import CMI, DAFL, DFAD, DeepInversion, Rounds, pulls
@@ -33,7 +34,7 @@ from redistill.sources.losses import (
 from redistill.sources.memory import FeatureMemory, ImageMemory
 from redistill.terms import KD, LogitDistance
 from redistill.testing import check_term
-from redistill.train.loop import Loop, fit
+from redistill.train.loop import Loop
 
 BATCH, Z, SHAPE = 6, 5, (3, 8, 8)
 SPACE = "cifar10-kuangliu"

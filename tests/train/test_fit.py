@@ -18,10 +18,11 @@ from redistill import models, rng
 from redistill.core import Method, Ramp, RedistillError
 from redistill.features.places import places_of
 from redistill.features.tapped import Tapped
+from redistill.launch.fit import fit, fit_cohort
 from redistill.metrics import accuracy
 from redistill.recipe import Cosine, MultiStep, Recipe
 from redistill.terms import AT, CE, KD
-from redistill.train.loop import Loop, fit, fit_cohort
+from redistill.train.loop import Loop
 from redistill.train.optimise import parameter_groups
 from redistill.train.result import Diverged
 from redistill.train.teacher import in_micro_batches

@@ -20,9 +20,10 @@ from helpers.bits import bits, same
 from redistill.core import RedistillError
 from redistill.features.modes import mode, set_mode
 from redistill.features.normalised import normalisation_of, normalised
+from redistill.launch.fit import fit
 from redistill.recipe import Recipe
 from redistill.terms import AT, CE, KD, VID, Review
-from redistill.train.loop import Loop, fit
+from redistill.train.loop import Loop
 from redistill.train.teacher import Teacher
 
 TRAIN, TEST = rd.data.digits()

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import nn
 
-from redistill.features.modes import evaluating
+from redistill.features.modes import evaluating, untouched
 
 SMALL = 8e9
 """Floating point operations of the forwards of one step, below which one thread works: WRN-16-1 with 128 images of 32x32 has 7e9."""
@@ -28,7 +28,7 @@ def work_of(net: nn.Module, shape: tuple[int, ...]) -> float | None:
     images = torch.zeros(1, *shape) if first is None else torch.zeros(1, *shape, device=first.device, dtype=first.dtype)
     counter = FlopCounterMode(display=False)
     try:
-        with evaluating(net), torch.no_grad(), counter:
+        with untouched(net), evaluating(net), torch.no_grad(), counter:
             net(images)
     except Exception:  # a network that takes no single image, a scripted one: then nothing is said
         return None

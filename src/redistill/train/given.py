@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from redistill.core import RedistillError, Source
+from torch import nn
+
+from redistill.core import Method, RedistillError, Source, Term
 from redistill.data import DataSet
+from redistill.features.places import is_traced
+from redistill.features.sight import bare
 from redistill.metrics import ImageSet
+from redistill.recipe import Recipe
 
 WAYS = "rd.data.arrays(file), rd.data.folder(path) or rd.data.Images(x, y, classes, name, normalise) makes one"
 
@@ -37,6 +42,65 @@ def sets_of(given: Any) -> dict[str, ImageSet]:
         if images.all_labels is None:
             raise RedistillError(f"evaluate[{name!r}] has no labels, and an accuracy needs them: give labelled images")
     return dict(given)
+
+
+def require_cohort(
+    students: Sequence[tuple[nn.Module, Method | Term]], teacher: nn.Module | None, source: Source, recipe: Recipe,
+    evaluate: Mapping[str, ImageSet], *, smallest: int,
+) -> None:  # fmt: skip
+    """Refuse what cannot be trained together, before any network is looked at.
+
+    Args:
+        smallest: images of the smallest batch of the run (:func:`redistill.train.smallest.smallest_batch`).
+    """
+    if not students:
+        raise RedistillError("a cohort needs at least one (student, method) pair")
+    given: list[tuple[str, Any]] = [("student", net) for net, _ in students] + ([("teacher", teacher)] if teacher is not None else [])
+    for who, net in given:
+        if not isinstance(net, nn.Module):
+            kind = f"the class {net.__name__}, not a network made of it" if isinstance(net, type) else f"a {type(net).__name__}"
+            raise RedistillError(f"the {who} is {kind}: give a torch.nn.Module from images to logits")
+        if any(t.is_meta for t in (*net.parameters(), *net.buffers())):
+            raise RedistillError(f"the {who} {type(net).__name__} has no weights: it lies on the meta device; build it on a real one")
+    if len({id(net) for net, _ in students}) != len(students):
+        raise RedistillError("the same network stands twice in the cohort: every student needs its own weights")
+    if teacher is not None and any(net is teacher for net, _ in students):
+        raise RedistillError("teacher and student are one network: give the student its own weights (copy.deepcopy)")
+    if len(students) > 1 and source.depends_on_student:
+        raise RedistillError(
+            f"{type(source).__name__} makes its images against one student, so it cannot feed a cohort of "
+            f"{len(students)}: run the students one by one"
+        )
+    if len(students) > 1 and recipe.teacher_mode == "train":
+        raise RedistillError("teacher_mode='train' moves the teacher's statistics: run the students one by one")
+    for net, what in students:
+        if is_traced(bare(net)):
+            raise RedistillError(
+                "the student is a traced network (torch.jit.trace), which keeps batch norm and dropout in the mode of the tracing "
+                "whatever mode it is put into: give the network that was traced, or torch.jit.script it"
+            )
+        method = Method.of(what)
+        for _, term in method.parts():
+            name = type(term).__name__
+            if term.needs_teacher and teacher is None:
+                raise RedistillError(f"{name} compares with a teacher, but there is none: give a teacher or remove {name}")
+            if term.needs_pairs and smallest == 1:
+                held = f"of {source.count:,} images in batches" if source.count is not None else "in batches"
+                raise RedistillError(
+                    f"{name} compares the images of a batch with each other, and {held} of {recipe.batch_size} one batch has one image: "
+                    f"choose another batch_size, or drop_last = true"
+                )
+            if term.needs_labels and not source.labelled:
+                raise RedistillError(f"{name} needs labels, and this source has none: remove {name} or give labelled images")
+        if not any(p.requires_grad for p in net.parameters()):
+            raise RedistillError(f"no parameter of the student {type(net).__name__} requires a gradient")
+    trained_on = tuple(source.image_shape)
+    for name, images in evaluate.items():
+        shown = tuple(getattr(images, "image_shape", trained_on))
+        if shown != trained_on:
+            raise RedistillError(
+                f"evaluation set {name!r} has images of shape {list(shown)}, the source {list(trained_on)}: make them the same"
+            )
 
 
 def lacking(counted: int, wanted: int) -> str:

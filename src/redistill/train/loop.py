@@ -1,7 +1,7 @@
 """The one loop: one stream of batches, one teacher, any number of students that each take their own step.
 
-``fit`` trains one student, ``fit_cohort`` several; both drain a :class:`Loop`, which yields at every step boundary and
-can be saved there (``state``) and continued elsewhere (``load_state``) bit for bit. Nothing else hooks in.
+A :class:`Loop` yields at every step boundary and can be saved there (``state``) and continued elsewhere (``load_state``) bit for bit.
+Nothing else hooks in; ``rd.fit`` and ``rd.fit_cohort`` (:mod:`redistill.launch.fit`) drain one.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from torch import nn
 from redistill import rng
 from redistill.answers.folder import default_folder
 from redistill.core import Batch, Context, ExplainsNonfinite, Method, Output, RedistillError, Source, StreamContext, Term, reads_logits
-from redistill.features.modes import set_mode, untouched, whole_or_as_before
+from redistill.features.modes import set_mode, whole_or_as_before
 from redistill.features.normalised import normalisation_of
 from redistill.features.outputs import NotFinite
-from redistill.features.places import NOBODY, Layers, is_traced, meeting
+from redistill.features.places import NOBODY, Layers, meeting
 from redistill.features.sight import Sight, bare
 from redistill.metrics import ImageSet, accuracy
 from redistill.models.describe import describe
@@ -32,10 +32,11 @@ from redistill.precision import Arithmetic, compiling_may_pay, compiling_pays, r
 from redistill.recipe import Recipe
 from redistill.replay import Lanes, Recorder, Replayed, ReplayWarning, recorder_of
 from redistill.train.clock import Clock, Moment
-from redistill.train.given import lacking, sets_of, source_of
+from redistill.train.given import lacking, require_cohort, sets_of, source_of
 from redistill.train.learner import Course, Learner
 from redistill.train.preflight import check_student, check_teacher
-from redistill.train.result import Diverged, Progress, Result
+from redistill.train.result import Progress, Result
+from redistill.train.smallest import require_one_image, smallest_batch
 from redistill.train.steps import Replays, as_written
 from redistill.train.teacher import Teacher
 
@@ -95,7 +96,8 @@ class Loop:
         if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
             raise RedistillError(f"every={every!r}: evaluate every 1 or more epochs, a whole number")
         self.every = every if every is not None else max(1, math.ceil(epochs / 20))
-        self._check(students, teacher, source)
+        self.smallest = smallest_batch(source, recipe, steps=self.steps, per_epoch=self.per_epoch)
+        require_cohort(students, teacher, source, recipe, self.evaluate, smallest=self.smallest)
         if recipe.compile == "auto":
             self.recipe = recipe.model_copy(update={"compile": self._compiling_pays([net for net, _ in students], teacher)})
         with whole_or_as_before(*(net for net, _ in students)):
@@ -227,61 +229,7 @@ class Loop:
                 return
             student.curves[name].append((self.step, value))
 
-    def _alone(self, source: Source) -> bool:
-        """Whether some batch of a data set holds one image."""
-        size = self.recipe.batch_size
-        return source.count is not None and (size == 1 or (source.count % size == 1 and not self.recipe.drop_last))
-
     # -- before the first step ----------------------------------------------------------------------------------------
-    def _check(self, students: Sequence[tuple[nn.Module, Method | Term]], teacher: nn.Module | None, source: Source) -> None:
-        if not students:
-            raise RedistillError("a cohort needs at least one (student, method) pair")
-        given: list[tuple[str, Any]] = [("student", net) for net, _ in students] + ([("teacher", teacher)] if teacher is not None else [])
-        for who, net in given:
-            if not isinstance(net, nn.Module):
-                kind = f"the class {net.__name__}, not a network made of it" if isinstance(net, type) else f"a {type(net).__name__}"
-                raise RedistillError(f"the {who} is {kind}: give a torch.nn.Module from images to logits")
-            if any(t.is_meta for t in (*net.parameters(), *net.buffers())):
-                raise RedistillError(f"the {who} {type(net).__name__} has no weights: it lies on the meta device; build it on a real one")
-        if len({id(net) for net, _ in students}) != len(students):
-            raise RedistillError("the same network stands twice in the cohort: every student needs its own weights")
-        if teacher is not None and any(net is teacher for net, _ in students):
-            raise RedistillError("teacher and student are one network: give the student its own weights (copy.deepcopy)")
-        if len(students) > 1 and source.depends_on_student:
-            raise RedistillError(
-                f"{type(source).__name__} makes its images against one student, so it cannot feed a cohort of "
-                f"{len(students)}: run the students one by one"
-            )
-        if len(students) > 1 and self.recipe.teacher_mode == "train":
-            raise RedistillError("teacher_mode='train' moves the teacher's statistics: run the students one by one")
-        for net, what in students:
-            if is_traced(bare(net)):
-                raise RedistillError(
-                    "the student is a traced network (torch.jit.trace), which keeps batch norm and dropout in the mode of the tracing "
-                    "whatever mode it is put into: give the network that was traced, or torch.jit.script it"
-                )
-            method = Method.of(what)
-            for _, term in method.parts():
-                name = type(term).__name__
-                if term.needs_teacher and teacher is None:
-                    raise RedistillError(f"{name} compares with a teacher, but there is none: give a teacher or remove {name}")
-                if term.needs_pairs and self._alone(source):
-                    raise RedistillError(
-                        f"{name} compares the images of a batch with each other, and of {source.count:,} images in batches of "
-                        f"{self.recipe.batch_size} one batch has one image: choose another batch_size, or drop_last = true"
-                    )
-                if term.needs_labels and not source.labelled:
-                    raise RedistillError(f"{name} needs labels, and this source has none: remove {name} or give labelled images")
-            if not any(p.requires_grad for p in net.parameters()):
-                raise RedistillError(f"no parameter of the student {type(net).__name__} requires a gradient")
-        trained_on = tuple(source.image_shape)
-        for name, images in self.evaluate.items():
-            shown = tuple(getattr(images, "image_shape", trained_on))
-            if shown != trained_on:
-                raise RedistillError(
-                    f"evaluation set {name!r} has images of shape {list(shown)}, the source {list(trained_on)}: make them the same"
-                )
-
     def _compiling_pays(self, students: list[nn.Module], teacher: nn.Module | None) -> bool:
         """What ``compile = "auto"`` comes to in this run."""
         if not compiling_may_pay(self.recipe, self.means.device):
@@ -312,7 +260,8 @@ class Loop:
             if self.cache is not False:
                 folder = default_folder() if self.cache is True else expanded(self.cache)
                 self.teacher.remember(self.source, wanted, folder, fit=NUMERICS, compiled=self.recipe.compile is True)
-        self._check_batch_of_one()
+        if self.smallest == 1:
+            require_one_image(self.students, self.teacher, self.means, self.source, self.recipe)
         sights = {id(s.net): s.sight for s in self.students} | ({id(self.teacher.net): self.teacher.sight} if self.teacher else {})
         self.stream = self.source.start(
             StreamContext(
@@ -398,38 +347,6 @@ class Loop:
             adapt=teacher.sight if teacher is not None else None,
         )
 
-    def _check_batch_of_one(self) -> None:
-        """Batch norm over one position cannot take a batch of one image: said now and not at the end of an epoch."""
-        size, last = self.recipe.batch_size, self.source.count
-        if (smallest := getattr(self.source, "smallest_batch", None)) is not None:
-            last = smallest(size, self.recipe.drop_last)
-        elif last is not None and not self.recipe.drop_last and self.steps >= self.per_epoch == math.ceil(last / size):
-            last = last - (self.per_epoch - 1) * size
-        else:
-            last = size
-        if last != 1:
-            return
-        for student in self.students:
-            teacher = self.teacher
-            nets = [student.net, student.method, *([teacher.net] if teacher is not None else [])]
-            one = student.sight.probe[:1]
-            batch = Batch(one, torch.zeros(1, dtype=torch.int64, device=one.device), torch.zeros(1, dtype=torch.int64, device=one.device))
-            try:
-                with untouched(*nets), torch.no_grad(), self.means.autocast():
-                    if teacher is not None and teacher.borrowed:
-                        teacher.net.eval()
-                    asked = teacher.tapped if teacher is not None else None
-                    teacher_output = None if asked is None else self.means.wide(asked(one))
-                    student.method(self.means.wide(student.tapped(one)), teacher_output, batch)
-            except ValueError as error:
-                if isinstance(error, RedistillError):
-                    raise
-                raise RedistillError(
-                    f"a batch of this run holds one image (batches of {size}, {self.source.count} images), and "
-                    f"{type(student.net).__name__} with {student.method!r} cannot train on one "
-                    f"({str(error).splitlines()[0]}): choose another batch_size, or drop_last = true"
-                ) from error
-
     def _note_normalisation(self) -> None:
         """From its first step on a student without a normalisation of its own is one for images as the stream gives them."""
         for student in self.students:
@@ -484,52 +401,3 @@ class Loop:
             )
             for s in self.students
         ]
-
-
-def fit_cohort(
-    students: Sequence[tuple[nn.Module, Method | Term]],
-    teacher: nn.Module | None,
-    source: Source,
-    recipe: Recipe,
-    *,
-    seed: int,
-    evaluate: Mapping[str, ImageSet] | None = None,
-    every: int | None = None,
-    device: str | torch.device = "auto",
-    cache: bool | str | Path = False,
-) -> list[Result]:
-    """Train several (student, method) pairs on one stream with one teacher; see :class:`Loop`.
-
-    In strict and double precision each student ends bit-identical to the same student trained alone. A student that
-    diverges stops alone; its result says so in ``diverged``.
-    """
-    loop = Loop(students, teacher, source, recipe, seed=seed, evaluate=evaluate, every=every, device=device, cache=cache)
-    for _ in loop:
-        pass
-    return loop.results()
-
-
-def fit(
-    student: nn.Module,
-    teacher: nn.Module | None,
-    method: Method | Term,
-    source: Source,
-    recipe: Recipe,
-    *,
-    seed: int,
-    evaluate: Mapping[str, ImageSet] | None = None,
-    every: int | None = None,
-    device: str | torch.device = "auto",
-    cache: bool | str | Path = False,
-) -> Result:
-    """Train one student in place and return what was measured; a cohort of one. See :class:`Loop`.
-
-    Raises:
-        Diverged: a loss became NaN or infinite (the message names term, weight and step).
-    """
-    result = fit_cohort(
-        [(student, method)], teacher, source, recipe, seed=seed, evaluate=evaluate, every=every, device=device, cache=cache
-    )[0]
-    if result.diverged is not None:
-        raise Diverged(result.diverged)
-    return result
