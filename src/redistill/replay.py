@@ -20,7 +20,7 @@ from torch import nn
 from redistill.features.hidden_state import standing
 
 WARM = 3  # times that a kind of work is done as it is written before it is recorded
-CohortRun = Callable[[int | None], None]
+Work = Callable[[int | None], None]
 """What is done at a step; None: at any step, it is being recorded."""
 T = TypeVar("T")
 
@@ -184,7 +184,7 @@ class Replayed:
         if (why := hindered()) is not None:
             self.give_up(why)
 
-    def __call__(self, kind: Hashable, work: CohortRun, step: int) -> bool:
+    def __call__(self, kind: Hashable, work: Work, step: int) -> bool:
         """Work of one kind, at ``step``; whether it was replayed."""
         if self._recorded and self._places != [tensor.data_ptr() for tensor in self._tensors]:
             self.forget()  # somebody moved a network between two steps
@@ -210,7 +210,7 @@ class Replayed:
         self._recorded.clear()
         self._done.clear()
 
-    def _watched(self, kind: Hashable, work: CohortRun, step: int) -> None:
+    def _watched(self, kind: Hashable, work: Work, step: int) -> None:
         """Once as it is written: what it leaves on the host a replay would not leave."""
         done = self._done.get(kind, 0)
         before, why = self._host(), None
@@ -225,7 +225,7 @@ class Replayed:
         if why is not None:
             self.give_up(why)
 
-    def _record(self, kind: Hashable, work: CohortRun) -> None:
+    def _record(self, kind: Hashable, work: Work) -> None:
         try:
             self._recorded[kind] = self.recorder.record(lambda: work(None))
         except Exception as error:  # whatever a device says, the work as it is written tells whether it is right

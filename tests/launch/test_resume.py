@@ -17,7 +17,8 @@ from redistill import terms
 from redistill.core import Method
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
-from redistill.launch.cohort import CohortRun, Saved, common_step
+from redistill.launch.cohort import CohortRun
+from redistill.launch.saved import Saved, common_step
 from redistill.launch.stop import Interrupted, Stop, seconds
 from redistill.recipe import Recipe
 from redistill.runs import checkpoint

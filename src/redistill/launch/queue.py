@@ -11,7 +11,8 @@ from pathlib import Path
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment, identity
 from redistill.files import canonical
-from redistill.launch.cohort import Cohort, CohortRun, saved_step, tidy
+from redistill.launch.cohort import Cohort, CohortRun
+from redistill.launch.saved import saved_step, tidy
 from redistill.launch.stop import Stop
 from redistill.runs.store import Run, Store
 
