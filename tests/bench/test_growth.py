@@ -29,6 +29,8 @@ def test_the_exponent_is_the_slope_between_logarithms(growth: ModuleType) -> Non
 
 
 def test_the_page_and_the_exponents_are_those_of_the_record(growth: ModuleType) -> None:
+    if not growth.RECORD.exists():
+        pytest.skip("not measured yet: python scripts/growth.py")
     record = measured(growth.RECORD)
     assert growth.PAGE.read_text(encoding="utf-8") == growth.text(record), "run python scripts/growth.py --draw"
     for axis, told in record["axes"].items():
