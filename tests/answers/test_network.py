@@ -62,6 +62,13 @@ def test_networks_that_compute_otherwise_have_other_keys() -> None:
     assert len(set(keys.values())) == len(keys), keys
 
 
+class Odd:
+    def __getattribute__(self, name: str) -> Any:
+        if name == "__dict__":
+            raise ValueError("not mine")
+        return object.__getattribute__(self, name)
+
+
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_what_cannot_be_told_is_not_told() -> None:
     hooked = Net()
@@ -69,7 +76,9 @@ def test_what_cannot_be_told_is_not_told() -> None:
     drawing = _changed(lambda net: setattr(net, "random", torch.Generator()))
     normed = Net()
     nn.utils.weight_norm(normed.head)
-    for net, why in ((hooked, "a hook"), (drawing, "Generator"), (normed, "a hook"), (torch.jit.script(nn.Linear(2, 2)), "compiled")):
+    odd = _changed(lambda net: setattr(net, "odd", Odd()))
+    for net, why in ((odd, "ends in ValueError: not mine"),
+                     (hooked, "a hook"), (drawing, "Generator"), (normed, "a hook"), (torch.jit.script(nn.Linear(2, 2)), "compiled")):
         with pytest.raises(Untold, match=why):
             network_key(net)
 

@@ -236,7 +236,7 @@ def test_a_limit_of_the_system_on_files_is_no_crash(tmp_path: Path) -> None:
     here = Path(__file__)
     done = subprocess.run(
         [sys.executable, "-c", FULL, str(tmp_path), str(here.parent), str(here.parents[1]), str(here.parents[2] / "src")],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0 and "the file is larger than allowed here" in done.stdout, done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -57,8 +57,13 @@ def network_key(net: nn.Module) -> str:
     except (RuntimeError, TypeError, RedistillError) as error:
         raise Untold(f"its weights are no plain tensors ({error})") from error
     told = _Told()
-    modules = [[name, told.module(module)] for name, module in net.named_modules(remove_duplicate=False)]
-    return digest(canonical({"numerics": NUMERICS, "weights": weights, "modules": modules}))
+    try:
+        modules = [[name, told.module(module)] for name, module in net.named_modules(remove_duplicate=False)]
+        return digest(canonical({"numerics": NUMERICS, "weights": weights, "modules": modules}))
+    except Untold:
+        raise
+    except Exception as error:  # whatever somebody's object does when it is looked at
+        raise Untold(f"looking at it ends in {type(error).__name__}: {error}") from error
 
 
 class _Told:

@@ -119,6 +119,10 @@ class Remembered:
             said = _tried(net, who, trial, tuple(source.image_shape), means)
         except Untold as error:
             raise NotRemembered(f"what the teacher computes cannot be told: {error}") from error
+        except NotRemembered:
+            raise
+        except Exception as error:  # a network may refuse noise, which is no image of its kind
+            raise NotRemembered(f"the teacher cannot be tried on noise ({type(error).__name__}: {error})") from error
         outputs = {LOGITS: said.logits, **said.taps}
         shapes = {name: shape for name, one in outputs.items() if (shape := Shape.of(one)) is not None}
         if odd := [name for name in outputs if name not in shapes]:
