@@ -82,11 +82,11 @@ def _one_image(trial: TermCase) -> None:
 def _dead(trial: TermCase) -> None:
     """features that are 0 everywhere have a finite loss and gradient"""
     bench = trial.bench()
-    said, taught = bench.student_output(), bench.teacher_output
-    none = Output(said.logits.detach(), {n: torch.zeros_like(v) for n, v in said.taps.items()})
-    nothing = Output(taught.logits, {n: torch.zeros_like(v) for n, v in taught.taps.items()})
-    _finite(bench, _leaf(none, _same), taught, "where the student's features are 0")
-    _finite(bench, _leaf(said, _same), nothing, "where the teacher's features are 0")
+    student_output, teacher_output = bench.student_output(), bench.teacher_output
+    none = Output(student_output.logits.detach(), {n: torch.zeros_like(v) for n, v in student_output.taps.items()})
+    nothing = Output(teacher_output.logits, {n: torch.zeros_like(v) for n, v in teacher_output.taps.items()})
+    _finite(bench, _leaf(none, _same), teacher_output, "where the student's features are 0")
+    _finite(bench, _leaf(student_output, _same), nothing, "where the teacher's features are 0")
     _finite(bench, _leaf(none, _same), nothing, "where all features are 0")
 
 
@@ -94,10 +94,10 @@ def _huge(trial: TermCase) -> None:
     """logits of ten thousand have a finite loss and gradient"""
     for dtype in (torch.float64, torch.float32):
         bench = trial.bench(dtype=dtype)
-        said, taught = bench.student_output(), bench.teacher_output
+        student_output, teacher_output = bench.student_output(), bench.teacher_output
         for by, to in ((1e4, 1.0), (1.0, 1e4), (1e4, -1e4)):
-            mine = Output(by * said.logits.detach(), said.taps)
-            theirs = Output(to * taught.logits, taught.taps)
+            mine = Output(by * student_output.logits.detach(), student_output.taps)
+            theirs = Output(to * teacher_output.logits, teacher_output.taps)
             _finite(bench, _leaf(mine, _same), theirs, f"with logits times {max(by, abs(to)):g} in {dtype}")
 
 
@@ -106,8 +106,8 @@ def _bfloat(trial: TermCase) -> None:
     if trial.generated:
         return  # images that are trained are never of half precision
     bench = trial.bench(dtype=torch.float32)
-    said, taught = bench.student_output(), bench.teacher_output
-    rough = [_leaf(o, lambda x: x.to(torch.bfloat16)) for o in (said, taught)]
+    student_output, teacher_output = bench.student_output(), bench.teacher_output
+    rough = [_leaf(o, lambda x: x.to(torch.bfloat16)) for o in (student_output, teacher_output)]
     state = {name: buffer.clone() for name, buffer in bench.term.named_buffers()}
     got = _finite(bench, rough[0], Output(rough[1].logits.detach(), {n: v.detach() for n, v in rough[1].taps.items()}), "in bfloat16")
     with torch.no_grad():  # not .data: who remembers on the host what a buffer holds must be able to see that it was changed
