@@ -97,6 +97,26 @@ def test_a_program_of_torch_export_computes_the_same(run: Run, tmp_path: Path) -
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_a_place_that_cannot_be_written_is_what_is_told(run: Run, tmp_path: Path) -> None:
+    """And not that the network has no form in a program."""
+    (tmp_path / "there").mkdir()
+    with pytest.raises(RedistillError, match=r"^cannot write \S+there: "):
+        write_program(Subject.of(run, trust_code=True), tmp_path / "there")
+    if HAS_ONNX:
+        with pytest.raises(RedistillError, match=r"^cannot write \S+there: "):
+            onnx.write_onnx(Subject.of(run, trust_code=True), tmp_path / "there")
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_program_that_computes_something_else_is_not_written(run: Run, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(Subject, "said", lambda self, images: self.net(images).detach() + 1.0)
+    with pytest.raises(RedistillError, match=r"does not compute the same, and \S+small.pt2 was not written"):
+        write_program(Subject.of(run, trust_code=True), tmp_path / "small.pt2")
+    assert not (tmp_path / "small.pt2").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_what_depends_on_values_is_refused(run: Run, tmp_path: Path) -> None:
     class Deciding(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
