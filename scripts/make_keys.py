@@ -13,7 +13,7 @@ from typing import Any
 import typer.main
 
 from redistill import terms
-from redistill.cli import app, download, evaluate, evidence, first, look, papers, run, zero_shot  # noqa: F401
+from redistill.cli import program
 from redistill.experiment.evaluate import Evaluate
 from redistill.experiment.networks import Net
 from redistill.experiment.source import KINDS
@@ -82,7 +82,7 @@ def text() -> str:
     for term in terms.ALL:
         rows += _term(term)
     rows += ["", "## Commands", ""]
-    group: Any = typer.main.get_command(app)
+    group: Any = typer.main.get_command(program())
     for name in group.list_commands(None):
         command = group.commands[name]
         rows += [f"### redistill {name}", "", " ".join((command.help or "").split()), "", "| | default | |", "|---|---|---|"]

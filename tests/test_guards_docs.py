@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 import redistill as rd
 from redistill import papers
+from redistill.cli import program
 from redistill.papers.plan import select
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -132,29 +133,7 @@ def commands() -> Iterator[tuple[str, str]]:
 
 
 COMMANDS = sorted(set(commands()))
-
-
-def program() -> Any:
-    from redistill.cli import (  # noqa: F401  # noqa: F401
-        app,
-        bench,
-        cache,
-        check,
-        compare,
-        distill,
-        download,
-        evaluate,
-        evidence,
-        export,
-        first,
-        look,
-        papers,
-        planning,
-        run,
-        zero_shot,
-    )
-
-    return typer.main.get_command(app)
+PROGRAM: Any = typer.main.get_command(program())
 
 
 def words_of(command: str) -> list[str]:
@@ -166,7 +145,7 @@ def words_of(command: str) -> list[str]:
 def understood(command: str) -> Any:
     """The parsed command; a click error where the program does not know it."""
     name, *words = words_of(command)
-    found = program().get_command(None, name)
+    found = PROGRAM.get_command(None, name)
     assert found is not None, f"there is no command {name!r}"
     try:
         return found.make_context(name, words)
@@ -217,6 +196,6 @@ def test_a_cheap_command_runs(command: str, tmp_path: Path, monkeypatch: pytest.
     if re.search(r"\b(FILE|PAPER|TABLE|NAME|CELL|FOLDER|mine\.toml)\b", command):
         pytest.skip("stands for what the reader names")
     with pytest.raises(SystemExit) as ended:
-        program().main(words_of(command), prog_name="redistill")
+        PROGRAM.main(words_of(command), prog_name="redistill")
     assert not ended.value.code
     assert (capsys.readouterr().out.strip() != "") or command == "runs"

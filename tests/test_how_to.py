@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from redistill.cli import app, evaluate, first, look, papers, run  # noqa: F401  the modules add their commands
+from redistill.cli import program
 
 pytest.importorskip("sklearn")
 ELSEWHERE = ("own-term",)  # tests/cli/test_check.py walks it
@@ -40,7 +40,7 @@ def test_a_page_runs_as_it_is_printed(page: Path, tmp_path: Path, monkeypatch: p
                 exec(compile(text, page.name, "exec"), names)
             else:
                 for line in text.splitlines():
-                    done = CliRunner().invoke(app, shlex.split(line)[1:], catch_exceptions=False)
+                    done = CliRunner().invoke(program(), shlex.split(line)[1:], catch_exceptions=False)
                     assert line.startswith("redistill ") and done.exit_code == 0, f"{line}: {done.output}"
     finally:
         for name in set(sys.modules) - known:

@@ -13,8 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from helpers.experiments import HERE
-from redistill.cli import app, evaluate, look, run  # noqa: F401  the modules add their commands
-from redistill.cli import first as begin  # noqa: F401
+from redistill.cli import program
 from redistill.errors import RedistillError
 from redistill.runs.store import Store
 from redistill.stats import paired_difference
@@ -41,7 +40,7 @@ def store(taught: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def ask(store: Store, *words: str) -> Any:
-    done = CliRunner().invoke(app, [*words, "--out", str(store.root)], catch_exceptions=False)
+    done = CliRunner().invoke(program(), [*words, "--out", str(store.root)], catch_exceptions=False)
     return done
 
 
@@ -117,15 +116,15 @@ def test_a_file_to_begin_with_is_one_that_loads(tmp_path: Path, monkeypatch: pyt
     from redistill.experiment.value import Experiment
 
     monkeypatch.chdir(tmp_path)
-    assert [line.split()[0] for line in CliRunner().invoke(app, ["init"]).stdout.splitlines()] == list(ABOUT)
+    assert [line.split()[0] for line in CliRunner().invoke(program(), ["init"]).stdout.splitlines()] == list(ABOUT)
     for kind in ABOUT:
-        assert f"{kind}.toml is written" in CliRunner().invoke(app, ["init", kind], catch_exceptions=False).stdout
+        assert f"{kind}.toml is written" in CliRunner().invoke(program(), ["init", kind], catch_exceptions=False).stdout
         if kind != "paper":
             assert len(Experiment.load_all(f"{kind}.toml", device="cpu")) == (6 if kind == "compare" else 1)
     with pytest.raises(RedistillError, match="is there already"):
-        CliRunner().invoke(app, ["init", "train"], catch_exceptions=False)
+        CliRunner().invoke(program(), ["init", "train"], catch_exceptions=False)
     with pytest.raises(RedistillError, match="did you mean distill"):
-        CliRunner().invoke(app, ["init", "distil"], catch_exceptions=False)
+        CliRunner().invoke(program(), ["init", "distil"], catch_exceptions=False)
 
 
 def test_diff_names_switches_and_weights(store: Store, tmp_path: Path) -> None:
@@ -166,24 +165,24 @@ def test_a_published_teacher_has_its_published_accuracy_format(tmp_path: Path) -
 
     net = models.wrn(10, 1, classes=10, channels=1, image_size=8, seed=0)
     models.save(net, tmp_path / "w.safetensors", normalisation="digits")
-    done = CliRunner().invoke(app, ["evaluate", str(tmp_path / "w.safetensors"), "--data", "digits", "--json"], catch_exceptions=False)
+    done = CliRunner().invoke(program(), ["evaluate", str(tmp_path / "w.safetensors"), "--data", "digits", "--json"], catch_exceptions=False)
     row = json.loads(done.stdout)
     assert isinstance(row["accuracy"], float) and isinstance(row["accuracy_interval"], list) and row["data"] == "digits"
 
 
 def test_train_is_an_experiment_without_a_file(tmp_path: Path) -> None:
     words = ["train", "wrn-10-1", "digits", "--epochs", "1", "--set", "source.per_class=5", "--out", str(tmp_path), "--device", "cpu"]
-    done = CliRunner().invoke(app, [*words, "--json"], catch_exceptions=False)
+    done = CliRunner().invoke(program(), [*words, "--json"], catch_exceptions=False)
     [row] = json.loads(done.stdout)["runs"]
     written = Store(tmp_path).pick(row["id"])[0].record["experiment"]
     assert written["recipe"]["nesterov"] and written["source"]["per_class"] == 5 and "teacher" not in written
     with pytest.raises(RedistillError, match="unknown network 'wrn-10': did you mean wrn-10-"):
-        CliRunner().invoke(app, ["train", "wrn-10", *words[2:]], catch_exceptions=False)
+        CliRunner().invoke(program(), ["train", "wrn-10", *words[2:]], catch_exceptions=False)
 
 
 @pytest.mark.parametrize(("what", "one"), [("terms", "KD"), ("models", "wrn-16-1"), ("data", "cifar10:train")])
 def test_lists(what: str, one: str) -> None:
-    done = CliRunner().invoke(app, ["list", what, "--json"], catch_exceptions=False)
+    done = CliRunner().invoke(program(), ["list", what, "--json"], catch_exceptions=False)
     rows = {row["name"]: row["about"] for row in json.loads(done.stdout)}
     assert one in rows
     if what == "models":
@@ -192,12 +191,12 @@ def test_lists(what: str, one: str) -> None:
 
 def test_unknown_lists_name_the_known() -> None:
     with pytest.raises(RedistillError, match="unknown list 'model': did you mean models"):
-        CliRunner().invoke(app, ["list", "model"], catch_exceptions=False)
+        CliRunner().invoke(program(), ["list", "model"], catch_exceptions=False)
 
 
 def test_verify_is_the_proof(tmp_path: Path) -> None:
     golden = Path(__file__).parents[1] / "golden"
-    done = CliRunner().invoke(app, ["verify", str(golden), "--json"], catch_exceptions=False)
+    done = CliRunner().invoke(program(), ["verify", str(golden), "--json"], catch_exceptions=False)
     assert done.exit_code == 0 and {row["outcome"] for row in json.loads(done.stdout)} <= {"pass", "not supported"}
     with pytest.raises(RedistillError, match="no folder"):
-        CliRunner().invoke(app, ["verify", str(tmp_path / "none")], catch_exceptions=False)
+        CliRunner().invoke(program(), ["verify", str(tmp_path / "none")], catch_exceptions=False)

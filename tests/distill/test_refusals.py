@@ -186,3 +186,8 @@ def test_memory_is_measured_before_it_is_used(monkeypatch: pytest.MonkeyPatch, p
     monkeypatch.setattr(cost, "available_memory", lambda device: 1000)
     with pytest.raises(RedistillError, match="no smaller batch fits"):
         planned()
+
+
+def test_a_network_of_the_package_is_a_teacher_by_its_name(tmp_path: Path) -> None:
+    made = rd.distill.plan("digits", "wrn-16-2-digits", "quarter", runs=tmp_path)
+    assert made.teacher.model == "wrn-16-2" and made.teacher.class_names is not None and len(made.distilled["KD"]) == 1

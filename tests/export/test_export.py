@@ -20,7 +20,7 @@ import redistill as rd
 from helpers.photographs import HERE
 from redistill.errors import RedistillError
 from redistill.export import hub, onnx
-from redistill.export.folder import write_folder
+from redistill.export.folder import building, write_folder
 from redistill.export.network import Subject
 from redistill.export.program import write_program
 from redistill.runs.store import Run, Store
@@ -97,6 +97,26 @@ def test_a_program_of_torch_export_computes_the_same(run: Run, tmp_path: Path) -
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_a_place_that_cannot_be_written_is_what_is_told(run: Run, tmp_path: Path) -> None:
+    """And not that the network has no form in a program."""
+    (tmp_path / "there").mkdir()
+    with pytest.raises(RedistillError, match=r"^cannot write \S+there: "):
+        write_program(Subject.of(run, trust_code=True), tmp_path / "there")
+    if HAS_ONNX:
+        with pytest.raises(RedistillError, match=r"^cannot write \S+there: "):
+            onnx.write_onnx(Subject.of(run, trust_code=True), tmp_path / "there")
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_program_that_computes_something_else_is_not_written(run: Run, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(Subject, "said", lambda self, images: self.net(images).detach() + 1.0)
+    with pytest.raises(RedistillError, match=r"does not compute the same, and \S+small.pt2 was not written"):
+        write_program(Subject.of(run, trust_code=True), tmp_path / "small.pt2")
+    assert not (tmp_path / "small.pt2").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_what_depends_on_values_is_refused(run: Run, tmp_path: Path) -> None:
     class Deciding(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -150,6 +170,38 @@ def test_a_network_of_ours_has_a_folder_too(tmp_path: Path) -> None:
     with pytest.raises(RedistillError, match="leave model, classes and args out"):
         rd.models.load(tmp_path / "folder", model="wrn-10-1")
     assert Store(tmp_path / "runs").pick(made.id)[0].id == made.id
+
+
+def test_a_buffer_of_no_state_dict_comes_along(tmp_path: Path, monkeypatch: Any) -> None:
+    """It is drawn with the run's seed; a network made again under another one would look through another matrix, silently."""
+    settings = {
+        "student": {"model": f"{NETS}:Drawn"}, "method": [{"use": "CE"}], "source": {"data": "digits", "per_class": 20},
+        "evaluate": {"test": "digits:test"}, "recipe": {"epochs": 4, "lr": 0.05, "batch_size": 50},
+    }  # fmt: skip
+    made = rd.Experiment.of(settings, device="cpu", seed=1).run(tmp_path / "runs")
+    net, test = made.network(), rd.data.load("digits", part="test")
+    assert rd.evaluate(net, test).accuracy == made.accuracy("test")
+    facts = write_folder(made, tmp_path / "folder", trust_code=True)
+    images = torch.rand(3, 1, 8, 8)
+    again = rd.models.load(tmp_path / "folder", trust_code=True)
+    assert torch.equal(again(images), net(images))
+    assert rd.distill.named(str(tmp_path / "folder")).made(facts.sizes)(images).equal(net(images))
+    monkeypatch.chdir(tmp_path / "folder")
+    monkeypatch.syspath_prepend(".")
+    names: dict[str, Any] = {}
+    exec("\n".join(building(facts, tmp_path / "folder", ["glass"])), names)
+    assert torch.equal(names["net"](images), net(images))
+    lines = building(facts, tmp_path / "folder", ["glass"])
+    assert all(line in (tmp_path / "folder" / page).read_text() for page in ("use.py", "README.md") for line in lines)
+
+
+@pytest.mark.parametrize("wrong", [{"sizes": 3}, {"model": 5}, {"args": []}, {"class_names": 4}, {"more": 1}])
+def test_a_folder_that_says_something_odd_is_called_damaged(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    about = {"model": "mlp", "args": {}, "sizes": {"classes": 10}, "class_names": None, "normalise": "digits", "format": 1, **wrong}
+    (tmp_path / "redistill.json").write_text(json.dumps(about))
+    rd.models.save(rd.models.build("mlp", inputs=64), tmp_path / "model.safetensors")
+    with pytest.raises(RedistillError, match=r"redistill\.json is damaged"):
+        rd.models.load(tmp_path)
 
 
 def test_the_command(run: Run, tmp_path: Path) -> None:

@@ -153,6 +153,15 @@ def test_a_header_may_not_choose_code(tmp_path: Path, name: str) -> None:
 UNTOLD = ("resnet34", "resnet101", "resnet152", "dafl-generator", "dfad-generator", "cmi-generator", "simkd")
 
 
+@pytest.mark.parametrize("names", [[["a"]], [{}], 3, "weight", [None, "weight"]])
+def test_a_header_may_list_anything_beside_the_weights(tmp_path: Path, names: Any) -> None:
+    """Buffers of no state dict are listed in the header, which is data: what is no name of a tensor is passed over."""
+    about = json.dumps({"format": 1, "beside": names})
+    save_file({"weight": torch.zeros(2, 3)}, str(tmp_path / "x.safetensors"), metadata={"redistill": about})
+    tensors, said = models.read(tmp_path / "x.safetensors")
+    assert [*tensors, *said["beside"]] == ["weight"]
+
+
 def test_two_generators_that_differ_in_an_epsilon_alone_are_not_guessed(tmp_path: Path) -> None:
     for name in ("dafl-generator", "dfad-generator", "cmi-generator"):
         torch.save(models.build(name, initialise=False).state_dict(), tmp_path / "a.pth")

@@ -128,11 +128,39 @@ def test_what_is_not_known_is_one_sentence(layers: list[dict[str, Any]], words: 
         models.load(kept(tmp_path / "net.h5", layers, {"a": [np.ones((3, 3, 2, 2))]}))
 
 
+def test_a_dense_layer_on_maps_is_refused(tmp_path: Path) -> None:
+    """Keras works along the channels there, a linear layer along the width: where both are 6 the numbers would be others, silently."""
+    start = layer("InputLayer", "in", batch_input_shape=[None, 5, 6, 6])
+    layers = [start, layer("Dense", "a", "in", use_bias=False, activation="linear"), layer("GlobalAveragePooling2D", "mean", "a")]
+    net = models.load(kept(tmp_path / "net.h5", layers, {"a": [np.ones((6, 3))]}))
+    with pytest.raises(RedistillError, match=r"reads maps \[2, 6, 5, 6\], only vectors are read here"):
+        net(torch.zeros(2, 6, 5, 6))
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        [],
+        {"class_name": "Functional", "config": {"layers": [{"class_name": "InputLayer", "config": []}]}},
+        {"class_name": "Sequential", "config": []},
+        {"class_name": "Functional", "config": {"layers": [layer("InputLayer", "in", batch_input_shape=5)]}},
+        {"class_name": "Functional", "config": {"layers": [INPUT, layer("Conv2D", "a", "in", **{"activation": []})]}},
+    ],
+)
+def test_a_description_of_other_kinds_is_one_sentence(described: Any, tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "net.h5", "w") as file:
+        file.attrs["model_config"] = json.dumps(described)
+        file.create_group("model_weights")
+    with pytest.raises(RedistillError, match=r"^\S+net.h5"):
+        models.load(tmp_path / "net.h5")
+
+
 def test_weights_without_a_description_and_damaged_files(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "weights.h5", "w") as file:
         file.create_group("dense")
-    with pytest.raises(RedistillError, match="without its description: save it whole"):
+    with pytest.raises(RedistillError, match=r"^\S+weights.h5 holds weights of a Keras network without its description: save it whole"):
         models.load(tmp_path / "weights.h5")
     whole = (tmp_path / "weights.h5").read_bytes()
     (tmp_path / "cut.h5").write_bytes(whole[:200])

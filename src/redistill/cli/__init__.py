@@ -77,9 +77,9 @@ def _safe(stream: Any, encoding_only: bool) -> Any:
     return _Plain(stream.detach(), encoding=encoding, errors="backslashreplace", line_buffering=buffered)
 
 
-def main() -> None:
-    """The entry point: an error is one sentence on standard error, ``--debug`` shows where it came from."""
-    from redistill.cli import (  # noqa: F401  each module adds its commands to ``app``
+def program() -> typer.Typer:
+    """The program with all its commands; each module adds its own to :data:`app` when it is imported."""
+    from redistill.cli import (  # noqa: F401
         bench,
         cache,
         check,
@@ -96,6 +96,12 @@ def main() -> None:
         zero_shot,
     )
 
+    return app
+
+
+def main() -> None:
+    """The entry point: an error is one sentence on standard error, ``--debug`` shows where it came from."""
+    commands = program()
     global debug
     debug = "--debug" in sys.argv[1:]
     sys.argv[1:] = [word for word in sys.argv[1:] if word != "--debug"]
@@ -104,7 +110,7 @@ def main() -> None:
     sys.stderr = _safe(sys.stderr, encoding_only=sys.stderr is not None and sys.stderr.isatty())
     try:
         try:
-            app()
+            commands()
         finally:
             _flush()
     except BrokenPipeError:

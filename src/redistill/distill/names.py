@@ -22,8 +22,9 @@ from redistill.files import make_folder
 from redistill.models import libraries
 from redistill.models.build import check
 from redistill.models.folder import WEIGHTS, facts_of, is_network_folder
+from redistill.models.shipped import place_of
 from redistill.models.signature import default_of, filled
-from redistill.models.weights import fill, read, require_fit
+from redistill.models.weights import load_weights, read, require_fit
 from redistill.models.weights_reader import FORMATS
 from redistill.paths import expanded
 from redistill.tensor_files import save
@@ -75,7 +76,7 @@ class Named:
         code = {} if found is None else {"model": found.name, "code": found.code, "file": found.file}
         net = construct(Net.model_validate({"model": self.model, "args": self.args or None, **code}), dict(sizes), seed)
         if self.weights is not None:
-            fill(net, read(self.weights)[0], str(self.weights))
+            load_weights(net, self.weights, self.args)
         if self.normalise is not None:
             net.normalisation = self.normalise  # type: ignore[assignment]
         net.class_names = self.class_names  # type: ignore[assignment]
@@ -102,10 +103,11 @@ def named(
     file = None if weights is None else expanded(weights)
     if file is not None and not os.path.isfile(file):
         raise RedistillError(f"there is no file {file}: give the path of {FORMATS}")
-    path = expanded(text)
+    shipped = place_of(text)
+    path = shipped or expanded(text)
     if is_network_folder(path):
         return _of_folder(text, path, file, own, given)
-    if file is None and not is_code(text) and text.lower().endswith(ENDINGS):
+    if file is None and (shipped or (not is_code(text) and text.lower().endswith(ENDINGS))):
         if not os.path.isfile(path):
             raise RedistillError(f"there is no file {path}: give the path of {FORMATS}")
         model, args_in = model_in_file(path)

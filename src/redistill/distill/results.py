@@ -129,7 +129,7 @@ class Distilled:
         """Write table, figures and one folder a distilled student (of the first seed); returns what was written."""
         from redistill.distill.figures import lost_figure, size_figure
         from redistill.distill.table import text
-        from redistill.export.folder import card_of, facts_of_run, write_folder
+        from redistill.export.folder import write_folder
         from redistill.paths import expanded
 
         folder = expanded(to)
@@ -145,9 +145,8 @@ class Distilled:
         for row in students:
             run = next(iter(row.runs.values()))
             place = folder / ("student" if len(students) == 1 else f"student-{row.name.rpartition(' ')[2].replace('+', '-')}")
-            facts = facts_of_run(run)
-            title = f"{facts.model.rpartition(':')[2]}, distilled"
-            write_folder(run, place, card_of(run, facts, title=title, table=f"{text(self)}\n"), trust_code=True)
+            title = f"{self.plan.student.model.rpartition(':')[2]}, distilled"
+            write_folder(run, place, title=title, table=f"{text(self)}\n", trust_code=True)
             written.append(place)
         return written
 

@@ -10,11 +10,13 @@ from typing import Any
 from redistill.data import normalisation
 from redistill.errors import RedistillError
 from redistill.experiment.sealed import CODE, RECORD
+from redistill.features.hidden_state import unsaved_buffers
 from redistill.files import make_folder, pretty, read, there, write
 from redistill.models.folder import ABOUT, CONFIG, WEIGHTS, Facts, config_text
 from redistill.models.signature import filled
+from redistill.models.weights import save
 from redistill.runs.store import Run
-from redistill.tensor_files import header, packed
+from redistill.tensor_files import header
 from redistill.user_code import is_code, load
 
 
@@ -38,12 +40,12 @@ def facts_of_run(run: Run) -> Facts:
     )
 
 
-def write_folder(run: Run, to: Path, card: str | None = None, *, trust_code: bool = False) -> Facts:
+def write_folder(run: Run, to: Path, *, title: str | None = None, table: str = "", trust_code: bool = False) -> Facts:
     """Write the folder of a run's student.
 
     Args:
-        card: its ``README.md``; default: :func:`card_of` without a table. trust_code: code of one's own that the record names may run,
-            to see what its constructor takes.
+        title, table: of its card (:func:`card_of`). trust_code: code of one's own that the record names may run, to see what its
+            constructor takes.
 
     Raises:
         RedistillError: the run diverged, or keeps no source file.
@@ -61,20 +63,13 @@ def write_folder(run: Run, to: Path, card: str | None = None, *, trust_code: boo
             place = to / file.relative_to(kept)
             make_folder(place.parent)
             write(place, read(file))
-    arch = getattr(net, "arch", None)
-    about = {
-        "format": 1,
-        "normalisation": facts.normalise,
-        **({"arch": arch.as_json()} if arch is not None else {"class": type(net).__name__}),
-    }
-    if facts.class_names:
-        about["class_names"] = list(facts.class_names)
-    write(to / WEIGHTS, packed(net.state_dict(), {"redistill": json.dumps(about, sort_keys=True), "format": "pt"}))
+    beside = sorted(unsaved_buffers(net))
+    save(net, to / WEIGHTS, normalisation=facts.normalise, class_names=facts.class_names, extra={"format": "pt"})
     write(to / CONFIG, config_text(arguments(facts, to)))
     write(to / ABOUT, pretty(facts.as_json()))
     write(to / RECORD, read(run.folder / RECORD))
-    write(to / "use.py", use_text(facts, to).encode())
-    write(to / "README.md", (card if card is not None else card_of(run, facts)).encode())
+    write(to / "use.py", use_text(facts, to, beside).encode())
+    write(to / "README.md", card_of(run, facts, title=title, table=table, beside=beside).encode())
     return facts
 
 
@@ -89,9 +84,16 @@ def arguments(facts: Facts, folder: Path) -> dict[str, Any]:
     return {**facts.sizes, **facts.args}
 
 
-def building(facts: Facts, folder: Path) -> list[str]:
-    """The lines of Python that build the network, load its weights and call it ``net``."""
-    loaded = f'load_file("{WEIGHTS}")'
+def building(facts: Facts, folder: Path, beside: Sequence[str] = ()) -> list[str]:
+    """The lines of Python that build the network, load its weights and call it ``net``; ``beside``: its buffers of no state dict."""
+    loading = [f'net.load_state_dict(load_file("{WEIGHTS}"))']
+    if beside:
+        loading = [
+            f'tensors, buffers = load_file("{WEIGHTS}"), dict(net.named_buffers())',
+            f"for name in {list(beside)!r}:  # of no state dict",
+            "    buffers[name].copy_(tensors.pop(name))",
+            "net.load_state_dict(tensors)",
+        ]
     words = ", ".join(f"{key}={value!r}" for key, value in arguments(facts, folder).items())
     if is_code(facts.model):
         where, _, name = facts.model.rpartition(":")
@@ -100,7 +102,7 @@ def building(facts: Facts, folder: Path) -> list[str]:
             "from safetensors.torch import load_file",
             f"from {module} import {name}",
             f"net = {name}({words})",
-            f"net.load_state_dict({loaded})",
+            *loading,
         ]
     library, _, name = facts.model.partition(":")
     if library == "timm" and name:
@@ -108,17 +110,17 @@ def building(facts: Facts, folder: Path) -> list[str]:
             "import timm",
             "from safetensors.torch import load_file",
             f'net = timm.create_model("{name}", {words})',
-            f"net.load_state_dict({loaded})",
+            *loading,
         ]
     if library == "torchvision" and name:
         return [
             "import torchvision", "from safetensors.torch import load_file", f'net = torchvision.models.get_model("{name}", {words})',
-            f"net.load_state_dict({loaded})",
+            *loading,
         ]  # fmt: skip
     return ["import redistill", 'net = redistill.models.load(".")']
 
 
-def use_text(facts: Facts, folder: Path) -> str:
+def use_text(facts: Facts, folder: Path, beside: Sequence[str] = ()) -> str:
     """``use.py``: says what the network thinks of one picture."""
     own = normalisation(facts.normalise)
     channels, size = facts.sizes.get("channels", 3), facts.sizes.get("image_size", 32)
@@ -129,7 +131,7 @@ def use_text(facts: Facts, folder: Path) -> str:
         "import os\nimport sys\n\nimport numpy as np\nimport torch\nfrom PIL import Image, ImageOps\n\n"
         "picture = os.path.abspath(sys.argv[1])\nos.chdir(os.path.dirname(os.path.abspath(__file__)))\n"
         'sys.path.insert(0, ".")\n\n'
-        f"{names}MEAN, STD, SIZE = {mean!r}, {std!r}, {size}\n\n" + "\n".join(building(facts, folder)) + "\nnet.eval()\n\n"
+        f"{names}MEAN, STD, SIZE = {mean!r}, {std!r}, {size}\n\n" + "\n".join(building(facts, folder, beside)) + "\nnet.eval()\n\n"
         f'image = ImageOps.exif_transpose(Image.open(picture)).convert("{"L" if channels == 1 else "RGB"}")\n'
         "scale = SIZE / min(image.size)\n"
         "image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)\n"
@@ -145,7 +147,7 @@ def use_text(facts: Facts, folder: Path) -> str:
     )
 
 
-def card_of(run: Run, facts: Facts, *, title: str | None = None, table: str = "", more: str = "") -> str:
+def card_of(run: Run, facts: Facts, *, title: str | None = None, table: str = "", beside: Sequence[str] = ()) -> str:
     """A model card: the index that the hub reads, the table, and how the network is built and fed in five lines."""
     data = next((t["data"] for t in run.record["accuracy"].values()), run.record["data"]["train"].get("data", "own images"))
     short = f"{data.partition(':')[0]}:{Path(data.partition(':')[2].partition(':')[0]).name}" if ":" in data else data
@@ -160,11 +162,11 @@ def card_of(run: Run, facts: Facts, *, title: str | None = None, table: str = ""
         )
     own = normalisation(facts.normalise)
     size = facts.sizes.get("image_size")
-    lines = "\n".join([*building(facts, Path(".") if not is_code(facts.model) else run.folder / CODE), "net.eval()"])
+    lines = "\n".join([*building(facts, Path(".") if not is_code(facts.model) else run.folder / CODE, beside), "net.eval()"])
     classes = f"Its {facts.sizes['classes']} outputs: {_names(facts.class_names)}.\n\n" if facts.class_names else ""
     return (
         f"---\nlibrary_name: pytorch\npipeline_tag: image-classification\ntags:\n- knowledge-distillation\n- redistill\n{index}---\n\n"
-        f"# {name}\n\n{table}{more}\n## How it is built and fed\n\nIn this folder (`python use.py PICTURE` does it all):\n\n"
+        f"# {name}\n\n{table}\n## How it is built and fed\n\nIn this folder (`python use.py PICTURE` does it all):\n\n"
         f"```python\n{lines}\n```\n\n"
         f"It takes {facts.sizes.get('channels', 3)}x{size}x{size} images: shorter side to {size}, the middle cut out, pixels divided by "
         f"{own.peak}, mean {_numbers(own.mean)} taken off, divided by {_numbers(own.std)}. It returns logits. {classes}"

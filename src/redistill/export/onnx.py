@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from redistill.errors import RedistillError
 from redistill.export.network import CALIBRATION, CHECKED, MOST, TOLERANCE, Subject, difference, needs
-from redistill.files import make_folder
+from redistill.files import make_folder, write
 from redistill.stats import binomial_interval
 
 INPUT, OUTPUT = "images", "logits"
@@ -58,18 +58,29 @@ def write_onnx(subject: Subject, file: Path) -> Checked:
     _libraries("onnx", "onnxscript", "onnxruntime")
     images, _ = subject.images("test", CHECKED)
     make_folder(file.parent)
+    write(file, _exported(subject, images[:2]))
+    return _compared(subject, file, images)
+
+
+def _exported(subject: Subject, images: Tensor) -> bytes:
+    """The content of an ONNX file."""
     batch = torch.export.Dim("batch", min=1)
     said = io.StringIO()
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        with (
+            tempfile.TemporaryDirectory() as place,
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(said),
+            contextlib.redirect_stderr(said),
+        ):
             warnings.simplefilter("ignore")
             torch.onnx.export(
-                subject.net, (images[:2],), str(file), input_names=[INPUT], output_names=[OUTPUT], dynamo=True, verbose=False,
+                subject.net, (images,), f"{place}/net.onnx", input_names=[INPUT], output_names=[OUTPUT], dynamo=True, verbose=False,
                 dynamic_shapes={"images": {0: batch}}, external_data=False, opset_version=OPSET,
             )  # fmt: skip
+            return Path(place, "net.onnx").read_bytes()
     except Exception as error:  # the exporter's own kinds of errors are not public
         raise RedistillError(f"{subject.run.label}: {why_not(error)}") from error
-    return _compared(subject, file, images)
 
 
 def why_not(error: BaseException) -> str:
@@ -153,20 +164,21 @@ def write_int8(subject: Subject, file: Path) -> Quantised:
     make_folder(file.parent)
     with tempfile.TemporaryDirectory() as place, warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore")
-        plain, prepared = Path(place) / "float.onnx", Path(place) / "prepared.onnx"
+        plain, prepared, made = (Path(place) / f"{name}.onnx" for name in ("float", "prepared", "int8"))
         write_onnx(subject, plain)
         quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
         if any(isinstance(m, nn.Conv2d) for m in subject.net.modules()):
             shown, _ = subject.images("train", CALIBRATION)
             kind = f"static, calibrated on {len(shown)} training images, weights by channel"
             quantize_static(
-                str(prepared), str(file), _Reader(shown), quant_format=QuantFormat.QDQ, per_channel=True, activation_type=QuantType.QUInt8,
+                str(prepared), str(made), _Reader(shown), quant_format=QuantFormat.QDQ, per_channel=True, activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
             )  # fmt: skip
         else:
             kind = "dynamic, for its linear layers"
-            quantize_dynamic(str(prepared), str(file), weight_type=QuantType.QInt8, per_channel=True)
+            quantize_dynamic(str(prepared), str(made), weight_type=QuantType.QInt8, per_channel=True)
         size = plain.stat().st_size
+        write(file, made.read_bytes())
         small = _run(_session(file), images).argmax(1)
     whole = subject.said(images).argmax(1)
     return Quantised(file, kind, len(labels), int((whole == labels).sum()), int((small == labels).sum()), size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 
 from redistill.errors import RedistillError
 from redistill.export.network import CHECKED, TOLERANCE, Subject, difference
-from redistill.files import make_folder
+from redistill.files import make_folder, write
 
 
 def write_program(subject: Subject, file: Path) -> tuple[float, int]:
@@ -19,13 +20,14 @@ def write_program(subject: Subject, file: Path) -> tuple[float, int]:
         RedistillError: the network decides by its images' values what it computes, or computes something else when read again.
     """
     images, _ = subject.images("test", CHECKED)
-    make_folder(file.parent)
+    content = io.BytesIO()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             made = torch.export.export(subject.net, (images[:2],), dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}})
-            torch.export.save(made, str(file))
-            again = torch.export.load(str(file)).module()
+            torch.export.save(made, content)
+            content.seek(0)
+            again = torch.export.load(content).module()
     except Exception as error:  # of many kinds, and not public
         line = next((one.strip() for one in str(error).splitlines() if one.strip()), type(error).__name__)
         raise RedistillError(
@@ -35,5 +37,10 @@ def write_program(subject: Subject, file: Path) -> tuple[float, int]:
     with torch.no_grad():
         largest, share = difference(again(images), subject.said(images))
     if share > TOLERANCE:
-        raise RedistillError(f"{file} differs from the network by {largest:.2g}: it does not compute the same and should not be used")
+        raise RedistillError(
+            f"{subject.run.label} as a program differs from the network by {largest:.2g}: it does not compute the same, and {file} was "
+            f"not written"
+        )
+    make_folder(file.parent)
+    write(file, content.getvalue())
     return largest, len(images)

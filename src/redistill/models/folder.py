@@ -71,8 +71,12 @@ def facts_of(folder: Path) -> Facts:
         if said["format"] > FORMAT:
             raise RedistillError(f"{folder} was written by a newer redistill (format {said['format']}): update redistill")
         names = said.get("class_names")
-        return Facts(**{**said, "class_names": None if names is None else tuple(map(str, names))})
-    except (TypeError, LookupError) as error:
+        facts = Facts(**{**said, "class_names": None if names is None else tuple(map(str, names))})
+        texts, tables = (facts.model, facts.normalise), (facts.args, facts.sizes, facts.accuracy)
+        if not all(isinstance(text, str) for text in texts) or not all(isinstance(table, dict) for table in tables):
+            raise TypeError("model and normalise are texts; args, sizes and accuracy are tables")
+        return facts
+    except (TypeError, LookupError, AttributeError) as error:
         raise RedistillError(f"{folder / ABOUT} is damaged: {error}") from error
 
 

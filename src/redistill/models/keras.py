@@ -43,6 +43,15 @@ class Conv(nn.Conv2d):
         return super().forward(x)
 
 
+class Dense(nn.Linear):
+    """Keras' layer works along the last axis, which is the channels there and the width here: only vectors [N, features] are taken."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() != 2:
+            raise RedistillError(f"a Dense layer of the Keras file reads maps {list(x.shape)}, only vectors are read here")
+        return super().forward(x)
+
+
 class Flat(nn.Module):
     """[N, C, H, W] to [N, H * W * C], in the order of Keras."""
 
@@ -111,9 +120,11 @@ def load(path: Path) -> KerasNetwork:
                 raise RedistillError(f"{path} holds weights of a Keras network without its description: save it whole, model.save(...)")
             layers = described_layers(json.loads(described), path)
             weights = {name: _weights(group[name]) for name in group if name in {layer.name for layer in layers}}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return _built(layers, weights, path)
+    except RedistillError:
+        raise
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:  # also of a description of other kinds
         raise RedistillError(f"{path} is damaged or no Keras file ({type(error).__name__}: {str(error)[:200]}): get it again") from error
-    return _built(layers, weights, path)
 
 
 def _weights(group: Any) -> list[Tensor]:
@@ -173,7 +184,7 @@ def _built(layers: Sequence[Layer], weights: Mapping[str, list[Tensor]], path: P
             continue
         try:
             made[layer.name] = _module(layer, weights.get(layer.name, []), last=layer is layers[-1])
-        except (ValueError, KeyError, IndexError, TypeError, RuntimeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
             if isinstance(error, RedistillError):
                 raise RedistillError(f"{path}: {error}") from error
             raise RedistillError(f"{path}: layer {layer.name!r} ({layer.kind}) does not fit its weights: {error}") from error
@@ -190,7 +201,7 @@ def _module(layer: Layer, weights: Sequence[Tensor], *, last: bool) -> nn.Module
         raise RedistillError(f"layer {layer.name!r} has its channels first, which is not read here")
     if kind in ("Conv2D", "Dense"):
         kernel = weights[0].permute(3, 2, 0, 1) if kind == "Conv2D" else weights[0].t()
-        core = _conv(layer, kernel) if kind == "Conv2D" else nn.Linear(kernel.shape[1], kernel.shape[0], bool(config["use_bias"]))
+        core = _conv(layer, kernel) if kind == "Conv2D" else Dense(kernel.shape[1], kernel.shape[0], bool(config["use_bias"]))
         _fill(core, {"weight": kernel, **({"bias": weights[1]} if config["use_bias"] else {})})
         active = _activation(layer, last=last)
         return core if isinstance(active, nn.Identity) else nn.Sequential(core, active)

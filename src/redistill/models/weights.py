@@ -86,7 +86,8 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         del tensors["n_averaged"]  # how often torch's AveragedModel has averaged: no part of the network
     about = _about(header, Path(path)) if header else {}
     names = about.get("beside")
-    about["beside"] = {name: tensors.pop(name) for name in names if name in tensors} if isinstance(names, list) else {}
+    listed = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    about["beside"] = {name: tensors.pop(name) for name in listed if name in tensors}
     return tensors, about
 
 

@@ -118,7 +118,7 @@ class Run:
         """
         from redistill.runs.trained import trained
 
-        return trained(self.weights(take), self.record["experiment"]["student"], trust_code=trust_code)
+        return trained(self.weights(take), self.record["experiment"]["student"], self.seed, trust_code=trust_code)
 
     def kept(self, name: str) -> dict[str, Tensor]:
         """Tensors that the source left beside the weights: ``"generator"``, ``"samples"`` of a zero-shot run."""

@@ -17,10 +17,11 @@ from redistill.models.weights import load_weights
 from redistill.tensor_files import header
 
 
-def trained(path: Path, given: Mapping[str, Any], *, trust_code: bool = False) -> nn.Module:
+def trained(path: Path, given: Mapping[str, Any], seed: int, *, trust_code: bool = False) -> nn.Module:
     """The student of a finished run in evaluation mode: its weights file, and the table [student] of its experiment.
 
-    ``trust_code``: the word of the user that code of one's own, which the record names, may be run.
+    ``seed``: of the run; a buffer that its constructor draws and no state dict holds is then the run's. ``trust_code``: the word of
+    the user that code of one's own, which the record names, may be run.
     """
     facts = json.loads(header(read(path), path)["sizes"])
     net = Net.model_validate({key: given[key] for key in ("model", "args", "normalise", "code", "file") if key in given})
@@ -28,7 +29,7 @@ def trained(path: Path, given: Mapping[str, Any], *, trust_code: bool = False) -
         net = net.model_copy(update={"file": str(kept)})  # the run's own copy, wherever the original is by now
     if trust_code and net.code is not None:
         user_code.load(net.model, Path(), file=net.file, code=net.code, kind=nn.Module, trusted=True)
-    network = construct(net, facts, 0)
+    network = construct(net, facts, seed)
     load_weights(network, path)
     network.eval()
     return network
