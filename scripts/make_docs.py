@@ -15,6 +15,7 @@ import inspect
 import re
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import make_audit
@@ -61,17 +62,20 @@ def api() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def pages(shared: Path | None = None) -> dict[Path, str]:
-    """Text of every page by its place; ``shared``: with those that are made from files there."""
+def of_shared(shared: Path) -> Iterator[tuple[Path, str]]:
+    """Places and texts made from files there, each made of those before it as they lie on disk: to be written one by one."""
+    yield make_registry.TARGET, make_registry.text(shared)
+    with tempfile.TemporaryDirectory() as place:
+        for path in make_audit.write(shared, Path(place)):
+            yield make_audit.TARGET / path.name, path.read_text(encoding="utf-8")
+
+
+def pages() -> dict[Path, str]:
+    """Text of every page by its place, but of those that are made from files in ``--shared``."""
     docs = ROOT / "docs"
     made = {docs / "methods" / name: text for name, text in card.cards().items()}
     made |= {docs / name: text for name, text in paper_page.pages().items()}
     made |= {docs / "api.md": api(), docs / "numbers.md": numbers.page()}
-    if shared is not None:
-        made[make_registry.TARGET] = make_registry.text(shared)
-        with tempfile.TemporaryDirectory() as place:
-            written = make_audit.write(shared, Path(place))
-            made |= {make_audit.TARGET / path.name: path.read_text(encoding="utf-8") for path in written}
     readme = ROOT / "README.md"
     made[readme] = results.readme(readme.read_text(encoding="utf-8"), RESULTS)
     made[docs / "keys.md"] = make_keys.text()
@@ -86,12 +90,18 @@ def figures(to: Path) -> list[Path]:
 
 def stale(shared: Path | None = None) -> list[str]:
     """Places, below the root, of pages and figures that are not what would be written today."""
-    found = [path for path, text in pages(shared).items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    made = {**(dict(of_shared(shared)) if shared is not None else {}), **pages()}
+    found = [path for path, text in made.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     with tempfile.TemporaryDirectory() as place:
         for drawn in figures(Path(place)):
             if not (stored := RESULTS / "figures" / drawn.name).exists() or not results.alike(stored, drawn):
                 found.append(stored)
     return [path.relative_to(ROOT).as_posix() for path in found]
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 def main() -> None:
@@ -103,9 +113,10 @@ def main() -> None:
         if odd := stale(given.shared):
             sys.exit(f"{', '.join(odd)}: stale; run python scripts/make_docs.py (figures: with the versions of constraints.txt)")
         return
-    for path, text in pages(given.shared).items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    for path, text in of_shared(given.shared) if given.shared is not None else ():
+        write(path, text)
+    for path, text in pages().items():
+        write(path, text)
     for path in figures(RESULTS / "figures"):
         print(f"drawn: {path.relative_to(ROOT)}")
 

@@ -208,3 +208,23 @@ def test_the_page_of_numbers_says_where_restatements_part() -> None:
     text = (Path(__file__).resolve().parents[2] / "docs" / "numbers.md").read_text(encoding="utf-8")
     assert "KD, resnet110 -> resnet20: 70.67 in tian2020_crd; 70.66 (-0.01) li2023_ctkd. 70.66 stands in the neighbouring column" in text
     assert "75.44 (-0.88) hayder2026_dtokd (text copy, the PDF is to be looked up first)" in text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"teacher": 110}, "teacher is 110"), ({"student": ["resnet20"]}, "student is"), ({"quoted_std": "0.2"}, "quoted_std is '0.2'"),
+        ({"quoted": float("inf")}, "quoted is inf"), ({"quoted": True}, "quoted is True"),
+    ],
+)  # fmt: skip
+def test_cells_of_other_types_get_a_sentence(tmp_path: Path, wrong: dict[str, object], said: str) -> None:
+    cell = {"teacher": "ResNet56", "student": "ResNet20", "method": "KD", "quoted": 70.66, "dataset": "CIFAR-100", **wrong}
+    (tmp_path / "q.json").write_text(json.dumps({"cells": [cell]}))
+    with pytest.raises(RedistillError, match=f"q.json, cell 1: {said}"):
+        read_table(tmp_path / "q.json")
+
+
+def test_a_spread_of_fractions_is_in_percent_as_its_number(tmp_path: Path) -> None:
+    (tmp_path / "q.csv").write_text("dataset,teacher,student,method,acc\nCIFAR-100,ResNet56,ResNet20,KD,0.7066 ± 0.0021\n")
+    [cell] = read_table(tmp_path / "q.csv").cells
+    assert (cell.value, cell.std) == (70.66, 0.21)

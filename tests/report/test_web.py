@@ -20,7 +20,8 @@ from redistill.report.checklist import checklist
 from redistill.report.drawing import links
 from redistill.report.references import bibtex, entries
 from redistill.report.web import paper_page, runs_page
-from redistill.runs.store import Store
+from redistill.runs.store import Run, Store
+from redistill.sources.variants import KINDS
 from redistill.terms import ALL
 from redistill.verdicts.tables import judged
 
@@ -142,6 +143,34 @@ def test_runs_have_a_page_of_their_own(place: Path, tmp_path: Path) -> None:
     assert f"redistill run {runs[0].folder}" in text
 
 
+def changed(run: Run, **record: Any) -> Run:
+    """The run with another record."""
+    return Run(run.folder, {**run.record, **record})
+
+
+def test_second_terms_of_a_name_and_terms_of_ones_own_are_drawn(place: Path) -> None:
+    run = next(run for run in Store(place / "runs").finished() if ":KD" in run.label)
+    rows = [{"use": "AT"}, {"use": "AT"}, {"use": "mine.py:Focal", "weight": 2.0, "code": "0" * 64, "file": "/mine.py"}]
+    asked = {**run.record["experiment"], "method": rows}
+    other = changed(run, experiment=asked, pairs={"AT": [["a", "b"]], "AT.2": [["c", "d"]], "Focal": []})
+    assert [(one.term, one.student, one.teacher, one.with_what) for one in links(other.entry)] == [
+        ("AT", "a", "b", ""), ("AT.2", "c", "d", ""), ("Focal", "output", None, "its own code"),
+    ]  # fmt: skip
+    page = Text()
+    page.feed(runs_page([other]))
+    assert "2 × Focal" in page.text
+
+
+def test_a_run_that_was_never_evaluated_stands_in_the_page_and_long_names_are_cut_in_drawings(place: Path) -> None:
+    run = next(run for run in Store(place / "runs").finished() if ":KD" in run.label)
+    asked = {**run.record["experiment"], "student": {"model": "my_package.networks:AVeryLongNameOfANetwork"}}
+    page = Text()
+    page.feed(runs_page([changed(run, label="never looked at", accuracy={}, diverged="NaN at step 0", experiment=asked)]))
+    table = page.text.partition("Accuracy after the last step")[2].partition("Methods")[0]
+    assert f"never looked atnone0{run.seed} (diverged: {run.seed})" in table
+    assert "student …eOfANetwork" in page.text and "student my_package.networks:AVeryLongNameOfANetwork" in page.text
+
+
 @pytest.mark.parametrize(
     ("names", "said"),
     [
@@ -164,6 +193,10 @@ def test_an_empty_store_gives_a_page_that_says_so(tmp_path: Path) -> None:
     empty = Text()
     empty.feed(runs_page([]))
     assert "0 runs" in empty.text
+
+
+def test_every_source_of_a_paper_has_its_reference() -> None:
+    assert set(KINDS) <= set(entries()), f"references.bib lacks the papers of {set(KINDS) - set(entries())}"
 
 
 def test_every_term_of_a_paper_has_its_reference() -> None:

@@ -12,6 +12,7 @@ from redistill.core.batch import Shape as Shape
 from redistill.core.method import Method as Method
 from redistill.core.method import Term as Term
 from redistill.core.method import WeightTable as WeightTable
+from redistill.core.method import numbered as numbered
 from redistill.core.method import one_class as one_class
 from redistill.core.method import reads_logits as reads_logits
 from redistill.core.method import require_common_classes as require_common_classes

@@ -288,13 +288,7 @@ class Method(Summand):
     @property
     def names(self) -> tuple[str, ...]:
         """One name a term, numbered where a formula occurs twice (``AT``, ``AT.2``)."""
-        seen: dict[str, int] = {}
-        names = []
-        for _, term in self.parts():
-            name = type(term).__name__
-            seen[name] = seen.get(name, 0) + 1
-            names.append(name if seen[name] == 1 else f"{name}.{seen[name]}")
-        return tuple(names)
+        return numbered(type(term).__name__ for _, term in self.parts())
 
     @property
     def needs_teacher(self) -> bool:
@@ -348,6 +342,20 @@ class Method(Summand):
     # nn.Module defines == by identity already; a method prints as it was written
     def __repr__(self) -> str:
         return " + ".join(repr(t) if w == 1.0 else f"{w!r} * {t!r}" for w, t in self.parts())
+
+
+def numbered(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of terms as they stand in losses and records: numbered where a formula occurs twice.
+
+    >>> numbered(["CE", "AT", "AT"])
+    ('CE', 'AT', 'AT.2')
+    """
+    seen: dict[str, int] = {}
+    made = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        made.append(name if seen[name] == 1 else f"{name}.{seen[name]}")
+    return tuple(made)
 
 
 def weighted_sum(weights: Sequence[float | Tensor], losses: Sequence[Tensor]) -> Tensor:

@@ -8,6 +8,8 @@ from typing import Any
 from redistill.evidence import names
 from redistill.evidence.model import Trained
 from redistill.papers.cells import Cell, Paper
+from redistill.sources.variants import KINDS
+from redistill.verdicts.claims import regime
 
 KNOWN = ("method", "teacher", "student", "data", "trains", "M")
 """Facts of a cell that a run says of itself; a cell with another fact is of something else too."""
@@ -19,13 +21,12 @@ def from_labels(paper: Paper, cell: Cell) -> bool:
     terms = paper.file.method.get(method)
     if terms is None:
         return names.method(method) in (names.STUDENT, names.TEACHER)
-    begun = any(case.start is not None for case in paper.file.case if case.holds(cell.facts))
-    return all(term.get("use") == "CE" for term in terms) and not begun
+    return bool(terms) and all(term.get("use") == "CE" for term in terms) and not begins(paper, cell)
 
 
-def alone(paper: Paper, cell: Cell) -> bool:
-    """The same, of the paper itself and not of a reproduction with other ways."""
-    return from_labels(paper, cell) and not (cell.facts.get("by") and cell.facts.get("method", "") in paper.file.method)
+def begins(paper: Paper, cell: Cell) -> bool:
+    """Whether a cell's network begins as the student of another cell."""
+    return any(case.start is not None for case in paper.file.case if case.holds(cell.facts))
 
 
 def key_of(paper: Paper, cell: Cell) -> tuple[str, str, str, str, str] | None:
@@ -36,12 +37,12 @@ def key_of(paper: Paper, cell: Cell) -> tuple[str, str, str, str, str] | None:
     data, many = names.data(facts.get("data", paper.file.setup.data)), facts.get("M", "")
     generated = regime_of(paper, cell).startswith("generated")
     many = "" if many.lower() in ("", "all") or (many == "0" and generated) else many
-    if alone(paper, cell):
-        trained = facts.get(facts.get("trains") or "student")
-        return None if trained is None else (data, "", names.network(trained), names.STUDENT, many)
-    if facts.get("student") is None or facts.get("method") is None:
+    trained = facts.get(facts.get("trains") or "student")
+    if trained is None or facts.get("method") is None:
         return None
-    return data, names.network(facts.get("teacher", "")), names.network(facts["student"]), names.method(facts["method"]), many
+    if from_labels(paper, cell):
+        return data, "", names.network(trained), names.STUDENT, many
+    return data, names.network(facts.get("teacher", "")), names.network(trained), names.method(facts["method"]), many
 
 
 def key_of_run(run: Trained) -> tuple[str, str, str, str, str]:
@@ -65,15 +66,13 @@ def epochs_of(paper: Paper, cell: Cell) -> int | None:
 
 
 def regime_of(paper: Paper, cell: Cell) -> str:
-    """Cells that may be expected to scatter alike: the same kind of images, so many of them."""
+    """Cells that may be expected to scatter alike, as :func:`redistill.verdicts.claims.kind_of` has it; also of a cell of which no
+    experiment can be made."""
     kind = "images"
     for case in paper.file.case:
         if case.holds(cell.facts) and case.source is not None:
             kind = str(paper.file.source[case.source].get("kind", "images"))
-    many = cell.facts.get("M", "")
-    return (
-        f"{'generated' if kind == 'adversarial' else 'real'} {cell.facts.get('data', paper.file.setup.data)}{f', M {many}' if many else ''}"
-    )
+    return regime("generated" if kind in KINDS else "real", cell.facts, begins(paper, cell))
 
 
 def combinations(theirs: Mapping[str, list[list[Trained]]]) -> list[tuple[str, dict[str, tuple[Trained, ...]]]]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from redistill.evidence import names
-from redistill.evidence.matching import from_labels
+from redistill.evidence.matching import KNOWN, from_labels
 
 Key = tuple[str, str, str, str, str]
 """Data, teacher, student, method, setting: keys by :mod:`redistill.evidence.names`."""
@@ -233,10 +233,11 @@ def _paper_files(known: set[str]) -> list[Number]:
                 if cell.printed is None or facts.get("student") is None or facts.get("trains") == "teacher":
                     continue  # a teacher by itself is nobody's baseline
                 method = names.STUDENT if from_labels(paper, cell) else facts.get("method", "")
-                other = ", ".join(f"{k} {v}" for k, v in facts.items() if k not in ("method", "teacher", "student", "data", "trains", "M"))
-                setting = other or (f"M={facts['M']}" if facts.get("M", "").isdigit() else "")
+                other = ", ".join(f"{k} {v}" for k, v in facts.items() if k not in KNOWN)
+                many = setting_of(f"M={facts['M']}", names.method(method)) if facts.get("M", "").isdigit() else ""
+                setting = ", ".join(filter(None, (many, other)))
                 dataset = names.NAMES.get(facts.get("data", paper.file.setup.data), facts.get("data", paper.file.setup.data))
-                key = key_of(dataset, facts.get("teacher"), facts["student"], method, setting)
+                key = (*key_of(dataset, facts.get("teacher"), facts["student"], method, "")[:4], setting)
                 row, column = rows.setdefault(cell.row, len(rows)), columns.setdefault(cell.column, len(columns))
                 contradicting = (value for also in cell.also if (value := ReportedValue.read(also.value)) is not None)
                 made += [

@@ -16,6 +16,7 @@ from scipy import special
 from redistill.evidence import names
 from redistill.evidence.model import Evidence, Trained, arm_of, arms
 from redistill.evidence.registry import decimals_of
+from redistill.stats import paired_accuracy
 from redistill.verdicts.expected import FEW, WHOLE
 
 GRID = 4
@@ -370,12 +371,11 @@ def _pairs(evidence: Evidence) -> list[Fact]:
         if not {"float_correct", "int8_correct", "only_float_correct", "only_int8_correct"} <= set(pair):
             continue
         n, b, c = 10_000, int(pair["only_float_correct"]), int(pair["only_int8_correct"])
-        difference = 100 * (b - c) / n
-        half = 100 * 1.959964 * math.sqrt(b + c - (b - c) ** 2 / n) / n
+        difference, low, high = (100 * one for one in paired_accuracy(b, c, n))
         text = (
             f"Size {pair.get('size')}: the float file is right on {pair['float_correct']} and the int8 file on "
             f"{pair['int8_correct']} of {n} images, "
-            f"{difference:+.2f} points for float (95 % interval of the images {difference - half:+.2f} to {difference + half:+.2f}, "
+            f"{difference:+.2f} points for float (95 % interval of the images {low:+.2f} to {high:+.2f}, "
             f"from {b} and {c} "
             f"images that only one of them has right)."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -107,7 +108,10 @@ def read_table(path: Path, dataset: str | None = None, unit: Unit | None = None)
         unit, words_of_unit = unit_of([cell.value for cell in cells], str(path))
         said += [words_of_unit] if words_of_unit else []
     if unit == "fraction":
-        cells = [replace(c, value=percent(c.value, unit), decimals=max(0, c.decimals - 2)) for c in cells]
+        cells = [
+            replace(c, value=percent(c.value, unit), decimals=max(0, c.decimals - 2), std=None if c.std is None else percent(c.std, unit))
+            for c in cells
+        ]
     elif unit == "error":
         cells = [replace(c, value=percent(c.value, unit)) for c in cells]
         said.append(f"{path}: numbers are errors: compared as 100 minus them")
@@ -128,8 +132,12 @@ def _json(path: Path, text: str, dataset: str | None) -> tuple[Mapping[str, Any]
     numbers = []
     for number, row in enumerate(rows, 1):
         value = row.get("quoted", row.get("value")) if isinstance(row, dict) else None
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-            raise RedistillError(f"{path}, cell {number}: quoted is {value!r}, which is no number")
+        for name, given in (("quoted", value), ("quoted_std", row.get("quoted_std", 0.0) if isinstance(row, dict) else 0.0)):
+            if not _is_number(given) and not (name == "quoted_std" and given is None):
+                raise RedistillError(f"{path}, cell {number}: {name} is {given!r}, which is no number")
+        for name in ("teacher", "student", "method", "dataset", "setting", "marked"):
+            if not isinstance(row.get(name), str | None):
+                raise RedistillError(f"{path}, cell {number}: {name} is {row[name]!r}, which is no text: put it in quotation marks")
         if not row.get("method") or not (row.get("student") or row.get("teacher")):
             raise RedistillError(f"{path}, cell {number}: needs student (or teacher) and method")
         numbers.append(float(value))
@@ -144,7 +152,12 @@ def _json(path: Path, text: str, dataset: str | None) -> tuple[Mapping[str, Any]
         )
         for row, value in zip(rows, numbers, strict=True)
     ]  # fmt: skip
-    return (data.get("quoting") or {}) if isinstance(data, dict) else {}, made
+    about = data.get("quoting") if isinstance(data, dict) else None
+    return about if isinstance(about, dict) else {}, made
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

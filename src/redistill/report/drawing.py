@@ -9,10 +9,12 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from redistill.core import numbered
 from redistill.report.html import el, variable
 from redistill.report.style import INK, MUTED, PAPER, SERIES
 from redistill.runs.record import Record
 from redistill.terms import by_name
+from redistill.user_code import is_code
 
 WIDE, HIGH, STEP, TOP = 110, 24, 38, 30
 LEFT, RIGHT = 4, 246  # of the boxes of teacher and student
@@ -20,7 +22,8 @@ LEFT, RIGHT = 4, 246  # of the boxes of teacher and student
 
 @dataclass(frozen=True)
 class Link:
-    """``teacher`` is None for a term that needs none: then the student meets ``with_what``."""
+    """``term``: as in the run's losses, ``AT.2`` for a second one. ``teacher`` is None for a term that needs none, and for code of
+    one's own, of which a record does not say: then the student meets ``with_what``."""
 
     term: str
     weight: str
@@ -32,17 +35,21 @@ class Link:
 def links(record: Record) -> list[Link]:
     """What a run compared with what."""
     made = []
-    for row in record.experiment["method"]:
-        name = str(row["use"])
+    rows = record.experiment["method"]
+    for row, name in zip(rows, numbered(str(row["use"]).rpartition(":")[2] for row in rows), strict=True):
         weight = row.get("weight", 1.0)
         told = f"{weight:g}" if isinstance(weight, int | float) else "scheduled"
         met: Sequence[Sequence[str]] = record.pairs.get(name, [])
         if met:  # (student's place, teacher's place)
             made += [Link(name, told, theirs, mine) for mine, theirs in met]
-        elif by_name(name).needs_teacher:
+        elif is_code(row["use"]):
+            made.append(Link(name, told, None, "output", "its own code"))
+        elif by_name(row["use"]).needs_teacher:
             made.append(Link(name, told, "logits", "logits"))
+        elif row["use"] == "Anchor":
+            made.append(Link(name, told, None, "weights", "start"))
         else:
-            made.append(Link(name, told, None, "weights" if name == "Anchor" else "logits", "start" if name == "Anchor" else "labels"))
+            made.append(Link(name, told, None, "logits", "labels"))
     return made
 
 
@@ -60,24 +67,31 @@ def drawing(record: Record, name: str) -> ET.Element:
     """
     found = links(record)
     colours = {term: SERIES[i % len(SERIES)] for i, term in enumerate(dict.fromkeys(one.term for one in found))}
-    teacher = (record.experiment.get("teacher") or {}).get("model", "") if any(one.teacher for one in found) else ""
+    student = str(record.experiment["student"]["model"])
+    teacher = str((record.experiment.get("teacher") or {}).get("model", "")) if any(one.teacher for one in found) else ""
+    networks = f"student {student}, teacher {teacher}" if teacher else f"student {student}"
     made = el(
-        "svg", el("title", f"What {record.label} compares", id=f"{name}-t"), el("desc", described(found), id=f"{name}-d"),
+        "svg", el("title", f"What {record.label} compares", id=f"{name}-t"), el("desc", f"{networks}: {described(found)}", id=f"{name}-d"),
         viewBox=f"0 0 {RIGHT + WIDE + LEFT} {TOP + len(found) * STEP}", role="img", style="max-width: 480px",
         aria_labelledby=f"{name}-t {name}-d",
     )  # fmt: skip
-    made.append(_text(f"teacher {teacher}" if teacher else "", LEFT + WIDE / 2, 16, INK))
-    made.append(_text(f"student {record.experiment['student'].get('model', '')}", RIGHT + WIDE / 2, 16, INK))
+    made.append(_text(f"teacher {_end(teacher, 12)}" if teacher else "", LEFT + WIDE / 2, 16, INK))
+    made.append(_text(f"student {_end(student, 12)}", RIGHT + WIDE / 2, 16, INK))
     for row, link in enumerate(found):
         y, colour = TOP + row * STEP, colours[link.term]
         middle = str(y + HIGH / 2)
         made.append(el("line", x1=str(LEFT + WIDE), y1=middle, x2=str(RIGHT), y2=middle, stroke=variable(colour), stroke_width="2"))
-        made.append(_text(f"{link.weight} × {link.term}", (LEFT + WIDE + RIGHT) / 2, y + HIGH / 2 - 5, colour))
+        made.append(_text(f"{link.weight} × {_end(link.term, 14)}", (LEFT + WIDE + RIGHT) / 2, y + HIGH / 2 - 5, colour))
         for x, place in ((LEFT, link.teacher or link.with_what), (RIGHT, link.student)):
             made.append(el("rect", x=str(x), y=str(y), width=str(WIDE), height=str(HIGH), rx="3",
                            fill=variable(PAPER), stroke=variable(MUTED)))  # fmt: skip
-            made.append(_text(place if len(place) <= 16 else f"…{place[-15:]}", x + WIDE / 2, y + 16, INK))
+            made.append(_text(_end(place, 16), x + WIDE / 2, y + 16, INK))
     return made
+
+
+def _end(name: str, most: int) -> str:
+    """What of a name fits into a box: places and networks of code differ in their ends."""
+    return name if len(name) <= most else f"…{name[1 - most :]}"
 
 
 def _text(text: str, x: float, y: float, colour: str) -> ET.Element:

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from redistill.papers.cells import Cell
 from redistill.report.figures import curve_figure
 from redistill.report.table import bars, comparison, markdown
+from redistill.report.web import command_of
 from redistill.report.zero_shot import belief_panels, diagnostics_figure
 from redistill.runs.measured import every, measured
 from redistill.runs.store import Run
@@ -171,7 +173,7 @@ def real_runs(results: Path) -> str:
     """Runs of experiments in ``scripts/real``: they show that it works, one seed each."""
     lines = []
     for run in finished(results):
-        if generated(run) or run.record["experiment"].get("notes", "").startswith("scale"):
+        if generated(run) or cell_of(run) is not None or scaled(run):
             continue
         teacher = run.record.get("teacher")
         taught = any(by_name(part["use"]).needs_teacher for part in run.record["experiment"]["method"])
@@ -188,6 +190,37 @@ def real_runs(results: Path) -> str:
         "they show that the way is open, and say nothing about a published number. Accuracy in percent after the last step.\n",
         "| run | seed | teacher | images | steps | accuracy | cost |",
         "|---|--:|---|--:|--:|--:|---|",
+    ]
+    return "\n".join([*head, *lines]) + "\n"
+
+
+def cell_of(run: Run) -> Cell | None:
+    """The cell of a paper that a run is of, None for one of an experiment file or of a part of the length."""
+    from redistill import papers
+
+    paper = run.label.partition(":")[0]
+    return papers.load(paper).cell(run.label) if paper in papers.names() and not scaled(run) else None
+
+
+def scaled(run: Run) -> bool:
+    return str(run.record["experiment"].get("notes", "")).startswith("scale")
+
+
+def cells_of_papers(results: Path) -> str:
+    """Runs of cells of papers, each with its command; what they say of the paper stands among the verdicts, once they are enough."""
+    lines = []
+    for run in finished(results):
+        if (cell := cell_of(run)) is not None:
+            accuracy = ", ".join(f"{found['last']:.2f} ({name})" for name, found in run.record["accuracy"].items())
+            lines.append(bars((cell.id, run.seed, run.record["steps"], accuracy, costs(run), f"`{command_of(cell)}`")))
+    if not lines:
+        return ""
+    head = [
+        "## Cells of papers, at the published length\n",
+        "Records in `results/runs/`; the command of a cell asks for three seeds, and fewer earn no verdict. Accuracy in percent after "
+        "the last step.\n",
+        "| cell | seed | steps | accuracy | cost | command |",
+        "|---|--:|--:|--:|---|---|",
     ]
     return "\n".join([*head, *lines]) + "\n"
 
@@ -433,7 +466,7 @@ def others(results: Path) -> str:
 
 
 SECTIONS: tuple[Callable[[Path], str], ...] = (
-    digits, digits_methods, cifar10_few, real_runs, zero_shot, toy, belief, checkpoints, kill_test, benchmarks, verdicts, others,
+    digits, digits_methods, cifar10_few, real_runs, cells_of_papers, zero_shot, toy, belief, checkpoints, kill_test, benchmarks, verdicts, others,
 )  # fmt: skip
 
 

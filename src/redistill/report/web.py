@@ -6,7 +6,7 @@ import base64
 import shlex
 from collections.abc import Mapping, Sequence
 
-from redistill.claims import Finding, summary_sentences
+from redistill.claims import Finding, counted, summary_sentences
 from redistill.papers.cells import Cell
 from redistill.papers.plan import Plan
 from redistill.papers.schema import Selector
@@ -180,10 +180,10 @@ def runs_page(runs: Sequence[Run]) -> str:
         named = {f"{several[0].label} ({several[0].cell[:6]})": several for several in groups.values()}
     rows = []
     for name, several in named.items():
-        sets = dict.fromkeys(data for run in several for data in run.entry.accuracy)
-        for data in sets:
+        lost = [str(run.seed) for run in several if run.diverged is not None]
+        sets = list(dict.fromkeys(data for run in several for data in run.entry.accuracy))
+        for data in sets or ["none"]:  # a run without evaluation ran all the same
             values = [run.accuracy(data) for run in several if data in run.entry.accuracy and run.diverged is None]
-            lost = [str(run.seed) for run in several if run.diverged is not None]
             mean = mean_interval(values) if len(values) > 1 else None
             told = f"{mean.value:.2f} [{mean.low:.2f}, {mean.high:.2f}]" if mean else f"{values[0]:.2f}" if values else ""
             seeds = f"{', '.join(str(run.seed) for run in several)}{f' (diverged: {chr(44).join(lost)})' if lost else ''}"
@@ -195,7 +195,7 @@ def runs_page(runs: Sequence[Run]) -> str:
     again = [(f"{run.label}, seed {run.seed}", el("code", f"redistill run {shlex.quote(str(run.folder))}")) for run in runs]
     commands: list[Content] = [table(("run", "command"), again, "The same run again, or only read where it is there")]
     parts = [("Accuracy", out), ("Methods", _methods(runs)), *_of_runs(runs, None), ("Commands", commands)]
-    cells = f"{len(runs)} runs of {len(groups)} configurations"
+    cells = f"{counted(len(runs), 'run')} of {counted(len(groups), 'configuration')}"
     return page(f"Report of {cells}", el("h1", f"Report of {cells}"), _sections(parts))
 
 
@@ -223,7 +223,8 @@ def _methods(runs: Sequence[Run]) -> list[Content]:
 def _of_runs(runs: Sequence[Run], plan: Plan | None) -> list[tuple[str, list[Content]]]:
     """Samples, cost, checklist and references: what every report has."""
     names = [str(part["use"]) for run in runs for part in run.entry.experiment["method"]]
-    names += ["Adversarial" for run in runs if run.entry.experiment["source"]["kind"] == "adversarial"]
+    sources = [run.entry.experiment["source"] for run in runs]
+    names += [str(one.get("kind")) for source in sources for one in (source, source.get("first", {}), source.get("second", {}))]
     told = bibtex(names)
     return [
         ("Samples of generators", _samples(runs)),

@@ -56,9 +56,17 @@ def kind_of(paper: Paper, cell: Cell) -> Kind | None:
         return None
     settings = paper.settings(cell)
     generated, started = settings["source"].get("kind", "images") in KINDS, "run" in settings["student"]
-    many = f", M {cell.facts['M']}" if "M" in cell.facts else ""
-    images = "generated" if generated else "real"
-    return Kind(generated, started, f"{images} {cell.facts.get('data', '')}{many}{', from a student' if started else ''}")
+    return Kind(generated, started, regime("generated" if generated else "real", cell.facts, started))
+
+
+def regime(images: str, facts: Mapping[str, str], started: bool) -> str:
+    """The name of a regime.
+
+    >>> regime("real", {"data": "cifar10", "M": "200"}, True)
+    'real cifar10, M 200, from a student'
+    """
+    many = f", M {facts['M']}" if "M" in facts else ""
+    return f"{images} {facts.get('data', '')}{many}{', from a student' if started else ''}"
 
 
 @dataclass(frozen=True)
