@@ -147,7 +147,9 @@ class CRD(Term):
         self.Z = nn.Buffer(torch.full((2,), -1.0))  # of the student's and the teacher's scores; below 0: not set yet
         self.step = nn.Buffer(torch.zeros((), dtype=torch.int64))
         self.seed = nn.Buffer(torch.tensor(ctx.seed, dtype=torch.int64))  # of the draws to come: part of the state
-        self._known = Known(step=(self.step._version, 0), seed=(self.seed._version, ctx.seed))
+        self._known = Known()
+        self._known.wrote(self, "step", 0)
+        self._known.wrote(self, "seed", ctx.seed)
         # images sorted by class: those of other classes are all but one run of this list; known anew from the data
         labels = ctx.labels.cpu()
         order = torch.argsort(labels, stable=True)

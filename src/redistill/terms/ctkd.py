@@ -93,7 +93,9 @@ class CTKD(Term):
         self.theta = nn.Parameter(torch.ones(()))
         self.step = nn.Buffer(torch.zeros((), dtype=torch.int64))
         self.length = nn.Buffer(torch.tensor(self.steps or 0, dtype=torch.int64))  # steps of an epoch; 0: not known yet
-        self._known = Known(step=(self.step._version, 0), length=(self.length._version, self.steps or 0))
+        self._known = Known()
+        self._known.wrote(self, "step", 0)
+        self._known.wrote(self, "length", self.steps or 0)
         self.ready = True
 
     def temperature(self) -> Tensor:
