@@ -84,6 +84,9 @@ def test_ctkd_counts_the_epochs_of_its_data_and_needs_to_know_them() -> None:
     z = torch.tensor(drawn(32, 5, seed=1))
     term(Output(z), Output(2 * z), Batch(z))
     assert int(term.length) == 4  # 100 images in batches of 32
+    two = ready(CTKD(), count=100)
+    two(Output(z), Output(2 * z), Batch(z, positions=torch.arange(16).repeat(2)))
+    assert int(two.get_buffer("length")) == 7  # each of 16 images is shown twice, as a weak and as a strong view
     with pytest.raises(RedistillError, match="CTKD counts epochs, and this source has none"):
         ready(CTKD(), count=None)
     ready(CTKD(loops=0), count=None)
@@ -130,7 +133,7 @@ def test_mlkd_of_two_views_is_multi_level_without_its_labels() -> None:
     assert float(MLKD()(Output(s), Output(t), batch)) == pytest.approx(float(torch.stack(list(parts.values())).sum()), rel=1e-12)
     one = MLKD(views=1).parts(Output(s[:4]), Output(t[:4]), Batch(s[:4]))
     assert {n: float(v) for n, v in one.items() if n != "kd"} == {n: float(v) for n, v in parts.items() if n in ("cc", "bc")}
-    for images in (Batch(s, index=torch.arange(8)), Batch(s[:7])):
+    for images in (Batch(s, index=torch.arange(8)), Batch(s[:7]), Batch(s, index=torch.full((8,), -1))):  # of a generator, the last
         z = Output(s[: len(images.images)])
         with pytest.raises(RedistillError, match='this batch holds one view: give the source augment = "crop-flip'):
             MLKD()(z, z, images)
