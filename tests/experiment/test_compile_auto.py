@@ -42,6 +42,7 @@ def test_long_runs_on_tiles_are_compiled_and_short_ones_are_not(tiles: None) -> 
         assert auto.id == experiment(wanted, epochs).id  # decided before the id was made: nothing of the word is left
         assert Experiment.of(auto.written(), device="cpu").id == auto.id
     assert experiment("auto", 6, per_class=10).recipe.compile is False
+    assert experiment("auto", 2, augment="crop-flip+strong").recipe.compile is True  # two views of every image are twice the work
 
 
 def test_without_tiles_or_in_strict_precision_it_stays_off(monkeypatch: pytest.MonkeyPatch) -> None:

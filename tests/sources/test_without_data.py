@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from redistill import models, rng
-from redistill.core import Batch, Context, Output, RedistillError, Source
+from redistill.core import Batch, Context, Method, Output, RedistillError, Source
 from redistill.data import normalisation
 from redistill.experiment.value import Experiment
 from redistill.launch.fit import fit
@@ -32,7 +32,7 @@ from redistill.sources.losses import (
     TotalVariation,
 )
 from redistill.sources.memory import FeatureMemory, ImageMemory
-from redistill.terms import KD, LogitDistance
+from redistill.terms import KD, FitNet, LogitDistance, StudentEntropy
 from redistill.testing import check_term
 from redistill.train.loop import Loop
 
@@ -518,6 +518,8 @@ def test_every_switch_moves_the_identity() -> None:
     ({"kind": "deep-inversion", "preset": "yin2020", "contrast": 1}, "belongs to kind = \"cmi\""),
     ({"kind": "deep-inversion", "preset": "yin2020", "memory": 8}, "cannot hold the 256 images"),
     ({"kind": "deep-inversion", "preset": "yin2020", "augment": "crop"}, "unknown augmentation"),
+    ({"kind": "deep-inversion", "preset": "yin2020", "augment": "crop-flip+strong"}, "has one view and its own crop"),
+    ({"kind": "cmi", "preset": "fang2021", "augment": "crop-flip-reflect-batch"}, "has one view and its own crop"),
     ({"kind": "deep-inversoin", "preset": "yin2020"}, "did you mean deep-inversion"),
 ])  # fmt: skip
 def test_bad_settings_are_one_sentence(source: dict[str, Any], said: str) -> None:
@@ -530,8 +532,6 @@ def test_a_student_that_needs_labels_and_a_missing_teacher_are_refused() -> None
     with pytest.raises(RedistillError, match="CE needs labels"):
         source = {"kind": "cmi", "preset": "fang2021"}
         Experiment.of({"student": {"model": "wrn-10-1"}, "method": [{"use": "CE"}], "source": source}, device="cpu")
-    from redistill.terms import StudentEntropy
-
     with pytest.raises(RedistillError, match="give a teacher"):
         fit(Net(2), None, StudentEntropy(), sources()["cmi"], recipe(1), seed=0, device="cpu")
     with pytest.raises(RedistillError, match="has none"):
@@ -541,6 +541,37 @@ def test_a_student_that_needs_labels_and_a_missing_teacher_are_refused() -> None
         CMI(SPACE, SHAPE)
     with pytest.raises(RedistillError, match="pixels = True"):
         CMI(SPACE, SHAPE, generator=Gan())
+
+
+def test_images_that_no_network_knows_and_terms_that_nothing_trains_are_refused() -> None:
+    """As by the sources with a generator: convolutions would take images of any size, and adapters stay at their first weights."""
+    few = Rounds(images=6, iterations=1, n_S=2, augment="none")
+    with pytest.raises(RedistillError, match=r"the source makes images of 24x24, the student wrn-10-1 is made for 32x32"):
+        source = DeepInversion(SPACE, (3, 24, 24), few, blocks=1)
+        fit(models.wrn(10, 1, 10), models.wrn(10, 1, 10), KD(), source, recipe(2), seed=0, device="cpu")
+    with pytest.raises(RedistillError, match="a term of the source has parameters"):
+        source = DeepInversion(SPACE, SHAPE, few, pulls(one_hot=1.0, target="label") + FitNet(at=[("n", "n")]), blocks=1)
+        fit(Net(2), teacher(), KD(), source, recipe(2), seed=0, device="cpu")
+
+    class Narrow(Gan):
+        def forward(self, z: Tensor) -> Tensor:
+            return super().forward(z)[..., :4]
+
+    with pytest.raises(RedistillError, match=r"makes images of shape \[3, 8, 4\] but says image_shape=\[3, 8, 8\]"):
+        cmi = CMI(SPACE, SHAPE, blocks=1, generator=Narrow(pixels=True), rounds=few.model_copy(update={"contrast": 0.8}))
+        fit(Net(2), teacher(), KD(), cmi, recipe(2), seed=0, device="cpu")
+
+
+def test_a_term_that_reads_the_student_alone_is_told_of_the_student() -> None:
+    def made(student: int, method: Method) -> Tensor:
+        source = DeepInversion(SPACE, SHAPE, Rounds(images=6, iterations=2, n_S=1, lr=0.1, augment="none"), method, blocks=1)
+        loop = Loop([(Net(student), KD())], teacher(), source, recipe(1), seed=0, device="cpu")
+        next(loop)
+        return loop.stream.memory.pixels  # type: ignore[attr-defined, no-any-return]
+
+    alone = pulls(one_hot=1.0, target="label")
+    assert torch.equal(made(2, alone), made(3, alone))
+    assert not torch.equal(made(2, alone + StudentEntropy()), made(3, alone + StudentEntropy()))
 
 
 def test_generators_are_those_of_their_papers() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import io
 import math
 
 import numpy as np
@@ -82,9 +84,46 @@ def test_ctkd_counts_the_epochs_of_its_data_and_needs_to_know_them() -> None:
     z = torch.tensor(drawn(32, 5, seed=1))
     term(Output(z), Output(2 * z), Batch(z))
     assert int(term.length) == 4  # 100 images in batches of 32
+    two = ready(CTKD(), count=100)
+    two(Output(z), Output(2 * z), Batch(z, positions=torch.arange(16).repeat(2)))
+    assert int(two.get_buffer("length")) == 7  # each of 16 images is shown twice, as a weak and as a strong view
     with pytest.raises(RedistillError, match="CTKD counts epochs, and this source has none"):
         ready(CTKD(), count=None)
     ready(CTKD(loops=0), count=None)
+
+
+@pytest.mark.parametrize("way", ["moved", "assigned", "copied", "pickled"])
+def test_a_count_that_was_loaded_stays_with_the_term_that_is_moved_copied_or_given_new_tensors(way: str) -> None:
+    """The host knows a count by its tensor and that tensor's version: another tensor may have the same version, and another number."""
+
+    def made() -> CTKD:
+        term = ready(CTKD(steps=3, loops=100))
+        assert isinstance(term, CTKD)
+        return term
+
+    def slope(term: CTKD) -> Tensor:
+        return torch.autograd.grad(term(Output(z), Output(2 * z), Batch(z)), [term.theta])[0]
+
+    z, old = torch.tensor(drawn(4, 5, seed=1)), made()
+    state = old.state_dict() | {"step": torch.tensor(60)}
+    old.load_state_dict(state)
+    want = slope(old)
+    term = made()
+    if way == "copied":  # looked at at version 1, which is that of a copied tensor too
+        term.load_state_dict(state | {"step": torch.tensor(3)})
+        with torch.no_grad():
+            term(Output(z), Output(2 * z), Batch(z))
+    term.load_state_dict(state, assign=way == "assigned")
+    if way == "moved":
+        term._apply(torch.clone)
+    if way == "copied":
+        term = copy.deepcopy(term)
+    if way == "pickled":
+        kept = io.BytesIO()
+        torch.save(term, kept)
+        term = torch.load(io.BytesIO(kept.getvalue()), weights_only=False)
+    assert torch.equal(slope(term), want) and int(term.step) == 61
+    assert not torch.equal(want, slope(made()))
 
 
 def test_mlkd_of_two_views_is_multi_level_without_its_labels() -> None:
@@ -94,7 +133,7 @@ def test_mlkd_of_two_views_is_multi_level_without_its_labels() -> None:
     assert float(MLKD()(Output(s), Output(t), batch)) == pytest.approx(float(torch.stack(list(parts.values())).sum()), rel=1e-12)
     one = MLKD(views=1).parts(Output(s[:4]), Output(t[:4]), Batch(s[:4]))
     assert {n: float(v) for n, v in one.items() if n != "kd"} == {n: float(v) for n, v in parts.items() if n in ("cc", "bc")}
-    for images in (Batch(s, index=torch.arange(8)), Batch(s[:7])):
+    for images in (Batch(s, index=torch.arange(8)), Batch(s[:7]), Batch(s, index=torch.full((8,), -1))):  # of a generator, the last
         z = Output(s[: len(images.images)])
         with pytest.raises(RedistillError, match='this batch holds one view: give the source augment = "crop-flip'):
             MLKD()(z, z, images)

@@ -16,6 +16,7 @@ from typing import Any
 
 from redistill.data.catalogue import count_of, row_of
 from redistill.data.named import load_data
+from redistill.data.strong import SUFFIX
 from redistill.errors import RedistillError
 from redistill.experiment.networks import Net
 from redistill.experiment.source.adversarial import AdversarialSettings
@@ -98,12 +99,16 @@ def _data_of(one: Experiment) -> str:
     return next(iter(one.evaluate.sets.values()), one.source.data if isinstance(one.source, ImagesSettings) else "cifar10:test")
 
 
+def _macs_of_networks(group: Sequence[Experiment]) -> tuple[int, int]:
+    """Of one forward of one image: through the students of a cohort, together, and through their teacher."""
+    data, teacher = _data_of(group[0]), group[0].teacher
+    return sum(macs_of(member.student, data) for member in group), 0 if teacher is None else macs_of(teacher, data)
+
+
 def cost_of_steps(group: Sequence[Experiment]) -> float:
     """Multiply-accumulates of the steps of a cohort: its teacher looks at every batch once, whoever learns from it."""
     one = group[0]
-    data = _data_of(one)
-    students = sum(macs_of(member.student, data) for member in group)
-    teacher = macs_of(one.teacher, data) if one.teacher is not None else 0
+    students, teacher = _macs_of_networks(group)
     steps, epoch = steps_of(one)
     batch = one.recipe.batch_size
     if isinstance(one.source, AdversarialSettings):
@@ -121,16 +126,16 @@ def cost_of_steps(group: Sequence[Experiment]) -> float:
         # every step on the images goes through the networks and back to them; a second view asks the teacher again
         image = 3 * made + 2 * asked + (4 if r.contrast else 2) * teacher
         return blocks * r.iterations * r.images * image + steps * batch * (teacher + 3 * students)
-    seen = images_of(one.source) / epoch if isinstance(one.source, ImagesSettings) else batch
-    return steps * min(seen, batch) * (teacher + 3 * students)
+    seen, views = float(batch), 1
+    if isinstance(one.source, ImagesSettings):
+        seen, views = images_of(one.source) / epoch, 2 if one.source.augment.endswith(SUFFIX) else 1
+    return steps * min(seen, batch) * views * (teacher + 3 * students)
 
 
 def cost(group: Sequence[Experiment]) -> float:
     """Multiply-accumulates of a cohort, with its evaluations."""
     one = group[0]
-    data = _data_of(one)
-    students = sum(macs_of(member.student, data) for member in group)
-    teacher = macs_of(one.teacher, data) if one.teacher is not None else 0
+    students, teacher = _macs_of_networks(group)
     steps, epoch = steps_of(one)
     looked = 20 if one.evaluate.every is None else math.ceil(steps / epoch / one.evaluate.every)
     tested = sum(looks(name).images for name in one.evaluate.sets.values())

@@ -28,9 +28,7 @@ from redistill.core import Batch, Method, Output, RedistillError, Shape, StreamC
 from redistill.data import Renormalise, normalisation
 from redistill.features.drawing import OwnStream
 from redistill.features.modes import equal_forwards, mode
-from redistill.features.normalised import innermost, normalised
-from redistill.features.places import meeting, places_of
-from redistill.features.tapped import Tapped
+from redistill.sources.asked import Asked, require_shape
 from redistill.sources.desk import Desk
 from redistill.sources.training_log import SampleSnapshots, TrainingStatistics
 from redistill.sources.variants import Variant
@@ -136,7 +134,7 @@ class AdversarialStream:
 
     Attributes:
         generator: the network in training. losses, norms: of the current block's generator steps, the loss and the norm of
-            the gradient before it was bounded. tally, album: what is told and shown of the training.
+            the gradient before it was bounded. statistics, snapshots: what is told and shown of the training.
     """
 
     def __init__(self, source: Adversarial, room: StreamContext):
@@ -156,7 +154,6 @@ class AdversarialStream:
             raise RedistillError(f"no parameter of the generator {type(self.generator).__name__} requires a gradient")
         self._to_space = Renormalise.between("none", source.normalisation) if getattr(self.generator, "pixels", False) else None
         self._check_length()
-        self._check_sizes()
         v = self.variant
         fused, on_cuda = room.device.type != "meta", room.device.type == "cuda"
         self.optimizer = torch.optim.Adam(
@@ -170,7 +167,6 @@ class AdversarialStream:
         self._bad = torch.tensor(-1, device=room.device)  # first block whose images are not finite, -1: none yet
         self._block = -1
         self._last = -1  # step whose images ``_batch`` holds
-        self._noise: Tensor | None = None
         self._batch: Batch | None = None
         # layers that draw (dropout) see the same stream after a resume
         self.layers = OwnStream(
@@ -187,51 +183,13 @@ class AdversarialStream:
                 f"reached 0 after {period}: make blocks (or T_max) {blocks}, or the run shorter"
             )
 
-    def _check_sizes(self) -> None:
-        """Convolutions take images of any size, so nothing else would say that these are not the ones a network knows."""
-        shape = tuple(self.source.image_shape)
-        for who, net in (("student", self.student), ("teacher", self.teacher)):
-            made = innermost(net)  # a wrapper takes what the network inside takes
-            arch: Any = getattr(made, "arch", None)
-            size = getattr(arch, "image_size", None)
-            if size is not None and getattr(made, "sized", True) and tuple(shape[1:]) != (size, size):
-                raise RedistillError(
-                    f"the generator makes images of {shape[1]}x{shape[2]}, the {who} {arch.name} is made for {size}x{size}: "
-                    f"give the generator image_size={size}, or a {who} of the generator's size"
-                )
-
     def _prepare(self) -> None:
-        probe = torch.zeros(2, *self.source.image_shape, device=self.room.device, dtype=self.room.dtype)
-        if self.room.channels_last:
-            probe = probe.to(memory_format=torch.channels_last)
-        z = torch.zeros(2, int(self.generator.z), device=self.room.device, dtype=self.room.dtype)  # type: ignore[arg-type]
-        with torch.no_grad(), mode(self.generator, False):
-            made = tuple(self.generator(z).shape)
-        if made != tuple(probe.shape):
-            raise RedistillError(
-                f"the generator {type(self.generator).__name__} makes images of shape {list(made[1:])} but says "
-                f"image_shape={list(self.source.image_shape)}: give it the image size and channels of the student"
-            )
-        # shapes are the same in every layout, and some networks take only this one
-        plain = probe.clone(memory_format=torch.contiguous_format)
-        see_s, see_t = (self._adapt(net) for net in (self.student, self.teacher))
-        mine = places_of(self.student, plain)
-        theirs = places_of(self.teacher, plain, trained=self.teacher.training)
-        ctx = meeting(self.student, mine, self.teacher, theirs, seed=self.room.seed, adapt=see_t)
-        self.classes = ctx.classes
-        self.method.setup(ctx)
-        self.method.to(device=self.room.device, dtype=self.room.dtype)
-        if any(True for _ in self.method.parameters()):
-            raise RedistillError("a term of the generator has parameters, which no optimiser would train: leave it out")
-        self.student_taps = Tapped.reading(self.student, probe, self.method.places("student"), found=mine, adapt=see_s)
+        shape = tuple(self.source.image_shape)
+        require_shape(self.generator, shape, self.room)
         # before its update: the student learns from these very images, so the teacher is asked all there is to ask at once
         self.told = self.room.teacher_places if self.variant.images == "before" and not self.teacher.training else None
-        wanted = (*self.method.places("teacher"), *(self.told or ()))
-        self.teacher_taps = Tapped.reading(self.teacher, probe, wanted, found=theirs, adapt=see_t)
-
-    def _adapt(self, net: nn.Module) -> Callable[[Tensor], Tensor]:
-        """What makes of this source's images what ``net`` is to be called with."""
-        return self.room.adapt(net) if self.room.adapt is not None else normalised(net, self.source.normalisation).adapted
+        self.asked = Asked(self.room, self.method, shape, self.source.normalisation, beside=self.told or ())
+        self.classes = self.asked.classes
 
     # -- one block ----------------------------------------------------------------------------------------------------
     def _draw(self, block: int, draw: int) -> Tensor:
@@ -276,8 +234,8 @@ class AdversarialStream:
             for i in range(v.n_G):
                 images = self._images(noise[i if v.generator_noise == "fresh" else 0])
                 with self._autocast():
-                    student_output, teacher_output = self.student_taps(images), self.teacher_taps(images)
-                student_output, teacher_output = self._wide(student_output), self._wide(teacher_output)
+                    student_output, teacher_output = self.asked.student(images), self.asked.teacher(images)
+                student_output, teacher_output = self.asked.wide(student_output), self.asked.wide(teacher_output)
                 loss = weighted_sum(weights, self.method(student_output, teacher_output, Batch(images)))
                 # gradients of the generator's weights only: the engine then skips those of both networks
                 for parameter, gradient in zip(self.parameters, torch.autograd.grad(loss, self.parameters), strict=True):
@@ -299,11 +257,7 @@ class AdversarialStream:
     def _ask(self, images: Tensor) -> Output:
         """What the teacher said while the generator learned, computed again in the same way."""
         with torch.enable_grad(), self._autocast():
-            return self._wide(self.teacher_taps(images.detach().requires_grad_()))
-
-    def _wide(self, out: Output) -> Output:
-        """Terms compute in the run's precision whatever the networks computed in."""
-        return Output(out.logits.to(self.room.dtype), {name: tap.to(self.room.dtype) for name, tap in out.taps.items()})
+            return self.asked.wide(self.asked.teacher(images.detach().requires_grad_()))
 
     def _clip(self) -> Tensor:
         """The gradient's norm before it is bounded."""
@@ -319,7 +273,7 @@ class AdversarialStream:
         if step == self._last and self._batch is not None:
             return self._batch
         if within == 0:
-            self.snapshots.look(block, self.generator, self.room, self._adapt, self._in_space)
+            self.snapshots.look(block, self.generator, self.room, self.asked.adapt, self._in_space)
         v = self.variant
         drawn = v.n_G if v.generator_noise == "fresh" else 1
         with self.layers.at(step, watch=True), mode(self.generator, v.generator_mode == "train"):
@@ -327,13 +281,12 @@ class AdversarialStream:
                 noise = self.desk.lay_noise([self._draw(block, i) for i in range(drawn)])
                 self.desk.lay_block(block, self._rate(block), self.method.weights_at(block, block))
                 if block == 0 and v.first == "student":
-                    noise = noise[:1]
                     if v.noise == "same":
                         self._show(noise[0])
                 else:
                     self.desk.do("block", self._work_of_block, step)
                     self.statistics.counted()
-                self._block, self._noise = block, noise[-1]
+                self._block = block
                 if v.noise == "same":
                     self._batch = self._answered(self._as_batch(self.desk.images, block), self.desk.said)
             if v.noise == "fresh":
@@ -387,7 +340,7 @@ class AdversarialStream:
     # -- what is shown, told and saved ---------------------------------------------------------------------------------
     def artifacts(self) -> dict[str, dict[str, Tensor]]:
         """``generator``: its state; ``samples`` and ``beliefs``: of the :class:`redistill.sources.training_log.SampleSnapshots`."""
-        self.snapshots.look(self.snapshots.blocks, self.generator, self.room, self._adapt, self._in_space)
+        self.snapshots.look(self.snapshots.blocks, self.generator, self.room, self.asked.adapt, self._in_space)
         return {"generator": dict(self.generator.state_dict()), **self.snapshots.state_dict()}
 
     def log(self) -> dict[str, float]:
@@ -402,7 +355,6 @@ class AdversarialStream:
             "method": self.method.state_dict(),
             "block": self._block,
             "last": self._last,
-            "noise": self._noise.clone() if self._noise is not None else None,
             "images": self._batch.images.clone() if self._batch is not None else None,
             "bad": self._bad,
             **self.snapshots.state_dict(),
@@ -417,14 +369,9 @@ class AdversarialStream:
         self._block, self._last = int(state["block"]), int(state["last"])
         self.snapshots.load_state_dict(state)
         self.statistics.load_state_dict(state, self.room.device)
-
-        def here(value: Tensor | None) -> Tensor | None:
-            return value.to(self.room.device) if value is not None else None
-
         self._bad.copy_(state["bad"])
-        v = self.variant
-        self._noise, images = here(state["noise"]), here(state["images"])
-        within = self._last % v.n_S if v.noise == "fresh" else 0
-        self._batch = self._as_batch(images, self._block, within) if images is not None else None
+        images = state["images"]
+        within = self._last % self.variant.n_S if self.variant.noise == "fresh" else 0
+        self._batch = self._as_batch(images.to(self.room.device), self._block, within) if images is not None else None
         if self._batch is not None and self.told is not None:
             self._answered(self._batch, self._ask(self._batch.images))

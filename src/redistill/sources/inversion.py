@@ -26,14 +26,12 @@ from torch import Tensor, nn
 
 from redistill import rng
 from redistill.core import Batch, Method, Output, RedistillError, Shape, StreamContext, Term
-from redistill.data import Renormalise, normalisation
+from redistill.data import Renormalise, augmentation, normalisation
 from redistill.features.modes import mode
-from redistill.features.normalised import normalised
-from redistill.features.places import meeting, places_of
-from redistill.features.tapped import Tapped
+from redistill.sources.asked import Asked, require_shape
 from redistill.sources.contrast import Head, contrast_loss, global_view, instance_means, local_view, new_start, shifted
 from redistill.sources.generated import pulls
-from redistill.sources.losses import places_before
+from redistill.sources.losses import OF_TEACHER_ALONE, places_before
 from redistill.sources.memory import FeatureMemory, ImageMemory
 from redistill.values import Value
 
@@ -77,6 +75,9 @@ class Rounds(Value):
             raise ValueError(f"memory={self.memory} cannot hold the {self.images} images of one block")
         if not all(0 <= b < 1 for b in self.betas):
             raise ValueError(f"betas={self.betas}: both at least 0 and below 1")
+        found = augmentation(self.augment)
+        if found.strong or found.batch:
+            raise ValueError(f"augment={self.augment!r}: what is drawn from the memory has one view and its own crop: leave the ending out")
         return self
 
 
@@ -206,25 +207,17 @@ class InversionStream:
         self._block, self._last, self._batch = -1, -1, None  # type: int, int, Batch | None
         self._told: list[tuple[float, float]] = []
 
-    def _adapt(self, net: nn.Module) -> Callable[[Tensor], Tensor]:
-        return self.room.adapt(net) if self.room.adapt is not None else normalised(net, self.source.normalisation).adapted
-
     def _prepare(self) -> None:
-        probe = torch.zeros(2, *self.source.image_shape, device=self.room.device, dtype=self.room.dtype)
-        see_s, see_t = (self._adapt(net) for net in (self.student, self.teacher))
-        mine, theirs = places_of(self.student, probe), places_of(self.teacher, probe, trained=self.teacher.training)
-        ctx = meeting(self.student, mine, self.teacher, theirs, seed=self.room.seed, adapt=see_t)
-        self.classes = ctx.classes
-        self.method.setup(ctx)
-        self.method.to(device=self.room.device, dtype=self.room.dtype)
-        self.asks_student = any(term.needs_teacher and term.compares_logits is None for _, term in self.method.parts())
-        self.student_taps = Tapped.reading(self.student, probe, self.method.places("student"), found=mine, adapt=see_s)
+        shape, space = tuple(self.source.image_shape), self.source.normalisation
+        if self.generator is not None:
+            require_shape(self.generator, shape, self.room)
         self.before = places_before(self.teacher, type(self.source).__name__) if self.rounds.contrast else ()
-        wanted = (*self.method.places("teacher"), *self.before)
-        self.teacher_taps = Tapped.reading(self.teacher, probe, wanted, found=theirs, adapt=see_t)
+        self.asked = Asked(self.room, self.method, shape, space, beside=self.before, maker="the source")
+        self.asks_student = any(not isinstance(term, OF_TEACHER_ALONE) for _, term in self.method.parts())
         if self.rounds.contrast:
+            probe = torch.zeros(2, *shape, device=self.room.device, dtype=self.room.dtype)
             with torch.no_grad(), mode(self.teacher, False):
-                width = instance_means([self.teacher_taps(probe)[place] for place in self.before]).shape[1]
+                width = instance_means([self.asked.teacher(probe)[place] for place in self.before]).shape[1]
             with rng.seeded(self.room.seed, "head"):
                 self.head = Head(width, self.rounds.head).to(device=self.room.device, dtype=self.room.dtype)
             self.head_optimizer = torch.optim.Adam(self.head.parameters(), lr=self.rounds.lr)
@@ -233,8 +226,8 @@ class InversionStream:
     def _asked(self, block: int) -> Tensor:
         count = self.rounds.images
         if self.rounds.classes == "balanced":
-            return (torch.arange(count) % self.classes).to(self.room.device)
-        drawn = torch.randint(self.classes, (count,), generator=rng.stream(self.room.seed, "classes", block))
+            return (torch.arange(count) % self.asked.classes).to(self.room.device)
+        drawn = torch.randint(self.asked.classes, (count,), generator=rng.stream(self.room.seed, "classes", block))
         return drawn.sort().values.to(self.room.device)
 
     def _start(self, block: int) -> tuple[list[Tensor], Callable[[], Tensor]]:
@@ -259,8 +252,8 @@ class InversionStream:
             draw = rng.stream(self.room.seed, "views", block, iteration)
             made = images()
             whole = self.to_space(global_view(made, draw)) if self.generator is not None else shifted(made, r.jitter, r.flip, draw)
-            said = self._ask(self.teacher_taps, whole)
-            mine = self._ask(self.student_taps, whole) if self.asks_student else said
+            said = self.asked.wide(self.asked.teacher(whole))
+            mine = self.asked.wide(self.asked.student(whole)) if self.asks_student else said
             # what smooths looks at the images as they are shown to the teacher
             loss = self.method.loss(mine, said, Batch(whole, labels), epoch=block, step=iteration)
             seen = None
@@ -287,14 +280,10 @@ class InversionStream:
             self.bank.add(features)
         self._told.append((value, best))
 
-    def _ask(self, taps: Tapped, images: Tensor) -> Output:
-        out = taps(images)
-        return Output(out.logits.to(self.room.dtype), {name: tap.to(self.room.dtype) for name, tap in out.taps.items()})
-
     def _contrast(self, pixels: Tensor, said: Output, draw: torch.Generator) -> tuple[Tensor, Tensor]:
         """The contrast of the two views, and both views' vectors [B, 2 D] for the memory."""
         assert self.head is not None
-        near = self.teacher_taps(self.to_space(local_view(pixels, draw)))
+        near = self.asked.teacher(self.to_space(local_view(pixels, draw)))
         local, whole = (instance_means([out[place].to(self.room.dtype) for place in self.before]) for out in (near, said))
         old = self.bank.draw(self.rounds.negatives, draw).to(local) if len(self.bank.features) else local.new_zeros(0, 2 * local.shape[1])
         old_local, old_whole = old.chunk(2, dim=1)

@@ -168,3 +168,7 @@ class ImageNorm(Term):
     def forward(self, student: Output, teacher: Output | None, batch: Batch) -> Tensor:
         length: Tensor = wide(batch.images).norm()
         return length
+
+
+OF_TEACHER_ALONE = (OneHot, ActivationNorm, InformationEntropy, BatchNormStatistics, TotalVariation, ImageNorm)
+"""Losses that read nothing of the student: where there is no other, nobody asks it."""

@@ -35,8 +35,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from redistill import rng
-from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
-from redistill.terms.parts.known import Known
+from redistill.core import At, Batch, Context, Output, RedistillError, pairs_of, require_ready
+from redistill.terms.parts.known import CountingTerm
 from redistill.terms.parts.room import require_room
 from redistill.terms.parts.vectors import named_or_pooled
 from redistill.terms.parts.wide import embedding_of
@@ -78,7 +78,7 @@ def _picked(
 
 
 @dataclass(eq=False, repr=False)
-class CRD(Term):
+class CRD(CountingTerm):
     """Contrast with a memory of every training image. Needs labels, and a source that says which images a batch holds.
 
     Args:
@@ -147,7 +147,7 @@ class CRD(Term):
         self.Z = nn.Buffer(torch.full((2,), -1.0))  # of the student's and the teacher's scores; below 0: not set yet
         self.step = nn.Buffer(torch.zeros((), dtype=torch.int64))
         self.seed = nn.Buffer(torch.tensor(ctx.seed, dtype=torch.int64))  # of the draws to come: part of the state
-        self._known = Known(step=(self.step._version, 0), seed=(self.seed._version, ctx.seed))
+        self.count_in(step=0, seed=ctx.seed)
         # images sorted by class: those of other classes are all but one run of this list; known anew from the data
         labels = ctx.labels.cpu()
         order = torch.argsort(labels, stable=True)

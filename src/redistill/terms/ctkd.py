@@ -24,9 +24,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from redistill.core import Batch, Context, Output, RedistillError, Term, require_ready
+from redistill.core import Batch, Context, Output, RedistillError, require_ready
 from redistill.terms.kd import check_logits, softened_kl, standardised
-from redistill.terms.parts.known import Known
+from redistill.terms.parts.known import CountingTerm
 from redistill.terms.parts.wide import wide
 
 
@@ -39,8 +39,13 @@ def strength(epoch: int, loops: int) -> float:
     return 1.0 if epoch >= loops else (1.0 - math.cos(math.pi * epoch / loops)) / 2.0
 
 
+def _images_of(batch: Batch, rows: int) -> int:
+    """Images of a batch of ``rows``; one that is shown in two views is one."""
+    return rows if batch.positions is None else len(batch.positions.unique())
+
+
 @dataclass(eq=False, repr=False)
-class CTKD(Term):
+class CTKD(CountingTerm):
     """Softened divergence at a temperature that learns against the student.
 
     Args:
@@ -93,7 +98,7 @@ class CTKD(Term):
         self.theta = nn.Parameter(torch.ones(()))
         self.step = nn.Buffer(torch.zeros((), dtype=torch.int64))
         self.length = nn.Buffer(torch.tensor(self.steps or 0, dtype=torch.int64))  # steps of an epoch; 0: not known yet
-        self._known = Known(step=(self.step._version, 0), length=(self.length._version, self.steps or 0))
+        self.count_in(step=0, length=self.steps or 0)
         self.ready = True
 
     def temperature(self) -> Tensor:
@@ -101,11 +106,11 @@ class CTKD(Term):
         require_ready(self)
         return self.start + self.span * torch.sigmoid(wide(self.theta))
 
-    def _reversed(self, images: int) -> Tensor:
+    def _reversed(self, batch: Batch, rows: int) -> Tensor:
         """T whose gradient reaches θ times −λ of this step's epoch."""
         T = self.temperature()
         step = self._known.of(self, "step")
-        length = self._known.of(self, "length") or math.ceil((self.count or 1) / images)
+        length = self._known.of(self, "length") or math.ceil((self.count or 1) / _images_of(batch, rows))
         by = -self.reversal * strength(1 + step // length, self.loops)
         if self.training and torch.is_grad_enabled():
             with torch.no_grad():
@@ -121,5 +126,5 @@ class CTKD(Term):
         check_logits("CTKD", z_s, z_t)
         if self.standardise:
             z_s, z_t = standardised(z_s), standardised(z_t)
-        T = self._reversed(len(z_s)).to(z_s.dtype)
+        T = self._reversed(batch, len(z_s)).to(z_s.dtype)
         return T**2 * softened_kl(z_s, z_t, T).sum() / len(z_s)

@@ -127,6 +127,11 @@ def _levels(
     }
 
 
+def _same_images(weak: Int[Tensor, " half"], strong: Int[Tensor, " half"]) -> bool:
+    """Whether both halves hold the same images of a data set; images that were made (-1) are no views of each other."""
+    return bool(((weak == strong) & (weak >= 0)).all())
+
+
 @dataclass(eq=False, repr=False)
 class MLKD(Term):
     """KD, CC and BC of two views; the labels' part is CE's.
@@ -169,7 +174,7 @@ class MLKD(Term):
         if self.views == 1:
             return _levels((s, None), (t, None), self.temperatures, self.standardise, self.slip)
         index = batch.index if batch.positions is None else batch.positions  # on the CPU, where that is known: nobody waits
-        if len(s) % 2 or (index is not None and not torch.equal(index[: len(s) // 2], index[len(s) // 2 :])):
+        if len(s) % 2 or (index is not None and not _same_images(*index.chunk(2))):
             raise RedistillError(
                 'MLKD compares a weak and a strong view of the same images, and this batch holds one view: give the source augment = '
                 '"crop-flip+strong", or MLKD views = 1, which leaves the strong view out'
