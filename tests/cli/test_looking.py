@@ -165,7 +165,8 @@ def test_a_published_teacher_has_its_published_accuracy_format(tmp_path: Path) -
 
     net = models.wrn(10, 1, classes=10, channels=1, image_size=8, seed=0)
     models.save(net, tmp_path / "w.safetensors", normalisation="digits")
-    done = CliRunner().invoke(program(), ["evaluate", str(tmp_path / "w.safetensors"), "--data", "digits", "--json"], catch_exceptions=False)
+    words = ["evaluate", str(tmp_path / "w.safetensors"), "--data", "digits", "--json"]
+    done = CliRunner().invoke(program(), words, catch_exceptions=False)
     row = json.loads(done.stdout)
     assert isinstance(row["accuracy"], float) and isinstance(row["accuracy_interval"], list) and row["data"] == "digits"
 

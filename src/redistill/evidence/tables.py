@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from redistill.errors import RedistillError
 from redistill.evidence import names
@@ -132,9 +132,10 @@ def _json(path: Path, text: str, dataset: str | None) -> tuple[Mapping[str, Any]
     numbers = []
     for number, row in enumerate(rows, 1):
         value = row.get("quoted", row.get("value")) if isinstance(row, dict) else None
-        for name, given in (("quoted", value), ("quoted_std", row.get("quoted_std", 0.0) if isinstance(row, dict) else 0.0)):
-            if not _is_number(given) and not (name == "quoted_std" and given is None):
-                raise RedistillError(f"{path}, cell {number}: {name} is {given!r}, which is no number")
+        if not _is_number(value):
+            raise RedistillError(f"{path}, cell {number}: quoted is {value!r}, which is no number")
+        if (std := row.get("quoted_std")) is not None and not _is_number(std):
+            raise RedistillError(f"{path}, cell {number}: quoted_std is {std!r}, which is no number")
         for name in ("teacher", "student", "method", "dataset", "setting", "marked"):
             if not isinstance(row.get(name), str | None):
                 raise RedistillError(f"{path}, cell {number}: {name} is {row[name]!r}, which is no text: put it in quotation marks")
@@ -156,7 +157,7 @@ def _json(path: Path, text: str, dataset: str | None) -> tuple[Mapping[str, Any]
     return about if isinstance(about, dict) else {}, made
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

@@ -466,7 +466,8 @@ def others(results: Path) -> str:
 
 
 SECTIONS: tuple[Callable[[Path], str], ...] = (
-    digits, digits_methods, cifar10_few, real_runs, cells_of_papers, zero_shot, toy, belief, checkpoints, kill_test, benchmarks, verdicts, others,
+    digits, digits_methods, cifar10_few, real_runs, cells_of_papers, zero_shot, toy, belief, checkpoints, kill_test, benchmarks,
+    verdicts, others,
 )  # fmt: skip
 
 
