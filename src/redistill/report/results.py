@@ -341,8 +341,9 @@ def toy(results: Path) -> str:
 
 def belief_records(results: Path) -> list[dict[str, Any]]:
     """Students that this teacher taught, then who learned alone, then those of another teacher; the most alike first."""
-    order = ("this teacher", "nobody", "another WRN-40-2")
-    return sorted(every(results / "measured" / "belief"), key=lambda r: (order.index(r["taught_by"]), r["mte"]))
+    order = ("this teacher", "nobody")
+    found = every(results / "measured" / "belief")
+    return sorted(found, key=lambda r: (order.index(r["taught_by"]) if r["taught_by"] in order else len(order), r["mte"]))
 
 
 def belief(results: Path) -> str:
@@ -355,7 +356,9 @@ def belief(results: Path) -> str:
     about = records[0]
     lines = [
         "## Belief matching against one teacher\n",
-        f"`{about['command']}`; records, curves and the weights of the students made here in `results/measured/belief/`. WRN-16-1 "
+        f"`redistill belief NAME=RUN teacher={about['teacher']['file']} --attack NAME --beside teacher --data {about['data']} "
+        f"--normalise {about['normalise']} --count {about['images']} --keep results/measured/belief`; records, curves and the weights of "
+        f"the students made here in `results/measured/belief/`. WRN-16-1 "
         f"students beside the teacher `{about['teacher']['file']}` on the first {about['images']} CIFAR-10 test images on which the "
         f"two agree, "
         f"K = {about['K']}, ξ = {about['xi']:g}, the gradient on the student. The mean transition error (MTE) is 0 where both believe the "
@@ -491,7 +494,7 @@ def proof(results: Path) -> str:
     lines = [
         "# Proof: the package's pieces against the authors' own numbers\n",
         f"`{record['command']}` in double precision; {versions}. Totals: {totals}. The error is the one nearest to its tolerance "
-        f"among all arrays of a case: max |got - want| / max |want|. Recorded in "
+        f"among all arrays of a case: max |got - want| / max |want|.{_cpu(record)} Recorded in "
         f"`results/measured/verify/shared-golden.json` by the option `--to`; this page is generated from it.\n",
         "| case | source | error | tolerance | verdict |",
         "|---|---|--:|--:|---|",
@@ -502,6 +505,14 @@ def proof(results: Path) -> str:
         source = row["source"].replace(FERLES, "Ferles et al.")
         lines.append(bars((row["case"], source, error, tolerance, row["outcome"])))
     return "\n".join(lines) + "\n"
+
+
+def _cpu(record: dict[str, Any]) -> str:
+    """How long it took, where the record says it."""
+    took = sorted((row["seconds"] for row in record["rows"] if "seconds" in row), reverse=True)
+    if not took:
+        return ""
+    return f" {sum(took):.0f} CPU seconds of one core, {sum(took[:8]):.0f} of them for the eight longest cases."
 
 
 BEGIN, END = "<!-- demo table: written by scripts/make_docs.py from results/measured/digits-demo -->", "<!-- end of demo table -->"
