@@ -279,7 +279,7 @@ def report(
     if checkpoints is not None:
         if not checkpoints.is_dir():
             raise RedistillError(f"--checkpoints {checkpoints}: there is no such folder")
-        for found in evaluate(load(paper), checkpoints, files, data_dir):
+        for found in evaluate(load(paper), checkpoints, files, data_dir, {p.cell.table for p in made.cells}):
             if isinstance(found, str):
                 print(f"redistill: {found}", file=sys.stderr)
             else:
@@ -287,7 +287,9 @@ def report(
     store, believed, pick = Store(out), out / "beliefs", made.paper.file.setup.images
     if belief:
         for one in beliefs.measure(to_measure(made, Found(store)), store, believed, data_dir, device, pick):
-            print(f"run {one.run}, pushed by the {one.attacked}: MTE {one.mte:.4f} ± {one.standard_error:.4f}", file=sys.stderr)
+            within = "" if one.standard_error is None else f" ± {one.standard_error:.4f}"
+            way = "the student, relative, by the reproduction's code" if one.attacked == "relative" else f"the {one.attacked}"
+            print(f"run {one.run}, pushed by {way}: MTE {one.mte:.4f}{within}", file=sys.stderr)
     for path in save(made, judged(made, store, kept(files), beliefs.kept(believed, pick)), to):
         print(path)
 

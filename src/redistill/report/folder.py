@@ -1,4 +1,4 @@
-"""The folder of a paper's report: the page, the same as Markdown, and for every table CSV, LaTeX and curves."""
+"""The folder of a paper's report: the page, the same as Markdown, and for every table CSV, LaTeX (its shape; its claims) and curves."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from redistill.files import make_folder, write
 from redistill.papers.plan import Plan
 from redistill.report import style
 from redistill.report.figures import curves_of, ends_of
-from redistill.report.paper import csv_text, latex_text, page, tested
+from redistill.report.paper import csv_text, latex_cells, latex_text, page, tested
 from redistill.report.web import paper_page
 from redistill.verdicts.tables import TableVerdict
 
 
 def save(plan: Plan, tables: Sequence[TableVerdict], folder: Path) -> list[Path]:
-    """Write the page, and for every table a CSV, a LaTeX file and, where runs are there, their curves."""
+    """Write the page, and for every table a CSV, two LaTeX files and, where runs are there, their curves."""
     make_folder(folder)
     written = []
 
@@ -27,7 +27,8 @@ def save(plan: Plan, tables: Sequence[TableVerdict], folder: Path) -> list[Path]
     for table in tables:
         short = f"{plan.paper.name}-{table.table}"
         put(f"{short}.csv", csv_text(table))
-        put(f"{short}.tex", latex_text(plan.paper, table))
+        put(f"{short}.tex", latex_cells(plan.paper, table))
+        put(f"{short}-claims.tex", latex_text(plan.paper, table))
         if any(table.runs.values()):
             figures.append(_curves(folder, short, table))
             written.append(folder / figures[-1])
