@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import random
 import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -247,28 +249,49 @@ def test_a_teacher_that_cannot_be_copied_teaches_what_it_says(name: str) -> None
 
 
 class Drawing(nn.Module):
-    def __init__(self) -> None:
+    """Draws in evaluation mode too: as torch does, or whole layers away by numpy or Python, as home-made stochastic depth does."""
+
+    def __init__(self, kind: str = "torch", seed: int = 5) -> None:
         super().__init__()
-        self.net = wrn(5)
+        self.net, self.kind = wrn(seed), kind
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(F.dropout(x, 0.3))
+        if self.kind == "torch":
+            return self.net(F.dropout(x, 0.3))
+        return self.net(x) * (np.random.rand() if self.kind == "numpy" else random.random())
 
 
-@pytest.mark.parametrize("train", [False, True])
-def test_teachers_that_draw_draw_from_a_named_stream(train: bool) -> None:
+class Adapted(KD):
+    """A term of one's own whose adapter is drawn from the global generator."""
+
+    def setup(self, ctx: Any) -> None:
+        self.adapter = nn.Linear(10, 10)
+
+    def forward(self, student: Any, teacher: Any, batch: Any) -> Tensor:
+        return super().forward(type(student)(self.adapter(student.logits)), teacher, batch)
+
+
+@pytest.mark.parametrize("kind", ["torch", "numpy", "python", "train", "term"])
+def test_whatever_draws_draws_from_a_named_stream(kind: str) -> None:
     found = []
     for outside in (0, 1):
-        torch.manual_seed(outside)
-        student, teacher = wrn(), wrn(5, dropout=0.3) if train else Drawing()
-        recipe = STEPS.model_copy(update={"teacher_mode": "train" if train else "eval"})
-        found.append(fit(student, teacher, KD(), FEW, recipe, seed=0).losses)
+        torch.manual_seed(outside), np.random.seed(outside), random.seed(outside)
+        before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # type: ignore[union-attr]
+        student, teacher = wrn(), wrn(5, dropout=0.3) if kind in ("train", "term") else Drawing(kind)
+        recipe = STEPS.model_copy(update={"teacher_mode": "train" if kind == "train" else "eval"})
+        method: KD = Adapted() if kind == "term" else KD()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it says is not remembered
+            found.append(fit(student, teacher, method, FEW, recipe, seed=0, quiet=True, evaluate={"test": TEST}).losses)
+        after = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # type: ignore[union-attr]
+        assert torch.equal(before[0], after[0]) and before[1:] == after[1:]
     assert found[0] == found[1]
 
 
-def test_an_evaluation_draws_from_a_stream_of_its_own() -> None:
-    net, state = Drawing(), torch.get_rng_state()
-    assert rd.accuracy(net, TEST) == rd.accuracy(net, TEST)
+@pytest.mark.parametrize("kind", ["torch", "numpy", "python"])
+def test_an_evaluation_draws_from_a_stream_of_its_own(kind: str) -> None:
+    net, state = Drawing(kind), torch.get_rng_state()
+    assert rd.evaluate(net, TEST, teacher=wrn()) == rd.evaluate(net, TEST, teacher=wrn())
     assert torch.equal(state, torch.get_rng_state())
 
 

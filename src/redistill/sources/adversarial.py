@@ -356,6 +356,7 @@ class AdversarialStream:
             "block": self._block,
             "last": self._last,
             "images": self._batch.images.clone() if self._batch is not None else None,
+            "said": self._said_by_chance(),
             "bad": self._bad,
             **self.snapshots.state_dict(),
             **self.statistics.state_dict(),
@@ -374,4 +375,17 @@ class AdversarialStream:
         within = self._last % self.variant.n_S if self.variant.noise == "fresh" else 0
         self._batch = self._as_batch(images.to(self.room.device), self._block, within) if images is not None else None
         if self._batch is not None and self.told is not None:
-            self._answered(self._batch, self._ask(self._batch.images))
+            self._answered(self._batch, self._as_said(state.get("said")) or self._ask(self._batch.images))
+
+    def _said_by_chance(self) -> dict[str, Tensor] | None:
+        """The teacher's answer to the batch, where a network that may draw would give another one when it is asked again."""
+        if self.layers.draws == "" or self.told is None or self._batch is None or self._batch.teacher is None:
+            return None
+        said = self._batch.teacher
+        return {"logits": said.logits.clone(), **{f"tap:{place}": tap.clone() for place, tap in said.taps.items()}}
+
+    def _as_said(self, kept: dict[str, Tensor] | None) -> Output | None:
+        if kept is None:
+            return None
+        here = {name: value.to(self.room.device) for name, value in kept.items()}
+        return Output(here.pop("logits"), {name.removeprefix("tap:"): value for name, value in here.items()})

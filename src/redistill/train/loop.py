@@ -305,7 +305,8 @@ class Loop:
         self.means.place(net)
         sight = Sight.of(net, self.source.normalisation, tuple(self.source.image_shape), self.means,
                          trained=self.recipe.student_mode == "train")
-        method = template.fresh()
+        with rng.seeded(self.seed, "term", "made"):
+            method = template.fresh()
         ctx = self._context(net, sight.found)
         expected = self.source.classes
         if expected is not None and ctx.classes != expected:
