@@ -49,7 +49,7 @@ def drawn(kind: str) -> float:
 
 def global_states() -> tuple[object, ...]:
     word, key, *rest = np.random.get_state()
-    return torch.get_rng_state().tolist(), word, key.tolist(), *rest, random.getstate()  # type: ignore[union-attr]
+    return torch.get_rng_state().tolist(), word, key.tolist(), *rest, random.getstate()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("kind", ["torch", "numpy", "python"])
