@@ -452,6 +452,25 @@ def test_a_run_goes_on_bit_for_bit_from_any_step(kind: str) -> None:
         assert whole.results()[0].source_log == second.results()[0].source_log
 
 
+class Broken(Net):
+    """Its logits are infinite."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) / 0
+
+
+@pytest.mark.parametrize("kind", list(sources()))
+def test_a_teacher_that_says_nan_is_named_whoever_makes_the_images(kind: str) -> None:
+    with pytest.raises(RedistillError, match="logits of the teacher Broken are not finite .* the teacher is at fault, not the learning rate"):
+        fit(Net(2), Broken(1).eval(), KD(), sources()[kind], recipe(6), seed=0, device="cpu", quiet=True)
+
+
+def test_a_teacher_that_gives_probabilities_is_refused_where_images_are_made_too() -> None:
+    soft = nn.Sequential(Net(1), nn.Softmax(1)).eval()
+    with pytest.raises(RedistillError, match="the teacher Sequential gives probabilities"):
+        Loop([(Net(2), KD())], soft, DFAD(Gan(pixels=True), SPACE, dfad_variant(n_S=3), blocks=2), recipe(6), seed=0, device="cpu")
+
+
 @pytest.mark.parametrize("kind", list(sources()))
 def test_the_teacher_is_left_as_it_was_and_the_record_is_whole(kind: str) -> None:
     given, source = Net(1).eval(), sources()[kind]

@@ -326,10 +326,47 @@ def test_a_teacher_that_says_nan_is_named() -> None:
 
 
 # -- ends -------------------------------------------------------------------------------------------------------------
-def test_a_last_step_that_ruins_the_weights_has_diverged() -> None:
-    recipe = Recipe(steps=1, batch_size=32, lr=1e38, weight_decay=1e6)
-    result = rd.fit_cohort([(wrn(), CE())], None, FEW, recipe, seed=0, evaluate={"test": TEST})[0]
+RUINS: dict[str, Any] = {"lr": 1e38, "weight_decay": 1e6}
+MADE = rd.sources.Adversarial(rd.models.generator(seed=0, z=4, channels=1, image_size=8), "digits", rd.sources.Variant(n_S=1), blocks=1)
+
+
+@pytest.mark.parametrize(
+    ("source", "recipe"),
+    [
+        (FEW, Recipe(steps=1, batch_size=32, **RUINS)),
+        (FEW, Recipe(epochs=1, batch_size=65, **RUINS)),
+        (TRAIN.first_per_class(2), Recipe(epochs=1, batch_size=65, **RUINS)),
+        (MADE, Recipe(steps=1, batch_size=8, **RUINS)),
+    ],
+    ids=["steps", "epochs", "few", "made"],
+)
+def test_a_last_step_that_ruins_the_weights_has_diverged(source: Any, recipe: Recipe) -> None:
+    result = rd.fit_cohort([(wrn(), KD())], wrn(1), source, recipe, seed=0, evaluate={"test": TEST}, quiet=True)[0]
     assert result.diverged is not None and "is not finite after step 1 of 1" in result.diverged and not result.accuracy
+    with pytest.raises(rd.Diverged, match="is not finite after step 1 of 1"):
+        rd.fit(wrn(), wrn(1), KD(), source, recipe, seed=0, quiet=True)
+
+
+def test_of_a_cohort_only_the_student_whose_last_step_ruined_it_has_diverged() -> None:
+    recipe = Recipe(steps=1, batch_size=32, lr=10.0)
+    ruined, whole = rd.fit_cohort([(wrn(), 1e38 * CE()), (wrn(), CE())], None, FEW, recipe, seed=0, evaluate={"test": TEST}, quiet=True)
+    assert ruined.diverged is not None and not ruined.accuracy
+    assert whole.diverged is None and whole.accuracy["test"].curve
+
+
+def test_a_term_whose_parameters_are_ruined_by_the_last_step_has_diverged() -> None:
+    class Ruined(KD):
+        def setup(self, ctx: Any) -> None:
+            self.scale = nn.Parameter(torch.ones(()))
+
+        def forward(self, student: Any, teacher: Any, batch: Any) -> Tensor:
+            return super().forward(student, teacher, batch) + 1e30 * (self.scale - 1)  # 0, whose gradient is beyond fp32 when squared
+
+    recipe = Recipe(steps=1, batch_size=32, lr=1e10)
+    result = rd.fit_cohort([(wrn(), 1e-9 * Ruined())], wrn(1), FEW, recipe.model_copy(update={"optimizer": "sgd"}), seed=0, quiet=True)[0]
+    assert result.diverged is None  # 1e31 is a number yet
+    result = rd.fit_cohort([(wrn(), 1e-9 * Ruined())], wrn(1), FEW, recipe.model_copy(update={"lr": 1e20}), seed=0, quiet=True)[0]
+    assert result.diverged is not None and "scale of the method is not finite after step 1 of 1" in result.diverged
 
 
 def test_logits_that_are_no_numbers_have_no_accuracy() -> None:

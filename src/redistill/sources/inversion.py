@@ -28,6 +28,7 @@ from redistill import rng
 from redistill.core import Batch, Method, Output, RedistillError, Shape, StreamContext, Term
 from redistill.data import Renormalise, augmentation, normalisation
 from redistill.features.modes import mode, untouched
+from redistill.features.outputs import teacher_at_fault
 from redistill.sources.asked import Asked, require_shape
 from redistill.sources.contrast import Head, contrast_loss, global_view, instance_means, local_view, new_start, shifted
 from redistill.sources.generated import pulls
@@ -262,6 +263,8 @@ class InversionStream:
                 loss = loss + r.contrast * part
             value = float(loss.detach())
             if not math.isfinite(value):
+                if bool(whole.isfinite().all()) and not bool(said.logits.isfinite().all()):
+                    raise RedistillError(teacher_at_fault(self.teacher, f"in block {block}"))
                 raise RedistillError(
                     f"the images of block {block} are not finite after {iteration} steps (learning rate {r.lr:g}): lower lr, or a weight"
                 )
