@@ -21,8 +21,7 @@ from redistill import rng
 from redistill.core import RedistillError, Source
 from redistill.features.modes import evaluating
 from redistill.features.outputs import logits_of, name_of, require_finite
-from redistill.features.places import places_of
-from redistill.models import Arch
+from redistill.models.sizes import other_size
 
 IMAGES = 256
 AT_ONCE = 64
@@ -54,22 +53,24 @@ def check_teacher(teacher: nn.Module, source: Source, *, logits_matter: bool, ad
     if not computes(teacher):
         return ()
     who = f"the teacher {name_of(teacher)}"
+    sized = tuple(note for note in [other_size(teacher, source.image_shape, who)] if note)
     if (images := sample(source)) is None:
         if logits_matter:
             _refuse_probabilities(_of_noise(teacher, source, adapt), who)
-        return ()
+        return sized
     logits, labels = _ask(teacher, images, adapt)
     require_finite(logits, who, "what it teaches")
     if not logits_matter:
-        return ()
+        return sized
     _refuse_probabilities(logits, who)
     constant = _constant(logits, who)
     notes = [note for note in (constant, _between(logits, who), _names(teacher, source, who)) if note]
     if constant is None and labels is not None and logits.shape[1] > int(labels.max()):
-        notes += [note for note in [_right(logits, labels, who, getattr(source, "class_names", None))] if note]
+        more = f" {sized[0]}" if sized else ""
+        notes += [f"{note}{more}" for note in [_right(logits, labels, who, getattr(source, "class_names", None))] if note]
     for note in notes:
         warnings.warn(note, TeacherWarning, stacklevel=3)
-    return tuple(notes)
+    return (*sized, *notes)
 
 
 def check_student(net: nn.Module, source: Source, *, adapt: Adapt | None = None) -> tuple[str, ...]:
@@ -146,27 +147,6 @@ def _of_noise(net: nn.Module, source: Source, adapt: Adapt | None) -> Tensor:
     x = x if first is None else x.to(first)
     with evaluating(net), torch.no_grad():
         return logits_of(net(x if adapt is None else adapt(x)), net).float().cpu()
-
-
-def require_images(net: nn.Module, shape: Sequence[int], who: str) -> None:
-    """Refuse images [C, H, W] that ``net`` does not take: other channels or another size than its architecture says, and where it
-    says none, what two images of zeros show."""
-    arch = next((a for m in net.modules() if isinstance(a := getattr(m, "arch", None), Arch)), None)
-    if arch is None:
-        first = next(net.parameters(), None)
-        zeros = torch.zeros(2, *shape)
-        places_of(net, zeros if first is None else zeros.to(first), trained=False)
-        return
-    if shape[0] != arch.channels:
-        raise RedistillError(
-            f"{who} takes images with {arch.channels} channels, the data have {shape[0]}: give the data its channels, or another network"
-        )
-    sized = all(getattr(m, "sized", True) for m in net.modules())
-    if sized and arch.name != "mlp" and tuple(shape[1:]) != (arch.image_size, arch.image_size):
-        raise RedistillError(
-            f"{who} is made for images of {arch.image_size}x{arch.image_size}, the data have {'x'.join(map(str, shape[1:]))}: resize "
-            f"them, or give a network of their size"
-        )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
