@@ -49,6 +49,7 @@ from redistill.data.subsets import matching_ferles
 from redistill.features.modes import evaluating
 from redistill.features.normalised import normalisation_of, normalised
 from redistill.features.outputs import NotFinite, logits_of, name_of, require_comparable, require_finite
+from redistill.models.sizes import warn_of_size
 
 NUMERICS = 1
 
@@ -341,6 +342,9 @@ def transitions(
         raise RedistillError(f"beliefs are compared between two networks or more, got {len(nets)}")
     if count < 1:
         raise RedistillError(f"count={count}: at least one image is needed")
+    if (shape := getattr(images, "image_shape", None)) is not None:
+        for name, net in nets.items():
+            warn_of_size(net, shape, name)
     if pick not in ("first", "random", "ferles"):
         raise RedistillError(f"pick={pick!r}: known are 'first', 'random' (Micaelli's code) and 'ferles' (the reproducibility report's)")
     if aim not in ("predicted", "true"):

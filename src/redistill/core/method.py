@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from redistill import rng
 from redistill.core.batch import Batch, Output
 from redistill.core.places import Context, Pair
 from redistill.core.ramp import Ramp as Ramp
@@ -298,8 +299,9 @@ class Method(Summand):
         return Method((weight, term.fresh()) for weight, term in self.parts())
 
     def setup(self, ctx: Context) -> None:
-        for _, term in self.parts():
-            term.setup(ctx)
+        for name, (_, term) in zip(self.names, self.parts(), strict=True):
+            with rng.seeded(ctx.seed, "term", "setup", name):  # adapters of a term of one's own, which may know only the global generator
+                term.setup(ctx)
             if reads_logits(term):
                 require_common_classes(ctx, type(term).__name__)
 
