@@ -18,7 +18,7 @@ from redistill.errors import LONGEST, RedistillError, plain, sentence
 # first what makes runs, then what looks at them, papers, what data make of networks, and what there is
 ORDER = (
     "init", "distill", "export", "run", "train", "runs", "show", "compare", "plot", "diff", "evaluate",
-    "papers", "plan", "reproduce", "explain", "report",
+    "papers", "plan", "reproduce", "campaign", "explain", "report",
     "audit", "quotes",
     "belief", "samples", "toy", "list", "download", "cache", "bench", "verify", "check",
 )  # fmt: skip
@@ -83,6 +83,7 @@ def program() -> typer.Typer:
     from redistill.cli import (  # noqa: F401
         bench,
         cache,
+        campaign,
         check,
         compare,
         distill,

@@ -50,7 +50,7 @@ def cifar10_few(results: Path) -> str:
     about = records[0]
     lines = [
         "## CIFAR-10, the first 100 images of each class\n",
-        "`redistill run scripts/real/m100/*.toml --seeds 0,1,2 --data-dir D`, and again with the other teacher, asks for the same; "
+        "`redistill run experiments/real/m100/*.toml --seeds 0,1,2 --data-dir D`, and again with the other teacher, asks for the same; "
         "measured before there were experiment files, one record a cohort in `results/measured/cifar10-m100/`. Students WRN-16-1, "
         f"{about['recipe']['steps']} steps of batch {about['recipe']['batch_size']}, strict fp32, accuracy on the 10,000 test images "
         f"after the last step, in percent. "
@@ -170,7 +170,7 @@ def costs(run: Run) -> str:
 
 
 def real_runs(results: Path) -> str:
-    """Runs of experiments in ``scripts/real``: they show that it works, one seed each."""
+    """Runs of experiments in ``experiments/real``: they show that it works, one seed each."""
     lines = []
     for run in finished(results):
         if generated(run) or cell_of(run) is not None or scaled(run):
@@ -186,7 +186,7 @@ def real_runs(results: Path) -> str:
         return ""
     head = [
         "## CIFAR-100, 2 % of CIFAR-10 and no data at all, end to end\n",
-        "`redistill run scripts/real/*.toml --data-dir D`; records in `results/runs/`. Far shorter than the papers' runs, one seed: "
+        "`redistill run experiments/real/*.toml --data-dir D`; records in `results/runs/`. Far shorter than the papers' runs, one seed: "
         "they show that the way is open, and say nothing about a published number. Accuracy in percent after the last step.\n",
         "| run | seed | teacher | images | steps | accuracy | cost |",
         "|---|--:|---|--:|--:|--:|---|",
@@ -253,8 +253,8 @@ def zero_shot(results: Path) -> str:
         return ""
     out = [
         "## Zero-shot: the beginning of the schedule\n",
-        "`redistill run scripts/zero_shot/FILE.toml --data-dir D [--set recipe.precision=fast]`; records in `results/runs/`. Rates decay "
-        "as in the whole schedule. Their log is beside ours, not a mark to reach: another teacher, one run.\n",
+        "`redistill run experiments/zero_shot/FILE.toml --data-dir D [--set recipe.precision=fast]`; records in `results/runs/`. Rates "
+        "decay as in the whole schedule. Their log is beside ours, not a mark to reach: another teacher, one run.\n",
     ]
     for data, curves in found.items():
         theirs, *runs = ([block for block, _ in points] for points in curves.values())

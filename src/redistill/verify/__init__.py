@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from redistill.core import RedistillError
+from redistill.machine import keep_freed_memory
 from redistill.verify import losses, metrics, models, trajectories
 from redistill.verify.compare import Compared, compare
 from redistill.verify.reader import Array, Case, Damaged, NotSupported, find_cases
@@ -105,13 +106,24 @@ def verify(folder: str | Path | None = None, jobs: int = 1) -> Iterator[Verdict]
     sidecars = find_cases(root)
     if not sidecars:
         raise RedistillError(f"{root} holds no case: a case is a pair <group>/<id>.json and <group>/<id>.npz")
-    return (verify_case(path) for path in sidecars) if jobs == 1 else _side_by_side(sidecars, jobs)
+    return _one_by_one(sidecars) if jobs == 1 else _side_by_side(sidecars, jobs)
+
+
+def _one_by_one(sidecars: list[Path]) -> Iterator[Verdict]:
+    keep_freed_memory()
+    yield from map(verify_case, sidecars)
 
 
 def _side_by_side(sidecars: list[Path], jobs: int) -> Iterator[Verdict]:
     # spawned: a forked process would inherit torch's threads half alive
-    with ProcessPoolExecutor(min(jobs, len(sidecars)), get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+    with ProcessPoolExecutor(min(jobs, len(sidecars)), get_context("spawn"), _prepared) as pool:
         yield from pool.map(verify_case, sidecars)
+
+
+def _prepared() -> None:
+    """A process of several, before its first case."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
 
 
 def report(folder: str | Path | None = None, write: Callable[[str], None] = print, jobs: int = 1) -> int:
