@@ -257,7 +257,7 @@ class CohortRun:
                 "finished": now(),
                 "best_network": None if not known else "last" if last else BEST,
             }
-            more = kept_by(loop.stream, one) | self.materials.code[number]
+            more = kept_by(loop.stream, one) | self.materials.code[number] | self.materials.learned(number, result)
             if best is not None and known and not last:
                 more[BEST] = self.materials.best_weights(number, best)
             self.runs.append(self.store.finish(folder, record, curves_of(result), weights, more))
