@@ -18,6 +18,7 @@ from torch import Tensor
 from redistill import rng
 from redistill.core import Batch, RedistillError, Shape, Stream, StreamContext
 from redistill.data import subsets
+from redistill.data.augment import augmentation
 from redistill.data.normalise import Normalisation
 from redistill.data.subsets import whole
 
@@ -93,6 +94,16 @@ class DataSet(abc.ABC):
     @property
     def labelled(self) -> bool:
         return self.y is not None
+
+    @property
+    def partly_labelled(self) -> bool:
+        """Whether some images have a label and others none, :data:`redistill.core.batch.UNLABELLED`."""
+        return self.y is not None and bool((self.y < 0).any())
+
+    @property
+    def mixes_labels(self) -> bool:
+        """Whether an image of a batch may be mixed of two, and have two labels."""
+        return augmentation(self.augment).mixing is not None
 
     @property
     def count(self) -> int:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from redistill.data import decode, named
+from redistill.data import augmentation, decode, named
 from redistill.data.catalogue import OFFICIAL, OWN, row_of
 from redistill.data.folders import PARTS
 from redistill.errors import RedistillError
@@ -140,12 +140,14 @@ def _has_classes(root: Path) -> bool:
     return not any(p.is_file() and p.suffix.lower() in decode.SUFFIXES and not decode.passed_over(p.name) for p in root.iterdir())
 
 
-def opened(place: Place, size: int | None, *, skip_unreadable: bool, evaluate: str | None, data_dir: Path | None) -> Photos:
+def opened(
+    place: Place, size: int | None, *, skip_unreadable: bool, evaluate: str | None, data_dir: Path | None, augment: str | None = None
+) -> Photos:
     """The images at one size.
 
     Args:
         size: side of the square that pictures become; None for sets that have one. skip_unreadable: leave files out that are no
-            images. evaluate: another set to evaluate on.
+            images. evaluate: another set to evaluate on. augment: of the training images; None: their own.
     """
     kind = place.name.partition(":")[0]
     pictures = kind in named.PICTURES
@@ -174,7 +176,10 @@ def opened(place: Place, size: int | None, *, skip_unreadable: bool, evaluate: s
         looked = looked_at(evaluate).name
         test_name = named.full_name(looked, "test", here, data_dir)
         how = "as asked for"
-    train = named.load_data(train_name, data_dir, trust_code=True, opening=opening)
+    cut = {} if augment is None or not pictures or augmentation(augment).area is None else {"augment": augment}  # out of the files
+    train = named.load_data(train_name, data_dir, trust_code=True, opening={**opening, **cut})
+    if augment is not None:
+        train = train.with_(augment=augment)
     test = None if test_name is None else named.load_data(test_name, data_dir, trust_code=True, opening=opening)
     if train.labelled and (train.classes or 0) < 2:
         only = train.class_names[0] if train.class_names else "0"

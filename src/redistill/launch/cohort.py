@@ -222,7 +222,9 @@ class CohortRun:
         self._saved_at, self._saved_step = time.monotonic(), loop.step
 
     def _watch(self, one: Experiment, steps: int) -> Watch:
-        return Watch(chosen_on(self.materials.evaluate), one.evaluate.first_step(steps))
+        # where the recipe itself says which network is kept there is no second one
+        named = one.recipe.ema is None and one.recipe.patience is None
+        return Watch(chosen_on(self.materials.evaluate) if named else None, one.evaluate.first_step(steps))
 
     def _close_session(self, loop: Loop) -> None:
         memory = machine.peak_memory(self.device)

@@ -77,6 +77,8 @@ class Rounds(Value):
         if not all(0 <= b < 1 for b in self.betas):
             raise ValueError(f"betas={self.betas}: both at least 0 and below 1")
         found = augmentation(self.augment)
+        if found.pictured or found.mixing is not None:
+            raise ValueError(f"augment={self.augment!r} is for images of a data set: give 'none', 'flip' or 'crop-flip'")
         if found.strong or found.batch:
             raise ValueError(f"augment={self.augment!r}: what is drawn from the memory has one view and its own crop: leave the ending out")
         return self

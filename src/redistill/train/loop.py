@@ -97,7 +97,7 @@ class Loop:
         if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
             raise RedistillError(f"every={every!r}: evaluate every 1 or more epochs, a whole number")
         self.every = every if every is not None else max(1, math.ceil(epochs / 20))
-        self.smallest = smallest_batch(source, recipe, steps=self.steps, per_epoch=self.per_epoch)
+        self.smallest = max(1, smallest_batch(source, recipe, steps=self.steps, per_epoch=self.per_epoch) // recipe.accumulate)
         require_cohort(students, teacher, source, recipe, self.evaluate, smallest=self.smallest)
         if recipe.compile == "auto":
             self.recipe = recipe.model_copy(update={"compile": self._compiling_pays([net for net, _ in students], teacher)})
@@ -130,6 +130,7 @@ class Loop:
                 self._replay(self.replays, step)
             for student in self.active():
                 student.taken = step + 1
+                student.moved()
             self.step = step + 1
             self._at_boundaries(step)
         return Progress(self.step, self.steps, step // self.per_epoch)
@@ -146,7 +147,7 @@ class Loop:
 
     def _replay(self, replays: Replays, step: int) -> None:
         """A step that may be replayed; of one that is, which is one piece of work, every student has an equal share."""
-        began, learning = time.perf_counter(), [number for number, s in enumerate(self.students) if s.diverged is None]
+        began, learning = time.perf_counter(), [number for number, s in enumerate(self.students) if s.learns]
         if replays.take(step, tuple(learning), self._take):
             for number in learning:
                 self.students[number].seconds += (time.perf_counter() - began) / len(learning)
@@ -158,7 +159,7 @@ class Loop:
 
     def active(self) -> list[Learner]:
         """Students that have not stopped."""
-        return [student for student in self.students if student.diverged is None]
+        return [student for student in self.students if student.learns]
 
     @contextlib.contextmanager
     def _timed(self) -> Iterator[None]:
@@ -218,17 +219,22 @@ class Loop:
                 )
             elif due:
                 self._evaluate(student)
+            if student.diverged is None and (last or (student.patience is not None and student.patience.exhausted)):
+                student.settle(self.step)
 
     def _evaluate(self, student: Learner) -> None:
         layout = self.means.channels_last and not student.sight.contiguous
-        for name, images in self.evaluate.items():
-            try:
-                # the student sees images as the stream gives them
-                value = accuracy(student.sight.view, images, channels_last=layout)
-            except NotFinite as error:
-                student.stop(f"{error} (after step {self.step} of {self.steps}, on {name!r})", self.step)
-                return
-            student.curves[name].append((self.step, value))
+        with student.shown():
+            for name, images in self.evaluate.items():
+                try:
+                    # the student sees images as the stream gives them
+                    value = accuracy(student.sight.view, images, channels_last=layout)
+                except NotFinite as error:
+                    student.stop(f"{error} (after step {self.step} of {self.steps}, on {name!r})", self.step)
+                    return
+                student.curves[name].append((self.step, value))
+            if student.patience is not None:
+                student.patience.look(student.net, self.step, {name: points[-1][1] for name, points in student.curves.items()})
 
     # -- before the first step ----------------------------------------------------------------------------------------
     def _compiling_pays(self, students: list[nn.Module], teacher: nn.Module | None) -> bool:
@@ -294,6 +300,8 @@ class Loop:
             return f"{draws} draws random numbers of its own at every step"
         if self.teacher is not None and self.teacher.memory is not None:
             return "what the teacher said is looked up on the host"
+        if getattr(self.source, "partly_labelled", False):
+            return "images without labels are picked out of each batch on the host"
         return None if self.recipe.fused else "fused = false: only PyTorch's fused optimisers read their rate on the device"
 
     def _say(self, note: str) -> None:

@@ -75,10 +75,10 @@ def variants_of(source: Source) -> int:
         raise NotRemembered(f"the images of {type(source).__name__} are no fixed set")
     try:
         found = augmentation(source.augment)
-    except RedistillError as error:
-        raise NotRemembered(f"augmentation {source.augment!r} has too many variants of an image") from error
-    if found.strong:
-        raise NotRemembered(f"augmentation {source.augment!r} draws strong views anew every time")
+    except RedistillError as error:  # a set of one's own may have names of its own
+        raise NotRemembered(f"nothing is known of augmentation {source.augment!r}") from error
+    if not found.bounded:
+        raise NotRemembered(f"augmentation {source.augment!r} shows no image twice in the same way")
     return found.variants
 
 

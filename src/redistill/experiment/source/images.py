@@ -11,6 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from redistill.core import RedistillError, Source
 from redistill.data import augmentation, normalisation
+from redistill.data.augment import RESIZED
 from redistill.data.named import is_own_data, load_data
 from redistill.data.normalise import SETS
 from redistill.experiment.networks import Seed
@@ -96,10 +97,20 @@ class ImagesSettings(Settings):
     def labelled(self) -> bool:
         return not self.unlabelled
 
-    def numerics(self) -> dict[str, int]:
-        from redistill.data import images, subsets
+    @property
+    def mixes_labels(self) -> bool:
+        """Whether images are mixed, so that one has two labels."""
+        return not is_own_data(self.data) and augmentation(self.augment).mixing is not None
 
-        return {"source:images": images.NUMERICS, "subsets": subsets.NUMERICS}
+    def numerics(self) -> dict[str, int]:
+        from redistill.data import images, mixing, operations, subsets
+
+        found = {"source:images": images.NUMERICS, "subsets": subsets.NUMERICS}
+        if is_own_data(self.data):
+            return found
+        done = augmentation(self.augment)
+        found |= {"data:operations": operations.NUMERICS} if done.operations else {}
+        return found | ({"data:mixing": mixing.NUMERICS} if done.mixing is not None else {})
 
     def written(self) -> dict[str, Any]:
         return self.model_dump(exclude_none=True)
@@ -112,7 +123,7 @@ class ImagesSettings(Settings):
     @property
     def opening(self) -> dict[str, Any]:
         """How picture files are opened, as far as it is said (:func:`redistill.data.named.load_data`)."""
-        return {key: value for key in ("size", "on_corrupt") if (value := getattr(self, key)) is not None}
+        return opening_words(vars(self))
 
     def build(self, seed: int, data_dir: Path | None) -> Built:
         drawn = seed if self.seed == "same" else self.seed
@@ -134,10 +145,20 @@ class ImagesSettings(Settings):
         return Built(images.unlabelled() if self.unlabelled else images, evaluate)
 
 
+def opening_words(rows: Mapping[str, Any]) -> dict[str, Any]:
+    """How picture files are opened, out of the settings of a source: their augmentation where crops are cut out of the files themselves."""
+    found = {key: rows[key] for key in ("size", "on_corrupt") if rows.get(key) is not None}
+    name = rows.get("augment")
+    if isinstance(name, str) and name.partition(":")[0].partition("+")[0] == RESIZED:
+        found["augment"] = name
+    return found
+
+
 def opening_of(source: object) -> dict[str, Any]:
-    """How the picture files of a source are opened, also of one half of a mixture; empty where nothing is said."""
+    """How picture files are shown that are opened like those of a source, also of one half of a mixture; empty where nothing is said."""
     halves = (source, getattr(source, "first", None), getattr(source, "second", None))
-    return next((half.opening for half in halves if isinstance(half, ImagesSettings) and half.opening), {})
+    found: dict[str, Any] = next((half.opening for half in halves if isinstance(half, ImagesSettings) and half.opening), {})
+    return {key: value for key, value in found.items() if key != "augment"}
 
 
 def require_peak(normalise: str, images: Any) -> None:
