@@ -25,6 +25,8 @@ from redistill.launch.materials import BuiltObjects
 from redistill.launch.saved import Saved, common_step, join, split
 from redistill.launch.stop import Stop
 from redistill.launch.threads import wanted
+from redistill.launch.trackers import Tracked
+from redistill.launch.tracking import Tracking, warned
 from redistill.precision import resolve_device
 from redistill.runs import checkpoint
 from redistill.runs.record import curves_of, differing, exactness, kept_by, now, record_of, times
@@ -51,6 +53,7 @@ class CohortRun:
         every: seconds between checkpoints. threads: said by somebody; None: chosen for the size of a step.
         cache: what the teacher says is looked up and remembered
             (:mod:`redistill.train.remembered`); the sessions of a record say how much of it.
+        track: names of trackers that hear its numbers while it runs (:mod:`redistill.launch.tracking`).
     """
 
     def __init__(
@@ -64,7 +67,11 @@ class CohortRun:
         every: float = 60.0,
         cache: bool = True,
         threads: int | None = None,
+        track: Sequence[str] = (),
     ):
+        self.warn: Callable[[str], None] = warned  # who hears that a tracker does not work
+        self._track = tuple(track)
+        self._tracking: Tracking | None = None
         self.say: Callable[[str], None] = lambda text: None  # who hears what it is doing now
         self._threads, self._threads_before = threads, torch.get_num_threads()
         self._points = 0  # of all curves, when they were last written
@@ -102,6 +109,9 @@ class CohortRun:
         return True
 
     def release(self) -> None:
+        if self._tracking is not None:
+            self._tracking.close()
+            self._tracking = None
         if torch.get_num_threads() != self._threads_before:
             torch.set_num_threads(self._threads_before)
         for lock in self._locks:
@@ -117,6 +127,12 @@ class CohortRun:
         """Build everything and load the checkpoints, where there are any."""
         if self._loop is None:
             self._loop = self._made()
+            if self._track:
+                runs = [
+                    Tracked(f"{one.label}, seed {one.seed}", one.id, folder, one.written())
+                    for one, folder in zip(self.experiments, self.folders, strict=True)
+                ]
+                self._tracking = Tracking(self._track, runs, lambda text: self.warn(text))
 
     def _made(self) -> Loop:
         for folder, one in zip(self.folders, self.experiments, strict=True):
@@ -193,6 +209,8 @@ class CohortRun:
         for watch, student in zip(self._watches, loop.students, strict=True):
             watch.look(student)
         self._write_curves(loop)
+        if self._tracking is not None:
+            self._tracking.look(loop)
         if self.stop.why is not None and progress.step < progress.steps:
             self.save()
             self.stop.check(f"step {progress.step} of {progress.steps} of {self.label} is saved in {self.folders[0]}")
