@@ -86,7 +86,8 @@ def test_every_epochs_numbers_are_told_and_move_no_bit(fake: type[Fake]) -> None
 
 def test_a_run_that_goes_on_tells_no_point_twice(fake: type[Fake], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The checkpoint is of step 5; the tracker has heard of steps 6 and 9 when the run is stopped at 11."""
-    save, kept = checkpoint.save, []
+    save = checkpoint.save
+    kept: list[object] = []
 
     def once(folder: Path, state: dict[str, Any], facts: dict[str, Any]) -> None:
         if not kept:

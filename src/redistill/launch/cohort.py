@@ -35,6 +35,7 @@ from redistill.train.loop import Loop
 from redistill.train.result import Progress
 
 Cohort = tuple[Experiment, ...]
+OFTEN = 2.0  # seconds between two writings of curves without an evaluation
 
 
 def group_label(experiments: Sequence[Experiment]) -> str:
@@ -74,7 +75,8 @@ class CohortRun:
         self._tracking: Tracking | None = None
         self.say: Callable[[str], None] = lambda text: None  # who hears what it is doing now
         self._threads, self._threads_before = threads, torch.get_num_threads()
-        self._points = 0  # of all curves, when they were last written
+        self._points = self._epochs = 0  # of all curves, when they were last written
+        self._curves_at = time.monotonic()
         self.experiments = experiments
         self.store, self.data_dir, self.every, self.cache = store, data_dir, every, cache
         self.stop = stop if stop is not None else Stop()
@@ -219,11 +221,14 @@ class CohortRun:
         return progress
 
     def _write_curves(self, loop: Loop) -> None:
-        """Curves as they come, whenever there was an evaluation; a disk that is full says so at the next checkpoint."""
+        """Curves as they come, at every evaluation, and between them at the end of epochs that are not too short; a disk that is full
+        says so at the next checkpoint."""
         points = sum(len(curve) for student in loop.students for curve in student.curves.values())
-        if points == self._points or loop.step == loop.steps:
+        epochs = sum(len(student.losses) for student in loop.students)
+        soon = points == self._points and (epochs == self._epochs or time.monotonic() - self._curves_at < OFTEN)
+        if soon or loop.step == loop.steps:
             return
-        self._points = points
+        self._points, self._epochs, self._curves_at = points, epochs, time.monotonic()
         for folder, result in zip(self.folders, loop.results(), strict=True):
             with contextlib.suppress(RedistillError, ValueError):  # NaN of a student that has just diverged is no JSON
                 write(folder / CURVES, pretty(curves_of(result)))
