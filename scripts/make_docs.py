@@ -1,4 +1,5 @@
-"""Write every page that is made from files and records: docs/methods, docs/papers, docs/api.md, docs/numbers.md, docs/commands.md,
+"""Write every page that is made from files and records: docs/methods, docs/papers, docs/api.md, docs/alpha.md, docs/numbers.md,
+docs/commands.md,
 docs/keys.md, docs/proof.md, docs/benchmarks.md, RESULTS.md with its figures, and the table in README.md. With ``--shared`` also what
 is made from other people's files there: results/audit, and the registry of published numbers in the package.
 
@@ -24,7 +25,7 @@ import make_registry
 
 import redistill as rd
 from redistill.evidence import numbers
-from redistill.report import benchmarks, card, paper_page, results
+from redistill.report import alpha_page, benchmarks, card, paper_page, results
 from redistill.report.table import bars
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,7 +76,7 @@ def pages() -> dict[Path, str]:
     docs = ROOT / "docs"
     made = {docs / "methods" / name: text for name, text in card.cards().items()}
     made |= {docs / name: text for name, text in paper_page.pages().items()}
-    made |= {docs / "api.md": api(), docs / "numbers.md": numbers.page()}
+    made |= {docs / "api.md": api(), docs / "numbers.md": numbers.page(), docs / "alpha.md": alpha_page.page()}
     readme = ROOT / "README.md"
     made[readme] = results.readme(readme.read_text(encoding="utf-8"), RESULTS)
     made[docs / "keys.md"] = make_keys.text()

@@ -17,7 +17,7 @@ from redistill.errors import LONGEST, RedistillError, plain, sentence
 
 # first what makes runs, then what looks at them, papers, what data make of networks, and what there is
 ORDER = (
-    "init", "distill", "export", "run", "train", "runs", "show", "compare", "plot", "diff", "evaluate",
+    "init", "translate", "distill", "export", "run", "train", "runs", "show", "watch", "compare", "plot", "diff", "evaluate",
     "papers", "plan", "reproduce", "campaign", "explain", "report",
     "audit", "quotes",
     "belief", "samples", "toy", "list", "download", "cache", "bench", "verify", "check",
@@ -95,6 +95,8 @@ def program() -> typer.Typer:
         look,
         papers,
         run,
+        translate,
+        watch,
         zero_shot,
     )
 

@@ -11,7 +11,7 @@ import typer
 from redistill.cli import app
 from redistill.cli.look import columns as aligned
 from redistill.cli.look import warn_left_out
-from redistill.cli.options import DataDir, Device, Json, Out, Threads, TrustCode, seeds_of, show_json, use_threads
+from redistill.cli.options import DataDir, Device, Json, Out, Threads, Track, TrustCode, seeds_of, show_json, use_threads
 from redistill.cli.planning import (
     Columns,
     Only,
@@ -133,6 +133,7 @@ def reproduce(
     no_wait: NoWait = False,
     no_cache: NoCache = False,
     threads: Threads = None,
+    track: Track = [],  # noqa: B006
     trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
@@ -162,7 +163,7 @@ def reproduce(
         print(f"scale {scale:g}: every record says so, and no verdict is given", file=sys.stderr)
     given = resources(
         data_dir, device, budget=time_budget, jobs=jobs, alone=alone, no_wait=no_wait, no_cache=no_cache, threads=threads,
-        trust_code=trust_code,
+        trust_code=trust_code, track=track,
     )  # fmt: skip
     if scale == 1.0:
         write_rules(made, store)

@@ -157,6 +157,11 @@ class Loop:
         """Which parts of a step are independent of each other."""
         return self._recorder.lanes if self._recorder is not None else ONE_LANE
 
+    @property
+    def source_log(self) -> Sequence[tuple[int, dict[str, float]]]:
+        """(steps taken, what the source said of itself) so far."""
+        return self._source_log
+
     def active(self) -> list[Learner]:
         """Students that have not stopped."""
         return [student for student in self.students if student.learns]
