@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ class Believed:
         run: id. attacked: whose gradient pushes the images, ``student`` or ``teacher``. images: how many, of ``data``.
         mte, standard_error: over images. pick: which images (:func:`redistill.belief.transitions`).
         numerics: version of the measurement (:data:`redistill.belief.NUMERICS`).
+        curves: mean beliefs step by step (:meth:`redistill.belief.Transition.rows`); the first records have none.
     """
 
     run: str
@@ -36,6 +37,7 @@ class Believed:
     standard_error: float
     pick: Pick = "first"
     numerics: int = 1
+    curves: Sequence[Mapping[str, float]] = ()
 
 
 def kept(folder: Path, pick: Pick = "first") -> dict[tuple[str, str], Believed]:
@@ -81,7 +83,7 @@ def measure(
         teacher, _ = first_network(one.teacher, {}, one.seed, store)
         nets = {"student": run.network().to(where), "teacher": teacher.to(where).eval()}
         [t] = belief.transitions(nets, images, count=COUNT, K=STEPS, rate=RATE, attack=[attacked], pick=pick).values()
-        made = Believed(run.id, attacked, data, len(t.index), t.mte, t.mte_standard_error, pick, belief.NUMERICS)
+        made = Believed(run.id, attacked, data, len(t.index), t.mte, t.mte_standard_error, pick, belief.NUMERICS, t.rows())
         known[run.id, attacked] = made
         make_folder(folder)
         name = f"{run.id}-{attacked}{'' if pick == 'first' else f'-{pick}'}.json"
