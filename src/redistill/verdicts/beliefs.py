@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ class Believed:
             relative one of the TensorFlow reproduction, by its code. images: how many, of ``data``.
         mte, standard_error: over images (None where it is relative). pick: which images (:func:`redistill.belief.transitions`).
         numerics: version of the measurement (:data:`redistill.belief.NUMERICS`).
+        curves: mean beliefs step by step (:meth:`redistill.belief.Transition.rows`); the first records have none.
     """
 
     run: str
@@ -38,6 +39,7 @@ class Believed:
     standard_error: float | None
     pick: Pick = "first"
     numerics: int = 1
+    curves: Sequence[Mapping[str, float]] = ()
 
 
 def kept(folder: Path, pick: Pick = "first") -> dict[tuple[str, str], Believed]:
@@ -89,7 +91,7 @@ def measure(
         else:
             [t] = belief.transitions(nets, images, count=COUNT, K=STEPS, rate=RATE, attack=[attacked], pick=pick).values()
             value, error = t.mte, t.mte_standard_error
-        made = Believed(run.id, attacked, data, len(t.index), value, error, pick, belief.NUMERICS)
+        made = Believed(run.id, attacked, data, len(t.index), value, error, pick, belief.NUMERICS, t.rows())
         known[run.id, attacked] = made
         make_folder(folder)
         name = f"{run.id}-{attacked}{'' if pick == 'first' else f'-{pick}'}.json"
