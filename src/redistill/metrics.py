@@ -238,4 +238,6 @@ def _labels(images: ImageSet) -> Tensor:
     labels = images.all_labels
     if labels is None:
         raise RedistillError("accuracy needs labels, and this data set has none; agreement(a, b, images) does without")
+    if len(labels) and int(labels.min()) < 0:
+        raise RedistillError(f"accuracy needs labels, and {int((labels < 0).sum())} of {len(labels)} images have none: leave these out")
     return labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,3 +76,28 @@ def test_class_weights_need_labels(planned: Callable[..., Plan], photos: Path, t
         (plain / f"{number}.png").write_bytes(file.read_bytes())
     with pytest.raises(RedistillError, match="--class-weights weighs cross-entropy with labels, and these images have none"):
         planned(data=plain, class_weights=True, evaluate=str(photos))
+
+
+def test_images_without_labels_are_learned_from_beside_the_others(planned: Callable[..., Plan], photos: Path, tmp_path: Path) -> None:
+    """Named, or in a folder unlabelled/ beside train/; the plain student learns from the rows that have labels."""
+    more = tmp_path / "more"
+    more.mkdir()
+    for number, file in enumerate(sorted((photos / "val").rglob("*.png"))[:8]):
+        shutil.copy(file, more / f"{number}.png")
+    asked = planned(unlabelled=str(more), plain=False)
+    shutil.copytree(photos, tmp_path / "photos")
+    shutil.copytree(more, tmp_path / "photos" / "unlabelled")
+    found = planned(data=tmp_path / "photos", plain=False)
+    for made in (asked, found):
+        one = settings(made)
+        assert one["source"]["beside"].startswith("images:") and "80 images, 8 of them without labels" in str(made)
+        assert [row["use"] for row in one["method"]] == ["CE", "KD"]
+    assert settings(asked)["source"]["beside_content"] == settings(found)["source"]["beside_content"]
+    run = found.distilled["KD"][0].run(found.store)
+    assert run.record["data"]["train"]["count"] == 80
+    for words, says in (
+        ({"unlabelled": str(tmp_path / "nowhere")}, "--unlabelled .*nowhere: there is no such folder"),
+        ({"data": more, "unlabelled": str(more), "evaluate": str(photos)}, "put all images into one folder"),
+    ):
+        with pytest.raises(RedistillError, match=says):
+            planned(**words)

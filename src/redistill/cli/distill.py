@@ -59,6 +59,9 @@ def distill(
     ] = None,
     accumulate: Annotated[int, typer.Option(min=1, help="Compute a batch in so many parts: less memory, the same step.")] = 1,
     class_weights: Annotated[bool, typer.Option("--class-weights", help="Each class counts alike, however many images it has.")] = False,
+    unlabelled: Annotated[
+        str | None, typer.Option(help="Further training images without labels; default: unlabelled/ beside train/.", metavar="DIR")
+    ] = None,
     no_plain: Annotated[bool, typer.Option("--no-plain", help="Leave out the student without a teacher, which costs its time.")] = False,
     evaluate: Annotated[str | None, typer.Option(help="Another folder or data name to evaluate on.", metavar="DIR")] = None,
     skip_unreadable: Annotated[bool, typer.Option("--skip-unreadable", help="Leave out files that are no images.")] = False,
@@ -96,6 +99,7 @@ def distill(
         batch_size=batch_size, lr=lr, precision=precision, plain=not no_plain, evaluate=evaluate, skip_unreadable=skip_unreadable,
         change=change, runs=runs, resources=Resources(data_dir=data_dir, device=device, threads=threads, track=trackers),
         augment=augment, recipe=recipe, ema=ema, early_stop=early_stop, accumulate=accumulate, class_weights=class_weights,
+        unlabelled=unlabelled,
     )  # fmt: skip
     if not as_json:
         print(made, flush=True)

@@ -103,6 +103,7 @@ class Batch:
                 raise RedistillError(
                     f"{name}: labels run from {low} to {high}, and logits of {logits.shape[1]} classes have labels 0 to "
                     f"{logits.shape[1] - 1}"
+                    + ("; where -1 stands for images without a label: Batch(..., partly=True), and a Method" if low == -1 else "")
                 )
         return labels
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from redistill import rng
 from redistill.core import Batch, RedistillError, Shape, StreamContext
+from redistill.core.batch import UNLABELLED
 from redistill.data import decode
 from redistill.data.ahead import Ahead
 from redistill.data.augment import Augmentation, Augmenter, augmentation
@@ -119,6 +120,22 @@ class Images(DataSet):
 
     def unlabelled(self) -> Self:
         return dataclasses.replace(self, y=None, rule=(*self.rule, ("unlabelled", {})))
+
+    def beside(self, others: Images) -> Self:
+        """These images and, after them, ``others`` without their labels, so that terms that need labels act on these alone.
+
+        Raises:
+            RedistillError: these have no labels; the others have another shape, or another white.
+        """
+        if self.y is None or self.classes is None:
+            raise RedistillError(f"{self.name} has no labels, so nothing stands beside images without labels: give labelled images first")
+        if (self.image_shape, self.peak) != (others.image_shape, others.peak):
+            shapes = " and ".join(f"{list(one.image_shape)} with {one.peak} as white" for one in (self, others))
+            raise RedistillError(f"{self.name} and {others.name} have images of unlike kind, {shapes}: make them the same (size=)")
+        y = torch.cat([self.y, torch.full((len(others),), UNLABELLED)])
+        index = torch.cat([self.index, torch.full((len(others),), -1)])
+        rule = (*self.rule, ("beside", others.manifest()))
+        return dataclasses.replace(self, x=torch.cat([self.x, others.x]), y=y, index=index, rule=rule)
 
     def normalised(self, positions: Tensor | slice | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
         """[n, C, H, W] without augmentation; all images where no positions are given."""

@@ -40,6 +40,7 @@ class Asked:
     early_stop: int | None = None
     accumulate: int = 1
     class_weights: bool = False
+    unlabelled: str | None = None
 
     def words(self) -> dict[str, str]:
         """What was asked for as far as it decides how long and in which batches; later words only where they say something."""

@@ -61,6 +61,7 @@ def plan(
     early_stop: int | None = None,
     accumulate: int = 1,
     class_weights: bool = False,
+    unlabelled: str | None = None,
 ) -> Plan:
     """Look at images and networks and say what will be done.
 
@@ -82,6 +83,8 @@ def plan(
         ema: decay of an average of the student's weights, which is then what is evaluated and kept.
         early_stop: evaluations without a better one on a tenth of the training images, after which a student stops.
         accumulate: parts that a batch is computed in. class_weights: in cross-entropy each class counts alike.
+        unlabelled: a folder (or data name) of further training images, whose labels are hidden if they have some: they are learned from
+            by terms that need none. Default: ``unlabelled/`` beside ``train/``.
 
     Raises:
         RedistillError: what cannot end well, in a sentence.
@@ -91,6 +94,7 @@ def plan(
         epochs, time_budget,
         tuple(seeds), size, batch_size, lr, precision, plain, evaluate, skip_unreadable, tuple(change), resources or Resources(),
         length.PATIENT if recipe == "patient" and augment is None else augment, recipe, ema, early_stop, accumulate, class_weights,
+        unlabelled,
     )  # fmt: skip
     if recipe is not None and recipe not in length.RECIPES:
         raise RedistillError(nearest(recipe, length.RECIPES, "recipe"))
@@ -170,11 +174,14 @@ class _Preflight:
         size, why = (asked.size, "as asked for") if asked.size is not None else photos.auto_size(place, big.size)
         images = photos.opened(
             place, size, skip_unreadable=asked.skip_unreadable, evaluate=asked.evaluate, data_dir=asked.resources.data_dir,
-            augment=asked.augment,
+            augment=asked.augment, unlabelled=asked.unlabelled,
         )  # fmt: skip
         side, self.class_names = images.train.image_shape, getattr(images.train, "class_names", None)
         self.say("size", f"{side[-2]}x{side[-1]}, {why}" if found is not None else f"{side[-2]}x{side[-1]}, the set's own")
         many = f"{len(images.train):,} images"
+        if images.beside is not None:
+            nameless = int((images.train.y < 0).sum())
+            many += f", {nameless:,} of them without labels (from {images.beside}), which terms that need labels pass over,"
         if images.labelled:
             counts = images.train.class_counts()
             many += (

@@ -19,6 +19,7 @@ from redistill.core.pairs import pair_stages as pair_stages
 from redistill.features.outputs import WRAP, Key, described, entries, logits_of
 from redistill.features.outputs import candidates as candidates_of
 from redistill.features.stages import POOLS, Call, Heard, Stages, candidates, channels_of, find
+from redistill.features.tokens import grid_places, turned_stages
 from redistill.features.traced import is_traced as is_traced
 
 NUMERICS = 1
@@ -106,11 +107,15 @@ def _probe(net: nn.Module, images: Tensor, *, train: bool = False, gradients: bo
         if not name or takes_no_hooks(module):
             continue
         parameters = any(True for _ in module.parameters())
+        composite = next(module.children(), None) is not None
 
         def before(m: nn.Module, args: tuple[object, ...]) -> None:
             ended.setdefault(m, []).append(len(calls))
 
-        def after(m: nn.Module, args: tuple[object, ...], out: object, name: str = name, parameters: bool = parameters) -> None:
+        def after(
+            m: nn.Module, args: tuple[object, ...], out: object, name: str = name, parameters: bool = parameters,
+            composite: bool = composite,
+        ) -> None:  # fmt: skip
             numbers[m] = numbers.get(m, 0) + 1
             inner = ended[m].pop() == len(calls)
             found, given = _tensor(out), _tensor(args[0]) if args else None
@@ -127,6 +132,7 @@ def _probe(net: nn.Module, images: Tensor, *, train: bool = False, gradients: bo
                 channels=channels_of(m),
                 linear=isinstance(m, nn.Linear),
                 made=found.grad_fn if found is not None and gradients else None,
+                composite=composite,
             )
             calls.append(call)
             if found is not None and found.ndim == 2:
@@ -237,8 +243,11 @@ def places_of(net: nn.Module, images: Tensor, *, trained: bool = True) -> Layers
         places, stages = declared
     else:
         found = find(heard, lambda: _probe(net, images, gradients=True).heard)
-        places = _found_places(heard, found)
-        stages = tuple(name for name in places if name.startswith("stage"))
+        tokens = grid_places(net, heard) if found.unsure is not None else {}
+        if found.unsure is not None:
+            found = Stages() if tokens else Stages(tuple(turned), None) if (turned := turned_stages(heard)) else found
+        places = {**tokens, **_found_places(heard, found)}
+        stages = tuple(name for name in places if name.startswith("stage") and ":" not in name)
         if found.unsure is not None:
             unsure = f"{found.unsure}; name the places yourself, at=[(student place, teacher place)], from: {candidates(heard)}"
     for call in heard.calls:

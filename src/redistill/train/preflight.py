@@ -116,7 +116,7 @@ def sample(source: Source, count: int = IMAGES) -> Any | None:
     if labels is None:
         return subset(_spread(torch.arange(total), count), ("preflight", {}))
     labels = labels.cpu()
-    classes = _spread(labels.unique(), count)
+    classes = _spread(labels[labels >= 0].unique(), count)  # of images of which some have no label those that have one
     chosen = [_spread(torch.nonzero(labels == c).flatten(), max(1, count // len(classes))) for c in classes]
     return subset(torch.cat(chosen).sort().values, ("preflight", {}))
 
