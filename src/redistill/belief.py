@@ -26,7 +26,8 @@ error of the mean      not said                              over N·(C - 1) row
 With the true label, an image on which both networks agree and err has one "transition" to the class it is in already.
 
 Sources: ``utils`` and ``notebooks/transition_curves_and_error.ipynb`` of polo5/ZeroShotKnowledgeTransfer@e24915d; the
-reproducibility report's repository @5b4f27a. The relative MTE is a definition of this package, in neither publication.
+reproducibility report's repository @5b4f27a. The relative MTE here is a definition of this package, in neither publication; the
+TensorFlow reproduction's is :mod:`redistill.belief_minibatch`.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ from redistill.data.subsets import matching_ferles
 from redistill.features.modes import evaluating
 from redistill.features.normalised import normalisation_of, normalised
 from redistill.features.outputs import NotFinite, logits_of, name_of, require_comparable, require_finite
+from redistill.models.sizes import warn_of_size
 
 NUMERICS = 1
 
@@ -179,20 +181,22 @@ def adversarial_trajectory(
     *,
     K: int = 100,
     rate: float = 1.0,
+    least: float = 0.0,
     tell: Callable[[int], None] | None = None,
 ) -> Tensor:
     """Beliefs along the way: [1 + others, N, T, K], the attacked network's first.
 
     Args:
         attacked, others: from images to logits, in evaluation mode. images: [N, ...]. targets: [N, T] int64.
-        K: steps. rate: ξ. tell: is given the number of rows (an image, a class) that took one more step.
+        K: steps. rate: ξ. least: a cross-entropy of probabilities cut to [least, 1 - least], as Keras has it (1e-7), has no gradient
+            beyond; 0: none is cut. tell: is given the number of rows (an image, a class) that took one more step.
     """
     check_walk(K, rate)
     n, aimed = targets.shape
     x = images.repeat_interleave(aimed, dim=0)
     j = targets.reshape(-1)
     many = _at_once(x.device, x.shape[1:])
-    parts = [_walk(attacked, others, x[i : i + many], j[i : i + many], K, rate, tell) for i in range(0, len(x), many)]
+    parts = [_walk(attacked, others, x[i : i + many], j[i : i + many], K, rate, least, tell) for i in range(0, len(x), many)]
     return torch.cat(parts, dim=1).view(1 + len(others), n, aimed, K)
 
 
@@ -202,13 +206,15 @@ def _at_once(device: torch.device, shape: Sequence[int] | None) -> int:
     return most if shape is None else min(most, max(1, ENTRIES // math.prod(shape)))
 
 
-def _walk(attacked: Net, others: Sequence[Net], x: Tensor, j: Tensor, K: int, rate: float, tell: Callable[[int], None] | None) -> Tensor:
+def _walk(
+    attacked: Net, others: Sequence[Net], x: Tensor, j: Tensor, K: int, rate: float, least: float, tell: Callable[[int], None] | None
+) -> Tensor:
     """One batch of rows: [nets, rows, K]."""
     if x.ndim == 4 and x.device.type == "cpu" and x.dtype == torch.float32:
         x = x.contiguous(memory_format=torch.channels_last)  # faster there, as in training; every step keeps it
     columns = []
     for k in range(K):
-        logits, moved = _step(attacked, x, j, rate, last=k == K - 1)
+        logits, moved = _step(attacked, x, j, rate, least, last=k == K - 1)
         with torch.no_grad():
             predicted = torch.stack([logits, *(other(x) for other in others)]).softmax(2)
         columns.append(predicted.gather(2, j.expand(len(predicted), len(j))[:, :, None])[:, :, 0])
@@ -218,15 +224,17 @@ def _walk(attacked: Net, others: Sequence[Net], x: Tensor, j: Tensor, K: int, ra
     return torch.stack(columns, dim=2)
 
 
-def _step(net: Net, x: Tensor, j: Tensor, rate: float, last: bool = False) -> tuple[Tensor, Tensor]:
+def _step(net: Net, x: Tensor, j: Tensor, rate: float, least: float = 0.0, *, last: bool = False) -> tuple[Tensor, Tensor]:
     """Logits at x, and x after one step; the last step would be seen by nobody."""
     if last:
         with torch.no_grad():
             return net(x), x
     x = x.detach().requires_grad_()
     logits = net(x)
-    # a sum: every row gets the gradient of its own cross-entropy
-    loss = -torch.log_softmax(logits, 1).gather(1, j[:, None]).sum()
+    log_p = torch.log_softmax(logits, 1).gather(1, j[:, None])
+    if least > 0:
+        log_p = log_p.clamp(math.log(least), math.log1p(-least))
+    loss = -log_p.sum()  # a sum: every row gets the gradient of its own cross-entropy
     (gradient,) = torch.autograd.grad(loss, x)
     return logits.detach(), (x - rate * gradient).detach()
 
@@ -334,6 +342,9 @@ def transitions(
         raise RedistillError(f"beliefs are compared between two networks or more, got {len(nets)}")
     if count < 1:
         raise RedistillError(f"count={count}: at least one image is needed")
+    if (shape := getattr(images, "image_shape", None)) is not None:
+        for name, net in nets.items():
+            warn_of_size(net, shape, name)
     if pick not in ("first", "random", "ferles"):
         raise RedistillError(f"pick={pick!r}: known are 'first', 'random' (Micaelli's code) and 'ferles' (the reproducibility report's)")
     if aim not in ("predicted", "true"):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,11 @@ def asked(text: str, labelled: bool) -> list[Asked]:
     if not names or len(set(names)) != len(names):
         raise RedistillError(f"--method {text!r}: name each method once, KD, KD,DKD (two students) or KD+AT (both at once)")
     return [Asked(name, tuple(_rows(name, labelled)), Path.cwd()) for name in names]
+
+
+def with_class_weights(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same terms, cross-entropy weighted so that each class counts alike."""
+    return [{**row, "class_weights": "balanced"} if row["use"] == "CE" else dict(row) for row in rows]
 
 
 def _rows(name: str, labelled: bool) -> list[dict[str, Any]]:

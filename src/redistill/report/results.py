@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from redistill.papers.cells import Cell
+from redistill.papers.plan import Plan
 from redistill.report.figures import curve_figure
 from redistill.report.table import bars, comparison, markdown
 from redistill.report.web import command_of
@@ -16,6 +18,7 @@ from redistill.report.zero_shot import belief_panels, diagnostics_figure
 from redistill.runs.measured import every, measured
 from redistill.runs.store import Run
 from redistill.terms import by_name
+from redistill.verdicts.tables import TableVerdict
 
 
 def read(path: Path) -> Any:
@@ -123,26 +126,33 @@ def kill_test(results: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def verdicts(results: Path) -> str:
-    """Every table of a paper of which something was run (``results/runs``) or evaluated (``results/measured/published-files``)."""
+@cache
+def judged_papers(results: Path) -> dict[str, tuple[Plan, list[TableVerdict]]]:
+    """Every paper beside what was run (``results/runs``) or evaluated (``results/measured/published-files``), by its name."""
     from redistill import papers
     from redistill.papers.plan import make, select
-    from redistill.report.paper import lines
     from redistill.runs.store import Store
     from redistill.verdicts.checkpoints import kept
     from redistill.verdicts.tables import judged
 
     files, store = kept(results / "measured" / "published-files"), Store(results / "runs")
     if not files and not store.finished():
-        return ""
+        return {}
+    plans = {name: make(paper, select(paper), device="cpu") for name in papers.names() for paper in [papers.load(name)]}
+    return {name: (plan, judged(plan, store, files)) for name, plan in plans.items()}
+
+
+def verdicts(results: Path) -> str:
+    """Every table of a paper of which something was run or evaluated."""
+    from redistill.report.paper import lines
+
     out = []
-    for name in papers.names():
-        paper = papers.load(name)
-        for table in judged(make(paper, select(paper), device="cpu"), store, files):
+    for name, (plan, tables) in judged_papers(results).items():
+        for table in tables:
             shown = [line for line in lines(table) if line.ours]
             if not shown:
                 continue
-            caption = paper.table(table.table).caption
+            caption = plan.paper.table(table.table).caption
             out += [f"### {name}, table {table.table}\n", f"{caption}. {len(shown)} of {len(table.findings)} claims judged.\n"]
             out += ["| claim | paper | ours | difference | verdict |", "|---|--:|--:|--:|---|"]
             out += [*(bars((x.claim, x.paper, x.ours, x.difference, x.verdict)) for x in shown), ""]

@@ -6,6 +6,7 @@ run, and a run is never edited.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -255,7 +256,8 @@ class Store:
             names = ", ".join(sorted({run.cell for run in cells}))
             raise RedistillError(f"{text!r} means several cells of {self.root}: {names}; give one of them")
         if not cells:
-            every = [n for run in known for n in (run.id, run.cell, run.label) if n]
+            labels = {run.label for run in known if run.label} if re.search(r"[^0-9a-f]", text) else set()
+            every = labels or {n for run in known for n in (run.id, run.cell, run.label) if n}
             begun = [run for run in everything if isinstance(run, Unfinished) and text in (run.label, run.folder.parent.name)]
             if begun:
                 raise begun[0].refused()

@@ -19,7 +19,7 @@ from redistill.core import Batch, Output, RedistillError, Source
 from redistill.features.drawing import OwnStream
 from redistill.features.hidden_state import hidden_state, load_hidden_state, plain_values
 from redistill.features.modes import mode
-from redistill.features.outputs import name_of
+from redistill.features.outputs import name_of, teacher_at_fault
 from redistill.features.sight import Sight
 from redistill.features.tapped import Tapped
 from redistill.precision import Arithmetic
@@ -215,9 +215,4 @@ class Teacher:
     def explains_nonfinite(self, step: int) -> str | None:
         """A sentence if the teacher's logits were not finite at ``step`` or before, of images that were; else None."""
         first = int(self._bad)
-        if not 0 <= first <= step:
-            return None
-        return (
-            f"the logits of the teacher {type(self.net).__name__} are not finite at step {first}, of images that are: the teacher is at "
-            f"fault, not the learning rate"
-        )
+        return teacher_at_fault(self.net, f"at step {first}") if 0 <= first <= step else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -45,23 +45,37 @@ def kept(folder: Path) -> dict[str, Checked]:
     return found
 
 
-def evaluate(paper: Paper, files: Path, out: Path, data_dir: Path | None) -> Iterator[Checked | str]:
+def evaluate(
+    paper: Paper, files: Path, out: Path, data_dir: Path | None, tables: Collection[str] | None = None
+) -> Iterator[Checked | str]:
     """Evaluate those files of a paper that lie under ``files`` and were not evaluated yet; one record each in ``out``.
 
-    Files are known by their content, whatever they are called. One whose data, or whose reader, are not here gives a sentence
-    instead.
+    Files are known by their content, whatever they are called. Each gives a sentence when it begins, and one whose data, or whose
+    reader, are not here a sentence instead of what it came to.
+
+    Args:
+        tables: only the files that a cell of these tables is about.
     """
     from redistill import data, models
     from redistill.metrics import accuracy
 
-    wanted: dict[str, Checkpoint] = {c.sha256: c for c in paper.file.checkpoint}
-    known = kept(out)
+    wanted: dict[str, Checkpoint] = {c.sha256: c for c in paper.file.checkpoint if tables is None or c.table in tables}
+    known, lacking = kept(out), set[str]()
     for path in sorted(p for p in files.rglob("*") if p.is_file()):
         if (one := wanted.get(file_digest(path))) is None or one.sha256 in known:
             continue
         refuse_code(one.model, "a paper file")
+        if one.data in lacking:
+            yield f"{one.file} is not evaluated: {one.data} is not here either"
+            continue
         try:
             images = data.load(one.data, data_dir)
+        except RedistillError as error:
+            lacking.add(one.data)
+            yield f"{one.file} is not evaluated: {error}"
+            continue
+        yield f"evaluating {one.file} on {len(images):,} images of {one.data}"
+        try:
             network = models.load(path, model=one.model, classes=images.classes, normalisation=one.normalise)
         except RedistillError as error:
             yield f"{one.file} is not evaluated: {error}"
