@@ -182,11 +182,11 @@ def evaluate(
     logits = predict(net, images, normalise=normalise)
     _require_classes(logits, images)
     require_finite(logits, name_of(net), "an accuracy")
-    taught = None
+    teacher_output = None
     if teacher is not None:
-        taught = require_finite(predict(teacher, images), f"the teacher {name_of(teacher)}", "an agreement")
-        require_comparable(logits, taught, "evaluate with a teacher")
-    return evaluation(logits, labels, teacher=taught)
+        teacher_output = require_finite(predict(teacher, images), f"the teacher {name_of(teacher)}", "an agreement")
+        require_comparable(logits, teacher_output, "evaluate with a teacher")
+    return evaluation(logits, labels, teacher=teacher_output)
 
 
 def evaluation(logits: Tensor, labels: Tensor, *, teacher: Tensor | None = None) -> Evaluation:

@@ -15,7 +15,7 @@ from torch._dynamo.utils import counters
 from helpers.bits import bits, same
 from helpers.blobs import Blobs
 from redistill import models, rng
-from redistill.core import Method, Ramp, RedistillError
+from redistill.core import Method, Output, Ramp, RedistillError
 from redistill.features.places import places_of
 from redistill.features.tapped import Tapped
 from redistill.launch.fit import fit, fit_cohort
@@ -298,3 +298,15 @@ def test_a_small_batch_rounds_differently_which_is_why_the_last_one_is_filled_up
         filled = in_micro_batches(Tapped(net), images[:1]).logits
     assert torch.equal(filled, together)
     assert torch.allclose(alone, together, rtol=1e-4, atol=1e-5)
+
+
+def test_micro_batches_have_the_rows_that_are_asked_for() -> None:
+    seen = []
+
+    def read(images: Tensor) -> Output:
+        seen.append(len(images))
+        return Output(images.flatten(1), {})
+
+    images = torch.arange(60.0).view(5, 3, 2, 2)
+    assert torch.equal(in_micro_batches(read, images, 3).logits, images.flatten(1)) and seen == [3, 3]
+    assert torch.equal(in_micro_batches(read, images).logits, images.flatten(1)) and seen == [3, 3, 32]

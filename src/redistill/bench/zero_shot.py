@@ -56,16 +56,16 @@ class PlainLoop:
         loss.backward()
         nn.utils.clip_grad_norm_(self.generator.parameters(), 5)
         self.opt_g.step()
-        taught = None
+        teacher_output = None
         for _ in range(self.n_S):
             x = self.generator(z)
-            if taught is None:
+            if teacher_output is None:
                 with torch.no_grad():
-                    taught = self.teacher_taps(x)
-            said = self.student_taps(x)
-            loss = F.kl_div(F.log_softmax(said.logits, 1), F.softmax(taught.logits, 1), reduction="none").mean()
+                    teacher_output = self.teacher_taps(x)
+            student_output = self.student_taps(x)
+            loss = F.kl_div(F.log_softmax(student_output.logits, 1), F.softmax(teacher_output.logits, 1), reduction="none").mean()
             for stage in STAGES:
-                q_s, q_t = (F.normalize(f.pow(2).mean(1).flatten(1)) for f in (said[stage], taught[stage]))
+                q_s, q_t = (F.normalize(f.pow(2).mean(1).flatten(1)) for f in (student_output[stage], teacher_output[stage]))
                 loss = loss + 250 * (q_s - q_t).pow(2).mean()
             self.opt_s.zero_grad()
             loss.backward()

@@ -210,16 +210,16 @@ class _Compiled:
         self._taps[name] = tensor.clone() if name in self._tapped._copy else tensor
 
     def _forward(self, images: Tensor) -> tuple[Any, dict[str, Tensor]]:
-        said = self._tapped.net(images)
+        result = self._tapped.net(images)
         # copies: a second call of a module is heard too, and must not change what its first call gave
-        return said, self._tapped.gathered(dict(self._taps), dict(self._inputs))
+        return result, self._tapped.gathered(dict(self._taps), dict(self._inputs))
 
     def __call__(self, images: Tensor) -> Output:
         self._counts.clear()  # a forward that nobody read was counted too
         handles = self._tapped.listen(self._keep, self._inputs, self._counts)
         try:
-            said, taps = self._call(images)
-            return Output(logits_of(said, self._tapped.net), taps)
+            result, taps = self._call(images)
+            return Output(logits_of(result, self._tapped.net), taps)
         finally:
             for handle in handles:
                 handle.remove()

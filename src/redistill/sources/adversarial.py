@@ -189,8 +189,8 @@ class AdversarialStream:
         shape = tuple(self.source.image_shape)
         require_shape(self.generator, shape, self.room)
         # before its update: the student learns from these very images, so the teacher is asked all there is to ask at once
-        self.told = self.room.teacher_places if self.variant.images == "before" and not self.teacher.training else None
-        self.asked = Asked(self.room, self.method, shape, self.source.normalisation, beside=self.told or ())
+        self.answered_places = self.room.teacher_places if self.variant.images == "before" and not self.teacher.training else None
+        self.asked = Asked(self.room, self.method, shape, self.source.normalisation, beside=self.answered_places or ())
         self.classes = self.asked.classes
 
     # -- one block ----------------------------------------------------------------------------------------------------
@@ -252,8 +252,8 @@ class AdversarialStream:
 
     def _answered(self, batch: Batch, teacher_output: Output | None) -> Batch:
         """The batch with what the teacher said of it, so that the loop does not ask again."""
-        if self.told is not None and teacher_output is not None:
-            taps = {place: teacher_output.taps[place].detach() for place in self.told}
+        if self.answered_places is not None and teacher_output is not None:
+            taps = {place: teacher_output.taps[place].detach() for place in self.answered_places}
             batch.answered(Output(teacher_output.logits.detach(), taps))
         return batch
 
@@ -291,7 +291,7 @@ class AdversarialStream:
                     self.statistics.counted()
                 self._block = block
                 if v.noise == "same":
-                    self._batch = self._answered(self._as_batch(self.desk.images, block), self.desk.said)
+                    self._batch = self._answered(self._as_batch(self.desk.images, block), self.desk.teacher_output)
             if v.noise == "fresh":
                 self.desk.lay_fresh(self._draw(block, drawn + within))
                 self.desk.do("images", self._work_of_images, step)
@@ -305,9 +305,9 @@ class AdversarialStream:
     def _work_of_block(self, step: int | None) -> None:
         """The generator's steps, and the images that the student learns from, where the block has one batch of them."""
         v, desk = self.variant, self.desk
-        before, said = self._train_generator(desk.noise, desk.rate, desk.weights)
+        before, teacher_output = self._train_generator(desk.noise, desk.rate, desk.weights)
         if v.images == "before":
-            desk.keep(before, said if self.told is not None else None)
+            desk.keep(before, teacher_output if self.answered_places is not None else None)
         elif v.noise == "same":
             self._show(desk.noise[-1])
 
@@ -385,15 +385,15 @@ class AdversarialStream:
         images = state["images"]
         within = self._last % self.variant.n_S if self.variant.noise == "fresh" else 0
         self._batch = self._as_batch(images.to(self.room.device), self._block, within) if images is not None else None
-        if self._batch is not None and self.told is not None:
+        if self._batch is not None and self.answered_places is not None:
             self._answered(self._batch, self._as_said(state.get("said")) or self._ask(self._batch.images))
 
     def _said_by_chance(self) -> dict[str, Tensor] | None:
         """The teacher's answer to the batch, where a network that may draw would give another one when it is asked again."""
-        if self.layers.draws == "" or self.told is None or self._batch is None or self._batch.teacher is None:
+        if self.layers.draws == "" or self.answered_places is None or self._batch is None or self._batch.teacher is None:
             return None
-        said = self._batch.teacher
-        return {"logits": said.logits.clone(), **{f"tap:{place}": tap.clone() for place, tap in said.taps.items()}}
+        teacher_output = self._batch.teacher
+        return {"logits": teacher_output.logits.clone(), **{f"tap:{place}": tap.clone() for place, tap in teacher_output.taps.items()}}
 
     def _as_said(self, kept: dict[str, Tensor] | None) -> Output | None:
         if kept is None:

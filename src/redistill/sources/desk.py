@@ -40,7 +40,7 @@ class Desk:
     noise: list[Tensor] = field(default_factory=list)
     _fresh: Tensor | None = None
     _images: Tensor | None = None
-    said: Output | None = None
+    teacher_output: Output | None = None
 
     @classmethod
     def of(cls, stream: AdversarialStream, room: StreamContext) -> Desk:
@@ -102,17 +102,18 @@ class Desk:
         self._fresh = self._laid(self._fresh, drawn)
 
     # -- left by a block -----------------------------------------------------------------------------------------------
-    def keep(self, images: Tensor, said: Output | None = None) -> None:
+    def keep(self, images: Tensor, teacher_output: Output | None = None) -> None:
         """Images, and what the teacher said of them."""
         self._images = self._laid(self._images, images)
-        if said is None:
+        if teacher_output is None:
             return
-        if self.replays is None or self.said is None:
-            self.said = Output(self._laid(None, said.logits), {place: self._laid(None, tap) for place, tap in said.taps.items()})
+        if self.replays is None or self.teacher_output is None:
+            taps = {place: self._laid(None, tap) for place, tap in teacher_output.taps.items()}
+            self.teacher_output = Output(self._laid(None, teacher_output.logits), taps)
             return
-        self.said.logits.copy_(said.logits.detach())
-        for place, tap in said.taps.items():
-            self.said.taps[place].copy_(tap.detach())
+        self.teacher_output.logits.copy_(teacher_output.logits.detach())
+        for place, tap in teacher_output.taps.items():
+            self.teacher_output.taps[place].copy_(tap.detach())
 
     def _laid(self, here: Tensor | None, there: Tensor) -> Tensor:
         if self.replays is None:

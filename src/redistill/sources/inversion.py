@@ -255,17 +255,17 @@ class InversionStream:
             draw = rng.stream(self.room.seed, "views", block, iteration)
             made = images()
             whole = self.to_space(global_view(made, draw)) if self.generator is not None else shifted(made, r.jitter, r.flip, draw)
-            said = self.asked.wide(self.asked.teacher(whole))
-            mine = self.asked.wide(self.asked.student(whole)) if self.asks_student else said
+            teacher_output = self.asked.wide(self.asked.teacher(whole))
+            mine = self.asked.wide(self.asked.student(whole)) if self.asks_student else teacher_output
             # what smooths looks at the images as they are shown to the teacher
-            loss = self.method.loss(mine, said, Batch(whole, labels), epoch=block, step=iteration)
+            loss = self.method.loss(mine, teacher_output, Batch(whole, labels), epoch=block, step=iteration)
             seen = None
             if self.head is not None:
-                part, seen = self._contrast(made, said, draw)
+                part, seen = self._contrast(made, teacher_output, draw)
                 loss = loss + r.contrast * part
             value = float(loss.detach())
             if not math.isfinite(value):
-                if bool(whole.isfinite().all()) and not bool(said.logits.isfinite().all()):
+                if bool(whole.isfinite().all()) and not bool(teacher_output.logits.isfinite().all()):
                     raise RedistillError(teacher_at_fault(self.teacher, f"in block {block}"))
                 raise RedistillError(
                     f"the images of block {block} are not finite after {iteration} steps (learning rate {r.lr:g}): lower lr, or a weight"
@@ -285,11 +285,11 @@ class InversionStream:
             self.bank.add(features)
         self._told.append((value, best))
 
-    def _contrast(self, pixels: Tensor, said: Output, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _contrast(self, pixels: Tensor, teacher_output: Output, draw: torch.Generator) -> tuple[Tensor, Tensor]:
         """The contrast of the two views, and both views' vectors [B, 2 D] for the memory."""
         assert self.head is not None
         near = self.asked.teacher(self.to_space(local_view(pixels, draw)))
-        local, whole = (instance_means([out[place].to(self.room.dtype) for place in self.before]) for out in (near, said))
+        local, whole = (instance_means([out[place].to(self.room.dtype) for place in self.before]) for out in (near, teacher_output))
         old = self.bank.draw(self.rounds.negatives, draw).to(local) if len(self.bank.features) else local.new_zeros(0, 2 * local.shape[1])
         old_local, old_whole = old.chunk(2, dim=1)
         projected = self.head(torch.cat([local, old_local, whole, old_whole]))

@@ -107,20 +107,20 @@ class DeiT(Term):
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         require_ready(self)
-        own, taught = (student.logits if head == LOGITS else student[head] for head, _ in self.pairs)
-        check_logits("DeiT", taught, teacher.logits)
+        own, distilled = (student.logits if head == LOGITS else student[head] for head, _ in self.pairs)
+        check_logits("DeiT", distilled, teacher.logits)
         if batch.second is None:
             by_labels = cross_entropy(own, batch.labels_for(self, own), self.smoothing)
         else:
             by_labels = mixed_cross_entropy(own, batch.mixed_labels_for(self, own), self.smoothing)
-        return (1.0 - self.alpha) * by_labels + self.alpha * self._by_teacher(wide(taught), wide(teacher.logits))
+        return (1.0 - self.alpha) * by_labels + self.alpha * self._by_teacher(wide(distilled), wide(teacher.logits))
 
-    def _by_teacher(self, taught: Tensor, teacher: Tensor) -> Tensor:
+    def _by_teacher(self, distilled: Tensor, teacher: Tensor) -> Tensor:
         if self.mode == "hard":
-            return cross_entropy(taught, teacher.argmax(1))
-        images, classes = taught.shape
+            return cross_entropy(distilled, teacher.argmax(1))
+        images, classes = distilled.shape
         over = images if self.reduction == "batch" else images * classes
-        return self.T**2 * softened_kl(taught, teacher, self.T).sum() / over
+        return self.T**2 * softened_kl(distilled, teacher, self.T).sum() / over
 
 
 def _heads(ctx: Context) -> tuple[str, ...]:

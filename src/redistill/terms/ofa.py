@@ -162,11 +162,11 @@ class OFA(Term):
         """One value a branch, then the student's own logits', without ``factor``."""
         require_ready(self)
         labels = batch.labels_for("OFA")
-        said = [
+        logits_of_stages = [
             branch(fitting(student[mine], branch)) for branch, (mine, _) in zip(self.branches, self.pairs, strict=True)
         ]
         found = []
-        for logits in (*said, student.logits):
+        for logits in (*logits_of_stages, student.logits):
             check_logits("OFA", logits, teacher.logits)
             found.append(target_enhanced(logits, teacher.logits, labels, self.eps, self.T))
         return found

@@ -82,9 +82,9 @@ class SRRL(Term):
         require_pairs("SRRL", student["pooled"])  # its batch norm sees one position an image
         feature = fitting(student["pooled"], self.connector)[:, :, None, None]
         made, target = wide(self.connector(feature)).flatten(1), wide(teacher["pooled"])
-        said, wanted = classified(made, layer, frozen=True), wide(teacher.logits)
-        check_logits("SRRL", said, wanted)
-        return (made - target).square().sum() / target.numel(), (said - wanted).square().sum() / wanted.numel()
+        student_logits, teacher_logits = classified(made, layer, frozen=True), wide(teacher.logits)
+        check_logits("SRRL", student_logits, teacher_logits)
+        return (made - target).square().sum() / target.numel(), (student_logits - teacher_logits).square().sum() / teacher_logits.numel()
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         feature, logits = self.parts(student, teacher)

@@ -153,7 +153,7 @@ class Learner:
             rows = self.weights.rows[self.weights.which[first : first + self.course.block].long()]
             self.table[: len(rows)].copy_(rows)
 
-    def learn(self, batch: Batch, taught: Callable[[], Output | None], now: Moment) -> None:
+    def learn(self, batch: Batch, ask_teacher: Callable[[], Output | None], now: Moment) -> None:
         """One step of this student, on what all students see. ``taught``: what the teacher said, asked for when it is needed."""
         course = self.course
         for group in self.optimizer.param_groups:
@@ -162,21 +162,21 @@ class Learner:
         # layers that draw (dropout) see the same stream whoever else is in the cohort
         with self.layers.at(now.number, watch=self.tabled):
             if course.recipe.accumulate == 1:
-                losses = self._passed(batch, taught, now)
+                losses = self._passed(batch, ask_teacher, now)
             else:
-                losses = self._in_parts(batch, taught, now)
+                losses = self._in_parts(batch, ask_teacher, now)
         if self.norms is not None:
             self.norms.index_copy_(0, now.row, clip(self.net, self.method, course.recipe).to(self.norms).reshape(1))
         self.optimizer.step()
         row = [loss.detach().to(self.buffer).reshape(()) for loss in losses]
         self.buffer.index_copy_(0, now.row, torch.stack(row)[None])
 
-    def _passed(self, batch: Batch, taught: Callable[[], Output | None], now: Moment, share: float = 1.0) -> Sequence[Tensor]:
+    def _passed(self, batch: Batch, ask_teacher: Callable[[], Output | None], now: Moment, share: float = 1.0) -> Sequence[Tensor]:
         """Forward, losses and gradients of a batch, or of a part that is ``share`` of one; what it gives is the unweighted losses."""
         means = self.course.means
         with means.autocast():
             student_output = self.tapped(batch.images)
-        losses: Sequence[Tensor] = self.method(means.wide(student_output), taught(), batch)
+        losses: Sequence[Tensor] = self.method(means.wide(student_output), ask_teacher(), batch)
         total = weighted_sum(self._weights_at(now), losses)
         if not total.requires_grad:
             raise RedistillError(
@@ -186,18 +186,18 @@ class Learner:
         (total if share == 1.0 else share * total).backward()
         return losses
 
-    def _in_parts(self, batch: Batch, taught: Callable[[], Output | None], now: Moment) -> Sequence[Tensor]:
+    def _in_parts(self, batch: Batch, ask_teacher: Callable[[], Output | None], now: Moment) -> Sequence[Tensor]:
         """The same part by part, as even as whole images allow; losses are means over the batch."""
         count, parts = len(batch.images), min(self.course.recipe.accumulate, len(batch.images))
         bounds = [count * part // parts for part in range(parts + 1)]
-        said, sums = None, None
+        teacher_output, sums = None, None
         for low, high in itertools.pairwise(bounds):
             here, share = slice(low, high), (high - low) / count
 
             def of_part(here: slice = here) -> Output | None:
-                nonlocal said
-                said = taught() if said is None else said
-                return None if said is None else said.rows(here)
+                nonlocal teacher_output
+                teacher_output = ask_teacher() if teacher_output is None else teacher_output
+                return None if teacher_output is None else teacher_output.rows(here)
 
             losses = [share * loss.detach() for loss in self._passed(batch.rows(here), of_part, now, share)]
             sums = losses if sums is None else [a + b for a, b in zip(sums, losses, strict=True)]

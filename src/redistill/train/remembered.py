@@ -116,14 +116,14 @@ class Remembered:
         assert isinstance(source, DataSet)
         try:
             who = network_key(net)
-            said = _tried(net, who, trial, tuple(source.image_shape), means)
+            teacher_output = _tried(net, who, trial, tuple(source.image_shape), means)
         except Untold as error:
             raise NotRemembered(f"what the teacher computes cannot be told: {error}") from error
         except NotRemembered:
             raise
         except Exception as error:  # a network may refuse noise, which is no image of its kind
             raise NotRemembered(f"the teacher cannot be tried on noise ({type(error).__name__}: {error})") from error
-        outputs = {LOGITS: said.logits, **said.taps}
+        outputs = {LOGITS: teacher_output.logits, **teacher_output.taps}
         shapes = {name: shape for name, one in outputs.items() if (shape := Shape.of(one)) is not None}
         if odd := [name for name in outputs if name not in shapes]:
             raise NotRemembered(f"{odd[0]} of the teacher is no plain block of numbers")
@@ -169,21 +169,21 @@ class Remembered:
         self.counts.computed += len(rows) - count
         self._tell()
         if count == 0:
-            said = live(batch.images)
-            self._keep(rows, prints, said)
-            return said
+            teacher_output = live(batch.images)
+            self._keep(rows, prints, teacher_output)
+            return teacher_output
         made = {name: self.shapes[name].unpacked(words) for name, (_, words) in found.items()}
         if count < len(rows):
             new = (~known).nonzero()[:, 0]
-            said = live(_chosen(batch.images, new))
-            for name, fresh in _outputs(said).items():
+            teacher_output = live(_chosen(batch.images, new))
+            for name, fresh in _outputs(teacher_output).items():
                 made[name][new] = fresh
-            self._keep(rows[new], prints[new], said)
+            self._keep(rows[new], prints[new], teacher_output)
         return Output(made.pop(LOGITS), made)
 
-    def _keep(self, rows: Tensor, prints: Tensor, said: Output) -> None:
+    def _keep(self, rows: Tensor, prints: Tensor, teacher_output: Output) -> None:
         try:
-            for name, fresh in _outputs(said).items():
+            for name, fresh in _outputs(teacher_output).items():
                 self.tables[name].write(rows, prints, self.shapes[name].packed(fresh))
         except OSError as error:
             self._switch_off(error)
@@ -211,8 +211,8 @@ class Remembered:
         self._told = len(notes)
 
 
-def _outputs(said: Output) -> Mapping[str, Tensor]:
-    return {LOGITS: said.logits, **said.taps}
+def _outputs(teacher_output: Output) -> Mapping[str, Tensor]:
+    return {LOGITS: teacher_output.logits, **teacher_output.taps}
 
 
 def _chosen(shown: Tensor, which: Tensor) -> Tensor:
@@ -245,18 +245,18 @@ def _tried(net: nn.Module, who: str, live: Live, shape: tuple[int, ...], means: 
             drew = moved()
         with rng.seeded(0, "answers", 2):
             again = live(_chosen(noise, order))
-    said = Output(torch.cat([one.logits, two.logits]), {name: torch.cat([tap, two.taps[name]]) for name, tap in one.taps.items()})
+    teacher_output = Output(torch.cat([one.logits, two.logits]), {name: torch.cat([tap, two.taps[name]]) for name, tap in one.taps.items()})
     if drew:
         raise NotRemembered("the teacher draws random numbers in evaluation mode")
     if network_key(net) != who:
         raise NotRemembered("the teacher changes by being asked")
-    for name, whole in _outputs(said).items():
+    for name, whole in _outputs(teacher_output).items():
         part, first = _outputs(again)[name], _outputs(one)[name]
         if Shape.of(first) != Shape.of(whole):  # a batch of one micro-batch would have another layout than a larger one
             raise NotRemembered(f"{name} of the teacher is no plain block of numbers")
         if len(whole) != TRIED or not torch.equal(_bits(whole[order]), _bits(part)):
             raise NotRemembered(f"{name} of the teacher for an image depends on the images beside it, or is drawn")
-    return said
+    return teacher_output
 
 
 def _bits(tensor: Tensor) -> Tensor:

@@ -75,9 +75,9 @@ class Replays:
         def work(number: int | None) -> None:
             self.clock.begin()
             now = held.batch(batch if number is not None else None)
-            said = take(now if held.answer is None or not answered else now.answered(held.answer), self._now(number))
+            teacher_output = take(now if held.answer is None or not answered else now.answered(held.answer), self._now(number))
             if not answered:
-                held.keep(said)
+                held.keep(teacher_output)
             self.clock.pass_on()
 
         replayed = self.replayed((shape, answered, students), work, step)
@@ -128,15 +128,16 @@ class Held:
         number, positions, partly = (None, None, False) if of is None else (of.number, of.positions, of.partly)
         return Batch(images, labels, index, variant, number=number, positions=positions, second=second, share=share, partly=partly)
 
-    def keep(self, said: Output | None) -> None:
+    def keep(self, teacher_output: Output | None) -> None:
         """What the teacher says of the batch, where the batch comes again."""
-        if self.again and said is not None:
-            self._lay_answer(said)
+        if self.again and teacher_output is not None:
+            self._lay_answer(teacher_output)
 
-    def _lay_answer(self, said: Output) -> None:
-        if self.answer is None or self.answer.taps.keys() != said.taps.keys():
-            self.answer = Output(said.logits.detach().clone(), {place: tap.detach().clone() for place, tap in said.taps.items()})
+    def _lay_answer(self, teacher_output: Output) -> None:
+        if self.answer is None or self.answer.taps.keys() != teacher_output.taps.keys():
+            taps = {place: tap.detach().clone() for place, tap in teacher_output.taps.items()}
+            self.answer = Output(teacher_output.logits.detach().clone(), taps)
             return
-        self.answer.logits.copy_(said.logits)
-        for place, tap in said.taps.items():
+        self.answer.logits.copy_(teacher_output.logits)
+        for place, tap in teacher_output.taps.items():
             self.answer.taps[place].copy_(tap)
