@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from redistill import belief
-from redistill.belief_minibatch import minibatch_transition, relative
+from redistill.belief.minibatch import minibatch_transition, relative
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
 from redistill.files import make_folder, pretty, write

@@ -27,7 +27,7 @@ With the true label, an image on which both networks agree and err has one "tran
 
 Sources: ``utils`` and ``notebooks/transition_curves_and_error.ipynb`` of polo5/ZeroShotKnowledgeTransfer@e24915d; the
 reproducibility report's repository @5b4f27a. The relative MTE here is a definition of this package, in neither publication; the
-TensorFlow reproduction's is :mod:`redistill.belief_minibatch`.
+TensorFlow reproduction's is :mod:`redistill.belief.minibatch`.
 """
 
 from __future__ import annotations
