@@ -28,7 +28,7 @@ import make_registry
 import redistill as rd
 from redistill.errors import RedistillError
 from redistill.evidence import numbers
-from redistill.report import alpha_page, article, benchmarks, card, paper_page, results
+from redistill.report import alpha_page, article, benchmarks, card, paper_page, proof, results
 from redistill.report.table import bars
 from redistill.report.web import paper_parts
 from redistill.report.written import written_of
@@ -86,7 +86,7 @@ def pages() -> dict[Path, str]:
     made[readme] = results.readme(readme.read_text(encoding="utf-8"), RESULTS)
     made[docs / "keys.md"] = make_keys.text()
     made[docs / "benchmarks.md"] = benchmarks.page(RESULTS)
-    return made | {ROOT / "RESULTS.md": results.text(RESULTS), docs / "proof.md": results.proof(RESULTS)}
+    return made | {ROOT / "RESULTS.md": results.text(RESULTS), docs / "proof.md": proof.proof(RESULTS)}
 
 
 def figures(to: Path) -> list[Path]:

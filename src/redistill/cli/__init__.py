@@ -81,6 +81,7 @@ def _safe(stream: Any, encoding_only: bool) -> Any:
 def program() -> typer.Typer:
     """The program with all its commands; each module adds its own to :data:`app` when it is imported."""
     from redistill.cli import (  # noqa: F401
+        belief,
         bench,
         cache,
         campaign,

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
@@ -39,7 +40,7 @@ class Verdict:
     Attributes:
         case: ``group/id``. source: repository and commit of the numbers. outcome: the verdict.
         error, tolerance: of the array that comes nearest to its tolerance, or exceeds it most; None where nothing was
-            compared. reason: why not supported, or what failed.
+            compared. reason: why not supported, or what failed. seconds: of the CPU that it took.
     """
 
     case: str
@@ -48,6 +49,7 @@ class Verdict:
     error: float | None = None
     tolerance: float | None = None
     reason: str = ""
+    seconds: float = field(default=0.0, compare=False)
 
     def line(self) -> str:
         """Five columns, two spaces between: case, source, error (or why there is none), tolerance, verdict."""
@@ -60,6 +62,11 @@ class Verdict:
 
 def verify_case(sidecar: Path) -> Verdict:
     """Read, compute and compare one case (the path of its sidecar)."""
+    began = time.process_time()
+    return replace(_verdict(sidecar), seconds=round(time.process_time() - began, 2))
+
+
+def _verdict(sidecar: Path) -> Verdict:
     name, source = f"{sidecar.parent.name}/{sidecar.stem}", "?"
     try:
         case = Case(sidecar)
