@@ -70,12 +70,16 @@ def _rows(name: str, labelled: bool) -> list[dict[str, Any]]:
         if not is_code(part):
             terms.by_name(part)  # refuses with the nearest
     rows: list[dict[str, Any]] = []
-    if "KD" in parts:
+    if "DeiT" in parts:
+        if len(parts) > 1:
+            raise RedistillError(f"--method {name}: DeiT has a part for the labels of its own; write the sum into a file, [[method]]")
+        rows.append({"use": "DeiT", "weight": 1.0})
+    elif "KD" in parts:
         rows += [dict(row) for row in KD]
     elif "CE" not in parts:
         rows.append({"use": "CE"})
     for part in parts:
-        if part == "KD":
+        if part in ("KD", "DeiT"):
             continue
         if part not in WEIGHTS and part != "CE" and not is_code(part):
             raise RedistillError(
