@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from helpers.experiments import interrupted
 from redistill import data, terms
 from redistill.core import Method
 from redistill.errors import RedistillError
@@ -46,23 +47,11 @@ def whole(ones: tuple[Experiment, ...], root: Path, taught: Path) -> list[Run]:
     return work.runs
 
 
-def interrupted(ones: tuple[Experiment, ...], place: Store, at: set[int]) -> list[Run]:
-    """The same, stopped after each of the steps ``at`` and begun anew as if by another process."""
-    while True:
-        stop = Stop()
-        work = CohortRun(ones, place, stop=stop)
-        assert work.take()
-        try:
-            for progress in work:
-                if progress.step + 1 in at:
-                    at.discard(progress.step + 1)
-                    stop.deadline = 0.0
-            assert not at and all(len(run.record["sessions"]) > 1 for run in work.runs)
-            return work.runs
-        except Interrupted:
-            pass
-        finally:
-            work.release()
+def resumed(ones: tuple[Experiment, ...], place: Store, at: set[int]) -> list[Run]:
+    """Stopped after each of the steps ``at``, which are all before the end."""
+    runs = interrupted(ones, place, at)
+    assert not at and all(len(run.record["sessions"]) > 1 for run in runs)
+    return runs
 
 
 def assert_same(first: list[Run], second: list[Run]) -> None:
@@ -93,7 +82,7 @@ def test_every_term_resumes_exactly(term: str, wrn_taught: tuple[Path, Experimen
     one = make(**placed, teacher={"run": teacher}, method=[{"use": "CE"}, settings], recipe={"epochs": 2, "batch_size": 40})
     expected = whole((one,), tmp_path / "whole", root)
     shutil.copytree(root, tmp_path / "runs")
-    assert_same(expected, interrupted((one,), Store(tmp_path / "runs"), {2, 5}))
+    assert_same(expected, resumed((one,), Store(tmp_path / "runs"), {2, 5}))
 
 
 RECIPES: list[dict[str, Any]] = [
@@ -115,7 +104,7 @@ def test_every_kind_of_recipe_resumes_exactly(
     one = make(recipe=recipe, seed=0)
     draw = random.Random(str(recipe))
     expected = whole((one,), tmp_path / "whole", taught)
-    assert_same(expected, interrupted((one,), place, set(draw.sample(range(2, 9, 2), 3))))
+    assert_same(expected, resumed((one,), place, set(draw.sample(range(2, 9, 2), 3))))
 
 
 ZERO_SHOT = {
@@ -135,7 +124,7 @@ def test_every_source_resumes_exactly(source: dict[str, Any], taught: Path, plac
     recipe = {"epochs": None, "steps": 12, "optimizer": "adam", "lr": 0.002, "batch_size": 16}
     one = make(source=source, recipe=recipe, method=[{"use": "KD"}])
     expected = whole((one,), tmp_path / "whole", taught)
-    assert_same(expected, interrupted((one,), place, {2, 5, 8}))
+    assert_same(expected, resumed((one,), place, {2, 5, 8}))
 
 
 def test_a_run_with_patience_resumes_exactly_and_its_record_says_what_was_kept(
@@ -144,7 +133,7 @@ def test_a_run_with_patience_resumes_exactly_and_its_record_says_what_was_kept(
     source = {"data": "digits", "fraction": 0.1, "held_out": 30}
     one = make(source=source, recipe={"epochs": 12, "lr": 0.1, "patience": 1, "ema": 0.5}, evaluate={"test": "digits:test", "every": 1})
     (expected,) = whole((one,), tmp_path / "whole", taught)
-    assert_same([expected], interrupted((one,), place, {2, 5}))
+    assert_same([expected], resumed((one,), place, {2, 5}))
     record = expected.record
     assert record["kept"]["average"] == 0.5 and "of the best evaluation of the held-out part" in record["kept"]["why"]
     assert record["kept"]["step"] <= record["steps"] < 12 * 4 and record["best_network"] is None

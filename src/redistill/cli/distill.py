@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from redistill.cli import app
-from redistill.cli.options import Change, DataDir, Device, Json, Threads, seeds_of, show_json, use_threads
+from redistill.cli.options import Change, DataDir, Device, Json, Threads, Track, seeds_of, show_json, use_threads
 
 
 @app.command()
@@ -72,6 +72,7 @@ def distill(
     device: Device = "auto",
     data_dir: DataDir = None,
     threads: Threads = None,
+    track: Track = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
     """Distil a teacher into a smaller network on your images.
@@ -85,8 +86,10 @@ def distill(
     from redistill.distill.preflight import plan
     from redistill.launch.carry_out import Resources
     from redistill.launch.stop import seconds
+    from redistill.launch.trackers import names_of
     from redistill.report.progress import Terminal
 
+    trackers = names_of(track)
     use_threads(threads)
     budget = None if time_budget is None else seconds(time_budget)
     made = plan(
@@ -94,7 +97,7 @@ def distill(
         student_pretrained=student_pretrained,
         train_teacher=train_teacher, method=method, epochs=epochs, time_budget=budget, seeds=seeds_of(seeds) or [0], size=size,
         batch_size=batch_size, lr=lr, precision=precision, plain=not no_plain, evaluate=evaluate, skip_unreadable=skip_unreadable,
-        change=change, runs=runs, resources=Resources(data_dir=data_dir, device=device, threads=threads),
+        change=change, runs=runs, resources=Resources(data_dir=data_dir, device=device, threads=threads, track=trackers),
         augment=augment, recipe=recipe, ema=ema, early_stop=early_stop, accumulate=accumulate, class_weights=class_weights,
         unlabelled=unlabelled,
     )  # fmt: skip

@@ -14,7 +14,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from redistill import rng
 from redistill.core.batch import Batch, Output
+from redistill.core.handed import Learned, learned_by, taken_over
 from redistill.core.places import Context, Pair
 from redistill.core.ramp import Ramp as Ramp
 from redistill.core.ramp import Weight as Weight
@@ -84,10 +86,12 @@ class Term(Summand):
     * ``needs_pairs``: whether it compares the images of a batch with each other, so that a batch of one teaches nothing,
     * ``theorems``: names of the properties that ``redistill.testing.check_term`` proves for it,
     * ``numerics``: a whole number, raised whenever a change can move a result,
+    * ``hands_on``: names of the parts that a finished run keeps, for a run that starts from its student,
     * ``later``: names of settings that came after the first release. They are written down only where they differ from their
       default, so that an experiment that knew nothing of them keeps its id,
     * optionally ``compares_logits``: whether it needs a teacher of the same classes; None: it has a teacher and reads no places,
     * optionally ``quicker(bf16=...)``: called once after ``setup`` in a run of ``precision = "fast"``,
+    * optionally ``begins_with()``: which of those parts it takes over from the stage before,
     * optionally ``setup(ctx)``: called once; sees shapes and builds adapters, anchors, banks as parameters and buffers,
     * ``forward(student, teacher, batch) -> scalar``. A term never reads the epoch.
 
@@ -100,6 +104,7 @@ class Term(Summand):
     needs_pairs: ClassVar[bool] = False
     theorems: ClassVar[tuple[str, ...]] = ()
     numerics: ClassVar[int] = 1
+    hands_on: ClassVar[tuple[str, ...]] = ()
     later: ClassVar[tuple[str, ...]] = ()
     compares_logits: ClassVar[bool | None] = None
 
@@ -125,11 +130,15 @@ class Term(Summand):
                 f"{cls.__name__} defines __init__, and a term's settings are its fields: write them in the body of the class, "
                 f"T: float = 4.0, and leave __init__ out; what needs the networks is made in setup(ctx), what needs no setting in check()"
             )
-        dataclasses.dataclass(eq=False, repr=False)(cls)
+        try:
+            dataclasses.dataclass(eq=False, repr=False)(cls)
+        except (TypeError, ValueError) as error:  # a list as a default, a setting without one after one that has it
+            raise RedistillError(f"{cls.__name__} cannot be a term, whose settings are the fields of a dataclass: {error}") from error
         return cls
 
     def __post_init__(self) -> None:
         super().__init__()
+        self.took_over: set[str] = set()  # parts that came from the stage before
         for f in dataclasses.fields(self):  # type: ignore[arg-type]  # every term is a dataclass
             if f.init:
                 self._require_number(f.name, f.type if isinstance(f.type, str) else f.type.__name__)
@@ -162,6 +171,10 @@ class Term(Summand):
 
     def setup(self, ctx: Context) -> None:
         """Look at the networks once; default: nothing to prepare."""
+
+    def begins_with(self) -> tuple[str, ...]:
+        """Parts that the stage before has trained, which this term goes on with; default: none."""
+        return ()
 
     def quicker(self, *, bf16: bool) -> None:
         """The run is ``fast``: what computes the same in fewer passes, with another rounding, may do so. Default: only says whether
@@ -271,6 +284,7 @@ class Method(Summand):
             raise RedistillError("a method needs at least one term, for example 1.0 * redistill.CE()")
         self.weights: tuple[Weight, ...] = tuple(weights)
         self.terms = nn.ModuleList(terms)
+        self._before: Learned | None = None
 
     def as_method(self) -> Method:
         return self
@@ -297,13 +311,29 @@ class Method(Summand):
         return any(term.needs_teacher for _, term in self.parts())
 
     def fresh(self) -> Method:
-        return Method((weight, term.fresh()) for weight, term in self.parts())
+        made = Method((weight, term.fresh()) for weight, term in self.parts())
+        made._before = self._before
+        return made
+
+    def learned(self) -> dict[str, Tensor]:
+        """What its terms hand on to a next stage, after a run: see :meth:`beginning_with`."""
+        return learned_by(self)
+
+    def beginning_with(self, learned: Learned) -> Method:
+        """The same sum, whose terms take over what a stage before has learned: FT's translator the paraphraser that
+        ``FT(learns="paraphraser")`` trained. ``learned``: of that stage's method (``result.method.learned()``)."""
+        made = self.fresh()
+        made._before = dict(learned)
+        return made
 
     def setup(self, ctx: Context) -> None:
-        for _, term in self.parts():
-            term.setup(ctx)
+        for name, (_, term) in zip(self.names, self.parts(), strict=True):
+            with rng.seeded(ctx.seed, "term", "setup", name):  # adapters of a term of one's own, which may know only the global generator
+                term.setup(ctx)
             if reads_logits(term):
                 require_common_classes(ctx, type(term).__name__)
+        if self._before is not None:
+            taken_over(self, self._before)
 
     def places(self, whose: Literal["student", "teacher"]) -> tuple[str, ...]:
         """Every place that some term reads, in a fixed order. Known after ``setup``."""

@@ -109,7 +109,7 @@ def _experiment(data: dict[str, Any], mistakes: ValidationErrors, reading: Readi
     chosen = None if table is None else source.read(table, mistakes, reading, shorthand.WORDS["source"])
     recipe = None if tables["recipe"] is None else _recipe(tables["recipe"], mistakes)
     shown = evaluate.read(tables["evaluate"], chosen, recipe, mistakes, reading)
-    _together(tables["teacher"] is not None, method, chosen, recipe, mistakes)
+    _together(tables["teacher"] is not None, method, chosen, student, recipe, mistakes)
     with mistakes.at(()):
         device = resolve_device(reading.device)
     if len(mistakes.found) > before:
@@ -210,9 +210,12 @@ def _recipe(given: dict[str, Any], mistakes: ValidationErrors) -> Recipe | None:
 
 
 def _together(
-    teacher: bool, method: list[tuple[TermSpec, Term]], source: Any, recipe: Recipe | None, mistakes: ValidationErrors
-) -> None:
+    teacher: bool, method: list[tuple[TermSpec, Term]], source: Any, student: networks.Net | None, recipe: Recipe | None,
+    mistakes: ValidationErrors,
+) -> None:  # fmt: skip
     """What only shows when the sections are put side by side."""
+    stage = student.run.method if student is not None and student.run is not None else ()
+    before = {part.use for part in stage}
     if recipe is not None and recipe.patience is not None and source is not None and not any(
         getattr(half, "held_out", None) for half in (source, getattr(source, "first", None), getattr(source, "second", None))
     ):
@@ -226,3 +229,9 @@ def _together(
             mistakes.add(("method", number, "use"), mixed_labels(part.use))
         if term.needs_labels and source is not None and not source.labelled:
             mistakes.add(("method", number, "use"), f"{part.use} needs labels, and [source] has none")
+        if term.begins_with() and student is not None and part.use not in before:
+            mistakes.add(
+                ("method", number, "use"),
+                f"{term!r} goes on with the {term.begins_with()[0]} of the stage before: let [student] run name an experiment whose method "
+                f"has {part.use}, which trains it",
+            )

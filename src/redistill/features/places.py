@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from redistill import rng
 from redistill._moved import old_names
 from redistill.core import Context, Place, RedistillError, Shape
 from redistill.core.pairs import check_pairs as check_pairs
@@ -49,7 +50,7 @@ def _untouched(net: nn.Module, *, train: bool = False, gradients: bool = False) 
     buffers = [(m, name, b, b.clone()) for m in net.modules() for name, b in m._buffers.items() if b is not None]
     counted = [(m, {k: v for k, v in vars(m).items() if isinstance(v, _PLAIN)}) for m in net.modules()]
     devices = {t.device for t in (*net.parameters(), *net.buffers()) if t.device.type == "cuda"}
-    with torch.random.fork_rng(devices=sorted(d.index or 0 for d in devices)):
+    with rng.seeded(0, "look"), torch.random.fork_rng(devices=sorted(d.index or 0 for d in devices)):
         net.train(train)
         try:
             with torch.set_grad_enabled(gradients):

@@ -271,10 +271,12 @@ class Learner:
         return None
 
     def spoilt(self) -> str | None:
-        """Name of the first parameter or running statistic that is not finite: what the last step made of it shows in no loss."""
-        for name, value in (*self.net.named_parameters(), *self.net.named_buffers()):
-            if value.is_floating_point() and not bool(value.detach().isfinite().all()):
-                return name
+        """Name of the first parameter or running statistic, of the network or of a term, that is not finite: what the last step
+        made of it shows in no loss."""
+        for of, module in (("", self.net), (" of the method", self.method)):
+            for name, value in (*module.named_parameters(), *module.named_buffers()):
+                if value.is_floating_point() and not bool(value.detach().isfinite().all()):
+                    return f"{name}{of}"
         return None
 
     def stop(self, why: str, step: int) -> None:

@@ -21,12 +21,13 @@ from redistill import rng
 from redistill.answers.folder import default_folder
 from redistill.core import Batch, Context, ExplainsNonfinite, Method, Output, RedistillError, Source, StreamContext, Term, reads_logits
 from redistill.features.modes import set_mode, whole_or_as_before
-from redistill.features.normalised import normalisation_of
+from redistill.features.normalised import innermost, normalisation_of
 from redistill.features.outputs import NotFinite
 from redistill.features.places import NOBODY, Layers, meeting
 from redistill.features.sight import Sight, bare
 from redistill.metrics import ImageSet, accuracy
 from redistill.models.describe import describe
+from redistill.models.sizes import made_for
 from redistill.paths import expanded
 from redistill.precision import Arithmetic, compiling_may_pay, compiling_pays, resolve_device
 from redistill.recipe import Recipe
@@ -156,6 +157,11 @@ class Loop:
         """Which parts of a step are independent of each other."""
         return self._recorder.lanes if self._recorder is not None else ONE_LANE
 
+    @property
+    def source_log(self) -> Sequence[tuple[int, dict[str, float]]]:
+        """(steps taken, what the source said of itself) so far."""
+        return self._source_log
+
     def active(self) -> list[Learner]:
         """Students that have not stopped."""
         return [student for student in self.students if student.learns]
@@ -165,7 +171,7 @@ class Loop:
         """Count the seconds of a step; a step that fails, or is interrupted, leaves networks in evaluation mode."""
         wall, cpu = time.perf_counter(), time.process_time()
         if self.step == 0:
-            self._note_normalisation()
+            self._note_images()
         try:
             yield
         except BaseException:
@@ -313,7 +319,8 @@ class Loop:
         self.means.place(net)
         sight = Sight.of(net, self.source.normalisation, tuple(self.source.image_shape), self.means,
                          trained=self.recipe.student_mode == "train")
-        method = template.fresh()
+        with rng.seeded(self.seed, "term", "made"):
+            method = template.fresh()
         ctx = self._context(net, sight.found)
         expected = self.source.classes
         if expected is not None and ctx.classes != expected:
@@ -355,9 +362,12 @@ class Loop:
             adapt=teacher.sight if teacher is not None else None,
         )
 
-    def _note_normalisation(self) -> None:
-        """From its first step on a student without a normalisation of its own is one for images as the stream gives them."""
+    def _note_images(self) -> None:
+        """From its first step on a student is one for images of this size, and without a normalisation of its own for images as the
+        stream gives them."""
         for student in self.students:
+            if made_for(student.net) not in (None, self.source.image_shape[-1]):
+                innermost(student.net).sized = False  # type: ignore[assignment]
             if normalisation_of(student.net) is None:
                 student.net.normalisation = self.source.normalisation  # type: ignore[assignment]
 
@@ -388,7 +398,7 @@ class Loop:
             student.load_state(saved, self.step)
         if self.replays is not None:
             self.replays.forget()
-        self._note_normalisation()
+        self._note_images()
 
     def close(self) -> None:
         """Give the students back in evaluation mode. Nothing else of the loop stands on them."""

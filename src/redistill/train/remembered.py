@@ -240,10 +240,9 @@ def _tried(net: nn.Module, who: str, live: Live, shape: tuple[int, ...], means: 
         noise = noise.contiguous(memory_format=torch.channels_last)
     order = torch.randperm(TRIED, generator=rng.stream(0, "answers", "order"))[: TRIED // 2 + 8]  # a full micro-batch and a filled one
     with torch.no_grad(), means.ieee(), means.autocast():
-        with rng.seeded(0, "answers", 1):
-            untouched = torch.random.get_rng_state()
+        with rng.seeded(0, "answers", 1) as moved:
             one, two = live(noise[: TRIED // 2]), live(noise[TRIED // 2 :])
-            drew = not torch.equal(untouched, torch.random.get_rng_state())
+            drew = moved()
         with rng.seeded(0, "answers", 2):
             again = live(_chosen(noise, order))
     said = Output(torch.cat([one.logits, two.logits]), {name: torch.cat([tap, two.taps[name]]) for name, tap in one.taps.items()})
