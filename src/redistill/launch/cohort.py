@@ -245,7 +245,9 @@ class CohortRun:
         self._saved_at, self._saved_step = time.monotonic(), loop.step
 
     def _watch(self, one: Experiment, steps: int) -> Watch:
-        return Watch(chosen_on(self.materials.evaluate), one.evaluate.first_step(steps))
+        # where the recipe itself says which network is kept there is no second one
+        named = one.recipe.ema is None and one.recipe.patience is None
+        return Watch(chosen_on(self.materials.evaluate) if named else None, one.evaluate.first_step(steps))
 
     def _close_session(self, loop: Loop) -> None:
         memory = machine.peak_memory(self.device)
@@ -280,7 +282,7 @@ class CohortRun:
                 "finished": now(),
                 "best_network": None if not known else "last" if last else BEST,
             }
-            more = kept_by(loop.stream, one) | self.materials.code[number]
+            more = kept_by(loop.stream, one) | self.materials.code[number] | self.materials.learned(number, result)
             if best is not None and known and not last:
                 more[BEST] = self.materials.best_weights(number, best)
             self.runs.append(self.store.finish(folder, record, curves_of(result), weights, more))

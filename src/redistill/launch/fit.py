@@ -77,7 +77,7 @@ class _Saved:
         if self._stop.why is not None and progress.step < progress.steps:
             self.save()
             self._stop.check(f"step {progress.step} of {progress.steps} is saved in {self._folder}")
-        if progress.step == progress.steps or time.monotonic() - self._saved >= self._every:
+        if progress.step == progress.steps or not self._loop.active() or time.monotonic() - self._saved >= self._every:
             self.save()
         return progress
 

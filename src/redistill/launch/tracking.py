@@ -1,9 +1,9 @@
 """The loop's own numbers to trackers (:mod:`redistill.launch.trackers`), at the end of every epoch.
 
 A tracker works in a thread of its own and is never waited for but at the end, for :data:`PATIENCE` seconds at most: one that is missing,
-fails or hangs is a warning, and the run goes on. Which step was sent last stands in ``tracked-NAME.json`` of the run's folder *before* it is
-sent, so that a run that goes on from a checkpoint sends no point twice (killed between the two, it lacks that one). What a tracker that
-failed did not get, it gets from the next process.
+fails or hangs is a warning, and the run goes on. Which step was sent last stands in ``tracked-NAME.json`` of the run's folder *before* it
+is sent, so that a run that goes on from a checkpoint sends no point twice (killed between the two, it lacks that one). What a tracker
+that failed did not get, it gets from the next process.
 """
 
 from __future__ import annotations
