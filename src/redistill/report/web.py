@@ -116,9 +116,9 @@ def _table(plan: Plan, judged: TableVerdict, name: str, whole: bool) -> list[Con
     reasons = {label(p.cell): p.cell.unknown for p in judged.planned}
     looked = [f for f in judged.findings if f.reading is not None or f.measured is not None]
     figures: list[Content] = []
-    if held := [one for finding in looked if (one := _held(finding)) is not None][:MOST]:
-        drawn = forest(held, title="Ours minus the paper's", width=WIDTH, size=LETTER)
-        told = "; ".join(f"{one.name}: {one.told}" for one in held)
+    if rested := [one for finding in looked if (one := held(finding)) is not None][:MOST]:
+        drawn = forest(rested, title="Ours minus the paper's", width=WIDTH, size=LETTER)
+        told = "; ".join(f"{one.name}: {one.told}" for one in rested)
         figures.append(figure(svg_text(drawn, f"Claims of table {judged.table}", told), f"{name}-f"))
     if curves := tested(judged.runs):
         drawn = curves_of(curves, title="Test accuracy over the run", ylabel="test accuracy, %", width=WIDTH, size=LETTER)
@@ -144,7 +144,8 @@ def _table(plan: Plan, judged: TableVerdict, name: str, whole: bool) -> list[Con
     return out
 
 
-def _held(finding: Finding) -> Held | None:
+def held(finding: Finding) -> Held | None:
+    """A claim as a forest plot shows it; None where nothing of ours stands beside it."""
     entry = line(finding)
     told = f"{entry.paper}, ours {entry.ours.partition(' ')[0]}: {finding.verdict}"
     if finding.measured is not None and finding.difference is not None:
