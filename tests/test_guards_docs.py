@@ -22,7 +22,7 @@ from redistill.papers.plan import select
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*(ROOT / name for name in ("README.md", "RESULTS.md")), *sorted((ROOT / "docs").rglob("*.md"))]
-FILES = [*sorted((ROOT / "examples").glob("*.*")), *sorted((ROOT / "scripts").rglob("*.toml"))]
+FILES = [*sorted((ROOT / "examples").glob("*.*")), *sorted((ROOT / "experiments").rglob("*.toml"))]
 
 
 # -- Python -----------------------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ def test_a_documented_cell_is_there(command: str) -> None:
 
 
 def test_files_that_commands_name_are_there() -> None:
-    named = {word for _, command in COMMANDS for word in words_of(command) if re.match(r"(examples|scripts)/.*\.toml$", word)}
+    named = {word for _, command in COMMANDS for word in words_of(command) if re.match(r"(examples|experiments)/.*\.toml$", word)}
     missing = [word for word in named if "FILE" not in word and not list(ROOT.glob(word))]
     assert named and missing == []
 

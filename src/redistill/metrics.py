@@ -20,6 +20,7 @@ from redistill.features.modes import evaluating
 from redistill.features.normalised import Normalised, normalisation_of
 from redistill.features.outputs import NotFinite as NotFinite
 from redistill.features.outputs import name_of, require_comparable, require_finite
+from redistill.models.sizes import warn_of_size
 from redistill.stats import binomial_interval
 
 NUMERICS = 1
@@ -175,6 +176,10 @@ def evaluate(
 ) -> Evaluation:
     """Everything of :class:`Evaluation`, from one pass (two with a teacher)."""
     labels = _labels(images)
+    if (shape := getattr(images, "image_shape", None)) is not None:
+        warn_of_size(net, shape, name_of(net))
+        if teacher is not None:
+            warn_of_size(teacher, shape, f"the teacher {name_of(teacher)}")
     logits = predict(net, images, normalise=normalise)
     _require_classes(logits, images)
     require_finite(logits, name_of(net), "an accuracy")
@@ -233,4 +238,6 @@ def _labels(images: ImageSet) -> Tensor:
     labels = images.all_labels
     if labels is None:
         raise RedistillError("accuracy needs labels, and this data set has none; agreement(a, b, images) does without")
+    if len(labels) and int(labels.min()) < 0:
+        raise RedistillError(f"accuracy needs labels, and {int((labels < 0).sum())} of {len(labels)} images have none: leave these out")
     return labels

@@ -161,7 +161,10 @@ def _tell(run: Run, old: str | None) -> None:
     if run.diverged is not None:
         print(f"  DIVERGED: {run.diverged}")
     for name, table in record.accuracy.items():
-        print(f"  {name} ({table.data}): {table.last:.2f} % at the last step; {table.best:.2f} % is {table.best_is}")
+        what = "at the last step" if record.kept is None else "of the network that is kept"
+        print(f"  {name} ({table.data}): {table.last:.2f} % {what}; {table.best:.2f} % is {table.best_is}")
+    if record.kept is not None:
+        print(f"  kept: {record.kept['why']} (step {record.kept['step']:,} of {record.steps:,})")
     if record.teacher is not None:
         measured = ", ".join(f"{name} {value:.2f} %" for name, value in record.teacher.accuracy.items())
         print(f"  teacher {record.teacher.model}: {measured or 'not measured'} (SHA-256 {record.teacher.sha256[:12]})")

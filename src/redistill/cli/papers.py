@@ -11,7 +11,7 @@ import typer
 from redistill.cli import app
 from redistill.cli.look import columns as aligned
 from redistill.cli.look import warn_left_out
-from redistill.cli.options import DataDir, Device, Json, Out, Threads, TrustCode, seeds_of, show_json, use_threads
+from redistill.cli.options import DataDir, Device, Json, Out, Threads, Track, TrustCode, seeds_of, show_json, use_threads
 from redistill.cli.planning import (
     Columns,
     Only,
@@ -133,6 +133,7 @@ def reproduce(
     no_wait: NoWait = False,
     no_cache: NoCache = False,
     threads: Threads = None,
+    track: Track = [],  # noqa: B006
     trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
@@ -162,7 +163,7 @@ def reproduce(
         print(f"scale {scale:g}: every record says so, and no verdict is given", file=sys.stderr)
     given = resources(
         data_dir, device, budget=time_budget, jobs=jobs, alone=alone, no_wait=no_wait, no_cache=no_cache, threads=threads,
-        trust_code=trust_code,
+        trust_code=trust_code, track=track,
     )  # fmt: skip
     if scale == 1.0:
         write_rules(made, store)
@@ -285,7 +286,7 @@ def report(
     if checkpoints is not None:
         if not checkpoints.is_dir():
             raise RedistillError(f"--checkpoints {checkpoints}: there is no such folder")
-        for found in evaluate(load(paper), checkpoints, files, data_dir):
+        for found in evaluate(load(paper), checkpoints, files, data_dir, {p.cell.table for p in made.cells}):
             if isinstance(found, str):
                 print(f"redistill: {found}", file=sys.stderr)
             else:
@@ -293,7 +294,9 @@ def report(
     store, believed, pick = Store(out), out / "beliefs", made.paper.file.setup.images
     if belief:
         for one in beliefs.measure(to_measure(made, Found(store)), store, believed, data_dir, device, pick):
-            print(f"run {one.run}, pushed by the {one.attacked}: MTE {one.mte:.4f} ± {one.standard_error:.4f}", file=sys.stderr)
+            within = "" if one.standard_error is None else f" ± {one.standard_error:.4f}"
+            way = "the student, relative, by the reproduction's code" if one.attacked == "relative" else f"the {one.attacked}"
+            print(f"run {one.run}, pushed by {way}: MTE {one.mte:.4f}{within}", file=sys.stderr)
     known = beliefs.kept(believed, pick)
     tables = judged(made, store, kept(files), known)
     if not any(any(one.runs.values()) or any(f.measured for f in one.findings) for one in tables):

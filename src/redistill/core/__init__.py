@@ -9,6 +9,7 @@ from redistill._moved import old_names
 from redistill.core.batch import Batch as Batch
 from redistill.core.batch import Output as Output
 from redistill.core.batch import Shape as Shape
+from redistill.core.handed import require_taken_over as require_taken_over
 from redistill.core.method import Method as Method
 from redistill.core.method import Term as Term
 from redistill.core.method import WeightTable as WeightTable

@@ -14,7 +14,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from redistill import rng
 from redistill.core.batch import Batch, Output
+from redistill.core.handed import Learned, learned_by, taken_over
 from redistill.core.places import Context, Pair
 from redistill.core.ramp import Ramp as Ramp
 from redistill.core.ramp import Weight as Weight
@@ -80,13 +82,16 @@ class Term(Summand):
     beside each default its origin. It is final: nothing implemented is overridden. It declares
 
     * ``needs_labels`` / ``needs_teacher``: what it cannot do without,
+    * ``takes_mixed``: it needs labels, and takes images that are mixed of two (:meth:`Batch.mixed_labels_for`),
     * ``needs_pairs``: whether it compares the images of a batch with each other, so that a batch of one teaches nothing,
     * ``theorems``: names of the properties that ``redistill.testing.check_term`` proves for it,
     * ``numerics``: a whole number, raised whenever a change can move a result,
+    * ``hands_on``: names of the parts that a finished run keeps, for a run that starts from its student,
     * ``later``: names of settings that came after the first release. They are written down only where they differ from their
       default, so that an experiment that knew nothing of them keeps its id,
     * optionally ``compares_logits``: whether it needs a teacher of the same classes; None: it has a teacher and reads no places,
     * optionally ``quicker(bf16=...)``: called once after ``setup`` in a run of ``precision = "fast"``,
+    * optionally ``begins_with()``: which of those parts it takes over from the stage before,
     * optionally ``setup(ctx)``: called once; sees shapes and builds adapters, anchors, banks as parameters and buffers,
     * ``forward(student, teacher, batch) -> scalar``. A term never reads the epoch.
 
@@ -95,9 +100,11 @@ class Term(Summand):
 
     needs_labels: ClassVar[bool] = False
     needs_teacher: ClassVar[bool] = True
+    takes_mixed: ClassVar[bool] = False
     needs_pairs: ClassVar[bool] = False
     theorems: ClassVar[tuple[str, ...]] = ()
     numerics: ClassVar[int] = 1
+    hands_on: ClassVar[tuple[str, ...]] = ()
     later: ClassVar[tuple[str, ...]] = ()
     compares_logits: ClassVar[bool | None] = None
 
@@ -123,11 +130,15 @@ class Term(Summand):
                 f"{cls.__name__} defines __init__, and a term's settings are its fields: write them in the body of the class, "
                 f"T: float = 4.0, and leave __init__ out; what needs the networks is made in setup(ctx), what needs no setting in check()"
             )
-        dataclasses.dataclass(eq=False, repr=False)(cls)
+        try:
+            dataclasses.dataclass(eq=False, repr=False)(cls)
+        except (TypeError, ValueError) as error:  # a list as a default, a setting without one after one that has it
+            raise RedistillError(f"{cls.__name__} cannot be a term, whose settings are the fields of a dataclass: {error}") from error
         return cls
 
     def __post_init__(self) -> None:
         super().__init__()
+        self.took_over: set[str] = set()  # parts that came from the stage before
         for f in dataclasses.fields(self):  # type: ignore[arg-type]  # every term is a dataclass
             if f.init:
                 self._require_number(f.name, f.type if isinstance(f.type, str) else f.type.__name__)
@@ -160,6 +171,10 @@ class Term(Summand):
 
     def setup(self, ctx: Context) -> None:
         """Look at the networks once; default: nothing to prepare."""
+
+    def begins_with(self) -> tuple[str, ...]:
+        """Parts that the stage before has trained, which this term goes on with; default: none."""
+        return ()
 
     def quicker(self, *, bf16: bool) -> None:
         """The run is ``fast``: what computes the same in fewer passes, with another rounding, may do so. Default: only says whether
@@ -269,6 +284,7 @@ class Method(Summand):
             raise RedistillError("a method needs at least one term, for example 1.0 * redistill.CE()")
         self.weights: tuple[Weight, ...] = tuple(weights)
         self.terms = nn.ModuleList(terms)
+        self._before: Learned | None = None
 
     def as_method(self) -> Method:
         return self
@@ -295,13 +311,29 @@ class Method(Summand):
         return any(term.needs_teacher for _, term in self.parts())
 
     def fresh(self) -> Method:
-        return Method((weight, term.fresh()) for weight, term in self.parts())
+        made = Method((weight, term.fresh()) for weight, term in self.parts())
+        made._before = self._before
+        return made
+
+    def learned(self) -> dict[str, Tensor]:
+        """What its terms hand on to a next stage, after a run: see :meth:`beginning_with`."""
+        return learned_by(self)
+
+    def beginning_with(self, learned: Learned) -> Method:
+        """The same sum, whose terms take over what a stage before has learned: FT's translator the paraphraser that
+        ``FT(learns="paraphraser")`` trained. ``learned``: of that stage's method (``result.method.learned()``)."""
+        made = self.fresh()
+        made._before = dict(learned)
+        return made
 
     def setup(self, ctx: Context) -> None:
-        for _, term in self.parts():
-            term.setup(ctx)
+        for name, (_, term) in zip(self.names, self.parts(), strict=True):
+            with rng.seeded(ctx.seed, "term", "setup", name):  # adapters of a term of one's own, which may know only the global generator
+                term.setup(ctx)
             if reads_logits(term):
                 require_common_classes(ctx, type(term).__name__)
+        if self._before is not None:
+            taken_over(self, self._before)
 
     def places(self, whose: Literal["student", "teacher"]) -> tuple[str, ...]:
         """Every place that some term reads, in a fixed order. Known after ``setup``."""
@@ -325,7 +357,11 @@ class Method(Summand):
         missing = [type(t).__name__ for _, t in self.parts() if t.needs_teacher] if teacher is None else []
         if missing:
             raise RedistillError(f"{missing[0]} compares with a teacher, but there is none: give a teacher or remove it")
-        return tuple(term(student, teacher, batch) for _, term in self.parts())
+        if not batch.partly or batch.labels is None or not any(term.needs_labels for _, term in self.parts()):
+            return tuple(term(student, teacher, batch) for _, term in self.parts())
+        rows = batch.labelled_rows()
+        known = student.rows(rows), None if teacher is None else teacher.rows(rows), batch.rows(rows)
+        return tuple(_of_the_labelled(term, *known) if term.needs_labels else term(student, teacher, batch) for _, term in self.parts())
 
     def loss(self, student: Output, teacher: Output | None, batch: Batch, *, epoch: int = 0, step: int = 0) -> Tensor:
         """The weighted sum, for your own loop."""
@@ -342,6 +378,14 @@ class Method(Summand):
     # nn.Module defines == by identity already; a method prints as it was written
     def __repr__(self) -> str:
         return " + ".join(repr(t) if w == 1.0 else f"{w!r} * {t!r}" for w, t in self.parts())
+
+
+def _of_the_labelled(term: Term, student: Output, teacher: Output | None, batch: Batch) -> Tensor:
+    """A term that needs labels, of the rows that have one: a mean over these. 0 where they are too few to say something."""
+    alone = term.needs_pairs or any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in term.modules())
+    if len(student.logits) < (2 if alone else 1):
+        return student.logits[:0].sum()
+    return term(student, teacher, batch)  # type: ignore[no-any-return]
 
 
 def numbered(names: Iterable[str]) -> tuple[str, ...]:

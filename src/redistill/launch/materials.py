@@ -38,6 +38,9 @@ from redistill.train.preflight import TeacherWarning
 if TYPE_CHECKING:
     from redistill.train.result import Result
 
+LEARNED = "learned"
+"""Name of the file in which a run keeps what its terms hand on."""
+
 
 def sizes_of(source: Source, sets: Sequence[ImageSet], teacher: nn.Module | None = None) -> dict[str, Any]:
     """What a network must fit: number of classes (a source of made images has none: the first evaluation set's, else as many
@@ -55,6 +58,18 @@ def first_network(net: Net, facts: dict[str, Any], seed: int, store: Store) -> t
     if net.normalise is not None:
         network.normalisation = net.normalise  # type: ignore[assignment]
     return network, fact
+
+
+def method_of(one: Experiment, store: Store) -> Method:
+    """The weighted sum of terms, with what they take over from the stage that the student comes from."""
+    method = made_method(one.method)
+    if not any(term.begins_with() for _, term in method.parts()):
+        return method
+    maker = one.student.maker(one.seed)
+    run = None if maker is None else store.find(maker)
+    if run is None:
+        raise RedistillError(f"{method!r} goes on with what a stage before has learned, and the student starts from no finished run")
+    return method.beginning_with(run.kept(LEARNED))
 
 
 def _with_weights(net: Net, facts: dict[str, Any], seed: int, store: Store) -> tuple[nn.Module, dict[str, Any] | None]:
@@ -230,7 +245,7 @@ class BuiltObjects:
             _warn(already_seen(one, one.student, built.evaluate, data_dir), f"the network that {one.label} starts from")
             network, start = first_network(one.student, self.sizes, one.seed, store)
             require_plain(network.state_dict())  # now and not when its weights are written, after the training
-            self.students.append((network, made_method(one.method)))
+            self.students.append((network, method_of(one, store)))
             self.beside.append(at_first(network))
             self.starts.append(start)
             self.code.append(_code_of(one.student))
@@ -274,6 +289,11 @@ class BuiltObjects:
             # which stage met which, also where the experiment left that to the term
             "pairs": {n: [list(pair) for pair in t.pairs] for n, (_, t) in zip(result.method.names, result.method.parts(), strict=True)},
         }
+
+    def learned(self, number: int, result: Result) -> dict[str, bytes]:
+        """A file of what the terms hand on to a next stage, where some do."""
+        tensors = result.method.learned()
+        return {f"{LEARNED}.safetensors": packed(tensors, {"redistill": "kept", "run": self.experiments[number].id})} if tensors else {}
 
     def weights(self, number: int, result: Result) -> bytes:
         one = self.experiments[number]

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from redistill import models
+from redistill.core import Method
 from redistill.errors import RedistillError
 from redistill.experiment.method import made_method
 from redistill.experiment.networks import Net, construct
@@ -118,7 +119,7 @@ def settings(name: str, common: Ground, image_size: int, head: str) -> dict[str,
     if one.views == 2:
         made["source"]["augment"] = f"{made['source'].get('augment') or _augment(common)}+strong"
     if one.first:
-        early = {**made["recipe"], "epochs": max(1, round(40 * int(common.recipe["epochs"]) / 240))}
+        early = {**made["recipe"], **one.first_recipe, "epochs": max(1, round(30 * int(common.recipe["epochs"]) / 240))}
         if early.get("schedule", {}).get("kind") == "multistep":
             early.pop("schedule")
         before = {**made, "name": f"{name}, first stage", "method": [dict(row) for row in one.first], "recipe": early}
@@ -182,14 +183,15 @@ def _untrained(net: Net, facts: dict[str, Any]) -> nn.Module:
     return construct(net, facts, 0)
 
 
-def _try(one: Experiment, facts: dict[str, Any], source: Any, teacher: nn.Module | None) -> None:
-    """Set the method up between its networks, as the run will."""
+def _try(one: Experiment, facts: dict[str, Any], source: Any, teacher: nn.Module | None) -> Method:
+    """Set the method up between its networks, as the run will, stage by stage."""
     student = construct(one.student, facts, 0)
     if teacher is None and one.teacher is not None:
         teacher = construct(one.teacher, facts, 0)
     images = torch.zeros(2, *source.image_shape)
     method = made_method(one.method)
-    method.setup(context(student, teacher, images, count=source.count, labels=source.all_labels))
     maker = one.student.maker(0)
     if maker is not None:
-        _try(maker, facts, source, teacher)
+        method = method.beginning_with(_try(maker, facts, source, teacher).learned())
+    method.setup(context(student, teacher, images, count=source.count, labels=source.all_labels))
+    return method

@@ -9,7 +9,7 @@ the positions of normalised maps, follows their number (1000 at 32x32 pixels, 62
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from redistill.errors import RedistillError, nearest
@@ -27,7 +27,8 @@ class Listed:
 
     Attributes:
         parts: terms, weights and settings.
-        first: what the student learns by alone before, for 40 of 240 epochs, where the method has an initial stage.
+        first: what is learned alone before, for 30 of 240 epochs, where the method has an initial stage; ``first_recipe``: what of the
+            recipe is another there.
         teacher: who teaches: the ``"given"`` network, an ``"assistant"`` that it taught before, the ``"student"``'s own network
             trained on labels, or the ``"generation"`` before, which that one taught; ``"none"``.
         network: ``"body"``, the student as named, or ``"simkd"``, its body under the teacher's classifier.
@@ -37,6 +38,7 @@ class Listed:
 
     parts: Parts
     first: Parts = ()
+    first_recipe: Mapping[str, Any] = field(default_factory=dict)
     teacher: Literal["given", "assistant", "student", "generation", "none"] = "given"
     network: Literal["body", "simkd"] = "body"
     views: int = 1
@@ -63,20 +65,24 @@ METHODS: Mapping[str, Listed] = {
     "DKD": Listed(_beside("DKD"), warm_up=1),
     "NKD": Listed(_beside("NKD")),
     "DIST": Listed(_beside("DIST", beta=2.0, gamma=2.0, T=4.0)),
-    "MLKD": Listed(({"use": "CE", "weight": 2.0}, {"use": "MLKD"}), views=2),
+    "MLKD": Listed(({"use": "CE", "weight": 0.2}, {"use": "MLKD", "weight": 0.9}), views=2),
     "CTKD": Listed(({"use": "CE", "weight": 0.1}, {"use": "CTKD", "weight": 0.9}), curriculum=1),
     "FitNet": Listed(_beside("FitNet", 100.0)),
     "AT": Listed(_beside("AT", 1000.0)),
     "SP": Listed(_beside("SP", 3000.0)),
     "NST": Listed(_beside("NST", 50.0)),
-    "FSP": Listed(_beside("FSP", 50.0)),
+    "FSP": Listed((CE,), first=({"use": "FSP"},)),
     "RKD": Listed(_beside("RKD")),
     "PKT": Listed(_beside("PKT", 30000.0)),
     "CC": Listed(_beside("CC", 0.02)),
     "CRD": Listed(_beside("CRD", 0.8)),
     "VID": Listed(_beside("VID")),
-    "AB": Listed((CE, KD), first=({"use": "AB"},)),
-    "FT": Listed(_beside("FT", 200.0)),
+    "AB": Listed((CE,), first=({"use": "AB"},)),
+    "FT": Listed(
+        _beside("FT", 200.0, learns="translator"),
+        first=({"use": "FT", "learns": "paraphraser"},),
+        first_recipe={"lr": 0.01, "student_mode": "eval"},
+    ),
     "OFD": Listed(_beside("OFD")),
     "Review": Listed(_beside("Review", 5.0), warm_up=1),
     "CATKD": Listed(_beside("CATKD", 15.0)),

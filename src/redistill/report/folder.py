@@ -12,7 +12,7 @@ from redistill.papers.plan import Plan
 from redistill.report import style
 from redistill.report.figures import curves_of, ends_of
 from redistill.report.html import MARK
-from redistill.report.paper import csv_text, latex_text, page, tested
+from redistill.report.paper import csv_text, latex_cells, latex_text, page, tested
 from redistill.report.web import paper_page, paper_parts, runs_page, subject
 from redistill.report.written import Written
 from redistill.runs.store import Run
@@ -47,7 +47,7 @@ def save(
     beliefs: Sequence[Believed] = (),
     pdf: bool = False,
 ) -> list[Path]:
-    """Write the page, and for every table a CSV, a LaTeX file and, where runs are there, their curves.
+    """Write the page, and for every table a CSV, two LaTeX files and, where runs are there, their curves.
 
     Args:
         written: what people wrote (:mod:`redistill.report.written`). beliefs: transition curves that were measured. pdf: the article too.
@@ -68,7 +68,8 @@ def save(
     for table in tables:
         short = f"{plan.paper.name}-{table.table}"
         keep(f"{short}.csv", csv_text(table).encode())
-        keep(f"{short}.tex", latex_text(plan.paper, table).encode())
+        keep(f"{short}.tex", latex_cells(plan.paper, table).encode())
+        keep(f"{short}-claims.tex", latex_text(plan.paper, table).encode())
         if any(table.runs.values()):
             figures.append(_curves(folder, short, table))
             made.append(folder / figures[-1])

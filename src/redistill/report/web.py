@@ -14,6 +14,7 @@ from redistill.papers.plan import Plan
 from redistill.papers.schema import Selector
 from redistill.report.checklist import checklist
 from redistill.report.drawing import described, drawing, links
+from redistill.report.energy import energy
 from redistill.report.figures import Held, against_images, curves_of, ends_of, forest
 from redistill.report.html import Content, Element, el, facts, figure, listed, page, table
 from redistill.report.paper import NOT_JUDGED, line, reported, scope_of, tested
@@ -209,8 +210,9 @@ def _transitions(beliefs: Sequence[Believed], runs: Mapping[str, Run]) -> list[C
     drawn: list[Content] = []
     for number, one in enumerate(one for one in beliefs if one.run in runs and one.curves):
         run = runs[one.run]
-        names = (one.attacked, "teacher" if one.attacked == "student" else "student")
-        above = f"MTE {one.mte:.4f} ± {one.standard_error:.4f}, {one.images} images"
+        names = ("teacher", "student") if one.attacked == "teacher" else ("student", "teacher")
+        within = "" if one.standard_error is None else f" ± {one.standard_error:.4f}"
+        above = f"{'relative MTE' if one.attacked == 'relative' else 'MTE'} {one.mte:.4f}{within}, {one.images} images"
         title = f"{run.label}, seed {run.seed}"
         curves = beliefs_drawn([(*names, above, one.curves)], title, width=WIDTH, size=LETTER)
         drawn.append(figure(svg_text(curves, f"Transition curves of {title}", above), f"b{number}"))
@@ -338,7 +340,7 @@ def _cost(runs: Sequence[Run]) -> list[Content]:
     head = ("run", "steps", "hours", "CPU hours of its cohort", "machine", "id")
     made: list[Content] = [
         table(head, rows, "What each run cost", numbers=(1, 2, 3)),
-        el("p", f"{len(runs)} runs, {total:.1f} hours of the students' own steps. Energy was not measured."),
+        el("p", f"{len(runs)} runs, {total:.1f} hours of the students' own steps. {energy(runs)}"),
     ]
     if several := versions(runs):
         made.append(el("p", several))

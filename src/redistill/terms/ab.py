@@ -10,7 +10,7 @@ Where paper and codes differ:
 | source | term | use |
 |---|---|---|
 | paper | `AB(factor=1.0)` | an initial stage, then the task alone |
-| RepDistiller | `AB()` | an initial stage, then CE + KD; the factor 3/1000 stands in its code only |
+| RepDistiller | `AB()` | an initial stage of 30 epochs, then CE alone; the factor 3/1000 stands in its code only |
 
 A connector is absent where width and height agree already. The loss sees on or off only, so it is no distance: it is 0
 wherever every neuron is on the teacher's side of the boundary by at least the margin.
@@ -54,7 +54,8 @@ class AB(Term):
         margin: how far from the boundary a neuron must be; 1 in paper and codes.
         factor: constant; 3/1000 in RepDistiller, 1 in the paper.
 
-    The published use is an initial stage: the student learns from this term alone (RepDistiller: 40 epochs), then from CE + KD.
+    The published use is an initial stage: the student learns from this term alone (RepDistiller: 30 epochs at the first rate),
+    then from CE alone (its script: `-a 0`).
 
     >>> import torch
     >>> from redistill.core import Batch, Context, Output

@@ -8,7 +8,7 @@ multiplies the residuals of *neighbouring* images: it depends on the order in th
 
 | source | term | weight |
 |---|---|---|
-| RepDistiller | `CC()` | 0.02, with CE and KD weights γ = 1 |
+| RepDistiller | `CC()` | 0.02, beside CE alone |
 
 Both linear embeddings learn, the teacher's too.
 """

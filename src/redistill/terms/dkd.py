@@ -12,8 +12,8 @@ Where paper and codes differ:
 | source | term | effect |
 |---|---|---|
 | mdistiller, CIFAR-100 | `CE() + Ramp(-1, 19) * DKD()` | min(epoch / 20, 1) from epoch 1; the target leaves by −1000, an exact zero |
-| mdistiller, ImageNet | `CE() + DKD(beta=0.5, T=1.0)` | its warm-up is over in the first epoch |
-| logit standardisation | `9 · DKD(T=2.0, standardise=True)` | three changes at once: logits standardised, T, weight |
+| mdistiller, ImageNet | `CE() + DKD(beta=0.5, T=1.0)` | β 2 for ResNet-50 to MobileNet; its warm-up is over in the first epoch |
+| logit standardisation | `9 · DKD(T=2.0, standardise=True)` | logits standardised, T and weight change at once; β is 2 for most pairs |
 | two classes | any | NCKD is 0, and TCKD is KD |
 
 β is tuned per pair in the paper (1 to 10; Table 7 of its appendix).

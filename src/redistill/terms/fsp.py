@@ -9,7 +9,7 @@ and the sum over entries; the CRD benchmark averages both.
 | source | term | use |
 |---|---|---|
 | paper | | an initial stage, then the task alone |
-| RepDistiller | `FSP()` | an initial stage of 40 epochs, then CE + KD; student and teacher of equal widths |
+| RepDistiller | `FSP()` | an initial stage of 30 epochs, its weight 1, then CE alone; student and teacher of equal widths |
 """
 
 from __future__ import annotations

@@ -6,16 +6,15 @@
 Kim et al. 2018 (arXiv:1802.04977), eqs. 3 and 4, which normalise the factors themselves; RepDistiller, which the published
 tables come from, first takes the mean over their channels, an attention map.
 
-Where paper and codes differ:
-
-| source | term | use |
+| source | method | use |
 |---|---|---|
-| RepDistiller | `200 * FT(reconstruction=0.0)` after a stage that trains the paraphraser on R alone (30 epochs), then frozen | two stages |
-| here | `200 * FT()` | one stage: the paraphraser learns from R while the translator learns from it |
+| RepDistiller, first stage | `FT(learns="paraphraser")` | 30 epochs on R alone, the student untouched (`student_mode = "eval"`) |
+| RepDistiller, second stage | `CE() + 200 * FT(learns="translator")` | the paraphraser of the first stage, frozen; [student] `run` |
+| here, in one stage | `CE() + 200 * FT()` | the paraphraser learns from R while the translator learns from it |
 
 No gradient of L reaches the paraphraser and none of R the student, so the one stage differs from the two by what the
 paraphraser says in the first epochs, and its gradient is not that of the sum: conformance is proven with the paraphraser
-frozen. The term's weight multiplies both: R has weight 1 at the benchmark's weight 200.
+frozen. In one stage the term's weight multiplies both: R has weight 1 at the benchmark's weight 200.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +30,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from redistill import rng
-from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
+from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready, require_taken_over
 from redistill.terms.parts.maps import as_map, map_shape, named_or_paired, to_smaller
 from redistill.terms.parts.wide import fitting, wide
 
@@ -92,6 +91,8 @@ class FT(Term):
         p1: power of the factor's entries in the attention map, 2 in RepDistiller.
         p2: power of the distance, 1 in paper and code.
         reconstruction: weight of R beside L; 0 leaves the paraphraser at its first weights.
+        learns: ``"both"`` in one stage; ``"paraphraser"``: R alone, with weight 1, the first of two stages; ``"translator"``: L alone,
+            with the paraphraser of the first stage, frozen.
 
     >>> import torch
     >>> from redistill.terms import factor_distance
@@ -107,7 +108,10 @@ class FT(Term):
     p1: int = 2
     p2: int = 1
     reconstruction: float = 0.005
+    learns: Literal["both", "paraphraser", "translator"] = "both"
 
+    later: ClassVar[tuple[str, ...]] = ("learns",)
+    hands_on: ClassVar[tuple[str, ...]] = ("paraphraser",)
     theorems: ClassVar[tuple[str, ...]] = ("non-negative", "batch permutation")
     ready = False
 
@@ -124,6 +128,16 @@ class FT(Term):
             raise RedistillError(f"FT(p2={self.p2}): odd powers but 1 make a distance negative: give 1 or an even number")
         if not 0 <= self.reconstruction < math.inf:
             raise RedistillError(f"FT(reconstruction={self.reconstruction}): the weight must be at least 0 and finite")
+        if self.learns not in ("both", "paraphraser", "translator"):
+            raise RedistillError(f"FT(learns={self.learns!r}): known are 'both', 'paraphraser' and 'translator'")
+        if self.learns != "both" and self.reconstruction != 0.005:
+            raise RedistillError(
+                f"FT(learns={self.learns!r}, reconstruction={self.reconstruction}): R has weight 1 in the first of two stages and none "
+                f"in the second: leave reconstruction out"
+            )
+
+    def begins_with(self) -> tuple[str, ...]:
+        return ("paraphraser",) if self.learns == "translator" else ()
 
     def setup(self, ctx: Context) -> None:
         self.pairs = named_or_paired(ctx, pairs_of(self.at))[-1:]
@@ -134,15 +148,18 @@ class FT(Term):
             raise RedistillError(f"FT(k={self.k}) leaves no channel of the {c_t} at {theirs!r}: give a larger k")
         with rng.seeded(ctx.seed, "term", "FT", mine, theirs):
             self.translator, self.paraphraser = Translator(c_s, factors), Paraphraser(c_t, factors)
-        if not self.reconstruction:
-            self.paraphraser.requires_grad_(False)
+        self.translator.requires_grad_(self.learns != "paraphraser")
+        self.paraphraser.requires_grad_(self.learns == "paraphraser" or (self.learns == "both" and self.reconstruction > 0))
         self.ready = True
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         require_ready(self)
+        require_taken_over(self)
         ((mine, theirs),) = self.pairs
         f_s, f_t = (fitting(as_map(f), self) for f in (student[mine], teacher[theirs]))
-        if not self.reconstruction:
+        if self.learns == "paraphraser":
+            return wide((self.paraphraser(f_t)[1] - f_t).square().mean())
+        if self.learns == "translator" or not self.reconstruction:
             return factor_distance(self.translator(f_s), self.paraphraser.encoder(f_t), self.p1, self.p2)
         factor, again = self.paraphraser(f_t)
         with torch.no_grad():

@@ -15,7 +15,8 @@ copy, commit f6e5aa5). Where that differs from the text:
 
 | source | method |
 |---|---|
-| paper, author's code | `2 * CE() + MLKD()` on a source of two views, `augment = "crop-flip+strong"` |
+| paper, a sum without weights | `2 * CE() + MLKD()` on a source of two views, `augment = "crop-flip+strong"` |
+| author's code (cfg.py, commit 6327e73: 0.1 and 0.9) | `0.2 * CE() + 0.9 * MLKD()` on the same source |
 | logit standardisation | `0.2 * CE() + 9 * MLKD(temperatures=(2, 3, 5, 2, 6), standardise=True)` on the same source |
 
 Of a batch of two views (:mod:`redistill.data.strong`) the first half is weak, the second strong, so that CE, a mean over both, weighs
@@ -76,7 +77,7 @@ def multi_level(
         student, teacher: logits [B, C] of the weak and of the strong view.
         labels: [B] int64.
         temperatures: 4 and four more in the released code; 2 first where logits are standardised.
-        ce, kd: weights; 0.1 and 9 in logit standardisation's runs, 1 and 1 in the paper.
+        ce, kd: weights; 0.1 and 0.9 in the author's code, 0.1 and 9 in logit standardisation's runs, 1 and 1 in the paper's sum.
         standardise: KD reads standardised logits; CC and BC do not.
         slip: how many temperatures, from the last, read the weak logits in place of the strong; 2 in the code, 0 in the text.
 

@@ -3,8 +3,7 @@
     G = F Fᵀ  (features of an image flattened: [B, B]),   G̃: each row over its length
     L = Σ_l (1/B²) ‖G̃_t − G̃_s‖²_F
 
-Tung & Mori 2019 (arXiv:1907.09682), eqs. 1 to 4, γ = 3000 at batches of 64 in the CRD benchmark (paper: γ/2 with γ = 3000 on
-batches of 128).
+Tung & Mori 2019 (arXiv:1907.09682), eqs. 1 to 4; γ = 3000 at batches of 64 in the CRD benchmark.
 
 | source | term | weight |
 |---|---|---|
