@@ -1,6 +1,7 @@
-"""Write every page that is made from files and records: docs/methods, docs/papers, docs/api.md, docs/numbers.md, docs/commands.md,
-docs/keys.md, docs/proof.md, docs/benchmarks.md, RESULTS.md with its figures, and the table in README.md. With ``--shared`` also what
-is made from other people's files there: results/audit, and the registry of published numbers in the package.
+"""Write every page that is made from files and records: docs/methods, docs/papers, docs/api.md, docs/alpha.md, docs/numbers.md,
+docs/commands.md, docs/keys.md, docs/proof.md, docs/benchmarks.md, RESULTS.md with its figures, results/index.html, the tables in
+README.md and docs/distill.md, and, where typst is installed, results/articles. With ``--shared`` also what is made from other people's
+files there: results/audit, and the registry of published numbers in the package.
 
     python scripts/make_docs.py [--check] [--shared ../shared]
 
@@ -11,24 +12,30 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import inspect
 import re
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import make_audit
 import make_keys
 import make_registry
 
 import redistill as rd
+from redistill.errors import RedistillError
 from redistill.evidence import numbers
-from redistill.report import benchmarks, card, paper_page, results
+from redistill.report import alpha_page, article, benchmarks, card, distilled, front, paper_page, proof, results
 from redistill.report.table import bars
+from redistill.report.web import paper_parts
+from redistill.report.written import written_of
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
+ARTICLES = ("ahn2019", "ferles2020")
 
 
 def sentence(doc: str | None) -> str:
@@ -75,12 +82,16 @@ def pages() -> dict[Path, str]:
     docs = ROOT / "docs"
     made = {docs / "methods" / name: text for name, text in card.cards().items()}
     made |= {docs / name: text for name, text in paper_page.pages().items()}
-    made |= {docs / "api.md": api(), docs / "numbers.md": numbers.page()}
+    made |= {docs / "api.md": api(), docs / "numbers.md": numbers.page(), docs / "alpha.md": alpha_page.page()}
     readme = ROOT / "README.md"
     made[readme] = results.readme(readme.read_text(encoding="utf-8"), RESULTS)
+    distill = docs / "distill.md"
+    made[distill] = distilled.on_page(distill.read_text(encoding="utf-8"), RESULTS)
     made[docs / "keys.md"] = make_keys.text()
     made[docs / "benchmarks.md"] = benchmarks.page(RESULTS)
-    return made | {ROOT / "RESULTS.md": results.text(RESULTS), docs / "proof.md": results.proof(RESULTS)}
+    measured = results.text(RESULTS)
+    made[RESULTS / "index.html"] = front.front_page(measured, results.judged_papers(RESULTS), ARTICLES)
+    return made | {ROOT / "RESULTS.md": measured, docs / "proof.md": proof.proof(RESULTS)}
 
 
 def figures(to: Path) -> list[Path]:
@@ -88,14 +99,32 @@ def figures(to: Path) -> list[Path]:
     return [*results.figures(RESULTS, to), *benchmarks.figures(RESULTS, to)]
 
 
+def articles() -> dict[Path, tuple[dict[str, Any], dict[str, bytes]]]:
+    """What each article says, and its pictures, by its place."""
+    made = {}
+    for name in ARTICLES:
+        plan, tables = results.judged_papers(RESULTS)[name]
+        written = written_of(name)
+        made[RESULTS / "articles" / f"{name}.pdf"] = article.source(paper_parts(plan, tables, written, whole=False), plan, tables, written)
+    return made
+
+
+def words(text: str) -> str:
+    """A page without the lines of its drawings, which another processor may round otherwise; their letters stay."""
+    return re.sub(r"<svg.*?</svg>", lambda drawn: " ".join(re.findall(r"<text[^>]*>([^<]*)", drawn[0])), text, flags=re.DOTALL)
+
+
 def stale(shared: Path | None = None) -> list[str]:
     """Places, below the root, of pages and figures that are not what would be written today."""
     made = {**(dict(of_shared(shared)) if shared is not None else {}), **pages()}
-    found = [path for path, text in made.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    found = [path for path, text in made.items() if not path.exists() or words(path.read_text(encoding="utf-8")) != words(text)]
     with tempfile.TemporaryDirectory() as place:
         for drawn in figures(Path(place)):
             if not (stored := RESULTS / "figures" / drawn.name).exists() or not results.alike(stored, drawn):
                 found.append(stored)
+    for path, (said, _) in articles().items() if importlib.util.find_spec("typst") else ():  # without it nobody could make them again
+        if not path.exists() or article.known_by(path.read_bytes()) not in said["keywords"][0]:
+            found.append(path)
     return [path.relative_to(ROOT).as_posix() for path in found]
 
 
@@ -119,6 +148,12 @@ def main() -> None:
         write(path, text)
     for path in figures(RESULTS / "figures"):
         print(f"drawn: {path.relative_to(ROOT)}")
+    for path, said in articles().items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(article.typeset(*said))
+        except RedistillError as error:
+            print(f"{path.relative_to(ROOT)} is left as it is: {error}")
 
 
 if __name__ == "__main__":

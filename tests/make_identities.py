@@ -38,7 +38,7 @@ def files(tmp: Path) -> Iterator[tuple[str, Experiment]]:
     weights these ten letters, data of one's own two grey images."""
     (tmp / "weights.safetensors").write_bytes(b"stand-ins!")
     np.savez(tmp / "two.npz", x=np.full((2, 3, 32, 32), 128, dtype=np.uint8), y=np.arange(2))
-    for path in sorted([*(ROOT / "examples").glob("*.toml"), *(ROOT / "scripts").rglob("*.toml")]):
+    for path in sorted([*(ROOT / "examples").glob("*.toml"), *(ROOT / "experiments").glob("*/**/*.toml")]):
         data = tomllib.loads(path.read_text(encoding="utf-8"))
         for role in ("teacher", "student"):
             if "from" in data.get(role, {}):

@@ -20,7 +20,7 @@ _HOME = {
     "CE": "terms", "KD": "terms", "FitNet": "terms", "AT": "terms", "VID": "terms", "Review": "terms", "Anchor": "terms",
     "DKD": "terms", "DIST": "terms", "SP": "terms", "NST": "terms", "FSP": "terms", "RKD": "terms", "PKT": "terms", "CC": "terms",
     "CRD": "terms", "AB": "terms", "FT": "terms", "OFD": "terms", "NKD": "terms", "CTKD": "terms", "MLKD": "terms",
-    "CATKD": "terms", "ICKD": "terms", "SRRL": "terms", "SimKD": "terms", "OFA": "terms",
+    "CATKD": "terms", "ICKD": "terms", "SRRL": "terms", "SimKD": "terms", "OFA": "terms", "DeiT": "terms",
     "Loop": "train.loop", "Result": "train.result", "Diverged": "train.result", "fit": "launch.fit", "fit_cohort": "launch.fit",
     "accuracy": "metrics", "agreement": "metrics", "evaluate": "metrics", "predict": "metrics",
     "Experiment": "experiment.value", "Store": "runs.store", "Run": "runs.store",
@@ -91,6 +91,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers, which read no
     from redistill.terms import SRRL as SRRL
     from redistill.terms import VID as VID
     from redistill.terms import Anchor as Anchor
+    from redistill.terms import DeiT as DeiT
     from redistill.terms import FitNet as FitNet
     from redistill.terms import Review as Review
     from redistill.terms import SimKD as SimKD

@@ -26,6 +26,7 @@ _HIDDEN = (*range(9), 11, 12, *range(14, 32), 13, *range(127, 160), 0x2028, 0x20
 _CONTROL = {code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" for code in _HIDDEN}
 LONGEST = 8_000  # characters of a message: beyond that nobody reads it, and a value somewhere is much too long
 QUOTED = 60  # characters of a value or a name that a message quotes
+LISTED = 24  # names that a message lists: a longer list is a command's work
 
 
 def cut(text: str, most: int = QUOTED) -> str:
@@ -52,7 +53,7 @@ def sentence(error: BaseException) -> str:
 
 
 def nearest(name: str, candidates: Iterable[str], what: str, words: Mapping[str, str] | None = None) -> str:
-    """The sentence for an unknown name: what was given, the nearest names, or all of them where none is near.
+    """The sentence for an unknown name: what was given, the nearest names, or known ones where none is near.
 
     ``words``: what others call these things, by their name for it.
 
@@ -70,4 +71,5 @@ def nearest(name: str, candidates: Iterable[str], what: str, words: Mapping[str,
     near = difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.6) if len(name) <= 200 else []
     if close := [lowered[c] for c in near]:
         return f"unknown {what} {given}: did you mean {' or '.join(close)}?"
-    return f"unknown {what} {given}: known are {', '.join(known) if known else '(none)'}"
+    more = f" and {len(known) - LISTED} more" if len(known) > LISTED else ""
+    return f"unknown {what} {given}: known are {', '.join(known[:LISTED]) if known else '(none)'}{more}"

@@ -20,7 +20,7 @@ from redistill.features.modes import evaluating
 from redistill.features.normalised import Normalised, normalisation_of
 from redistill.features.outputs import NotFinite as NotFinite
 from redistill.features.outputs import name_of, require_comparable, require_finite
-from redistill.stats import binomial_interval
+from redistill.models.sizes import warn_of_size
 
 NUMERICS = 1
 BATCH = 500  # images a forward; part of the numbers' last bits, so it is a constant and not a setting
@@ -175,6 +175,10 @@ def evaluate(
 ) -> Evaluation:
     """Everything of :class:`Evaluation`, from one pass (two with a teacher)."""
     labels = _labels(images)
+    if (shape := getattr(images, "image_shape", None)) is not None:
+        warn_of_size(net, shape, name_of(net))
+        if teacher is not None:
+            warn_of_size(teacher, shape, f"the teacher {name_of(teacher)}")
     logits = predict(net, images, normalise=normalise)
     _require_classes(logits, images)
     require_finite(logits, name_of(net), "an accuracy")
@@ -187,6 +191,8 @@ def evaluate(
 
 def evaluation(logits: Tensor, labels: Tensor, *, teacher: Tensor | None = None) -> Evaluation:
     """Everything of :class:`Evaluation` from logits [N, C] and labels [N]; ``teacher``: what the teacher said of the same images."""
+    from redistill.stats import binomial_interval  # brings scipy, of which whoever only reads an experiment needs nothing
+
     classes = logits.shape[1]
     log_p = torch.log_softmax(logits.double(), 1)
     n, right = len(labels), hits(logits, labels)
@@ -233,4 +239,6 @@ def _labels(images: ImageSet) -> Tensor:
     labels = images.all_labels
     if labels is None:
         raise RedistillError("accuracy needs labels, and this data set has none; agreement(a, b, images) does without")
+    if len(labels) and int(labels.min()) < 0:
+        raise RedistillError(f"accuracy needs labels, and {int((labels < 0).sum())} of {len(labels)} images have none: leave these out")
     return labels

@@ -19,7 +19,7 @@ NUMERICS = 1
 Unit = Literal["epoch", "step"]
 Precision = Literal["strict", "double", "fast"]
 
-LATER = ("clip_per",)
+LATER = ("clip_per", "ema", "accumulate", "patience")
 """Switches that came after the first release: written only where they differ, so that older experiments keep their ids."""
 
 MOST_STEPS = 10**9  # at a thousand steps a second eleven days; what is longer is a slip of the hand
@@ -171,6 +171,13 @@ class Recipe(Value):
         clip: largest norm of the student's gradient; None does not clip (zero-shot clips at 5). clip_per: ``"tensor"`` bounds
             the gradient of every parameter by itself, adapters' too (TensorFlow's ``clip_by_norm``); the norm told is the
             largest.
+        accumulate: parts that a batch is computed in, one after the other, their gradients added in proportion to their images: the
+            memory of one part, the step of the whole batch. Batch statistics, and terms that compare images, see a part.
+        ema: decay d of an average of the student's weights and running statistics, a <- d a + (1 - d) w after every step n, where d is
+            at most (1 + n) / (10 + n) (TensorFlow's ``num_updates``), so that a short run forgets its first weights too. The average
+            is what is evaluated and kept. None: no average; 0.999 to 0.9999 are usual.
+        patience: evaluations of ``held_out`` (a part of the training images that the source sets apart) without a better one, after
+            which a student stops; the network of the best of them is kept. None: trained to the end, and the last one kept.
         precision: ``strict`` (IEEE fp32, default for anything published), ``double`` (proofs), ``fast`` (bf16 where the
             device has bf16 units for matrices, else fp32). compile: torch.compile for the calls of teacher and students in a
             student's step, features included (not for a generator's step), only with ``fast``; ``"auto"``: where it saves more than
@@ -199,6 +206,9 @@ class Recipe(Value):
     per: Unit = "epoch"
     clip: float | None = Field(default=None, gt=0)
     clip_per: Literal["network", "tensor"] = "network"
+    accumulate: int = Field(default=1, ge=1)
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    patience: int | None = Field(default=None, ge=1)
     precision: Precision = "strict"
     compile: bool | Literal["auto"] = False
     channels_last: bool | None = None
@@ -230,6 +240,8 @@ class Recipe(Value):
             raise ValueError(f"compile=True changes rounding and is allowed with precision='fast' only, not {self.precision!r}")
         if self.clip_per == "tensor" and self.clip is None:
             raise ValueError("clip_per='tensor' says what is clipped, but clip names no norm: add clip, or leave clip_per out")
+        if self.accumulate > self.batch_size:
+            raise ValueError(f"accumulate={self.accumulate} parts of a batch of {self.batch_size}: a part needs an image, give fewer parts")
         if not all(0 <= b < 1 for b in self.betas):
             raise ValueError(f"betas must lie in [0, 1), got {self.betas}")
         return self

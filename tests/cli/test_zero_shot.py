@@ -18,6 +18,7 @@ from redistill import cli, data, models
 from redistill.belief import transitions
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
+from redistill.runs.measured import every
 
 Call = Any
 
@@ -69,6 +70,13 @@ def test_belief_writes_curves_figures_and_the_numbers_of_the_library(call: Call,
     with (tmp_path / "curves.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * 4 and float(rows[3]["attacked"]) == pytest.approx(float(want["small", "other"].curve("attacked")[3]), rel=1e-5)
+    keep = tmp_path / "belief"
+    words = ("--data", "digits:test", "--count", 3, "-K", 4, "--xi", 2.0, "--noise", 0, "--to", tmp_path / "again", "--device", "cpu")
+    status, _, _ = call("belief", f"mine={nets[0]}", f"theirs={nets[1]}", *words, "--attack", "mine", "--keep", keep)
+    [record] = every(keep)
+    assert status == 0 and record["name"] == "mine" and record["taught_by"] == "its file does not say" and record["images"] == 3
+    assert record["mte"] == pytest.approx(want["small", "other"].mte, rel=1e-5) and len(record["curves"]) == 4
+    assert record["file"] == "small.safetensors" and record["teacher"]["file"] == "other.safetensors"
     for name in ("transitions.svg", "noise.svg"):
         assert ET.parse(tmp_path / name).getroot().tag.endswith("svg")
     with Image.open(tmp_path / "images.png") as picture:
@@ -141,7 +149,7 @@ def test_networks_of_other_classes_are_refused_before_the_work(call: Call, tmp_p
 
 
 def test_names_that_tell_networks_apart() -> None:
-    from redistill.cli.zero_shot import called
+    from redistill.cli.belief import called, named
 
     class Fake:
         def __init__(self, seed: int):
@@ -152,6 +160,8 @@ def test_names_that_tell_networks_apart() -> None:
     assert called(["r/x/seed-0", "net.pth"], [two[0], None]) == ["digits", "net"]
     assert called(["a/w.safetensors", "b/w.safetensors"], [None, None]) == ["a/w", "b/w"]
     assert called(["r/x/seed-0", "s/x/seed-0"], [two[0], two[0]]) == ["r/x/seed-0", "s/x/seed-0"]
+    assert named(["KD+AT, M = 100=r/x", "net.pth"]) == (["KD+AT, M = 100", None], ["r/x", "net.pth"])
+    assert called(["r/x/seed-0", "net.pth"], [two[0], None], ["ours", None]) == ["ours", "net"]
 
 
 def test_a_run_that_is_not_finished_is_said_to_be(call: Call, tmp_path: Path) -> None:

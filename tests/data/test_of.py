@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -70,7 +70,6 @@ def test_such_images_are_a_source() -> None:
         (TensorDataset(PIXELS / 255 * 2 - 1, LABELS), "leave Normalize out of the data set's transforms"),
         (DataLoader(TensorDataset(PIXELS, LABELS)), "give loader.dataset"),
         (TensorDataset(PIXELS, LABELS.float()), r"has the label 0\.0, expected the whole number of a class"),
-        ([(PIXELS[0], 0), (PIXELS[1],)], "1 of 2 items have a label"),
         ([{"a": 1}], "has the keys a and no image among them"),
         ([PIXELS[0], PIXELS[1, :, :4]], r"the images have 2 shapes, .*give size="),
         ([torch.zeros(5, 8, 8)], r"has the shape \[5, 8, 8\]"),
@@ -90,3 +89,50 @@ def test_the_loop_says_how_a_data_set_becomes_images() -> None:
         rd.fit(torch.nn.Linear(1, 1), None, rd.CE(), given, rd.Recipe(steps=1), seed=0)
 
 
+
+
+# -- Hugging Face, as far as one can without it -----------------------------------------------------------------------------
+class Names:
+    """What ``datasets.ClassLabel`` has."""
+
+    names: ClassVar[list[str]] = ["cat", "dog", "emu"]
+
+
+class Hub:
+    """A ``datasets.Dataset`` as far as it is used: a length, rows by number, features by column."""
+
+    def __init__(self, labels: list[int | None], image: str = "image", label: str = "label") -> None:
+        self.labels, self.keys = labels, (image, label)
+        self.features = {image: object(), label: Names()}
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        picture = Image.fromarray(PIXELS[index].permute(1, 2, 0).numpy())
+        return {self.keys[0]: picture, self.keys[1]: self.labels[index], "id": index}
+
+
+def test_hugging_face_sets_by_their_columns() -> None:
+    images = rd.data.of(Hub([2, 0, 1, 1]))
+    assert images.class_names == ("cat", "dog", "emu") and images.y is not None and images.y.tolist() == [2, 0, 1, 1]
+    assert torch.equal(images.x, PIXELS[:4])
+    other = rd.data.of(Hub([2, 0, 1, 1], "scan", "finding"), image="scan", label="finding")
+    assert torch.equal(other.x, images.x) and other.class_names == images.class_names and torch.equal(other.y, images.y)  # type: ignore[arg-type]
+    with pytest.raises(RedistillError, match=r"no image among them \(image, img, .*\): name it, image="):
+        rd.data.of(Hub([0, 1], "scan"))
+    with pytest.raises(RedistillError, match="and no 'findings' among them"):
+        rd.data.of(Hub([0, 1]), label="findings")
+    with pytest.raises(RedistillError, match=r"one part of a data set, got a dict of 'train', 'test': give dataset\['train'\]"):
+        rd.data.of({"train": Hub([0]), "test": Hub([0])})  # type: ignore[arg-type]
+    with pytest.raises(RedistillError, match="has the label -2, expected the number of a class from 0 on, or -1 for none"):
+        rd.data.of(Hub([0, -2]))
+    assert rd.data.of(Hub([-1, None])).y is None
+
+
+def test_items_without_a_label_stand_beside_those_with_one() -> None:
+    for labels in ([0, None, 2, -1], [0, -1, 2, None]):
+        images = rd.data.of(Hub(labels))
+        assert images.y is not None and images.y.tolist() == [0, -1, 2, -1] and images.partly_labelled and images.classes == 3
+    mixed = rd.data.of([(PIXELS[0], 0), (PIXELS[1],), (PIXELS[2], 1)])
+    assert mixed.y is not None and mixed.y.tolist() == [0, -1, 1]

@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from helpers.experiments import interrupted
 from redistill.errors import RedistillError
 from redistill.experiment.sealed import BEST, WEIGHTS
 from redistill.experiment.value import Experiment
-from redistill.launch.cohort import CohortRun
 from redistill.launch.materials import BuiltObjects
-from redistill.launch.stop import Interrupted, Stop
 from redistill.metrics import accuracy
 from redistill.runs.record import best_of
 from redistill.runs.store import Run, Store, stale
@@ -143,21 +142,8 @@ def test_a_run_without_a_best_network_is_refused_in_one_sentence(store: Store, t
 def test_an_interrupted_run_keeps_the_same_best_network(store: Store, tmp_path: Path) -> None:
     run = early(store)
     one = Experiment.of(run.record["experiment"], device="cpu")
-    place, at = Store(tmp_path), {run.record["accuracy"]["test"]["best_step"] + 1}
-    for _ in range(3):
-        stop = Stop()
-        work = CohortRun((one,), place, stop=stop)
-        assert work.take()
-        try:
-            for progress in work:
-                if progress.step + 1 in at:
-                    at.discard(progress.step + 1)
-                    stop.deadline = 0.0
-            break
-        except Interrupted:
-            pass
-        finally:
-            work.release()
+    place = Store(tmp_path)
+    interrupted((one,), place, {run.record["accuracy"]["test"]["best_step"] + 1})
     again = place.find(one)
     assert again is not None and len(again.record["sessions"]) == 2
     mine, theirs = again.network("best").state_dict(), run.network("best").state_dict()

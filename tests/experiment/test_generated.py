@@ -10,12 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from helpers.experiments import HERE
+from helpers.experiments import HERE, interrupted
 from redistill import models
 from redistill.core import RedistillError
 from redistill.experiment.value import Experiment
-from redistill.launch.cohort import CohortRun
-from redistill.launch.stop import Interrupted, Stop
 from redistill.published.few_images import few_recipe
 from redistill.published.zero_shot import preset
 from redistill.runs.compare import differences
@@ -202,20 +200,7 @@ def test_a_mistake_of_a_preset_is_told_once_and_hides_no_other() -> None:
 
 
 def worked(one: Experiment, store: Store, stops: set[int]) -> Run:
-    while True:
-        stop = Stop()
-        work = CohortRun((one,), store, stop=stop)
-        assert work.take()
-        try:
-            for progress in work:
-                if progress.step + 1 in stops:
-                    stops.discard(progress.step + 1)
-                    stop.deadline = 0.0
-            return work.runs[0]
-        except Interrupted:
-            pass
-        finally:
-            work.release()
+    return interrupted((one,), store, stops)[0]
 
 
 def test_without_an_evaluation_set_the_teacher_says_how_many_classes_there_are(taught: Path, tmp_path: Path) -> None:

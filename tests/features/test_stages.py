@@ -159,7 +159,7 @@ def test_whatever_gives_logits_trains_and_teaches_by_logits(make: Callable[[], n
     assert all(v > 0 for v in (*as_student.losses["KD"], *as_teacher.losses["KD"]))
 
 
-@pytest.mark.parametrize(("make", "block"), [(ViT, "blocks.1"), (Mixer, "within"), (Swin, "merge")])
+@pytest.mark.parametrize(("make", "block"), [(Mixer, "within")])
 def test_a_patch_embedding_is_no_stage(make: Callable[[], nn.Module], block: str) -> None:
     found = places_of(make(), X)
     assert found.stages == () and found.unsure is not None and "its layers work on tokens" in found.unsure

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import random
+
+import numpy as np
 import pytest
 import torch
 
@@ -40,14 +43,29 @@ def test_numbered_seeds_are_spread_like_random_numbers() -> None:
         assert float(((counts - 64) ** 2 / 64).sum()) < 117
 
 
-def test_seeded_restores_the_global_state() -> None:
-    torch.manual_seed(3)
-    before = torch.get_rng_state()
+def drawn(kind: str) -> float:
+    return {"torch": lambda: float(torch.rand(())), "numpy": np.random.normal, "python": random.random}[kind]()
+
+
+def global_states() -> tuple[object, ...]:
+    word, key, *rest = np.random.get_state()
+    return torch.get_rng_state().tolist(), word, key.tolist(), *rest, random.getstate()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", ["torch", "numpy", "python"])
+def test_seeded_restores_the_global_states(kind: str) -> None:
+    drawn(kind)  # numpy keeps the second of two normal numbers
+    before = global_states()
+    with rng.seeded(1, "init", "x") as moved:
+        assert not moved()
+        inside = drawn(kind)
+        assert moved()
+        with rng.seeded(1, "init", "y") as again:
+            assert not again() and drawn(kind) != inside
+    assert global_states() == before
+    drawn(kind)
     with rng.seeded(1, "init", "x"):
-        inside = torch.rand(4)
-    assert torch.equal(torch.get_rng_state(), before)
-    with rng.seeded(1, "init", "x"):
-        assert torch.equal(torch.rand(4), inside)
+        assert drawn(kind) == inside
 
 
 @pytest.mark.parametrize("seed", [-1, True, 1.5, "0"])

@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from redistill.experiment.value import Experiment
+from redistill.launch.cohort import CohortRun
+from redistill.launch.stop import Interrupted, Stop
+from redistill.runs.store import Run, Store
 
 HERE = Path(__file__).parent
 Make = Callable[..., Experiment]
@@ -40,3 +43,21 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("taught")
     Experiment.load(HERE / "teacher.toml", device="cpu").run(root)
     return root
+
+
+def interrupted(ones: tuple[Experiment, ...], place: Store, at: set[int]) -> list[Run]:
+    """The runs of a cohort that was stopped after each of the steps ``at`` and begun anew as if by another process."""
+    while True:
+        stop = Stop()
+        work = CohortRun(ones, place, stop=stop)
+        assert work.take()
+        try:
+            for progress in work:
+                if progress.step + 1 in at:
+                    at.discard(progress.step + 1)
+                    stop.deadline = 0.0
+            return work.runs
+        except Interrupted:
+            pass
+        finally:
+            work.release()

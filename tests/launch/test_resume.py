@@ -13,13 +13,15 @@ from typing import Any
 import pytest
 import torch
 
-from redistill import terms
+from helpers.experiments import interrupted
+from redistill import data, terms
 from redistill.core import Method
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
 from redistill.launch.cohort import CohortRun
 from redistill.launch.saved import Saved, common_step
 from redistill.launch.stop import Interrupted, Stop, seconds
+from redistill.metrics import evaluate
 from redistill.recipe import Recipe
 from redistill.runs import checkpoint
 from redistill.runs.compare import difference, differences
@@ -45,23 +47,11 @@ def whole(ones: tuple[Experiment, ...], root: Path, taught: Path) -> list[Run]:
     return work.runs
 
 
-def interrupted(ones: tuple[Experiment, ...], place: Store, at: set[int]) -> list[Run]:
-    """The same, stopped after each of the steps ``at`` and begun anew as if by another process."""
-    while True:
-        stop = Stop()
-        work = CohortRun(ones, place, stop=stop)
-        assert work.take()
-        try:
-            for progress in work:
-                if progress.step + 1 in at:
-                    at.discard(progress.step + 1)
-                    stop.deadline = 0.0
-            assert not at and all(len(run.record["sessions"]) > 1 for run in work.runs)
-            return work.runs
-        except Interrupted:
-            pass
-        finally:
-            work.release()
+def resumed(ones: tuple[Experiment, ...], place: Store, at: set[int]) -> list[Run]:
+    """Stopped after each of the steps ``at``, which are all before the end."""
+    runs = interrupted(ones, place, at)
+    assert not at and all(len(run.record["sessions"]) > 1 for run in runs)
+    return runs
 
 
 def assert_same(first: list[Run], second: list[Run]) -> None:
@@ -92,7 +82,7 @@ def test_every_term_resumes_exactly(term: str, wrn_taught: tuple[Path, Experimen
     one = make(**placed, teacher={"run": teacher}, method=[{"use": "CE"}, settings], recipe={"epochs": 2, "batch_size": 40})
     expected = whole((one,), tmp_path / "whole", root)
     shutil.copytree(root, tmp_path / "runs")
-    assert_same(expected, interrupted((one,), Store(tmp_path / "runs"), {2, 5}))
+    assert_same(expected, resumed((one,), Store(tmp_path / "runs"), {2, 5}))
 
 
 RECIPES: list[dict[str, Any]] = [
@@ -103,6 +93,7 @@ RECIPES: list[dict[str, Any]] = [
     {"schedule": {"kind": "step", "every": 1, "gamma": 0.5}, "teacher_mode": "train"},
     {"precision": "double", "channels_last": False, "epochs": None, "steps": 10},
     {"student_mode": "eval", "drop_last": True},
+    {"ema": 0.9, "accumulate": 2, "optimizer": "adamw", "lr": 0.003, "schedule": {"kind": "cosine"}},
 ]
 
 
@@ -113,7 +104,7 @@ def test_every_kind_of_recipe_resumes_exactly(
     one = make(recipe=recipe, seed=0)
     draw = random.Random(str(recipe))
     expected = whole((one,), tmp_path / "whole", taught)
-    assert_same(expected, interrupted((one,), place, set(draw.sample(range(2, 9, 2), 3))))
+    assert_same(expected, resumed((one,), place, set(draw.sample(range(2, 9, 2), 3))))
 
 
 ZERO_SHOT = {
@@ -122,17 +113,38 @@ ZERO_SHOT = {
 SOURCES: list[dict[str, Any]] = [
     {"data": "digits", "fraction": 0.05, "held_out": 30, "augment": "crop-flip-reflect:2"},
     {"data": "digits", "first_per_class": 7, "unlabelled": True},
+    {"data": "digits", "per_class": 10, "augment": "resized-crop:0.5+colour-jitter+randaugment+mixup:1+cutmix"},
     ZERO_SHOT,
     {"kind": "mixed", "first": {"kind": "images", "data": "digits", "per_class": 5}, "second": ZERO_SHOT, "take": [1, 1]},
 ]
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=["drawn", "unlabelled", "adversarial", "mixed"])
+@pytest.mark.parametrize("source", SOURCES, ids=["drawn", "unlabelled", "augmented", "adversarial", "mixed"])
 def test_every_source_resumes_exactly(source: dict[str, Any], taught: Path, place: Store, tmp_path: Path, make: Any) -> None:
     recipe = {"epochs": None, "steps": 12, "optimizer": "adam", "lr": 0.002, "batch_size": 16}
     one = make(source=source, recipe=recipe, method=[{"use": "KD"}])
     expected = whole((one,), tmp_path / "whole", taught)
-    assert_same(expected, interrupted((one,), place, {2, 5, 8}))
+    assert_same(expected, resumed((one,), place, {2, 5, 8}))
+
+
+def test_a_run_with_patience_resumes_exactly_and_its_record_says_what_was_kept(
+    place: Store, taught: Path, tmp_path: Path, make: Any
+) -> None:
+    source = {"data": "digits", "fraction": 0.1, "held_out": 30}
+    one = make(source=source, recipe={"epochs": 12, "lr": 0.1, "patience": 1, "ema": 0.5}, evaluate={"test": "digits:test", "every": 1})
+    (expected,) = whole((one,), tmp_path / "whole", taught)
+    assert_same([expected], resumed((one,), place, {2, 5}))
+    record = expected.record
+    assert record["kept"]["average"] == 0.5 and "of the best evaluation of the held-out part" in record["kept"]["why"]
+    assert record["kept"]["step"] <= record["steps"] < 12 * 4 and record["best_network"] is None
+    curve = dict(map(tuple, expected.curves()["accuracy"]["test"]))  # type: ignore[arg-type]
+    assert record["accuracy"]["test"]["last"] == curve[record["kept"]["step"]]
+    assert evaluate(expected.network(trust_code=True), data.load("digits:test")).accuracy == record["accuracy"]["test"]["last"]
+    assert record["experiment"]["recipe"]["ema"] == 0.5 and one.cell != make(source=source).cell
+    with pytest.raises(RedistillError, match=r"never by the test set: add held_out = 0\.1 to \[source\]"):
+        make(recipe={"patience": 1})
+    with pytest.raises(RedistillError, match="DKD needs the one class of an image"):
+        make(source={**source, "augment": "mixup"}, method=[{"use": "CE"}, {"use": "DKD"}])
 
 
 def test_a_cohort_resumes_exactly_and_can_fall_apart(place: Store, taught: Path, tmp_path: Path, make: Any) -> None:
@@ -255,7 +267,7 @@ def test_the_previous_checkpoint_is_kept(tmp_path: Path) -> None:
 
 # -- the checker ------------------------------------------------------------------------------------------------------
 def small_loop(make: Any, seed: int = 0) -> Loop:
-    from redistill import data, models
+    from redistill import models
 
     train = data.load("digits:train").per_class(4, seed=0)
     student, teacher = (models.wrn(10, 1, classes=10, channels=1, image_size=8, seed=s) for s in (0, 1))
@@ -268,7 +280,7 @@ def test_equal_loops_are_equal_at_every_step(make: Any) -> None:
     for _ in zip(a, b, strict=True):
         assert first_difference(a, b) is None
     assert list(components(a)) == [
-        "step", "batches", "rate", "streams", "optimiser", "parameters", "buffers", "terms", "curves"
+        "step", "batches", "rate", "streams", "optimiser", "parameters", "buffers", "terms", "kept", "curves"
     ]  # fmt: skip
 
 

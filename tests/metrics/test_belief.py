@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from redistill import belief, rng
 from redistill.belief import Transition, _picked, adversarial_trajectory, noise_histogram, target_classes, trajectory_images, transitions
+from redistill.belief.minibatch import minibatch_transition, relative
 from redistill.core import RedistillError
 from redistill.data import Images
 from redistill.data.subsets import matching_ferles
@@ -195,3 +196,54 @@ def test_images_are_the_first_random_ones_or_those_of_the_reports_code() -> None
     assert len(ferles) == len(set(ferles)) == 50 and not set(ferles) <= set(there)
     assert torch.equal(torch.tensor(ferles), matching_ferles(agree, 50, 3).sort().values)
     assert _picked(agree, 1000, "random", 0).tolist() == there  # all there are
+
+
+@pytest.mark.parametrize("code", [True, False])
+def test_the_relative_error_of_the_reproduction_is_its_code_written_out(code: bool) -> None:
+    student, teacher, data, M = Net(1), Net(2), images(80), 6
+    with torch.no_grad():
+        student.head.weight *= 40  # so sure that some probabilities lie below Keras' epsilon
+    which: Literal["code", "report"] = "code" if code else "report"
+    found = minibatch_transition(student, teacher, data, per_class=M, K=5, rate=0.7, pick=which, gradient=which, seed=3)
+
+    assert data.y is not None
+    look = torch.rand(80, generator=rng.stream(3, "belief", "minibatch")) < (1 + 1e-4) / 4
+    quota, sample = {c: M for c in range(4)}, []
+    for at in range(80):
+        if look[at] and quota[int(data.y[at])]:
+            quota[int(data.y[at])] -= 1
+            sample.append(at)
+    xs = data.normalised(dtype=torch.float64)[sample]
+    student.eval(), teacher.eval()
+    rows = []
+    for begin in range(0, len(xs), M):
+        for within, x in enumerate(xs[begin : begin + M]):
+            called = int(student(x[None]).argmax())
+            if called == int(teacher(x[None]).argmax()):
+                rows.append((called, within if code else begin + within))
+    rows.sort(key=lambda row: row[0])
+    rows = rows[:-1] if code else rows
+    curves: list[list[tuple[float, float]]] = [[] for _ in range(5)]
+    stuck = 0
+    for called, at in rows:
+        for j in (c for c in range(4) if c != called):
+            x = xs[at][None].clone()
+            for k in range(5):
+                x = x.detach().requires_grad_()
+                p = student(x).softmax(1)[0, j]
+                curves[k].append((float(p.detach()), float(teacher(x).detach().softmax(1)[0, j])))
+                stuck += bool(p.detach() < 1e-7)
+                (step,) = torch.autograd.grad(-(p.clamp(1e-7, 1 - 1e-7) if code else p).log(), x)
+                x = x - 0.7 * step
+    means = torch.tensor([[sum(v) / len(v) for v in zip(*one, strict=True)] for one in curves], dtype=torch.float64)
+    expected = float((means[:, 0] - means[:, 1]).abs().mean() / means.max())
+    assert found.targets.shape == (len(rows), 3) and (stuck > 0 or not code)
+    torch.testing.assert_close(torch.stack([found.curve("attacked"), found.curve("other")], 1), means, rtol=1e-9, atol=1e-12)
+    assert relative(found) == pytest.approx(expected, rel=1e-9) and 0 < relative(found) <= 1
+
+
+def test_a_sample_of_the_reproduction_needs_labels_and_an_image() -> None:
+    with pytest.raises(RedistillError, match="this set has no labels"):
+        minibatch_transition(Net(1), Net(2), images(labelled=False))
+    with pytest.raises(RedistillError, match="the sample of 0 images a class"):
+        minibatch_transition(Net(1), Net(2), images(), per_class=0)

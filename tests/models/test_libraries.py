@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 
 import pytest
@@ -10,6 +9,7 @@ import torch
 from torch import nn
 
 import redistill as rd
+from helpers.libraries import library
 from redistill.features.places import places_of
 
 TORCHVISION = {
@@ -19,30 +19,17 @@ TORCHVISION = {
     "shufflenet_v2_x0_5": (64, ["conv1", "stage2", "stage3", "conv5"]),
     "mobilenet_v3_small": (64, None),
     "convnext_tiny": (64, None),
-    "vit_b_32": (224, []),
-    "swin_t": (64, []),
+    "vit_b_32": (224, [f"encoder.layers.encoder_layer_{n}" for n in (2, 5, 8, 11)]),
+    "swin_t": (64, ["features.1", "features.3", "features.5", "norm"]),
 }
 TIMM = {
-    "vit_tiny_patch16_224": (224, []),
-    "deit_tiny_distilled_patch16_224": (224, []),
-    "mixer_s32_224": (224, []),
+    "vit_tiny_patch16_224": (224, [f"blocks.{n}" for n in (2, 5, 8, 11)]),
+    "deit_tiny_distilled_patch16_224": (224, [f"blocks.{n}" for n in (2, 5, 8, 11)]),
+    "mixer_s32_224": (224, [f"blocks.{n}" for n in (1, 3, 5, 7)]),
     "levit_128s": (224, []),
     "mobilevit_xxs": (64, None),
     "res2net50_26w_4s": (64, ["act1", "layer1", "layer2", "layer3", "layer4"]),
 }
-
-
-def library(name: str) -> object:
-    """torchvision refuses to be imported beside a torch that its compiled operators do not fit; two schemas are all it looks for."""
-    if name == "torchvision" and not hasattr(torch.ops.torchvision, "nms"):
-        shim = torch.library.Library("torchvision", "DEF")
-        for operator in ("nms", "qnms"):
-            shim.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        globals()["_shim"] = shim  # the schemas live as long as it does
-    try:
-        return importlib.import_module(name)
-    except Exception as error:
-        pytest.skip(f"{name} cannot be imported here ({error}): pip install --no-deps {name}")
 
 
 @pytest.mark.skipif(not os.environ.get("REDISTILL_LIBRARIES"), reason="needs torchvision and timm, and a minute: REDISTILL_LIBRARIES=1")
@@ -55,9 +42,9 @@ def test_networks_of_the_libraries_train_by_logits(where: str, name: str) -> Non
     net: nn.Module
     if where == "torchvision":
         more = {"init_weights": False} if name == "googlenet" else {}
-        net = made.models.get_model(name, weights=None, num_classes=10, **more)  # type: ignore[attr-defined]
+        net = made.models.get_model(name, weights=None, num_classes=10, **more)
     else:
-        net = made.create_model(name, pretrained=False, num_classes=10)  # type: ignore[attr-defined]
+        net = made.create_model(name, pretrained=False, num_classes=10)
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 255, (4, 3, size, size), dtype=torch.uint8, generator=generator)
     images = rd.data.Images(pixels, torch.arange(4), 10, "noise", "half")

@@ -1,26 +1,31 @@
-"""The campaign names nothing that does not exist."""
+"""The campaign names nothing that does not exist, and ``redistill campaign`` works through it."""
 
 from __future__ import annotations
 
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from redistill import papers
+from redistill.errors import RedistillError
+from redistill.papers.campaign import read
 from redistill.papers.plan import select
 
 ROOT = Path(__file__).resolve().parents[2]
+CAMPAIGN = ROOT / "experiments" / "campaign.toml"
 
 
-def script(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
+def campaign(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
     facts = {**os.environ, "PYTHONPATH": str(ROOT / "src"), **more}
-    return subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, env=facts, timeout=120)
+    line = [sys.executable, "-m", "redistill", "campaign", str(CAMPAIGN), *words]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, env=facts, timeout=120)
 
 
 def test_the_campaign_names_cells_that_exist() -> None:
-    pieces = runpy.run_path(str(ROOT / "scripts" / "campaign"))["CAMPAIGN"]
+    pieces = read(CAMPAIGN)
     chosen = [select(papers.load(p.paper), p.tables, p.only, p.rows, p.columns) for p in pieces]
     assert all(chosen) and len({piece.name for piece in pieces}) == len(pieces)
     # in the end every cell of which an experiment can be made has had its turn
@@ -28,9 +33,22 @@ def test_the_campaign_names_cells_that_exist() -> None:
     assert not [cell.id for name in papers.names() for cell in papers.load(name).cells if not cell.unknown and cell.id not in done]
 
 
+def test_every_mistake_of_a_campaign_is_told_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('[[piece]]\npaper = "ferles2021"\ntables = ["4"]\nwhy = ""\n[[piece]]\npaper = "he2016"\ntables = ["7"]\nwhy = ""\n')
+    with pytest.raises(RedistillError, match=r"(?s)ferles2020.*he2016"):
+        read(file)
+    file.write_text('[[piece]]\npaper = "ferles2020"\ntable = ["4"]\nwhy = ""\nseeds = "auto"\n')
+    with pytest.raises(RedistillError, match=r"(?s)tables.*seeds"):
+        read(file)
+    with pytest.raises(RedistillError, match=r"'ferles2020:3'.*ferles2020:4"):
+        read(CAMPAIGN, ["ferles2020:3"])
+
+
 def test_the_campaign_lists_what_is_done_and_what_is_left(tmp_path: Path) -> None:
-    words = ["--list", "--out", str(tmp_path / "runs"), "--rate", "1e12", "--only", "ferles2020:4", "ferles2020:10"]
-    done = script("scripts/campaign", *words)
+    cache = tmp_path / "cache"
+    words = ["--dry-run", "--runs", str(tmp_path / "runs"), "--only", "ferles2020:4", "--only", "ferles2020:10"]
+    done = campaign(*words, REDISTILL_CACHE=str(cache))
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     # the nine teachers of Table 10 are among the twelve networks of Table 4
@@ -38,14 +56,10 @@ def test_the_campaign_lists_what_is_done_and_what_is_left(tmp_path: Path) -> Non
     assert lines[-1].startswith("hours in all: ") and not (tmp_path / "runs").exists()
 
 
-def test_the_campaign_refuses_a_budget_that_is_none() -> None:
-    done = script("scripts/campaign", "--time-budget", "soon")
+def test_a_campaign_stops_at_its_first_mistake(tmp_path: Path) -> None:
+    done = campaign("--time-budget", "soon")
     assert done.returncode == 1 and "'soon' is no length of time" in done.stderr
-
-
-def test_a_campaign_without_data_says_so_and_stops(tmp_path: Path) -> None:
-    words = ["--out", str(tmp_path / "runs"), "--data-dir", str(tmp_path), "--device", "cpu"]
-    words += ["--time-budget", "5m", "--only", "ferles2020:4", "--keep", str(tmp_path / "results")]
-    done = script("scripts/campaign", *words, REDISTILL_CACHE=str(tmp_path))
+    words = ["--runs", str(tmp_path / "runs"), "--data-dir", str(tmp_path), "--device", "cpu", "--time-budget", "5m"]
+    done = campaign(*words, "--only", "ferles2020:4", REDISTILL_CACHE=str(tmp_path))
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "cifar-10" in done.stderr and "0 runs and 0 teachers in" in done.stdout
+    assert "cifar-10" in done.stderr and "== ferles2020:4" in done.stderr

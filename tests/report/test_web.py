@@ -171,6 +171,16 @@ def test_a_run_that_was_never_evaluated_stands_in_the_page_and_long_names_are_cu
     assert "student …eOfANetwork" in page.text and "student my_package.networks:AVeryLongNameOfANetwork" in page.text
 
 
+def test_runs_of_several_versions_are_told_apart(place: Path) -> None:
+    one, two, *_ = (run for run in Store(place / "runs").finished() if ":KD" in run.label)
+    assert "several versions" not in runs_page([one, two])
+    other = changed(two, versions={**two.record["versions"], "redistill": "9.9"})
+    page = Text()
+    page.feed(runs_page([one, other], ["Stale, a run: its data changed."]))
+    assert "Made by several versions: 1 run by redistill" in page.text and "1 run by redistill 9.9" in page.text
+    assert "Stale, a run" in page.text.partition("Accuracy")[0]
+
+
 @pytest.mark.parametrize(
     ("names", "said"),
     [

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from redistill.core import Batch, RedistillError, StreamContext
+from redistill.data import Images
 from redistill.launch.fit import fit
 from redistill.recipe import Recipe
 from redistill.sources.mixed import Mixed
@@ -78,12 +79,30 @@ def test_whole_batches_in_turn_each_source_counting_its_own() -> None:
 
 def test_facts_of_both() -> None:
     mixed = Mixed(Counting(1, 4), Counting(-1, 9, labelled=False, classes=None))
-    assert (mixed.labelled, mixed.classes, mixed.count, mixed.depends_on_student) == (False, 2, None, False)
+    assert (mixed.labelled, mixed.classes, mixed.count, mixed.depends_on_student) == (True, 2, None, False)
     assert mixed.settings()["take"] == [1, 1]
+    assert mixed.partly_labelled and not Mixed(Counting(1, 4), Counting(-1, 9)).partly_labelled
+    neither = Mixed(Counting(1, 4, labelled=False), Counting(-1, 9, labelled=False))
     with pytest.raises(RedistillError, match="CE needs labels, and this source has none"):
-        fit(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), None, CE(), mixed, Recipe(steps=2), seed=0)
+        fit(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), None, CE(), neither, Recipe(steps=2), seed=0)
     with pytest.raises(RedistillError, match="have 2 and 3 classes"):
         Mixed(Counting(1, 4), Counting(-1, 9, classes=3))
+
+
+def test_terms_that_need_labels_are_nothing_on_the_batches_of_the_other() -> None:
+    pixels = torch.randint(0, 255, (8, 1, 2, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = Images(pixels, torch.arange(8) % 2, 2, "eight", "none")
+    mixed = Mixed(images, images.unlabelled())
+    stream = mixed.start(room(4))
+    batch = stream.batch(1)
+    assert batch.labels is not None and batch.labels.tolist() == [-1, -1] and batch.partly and stream.batch(1) is batch
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    loop = Loop([(net, CE())], None, mixed, Recipe(steps=2, lr=0.1, momentum=0.0, weight_decay=0.0), seed=0, device="cpu")
+    before = net[1].weight.detach().clone()
+    next(loop)
+    after = net[1].weight.detach().clone()
+    next(loop)
+    assert torch.equal(after, net[1].weight) and not torch.equal(before, after) and loop.results()[0].losses["CE"][0] > 0
 
 
 def test_trains_in_the_loop() -> None:

@@ -415,16 +415,27 @@ def sources() -> dict[str, Source]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", list(sources()))
+class Wavering(Net):
+    """Says something else of the same images whenever it is asked."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.dropout(x, 0.3))
+
+
+@pytest.mark.parametrize("kind", [*sources(), "dafl, of a teacher that draws"])
 def test_a_run_goes_on_bit_for_bit_from_any_step(kind: str) -> None:
+    draws = kind.endswith("draws")
+
     def loop() -> Loop:
         run = recipe(6).model_copy(update={"precision": "strict"})
-        return Loop([(Net(2), KD(T=4.0))], Net(1).eval(), sources()[kind], run, seed=3, device="cpu")
+        source = DAFL(Gan(), SPACE, dafl_variant(lr=1e-3, n_S=3), pulls(one_hot=1), blocks=6) if draws else sources()[kind]
+        return Loop([(Net(2), KD(T=4.0))], (Wavering if draws else Net)(1).eval(), source, run, seed=3, device="cpu")
 
     whole = loop()
     for _ in whole:
         pass
     for at in range(1, 6):
+        torch.manual_seed(at)
         first = loop()
         for _ in range(at):
             next(first)
@@ -439,6 +450,25 @@ def test_a_run_goes_on_bit_for_bit_from_any_step(kind: str) -> None:
             assert torch.equal(a, b), at
         assert whole.results()[0].losses == second.results()[0].losses
         assert whole.results()[0].source_log == second.results()[0].source_log
+
+
+class Broken(Net):
+    """Its logits are infinite."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) / 0
+
+
+@pytest.mark.parametrize("kind", list(sources()))
+def test_a_teacher_that_says_nan_is_named_whoever_makes_the_images(kind: str) -> None:
+    with pytest.raises(RedistillError, match=r"teacher Broken are not finite .* the teacher is at fault, not the learning rate"):
+        fit(Net(2), Broken(1).eval(), KD(), sources()[kind], recipe(6), seed=0, device="cpu", quiet=True)
+
+
+def test_a_teacher_that_gives_probabilities_is_refused_where_images_are_made_too() -> None:
+    soft = nn.Sequential(Net(1), nn.Softmax(1)).eval()
+    with pytest.raises(RedistillError, match="the teacher Sequential gives probabilities"):
+        Loop([(Net(2), KD())], soft, DFAD(Gan(pixels=True), SPACE, dfad_variant(n_S=3), blocks=2), recipe(6), seed=0, device="cpu")
 
 
 @pytest.mark.parametrize("kind", list(sources()))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import random
 import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -217,6 +219,19 @@ def test_flattening_with_view_gives_what_flattening_gives() -> None:
     fit(wrn(), View(), KD(), FEW, STEPS, seed=0)
 
 
+@pytest.mark.parametrize(("channels", "kernel", "stride", "plain"), [(4, 1, 2, True), (8, 1, 2, False), (4, 3, 2, False), (4, 1, 1, False)])
+def test_a_convolution_that_spoils_memory_in_channels_last_is_kept_out_of_it(channels: int, kernel: int, stride: int, plain: bool) -> None:
+    net = nn.Sequential(
+        nn.Conv2d(1, channels, 3, 1, 1), nn.Conv2d(channels, 16, kernel, stride), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)
+    )
+    (student,) = Loop([(net, CE())], None, FEW, Recipe(steps=1, batch_size=32), seed=0).students
+    assert student.sight.contiguous == plain
+    if plain:
+        images = student.sight(torch.zeros(2, 1, 8, 8).to(memory_format=torch.channels_last))
+        assert images.stride() == torch.zeros(2, 1, 8, 8).stride() and all(p.is_contiguous() for p in net.parameters())
+
+
+
 # -- teachers ---------------------------------------------------------------------------------------------------------
 DRESS: dict[str, Callable[[nn.Module], object]] = {
     "weight norm": nn.utils.weight_norm,
@@ -247,28 +262,49 @@ def test_a_teacher_that_cannot_be_copied_teaches_what_it_says(name: str) -> None
 
 
 class Drawing(nn.Module):
-    def __init__(self) -> None:
+    """Draws in evaluation mode too: as torch does, or whole layers away by numpy or Python, as home-made stochastic depth does."""
+
+    def __init__(self, kind: str = "torch", seed: int = 5) -> None:
         super().__init__()
-        self.net = wrn(5)
+        self.net, self.kind = wrn(seed), kind
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(F.dropout(x, 0.3))
+        if self.kind == "torch":
+            return self.net(F.dropout(x, 0.3))
+        return self.net(x) * (np.random.rand() if self.kind == "numpy" else random.random())
 
 
-@pytest.mark.parametrize("train", [False, True])
-def test_teachers_that_draw_draw_from_a_named_stream(train: bool) -> None:
+class Adapted(KD):
+    """A term of one's own whose adapter is drawn from the global generator."""
+
+    def setup(self, ctx: Any) -> None:
+        self.adapter = nn.Linear(10, 10)
+
+    def forward(self, student: Any, teacher: Any, batch: Any) -> Tensor:
+        return super().forward(type(student)(self.adapter(student.logits)), teacher, batch)
+
+
+@pytest.mark.parametrize("kind", ["torch", "numpy", "python", "train", "term"])
+def test_whatever_draws_draws_from_a_named_stream(kind: str) -> None:
     found = []
     for outside in (0, 1):
-        torch.manual_seed(outside)
-        student, teacher = wrn(), wrn(5, dropout=0.3) if train else Drawing()
-        recipe = STEPS.model_copy(update={"teacher_mode": "train" if train else "eval"})
-        found.append(fit(student, teacher, KD(), FEW, recipe, seed=0).losses)
+        torch.manual_seed(outside), np.random.seed(outside), random.seed(outside)
+        before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # type: ignore[union-attr]
+        student, teacher = wrn(), wrn(5, dropout=0.3) if kind in ("train", "term") else Drawing(kind)
+        recipe = STEPS.model_copy(update={"teacher_mode": "train" if kind == "train" else "eval"})
+        method: KD = Adapted() if kind == "term" else KD()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it says is not remembered
+            found.append(fit(student, teacher, method, FEW, recipe, seed=0, quiet=True, evaluate={"test": TEST}).losses)
+        after = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # type: ignore[union-attr]
+        assert torch.equal(before[0], after[0]) and before[1:] == after[1:]
     assert found[0] == found[1]
 
 
-def test_an_evaluation_draws_from_a_stream_of_its_own() -> None:
-    net, state = Drawing(), torch.get_rng_state()
-    assert rd.accuracy(net, TEST) == rd.accuracy(net, TEST)
+@pytest.mark.parametrize("kind", ["torch", "numpy", "python"])
+def test_an_evaluation_draws_from_a_stream_of_its_own(kind: str) -> None:
+    net, state = Drawing(kind), torch.get_rng_state()
+    assert rd.evaluate(net, TEST, teacher=wrn()) == rd.evaluate(net, TEST, teacher=wrn())
     assert torch.equal(state, torch.get_rng_state())
 
 
@@ -303,10 +339,47 @@ def test_a_teacher_that_says_nan_is_named() -> None:
 
 
 # -- ends -------------------------------------------------------------------------------------------------------------
-def test_a_last_step_that_ruins_the_weights_has_diverged() -> None:
-    recipe = Recipe(steps=1, batch_size=32, lr=1e38, weight_decay=1e6)
-    result = rd.fit_cohort([(wrn(), CE())], None, FEW, recipe, seed=0, evaluate={"test": TEST})[0]
+RUINS: dict[str, Any] = {"lr": 1e38, "weight_decay": 1e6}
+MADE = rd.sources.Adversarial(rd.models.generator(seed=0, z=4, channels=1, image_size=8), "digits", rd.sources.Variant(n_S=1), blocks=1)
+
+
+@pytest.mark.parametrize(
+    ("source", "recipe"),
+    [
+        (FEW, Recipe(steps=1, batch_size=32, **RUINS)),
+        (FEW, Recipe(epochs=1, batch_size=65, **RUINS)),
+        (TRAIN.first_per_class(2), Recipe(epochs=1, batch_size=65, **RUINS)),
+        (MADE, Recipe(steps=1, batch_size=8, **RUINS)),
+    ],
+    ids=["steps", "epochs", "few", "made"],
+)
+def test_a_last_step_that_ruins_the_weights_has_diverged(source: Any, recipe: Recipe) -> None:
+    result = rd.fit_cohort([(wrn(), KD())], wrn(1), source, recipe, seed=0, evaluate={"test": TEST}, quiet=True)[0]
     assert result.diverged is not None and "is not finite after step 1 of 1" in result.diverged and not result.accuracy
+    with pytest.raises(rd.Diverged, match="is not finite after step 1 of 1"):
+        rd.fit(wrn(), wrn(1), KD(), source, recipe, seed=0, quiet=True)
+
+
+def test_of_a_cohort_only_the_student_whose_last_step_ruined_it_has_diverged() -> None:
+    recipe = Recipe(steps=1, batch_size=32, lr=10.0)
+    ruined, whole = rd.fit_cohort([(wrn(), 1e38 * CE()), (wrn(), CE())], None, FEW, recipe, seed=0, evaluate={"test": TEST}, quiet=True)
+    assert ruined.diverged is not None and not ruined.accuracy
+    assert whole.diverged is None and whole.accuracy["test"].curve
+
+
+def test_a_term_whose_parameters_are_ruined_by_the_last_step_has_diverged() -> None:
+    class Ruined(KD):
+        def setup(self, ctx: Any) -> None:
+            self.scale = nn.Parameter(torch.ones(()))
+
+        def forward(self, student: Any, teacher: Any, batch: Any) -> Tensor:
+            return super().forward(student, teacher, batch) + 1e30 * (self.scale - 1)  # 0, whose gradient is beyond fp32 when squared
+
+    recipe = Recipe(steps=1, batch_size=32, lr=1e10)
+    result = rd.fit_cohort([(wrn(), 1e-9 * Ruined())], wrn(1), FEW, recipe.model_copy(update={"optimizer": "sgd"}), seed=0, quiet=True)[0]
+    assert result.diverged is None  # 1e31 is a number yet
+    result = rd.fit_cohort([(wrn(), 1e-9 * Ruined())], wrn(1), FEW, recipe.model_copy(update={"lr": 1e20}), seed=0, quiet=True)[0]
+    assert result.diverged is not None and "scale of the method is not finite after step 1 of 1" in result.diverged
 
 
 def test_logits_that_are_no_numbers_have_no_accuracy() -> None:

@@ -6,6 +6,7 @@ import copy
 import functools
 import json
 import math
+import warnings
 from collections.abc import Callable
 
 import pytest
@@ -18,7 +19,8 @@ from redistill.cli.options import show_json
 from redistill.core import RedistillError
 from redistill.features.outputs import NotFinite
 from redistill.metrics import accuracy, agreement, evaluate
-from redistill.train.preflight import TeacherWarning, fitting_order, names_differ, require_images, sample
+from redistill.models.sizes import SizeWarning
+from redistill.train.preflight import TeacherWarning, fitting_order, names_differ, sample
 
 
 @functools.cache
@@ -200,11 +202,18 @@ def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
     assert read["curve"] == [1.0, None] and read["curve_why_null"].startswith("inf")
 
 
-def test_images_that_a_network_is_not_made_for_are_refused() -> None:
-    require_images(wrn(), (1, 8, 8), "it")
-    with pytest.raises(RedistillError, match="it takes images with 1 channels, the data have 3"):
-        require_images(wrn(), (3, 8, 8), "it")
-    with pytest.raises(RedistillError, match="it is made for images of 8x8, the data have 32x32: resize"):
-        require_images(nn.Sequential(nn.Identity(), wrn()), (1, 32, 32), "it")
-    with pytest.raises(RedistillError, match=r"Sequential does not accept images of shape \[1, 9, 9\]"):
-        require_images(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), (1, 9, 9), "it")
+def test_images_of_another_size_than_a_network_is_made_for_are_spoken_of() -> None:
+    large = rd.models.wrn(10, 1, seed=1, channels=1, image_size=32)
+    small, data = wrn(), digits()[0].first_per_class(2)
+    with pytest.warns(SizeWarning, match="the teacher wrn-10-1 is made for images of 32x32, these are 8x8: .* resize them, or give"):
+        rd.evaluate(small, data, teacher=large)
+    with pytest.warns(SizeWarning, match="^Sequential is made for images of 32x32, these are 8x8"):
+        rd.evaluate(nn.Sequential(large), data)
+    with warnings.catch_warnings():  # nothing is said of a network that resizes its images itself
+        warnings.simplefilter("error")
+        rd.evaluate(nn.Sequential(nn.Upsample(scale_factor=4), large), data)
+    with pytest.warns(TeacherWarning, match="is right on .* the teacher wrn-10-1 is made for images of 32x32"):
+        loop = rd.Loop([(small, rd.KD())], large, data, rd.Recipe(steps=1, batch_size=4), seed=0)
+    assert any("made for images of 32x32" in note for note in loop.results()[0].notes)
+    rd.fit(large, None, rd.CE(), data, rd.Recipe(steps=1, batch_size=4), seed=0, quiet=True)
+    rd.evaluate(large, data)  # it has learned from images of this size now

@@ -204,11 +204,31 @@ def test_the_three_formats_say_the_same(tmp_path: Path) -> None:
     tex = latex_text(chen, table)
     assert r"none / accuracy & 74.3 $\pm$ 0.05 & 74.31 [" in tex and tex.count(r"\\") == 8
     files = save(plan, [table], tmp_path / "report")
-    assert [path.name for path in files] == ["chen2021-7.csv", "chen2021-7.tex", "chen2021-7.svg", "chen2021.md", "index.html"]
+    named = ["chen2021-7.csv", "chen2021-7.tex", "chen2021-7-claims.tex", "chen2021-7.svg", "chen2021.md", "index.html"]
+    assert [path.name for path in files] == named
+    shape = files[1].read_text(encoding="utf-8").splitlines()
+    at = shape.index(r"none & $74.3 \pm 0.05$ \\")  # the paper's row, and ours below it
+    assert shape[at + 1].startswith(r"\quad ours & $74.31 \pm ") and shape[at + 1].endswith(r"^{r}$ \\") and shape[5] == r" & accuracy \\"
     text = files[-2].read_text(encoding="utf-8")
     for row in (line(f) for f in table.findings):
         assert f"| {row.claim} | {row.kind} | {row.paper} | {row.ours} | {row.n} | {row.difference} | {row.verdict} |" in text
     assert "18 runs, 0.3 hours" in text and "![accuracy over the run](chen2021-7.svg)" in text
+
+
+def test_runs_at_a_part_of_the_length_are_shown_and_earn_no_verdict(tmp_path: Path) -> None:
+    chen, store = papers.load("chen2021"), Store(tmp_path)
+    chosen = select(chen, ["7"], rows=["none", "RM"])
+    for planned in make(chen, chosen, device="cpu", scale=0.01).cells:
+        assert planned.experiment is not None
+        finished(store, planned.experiment.with_seed(4), 41.0)
+    plan = make(chen, chosen, device="cpu")
+    [table] = judged(plan, store)
+    assert {f.verdict for f in table.findings} == {"not attempted"} and not any(table.runs.values())
+    told = [f.note for f in table.findings if f.claim.kind == "value"]
+    assert told == ["no runs of none / accuracy; at 0.01 of the published length 41.00 % (seed 4): no verdict",
+                    "no runs of RM / accuracy; at 0.01 of the published length 41.00 % (seed 4): no verdict"]  # fmt: skip
+    assert "at 0.01 of the published length 41.00 % (seed 4): no verdict" in page(plan, [table])
+    assert any(line(f, "").note == told[0] for f in table.findings)
 
 
 def test_transition_errors_are_judged_like_the_rest(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import io
 import os
 import sys
 import traceback
-from typing import Annotated, Any
+import warnings
+from typing import Annotated, Any, TextIO
 
 import typer
 import typer.core
@@ -16,8 +17,8 @@ from redistill.errors import LONGEST, RedistillError, plain, sentence
 
 # first what makes runs, then what looks at them, papers, what data make of networks, and what there is
 ORDER = (
-    "init", "distill", "export", "run", "train", "runs", "show", "compare", "plot", "diff", "evaluate",
-    "papers", "plan", "reproduce", "explain", "report",
+    "init", "translate", "distill", "export", "run", "train", "runs", "show", "watch", "compare", "plot", "diff", "evaluate",
+    "papers", "plan", "reproduce", "campaign", "explain", "report",
     "audit", "quotes",
     "belief", "samples", "toy", "list", "download", "cache", "bench", "verify", "check",
 )  # fmt: skip
@@ -80,8 +81,10 @@ def _safe(stream: Any, encoding_only: bool) -> Any:
 def program() -> typer.Typer:
     """The program with all its commands; each module adds its own to :data:`app` when it is imported."""
     from redistill.cli import (  # noqa: F401
+        belief,
         bench,
         cache,
+        campaign,
         check,
         compare,
         distill,
@@ -93,6 +96,8 @@ def program() -> typer.Typer:
         look,
         papers,
         run,
+        translate,
+        watch,
         zero_shot,
     )
 
@@ -106,6 +111,7 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:]
     sys.argv[1:] = [word for word in sys.argv[1:] if word != "--debug"]
     sys.stdout = _safe(sys.stdout, encoding_only=False)
+    warnings.showwarning = _warned
     # rich draws on a terminal's standard error and escapes what it is given; everything else there goes through ``tell``
     sys.stderr = _safe(sys.stderr, encoding_only=sys.stderr is not None and sys.stderr.isatty())
     try:
@@ -125,6 +131,14 @@ def main() -> None:
             traceback.print_exc()
         _discard_output()
         sys.exit(tell(error))
+
+
+def _warned(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
+) -> None:
+    """A warning is a note to a person: where it stands in the code is of no use to them."""
+    if sys.stderr is not None:
+        print(f"note: {plain(str(message))}", file=sys.stderr)
 
 
 def _flush() -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from redistill.cli import app
-from redistill.cli.options import Change, DataDir, Device, Json, Threads, seeds_of, show_json, use_threads
+from redistill.cli.options import Change, DataDir, Device, Json, Threads, Track, seeds_of, show_json, use_threads
 
 
 @app.command()
@@ -42,6 +42,26 @@ def distill(
     batch_size: Annotated[int | None, typer.Option(min=1, help="Default: the largest usual one that fits.")] = None,
     lr: Annotated[float | None, typer.Option(min=0.0, help="Highest learning rate; default: by batch and network.")] = None,
     precision: Annotated[str | None, typer.Option(help="strict or fast; default: fast on a GPU.")] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(help="What is done to training images before teacher and student see them: crop-flip:4, resized-crop, then "
+                     "+colour-jitter +randaugment +mixup +cutmix.", metavar="NAME"),
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="sgd, adamw, or patient (adamw, random crops, even mixing; for long schedules). Default: by network.")
+    ] = None,
+    ema: Annotated[
+        float | None, typer.Option(help="Evaluate and keep an average of the student's weights of this decay, 0.999.", metavar="DECAY")
+    ] = None,
+    early_stop: Annotated[
+        int | None,
+        typer.Option(min=1, help="Stop after so many evaluations without a better one on a tenth of the training images.", metavar="N"),
+    ] = None,
+    accumulate: Annotated[int, typer.Option(min=1, help="Compute a batch in so many parts: less memory, the same step.")] = 1,
+    class_weights: Annotated[bool, typer.Option("--class-weights", help="Each class counts alike, however many images it has.")] = False,
+    unlabelled: Annotated[
+        str | None, typer.Option(help="Further training images without labels; default: unlabelled/ beside train/.", metavar="DIR")
+    ] = None,
     no_plain: Annotated[bool, typer.Option("--no-plain", help="Leave out the student without a teacher, which costs its time.")] = False,
     evaluate: Annotated[str | None, typer.Option(help="Another folder or data name to evaluate on.", metavar="DIR")] = None,
     skip_unreadable: Annotated[bool, typer.Option("--skip-unreadable", help="Leave out files that are no images.")] = False,
@@ -52,6 +72,7 @@ def distill(
     device: Device = "auto",
     data_dir: DataDir = None,
     threads: Threads = None,
+    track: Track = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
     """Distil a teacher into a smaller network on your images.
@@ -65,8 +86,10 @@ def distill(
     from redistill.distill.preflight import plan
     from redistill.launch.carry_out import Resources
     from redistill.launch.stop import seconds
+    from redistill.launch.trackers import names_of
     from redistill.report.progress import Terminal
 
+    trackers = names_of(track)
     use_threads(threads)
     budget = None if time_budget is None else seconds(time_budget)
     made = plan(
@@ -74,7 +97,9 @@ def distill(
         student_pretrained=student_pretrained,
         train_teacher=train_teacher, method=method, epochs=epochs, time_budget=budget, seeds=seeds_of(seeds) or [0], size=size,
         batch_size=batch_size, lr=lr, precision=precision, plain=not no_plain, evaluate=evaluate, skip_unreadable=skip_unreadable,
-        change=change, runs=runs, resources=Resources(data_dir=data_dir, device=device, threads=threads),
+        change=change, runs=runs, resources=Resources(data_dir=data_dir, device=device, threads=threads, track=trackers),
+        augment=augment, recipe=recipe, ema=ema, early_stop=early_stop, accumulate=accumulate, class_weights=class_weights,
+        unlabelled=unlabelled,
     )  # fmt: skip
     if not as_json:
         print(made, flush=True)

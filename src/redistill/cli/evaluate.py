@@ -56,6 +56,8 @@ def evaluate(
     images = load_data(full_name(data, "test", Path(), data_dir), data_dir, trust_code=own_word or trust_code)
     require_fit(net, images, what)
     other = None if teacher is None else network_of(teacher, teacher_model, out, trust_code=trust_code)[0].to(where)
+    if other is not None:
+        require_fit(other, images, f"the teacher {teacher}")
     few = wanted([net], tuple(images.image_shape), BATCH, where) if threads is None else threads
     with using(few):
         found = measure(net.to(where), images, teacher=other, normalise=normalise)
@@ -110,16 +112,8 @@ def require_fit(net: nn.Module, images: Any, what: str) -> None:
         raise RedistillError(f"{what} takes images with {arch.channels} channels, the data have {images.image_shape[0]}")
     if arch is not None and images.classes is not None and arch.classes != images.classes:
         raise RedistillError(f"{what} tells {arch.classes} classes apart, the data have {images.classes}: they must agree")
-    remark = require_same_order(getattr(net, "class_names", None), getattr(images, "class_names", None), what, images.name)
-    size = images.image_shape[-1]
-    for line in (
-        remark,
-        f"{what} was made for images of {arch.image_size}x{arch.image_size}, the data have {size}x{size}"
-        if arch is not None and getattr(net, "sized", False) and arch.name != "mlp" and arch.image_size != size
-        else None,
-    ):
-        if line:
-            print(f"note: {line}", file=sys.stderr)
+    if remark := require_same_order(getattr(net, "class_names", None), getattr(images, "class_names", None), what, images.name):
+        print(f"note: {remark}", file=sys.stderr)
 
 
 @app.command()

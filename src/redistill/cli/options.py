@@ -32,6 +32,13 @@ TrustCode = Annotated[
     bool, typer.Option("--trust-code", help="Run code of one's own that a record or a paper file names; it can do whatever you can.")
 ]
 
+Track = Annotated[
+    list[str],
+    typer.Option(
+        "--track", help="Send every epoch's numbers there: tensorboard, wandb, mlflow, trackio; several with commas.", metavar="NAME,..."
+    ),
+]
+
 Change = Annotated[
     list[str], typer.Option("--set", help="Replace a setting, recipe.lr=0.05 or method.KD.T=2; may be repeated.", metavar="KEY=VALUE")
 ]

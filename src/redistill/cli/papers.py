@@ -11,7 +11,7 @@ import typer
 from redistill.cli import app
 from redistill.cli.look import columns as aligned
 from redistill.cli.look import warn_left_out
-from redistill.cli.options import DataDir, Device, Json, Out, Threads, TrustCode, seeds_of, show_json, use_threads
+from redistill.cli.options import DataDir, Device, Json, Out, Threads, Track, TrustCode, seeds_of, show_json, use_threads
 from redistill.cli.planning import (
     Columns,
     Only,
@@ -133,6 +133,7 @@ def reproduce(
     no_wait: NoWait = False,
     no_cache: NoCache = False,
     threads: Threads = None,
+    track: Track = [],  # noqa: B006
     trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
@@ -162,7 +163,7 @@ def reproduce(
         print(f"scale {scale:g}: every record says so, and no verdict is given", file=sys.stderr)
     given = resources(
         data_dir, device, budget=time_budget, jobs=jobs, alone=alone, no_wait=no_wait, no_cache=no_cache, threads=threads,
-        trust_code=trust_code,
+        trust_code=trust_code, track=track,
     )  # fmt: skip
     if scale == 1.0:
         write_rules(made, store)
@@ -250,6 +251,7 @@ def report(
         Path | None, typer.Option("--checkpoints", help="Folder with published files to evaluate.", metavar="FOLDER")
     ] = None,
     belief: Annotated[bool, typer.Option("--belief", help="Measure transition errors that tables print and runs allow.")] = False,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Of a paper: an article too, as PDF (needs typst: redistill[pdf]).")] = False,
     data_dir: DataDir = None,
     device: Device = "auto",
     out: Out = Path("runs"),
@@ -258,11 +260,13 @@ def report(
     """A paper beside our runs, or runs alone, as a page.
 
     index.html needs nothing else. Of a paper: verdicts, curves, methods, assumptions, departures, cost and checklist; also as
-    Markdown, CSV and LaTeX.
+    Markdown, CSV and LaTeX, and with --pdf as an article. What was easy, what was hard and what the authors said stands in
+    papers/PAPER.md where you work (beside a paper file of your own), part by part.
     Of runs: the same without claims.
     """
     from redistill.papers.load import load, names
     from redistill.report.folder import save
+    from redistill.report.written import written_of
     from redistill.runs.lookup import Found
     from redistill.runs.store import Store
     from redistill.verdicts import beliefs
@@ -271,15 +275,18 @@ def report(
 
     use_threads(threads)
     if len(what) > 1 or not (what[0] in names() or what[0].endswith(".toml")):
+        if pdf:
+            raise RedistillError("--pdf makes an article of a paper's report; these are runs: leave it out, index.html prints well")
         print(_report_of_runs(what, to, out))
         return
     paper = what[0]
+    prose = written_of(paper)
     made = planned(paper, table, only, rows, columns, seeds, device=device, teacher=teacher, teachers=teachers, unit=unit)
     files = out / "checkpoints"
     if checkpoints is not None:
         if not checkpoints.is_dir():
             raise RedistillError(f"--checkpoints {checkpoints}: there is no such folder")
-        for found in evaluate(load(paper), checkpoints, files, data_dir):
+        for found in evaluate(load(paper), checkpoints, files, data_dir, {p.cell.table for p in made.cells}):
             if isinstance(found, str):
                 print(f"redistill: {found}", file=sys.stderr)
             else:
@@ -287,16 +294,22 @@ def report(
     store, believed, pick = Store(out), out / "beliefs", made.paper.file.setup.images
     if belief:
         for one in beliefs.measure(to_measure(made, Found(store)), store, believed, data_dir, device, pick):
-            print(f"run {one.run}, pushed by the {one.attacked}: MTE {one.mte:.4f} ± {one.standard_error:.4f}", file=sys.stderr)
-    for path in save(made, judged(made, store, kept(files), beliefs.kept(believed, pick)), to):
+            within = "" if one.standard_error is None else f" ± {one.standard_error:.4f}"
+            way = "the student, relative, by the reproduction's code" if one.attacked == "relative" else f"the {one.attacked}"
+            print(f"run {one.run}, pushed by {way}: MTE {one.mte:.4f}{within}", file=sys.stderr)
+    known = beliefs.kept(believed, pick)
+    tables = judged(made, store, kept(files), known)
+    if not any(any(one.runs.values()) or any(f.measured for f in one.findings) for one in tables):
+        print(f"redistill: nothing in {out} says anything of these claims: the report has the claims alone", file=sys.stderr)
+    for path in save(made, tables, to, written=prose, beliefs=list(known.values()), pdf=pdf):
         print(path)
 
 
 def _report_of_runs(what: list[str], to: Path, out: Path) -> Path:
     """The page of runs."""
-    from redistill.files import make_folder, write
     from redistill.papers.load import names
-    from redistill.report.web import runs_page
+    from redistill.report.folder import save_runs
+    from redistill.runs.lookup import Today, stale
     from redistill.runs.store import Run, Store
 
     store = Store(out)
@@ -310,9 +323,11 @@ def _report_of_runs(what: list[str], to: Path, out: Path) -> Path:
             raise RedistillError(f"{error}; papers are {', '.join(names())}") from error
         warn_left_out(store, picked)
         found.update({run.id: run for run in picked})
-    make_folder(to)
-    write(to / "index.html", runs_page(list(found.values())).encode())
-    return to / "index.html"
+    today = Today()
+    old = {run.id: why for run in found.values() if (why := stale(run, today(run), store)) is not None}
+    for run, why in old.items():
+        print(f"redistill: {run} is stale: {why}", file=sys.stderr)
+    return save_runs(list(found.values()), to, [f"Stale, {found[run].label}, seed {found[run].seed}: {why}." for run, why in old.items()])
 
 
 def _open(made: Plan, store: Store, look: int) -> list[Experiment]:

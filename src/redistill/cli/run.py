@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from redistill.cli import app, tell
-from redistill.cli.options import Change, DataDir, Device, Json, Out, Threads, TrustCode, seeds_of, show_json
+from redistill.cli.options import Change, DataDir, Device, Json, Out, Threads, Track, TrustCode, seeds_of, show_json
 
 if TYPE_CHECKING:
     from redistill.experiment.value import Experiment
@@ -46,6 +46,7 @@ def run(
     threads: Threads = None,
     checkpoint_every: Every = 60.0,
     no_cache: NoCache = False,
+    track: Track = [],  # noqa: B006
     trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
@@ -58,6 +59,10 @@ def run(
     """
     from redistill.experiment.value import Experiment
 
+    given = resources(
+        data_dir, device, budget=time_budget, jobs=jobs, alone=alone, no_wait=no_wait, threads=threads, every=checkpoint_every,
+        no_cache=no_cache, trust_code=trust_code, track=track,
+    )  # fmt: skip
     wanted: list[Experiment] = []
     numbers: Sequence[int | None] = seeds_of(seeds) or [None]
     several = False
@@ -66,10 +71,6 @@ def run(
             found = Experiment.load_all(file, seed=seed, device=device, change=change, data_dir=data_dir, trust_code=trust_code)
             several = several or len(found) > 1
             wanted += found
-    given = resources(
-        data_dir, device, budget=time_budget, jobs=jobs, alone=alone, no_wait=no_wait, threads=threads, every=checkpoint_every,
-        no_cache=no_cache, trust_code=trust_code,
-    )  # fmt: skip
     finish(wanted, out, given, as_json=as_json, table=several)
 
 
@@ -86,6 +87,7 @@ def train(
     data_dir: DataDir = None,
     out: Out = Path("runs"),
     threads: Threads = None,
+    track: Track = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
     """Train one network on labels alone: a teacher, or a baseline.
@@ -103,7 +105,7 @@ def train(
     }
     settings = changed(settings, change)
     wanted = [Experiment.of(settings, seed=seed, device=device, data_dir=data_dir) for seed in seeds_of(seeds) or [0]]
-    finish(wanted, out, resources(data_dir, device, budget=time_budget, threads=threads), as_json=as_json)
+    finish(wanted, out, resources(data_dir, device, budget=time_budget, threads=threads, track=track), as_json=as_json)
 
 
 def finish(wanted: list[Experiment], out: Path, resources: Resources, *, as_json: bool = False, table: bool = False) -> None:
@@ -133,11 +135,13 @@ def resources(
     every: float = 60.0,
     no_cache: bool = False,
     trust_code: bool = False,
+    track: Sequence[str] = (),
 ) -> Resources:
     """The options of a command as :class:`redistill.launch.carry_out.Resources`."""
     from redistill import cli
     from redistill.launch.carry_out import Resources
     from redistill.launch.stop import seconds
+    from redistill.launch.trackers import names_of
 
     return Resources(
         data_dir=data_dir,
@@ -151,6 +155,7 @@ def resources(
         cache=not no_cache,
         trust_code=trust_code,
         debug=cli.debug,
+        track=names_of(track),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,10 +27,13 @@ class Batch:
 
     Attributes:
         images: [B, C, H, W], normalised in the space of the stream, on the device and in the precision of the run.
-        labels: [B] int64, or None where the data has none.
+        labels: [B] int64, or None where the data has none; :data:`UNLABELLED` for an image without one among others that have one.
         index: [B] int64, position of each image in its data set (-1 for generated images).
         variant: [B] int64, which augmentation of the image this is (0 for none).
         positions: ``index`` on the CPU, where the source has it there: who needs the numbers themselves does not wait for a device.
+        second, share: of images that are mixed of two, the label of the other one [B], and the share of the first [B], from 0 to 1;
+            None: every image is one. ``second`` is None also where there are no labels.
+        partly: some of the images of the stream may have no label.
         number: which batch of its stream this is, where the same images serve several steps: a teacher that draws draws by it.
         teacher: what the teacher said of these images, kept as long as they are, with every place that some student's method
             reads. The loop writes it; a source that has asked already may (:meth:`answered`).
@@ -41,12 +45,28 @@ class Batch:
     variant: Tensor | None = None
     positions: Tensor | None = field(default=None, kw_only=True, repr=False, compare=False)
     number: int | None = None
+    second: Tensor | None = field(default=None, kw_only=True)
+    share: Tensor | None = field(default=None, kw_only=True)
+    partly: bool = field(default=False, kw_only=True)
     teacher: Output | None = field(default=None, init=False, repr=False, compare=False)
 
     def answered(self, teacher_output: Output) -> Batch:
         """This batch, with what the teacher said of it."""
         object.__setattr__(self, "teacher", teacher_output)  # a cache beside the value, which stays what it is
         return self
+
+    def rows(self, which: slice | Tensor) -> Batch:
+        """Some images of this batch with all that belongs to them, but for the teacher's answer; ``which``: a slice or positions [b]."""
+        here = which.cpu() if isinstance(which, Tensor) else which
+        parts = {name: value[which] for name in ROWS if (value := getattr(self, name)) is not None}
+        positions = None if self.positions is None else self.positions[here]
+        return dataclasses.replace(self, **parts, positions=positions)
+
+    def labelled_rows(self) -> Tensor:
+        """Positions [b] of the images that have a label, of mixed ones those that have both."""
+        assert self.labels is not None
+        known = self.labels >= 0
+        return torch.nonzero(known if self.second is None else known & (self.second >= 0)).flatten()
 
     def labels_for(self, who: Any, logits: Tensor | None = None) -> Tensor:
         """The labels, or a sentence that says which term needed them; with ``logits`` [B, classes] they must be classes of these.
@@ -59,19 +79,48 @@ class Batch:
                 f"{name} needs labels, but this batch has none (label-free images or generated ones): "
                 f"remove {name} from the method or give a labelled source"
             )
-        if self.labels.dim() != 1 or self.labels.dtype not in (torch.int64, torch.int32):
+        if self.share is not None:
+            raise RedistillError(mixed_labels(name))
+        return self._classes_of(self.labels, name, logits)
+
+    def mixed_labels_for(self, who: Any, logits: Tensor | None = None) -> tuple[tuple[Tensor, Tensor], ...]:
+        """(labels [B], share [B]) of either of the two images that each is mixed of, for a term that takes such."""
+        name = who if isinstance(who, str) else type(who).__name__
+        assert self.share is not None and self.second is not None
+        first = dataclasses.replace(self, second=None, share=None).labels_for(name, logits)
+        return (first, self.share), (self._classes_of(self.second, name, logits), 1.0 - self.share)
+
+    def _classes_of(self, labels: Tensor, name: str, logits: Tensor | None) -> Tensor:
+        """Labels that are classes, or a sentence."""
+        if labels.dim() != 1 or labels.dtype not in (torch.int64, torch.int32):
             raise RedistillError(
-                f"{name}: labels are one whole number an image, int64 [B], got {self.labels.dtype} {list(self.labels.shape)}; of one-hot "
+                f"{name}: labels are one whole number an image, int64 [B], got {labels.dtype} {list(labels.shape)}; of one-hot "
                 f"rows labels.argmax(1) gives them"
             )
-        if logits is not None and self.labels.device.type == "cpu" and len(self.labels):
-            low, high = int(self.labels.min()), int(self.labels.max())
+        if logits is not None and labels.device.type == "cpu" and len(labels):
+            low, high = int(labels.min()), int(labels.max())
             if low < 0 or high >= logits.shape[1]:
                 raise RedistillError(
                     f"{name}: labels run from {low} to {high}, and logits of {logits.shape[1]} classes have labels 0 to "
                     f"{logits.shape[1] - 1}"
+                    + ("; where -1 stands for images without a label: Batch(..., partly=True), and a Method" if low == -1 else "")
                 )
-        return self.labels
+        return labels
+
+
+UNLABELLED = -1
+"""The label of an image that has none, in a set where others have one."""
+
+ROWS = ("images", "labels", "index", "variant", "second", "share")
+"""Fields of a batch with a row for every image, on its device."""
+
+
+def mixed_labels(who: str) -> str:
+    """Why a term that needs the one class of an image cannot be used on mixed images."""
+    return (
+        f"{who} needs the one class of an image, and images that are mixed of two (mixup, cutmix) have two: leave the mixing out of the "
+        f"source's augment, or {who} out of the method; CE, and terms without labels such as KD, do with both"
+    )
 
 
 @dataclass(frozen=True)
@@ -80,6 +129,10 @@ class Output:
 
     logits: Tensor
     taps: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def rows(self, which: slice | Tensor) -> Output:
+        """What it said of some images of the batch."""
+        return Output(self.logits[which], {place: tap[which] for place, tap in self.taps.items()})
 
     def __getitem__(self, place: str) -> Tensor:
         if place not in self.taps:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from redistill import rng
 from redistill.core.batch import Batch, Output
 from redistill.core.handed import Learned, learned_by, taken_over
 from redistill.core.places import Context, Pair
@@ -81,6 +82,7 @@ class Term(Summand):
     beside each default its origin. It is final: nothing implemented is overridden. It declares
 
     * ``needs_labels`` / ``needs_teacher``: what it cannot do without,
+    * ``takes_mixed``: it needs labels, and takes images that are mixed of two (:meth:`Batch.mixed_labels_for`),
     * ``needs_pairs``: whether it compares the images of a batch with each other, so that a batch of one teaches nothing,
     * ``theorems``: names of the properties that ``redistill.testing.check_term`` proves for it,
     * ``numerics``: a whole number, raised whenever a change can move a result,
@@ -98,6 +100,7 @@ class Term(Summand):
 
     needs_labels: ClassVar[bool] = False
     needs_teacher: ClassVar[bool] = True
+    takes_mixed: ClassVar[bool] = False
     needs_pairs: ClassVar[bool] = False
     theorems: ClassVar[tuple[str, ...]] = ()
     numerics: ClassVar[int] = 1
@@ -324,8 +327,9 @@ class Method(Summand):
         return made
 
     def setup(self, ctx: Context) -> None:
-        for _, term in self.parts():
-            term.setup(ctx)
+        for name, (_, term) in zip(self.names, self.parts(), strict=True):
+            with rng.seeded(ctx.seed, "term", "setup", name):  # adapters of a term of one's own, which may know only the global generator
+                term.setup(ctx)
             if reads_logits(term):
                 require_common_classes(ctx, type(term).__name__)
         if self._before is not None:
@@ -353,7 +357,11 @@ class Method(Summand):
         missing = [type(t).__name__ for _, t in self.parts() if t.needs_teacher] if teacher is None else []
         if missing:
             raise RedistillError(f"{missing[0]} compares with a teacher, but there is none: give a teacher or remove it")
-        return tuple(term(student, teacher, batch) for _, term in self.parts())
+        if not batch.partly or batch.labels is None or not any(term.needs_labels for _, term in self.parts()):
+            return tuple(term(student, teacher, batch) for _, term in self.parts())
+        rows = batch.labelled_rows()
+        known = student.rows(rows), None if teacher is None else teacher.rows(rows), batch.rows(rows)
+        return tuple(_of_the_labelled(term, *known) if term.needs_labels else term(student, teacher, batch) for _, term in self.parts())
 
     def loss(self, student: Output, teacher: Output | None, batch: Batch, *, epoch: int = 0, step: int = 0) -> Tensor:
         """The weighted sum, for your own loop."""
@@ -370,6 +378,14 @@ class Method(Summand):
     # nn.Module defines == by identity already; a method prints as it was written
     def __repr__(self) -> str:
         return " + ".join(repr(t) if w == 1.0 else f"{w!r} * {t!r}" for w, t in self.parts())
+
+
+def _of_the_labelled(term: Term, student: Output, teacher: Output | None, batch: Batch) -> Tensor:
+    """A term that needs labels, of the rows that have one: a mean over these. 0 where they are too few to say something."""
+    alone = term.needs_pairs or any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in term.modules())
+    if len(student.logits) < (2 if alone else 1):
+        return student.logits[:0].sum()
+    return term(student, teacher, batch)  # type: ignore[no-any-return]
 
 
 def numbered(names: Iterable[str]) -> tuple[str, ...]:

@@ -16,7 +16,8 @@ def pair_stages(ctx: Context) -> tuple[Pair, ...]:
     """Stages of both networks paired by resolution, from the deepest; shallowest pair first.
 
     Each student stage takes the deepest unused teacher stage of its resolution. Where no resolution is shared at all,
-    stages are paired by position from the deepest.
+    stages are paired by position from the deepest; so they are where the stages of one of the two all have one resolution, those of a
+    transformer on a grid, which say nothing about the depth of the other's.
     """
     if not ctx.student_stages or not ctx.teacher_stages:
         who = "student" if not ctx.student_stages else "teacher"
@@ -32,6 +33,8 @@ def pair_stages(ctx: Context) -> tuple[Pair, ...]:
 
 
 def _by_resolution(ctx: Context) -> tuple[Pair, ...]:
+    if _depth_alone(ctx):
+        return ()
     unused = list(ctx.teacher_stages)
     found: list[Pair] = []
     for mine in reversed(ctx.student_stages):
@@ -43,6 +46,16 @@ def _by_resolution(ctx: Context) -> tuple[Pair, ...]:
     return tuple(reversed(found))
 
 
+def _depth_alone(ctx: Context) -> bool:
+    """One of the two is a transformer on a grid, whose stages are shares of its depth."""
+    return _of_one_size(ctx.student_stages, ctx.student_places) != _of_one_size(ctx.teacher_stages, ctx.teacher_places)
+
+
+def _of_one_size(stages: Sequence[str], places: Mapping[str, Shape]) -> bool:
+    """Several stages of one resolution."""
+    return len(stages) > 1 and len({places[name][2:] for name in stages}) == 1
+
+
 def _by_position(ctx: Context) -> tuple[Pair, ...]:
     return tuple(reversed(list(zip(reversed(ctx.student_stages), reversed(ctx.teacher_stages), strict=False))))
 
@@ -51,7 +64,7 @@ def require_common_stages(ctx: Context, who: str) -> None:
     """Refuse networks that share no resolution and differ in the number of stages: which stages belong together is then a
     guess, which a term without adapters should not make. The sentence offers the guess, to be named by the user."""
     mine, theirs = ctx.student_stages, ctx.teacher_stages
-    if not mine or not theirs or len(mine) == len(theirs) or _by_resolution(ctx):
+    if not mine or not theirs or len(mine) == len(theirs) or _by_resolution(ctx) or _depth_alone(ctx):
         return
     raise RedistillError(
         f"{who} cannot pair the stages of the student ({_sizes(mine, ctx.student_places)}) with those of the teacher "

@@ -20,7 +20,9 @@ class Place:
     """Where a feature is read: the output (or the input) of a module, named by its path in the network.
 
     ``call``: which call of it in one forward, from 1, for a module that is used several times; None: its only (or last) one.
-    Written ``relu@2``. ``turned``: the module gives [B, H, W, C]; it is read as [B, C, H, W].
+    Written ``relu@2``. ``turned``: the module gives [B, H, W, C]; it is read as [B, C, H, W]. ``grid``: it gives tokens [B, N, D], of
+    which those after the first are patches in rows, (tokens in front, height, width); it is read as [B, D, height, width]. ``token``: of
+    its tokens this one alone is read, [B, D].
 
     ``again``: the published code obtains this feature by calling the module a second time, which shows only in a teacher
     left in train mode, whose running statistics then move twice a step (``Recipe.teacher_mode = "train"``).
@@ -31,6 +33,26 @@ class Place:
     again: bool = False
     call: int | None = None
     turned: bool = False
+    grid: tuple[int, int, int] | None = None
+    token: int | None = None
+
+    def view(self, tensor: Tensor) -> Tensor:
+        """What is read of what the module gave."""
+        if self.grid is not None:
+            front, height, width = self.grid
+            # in a block of its own: an image's numbers lie side by side wherever they are kept
+            return tensor[:, front:].transpose(1, 2).reshape(len(tensor), -1, height, width).contiguous()
+        if self.token is not None:
+            return tensor[:, self.token]
+        return tensor.permute(0, 3, 1, 2) if self.turned else tensor
+
+    def shape(self, given: Shape) -> Shape:
+        """The shape of that, of the shape of what the module gave."""
+        if self.grid is not None:
+            return (given[0], given[2], *self.grid[1:])
+        if self.token is not None:
+            return (given[0], given[2])
+        return (given[0], given[3], *given[1:3]) if self.turned and len(given) == 4 else given
 
     @classmethod
     def at(cls, name: str) -> Place:

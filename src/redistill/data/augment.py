@@ -14,6 +14,15 @@ the strong operations of :mod:`redistill.data.strong`.
 
 Names that end in ``-batch`` draw one offset for all images of a batch, and a flip for each: what ``tf.random_crop`` makes of a
 batch (the TensorFlow reproduction of VID). There an image is mirrored before its border is added.
+
+A name may go on with what is done to every image by itself (:mod:`redistill.data.operations`), and with how the images of a batch are
+mixed (:mod:`redistill.data.mixing`), in this order::
+
+    crop-flip+randaugment:2,9    resized-crop+colour-jitter:0.4+mixup:0.2+cutmix    crop-flip+mixup:1
+
+``resized-crop:p`` cuts a random part of at least the share p out of an image, 0.08 where nothing is said, scales it to the image's size
+and mirrors half of them (:func:`redistill.data.decode.random_crop`). These have no number of variants: every draw of an image is a stream
+of its own, by seed, epoch and image.
 """
 
 from __future__ import annotations
@@ -26,9 +35,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from redistill.core import RedistillError, nearest
+from redistill.data import mixing, operations
+from redistill.data.decode import AREA
+from redistill.data.mixing import Mixing
+from redistill.data.operations import Operation
 from redistill.data.strong import SUFFIX
 
 NUMERICS = 1
+RESIZED = "resized-crop"
 
 
 @dataclass(frozen=True)
@@ -38,6 +52,8 @@ class Augmentation:
     Attributes:
         name: as written. pad: pixels on each side. reflect: pad by reflection instead of black. flip: mirror half of them.
         batch: one offset for all images of a batch. strong: a second, strong view of every image.
+        area: smallest share of an image that a resized crop keeps; None: there is none. operations: of each image by itself, in their
+            order. mixing: of the images of a batch with each other.
     """
 
     name: str
@@ -46,10 +62,23 @@ class Augmentation:
     flip: bool
     batch: bool = False
     strong: bool = False
+    area: float | None = None
+    operations: tuple[Operation, ...] = ()
+    mixing: Mixing | None = None
+
+    @property
+    def pictured(self) -> bool:
+        """Whether every image is made by itself, on the host, by draws of its own."""
+        return self.area is not None or bool(self.operations)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether an image has a number of versions, all of which may be seen again."""
+        return not (self.strong or self.pictured or self.mixing)
 
     @property
     def variants(self) -> int:
-        """How many versions of one image there are."""
+        """How many windows and orientations of one image there are."""
         return (2 * self.pad + 1) ** 2 * (2 if self.flip else 1)
 
     @property
@@ -86,24 +115,69 @@ def augmentation(name: str) -> Augmentation:
 
     >>> augmentation("crop-flip").variants, augmentation("crop-flip-reflect:2").variants
     (162, 50)
+    >>> augmentation("resized-crop:0.25+mixup").area, augmentation("flip+randaugment:1,5").operations
+    (0.25, (RandAugment(count=1, magnitude=5),))
     """
-    if name == "resized-crop":
-        raise RedistillError(
-            "augmentation 'resized-crop' needs the original pictures: give it to redistill.data.folder(path, augment='resized-crop'), "
-            "which reads them from disk; images held in memory have 'crop-flip', 'flip' and 'none'"
-        )
-    weak, strong, _ = name.partition(SUFFIX)
-    found = re.fullmatch(r"(.+?)(?::(\d+))?", weak if strong and name.endswith(SUFFIX) else name)
-    kind, pad = (found[1], found[2]) if found else (name, None)
-    if kind not in _KINDS:
-        raise RedistillError(nearest(kind, _KINDS, "augmentation"))
-    crops = kind.startswith("crop")
-    if pad is not None and (not crops or int(pad) < 1):
-        raise RedistillError(f"augmentation {name!r}: only a crop has a padding, of at least 1 pixel, for example 'crop-flip:8'")
-    size = int(pad or 4) if crops else 0
+    parts = name.split("+")
+    strong = len(parts) > 1 and parts[-1] == SUFFIX[1:]
+    if strong:
+        parts.pop()
+    words = [(word, settings if sign else None) for word, sign, settings in (part.partition(":") for part in parts)]
+    area, kind, size = None, "none", 0
+    if words[0][0] not in (*operations.NAMES, *mixing.NAMES):
+        kind, settings = words.pop(0)
+        if kind == RESIZED:
+            area, kind = _area(name, settings), "none"
+        else:
+            kind, size = _window(name, kind, settings)
+    made = _further(name, words)
+    ways = {word: settings for word, settings in words if word in mixing.NAMES}
     if strong and kind.endswith("-batch"):
         raise RedistillError(f"augmentation {name!r}: a batch that shares its offset has no strong view")
-    return Augmentation(name, size, "reflect" in kind, kind != "none", kind.endswith("-batch"), bool(strong))
+    if strong and (words or area is not None):
+        raise RedistillError(f"augmentation {name!r}: a strong view is one of its own, beside crop and flip alone: leave the rest out")
+    return Augmentation(
+        name, size, "reflect" in kind, kind != "none", kind.endswith("-batch"), strong, area, made, mixing.mixing(ways)
+    )
+
+
+def _window(name: str, kind: str, settings: str | None) -> tuple[str, int]:
+    """The kind of a crop, and its padding."""
+    if kind not in _KINDS or (settings is not None and not re.fullmatch(r"\d+", settings)):
+        known = (*_KINDS, RESIZED, *operations.NAMES, *mixing.NAMES)
+        raise RedistillError(nearest(kind if settings is None or kind not in _KINDS else f"{kind}:{settings}", known, "augmentation"))
+    crops = kind.startswith("crop")
+    if settings is not None and (not crops or int(settings) < 1):
+        raise RedistillError(f"augmentation {name!r}: only a crop has a padding, of at least 1 pixel, for example 'crop-flip:8'")
+    return kind, int(settings or 4) if crops else 0
+
+
+def _area(name: str, settings: str | None) -> float:
+    (low,) = operations.numbers_of(RESIZED, settings, (AREA[0],), f"{RESIZED}:0.25, the smallest share of an image that is kept")
+    if not 0 < low <= 1:
+        raise RedistillError(f"augmentation {name!r}: the smallest share of an image that is kept must lie above 0 and at most at 1")
+    return low
+
+
+def _further(name: str, words: list[tuple[str, str | None]]) -> tuple[Operation, ...]:
+    """What is done to each image, in order; refuses what is unknown, stands twice, or behind the mixing of the batch."""
+    made: list[Operation] = []
+    mixed = ""
+    for number, (word, settings) in enumerate(words):
+        if word not in (*operations.NAMES, *mixing.NAMES):
+            if word in (*_KINDS, RESIZED, SUFFIX[1:]):
+                where = "at the end" if word == SUFFIX[1:] else "first"
+                raise RedistillError(f"augmentation {name!r}: {word} stands {where}, crop+operations+mixing, and only once")
+            raise RedistillError(nearest(word, (*operations.NAMES, *mixing.NAMES), "part of an augmentation"))
+        if word in (other for other, _ in words[:number]):
+            raise RedistillError(f"augmentation {name!r}: {word} stands twice")
+        if word in mixing.NAMES:
+            mixed = word
+        elif mixed:
+            raise RedistillError(f"augmentation {name!r}: {word} is done to one image and {mixed} to a batch of them: write {word} before")
+        else:
+            made.append(operations.operation(word, settings))
+    return tuple(made)
 
 
 class Augmenter:

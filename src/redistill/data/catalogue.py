@@ -164,6 +164,7 @@ def load(
     download: bool = False,
     size: int | None = None,
     on_corrupt: OnCorrupt | None = None,
+    augment: str | None = None,
 ) -> Images | Folder:
     """The images of that name.
 
@@ -175,11 +176,13 @@ def load(
         part: another way to say the part; also of a folder ("train", "val", "test") and of a Hugging Face data set (its split).
         download: fetch official files that are missing.
         size: side of the square that the pictures of "folder:", "images:" and "hf:" become. on_corrupt: "skip" leaves out files of
-            the first two that are no images.
+            the first two that are no images. augment: of these two, instead of their own; other sets have ``.with_(augment=...)``.
     """
     kind, _, rest = name.partition(":")
+    if augment is not None and kind not in ("folder", "images"):
+        return load(name, data_dir, part=part, download=download, size=size, on_corrupt=on_corrupt).with_(augment=augment)
     if kind in OWN and kind != "arrays":
-        return _load_yours(kind, name, data_dir, part, size, on_corrupt)
+        return _load_yours(kind, name, data_dir, part, size, on_corrupt, augment)
     if size is not None or on_corrupt is not None:
         raise RedistillError(f"size and on_corrupt are for picture files (folder:, images:); {name} holds pixels already: leave them out")
     if kind in OWN:
@@ -192,7 +195,8 @@ def load(
 
 
 def _load_yours(
-    kind: str, name: str, data_dir: Where, part: str | None, size: int | None = None, on_corrupt: OnCorrupt | None = None
+    kind: str, name: str, data_dir: Where, part: str | None, size: int | None = None, on_corrupt: OnCorrupt | None = None,
+    augment: str | None = None,
 ) -> Images | Folder:
     base = _base(data_dir)
     kind, rest, named = divided(name, base)
@@ -210,7 +214,7 @@ def _load_yours(
     if kind == "arrays":
         found = arrays(place)
     else:
-        found = folder(place, part, labelled=kind == "folder", size=size, on_corrupt=on_corrupt or "refuse")
+        found = folder(place, part, labelled=kind == "folder", size=size, on_corrupt=on_corrupt or "refuse", augment=augment)
     # the name stays as it was written, wherever the files lie on this machine
     return dataclasses.replace(found, name=f"{kind}:{rest}" + (f":{part}" if part else ""))
 

@@ -17,7 +17,9 @@ from torch import Tensor
 
 from redistill import rng
 from redistill.core import Batch, RedistillError, Shape, Stream, StreamContext
+from redistill.core.batch import UNLABELLED
 from redistill.data import subsets
+from redistill.data.augment import augmentation
 from redistill.data.normalise import Normalisation
 from redistill.data.subsets import whole
 
@@ -29,7 +31,8 @@ class DataSet(abc.ABC):
     """Images that are there before a run starts; a ``redistill.core.source.Source``.
 
     Attributes:
-        y: int64 [N] labels, or None. classes: how many there are, or None where nothing says so.
+        y: int64 [N] labels, -1 for an image without one among others that have one; or None. classes: how many there are, or None where
+            nothing says so.
         name: "cifar10:train". normalise, augment: names of a normalisation set and of an augmentation.
         index: int64 [N], position of each image in the full official part.
         rule: the rules that led from that part to this set, in order.
@@ -95,6 +98,16 @@ class DataSet(abc.ABC):
         return self.y is not None
 
     @property
+    def partly_labelled(self) -> bool:
+        """Whether some images have a label and others none, :data:`redistill.core.batch.UNLABELLED`."""
+        return self.y is not None and bool((self.y < 0).any())
+
+    @property
+    def mixes_labels(self) -> bool:
+        """Whether an image of a batch may be mixed of two, and have two labels."""
+        return augmentation(self.augment).mixing is not None
+
+    @property
     def count(self) -> int:
         return len(self)
 
@@ -158,21 +171,22 @@ class DataSet(abc.ABC):
     def fraction(self, p: float, seed: int) -> Self:
         """A random share 0 < p <= 1 of the images, rounded to whole images, every class in proportion to its size.
 
-        Without labels the images are drawn without regard to classes.
+        Without labels the images are drawn without regard to classes; those of which only others have a label are a class here.
         """
         p, seed = float(p), whole("fraction: seed", seed, 0)
         if not 0 < p <= 1:
             raise RedistillError(f"fraction: p must be above 0 and at most 1, got {p!r}: for a number of images use per_class(M)")
-        chosen = self._balanced(max(1, round(p * len(self))), seed, "fraction")
+        chosen = self._balanced(max(1, round(p * len(self))), seed, "fraction", nameless=True)
         return self.subset(chosen, ("fraction", {"p": p, "seed": seed}))
 
     def held_out(self, n: int | float, seed: int) -> tuple[Self, Self]:
         """Two disjoint sets ``(rest, held)`` with n images held out, every class in proportion to its size.
 
-        ``n`` is a number of images, or as a float between 0 and 1 a share of them.
+        ``n`` is a number of images, or as a float between 0 and 1 a share of them. Of images of which some have no label, those that
+        are held out have one, and a share is one of these.
         """
         seed = whole("held_out: seed", seed, 0)
-        total = len(self)
+        total = int((self.y >= 0).sum()) if self.y is not None and self.partly_labelled else len(self)
         n = float(n) if isinstance(n, float) else whole("held_out: n", n, 1)
         count = round(n * total) if isinstance(n, float) else n
         if not 0 < count < total:
@@ -181,7 +195,7 @@ class DataSet(abc.ABC):
                 f"choose between 1 and {total - 1} images, or a share between 0 and 1 such as 0.1"
             )
         held = self._balanced(count, seed, "held_out")
-        keep = torch.ones(total, dtype=torch.bool)
+        keep = torch.ones(len(self), dtype=torch.bool)
         keep[held] = False
         rest = torch.nonzero(keep).flatten()
         written = {"n": n, "seed": seed}
@@ -197,8 +211,11 @@ class DataSet(abc.ABC):
     def _groups(self, rule: str) -> list[Tensor]:
         return labelled_groups(self, rule)
 
-    def _balanced(self, count: int, seed: int, rule: str) -> Tensor:
+    def _balanced(self, count: int, seed: int, rule: str, *, nameless: bool = False) -> Tensor:
+        """Positions of ``count`` images, every class in proportion; ``nameless``: those without a label are a class too."""
         groups = [torch.arange(len(self))] if self.y is None or self.classes is None else self._groups(rule)
+        if nameless and self.y is not None and self.partly_labelled:
+            groups = [*groups, torch.nonzero(self.y < 0).flatten()]
         return subsets.balanced(groups, count, seed, rule)
 
 
@@ -239,10 +256,12 @@ def require_consistent(name: str, count: int, y: Tensor | None, classes: int | N
     if classes is None or classes < 1:
         raise RedistillError(f"{name} has labels: say how many classes there are, got classes={classes!r}")
     low, high = int(y.min()), int(y.max())
-    if low < 0 or high >= classes:
+    if high == UNLABELLED:
+        raise RedistillError(f"{name}: no image has a label ({UNLABELLED} stands for none): leave the labels out, y=None")
+    if low < UNLABELLED or high >= classes:
         raise RedistillError(
             f"{name}: labels run from {low} to {high}, but {classes} classes have labels 0 to {classes - 1}: "
-            f"give classes={high + 1} or mend the labels"
+            f"give classes={high + 1} or mend the labels ({UNLABELLED} stands for an image without one)"
         )
     if class_names is not None and len(class_names) != classes:
         raise RedistillError(f"{name}: {len(class_names)} class names for {classes} classes: give one name a class")

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from redistill.core import RedistillError
+from redistill.core.batch import UNLABELLED
 from redistill.data import decode
 from redistill.data.images import Images
 
@@ -34,10 +35,13 @@ def of(
     name: str | None = None,
     normalise: str = "half",
     augment: str = "none",
+    image: str | None = None,
+    label: str | None = None,
 ) -> Images:
     """The images of a data set, read once, item by item, and held as bytes.
 
-    An item is an image with its label, an image alone, or a mapping with one of the usual names. An image is a picture of Pillow, bytes
+    An item is an image with its label, an image alone, or a mapping with one of the usual names. Where some items have a label and
+    others none (missing, None or -1), terms that need labels act on the former. An image is a picture of Pillow, bytes
     [C, H, W] or [H, W, C], or floating point numbers between 0 and 1 (``ToTensor``), which are rounded to bytes. Transforms of the data
     set run once for each image: leave random ones, and ``Normalize``, out of it, they belong to the stream.
 
@@ -45,9 +49,15 @@ def of(
         classes: how many; default: the data set's own ``classes``, else the largest label + 1. class_names: default: its own.
         size: side of the square that images become; default: their own size, which must be the same for all.
         name: by which records call it. normalise, augment: of the stream.
+        image, label: names of an item's entries (columns of a Hugging Face set), where they are not the usual ones.
     """
     if hasattr(dataset, "batch_size") and hasattr(dataset, "dataset"):
         raise RedistillError("rd.data.of takes the data set, not its loader: give loader.dataset; batches are made by the loop")
+    if isinstance(dataset, Mapping) and len(dataset):
+        parts = list(map(repr, dataset))
+        raise RedistillError(
+            f"rd.data.of takes one part of a data set, got a {type(dataset).__name__} of {', '.join(parts)}: give dataset[{parts[0]}]"
+        )
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
         raise RedistillError(
             f"rd.data.of takes a data set with a length and items by number, got a {type(dataset).__name__}: list(...) makes one of items"
@@ -57,31 +67,28 @@ def of(
     pixels: list[Tensor] = []
     labels: list[int] = []
     for index in range(len(dataset)):
-        image, label = _parts(dataset[index], index)
-        pixels.append(_bytes(image, index, size))
-        if label is not None:
-            labels.append(label)
-    if labels and len(labels) != len(pixels):
-        raise RedistillError(f"{len(labels)} of {len(pixels)} items have a label: all of them must have one, or none")
+        shown, known = _parts(dataset[index], index, image, label)
+        pixels.append(_bytes(shown, index, size))
+        labels.append(UNLABELLED if known is None else known)
     channels = max(len(p) for p in pixels)
     same = [p.expand(channels, -1, -1) if len(p) == 1 else p for p in pixels]
     if len(shapes := sorted({tuple(p.shape) for p in same})) > 1:
         raise RedistillError(f"the images have {len(shapes)} shapes, from {list(shapes[0])} to {list(shapes[-1])}: give size=")
-    names = tuple(map(str, class_names)) if class_names is not None else _names(dataset)
-    y = torch.tensor(labels, dtype=torch.int64) if labels else None
+    names = tuple(map(str, class_names)) if class_names is not None else _names(dataset, LABEL_KEYS if label is None else (label,))
+    y = None if max(labels) == UNLABELLED else torch.tensor(labels, dtype=torch.int64)
     if classes is None and y is not None:
         classes = len(names) if names is not None else int(y.max()) + 1
     return Images(torch.stack(same), y, classes, name or f"of:{type(dataset).__name__}", normalise, augment, class_names=names)
 
 
-def _names(dataset: Any) -> tuple[str, ...] | None:
-    """The class names that a data set of torchvision or of the hub carries, also behind ``Subset``."""
+def _names(dataset: Any, keys: Sequence[str]) -> tuple[str, ...] | None:
+    """The class names that a data set of torchvision or of the hub carries, also behind ``Subset``; ``keys``: columns of labels."""
     for _ in range(8):
         if isinstance(found := getattr(dataset, "classes", None), list | tuple) and all(isinstance(n, str) for n in found):
             return tuple(found)
         features = getattr(dataset, "features", None)
         if isinstance(features, Mapping):
-            named = next((getattr(features[k], "names", None) for k in LABEL_KEYS if k in features), None)
+            named = next((getattr(features[k], "names", None) for k in keys if k in features), None)
             return tuple(named) if named else None
         if (inner := getattr(dataset, "dataset", None)) is None:
             return None
@@ -89,12 +96,17 @@ def _names(dataset: Any) -> tuple[str, ...] | None:
     return None
 
 
-def _parts(item: Any, index: int) -> tuple[Any, int | None]:
+def _parts(item: Any, index: int, image_key: str | None, label_key: str | None) -> tuple[Any, int | None]:
     if isinstance(item, Mapping):
-        image = next((item[k] for k in IMAGE_KEYS if k in item), None)
-        label = next((item[k] for k in LABEL_KEYS if k in item), None)
+        keys = IMAGE_KEYS if image_key is None else (image_key,)
+        image = next((item[k] for k in keys if k in item), None)
         if image is None:
-            raise RedistillError(f"item {index} has the keys {', '.join(map(str, item))} and no image among them ({', '.join(IMAGE_KEYS)})")
+            raise RedistillError(
+                f"item {index} has the keys {', '.join(map(str, item))} and no image among them ({', '.join(keys)}): name it, image="
+            )
+        if label_key is not None and label_key not in item:
+            raise RedistillError(f"item {index} has the keys {', '.join(map(str, item))} and no {label_key!r} among them")
+        label = next((item[k] for k in (LABEL_KEYS if label_key is None else (label_key,)) if k in item), None)
     elif isinstance(item, tuple | list):
         image, label = item[0], item[1] if len(item) > 1 else None
     else:
@@ -108,7 +120,9 @@ def _parts(item: Any, index: int) -> tuple[Any, int | None]:
         label = flat[0].item()
     if isinstance(label, bool) or not isinstance(label, int):
         raise RedistillError(f"item {index} has the label {label!r}, expected the whole number of a class, from 0")
-    return image, label
+    if label < UNLABELLED:
+        raise RedistillError(f"item {index} has the label {label}, expected the number of a class from 0 on, or {UNLABELLED} for none")
+    return image, None if label == UNLABELLED else label
 
 
 def _bytes(image: Any, index: int, size: int | None) -> Tensor:

@@ -181,12 +181,12 @@ def whole_image(image: Image.Image, size: int, resize: int) -> Image.Image:
     return image.crop((left, top, left + size, top + size))
 
 
-def crop_box(width: int, height: int, draw: torch.Generator) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) of a random crop: area uniform in AREA, log of the ratio uniform in RATIO."""
+def crop_box(width: int, height: int, draw: torch.Generator, least: float = AREA[0]) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) of a random crop: area uniform from ``least`` to all, log of the ratio uniform in RATIO."""
     low, high = math.log(RATIO[0]), math.log(RATIO[1])
     for _ in range(TRIES):
         a, b, c, d = torch.rand(4, generator=draw, dtype=torch.float64).tolist()
-        area = (AREA[0] + (AREA[1] - AREA[0]) * a) * width * height
+        area = (least + (AREA[1] - least) * a) * width * height
         ratio = math.exp(low + (high - low) * b)
         w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:
@@ -198,11 +198,11 @@ def crop_box(width: int, height: int, draw: torch.Generator) -> tuple[int, int, 
     return left, top, left + w, top + h
 
 
-def random_crop(image: Image.Image, size: int, variant: int) -> Image.Image:
-    """A random resized crop, mirrored half of the time; ``variant`` fixes both."""
+def random_crop(image: Image.Image, size: tuple[int, int], variant: int, least: float = AREA[0]) -> Image.Image:
+    """A random resized crop of ``size`` (width, height), mirrored half of the time; ``variant`` fixes both."""
     draw = torch.Generator().manual_seed(variant)
     flip = bool(torch.rand((), generator=draw) < 0.5)
-    crop = image.crop(crop_box(*image.size, draw)).resize((size, size), Image.Resampling.BILINEAR)
+    crop = image.crop(crop_box(*image.size, draw, least)).resize(size, Image.Resampling.BILINEAR)
     return crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else crop
 
 
@@ -223,8 +223,8 @@ def reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def read(path: Path, size: int, resize: int, variant: int | None = None) -> Tensor:
-    """uint8 [3, size, size] of one file: its random crop of that number, or with None the middle of it."""
+def read(path: Path, size: int, resize: int, variant: int | None = None, least: float = AREA[0]) -> Tensor:
+    """uint8 [3, size, size] of one file: its random crop of that number, of an area of at least ``least``, or with None the middle."""
     try:
         image = decoded(path)
     except UNREADABLE as error:
@@ -232,7 +232,7 @@ def read(path: Path, size: int, resize: int, variant: int | None = None) -> Tens
             f"{shown(path)} cannot be read ({reason(error)}): remove it, or read the folder with on_corrupt='skip', which checks "
             f"every file"
         ) from error
-    return tensor_of(whole_image(image, size, resize) if variant is None else random_crop(image, size, variant))
+    return tensor_of(whole_image(image, size, resize) if variant is None else random_crop(image, (size, size), variant, least))
 
 
 def read_all(root: Path, files: Sequence[str], size: int, resize: int, workers: int) -> Tensor:

@@ -10,8 +10,7 @@ import dataclasses
 import math
 import os
 import stat
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -23,17 +22,16 @@ from torch import Tensor
 from redistill import rng
 from redistill.core import Batch, RedistillError, Shape, StreamContext
 from redistill.data import decode
+from redistill.data.ahead import Ahead
 from redistill.data.augment import Augmenter, augmentation
 from redistill.data.dataset import DataSet, PureStream, Rule, Schedule, require_consistent
-from redistill.data.images import Images, offsets_of, variants_of
+from redistill.data.images import Images, mixed, offsets_of, operated, variants_of
 from redistill.data.normalise import Normalisation, normalisation
 from redistill.data.subsets import whole
 from redistill.paths import expanded
 
 NUMERICS = 1
 MEMORY = 2 * 2**30  # bytes of decoded pixels up to which a folder is held in memory
-PREFETCH = 3  # batches that are decoded ahead
-RESIZED = "resized-crop"  # needs the original pictures: such a folder stays on disk, however small it is
 WHITE = 255  # of every decoded picture, whatever set normalises it
 OnCorrupt = Literal["refuse", "skip"]
 
@@ -45,7 +43,7 @@ class Folder(DataSet):
     Attributes:
         root: the folder. files: relative paths, in order. y, classes, name, normalise, index, rule, class_names: as in
             :class:`Images`.
-        augment: "resized-crop" (random resized crop and flip, Inception's), or what images in memory have.
+        augment: as of images in memory; "resized-crop" (random resized crop and flip, Inception's) is of the original pictures.
         size: images become size x size. resize: the shorter side is first brought to this length (default: ``size``; the
             usual evaluation of ImageNet is 256 for 224) and the middle cut out, except for "resized-crop".
         workers: threads that decode; default one a core, at most 16. It moves no number.
@@ -73,10 +71,9 @@ class Folder(DataSet):
             object.__setattr__(self, "index", torch.arange(len(self.files)))
         require_consistent(self.name, len(self.files), self.y, self.classes, self.class_names)
         normalisation(self.normalise).require_channels(3)
-        if self.augment != RESIZED:
-            if augmentation(self.augment).strong:
-                raise RedistillError(f"{self.name}: strong views are made of images in memory: use .in_memory(), or another augmentation")
-            Augmenter(augmentation(self.augment), torch.empty(0, 3, self.size, self.size))  # refuses what does not fit these images
+        if augmentation(self.augment).strong:
+            raise RedistillError(f"{self.name}: strong views are made of images in memory: use .in_memory(), or another augmentation")
+        Augmenter(augmentation(self.augment), torch.empty(0, 3, self.size, self.size))  # refuses what does not fit these images
         if self.shorter_side < whole("size", self.size, 1):
             raise RedistillError(f"{self.name}: resize={self.resize} is smaller than size={self.size}")
 
@@ -116,11 +113,11 @@ class Folder(DataSet):
 
     def pixels(self, position: int, variant: int | None) -> Tensor:
         """uint8 [3, size, size] of one image; ``variant`` None: as for evaluation."""
-        return decode.read(self.root / self.files[position], self.size, self.shorter_side, variant)
+        least = augmentation(self.augment).area or decode.AREA[0]
+        return decode.read(self.root / self.files[position], self.size, self.shorter_side, variant, least)
 
     def in_memory(self) -> Images:
         """Everything decoded once, as evaluation sees it."""
-        augmentation(self.augment)  # refuses the one that needs the original pictures
         x = decode.read_all(self.root, self.files, self.size, self.shorter_side, decode.workers_or_all(self.workers))
         left_out = [decode.shown(file) for file in self.corrupt]
         rule = (*self.rule, ("without_corrupt", {"files": left_out})) if self.corrupt else self.rule
@@ -149,8 +146,8 @@ class Folder(DataSet):
 class FolderStream(PureStream):
     """:class:`Folder` at work in one run, decoded ahead by threads.
 
-    Order, variants and shared offsets are drawn as for :class:`Images`. Under "resized-crop" the variant of image i in an epoch
-    is the number derived from (seed, "variant", epoch, i), and fixes its crop.
+    Order, variants, shared offsets, operations and mixing are drawn as for :class:`Images`. Under "resized-crop" the variant of image i
+    in an epoch is the number derived from (seed, "variant", i, epoch), and fixes its crop.
     """
 
     def __init__(self, folder: Folder, room: StreamContext):
@@ -158,31 +155,38 @@ class FolderStream(PureStream):
         self.room = room
         self.schedule = Schedule(len(folder), room, "cpu")
         self.normalise = normalisation(folder.normalise).on(room.device, room.dtype, WHITE)
-        self.resized = folder.augment == RESIZED
-        empty = torch.empty(0, *folder.image_shape, dtype=torch.uint8, device=room.device)
-        self.augment = Augmenter(augmentation("none" if self.resized else folder.augment), empty)
+        found = augmentation(folder.augment)
+        self.resized, self.partly = found.area is not None, folder.partly_labelled
+        # what is done to a picture comes after its crop, so that a crop stands with the picture; else all of a batch are cropped at once
+        self.singly = bool(found.operations) and not self.resized
+        empty = torch.empty(0, *folder.image_shape, dtype=torch.uint8)
+        self.augment = Augmenter(found, empty if self.singly else empty.to(room.device))
         self._drawn: tuple[int, Tensor] | None = None
         self._offsets: tuple[int, list[int]] | None = None
-        self._pool = ThreadPoolExecutor(decode.workers_or_all(folder.workers), thread_name_prefix="decode")
-        self._ahead: dict[int, tuple[Tensor, Tensor, list[Future[Tensor]]]] = {}
+        self._ahead = Ahead(decode.workers_or_all(folder.workers), room.steps, self._wanted)
 
     def read(self, step: int) -> Batch:
-        wanted = range(step, min(step + 1 + PREFETCH, max(self.room.steps, step + 1)))
-        for old in [s for s in self._ahead if s not in wanted]:
-            for future in self._ahead.pop(old)[2]:
-                future.cancel()
-        for soon in wanted:
-            if soon not in self._ahead:
-                index, variants = self._chosen(soon)
-                pairs = zip(index.tolist(), variants.tolist() if self.resized else [None] * len(index), strict=True)
-                self._ahead[soon] = index, variants, [self._pool.submit(self.folder.pixels, i, v) for i, v in pairs]
-        index, variants, futures = self._ahead.pop(step)
+        (index, variants), pixels = self._ahead.batch(step)
         device = self.room.device
-        pixels = torch.stack([future.result() for future in futures]).contiguous().to(device)
-        variants = variants.to(device)
+        pixels, there = pixels.to(device), variants.to(device)
+        if not self.singly:
+            pixels = self.augment.applied(pixels, there)
         labels = None if self.folder.y is None else self.folder.y[index].to(device)
-        images = self.normalise(self.augment.applied(pixels, variants), self.room.channels_last)
-        return Batch(images, labels, index.to(device), variants, positions=index)
+        images = self.normalise(pixels, self.room.channels_last)
+        made = Batch(images, labels, index.to(device), there, positions=index, partly=self.partly)
+        return mixed(made, self.augment.augment, self.room.seed, step)
+
+    def _wanted(self, step: int) -> tuple[tuple[Tensor, Tensor], list[Callable[[], Tensor]]]:
+        index, variants = self._chosen(step)
+        pairs = zip(index.tolist(), variants.tolist(), strict=True)
+        return (index, variants), [partial(self._picture, i, variant, step // self.schedule.steps) for i, variant in pairs]
+
+    def _picture(self, position: int, variant: int, epoch: int) -> Tensor:
+        """uint8 [3, size, size] of one picture in one epoch, without the crop that a whole batch gets."""
+        pixels = self.folder.pixels(position, variant if self.resized else None)
+        if self.singly:
+            pixels = self.augment.applied(pixels[None], torch.tensor([variant]))[0]
+        return operated(pixels, self.augment.augment, self.room.seed, position, epoch)
 
     def _chosen(self, step: int) -> tuple[Tensor, Tensor]:
         epoch, index, _ = self.schedule.positions(step)
@@ -272,7 +276,7 @@ def folder(
         workers=workers,
         corrupt=corrupt,
     )
-    fits = len(found) * math.prod(found.image_shape) <= memory and found.augment != RESIZED
+    fits = len(found) * math.prod(found.image_shape) <= memory and augmentation(found.augment).area is None
     every = found.in_memory() if fits else found
     if divided or part is None:
         return every

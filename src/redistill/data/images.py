@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Self
 
 import torch
@@ -13,9 +13,13 @@ from torch import Tensor
 
 from redistill import rng
 from redistill.core import Batch, RedistillError, Shape, StreamContext
+from redistill.core.batch import UNLABELLED
+from redistill.data import decode
+from redistill.data.ahead import Ahead
 from redistill.data.augment import Augmentation, Augmenter, augmentation
 from redistill.data.dataset import DataSet, PureStream, Rule, Schedule, require_consistent
 from redistill.data.normalise import Normalisation, normalisation
+from redistill.data.operations import done, picture_of, pixels_of
 from redistill.data.strong import strongly
 from redistill.data.subsets import whole
 
@@ -77,8 +81,15 @@ class Images(DataSet):
             object.__setattr__(self, "peak", normalisation(self.normalise).peak)
         if not 1 <= whole("peak", self.peak or 0, 1) <= 255:
             raise RedistillError(f"{self.name}: peak={self.peak}, the pixel that counts as 1, must lie between 1 and 255")
-        if augmentation(self.augment).strong and self.x.shape[1] not in (1, 3):
-            raise RedistillError(f"{self.name}: strong views are of grey or coloured images, not of {self.x.shape[1]} channels")
+        found = augmentation(self.augment)
+        if (found.strong or found.pictured) and self.x.shape[1] not in (1, 3):
+            what = "strong views are" if found.strong else f"augmentation {self.augment!r} is"
+            raise RedistillError(f"{self.name}: {what} of grey or coloured images, not of {self.x.shape[1]} channels")
+        if found.area is not None and self.name.partition(":")[0] in ("folder", "images"):
+            raise RedistillError(
+                f"augmentation {self.augment!r} needs the original pictures: give it to redistill.data.folder(path, "
+                f"augment={self.augment!r}), which reads them from disk; of these images the sides are cut off already"
+            )
         Augmenter(augmentation(self.augment), self.x)  # refuses what does not fit these images
 
     def __repr__(self) -> str:
@@ -110,6 +121,22 @@ class Images(DataSet):
     def unlabelled(self) -> Self:
         return dataclasses.replace(self, y=None, rule=(*self.rule, ("unlabelled", {})))
 
+    def beside(self, others: Images) -> Self:
+        """These images and, after them, ``others`` without their labels, so that terms that need labels act on these alone.
+
+        Raises:
+            RedistillError: these have no labels; the others have another shape, or another white.
+        """
+        if self.y is None or self.classes is None:
+            raise RedistillError(f"{self.name} has no labels, so nothing stands beside images without labels: give labelled images first")
+        if (self.image_shape, self.peak) != (others.image_shape, others.peak):
+            shapes = " and ".join(f"{list(one.image_shape)} with {one.peak} as white" for one in (self, others))
+            raise RedistillError(f"{self.name} and {others.name} have images of unlike kind, {shapes}: make them the same (size=)")
+        y = torch.cat([self.y, torch.full((len(others),), UNLABELLED)])
+        index = torch.cat([self.index, torch.full((len(others),), -1)])
+        rule = (*self.rule, ("beside", others.manifest()))
+        return dataclasses.replace(self, x=torch.cat([self.x, others.x]), y=y, index=index, rule=rule)
+
     def normalised(self, positions: Tensor | slice | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
         """[n, C, H, W] without augmentation; all images where no positions are given."""
         chosen = self.x if positions is None else self.x[positions]
@@ -131,8 +158,11 @@ class Images(DataSet):
             yield Batch(normalise(self.x[here].to(device), channels_last), labels, index, torch.zeros_like(index))
 
     def start(self, room: StreamContext) -> ImageStream:
-        # a strong view is drawn image by image on the host
-        return (ImageStream if augmentation(self.augment).strong else TabledImageStream)(self, room)
+        found = augmentation(self.augment)
+        if found.bounded:
+            return TabledImageStream(self, room)
+        # what is drawn image by image, or for a batch as a whole, is drawn on the host
+        return (PictureStream if found.pictured else ImageStream)(self, room)
 
 
 class ImageStream(PureStream):
@@ -148,6 +178,7 @@ class ImageStream(PureStream):
         self.device = room.device
         self.channels_last = room.channels_last
         self.labels = None if images.y is None else images.y.to(room.device)
+        self.partly = images.partly_labelled
         self.augment = Augmenter(augmentation(images.augment), images.x.contiguous().to(room.device))
         self.normalise = normalisation(images.normalise).on(room.device, room.dtype, images.peak)
         self.schedule = Schedule(len(images), room, room.device)
@@ -160,7 +191,8 @@ class ImageStream(PureStream):
         epoch, index, positions = self.schedule.positions(step)
         offset = self._offset(epoch, step % self.schedule.steps) if self.augment.augment.batch else None
         again = self._again(epoch) if self.augment.augment.strong else None
-        return self._made(index, self._variant(epoch), offset, positions, again, epoch)
+        made = self._made(index, self._variant(epoch), offset, positions, again, epoch)
+        return mixed(made, self.augment.augment, self.seed, step)
 
     def _made(
         self, index: Tensor, variants: Tensor, offset: int | Tensor | None, positions: Tensor | None,
@@ -180,7 +212,7 @@ class ImageStream(PureStream):
             positions = positions.repeat(2)
         images = self.normalise(pixels, self.channels_last)
         labels = None if self.labels is None else self.labels.index_select(0, index)
-        return Batch(images, labels, index, variant, positions=positions)
+        return Batch(images, labels, index, variant, positions=positions, partly=self.partly)
 
     def _again(self, epoch: int) -> Tensor:
         """The variant of every image's strong view in one epoch, drawn from (seed, "strong", epoch)."""
@@ -200,6 +232,49 @@ class ImageStream(PureStream):
         if self._offsets is None or self._offsets[0] != epoch:
             self._offsets = epoch, offsets_of(self.augment.augment, self.schedule.steps, self.seed, epoch)
         return self._offsets[1][within]
+
+
+class PictureStream(ImageStream):
+    """The same, each image made by itself by threads on the host: cropped, and under the operations of :mod:`redistill.data.operations`,
+    whose draws are those of (seed, "operations", image, epoch)."""
+
+    def __init__(self, images: Images, room: StreamContext):
+        super().__init__(images, room)
+        self.peak = images.peak or 255
+        self._drawn: tuple[int, Tensor] | None = None
+        self._ahead = Ahead(decode.workers_or_all(None), room.steps, self._chosen)
+
+    def read(self, step: int) -> Batch:
+        (positions, variants), pixels = self._ahead.batch(step)
+        index = positions.to(self.device)
+        images = self.normalise(pixels.to(self.device), self.channels_last)
+        labels = None if self.labels is None else self.labels.index_select(0, index)
+        made = Batch(images, labels, index, variants.to(self.device), positions=positions, partly=self.partly)
+        return mixed(made, self.augment.augment, self.seed, step)
+
+    def _chosen(self, step: int) -> tuple[tuple[Tensor, Tensor], list[Callable[[], Tensor]]]:
+        epoch, _, positions = self.schedule.positions(step)
+        if self.augment.augment.area is not None:
+            variants = torch.tensor([rng.generator_seed(self.seed, "variant", i, epoch) for i in positions.tolist()])
+        else:
+            if self._drawn is None or self._drawn[0] != epoch:
+                self._drawn = epoch, variants_of(self.augment.augment, self.schedule.count, self.seed, epoch)
+            variants = self._drawn[1][positions]
+            if self.augment.augment.batch:
+                variants = self.augment.augment.at_offset(variants, self._offset(epoch, step % self.schedule.steps))
+        pairs = zip(positions.tolist(), variants.tolist(), strict=True)
+        return (positions, variants), [partial(self._picture, i, variant, epoch) for i, variant in pairs]
+
+    def _picture(self, position: int, variant: int, epoch: int) -> Tensor:
+        """uint8 [C, H, W] of one image in one epoch."""
+        augment = self.augment.augment
+        if augment.area is not None:
+            pixels = self._on_cpu.images[position]
+            crop = decode.random_crop(picture_of(pixels, self.peak), (pixels.shape[2], pixels.shape[1]), variant, augment.area)
+            pixels = pixels_of(crop, self.peak)
+        else:
+            pixels = self._on_cpu(torch.tensor([position]), torch.tensor([variant]))[0]
+        return operated(pixels, augment, self.seed, position, epoch, self.peak)
 
 
 class TabledImageStream(ImageStream):
@@ -263,3 +338,21 @@ def variants_of(augment: Augmentation, count: int, seed: int, epoch: int) -> Ten
 def offsets_of(augment: Augmentation, steps: int, seed: int, epoch: int) -> list[int]:
     """The offset that each batch of an epoch shares, where it shares one, drawn from (seed, "offset", epoch)."""
     return torch.randint(0, augment.offsets, (steps,), generator=rng.stream(seed, "offset", epoch)).tolist()
+
+
+def operated(pixels: Tensor, augment: Augmentation, seed: int, position: int, epoch: int, peak: int = 255) -> Tensor:
+    """Bytes [C, H, W] of one image after the operations of an augmentation, drawn from (seed, "operations", image, epoch)."""
+    if not augment.operations:
+        return pixels
+    draw = rng.stream(seed, "operations", position, epoch)
+    image = picture_of(pixels, peak)
+    for operation in augment.operations:
+        image = done(image, operation.drawn(draw, *image.size))
+    return pixels_of(image, peak)
+
+
+def mixed(batch: Batch, augment: Augmentation, seed: int, step: int) -> Batch:
+    """The batch of a step, its images mixed with each other where the augmentation says so."""
+    if augment.mixing is None:
+        return batch
+    return augment.mixing.drawn(seed, step, *batch.images.shape[2:]).batch(batch)

@@ -30,9 +30,9 @@ def whole(what: str, value: int, least: int) -> int:
 
 
 def members(labels: Tensor, classes: int) -> list[Tensor]:
-    """The positions of each class, in increasing order."""
-    order = torch.argsort(labels, stable=True)
-    return list(order.split(torch.bincount(labels, minlength=classes).tolist()))
+    """The positions of each class, in increasing order; an image without a label (-1) stands in none."""
+    order = torch.argsort(labels, stable=True)[int((labels < 0).sum()) :]
+    return list(order.split(torch.bincount(labels[labels >= 0], minlength=classes).tolist()))
 
 
 def _enough(rule: str, groups: list[Tensor], per_class: int, where: str, class_names: tuple[str, ...] | None) -> None:

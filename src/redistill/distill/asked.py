@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,3 +34,18 @@ class Asked:
     skip_unreadable: bool
     change: tuple[str, ...]
     resources: Resources
+    augment: str | None = None
+    recipe: str | None = None
+    ema: float | None = None
+    early_stop: int | None = None
+    accumulate: int = 1
+    class_weights: bool = False
+    unlabelled: str | None = None
+
+    def words(self) -> dict[str, str]:
+        """What was asked for as far as it decides how long and in which batches; later words only where they say something."""
+        rest = {f.name: f.default for f in dataclasses.fields(self) if f.default is not dataclasses.MISSING}
+        return {
+            key: str(value) for key, value in vars(self).items()
+            if key not in ("resources", "change", "seeds") and not (key in rest and value == rest[key])
+        }  # fmt: skip

@@ -25,6 +25,13 @@ SHARE = 0.8  # of the free memory that a run may take
 STEPS = 8  # an epoch at least
 READING = 1.15  # of the time of the steps: images that are read, evaluations
 WARM = 5.0  # epochs of warm-up at most
+RECIPES = ("sgd", "adamw", "patient")
+"""SGD or AdamW, whatever the student is made of; and AdamW on the images of Beyer et al. 2022 (arXiv:2106.05237), :data:`PATIENT`."""
+
+PATIENT = "resized-crop+mixup:1"
+"""Random crops, evenly mixed, which teacher and student see alike: what that paper calls function matching."""
+
+LONG = 300  # epochs from which a schedule is a long one
 
 
 @dataclass(frozen=True)
@@ -58,8 +65,8 @@ def chosen(
         RedistillError: no batch fits the memory; not one epoch fits the time.
     """
     shape = tuple(images.train.image_shape)
-    words = {key: value for key, value in vars(asked).items() if key not in ("resources", "change", "seeds")}
-    key = digest(canonical({"words": {k: str(v) for k, v in words.items()}, "data": images.train.manifest()["sha256"]}))[:16]
+    words = asked.words()
+    key = digest(canonical({"words": words, "data": images.train.manifest()["sha256"]}))[:16]
     place = f"plans/{key}.json"
     before = json_of(store.root / place) if there(store.root / place) else {}
     lines: list[tuple[str, str]] = []
@@ -68,7 +75,11 @@ def chosen(
     precision, reason = _precision(asked, device)
     lines.append(("precision", f"{precision}, {reason}"))
     own, reason = _optimiser(asked, student, batch)
+    own |= more_settings(asked, batch)
     lines.append(("optimiser", f"{reason}: rate {own['lr']:g}, falling to 0 along a cosine after a warm-up of a tenth of the run"))
+    if asked.accumulate > 1:
+        lines.append(("parts", f"{min(asked.accumulate, batch)} of each batch, one after the other: the step is that of the whole batch"))
+    lines += kept_lines(asked)
     steps = -(-len(images.train) // batch)
     taught = cost.step_seconds(student, teacher, shape, batch, device)
     alone = cost.step_seconds(student, None, shape, batch, device)
@@ -84,7 +95,27 @@ def chosen(
         "epochs": epochs, "batch_size": batch, **own, "schedule": {"kind": "cosine"}, "per": "step", "precision": precision,
         "warmup": warm_up(epochs), "warmup_unit": "epoch",
     }  # fmt: skip
-    return Length(recipe, tuple(lines), seconds, place, {"batch": batch, "epochs": epochs, "words": {k: str(v) for k, v in words.items()}})
+    return Length(recipe, tuple(lines), seconds, place, {"batch": batch, "epochs": epochs, "words": words})
+
+
+def more_settings(asked: Asked, batch: int) -> dict[str, Any]:
+    """Settings of the recipe that were asked for and are not the optimiser's."""
+    found: dict[str, Any] = {} if asked.accumulate == 1 else {"accumulate": min(asked.accumulate, batch)}
+    found |= {} if asked.ema is None else {"ema": asked.ema}
+    return found | ({} if asked.early_stop is None else {"patience": asked.early_stop})
+
+
+def kept_lines(asked: Asked) -> list[tuple[str, str]]:
+    """Which network of a run is kept, where it is not the last one."""
+    lines = []
+    if asked.ema is not None:
+        lines.append(("kept", f"an average of the student's weights, decay {asked.ema:g}; it is what is evaluated"))
+    if asked.early_stop is not None:
+        lines.append((
+            "early stop", f"after {asked.early_stop} evaluations without a better one on a tenth of the training images, on which nobody "
+            f"trains; the best one's network is kept. The evaluation images decide nothing",
+        ))  # fmt: skip
+    return lines
 
 
 def warm_up(epochs: int) -> float:
@@ -102,7 +133,7 @@ def _batch(
     why = "as asked for" if asked.batch_size else "as in the first call of this command" if before.get("batch") else why
     free = cost.available_memory(device)
     tried = sorted({batch, *(b for b in BATCHES if b < batch)}, reverse=True)
-    need = {b: _need(student, teacher, shape, b, methods, device) for b in tried}
+    need = {b: _need(student, teacher, shape, -(-b // asked.accumulate), methods, device) for b in tried}
     if free is None:
         return batch, f"{why}; about {cost.bytes_text(need[batch])} a step"
     fitting = [b for b in tried if need[b] <= SHARE * free]
@@ -112,7 +143,8 @@ def _batch(
         rest = f"a batch of {max(fitting)} would fit (--batch-size {max(fitting)})" if fitting else "no smaller batch fits"
         raise RedistillError(
             f"a step with {least} images of {shape[-2]}x{shape[-1]} needs about {cost.bytes_text(need[least])}, and of "
-            f"{cost.bytes_text(free)} free a run may take {SHARE:.0%}: {rest}; smaller images (--size) or a smaller network need less"
+            f"{cost.bytes_text(free)} free a run may take {SHARE:.0%}: {rest}; --accumulate 4 computes a batch in four parts, and smaller "
+            f"images (--size) or a smaller network need less"
         )
     if max(fitting) < batch:
         why = f"the largest that fits into {SHARE:.0%} of {cost.bytes_text(free)} ({batch} would need {cost.bytes_text(need[batch])})"
@@ -135,9 +167,11 @@ def _precision(asked: Asked, device: torch.device) -> tuple[str, str]:
 def _optimiser(asked: Asked, student: nn.Module, batch: int) -> tuple[dict[str, Any], str]:
     kinds = list(student.modules())
     own: dict[str, Any]
-    if any(isinstance(m, nn.LayerNorm) for m in kinds) and not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in kinds):
+    transforms = any(isinstance(m, nn.LayerNorm) for m in kinds) and not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in kinds)
+    if asked.recipe in RECIPES[1:] or (asked.recipe is None and transforms):
         own = {"optimizer": "adamw", "lr": 5e-4 * batch / 128, "weight_decay": 0.05, "no_decay": ["norm", "bias"], "clip": 1.0}
-        reason = "AdamW, because the student normalises by layers as transformers do (decay 0.05, clipped at 1)"
+        why = "because the student normalises by layers as transformers do" if asked.recipe is None else "as asked for"
+        reason = f"AdamW, {why} (decay 0.05, clipped at 1)"
     else:
         own = {"optimizer": "sgd", "lr": round(0.1 * batch / 128, 6), "nesterov": True, "weight_decay": 5e-4}
         reason = "SGD with Nesterov momentum, 0.1 at a batch of 128"
@@ -148,8 +182,7 @@ def _optimiser(asked: Asked, student: nn.Module, batch: int) -> tuple[dict[str, 
 
 def _epochs(asked: Asked, epoch: float, steps: int, before: dict[str, Any]) -> tuple[int, str]:
     if asked.time_budget is None:
-        long = ", a long schedule, as patient teachers need (Beyer et al. 2022, arXiv:2106.05237)" if asked.epochs >= 1000 else ""
-        return asked.epochs, f"{asked.epochs} epochs of {steps} steps{long}"
+        return asked.epochs, f"{asked.epochs} epochs of {steps} steps{_patience(asked)}"
     if before.get("epochs"):
         return int(before["epochs"]), f"{before['epochs']} epochs of {steps} steps, as in the first call of this command"
     epochs = int(asked.time_budget / epoch)
@@ -159,3 +192,13 @@ def _epochs(asked: Asked, epoch: float, steps: int, before: dict[str, Any]) -> t
             f"{cost.time_text(asked.time_budget)}: give more time, fewer seeds or methods, or smaller images"
         )
     return epochs, f"{epochs} epochs of {steps} steps, which is what fits into {cost.time_text(asked.time_budget)}"
+
+
+def _patience(asked: Asked) -> str:
+    """What a schedule is, where it is long, or short for what was asked for."""
+    who = "patient teachers (Beyer et al. 2022, arXiv:2106.05237)"
+    if asked.epochs >= LONG:
+        return f", a long schedule, as {who} need"
+    if asked.recipe == "patient":
+        return f", which is short: {who} pay off over hundreds to thousands of epochs"
+    return ""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from redistill import terms
 from redistill.errors import RedistillError
 from redistill.paths import expanded
-from redistill.settings.tables import toml_of
+from redistill.settings.tables import MOST_BYTES, content_of, toml_of
 from redistill.user_code import is_code
 
 PLAIN: tuple[dict[str, Any], ...] = ({"use": "CE"},)
@@ -47,10 +48,7 @@ def asked(text: str, labelled: bool) -> list[Asked]:
     """
     if text.lower().endswith(".toml"):
         path = expanded(text)
-        try:
-            table = toml_of(path.read_bytes(), str(path))[1]
-        except OSError as error:
-            raise RedistillError(f"cannot read {path}: {error.strerror or error}") from error
+        table = toml_of(content_of(path, MOST_BYTES), str(path))[1]
         rows = table.get("method")
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows) or not rows:
             raise RedistillError(f'{path} has no [[method]]: write one for each term, [[method]] with use = "KD" and its settings')
@@ -61,18 +59,27 @@ def asked(text: str, labelled: bool) -> list[Asked]:
     return [Asked(name, tuple(_rows(name, labelled)), Path.cwd()) for name in names]
 
 
+def with_class_weights(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same terms, cross-entropy weighted so that each class counts alike."""
+    return [{**row, "class_weights": "balanced"} if row["use"] == "CE" else dict(row) for row in rows]
+
+
 def _rows(name: str, labelled: bool) -> list[dict[str, Any]]:
     parts = [part.strip() for part in name.split("+")]
     for part in parts:
         if not is_code(part):
             terms.by_name(part)  # refuses with the nearest
     rows: list[dict[str, Any]] = []
-    if "KD" in parts:
+    if "DeiT" in parts:
+        if len(parts) > 1:
+            raise RedistillError(f"--method {name}: DeiT has a part for the labels of its own; write the sum into a file, [[method]]")
+        rows.append({"use": "DeiT", "weight": 1.0})
+    elif "KD" in parts:
         rows += [dict(row) for row in KD]
     elif "CE" not in parts:
         rows.append({"use": "CE"})
     for part in parts:
-        if part == "KD":
+        if part in ("KD", "DeiT"):
             continue
         if part not in WEIGHTS and part != "CE" and not is_code(part):
             raise RedistillError(

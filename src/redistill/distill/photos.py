@@ -10,13 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from redistill.data import decode, named
+from redistill.data import augmentation, decode, named
 from redistill.data.catalogue import OFFICIAL, OWN, row_of
 from redistill.data.folders import PARTS
 from redistill.errors import RedistillError
+from redistill.experiment.source.images import in_memory
 from redistill.paths import expanded
 
 LARGEST_AUTO = 224  # what networks for photographs take
+UNLABELLED = "unlabelled"  # folder beside train/ whose images have no labels
 HELD = 0.1  # share that is split off where nothing is there to evaluate on
 
 
@@ -80,6 +82,8 @@ class Photos:
     Attributes:
         train, test: data sets; test None where nothing has labels. train_name, test_name: as an experiment names them.
         opening: how picture files are opened. how: a sentence on how they are divided. survey: None for sets that are no folder.
+        beside: images without labels that were added to the training images, as an experiment names them. own_content: of the
+            training images without these.
     """
 
     train: Any
@@ -89,6 +93,8 @@ class Photos:
     how: str
     opening: dict[str, Any] = field(default_factory=dict)
     survey: Survey | None = None
+    beside: str | None = None
+    own_content: str | None = None
 
     @property
     def labelled(self) -> bool:
@@ -96,8 +102,8 @@ class Photos:
 
     def source(self) -> dict[str, Any]:
         """The section ``[source]``."""
-        content = None if row_of(self.train_name) else str(self.train.manifest()["sha256"])
-        more = {} if content is None else {"content": content}
+        more = {} if self.own_content is None else {"content": self.own_content}
+        more |= {} if self.beside is None else {"beside": self.beside}
         return {"data": self.train_name, **self.opening, "normalise": self.train.normalise, "augment": self.train.augment, **more}
 
     def evaluate(self) -> dict[str, Any]:
@@ -140,12 +146,16 @@ def _has_classes(root: Path) -> bool:
     return not any(p.is_file() and p.suffix.lower() in decode.SUFFIXES and not decode.passed_over(p.name) for p in root.iterdir())
 
 
-def opened(place: Place, size: int | None, *, skip_unreadable: bool, evaluate: str | None, data_dir: Path | None) -> Photos:
+def opened(
+    place: Place, size: int | None, *, skip_unreadable: bool, evaluate: str | None, data_dir: Path | None, augment: str | None = None,
+    unlabelled: str | None = None,
+) -> Photos:
     """The images at one size.
 
     Args:
         size: side of the square that pictures become; None for sets that have one. skip_unreadable: leave files out that are no
-            images. evaluate: another set to evaluate on.
+            images. evaluate: another set to evaluate on. augment: of the training images; None: their own.
+        unlabelled: images without labels beside the training images; None: ``unlabelled/`` beside ``train/``, where there is one.
     """
     kind = place.name.partition(":")[0]
     pictures = kind in named.PICTURES
@@ -174,7 +184,10 @@ def opened(place: Place, size: int | None, *, skip_unreadable: bool, evaluate: s
         looked = looked_at(evaluate).name
         test_name = named.full_name(looked, "test", here, data_dir)
         how = "as asked for"
-    train = named.load_data(train_name, data_dir, trust_code=True, opening=opening)
+    cut = {} if augment is None or not pictures or augmentation(augment).area is None else {"augment": augment}  # out of the files
+    train = named.load_data(train_name, data_dir, trust_code=True, opening={**opening, **cut})
+    if augment is not None:
+        train = train.with_(augment=augment)
     test = None if test_name is None else named.load_data(test_name, data_dir, trust_code=True, opening=opening)
     if train.labelled and (train.classes or 0) < 2:
         only = train.class_names[0] if train.class_names else "0"
@@ -185,7 +198,27 @@ def opened(place: Place, size: int | None, *, skip_unreadable: bool, evaluate: s
         raise RedistillError(f"{place.name} has {len(train)} training image: give at least two, and better a hundred a class")
     if test is not None and not test.labelled:
         raise RedistillError(f"{test_name} has no labels, and an accuracy needs them: give --evaluate a folder with class folders")
-    return Photos(train, test, train_name, test_name, how, opening, place.survey)
+    content = None if row_of(train_name) else str(train.manifest()["sha256"])
+    added = _beside(place, unlabelled, here)
+    if added is not None:
+        if not train.labelled:
+            raise RedistillError(f"{place.name} has no labels, so {added} beside it makes no difference: put all images into one folder")
+        others = named.load_data(added, data_dir, trust_code=True, opening=opening if added.partition(":")[0] in named.PICTURES else {})
+        train = in_memory(train).beside(in_memory(others))
+    return Photos(train, test, train_name, test_name, how, opening, place.survey, added, content)
+
+
+def _beside(place: Place, unlabelled: str | None, here: Path) -> str | None:
+    """The set of images without labels that is to be added, by its whole name."""
+    if unlabelled is not None:
+        kind = unlabelled.partition(":")[0]
+        known = kind in OFFICIAL or kind in OWN or named.is_own_data(unlabelled)
+        if not known and not expanded(unlabelled).is_dir():
+            raise RedistillError(f"--unlabelled {unlabelled}: there is no such folder, and no data set of that name")
+        return named.full_name(unlabelled if known else f"images:{expanded(unlabelled).resolve()}", "train", here)
+    kind, _, path = place.name.partition(":")
+    found = Path(path) / UNLABELLED
+    return f"images:{found}" if kind == "folder" and (Path(path) / "train").is_dir() and found.is_dir() else None
 
 
 def auto_size(place: Place, wanted: int | None) -> tuple[int | None, str]:

@@ -14,9 +14,9 @@ from redistill.distill import cost, length, methods, photos, teacher
 from redistill.distill.asked import Asked
 from redistill.distill.family import WORDS, Candidate, chosen, family
 from redistill.distill.names import Named, named, with_classes, with_published_weights
-from redistill.distill.photos import Photos
+from redistill.distill.photos import HELD, Photos
 from redistill.distill.plan import Plan
-from redistill.errors import RedistillError
+from redistill.errors import RedistillError, nearest
 from redistill.experiment.value import Experiment
 from redistill.features.normalised import normalisation_of
 from redistill.features.places import places_of
@@ -55,6 +55,13 @@ def plan(
     change: Sequence[str] = (),
     runs: str | Path = "runs",
     resources: Resources | None = None,
+    augment: str | None = None,
+    recipe: str | None = None,
+    ema: float | None = None,
+    early_stop: int | None = None,
+    accumulate: int = 1,
+    class_weights: bool = False,
+    unlabelled: str | None = None,
 ) -> Plan:
     """Look at images and networks and say what will be done.
 
@@ -71,6 +78,13 @@ def plan(
         plain: train beside each student the same one without a teacher. evaluate: another set to evaluate on.
         skip_unreadable: leave out files that are no images. change: settings of the students, ``"recipe.weight_decay=1e-4"``.
         runs: folder of the runs. resources: device, threads, data folder.
+        augment: of the training images, before teacher and student see them (:mod:`redistill.data.augment`); default: crop and flip.
+        recipe: ``sgd``, ``adamw``, or ``patient`` (AdamW on random crops that are mixed evenly, for long schedules); default: by network.
+        ema: decay of an average of the student's weights, which is then what is evaluated and kept.
+        early_stop: evaluations without a better one on a tenth of the training images, after which a student stops.
+        accumulate: parts that a batch is computed in. class_weights: in cross-entropy each class counts alike.
+        unlabelled: a folder (or data name) of further training images, whose labels are hidden if they have some: they are learned from
+            by terms that need none. Default: ``unlabelled/`` beside ``train/``.
 
     Raises:
         RedistillError: what cannot end well, in a sentence.
@@ -79,7 +93,11 @@ def plan(
         str(data), teacher, student, teacher_weights, teacher_normalise, student_weights, student_pretrained, train_teacher, method,
         epochs, time_budget,
         tuple(seeds), size, batch_size, lr, precision, plain, evaluate, skip_unreadable, tuple(change), resources or Resources(),
+        length.PATIENT if recipe == "patient" and augment is None else augment, recipe, ema, early_stop, accumulate, class_weights,
+        unlabelled,
     )  # fmt: skip
+    if recipe is not None and recipe not in length.RECIPES:
+        raise RedistillError(nearest(recipe, length.RECIPES, "recipe"))
     return _Preflight(asked, Store(expanded(runs))).plan()
 
 
@@ -155,11 +173,15 @@ class _Preflight:
                 self.say("", f"{len(found.unreadable)} of them left out, the first {found.unreadable[0][0]} ({found.unreadable[0][1]})")
         size, why = (asked.size, "as asked for") if asked.size is not None else photos.auto_size(place, big.size)
         images = photos.opened(
-            place, size, skip_unreadable=asked.skip_unreadable, evaluate=asked.evaluate, data_dir=asked.resources.data_dir
-        )
+            place, size, skip_unreadable=asked.skip_unreadable, evaluate=asked.evaluate, data_dir=asked.resources.data_dir,
+            augment=asked.augment, unlabelled=asked.unlabelled,
+        )  # fmt: skip
         side, self.class_names = images.train.image_shape, getattr(images.train, "class_names", None)
         self.say("size", f"{side[-2]}x{side[-1]}, {why}" if found is not None else f"{side[-2]}x{side[-1]}, the set's own")
         many = f"{len(images.train):,} images"
+        if images.beside is not None:
+            nameless = int((images.train.y < 0).sum())
+            many += f", {nameless:,} of them without labels (from {images.beside}), which terms that need labels pass over,"
         if images.labelled:
             counts = images.train.class_counts()
             many += (
@@ -169,6 +191,9 @@ class _Preflight:
             )
             if max(counts) > 10 * min(counts):
                 many += "; the classes are unbalanced, more than ten to one"
+                many += "" if asked.class_weights else " (--class-weights makes each count alike)"
+        if asked.class_weights and not images.labelled:
+            raise RedistillError("--class-weights weighs cross-entropy with labels, and these images have none: leave it out")
         self.say("training", f"{many}, augmented by {images.train.augment}, normalised as {images.train.normalise}")
         self.say("evaluation", f"{len(images.test):,} images: {images.how}" if images.test is not None else f"none: {images.how}")
         return images
@@ -295,7 +320,8 @@ class _Preflight:
     ) -> Plan:  # fmt: skip
         asked, recipe = self.asked, made_length.recipe
         every = max(1, -(-recipe["epochs"] // 20))
-        shared = {"source": images.source(), "evaluate": {**images.evaluate(), "every": every}}
+        held = {} if asked.early_stop is None else {"held_out": HELD}
+        shared = {"source": {**images.source(), **held}, "evaluate": {**images.evaluate(), "every": every}}
         title = Path(asked.data.partition(":")[2] or asked.data).name or asked.data
 
         def made(settings: dict[str, Any], folder: Path, seed: int, name: str, change: Sequence[str] = ()) -> Experiment:
@@ -304,21 +330,23 @@ class _Preflight:
                 data_dir=asked.resources.data_dir,
             )  # fmt: skip
 
+        by_labels = methods.with_class_weights(methods.PLAIN) if asked.class_weights else list(methods.PLAIN)
         teaching: dict[int, Experiment] = {}
         taught_by: dict[str, Any] = big.table()
         first = asked.seeds[0]
         here = Path.cwd()
         if asked.train_teacher is not None:
             rate = recipe["lr"] / (10 if big.weights is not None else 1)  # a network that knows something already is only tuned
-            longer = {**recipe, "epochs": asked.train_teacher, "lr": rate, "warmup": length.warm_up(asked.train_teacher)}
-            lesson = {"student": big.table(), "method": list(methods.PLAIN), **shared, "recipe": longer}
+            own = {key: value for key, value in recipe.items() if key not in ("ema", "patience")}  # of the students alone
+            longer = {**own, "epochs": asked.train_teacher, "lr": rate, "warmup": length.warm_up(asked.train_teacher)}
+            lesson = {"student": big.table(), "method": by_labels, **shared, "recipe": longer}
             base = made(lesson, here, 0, f"{title}: teacher {big.short}")
             teaching = {first: base.with_seed(first)}
             taught_by = {"run": base, "seed": first}
         plain: dict[int, Experiment] = {}
         if asked.plain and images.labelled:
             one = made(
-                {"student": small.table(), "method": list(methods.PLAIN), **shared, "recipe": recipe},
+                {"student": small.table(), "method": by_labels, **shared, "recipe": recipe},
                 here,
                 0,
                 f"{title}: {_short(small)} plain",
@@ -327,7 +355,8 @@ class _Preflight:
             plain = {seed: one.with_seed(seed) for seed in asked.seeds}
         distilled: dict[str, dict[int, Experiment]] = {}
         for way in rows:
-            learning = {"teacher": taught_by, "student": small.table(), "method": list(way.rows), **shared, "recipe": recipe}
+            taught = methods.with_class_weights(way.rows) if asked.class_weights else list(way.rows)
+            learning = {"teacher": taught_by, "student": small.table(), "method": taught, **shared, "recipe": recipe}
             one = made(learning, way.folder, 0, f"{title}: {_short(small)} {way.name}", asked.change)
             distilled[way.name] = {seed: one.with_seed(seed) for seed in asked.seeds}
             weights = " + ".join(f"{row.get('weight', 1.0)} {row['use']}" for row in way.rows)

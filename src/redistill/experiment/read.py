@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from redistill.core import RedistillError, Term
+from redistill.core.batch import mixed_labels
 from redistill.experiment import evaluate, networks, shorthand, source
 from redistill.experiment.method import TermSpec, read_rows
 from redistill.experiment.reading import Reading
@@ -108,7 +109,7 @@ def _experiment(data: dict[str, Any], mistakes: ValidationErrors, reading: Readi
     chosen = None if table is None else source.read(table, mistakes, reading, shorthand.WORDS["source"])
     recipe = None if tables["recipe"] is None else _recipe(tables["recipe"], mistakes)
     shown = evaluate.read(tables["evaluate"], chosen, recipe, mistakes, reading)
-    _together(tables["teacher"] is not None, method, chosen, student, mistakes)
+    _together(tables["teacher"] is not None, method, chosen, student, recipe, mistakes)
     with mistakes.at(()):
         device = resolve_device(reading.device)
     if len(mistakes.found) > before:
@@ -209,14 +210,23 @@ def _recipe(given: dict[str, Any], mistakes: ValidationErrors) -> Recipe | None:
 
 
 def _together(
-    teacher: bool, method: list[tuple[TermSpec, Term]], source: Any, student: networks.Net | None, mistakes: ValidationErrors
-) -> None:
+    teacher: bool, method: list[tuple[TermSpec, Term]], source: Any, student: networks.Net | None, recipe: Recipe | None,
+    mistakes: ValidationErrors,
+) -> None:  # fmt: skip
     """What only shows when the sections are put side by side."""
     stage = student.run.method if student is not None and student.run is not None else ()
     before = {part.use for part in stage}
+    if recipe is not None and recipe.patience is not None and source is not None and not any(
+        getattr(half, "held_out", None) for half in (source, getattr(source, "first", None), getattr(source, "second", None))
+    ):
+        mistakes.add(
+            ("recipe", "patience"), "stops by a held-out part of the training images, never by the test set: add held_out = 0.1 to [source]"
+        )
     for number, (part, term) in enumerate(method):
         if term.needs_teacher and not teacher:
             mistakes.add(("method", number, "use"), f"{part.use} compares with a teacher: add a section [teacher]")
+        if term.needs_labels and not term.takes_mixed and getattr(source, "mixes_labels", False):
+            mistakes.add(("method", number, "use"), mixed_labels(part.use))
         if term.needs_labels and source is not None and not source.labelled:
             mistakes.add(("method", number, "use"), f"{part.use} needs labels, and [source] has none")
         if term.begins_with() and student is not None and part.use not in before:

@@ -55,6 +55,7 @@ def numerics(terms: Iterable[Term], source: Any, nets: Sequence[Net | None], sho
     models = [net.model for net in nets if net is not None and net.code is None]
     models += [one.generator for one in _sources(source) if getattr(one, "generator", None) and one.code is None]
     data = [*shown.sets.values(), *(one.data for one in _sources(source) if hasattr(one, "data"))]
+    data += [beside for one in _sources(source) if (beside := getattr(one, "beside", None)) is not None]
     later = dict(RAISED)
     later |= {f"model:{name}": f"models.{name}" for name in map(family, models) if name is not None}
     for name in data:

@@ -104,6 +104,14 @@ def require_finite(logits: Tensor, who: str, what: str) -> Tensor:
     return logits
 
 
+def teacher_at_fault(teacher: nn.Module, where: str) -> str:
+    """Why a loss is not finite, where the teacher's logits were not and its images were; ``where``: "at step 3"."""
+    return (
+        f"the logits of the teacher {name_of(teacher)} are not finite {where}, of images that are: the teacher is at fault, not the "
+        f"learning rate"
+    )
+
+
 def require_comparable(a: Tensor, b: Tensor, who: str) -> None:
     """Refuse to compare logits [N, C] of unlike classes, or of a single one, which all networks agree on."""
     if a.shape != b.shape:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from redistill import rng
 from redistill._moved import old_names
 from redistill.core import Context, Place, RedistillError, Shape
 from redistill.core.pairs import check_pairs as check_pairs
@@ -18,6 +19,7 @@ from redistill.core.pairs import pair_stages as pair_stages
 from redistill.features.outputs import WRAP, Key, described, entries, logits_of
 from redistill.features.outputs import candidates as candidates_of
 from redistill.features.stages import POOLS, Call, Heard, Stages, candidates, channels_of, find
+from redistill.features.tokens import grid_places, turned_stages
 from redistill.features.traced import is_traced as is_traced
 
 NUMERICS = 1
@@ -48,7 +50,7 @@ def _untouched(net: nn.Module, *, train: bool = False, gradients: bool = False) 
     buffers = [(m, name, b, b.clone()) for m in net.modules() for name, b in m._buffers.items() if b is not None]
     counted = [(m, {k: v for k, v in vars(m).items() if isinstance(v, _PLAIN)}) for m in net.modules()]
     devices = {t.device for t in (*net.parameters(), *net.buffers()) if t.device.type == "cuda"}
-    with torch.random.fork_rng(devices=sorted(d.index or 0 for d in devices)):
+    with rng.seeded(0, "look"), torch.random.fork_rng(devices=sorted(d.index or 0 for d in devices)):
         net.train(train)
         try:
             with torch.set_grad_enabled(gradients):
@@ -105,11 +107,15 @@ def _probe(net: nn.Module, images: Tensor, *, train: bool = False, gradients: bo
         if not name or takes_no_hooks(module):
             continue
         parameters = any(True for _ in module.parameters())
+        composite = next(module.children(), None) is not None
 
         def before(m: nn.Module, args: tuple[object, ...]) -> None:
             ended.setdefault(m, []).append(len(calls))
 
-        def after(m: nn.Module, args: tuple[object, ...], out: object, name: str = name, parameters: bool = parameters) -> None:
+        def after(
+            m: nn.Module, args: tuple[object, ...], out: object, name: str = name, parameters: bool = parameters,
+            composite: bool = composite,
+        ) -> None:  # fmt: skip
             numbers[m] = numbers.get(m, 0) + 1
             inner = ended[m].pop() == len(calls)
             found, given = _tensor(out), _tensor(args[0]) if args else None
@@ -126,6 +132,7 @@ def _probe(net: nn.Module, images: Tensor, *, train: bool = False, gradients: bo
                 channels=channels_of(m),
                 linear=isinstance(m, nn.Linear),
                 made=found.grad_fn if found is not None and gradients else None,
+                composite=composite,
             )
             calls.append(call)
             if found is not None and found.ndim == 2:
@@ -236,8 +243,11 @@ def places_of(net: nn.Module, images: Tensor, *, trained: bool = True) -> Layers
         places, stages = declared
     else:
         found = find(heard, lambda: _probe(net, images, gradients=True).heard)
-        places = _found_places(heard, found)
-        stages = tuple(name for name in places if name.startswith("stage"))
+        tokens = grid_places(net, heard) if found.unsure is not None else {}
+        if found.unsure is not None:
+            found = Stages() if tokens else Stages(tuple(turned), None) if (turned := turned_stages(heard)) else found
+        places = {**tokens, **_found_places(heard, found)}
+        stages = tuple(name for name in places if name.startswith("stage") and ":" not in name)
         if found.unsure is not None:
             unsure = f"{found.unsure}; name the places yourself, at=[(student place, teacher place)], from: {candidates(heard)}"
     for call in heard.calls:

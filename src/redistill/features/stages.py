@@ -33,7 +33,7 @@ class Call:
     Attributes:
         path: of the module. number: which of its calls, from 1. out, given: shapes of its output and of its first input, None
             where that is no tensor. pooled: a pooling layer made the output (a container may pass it on).
-        inner: no other module was called inside. parameters: the module, or one in it, has some.
+        inner: no other module was called inside. parameters: the module, or one in it, has some. composite: it has modules in it.
         channels: where the output's channels stand, 1 or -1, as far as the kind of module says it; None where it does not.
         made: the node of the autograd graph that made the output, where gradients were asked for.
     """
@@ -48,6 +48,7 @@ class Call:
     channels: int | None
     linear: bool
     made: object = None
+    composite: bool = False
 
     @property
     def positions(self) -> int:
@@ -94,7 +95,7 @@ class Heard:
         """Shape of what is read at a place; None where that call was not made or gave no tensor."""
         call = self._by_number.get((place.module, self.counts.get(place.module, 0) if place.call is None else place.call))
         shape = None if call is None else call.out if place.side == "out" else call.given
-        return (shape[0], shape[3], *shape[1:3]) if place.turned and shape is not None and len(shape) == 4 else shape
+        return None if shape is None else place.shape(shape)
 
     @functools.cached_property
     def told(self) -> tuple[set[Shape], set[Shape]]:

@@ -141,7 +141,7 @@ class Tapped:
                 if counts[name] != call:
                     return
             if (tensor := _tensor(value)) is not None:
-                keep(name, tensor.permute(0, 3, 1, 2) if place.turned else tensor)
+                keep(name, place.view(tensor))
 
         handles = []
         for name, place in self.places.items():

@@ -22,6 +22,7 @@ from redistill.launch.jobs import Task
 from redistill.launch.local import Tasks, side_by_side
 from redistill.launch.queue import Queue, plan
 from redistill.launch.stop import Interrupted, Stop
+from redistill.launch.tracking import said_before
 from redistill.runs.store import Run, Store
 
 
@@ -36,6 +37,7 @@ class Resources:
         wait: for runs that another process has in hand. every: seconds between checkpoints.
         cache: what teachers say is remembered between runs; no bit changes by it.
         trust_code: code of one's own that records and paper files name may be run.
+        track: names of trackers (:data:`redistill.launch.trackers.PACKAGES`) that hear every run's numbers at the end of its epochs.
         debug: an error that is no sentence of ours is raised where it happened.
     """
 
@@ -50,6 +52,7 @@ class Resources:
     cache: bool = True
     trust_code: bool = False
     debug: bool = False
+    track: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,10 +116,11 @@ def carry_out(
     with Stop(given.budget, listen=listen) as stop:
         groups = plan(wanted, cohort=given.cohort)
         queue = Queue(groups, store, given.data_dir, stop, given.device, given.every, given.wait, given.cache,
-                      given.threads, note=shown.note)  # fmt: skip
+                      given.threads, given.track, note=shown.note)  # fmt: skip
         try:
             _require_words(queue, given.trust_code)
             if given.jobs > 1:
+                said_before(given.track, shown.note)
                 problems += side_by_side(queue, given.jobs, given.threads, shown.tasks)
             else:
                 problems += _one_by_one(queue, shown, given.debug)

@@ -25,6 +25,8 @@ from redistill.launch.materials import BuiltObjects
 from redistill.launch.saved import Saved, common_step, join, split
 from redistill.launch.stop import Stop
 from redistill.launch.threads import wanted
+from redistill.launch.trackers import Tracked
+from redistill.launch.tracking import Tracking, warned
 from redistill.precision import resolve_device
 from redistill.runs import checkpoint
 from redistill.runs.record import curves_of, differing, exactness, kept_by, now, record_of, times
@@ -33,6 +35,7 @@ from redistill.train.loop import Loop
 from redistill.train.result import Progress
 
 Cohort = tuple[Experiment, ...]
+OFTEN = 2.0  # seconds between two writings of curves without an evaluation
 
 
 def group_label(experiments: Sequence[Experiment]) -> str:
@@ -51,6 +54,7 @@ class CohortRun:
         every: seconds between checkpoints. threads: said by somebody; None: chosen for the size of a step.
         cache: what the teacher says is looked up and remembered
             (:mod:`redistill.train.remembered`); the sessions of a record say how much of it.
+        track: names of trackers that hear its numbers while it runs (:mod:`redistill.launch.tracking`).
     """
 
     def __init__(
@@ -64,10 +68,15 @@ class CohortRun:
         every: float = 60.0,
         cache: bool = True,
         threads: int | None = None,
+        track: Sequence[str] = (),
     ):
+        self.warn: Callable[[str], None] = warned  # who hears that a tracker does not work
+        self._track = tuple(track)
+        self._tracking: Tracking | None = None
         self.say: Callable[[str], None] = lambda text: None  # who hears what it is doing now
         self._threads, self._threads_before = threads, torch.get_num_threads()
-        self._points = 0  # of all curves, when they were last written
+        self._points = self._epochs = 0  # of all curves, when they were last written
+        self._curves_at = time.monotonic()
         self.experiments = experiments
         self.store, self.data_dir, self.every, self.cache = store, data_dir, every, cache
         self.stop = stop if stop is not None else Stop()
@@ -102,6 +111,9 @@ class CohortRun:
         return True
 
     def release(self) -> None:
+        if self._tracking is not None:
+            self._tracking.close()
+            self._tracking = None
         if torch.get_num_threads() != self._threads_before:
             torch.set_num_threads(self._threads_before)
         for lock in self._locks:
@@ -117,6 +129,12 @@ class CohortRun:
         """Build everything and load the checkpoints, where there are any."""
         if self._loop is None:
             self._loop = self._made()
+            if self._track:
+                runs = [
+                    Tracked(f"{one.label}, seed {one.seed}", one.id, folder, one.written())
+                    for one, folder in zip(self.experiments, self.folders, strict=True)
+                ]
+                self._tracking = Tracking(self._track, runs, lambda text: self.warn(text))
 
     def _made(self) -> Loop:
         for folder, one in zip(self.folders, self.experiments, strict=True):
@@ -193,6 +211,8 @@ class CohortRun:
         for watch, student in zip(self._watches, loop.students, strict=True):
             watch.look(student)
         self._write_curves(loop)
+        if self._tracking is not None:
+            self._tracking.look(loop)
         if self.stop.why is not None and progress.step < progress.steps:
             self.save()
             self.stop.check(f"step {progress.step} of {progress.steps} of {self.label} is saved in {self.folders[0]}")
@@ -201,11 +221,14 @@ class CohortRun:
         return progress
 
     def _write_curves(self, loop: Loop) -> None:
-        """Curves as they come, whenever there was an evaluation; a disk that is full says so at the next checkpoint."""
+        """Curves as they come, at every evaluation, and between them at the end of epochs that are not too short; a disk that is full
+        says so at the next checkpoint."""
         points = sum(len(curve) for student in loop.students for curve in student.curves.values())
-        if points == self._points or loop.step == loop.steps:
+        epochs = sum(len(student.losses) for student in loop.students)
+        soon = points == self._points and (epochs == self._epochs or time.monotonic() - self._curves_at < OFTEN)
+        if soon or loop.step == loop.steps:
             return
-        self._points = points
+        self._points, self._epochs, self._curves_at = points, epochs, time.monotonic()
         for folder, result in zip(self.folders, loop.results(), strict=True):
             with contextlib.suppress(RedistillError, ValueError):  # NaN of a student that has just diverged is no JSON
                 write(folder / CURVES, pretty(curves_of(result)))
@@ -222,7 +245,9 @@ class CohortRun:
         self._saved_at, self._saved_step = time.monotonic(), loop.step
 
     def _watch(self, one: Experiment, steps: int) -> Watch:
-        return Watch(chosen_on(self.materials.evaluate), one.evaluate.first_step(steps))
+        # where the recipe itself says which network is kept there is no second one
+        named = one.recipe.ema is None and one.recipe.patience is None
+        return Watch(chosen_on(self.materials.evaluate) if named else None, one.evaluate.first_step(steps))
 
     def _close_session(self, loop: Loop) -> None:
         memory = machine.peak_memory(self.device)

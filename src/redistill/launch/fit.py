@@ -19,6 +19,8 @@ from redistill.files import Lock, canonical, digest, make_folder, pretty, sweep,
 from redistill.launch.stop import Stop
 from redistill.launch.telling import watch
 from redistill.launch.threads import using, wanted
+from redistill.launch.trackers import Tracked, names_of
+from redistill.launch.tracking import Tracking
 from redistill.metrics import ImageSet
 from redistill.models.weights import save as save_weights
 from redistill.paths import expanded
@@ -75,7 +77,7 @@ class _Saved:
         if self._stop.why is not None and progress.step < progress.steps:
             self.save()
             self._stop.check(f"step {progress.step} of {progress.steps} is saved in {self._folder}")
-        if progress.step == progress.steps or time.monotonic() - self._saved >= self._every:
+        if progress.step == progress.steps or not self._loop.active() or time.monotonic() - self._saved >= self._every:
             self.save()
         return progress
 
@@ -119,6 +121,7 @@ def fit_cohort(
     threads: int | None = None,
     quiet: bool = False,
     cache: bool | str | Path = False,
+    track: str | Sequence[str] = (),
 ) -> list[Result]:
     """Train several (student, method) pairs on one stream with one teacher; see :class:`redistill.Loop`.
 
@@ -131,7 +134,10 @@ def fit_cohort(
             (``student-0.safetensors`` ...) lie in it.
         threads: of this process; None: one where a step is small, else torch's own.
         quiet: tell nothing on standard error. cache: what the teacher says is looked up and remembered.
+        track: trackers that hear the numbers at the end of every epoch: ``"tensorboard"``, ``"wandb"``, ``"mlflow"``, ``"trackio"``,
+            several with commas between; one that does not work is a ``TrackWarning``.
     """
+    trackers = names_of(track)
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         raise RedistillError(f"threads={threads!r}: a whole number from 1 on, or None")
     if threads is None:
@@ -141,7 +147,7 @@ def fit_cohort(
         label = " | ".join(repr(student.method) for student in loop.students[:2])
         label += f" and {len(loop.students) - 2} more" if len(loop.students) > 2 else ""
         if out is None:
-            _drain(loop, label, quiet)
+            _drain(loop, label, quiet, trackers, None, time.strftime("%Y%m%d-%H%M%S"))
             return loop.results()
         folder = expanded(out)
         make_folder(folder)
@@ -152,8 +158,9 @@ def fit_cohort(
             sweep(folder)
             listen = threading.current_thread() is threading.main_thread()
             with Stop(listen=listen) as stop:
-                saved = _Saved(loop, folder, _identity(students, teacher, loop), checkpoint_every, stop)
-                _drain(saved, label, quiet)
+                mine = _identity(students, teacher, loop)
+                saved = _Saved(loop, folder, mine, checkpoint_every, stop)
+                _drain(saved, label, quiet, trackers, folder, mine[:16])
             for number, (net, _) in enumerate(students):
                 save_weights(net, folder / f"student-{number}.safetensors")
             return loop.results()
@@ -170,12 +177,30 @@ def _threads(students: Any, teacher: Any, source: Any, recipe: Any, device: str 
     return wanted(nets, tuple(shape), size, resolve_device(device))
 
 
-def _drain(loop: Any, label: str, quiet: bool) -> None:
-    if quiet:
-        for _ in loop:
-            pass
-    else:
-        watch(loop, label)
+def _drain(loop: Any, label: str, quiet: bool, trackers: Sequence[str], folder: Path | None, which: str) -> None:
+    inner: Loop = getattr(loop, "loop", loop)
+    runs = [_tracked(student.method, number, inner, folder, which) for number, student in enumerate(inner.students)]
+    tracking = Tracking(trackers, runs) if trackers else None
+    try:
+        if not quiet:
+            watch(loop, label, tracking)
+        else:
+            for _ in loop:
+                if tracking is not None:
+                    tracking.look(inner)
+    finally:
+        if tracking is not None:
+            tracking.close()
+
+
+def _tracked(method: Method, number: int, loop: Loop, folder: Path | None, which: str) -> Tracked:
+    """A student as trackers are told of it; several of a folder have a part of it each."""
+    several = len(loop.students) > 1
+    place = folder / f"student-{number}" if folder is not None and several else folder
+    if place is not None:
+        make_folder(place)
+    settings = {"method": repr(method), "recipe": loop.recipe.settings(), "seed": loop.seed, "steps": loop.steps}
+    return Tracked(f"{method!r} seed {loop.seed} {which[:8] if folder is not None else which}", f"{which}-{number}", place, settings)
 
 
 def fit(
@@ -194,6 +219,7 @@ def fit(
     threads: int | None = None,
     quiet: bool = False,
     cache: bool | str | Path = False,
+    track: str | Sequence[str] = (),
 ) -> Result:
     """Train one student in place and return what was measured; a cohort of one. See :func:`fit_cohort` and :class:`redistill.Loop`.
 
@@ -202,7 +228,7 @@ def fit(
     """
     result = fit_cohort(
         [(student, method)], teacher, source, recipe, seed=seed, evaluate=evaluate, every=every, device=device, out=out,
-        checkpoint_every=checkpoint_every, threads=threads, quiet=quiet, cache=cache,
+        checkpoint_every=checkpoint_every, threads=threads, quiet=quiet, cache=cache, track=track,
     )[0]  # fmt: skip
     if result.diverged is not None:
         raise Diverged(result.diverged)

@@ -43,6 +43,8 @@ def tasks_of(queue: Queue, threads: int) -> dict[str, tuple[Task, Cohort]]:
             words.append("--no-wait")
         if not queue.cache:
             words.append("--no-cache")
+        if queue.track:
+            words += ["--track", ",".join(queue.track)]
         if any(True for one in left for _ in names(one)):
             words.append("--trust-code")  # this process was told so, by a file of the user's or by the same word
         title = f"{group_label(left)} {left[0].folder}"

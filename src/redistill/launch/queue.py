@@ -67,7 +67,7 @@ class Queue:
 
     Attributes:
         found: runs that were there already. blocked: a sentence for each experiment that could not begin.
-        cache: what teachers say is remembered between runs.
+        cache: what teachers say is remembered between runs. track: trackers that hear the runs' numbers.
         note: told once which folders are waited for while there is nothing else to do; standard error, unless said otherwise.
     """
 
@@ -80,6 +80,7 @@ class Queue:
     wait: bool = True
     cache: bool = True
     threads: int | None = None
+    track: tuple[str, ...] = ()
     found: list[Run] = field(default_factory=list)
     blocked: dict[str, str] = field(default_factory=dict)
     note: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)
@@ -104,8 +105,8 @@ class Queue:
                     continue
                 work = CohortRun(
                     open_ones, self.store, self.data_dir, stop=self.stop, device=self.device, every=self.every, cache=self.cache,
-                    threads=self.threads,
-                )
+                    threads=self.threads, track=self.track,
+                )  # fmt: skip
                 if not work.take():
                     busy.append(open_ones)
                     continue

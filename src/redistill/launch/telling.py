@@ -6,10 +6,13 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from redistill.core import reads_logits
 from redistill.errors import plain
+
+if TYPE_CHECKING:
+    from redistill.launch.tracking import Tracking
 
 Tell = Callable[..., None]
 """``tell(done)``, or ``tell(done, news)`` with what is new to say."""
@@ -166,10 +169,12 @@ def shares(student: Any, steps: int) -> str:
     return said
 
 
-def watch(loop: Stepwise, label: str, *, stream: TextIO | None = None) -> None:
-    """Drain ``loop``, telling the progress on ``stream`` (see :func:`telling`)."""
+def watch(loop: Stepwise, label: str, tracking: Tracking | None = None, *, stream: TextIO | None = None) -> None:
+    """Drain ``loop``, telling the progress on ``stream`` (see :func:`telling`), and its numbers to ``tracking``."""
     out = stream if stream is not None else sys.stderr
     with telling(label, loop.steps, done=loop.step, stream=stream) as tell:
         news = News(lambda text: print(plain(f"{label}: {text}"), file=out, flush=True))
         for _ in loop:
             tell(loop.step, news.of(loop))
+            if tracking is not None:
+                tracking.look(getattr(loop, "loop", loop))

@@ -15,63 +15,28 @@ uses them normalises them.
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
-from redistill.core import RedistillError
 from redistill.models.arch import Arch, Network, _made
+from redistill.models.generator import FromNoise
 
 NUMERICS = 1
 ENDS = {"dafl-generator": (1000, 0.8, True), "dfad-generator": (256, 1e-5, True), "cmi-generator": (256, 1e-5, False)}
 """By name: usual length of the noise, epsilon of the batch norms within, whether the end is a batch norm."""
 
 
-class GanGenerator(Network):
+class GanGenerator(FromNoise):
     """See :func:`redistill.models.dafl_generator`.
 
     Attributes:
-        z: length of the noise. image_shape: [C, H, W] of one image. pixels: whether images are pixels between 0 and 1.
+        pixels: whether images are pixels between 0 and 1.
     """
 
     def __init__(self, arch: Arch, z: int):
-        super().__init__(arch)
-        size = arch.image_size
-        if not isinstance(size, int) or size < 4 or size % 4:
-            raise RedistillError(
-                f"{arch.name} makes square images and doubles its maps twice, so image_size must be a multiple of 4, got {size!r}"
-            )
-        if isinstance(z, bool) or not isinstance(z, int) or z < 1:
-            raise RedistillError(f"{arch.name} needs noise of a whole number of entries, 1 or more, got z={z!r}")
         _, eps, normed = ENDS[arch.name]
-        self.z, self.pixels = z, not normed
-        self.image_shape = (arch.channels, size, size)
-        side = size // 4
         end = [nn.Tanh(), nn.BatchNorm2d(arch.channels, affine=False)] if normed else [nn.Sigmoid()]
-        self.layers = nn.Sequential(
-            nn.Linear(z, 128 * side * side),
-            nn.Unflatten(1, (128, side, side)),
-            nn.BatchNorm2d(128),
-            nn.Upsample(scale_factor=2),
-            nn.Conv2d(128, 128, 3, padding=1, bias=normed),
-            nn.BatchNorm2d(128, eps=eps),
-            nn.LeakyReLU(0.2, inplace=True),
-            nn.Upsample(scale_factor=2),
-            nn.Conv2d(128, 64, 3, padding=1, bias=normed),
-            nn.BatchNorm2d(64, eps=eps),
-            nn.LeakyReLU(0.2, inplace=True),
-            nn.Conv2d(64, arch.channels, 3, padding=1),
-            *end,
-        )
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        return (self.z,)
-
-    def forward(self, noise: Tensor) -> Tensor:
-        """[B, z] to images [B, C, H, W]."""
-        if noise.ndim != 2 or noise.shape[1] != self.z:
-            raise RedistillError(f"the generator takes noise [batch, {self.z}], got {list(noise.shape)}")
-        images: Tensor = self.layers(noise)
-        return images
+        super().__init__(arch, z, *end, bias=normed, eps=eps)
+        self.pixels = not normed
 
 
 def _named(name: str, z: int, channels: int, image_size: int, seed: int, initialise: bool) -> Network:

@@ -16,35 +16,43 @@ from redistill.models.arch import Arch, Network, _made
 NUMERICS = 1
 
 
-class Generator(Network):
-    """See :func:`redistill.models.generator`."""
+class FromNoise(Network):
+    """What the generators of the papers share: the trunk above, its last convolution to the image's channels, and then ``end``.
 
-    def __init__(self, arch: Arch, z: int):
+    Args:
+        z: length of the noise. end: the last layers. bias: of the convolutions within. eps: of the batch norms beside them.
+
+    Attributes:
+        z: length of the noise. image_shape: [C, H, W] of one image.
+    """
+
+    def __init__(self, arch: Arch, z: int, *end: nn.Module, bias: bool = True, eps: float = 1e-5):
         super().__init__(arch)
         size = arch.image_size
+        who = "the generator" if arch.name == "zskt-generator" else arch.name
         if not isinstance(size, int) or size < 4 or size % 4:
             raise RedistillError(
-                f"the generator makes square images and doubles its maps twice, so image_size must be a multiple of 4, got {size!r}"
+                f"{who} makes square images and doubles its maps twice, so image_size must be a multiple of 4, got {size!r}"
             )
-        if not isinstance(z, int) or z < 1:
-            raise RedistillError(f"the generator needs noise of a whole number of entries, 1 or more, got z={z!r}")
+        if isinstance(z, bool) or not isinstance(z, int) or z < 1:
+            raise RedistillError(f"{who} needs noise of a whole number of entries, 1 or more, got z={z!r}")
         self.z = z
-        self.image_shape = (arch.channels, arch.image_size, arch.image_size)
-        side = arch.image_size // 4
+        self.image_shape = (arch.channels, size, size)
+        side = size // 4
         self.layers = nn.Sequential(
             nn.Linear(z, 128 * side * side),
             nn.Unflatten(1, (128, side, side)),
             nn.BatchNorm2d(128),
             nn.Upsample(scale_factor=2),
-            nn.Conv2d(128, 128, 3, padding=1),
-            nn.BatchNorm2d(128),
+            nn.Conv2d(128, 128, 3, padding=1, bias=bias),
+            nn.BatchNorm2d(128, eps=eps),
             nn.LeakyReLU(0.2, inplace=True),
             nn.Upsample(scale_factor=2),
-            nn.Conv2d(128, 64, 3, padding=1),
-            nn.BatchNorm2d(64),
+            nn.Conv2d(128, 64, 3, padding=1, bias=bias),
+            nn.BatchNorm2d(64, eps=eps),
             nn.LeakyReLU(0.2, inplace=True),
             nn.Conv2d(64, arch.channels, 3, padding=1),
-            nn.BatchNorm2d(arch.channels, affine=True),
+            *end,
         )
 
     @property
@@ -57,6 +65,13 @@ class Generator(Network):
             raise RedistillError(f"the generator takes noise [batch, {self.z}], got {list(noise.shape)}")
         images: Tensor = self.layers(noise)
         return images
+
+
+class Generator(FromNoise):
+    """See :func:`redistill.models.generator`."""
+
+    def __init__(self, arch: Arch, z: int):
+        super().__init__(arch, z, nn.BatchNorm2d(arch.channels, affine=True))
 
 
 def generator(

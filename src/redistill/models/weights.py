@@ -8,24 +8,21 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from redistill import tensor_files
 from redistill.core import RedistillError
 from redistill.features.hidden_state import unsaved_buffers
-from redistill.features.modes import as_exact_as
 from redistill.features.normalised import innermost, normalisation_of
 from redistill.models.arch import Arch
 from redistill.models.build import build, build_elsewhere
+from redistill.models.fitting import fill, put_beside, require_fit
 from redistill.models.folder import WEIGHTS, facts_of, is_network_folder
-from redistill.models.foreign import stripped, to_ours
+from redistill.models.foreign import stripped
 from redistill.models.guess import (
     UNBUILDABLE,
     channels_of,
     classes_of,
-    differences,
-    nearest_architecture,
     possible_classes,
     recognised,
     shell,
@@ -172,7 +169,7 @@ def load(
     else:
         net = _recognised(model, classes, given, tensors, where)
     fill(net, tensors, where)
-    _put_beside(net, about["beside"], where)
+    put_beside(net, about["beside"], where)
     net.normalisation = normalisation or about.get("normalisation")  # type: ignore[assignment]
     net.class_names = about.get("class_names")  # type: ignore[assignment]
     return net.eval()
@@ -309,62 +306,6 @@ def _theirs(
     raise first
 
 
-def require_fit(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
-    """The tensors under the network's own names, or a sentence with what differs first and which network is nearest.
-
-    ``net`` may lie on the meta device.
-    """
-    wanted = net.state_dict()
-    if odd := next((name for name, value in wanted.items() if not isinstance(value, Tensor)), None):
-        raise RedistillError(f"{type(net).__name__} keeps {odd!r}, which is no tensor and stands in no file of weights")
-    try:
-        state, _ = to_ours(tensors, list(wanted))
-    except RedistillError as error:
-        raise RedistillError(f"{where}: {error}") from error
-    # older files and functional networks have no step counters; they do not enter any computation
-    for name, value in wanted.items():
-        if name.endswith("num_batches_tracked"):
-            state.setdefault(name, torch.zeros(value.shape, dtype=value.dtype))
-    wrong = differences(wanted, state)
-    if wrong:
-        arch = getattr(net, "arch", None)
-        name = arch.name if isinstance(arch, Arch) else type(net).__name__
-        last = next((n for n in reversed(wanted) if n.endswith("weight")), "")
-        others = last in state and state[last].ndim == 2 and state[last].shape[0] != wanted[last].shape[0]
-        if others and wrong == _classes_only(wanted, state):
-            raise RedistillError(
-                f"{where} tells {state[last].shape[0]} classes apart, the network {name} was built for {wanted[last].shape[0]}: "
-                f"build it with classes={state[last].shape[0]}"
-            )
-        near = nearest_architecture(tensors)
-        hint = f"; nearest is {near}" if near and near != name else ""
-        raise RedistillError(f"{where} does not fit {name}: {'; '.join(wrong[:3])}{hint}")
-    return state
-
-
-def fill(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Load tensors of any known family into ``net``, or say what differs first and which network is nearest."""
-    state = require_fit(net, tensors, where)
-    as_exact_as(net, state).load_state_dict(state)
-
-
-def _put_beside(net: nn.Module, buffers: Mapping[str, Tensor], where: str) -> None:
-    """Buffers that no state dict holds, as they were when the network was saved."""
-    mine = unsaved_buffers(net)
-    for name, value in buffers.items():
-        if name not in mine or mine[name].shape != value.shape:
-            has = f"has {list(mine[name].shape)}" if name in mine else "has none of that name"
-            raise RedistillError(
-                f"{where} holds the buffer {name[:200]} {list(value.shape)}, {type(net).__name__} {has}: give its own class"
-            )
-        mine[name].copy_(value)
-
-
-def _classes_only(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
-    """The differences that another number of classes alone would make."""
-    return [d for d in differences(wanted, state) if d.split(" ")[0] in list(wanted)[-2:]]
-
-
 def load_weights(network: nn.Module, path: Path, args: dict[str, Any] | None = None) -> None:
     """Fill a network from a file of weights of any format; one that does not fit is refused with the first difference.
 
@@ -373,7 +314,7 @@ def load_weights(network: nn.Module, path: Path, args: dict[str, Any] | None = N
     tensors, about = read(path)
     require_same_args(about.get("args") or {}, args or {}, str(path))
     fill(network, tensors, str(path))
-    _put_beside(network, about["beside"], str(path))
+    put_beside(network, about["beside"], str(path))
     if about.get("normalisation"):
         network.normalisation = about["normalisation"]
     if about.get("class_names"):

@@ -269,6 +269,18 @@ def _teaches(name: str, experiments: Iterable[Experiment | None], paper: Paper) 
 # ---------------------------------------------------------------------------------------------------------------------
 # A part of the length
 # ---------------------------------------------------------------------------------------------------------------------
+def scale_of(written: Mapping[str, Any], cell: str) -> str | None:
+    """At which part of the length an experiment stands for a cell of a paper; None where it does not.
+
+    >>> scale_of({"name": "ahn2019:1:KD:2 % (scale 0.002)", "notes": "scale 0.002 of the published length"}, "ahn2019:1:KD:2 %")
+    '0.002'
+    """
+    if not str(written.get("notes", "")).startswith("scale "):
+        return None
+    name, _, scale = str(written.get("name", "")).removesuffix(")").rpartition(" (scale ")
+    return scale if name == cell else None
+
+
 def scaled(written: Mapping[str, Any], scale: float) -> dict[str, Any]:
     """A complete experiment at a part of its length: steps, milestones and ramps shrink together.
 
@@ -276,7 +288,7 @@ def scaled(written: Mapping[str, Any], scale: float) -> dict[str, Any]:
     """
     made: dict[str, Any] = copy.deepcopy(dict(written))
     made["notes"] = f"scale {scale:g} of the published length"
-    made["name"] = f"{made.get('name', '')} (scale {scale:g})".strip()
+    made["name"] = f"{made.get('name', '')} (scale {scale:g})".strip()  # read by scale_of
     recipe, source = made["recipe"], made["source"]
     whole = 1
     if "n_S" in source:  # whatever works in blocks

@@ -145,6 +145,8 @@ def against_images(
     every = [m for points in printed.values() for m, _ in points] + [row[0] for rows in ours.values() for row in rows]
     if min(every) > 0 and max(every) > 20 * min(every):
         axes.set_xscale("log")
+        axes.set_xticks(shown := sorted(set(every)), [f"{m:g}" for m in shown])
+        axes.minorticks_off()
     axes.set(xlabel="M, images a class", ylabel="test accuracy, %")
     heading(figure, title)
     label_ends(axes, ends)

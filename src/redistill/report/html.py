@@ -52,11 +52,13 @@ def _fill(parent: Element, content: Iterable[Content]) -> None:
             _fill(parent, one)
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[Content]], caption: str, *, numbers: Sequence[int] = ()) -> Element:
+def table(
+    head: Sequence[str], rows: Iterable[Sequence[Content]], caption: str, *, numbers: Sequence[int] = (), named: bool = True
+) -> Element:
     """A table that can be sorted and read aloud; the first entry of a row names it.
 
     Args:
-        numbers: columns that hold numbers (on the right).
+        numbers: columns that hold numbers (on the right). named: whether the caption is shown; it is said in any case.
     """
 
     def aligned(column: int) -> str | None:
@@ -67,7 +69,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Content]], caption: str, 
         for row in rows
     ]
     columns = [el("th", name, class_=aligned(c), scope="col") for c, name in enumerate(head)]
-    made = el("table", el("caption", caption), el("thead", el("tr", columns)), el("tbody", body))
+    made = el("table", el("caption", caption) if named else None, el("thead", el("tr", columns)), el("tbody", body))
     # who reads by keyboard must be able to scroll it
     return el("div", made, class_="scroll", tabindex="0", role="region", aria_label=caption)
 
@@ -126,8 +128,11 @@ def figure(svg: str, name: str, caption: Content = None) -> Element:
     return el("figure", inline(svg, name), el("figcaption", caption) if caption else None)
 
 
-def page(title: str, *content: Content) -> str:
-    """A whole page."""
+MARK = "redistill-report"
+
+
+def page(title: str, *content: Content, of: str = "") -> str:
+    """A whole page; ``of``: what it is a report of, said to machines (:func:`redistill.report.folder.claim`)."""
     folder = files("redistill.report")
     variables = {scheme: "".join(f"{_NAMES[light]}:{colour(light)};" for light in DARK) for scheme, colour in _SCHEMES.items()}
     css = folder.joinpath("page.css").read_text(encoding="utf-8")
@@ -138,6 +143,7 @@ def page(title: str, *content: Content) -> str:
         el("meta", charset="utf-8"),
         el("meta", name="viewport", content="width=device-width, initial-scale=1"),
         el("meta", name="color-scheme", content="light dark"),
+        el("meta", name=MARK, content=of) if of else None,
         el("title", title),
         el("style", css),
     )

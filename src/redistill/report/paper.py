@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from redistill.claims import Finding, counted, sentence, summary_sentences, verdict_words
 from redistill.claims.words import EPOCH
-from redistill.papers.cells import Paper, said
+from redistill.papers.cells import Cell, Paper, said
 from redistill.papers.plan import Plan
 from redistill.papers.schema import Protocol, Selector
 from redistill.report.table import bars
@@ -66,7 +66,7 @@ def line(finding: Finding, why: str = "") -> Line:
             difference = f"{number(reading.difference, True)} [{ends}]"
     elif finding.measured is not None:
         ours, difference, n = f"{finding.measured:g}", number(finding.difference or 0.0, True), "1"
-    notes = [part for part in (why if finding.verdict == NOT_JUDGED else finding.note, finding.mismatch) if part]
+    notes = [part for part in (why if finding.verdict == NOT_JUDGED and why else finding.note, finding.mismatch) if part]
     return Line(claim.id, claim.kind, paper, ours, n, difference, verdict_words(finding), "; ".join(notes))
 
 
@@ -105,8 +105,50 @@ def latex(text: str) -> str:
     return made.replace("\0", _LATEX["->"])
 
 
+_MARK = {"reproduced": "r", "above": "a", "below": "b", "unclear": "u", "compatible": "c"}
+
+
+def latex_cells(paper: Paper, table: TableVerdict) -> str:
+    """A table in the paper's own shape, for booktabs: below every printed row ours, plus and minus half of its 95 % interval."""
+    found = {finding.claim.id: finding for finding in table.findings}
+    rows, columns = (list(dict.fromkeys(part)) for part in zip(*((p.cell.row, p.cell.column) for p in table.planned), strict=True))
+    cells = {(p.cell.row, p.cell.column): p.cell for p in table.planned}
+
+    def printed(cell: Cell | None) -> str:
+        if cell is None or (number := cell.printed) is None:
+            return ""
+        value = f"{number.value:.{number.decimals}f}"
+        return f"${value}$" if number.std is None else rf"${value} \pm {number.std:g}$"
+
+    def ours(cell: Cell | None) -> str:
+        finding = found.get(label(cell)) if cell is not None else None
+        if finding is None or (reading := finding.reading) is None:
+            return "--" if cell is not None else ""
+        digits = max(2, finding.claim.published.decimals) if finding.claim.published is not None else 2
+        half = "" if reading.ours.n < 2 else rf" \pm {(reading.ours.high - reading.ours.low) / 2:.{digits}f}"
+        mark = _MARK.get(finding.verdict, "")
+        return rf"${reading.ours.value:.{digits}f}{half}{f'^{{{mark}}}' if mark else ''}$"
+
+    body = []
+    for row in rows:
+        body.append(" & ".join([latex(row), *(printed(cells.get((row, column))) for column in columns)]) + r" \\")
+        body.append(" & ".join([r"\quad ours", *(ours(cells.get((row, column))) for column in columns)]) + r" \\")
+    caption = (
+        f"{latex(paper.table(table.table).caption)}: as printed, and ours below, $\\pm$ half of the 95\\,\\% interval of the mean over our "
+        "seeds. "
+        "r reproduced, a above, b below, u unclear, c compatible; -- not run."
+    )
+    return "\n".join(
+        [
+            r"% \usepackage{booktabs}", r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{l{'r' * len(columns)}}}", r"\toprule",
+            " & ".join(["", *map(latex, columns)]) + r" \\", r"\midrule", *body, r"\bottomrule", r"\end{tabular}",
+            rf"\caption{{{caption}}}", r"\end{table}", "",
+        ]
+    )  # fmt: skip
+
+
 def latex_text(paper: Paper, table: TableVerdict) -> str:
-    """A table for booktabs, without notes."""
+    """The claims of a table for booktabs, one a line, without notes."""
     head = Line.HEAD[:1] + Line.HEAD[2:7]
     rows = [
         r"% \usepackage{booktabs}",

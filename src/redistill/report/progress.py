@@ -23,7 +23,7 @@ class Terminal:
         print(plain(text), file=sys.stderr, flush=True)
 
     def drain(self, work: CohortRun) -> None:
-        work.say = self.note
+        work.say = work.warn = self.note
         watch(work, work.label)
 
     def tasks(self, tasks: Sequence[Task]) -> AbstractContextManager[Table]:

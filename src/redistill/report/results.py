@@ -1,25 +1,25 @@
-"""RESULTS.md, docs/proof.md and the table in README.md, from the records below ``results``: no number in them was typed by hand."""
+"""RESULTS.md and the table in README.md, from the records below ``results``: no number in them was typed by hand."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 from redistill.papers.cells import Cell
+from redistill.papers.plan import Plan
+from redistill.report import distilled
 from redistill.report.figures import curve_figure
+from redistill.report.records import costs, finished, generated, read
 from redistill.report.table import bars, comparison, markdown
 from redistill.report.web import command_of
 from redistill.report.zero_shot import belief_panels, diagnostics_figure
+from redistill.report.zero_shot_results import belief, belief_records, title_of, toy, watched, zero_shot, zero_shot_curves
 from redistill.runs.measured import every, measured
 from redistill.runs.store import Run
 from redistill.terms import by_name
-
-
-def read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+from redistill.verdicts.tables import TableVerdict
 
 
 def digits(results: Path) -> str:
@@ -50,7 +50,7 @@ def cifar10_few(results: Path) -> str:
     about = records[0]
     lines = [
         "## CIFAR-10, the first 100 images of each class\n",
-        "`redistill run scripts/real/m100/*.toml --seeds 0,1,2 --data-dir D`, and again with the other teacher, asks for the same; "
+        "`redistill run experiments/real/m100/*.toml --seeds 0,1,2 --data-dir D`, and again with the other teacher, asks for the same; "
         "measured before there were experiment files, one record a cohort in `results/measured/cifar10-m100/`. Students WRN-16-1, "
         f"{about['recipe']['steps']} steps of batch {about['recipe']['batch_size']}, strict fp32, accuracy on the 10,000 test images "
         f"after the last step, in percent. "
@@ -123,26 +123,33 @@ def kill_test(results: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def verdicts(results: Path) -> str:
-    """Every table of a paper of which something was run (``results/runs``) or evaluated (``results/measured/published-files``)."""
+@cache
+def judged_papers(results: Path) -> dict[str, tuple[Plan, list[TableVerdict]]]:
+    """Every paper beside what was run (``results/runs``) or evaluated (``results/measured/published-files``), by its name."""
     from redistill import papers
     from redistill.papers.plan import make, select
-    from redistill.report.paper import lines
     from redistill.runs.store import Store
     from redistill.verdicts.checkpoints import kept
     from redistill.verdicts.tables import judged
 
     files, store = kept(results / "measured" / "published-files"), Store(results / "runs")
     if not files and not store.finished():
-        return ""
+        return {}
+    plans = {name: make(paper, select(paper), device="cpu") for name in papers.names() for paper in [papers.load(name)]}
+    return {name: (plan, judged(plan, store, files)) for name, plan in plans.items()}
+
+
+def verdicts(results: Path) -> str:
+    """Every table of a paper of which something was run or evaluated."""
+    from redistill.report.paper import lines
+
     out = []
-    for name in papers.names():
-        paper = papers.load(name)
-        for table in judged(make(paper, select(paper), device="cpu"), store, files):
+    for name, (plan, tables) in judged_papers(results).items():
+        for table in tables:
             shown = [line for line in lines(table) if line.ours]
             if not shown:
                 continue
-            caption = paper.table(table.table).caption
+            caption = plan.paper.table(table.table).caption
             out += [f"### {name}, table {table.table}\n", f"{caption}. {len(shown)} of {len(table.findings)} claims judged.\n"]
             out += ["| claim | paper | ours | difference | verdict |", "|---|--:|--:|--:|---|"]
             out += [*(bars((x.claim, x.paper, x.ours, x.difference, x.verdict)) for x in shown), ""]
@@ -150,27 +157,8 @@ def verdicts(results: Path) -> str:
     return "\n".join(["## Published numbers beside ours\n", where + "\n", *out]) if out else ""
 
 
-def finished(results: Path) -> list[Run]:
-    from redistill.runs.store import Store
-
-    known = Store(results / "runs").finished()
-    return sorted(known, key=lambda run: (run.label, run.record["experiment"]["recipe"]["precision"], run.seed))
-
-
-def generated(run: Run) -> bool:
-    return bool(run.record["experiment"]["source"]["kind"] == "adversarial")
-
-
-def costs(run: Run) -> str:
-    """Precision, and what the whole cohort cost on which machine."""
-    where = run.record["sessions"][-1]["hardware"]
-    together = f", {len(run.record['cohort'])} in a cohort" if len(run.record["cohort"]) > 1 else ""
-    recipe = run.record["experiment"]["recipe"]
-    return f"{recipe['precision']}, {run.record['time']['cpu'] / 60:.0f} CPU min{together}, {where['device']}"
-
-
 def real_runs(results: Path) -> str:
-    """Runs of experiments in ``scripts/real``: they show that it works, one seed each."""
+    """Runs of experiments in ``experiments/real``: they show that it works, one seed each."""
     lines = []
     for run in finished(results):
         if generated(run) or cell_of(run) is not None or scaled(run):
@@ -186,7 +174,7 @@ def real_runs(results: Path) -> str:
         return ""
     head = [
         "## CIFAR-100, 2 % of CIFAR-10 and no data at all, end to end\n",
-        "`redistill run scripts/real/*.toml --data-dir D`; records in `results/runs/`. Far shorter than the papers' runs, one seed: "
+        "`redistill run experiments/real/*.toml --data-dir D`; records in `results/runs/`. Far shorter than the papers' runs, one seed: "
         "they show that the way is open, and say nothing about a published number. Accuracy in percent after the last step.\n",
         "| run | seed | teacher | images | steps | accuracy | cost |",
         "|---|--:|---|--:|--:|--:|---|",
@@ -223,158 +211,6 @@ def cells_of_papers(results: Path) -> str:
         "|---|--:|--:|--:|---|---|",
     ]
     return "\n".join([*head, *lines]) + "\n"
-
-
-PUBLISHED = {"cifar10": ("curve-cifar10", "published log, WRN-40-2 to WRN-16-1, one run of theirs"),
-             "svhn": ("curve-svhn", "published log, WRN-40-2 to WRN-16-1 on SVHN, one run of theirs")}  # fmt: skip
-
-
-def zero_shot_curves(results: Path) -> dict[str, dict[str, list[tuple[int, float]]]]:
-    """(blocks, accuracy) by data and by run, the authors' own log first."""
-    from redistill import papers
-
-    paper = papers.load("micaelli2019")
-    curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
-    for run in filter(generated, finished(results)):
-        source = run.record["experiment"]["source"]
-        data = "svhn" if source["normalise"].startswith("svhn") else "cifar10"
-        table, name = PUBLISHED[data]
-        mine = [(step // source["n_S"], value) for points in run.curves()["accuracy"].values() for step, value in points]
-        theirs = [(int(c.facts["blocks"]), float(c.printed.value)) for c in paper.cells if c.table == table and c.printed is not None]
-        found = curves.setdefault(data, {name: []})
-        found[name] = sorted({*found[name], *((b, v) for b, v in theirs if b <= mine[-1][0] or b == theirs[0][0])})
-        found[title_of(run)] = mine
-    return curves
-
-
-def zero_shot(results: Path) -> str:
-    found = zero_shot_curves(results)
-    if not found:
-        return ""
-    out = [
-        "## Zero-shot: the beginning of the schedule\n",
-        "`redistill run scripts/zero_shot/FILE.toml --data-dir D [--set recipe.precision=fast]`; records in `results/runs/`. Rates decay "
-        "as in the whole schedule. Their log is beside ours, not a mark to reach: another teacher, one run.\n",
-    ]
-    for data, curves in found.items():
-        theirs, *runs = ([block for block, _ in points] for points in curves.values())
-        looked = {b for run in runs for b in run}
-        common = sorted((b for b in looked if all(b in run for run in runs if b <= run[-1])), reverse=True)
-        shown = sorted({*common[:: -(-len(common) // 8)], *theirs, *(run[-1] for run in runs)})
-        out += [f"### {'SVHN, on a recropped substitute of its test set' if data == 'svhn' else 'CIFAR-10'}\n"]
-        out += [f"![accuracy by blocks](results/figures/zero-shot-{data}.svg)\n"]
-        out += [bars(("accuracy % after blocks", *shown)), "|---|" + "--:|" * len(shown)]
-        for name, points in curves.items():
-            at = dict(points)
-            out.append(bars((name, *(f"{at[b]:.1f}" if b in at else "" for b in shown))))
-        out.append("")
-    out += [
-        "### What the generator did\n",
-        "Mean largest probability that teacher (T) and student (S) gave the generator's images, over the whole run; the paper's section "
-        "4.3 says about 0.8 and 0.3 of its own runs.\n",
-        "| run | seed | blocks | accuracy % at the end | probability T | S | cost |",
-        "|---|--:|--:|--:|--:|--:|---|",
-    ]
-    for run in filter(generated, finished(results)):
-        last = ", ".join(f"{a['last']:.2f} ({n})" for n, a in run.record["accuracy"].items())
-        blocks = run.record["steps"] // run.record["experiment"]["source"]["n_S"]
-        told = [numbers for _, numbers in run.curves()["source"]]
-        sure = [sum(row[f"{who}_confidence"] for row in told) / len(told) for who in ("teacher", "student")]
-        cells = (run.label, run.seed, blocks, last, *(f"{p:.2f}" for p in sure), costs(run))
-        out.append(bars(cells))
-    one = watched(results)
-    blocks = one.curves()["source"][0][0] // one.record["experiment"]["source"]["n_S"]
-    out += ["\n![training of a zero-shot student](results/figures/zero-shot-training.svg)\n"]
-    out += [f"Drawn: {title_of(one)}, means of {blocks} blocks."]
-    if (results / "figures" / "zero-shot-samples.png").exists():
-        out += [
-            "\n![what the generator made](results/figures/zero-shot-samples.png)\n\nThe same noise at 0, 1, 10, 50 and 100 % of "
-            "zero-shot CIFAR-10 (authors), fast, seed 0, as `redistill samples RUN` draws it from "
-            "the folder of the run; below each image what teacher and "
-            "student said of it then."
-        ]
-    return "\n".join(out) + "\n"
-
-
-def watched(results: Path) -> Run:
-    """The run whose training is drawn: the longest of those that were looked at at every 1 %, the released code's form first."""
-
-    def fitness(run: Run) -> tuple[bool, int, bool]:
-        return len(run.curves()["source"]) >= 100, int(run.record["steps"]), "authors" in run.label
-
-    return max(filter(generated, finished(results)), key=fitness)
-
-
-def title_of(run: Run) -> str:
-    return f"{run.label}, {run.record['experiment']['recipe']['precision']}, seed {run.seed}"
-
-
-PRINTED = {  # cell of ferles2020 that prints the transition error of a published student, against the teacher it learned from
-    "zero-shot, published": "ferles2020:2:CIFAR-10:zero-shot",
-    "modified zero-shot, published": "ferles2020:2:CIFAR-10:modified zero-shot",
-    "KD+AT, M = 200, published": "ferles2020:2:CIFAR-10:KD+AT (M = 200)",
-}
-
-
-def toy(results: Path) -> str:
-    """Figure 1 of the zero-shot paper, a seed a row: how far student and teacher agree on the plane."""
-    rows = []
-    for one in every(results / "measured" / "toy"):
-        cells = (one["seed"], f"{one['teacher_accuracy']:.2f}", f"{one['student_accuracy']:.2f}", f"{one['agreement']:.2f}",
-                 f"{one['cpu_seconds']:.0f}", one["hardware"]["device"])  # fmt: skip
-        rows.append(bars(cells))
-    if not rows:
-        return ""
-    out = [
-        "## Zero-shot in the plane\n",
-        "`redistill toy --seed S`; records in `results/measured/toy/`; drawn, here and in `figures/toy.gif`, is seed 4, the notebook's. "
-        "Fifty free points, 3,000 rounds of "
-        "50 point steps and 10 student steps, not one real point; agreement on a grid of 150 x 150, accuracy on points that neither "
-        "network was trained on.\n",
-        "![regions of the student](results/figures/toy-panels.svg)\n",
-        "| seed | teacher % | student % | agreement % | CPU s | on |",
-        "|--:|--:|--:|--:|--:|---|",
-        *rows,
-    ]
-    return "\n".join(out) + "\n"
-
-
-def belief_records(results: Path) -> list[dict[str, Any]]:
-    """Students that this teacher taught, then who learned alone, then those of another teacher; the most alike first."""
-    order = ("this teacher", "nobody", "another WRN-40-2")
-    return sorted(every(results / "measured" / "belief"), key=lambda r: (order.index(r["taught_by"]), r["mte"]))
-
-
-def belief(results: Path) -> str:
-    records = belief_records(results)
-    if not records:
-        return ""
-    from redistill import papers
-
-    printed = {cell.id: cell.printed.value for cell in papers.load("ferles2020").cells if cell.printed}
-    about = records[0]
-    lines = [
-        "## Belief matching against one teacher\n",
-        f"`{about['command']}`; records, curves and the weights of the students made here in `results/measured/belief/`. WRN-16-1 "
-        f"students beside the teacher `{about['teacher']['file']}` on the first {about['images']} CIFAR-10 test images on which the "
-        f"two agree, "
-        f"K = {about['K']}, ξ = {about['xi']:g}, the gradient on the student. The mean transition error (MTE) is 0 where both believe the "
-        f"same on the whole way; ± is the standard error over images. The published students learned from another WRN-40-2, which is not "
-        f"public: what their report prints is their distance from that one, over 1,000 images that its code does not choose by "
-        f"agreement. KD+AT and alone with M = 100 are ours of 960 steps, far from the papers' 78,200. The relative MTE, MTE over the "
-        f"student's mean belief, is a definition of this package. "
-        f"S is the student, T the teacher; KL in nats over all test images, as the agreement.\n",
-        "![transition curves](results/figures/belief.svg)\n",
-        "| student | taught by | accuracy % | MTE | relative MTE | agreement % | KL(S, T) | KL(T, S) | printed MTE |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
-    ]
-    for r in records:
-        theirs = printed[PRINTED[r["name"]]] if r["name"] in PRINTED else ""
-        cells = (r["name"], r["taught_by"], f"{r['accuracy']:.2f}", f"{r['mte']:.3f} ± {r['mte_standard_error']:.3f}",
-                 f"{r['relative_mte']:.2f}", f"{r['agreement']:.1f}",
-                 f"{r['kl_student_teacher']:.2f}", f"{r['kl_teacher_student']:.2f}", theirs)  # fmt: skip
-        lines.append(bars(cells))
-    return "\n".join(lines) + "\n"
 
 
 def alike(a: Path, b: Path) -> bool:
@@ -466,8 +302,8 @@ def others(results: Path) -> str:
 
 
 SECTIONS: tuple[Callable[[Path], str], ...] = (
-    digits, digits_methods, cifar10_few, real_runs, cells_of_papers, zero_shot, toy, belief, checkpoints, kill_test, benchmarks,
-    verdicts, others,
+    digits, digits_methods, distilled.section, cifar10_few, real_runs, cells_of_papers, zero_shot, toy, belief, checkpoints, kill_test,
+    benchmarks, verdicts, others,
 )  # fmt: skip
 
 
@@ -477,40 +313,13 @@ def text(results: Path) -> str:
     return "\n".join([head, *(part for make in SECTIONS if (part := make(results)))]).rstrip() + "\n"
 
 
-FERLES = "NIPS_2019_Reproducibilty_Challenge_Zero-shot_Knowledge_Transfer_via_Adversarial_Belief_Matching"
-
-
-def proof(results: Path) -> str:
-    """docs/proof.md: every golden case and what became of it."""
-    path = results / "measured" / "verify" / "shared-golden.json"
-    if not path.exists():
-        return "# Proof\n\nNothing recorded yet: run `redistill verify DIR --to results/measured/verify/shared-golden.json`.\n"
-    record = measured(path)
-    totals = ", ".join(f"{count} {outcome}" for outcome, count in record["totals"].items())
-    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-    lines = [
-        "# Proof: the package's pieces against the authors' own numbers\n",
-        f"`{record['command']}` in double precision; {versions}. Totals: {totals}. The error is the one nearest to its tolerance "
-        f"among all arrays of a case: max |got - want| / max |want|. Recorded in "
-        f"`results/measured/verify/shared-golden.json` by the option `--to`; this page is generated from it.\n",
-        "| case | source | error | tolerance | verdict |",
-        "|---|---|--:|--:|---|",
-    ]
-    for row in record["rows"]:
-        error = f"{row['error']:.1e}" if row["error"] is not None else row["reason"]
-        tolerance = f"{row['tolerance']:g}" if row["tolerance"] is not None else ""
-        source = row["source"].replace(FERLES, "Ferles et al.")
-        lines.append(bars((row["case"], source, error, tolerance, row["outcome"])))
-    return "\n".join(lines) + "\n"
-
-
 BEGIN, END = "<!-- demo table: written by scripts/make_docs.py from results/measured/digits-demo -->", "<!-- end of demo table -->"
 
 
 def readme(now: str, results: Path) -> str:
-    """The README ``now`` with the recorded demo table between its two marks."""
+    """The README ``now`` with the recorded tables between their marks."""
     before, rest = now.split(BEGIN)
     _, after = rest.split(END)
     table = results / "measured" / "digits-demo" / "table.md"
     body = table.read_text(encoding="utf-8").split("\n", 2)[2].strip() if table.exists() else ""
-    return f"{before}{BEGIN}\n\n{body}\n\n{END}{after}"
+    return distilled.on_page(f"{before}{BEGIN}\n\n{body}\n\n{END}{after}", results)

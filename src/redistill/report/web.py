@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from redistill.claims import Finding, counted, summary_sentences
+from redistill.files import digest
 from redistill.papers.cells import Cell
 from redistill.papers.plan import Plan
 from redistill.papers.schema import Selector
@@ -14,11 +16,13 @@ from redistill.report.checklist import checklist
 from redistill.report.drawing import described, drawing, links
 from redistill.report.figures import Held, against_images, curves_of, ends_of, forest
 from redistill.report.html import Content, Element, el, facts, figure, listed, page, table
-from redistill.report.paper import line, reported, scope_of, tested
+from redistill.report.paper import NOT_JUDGED, line, reported, scope_of, tested
 from redistill.report.references import bibtex
 from redistill.report.style import svg_text
+from redistill.report.written import Written
 from redistill.runs.store import Run
 from redistill.stats import mean_interval
+from redistill.verdicts.beliefs import Believed
 from redistill.verdicts.claims import label
 from redistill.verdicts.tables import TableVerdict
 
@@ -32,8 +36,31 @@ MOST = 40
 # ---------------------------------------------------------------------------------------------------------------------
 # A paper beside our runs
 # ---------------------------------------------------------------------------------------------------------------------
-def paper_page(plan: Plan, tables: Sequence[TableVerdict]) -> str:
-    """Claims, verdicts, curves, methods, departures, cost and checklist of a paper's report."""
+@dataclass(frozen=True)
+class PaperParts:
+    """What a paper's report says, part by part, as elements: a page and an article show the same.
+
+    Attributes:
+        title, byline, counts: of the paper, who wrote it and where, what became of its claims.
+        results: for each table its title and what stands there. others: every other part by its title, in a page's order.
+    """
+
+    title: str
+    byline: str
+    counts: str
+    results: list[tuple[str, list[Content]]]
+    others: dict[str, list[Content]]
+
+
+def paper_parts(
+    plan: Plan, tables: Sequence[TableVerdict], written: Written | None = None, beliefs: Sequence[Believed] = (), *, whole: bool = True
+) -> PaperParts:
+    """Claims, verdicts, curves, methods, departures, cost and checklist of a paper's report.
+
+    Args:
+        written: what people wrote about it (:mod:`redistill.report.written`). beliefs: transition curves that were measured.
+        whole: whether claims that were not attempted stand in the tables, too.
+    """
     about = plan.paper.file.paper
     where = ", ".join(part for part in (about.venue, f"arXiv:{about.arxiv}" if about.arxiv else "") if part)
     runs = list({run.id: run for judged in tables for found in judged.runs.values() for run in found}.values())
@@ -41,29 +68,47 @@ def paper_page(plan: Plan, tables: Sequence[TableVerdict]) -> str:
     counts: dict[str, int] = {}
     for finding in findings:
         counts[finding.verdict] = counts.get(finding.verdict, 0) + 1
-    head = [
-        el("h1", about.title),
-        el("p", f"{', '.join(about.authors)}, {about.year}.{f' {where}.' if where else ''}"),
-        el("p", f"{len(findings)} claims: ", ", ".join(f"{n} {verdict}" for verdict, n in counts.items()) or "none", ". ",
-           f"Paper file {plan.paper.name}, version {about.version}; seeds {', '.join(map(str, plan.seeds))}.", class_="muted"),
-    ]  # fmt: skip
-    parts: list[tuple[str, list[Content]]] = []
+    results = []
     for number, judged in enumerate(tables):
         title = f"Table {judged.table}" if judged.table[:1].isdigit() else judged.table
-        parts.append((title, _table(plan, judged, f"t{number}")))
+        results.append((title, _table(plan, judged, f"t{number}", whole)))
     shown = [p.cell.facts for judged in tables for p in judged.planned]
-    parts += [
-        ("Methods", _methods(runs)),
-        ("Assumed", _where(plan.paper.file.assumed, shown)),
-        ("Departures", _where(plan.paper.file.departs, shown)),
-        ("What was not run", _not_run(tables)),
-        *_of_runs(runs, plan),
-        ("Commands", [_commands(tables)]),
-    ]
-    return page(f"{about.title}: claims beside our runs", head, _sections(parts))
+    prose = written or {}
+    others: dict[str, list[Content]] = {
+        "Scope": list(prose.get("Scope", [])),
+        "Methods": [*prose.get("Methods", []), *_methods(runs)],
+        "Results": list(prose.get("Results", [])),
+        "Transition curves": _transitions(beliefs, {run.id: run for run in runs}),
+        "Assumed": _where(plan.paper.file.assumed, shown),
+        "Departures": [*prose.get("Departures", []), *_where(plan.paper.file.departs, shown)],
+        "What was easy": list(prose.get("What was easy", [])),
+        "What was hard": list(prose.get("What was hard", [])),
+        "Correspondence": list(prose.get("Correspondence", [])),
+        "What was not run": _not_run(tables),
+        **dict(_of_runs(runs, plan)),
+        "Commands": [_commands(tables)],
+    }
+    return PaperParts(
+        about.title,
+        f"{', '.join(about.authors)}, {about.year}.{f' {where}.' if where else ''}",
+        f"{counted(len(findings), 'claim')}: {', '.join(f'{n} {verdict}' for verdict, n in counts.items()) or 'none'}. "
+        f"Paper file {plan.paper.name}, version {about.version}; seeds {', '.join(map(str, plan.seeds))}.",
+        results,
+        others,
+    )
 
 
-def _table(plan: Plan, judged: TableVerdict, name: str) -> list[Content]:
+def paper_page(plan: Plan, tables: Sequence[TableVerdict], written: Written | None = None, beliefs: Sequence[Believed] = ()) -> str:
+    """:func:`paper_parts` as a page."""
+    made = paper_parts(plan, tables, written, beliefs)
+    head = [el("h1", made.title), el("p", made.byline), el("p", made.counts, class_="muted")]
+    first = [(title, made.others[title]) for title in ("Scope", "Results")]
+    rest = [(title, content) for title, content in made.others.items() if title not in ("Scope", "Results")]
+    parts = [first[0], *made.results, *((title, content) for title, content in first[1:]), *rest]
+    return page(f"{made.title}: claims beside our runs", head, sections(parts), of=f"paper {plan.paper.name}")
+
+
+def _table(plan: Plan, judged: TableVerdict, name: str, whole: bool) -> list[Content]:
     printed, protocol = plan.paper.table(judged.table), plan.paper.protocol(judged.table)
     out: list[Content] = [el("p", f"{printed.caption} ({printed.page}). {printed.note}".strip())]
     rule = f"Reported: {reported(protocol)}." + (f" Because: {protocol.because}." if protocol.because else "")
@@ -71,9 +116,9 @@ def _table(plan: Plan, judged: TableVerdict, name: str) -> list[Content]:
     reasons = {label(p.cell): p.cell.unknown for p in judged.planned}
     looked = [f for f in judged.findings if f.reading is not None or f.measured is not None]
     figures: list[Content] = []
-    if held := [one for finding in looked if (one := _held(finding)) is not None][:MOST]:
-        drawn = forest(held, title="Ours minus the paper's", width=WIDTH, size=LETTER)
-        told = "; ".join(f"{one.name}: {one.told}" for one in held)
+    if rested := [one for finding in looked if (one := held(finding)) is not None][:MOST]:
+        drawn = forest(rested, title="Ours minus the paper's", width=WIDTH, size=LETTER)
+        told = "; ".join(f"{one.name}: {one.told}" for one in rested)
         figures.append(figure(svg_text(drawn, f"Claims of table {judged.table}", told), f"{name}-f"))
     if curves := tested(judged.runs):
         drawn = curves_of(curves, title="Test accuracy over the run", ylabel="test accuracy, %", width=WIDTH, size=LETTER)
@@ -83,6 +128,8 @@ def _table(plan: Plan, judged: TableVerdict, name: str) -> list[Content]:
     out += [el("div", figures, class_="figures")] if figures else []
     rows = []
     for finding in judged.findings:
+        if not whole and finding.verdict == NOT_JUDGED:
+            continue
         entry = line(finding, reasons.get(finding.claim.id, ""))
         verdict = el("span", entry.verdict, class_=f"v v-{entry.verdict.partition(',')[0]}")
         note = el("span", entry.note)
@@ -90,12 +137,15 @@ def _table(plan: Plan, judged: TableVerdict, name: str) -> list[Content]:
     if rows:
         head = ("claim", "paper", "ours [95 %]", "n", "difference [interval]", "verdict", "note")
         out.append(table(head, rows, f"Claims of table {judged.table} beside our runs", numbers=(1, 2, 3, 4)))
+    if left := len(judged.findings) - len(rows):
+        out.append(el("p", f"{counted(left, 'further claim')} of this table: see What was not run."))
     if judged.summary is not None:
         out.append(el("p", " ".join([*summary_sentences(judged.summary), *judged.rules])))
     return out
 
 
-def _held(finding: Finding) -> Held | None:
+def held(finding: Finding) -> Held | None:
+    """A claim as a forest plot shows it; None where nothing of ours stands beside it."""
     entry = line(finding)
     told = f"{entry.paper}, ours {entry.ours.partition(' ')[0]}: {finding.verdict}"
     if finding.measured is not None and finding.difference is not None:
@@ -147,8 +197,25 @@ def _not_run(tables: Sequence[TableVerdict]) -> list[Content]:
     for judged in tables:
         for finding in judged.findings:
             if finding.reading is None and finding.measured is None:
-                rows.append((f"{judged.table}: {finding.claim.id}", finding.verdict, finding.note))
-    return [table(("claim", "verdict", "why"), rows, "Claims without a reading of ours")] if rows else [el("p", "Nothing.")]
+                rows.append((f"{judged.table}: {finding.claim.id}", line(finding).paper, finding.verdict, finding.note))
+    head = ("claim", "paper", "verdict", "why")
+    return [table(head, rows, "Claims without a reading of ours", numbers=(1,)) if rows else el("p", "Nothing.")]
+
+
+def _transitions(beliefs: Sequence[Believed], runs: Mapping[str, Run]) -> list[Content]:
+    """Beliefs of student and teacher along the way between two classes, for each run of which they were measured."""
+    from redistill.report.zero_shot import beliefs_drawn
+
+    drawn: list[Content] = []
+    for number, one in enumerate(one for one in beliefs if one.run in runs and one.curves):
+        run = runs[one.run]
+        names = ("teacher", "student") if one.attacked == "teacher" else ("student", "teacher")
+        within = "" if one.standard_error is None else f" ± {one.standard_error:.4f}"
+        above = f"{'relative MTE' if one.attacked == 'relative' else 'MTE'} {one.mte:.4f}{within}, {one.images} images"
+        title = f"{run.label}, seed {run.seed}"
+        curves = beliefs_drawn([(*names, above, one.curves)], title, width=WIDTH, size=LETTER)
+        drawn.append(figure(svg_text(curves, f"Transition curves of {title}", above), f"b{number}"))
+    return [el("div", drawn, class_="figures")] if drawn else []
 
 
 def command_of(cell: Cell) -> str:
@@ -170,8 +237,13 @@ def _commands(tables: Sequence[TableVerdict]) -> Element:
 # ---------------------------------------------------------------------------------------------------------------------
 # Runs by themselves
 # ---------------------------------------------------------------------------------------------------------------------
-def runs_page(runs: Sequence[Run]) -> str:
-    """What some runs asked for and what came out, with no claim beside them."""
+def subject(runs: Sequence[Run]) -> str:
+    """What a report of runs is about: their configurations, whichever seeds of them."""
+    return f"runs {digest(','.join(sorted({run.cell for run in runs})))[:12]}"
+
+
+def runs_page(runs: Sequence[Run], notes: Sequence[str] = ()) -> str:
+    """What some runs asked for and what came out, with no claim beside them; ``notes``: what is to be said first."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(f"{run.label}\0{run.cell}", []).append(run)
@@ -196,13 +268,14 @@ def runs_page(runs: Sequence[Run]) -> str:
     commands: list[Content] = [table(("run", "command"), again, "The same run again, or only read where it is there")]
     parts = [("Accuracy", out), ("Methods", _methods(runs)), *_of_runs(runs, None), ("Commands", commands)]
     cells = f"{counted(len(runs), 'run')} of {counted(len(groups), 'configuration')}"
-    return page(f"Report of {cells}", el("h1", f"Report of {cells}"), _sections(parts))
+    head = [el("h1", f"Report of {cells}"), *(el("p", note) for note in notes)]
+    return page(f"Report of {cells}", head, sections(parts), of=subject(runs))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # What both share
 # ---------------------------------------------------------------------------------------------------------------------
-def _sections(parts: Sequence[tuple[str, Sequence[Content]]]) -> list[Content]:
+def sections(parts: Sequence[tuple[str, Sequence[Content]]]) -> list[Content]:
     filled = [(f"s{number}", title, content) for number, (title, content) in enumerate(parts) if content]
     nav = el("nav", listed(el("a", title, href=f"#{name}") for name, title, _ in filled), aria_label="Sections")
     return [nav, *(el("section", el("h2", title, id=name), content, aria_labelledby=name) for name, title, content in filled)]
@@ -264,10 +337,27 @@ def _cost(runs: Sequence[Run]) -> list[Content]:
                      f"{machine.get('device', '')}, threads: {machine.get('threads')}", run.id))  # fmt: skip
     total = sum(run.entry.time.own for run in runs) / 3600
     head = ("run", "steps", "hours", "CPU hours of its cohort", "machine", "id")
-    return [
+    made: list[Content] = [
         table(head, rows, "What each run cost", numbers=(1, 2, 3)),
         el("p", f"{len(runs)} runs, {total:.1f} hours of the students' own steps. Energy was not measured."),
     ]
+    if several := versions(runs):
+        made.append(el("p", several))
+    return made
+
+
+def versions(runs: Sequence[Run]) -> str:
+    """A sentence where runs of several versions stand beside each other; "" where one version made them all."""
+    made: dict[str, int] = {}
+    for run in runs:
+        entry = run.entry
+        commit = f" (commit {entry.git.commit[:10]}{', changed' if entry.git.changed else ''})" if entry.git is not None else ""
+        told = ", ".join(f"{name} {entry.versions.get(name, '?')}" for name in ("redistill", "torch")) + commit
+        made[told] = made.get(told, 0) + 1
+    if len(made) < 2:
+        return ""
+    listing = "; ".join(f"{counted(n, 'run')} by {told}" for told, n in made.items())
+    return f"Made by several versions: {listing}."
 
 
 def _checklist(runs: Sequence[Run], plan: Plan | None) -> list[Content]:

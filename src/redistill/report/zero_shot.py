@@ -78,8 +78,8 @@ def sheet(
     return drawn.getvalue()
 
 
-def _panels(count: int) -> tuple[Any, list[Any]]:
-    return panels(count, width=3.4, height=2.8, columns=2 if count == 4 else min(count, 3), size=9)
+def _panels(count: int, width: float = 3.4, size: float = 9) -> tuple[Any, list[Any]]:
+    return panels(count, width=width, height=width * 2.8 / 3.4, columns=2 if count == 4 else min(count, 3), size=size)
 
 
 def transition_figure(
@@ -96,7 +96,14 @@ def transition_figure(
 
 def belief_panels(path: Path, panels: Sequence[tuple[str, str, str, Sequence[Mapping[str, float]]]], title: str) -> Path:
     """The same from data: (attacked, other, heading, rows of :meth:`redistill.belief.Transition.rows`) a panel."""
-    figure, axes = _panels(len(panels))
+    return save(beliefs_drawn(panels, title), path, title)
+
+
+def beliefs_drawn(
+    panels: Sequence[tuple[str, str, str, Sequence[Mapping[str, float]]]], title: str, *, width: float = 3.4, size: float = 9
+) -> Any:
+    """The figure itself; ``width`` of a panel in inches, ``size`` of its letters in points."""
+    figure, axes = _panels(len(panels), width, size)
     for ax, (attacked, other, above, rows) in zip(axes, panels, strict=True):
         steps = np.array([row["step"] for row in rows])
         for which, name, colour in (("attacked", f"{attacked} (attacked)", RUST), ("other", other, ACCENT)):
@@ -105,10 +112,10 @@ def belief_panels(path: Path, panels: Sequence[tuple[str, str, str, Sequence[Map
             ax.plot(steps, mean, color=colour, linewidth=1.4, label=name)
         # curves may lie anywhere between 0 and 1: the names get a band of their own above them
         ax.set(xlabel="adversarial step", ylabel="probability of the class aimed at", ylim=(-0.02, 1.32), yticks=np.linspace(0, 1, 6))
-        ax.set_title(above, loc="left", fontsize=9, color=INK)
-        ax.legend(frameon=False, fontsize=8, loc="upper right", borderaxespad=0.1, labelspacing=0.2)
+        ax.set_title(above, loc="left", fontsize=size, color=INK)
+        ax.legend(frameon=False, fontsize=size - 1, loc="upper right", borderaxespad=0.1, labelspacing=0.2)
     heading(figure, title)
-    return save(figure, path, title)
+    return figure
 
 
 def noise_figure(path: Path, counts: Mapping[str, Sequence[int]], class_names: Sequence[str], title: str) -> Path:

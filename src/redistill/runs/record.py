@@ -77,7 +77,8 @@ class Record(_Fact):
             why, in a sentence. steps: taken. data: what was trained and evaluated on. teacher, start: None where there is
             none. parameters: how many. pairs: by term, which stage met which. cohort: ids trained together. sessions: one a
             process that worked on it. exact: whether bit-identity is promised. best_network: file of the network of the best
-            evaluation, ``last`` where that is the last one, None where it was not kept. files: SHA-256 by name. sha256: of all this.
+            evaluation, ``last`` where that is the last one, None where it was not kept. kept: which network the weights are, where the
+            recipe leaves that open (:class:`redistill.train.kept.Kept`). files: SHA-256 by name. sha256: of all this.
     """
 
     format: int
@@ -105,6 +106,7 @@ class Record(_Fact):
     git: Git | None
     finished: str
     best_network: str | None = None
+    kept: dict[str, Any] | None = None
     files: dict[str, str]
     sha256: str
 
@@ -228,6 +230,7 @@ def record_of(one: Experiment, result: Result, steps: int) -> dict[str, Any]:
         "accuracy": accuracy,
         "diverged": result.diverged,
         "steps": result.steps,
+        **({} if result.kept is None else {"kept": result.kept.written()}),
     }
 
 

@@ -28,6 +28,7 @@ from redistill.core import Batch, Method, Output, RedistillError, Shape, StreamC
 from redistill.data import Renormalise, normalisation
 from redistill.features.drawing import OwnStream
 from redistill.features.modes import equal_forwards, mode
+from redistill.features.outputs import teacher_at_fault
 from redistill.sources.asked import Asked, require_shape
 from redistill.sources.desk import Desk
 from redistill.sources.training_log import SampleSnapshots, TrainingStatistics
@@ -165,6 +166,7 @@ class AdversarialStream:
         self.norms: list[Tensor] = []
         self.statistics, self.snapshots = TrainingStatistics(self.classes), SampleSnapshots(-(-room.steps // self.variant.n_S))
         self._bad = torch.tensor(-1, device=room.device)  # first block whose images are not finite, -1: none yet
+        self._bad_teacher = self._bad.clone()  # first block in which the teacher's logits of finite images were not
         self._block = -1
         self._last = -1  # step whose images ``_batch`` holds
         self._batch: Batch | None = None
@@ -236,6 +238,7 @@ class AdversarialStream:
                 with self._autocast():
                     student_output, teacher_output = self.asked.student(images), self.asked.teacher(images)
                 student_output, teacher_output = self.asked.wide(student_output), self.asked.wide(teacher_output)
+                self._look_at_teacher(images, teacher_output.logits)
                 loss = weighted_sum(weights, self.method(student_output, teacher_output, Batch(images)))
                 # gradients of the generator's weights only: the engine then skips those of both networks
                 for parameter, gradient in zip(self.parameters, torch.autograd.grad(loss, self.parameters), strict=True):
@@ -323,9 +326,15 @@ class AdversarialStream:
         finite = images.isfinite().all()
         self._bad.copy_(torch.where(finite | (self._bad >= 0), self._bad, self.desk.block))
 
+    def _look_at_teacher(self, images: Tensor, logits: Tensor) -> None:
+        bad = images.isfinite().all() & ~logits.isfinite().all() & (self._bad_teacher < 0)
+        self._bad_teacher.copy_(torch.where(bad, self.desk.block, self._bad_teacher))
+
     def explains_nonfinite(self, step: int) -> str | None:
         """See :class:`redistill.core.source.ExplainsNonfinite`."""
-        block, first = step // self.variant.n_S, int(self._bad)
+        block, first, teacher = step // self.variant.n_S, int(self._bad), int(self._bad_teacher)
+        if 0 <= teacher <= block:
+            return teacher_at_fault(self.teacher, f"in block {teacher}")
         if not 0 <= first <= block:
             return None
         return (
@@ -356,7 +365,9 @@ class AdversarialStream:
             "block": self._block,
             "last": self._last,
             "images": self._batch.images.clone() if self._batch is not None else None,
+            "said": self._said_by_chance(),
             "bad": self._bad,
+            "bad_teacher": self._bad_teacher,
             **self.snapshots.state_dict(),
             **self.statistics.state_dict(),
         }
@@ -370,8 +381,22 @@ class AdversarialStream:
         self.snapshots.load_state_dict(state)
         self.statistics.load_state_dict(state, self.room.device)
         self._bad.copy_(state["bad"])
+        self._bad_teacher.copy_(state.get("bad_teacher", self._bad_teacher))
         images = state["images"]
         within = self._last % self.variant.n_S if self.variant.noise == "fresh" else 0
         self._batch = self._as_batch(images.to(self.room.device), self._block, within) if images is not None else None
         if self._batch is not None and self.told is not None:
-            self._answered(self._batch, self._ask(self._batch.images))
+            self._answered(self._batch, self._as_said(state.get("said")) or self._ask(self._batch.images))
+
+    def _said_by_chance(self) -> dict[str, Tensor] | None:
+        """The teacher's answer to the batch, where a network that may draw would give another one when it is asked again."""
+        if self.layers.draws == "" or self.told is None or self._batch is None or self._batch.teacher is None:
+            return None
+        said = self._batch.teacher
+        return {"logits": said.logits.clone(), **{f"tap:{place}": tap.clone() for place, tap in said.taps.items()}}
+
+    def _as_said(self, kept: dict[str, Tensor] | None) -> Output | None:
+        if kept is None:
+            return None
+        here = {name: value.to(self.room.device) for name, value in kept.items()}
+        return Output(here.pop("logits"), {name.removeprefix("tap:"): value for name, value in here.items()})

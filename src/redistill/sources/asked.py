@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from redistill.core import Method, Output, RedistillError, Shape, StreamContext
 from redistill.features.modes import mode
-from redistill.features.normalised import innermost, normalised
+from redistill.features.normalised import normalised
+from redistill.features.outputs import name_of
 from redistill.features.places import meeting, places_of
 from redistill.features.tapped import Tapped
+from redistill.models.sizes import made_for
 
 
 class Asked:
@@ -65,12 +66,10 @@ class Asked:
 
 def require_size(shape: Shape, who: str, net: nn.Module, maker: str) -> None:
     """Convolutions take images of any size, so nothing else would say that these are not the ones a network knows."""
-    made = innermost(net)  # a wrapper takes what the network inside takes
-    arch: Any = getattr(made, "arch", None)
-    size = getattr(arch, "image_size", None)
-    if size is not None and getattr(made, "sized", True) and tuple(shape[1:]) != (size, size):
+    size = made_for(net)
+    if size is not None and tuple(shape[1:]) != (size, size):
         raise RedistillError(
-            f"{maker} makes images of {shape[1]}x{shape[2]}, the {who} {arch.name} is made for {size}x{size}: "
+            f"{maker} makes images of {shape[1]}x{shape[2]}, the {who} {name_of(net)} is made for {size}x{size}: "
             f"give {maker} image_size={size}, or a {who} of {maker}'s size"
         )
 

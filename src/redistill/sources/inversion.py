@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from redistill import rng
 from redistill.core import Batch, Method, Output, RedistillError, Shape, StreamContext, Term
 from redistill.data import Renormalise, augmentation, normalisation
-from redistill.features.modes import mode
+from redistill.features.modes import mode, untouched
+from redistill.features.outputs import teacher_at_fault
 from redistill.sources.asked import Asked, require_shape
 from redistill.sources.contrast import Head, contrast_loss, global_view, instance_means, local_view, new_start, shifted
 from redistill.sources.generated import pulls
@@ -76,6 +77,8 @@ class Rounds(Value):
         if not all(0 <= b < 1 for b in self.betas):
             raise ValueError(f"betas={self.betas}: both at least 0 and below 1")
         found = augmentation(self.augment)
+        if found.pictured or found.mixing is not None:
+            raise ValueError(f"augment={self.augment!r} is for images of a data set: give 'none', 'flip' or 'crop-flip'")
         if found.strong or found.batch:
             raise ValueError(f"augment={self.augment!r}: what is drawn from the memory has one view and its own crop: leave the ending out")
         return self
@@ -216,7 +219,7 @@ class InversionStream:
         self.asks_student = any(not isinstance(term, OF_TEACHER_ALONE) for _, term in self.method.parts())
         if self.rounds.contrast:
             probe = torch.zeros(2, *shape, device=self.room.device, dtype=self.room.dtype)
-            with torch.no_grad(), mode(self.teacher, False):
+            with torch.no_grad(), untouched(self.teacher), mode(self.teacher, False):
                 width = instance_means([self.asked.teacher(probe)[place] for place in self.before]).shape[1]
             with rng.seeded(self.room.seed, "head"):
                 self.head = Head(width, self.rounds.head).to(device=self.room.device, dtype=self.room.dtype)
@@ -262,6 +265,8 @@ class InversionStream:
                 loss = loss + r.contrast * part
             value = float(loss.detach())
             if not math.isfinite(value):
+                if bool(whole.isfinite().all()) and not bool(said.logits.isfinite().all()):
+                    raise RedistillError(teacher_at_fault(self.teacher, f"in block {block}"))
                 raise RedistillError(
                     f"the images of block {block} are not finite after {iteration} steps (learning rate {r.lr:g}): lower lr, or a weight"
                 )

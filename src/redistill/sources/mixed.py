@@ -7,9 +7,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from redistill.core import Batch, ExplainsNonfinite, LeavesArtifacts, RedistillError, Shape, Source, Stream, StreamContext
+from redistill.core.batch import UNLABELLED
 
 NUMERICS = 1
 
@@ -52,7 +54,17 @@ class Mixed:
 
     @property
     def labelled(self) -> bool:
-        return self.first.labelled and self.second.labelled
+        """Whether one of the two is: terms that need labels are 0 on batches of the other."""
+        return self.first.labelled or self.second.labelled
+
+    @property
+    def partly_labelled(self) -> bool:
+        halves = (self.first, self.second)
+        return self.labelled and (not all(h.labelled for h in halves) or any(getattr(h, "partly_labelled", False) for h in halves))
+
+    @property
+    def mixes_labels(self) -> bool:
+        return any(getattr(half, "mixes_labels", False) for half in (self.first, self.second))
 
     @property
     def classes(self) -> int | None:
@@ -113,6 +125,9 @@ class MixedStream:
             source.second.start(dataclasses.replace(room, steps=steps[1])),
         )
 
+        self.labelled = source.labelled
+        self._last: tuple[Batch, Batch] | None = None
+
         # turns after which both are at the end of a block of their own
         own = [int(getattr(stream, "block_steps", 1)) for stream in self.streams]
         self.block_steps = sum(self.take) * math.lcm(*(b // math.gcd(b, n) for b, n in zip(own, self.take, strict=True)))
@@ -125,7 +140,14 @@ class MixedStream:
 
     def batch(self, step: int) -> Batch:
         stream, own = self._whose(step)
-        return stream.batch(own)
+        given = stream.batch(own)
+        if not self.labelled or given.labels is not None:
+            return given
+        if self._last is None or self._last[0] is not given:  # the same images are the same object
+            nobody = torch.full((len(given.images),), UNLABELLED, device=given.images.device)
+            made = dataclasses.replace(given, labels=nobody, partly=True)
+            self._last = given, made if given.teacher is None else made.answered(given.teacher)
+        return self._last[1]
 
     def explains_nonfinite(self, step: int) -> str | None:
         stream, own = self._whose(step)

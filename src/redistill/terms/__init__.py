@@ -15,6 +15,7 @@ from redistill.terms.cc import CC, neighbour_congruence
 from redistill.terms.ce import CE, cross_entropy
 from redistill.terms.crd import CRD, contrast
 from redistill.terms.ctkd import CTKD
+from redistill.terms.deit import DeiT
 from redistill.terms.dist import DIST, pearson
 from redistill.terms.dkd import DKD, others_kl, target_kl
 from redistill.terms.fitnet import FitNet, Regressor, hint_distance
@@ -41,7 +42,7 @@ from redistill.terms.vid import VID, VariationalHead, vid_loss
 
 ALL: tuple[type[Term], ...] = (
     CE, KD, DKD, NKD, DIST, MLKD, CTKD, FitNet, AT, SP, NST, FSP, RKD, PKT, CC, CRD, VID, AB, FT, OFD, Review, CATKD, ICKD, SRRL,
-    SimKD, OFA, Anchor,
+    SimKD, OFA, DeiT, Anchor,
     LogitDistance, TeacherEntropy, StudentEntropy, Consistency, Diversity,
 )  # fmt: skip
 
@@ -74,6 +75,7 @@ __all__ = [
     "Anchor",
     "Cascade",
     "Consistency",
+    "DeiT",
     "DirectFusion",
     "Diversity",
     "FitNet",

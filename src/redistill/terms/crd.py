@@ -126,6 +126,8 @@ class CRD(CountingTerm):
     def setup(self, ctx: Context) -> None:
         if ctx.count is None or ctx.labels is None:
             raise RedistillError("CRD remembers every training image and its class, but this source has no fixed set of labelled images")
+        if int(ctx.labels.min()) < 0:
+            raise RedistillError("CRD remembers every training image and its class, but some images have no label: leave these out")
         if int(ctx.labels.unique().numel()) < 2:
             raise RedistillError("CRD contrasts images of different classes, but all labels are the same")
         self.pairs = named_or_pooled("CRD", ctx, pairs_of(self.at))

@@ -136,7 +136,9 @@ class OFA(Term):
             raise RedistillError(f"OFA(factor={self.factor}): the weight must be at least 0 and finite")
 
     def setup(self, ctx: Context) -> None:
-        names = ctx.student_stages if self.at is None else tuple(str(name) for name in self.at)
+        # of a transformer's stages the tokens, not the grid of its patches
+        usual = (f"{name}:tokens" if f"{name}:tokens" in ctx.student_places else name for name in ctx.student_stages)
+        names = tuple(usual) if self.at is None else tuple(str(name) for name in self.at)
         if not names:
             raise RedistillError(
                 f"OFA branches off the student's stages, and none was found: name places with at=[...], from: "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from redistill.core import Batch, Stream
+from redistill.core.batch import ROWS
 from redistill.runs.compare import difference
 from redistill.train.loop import Loop
 
@@ -42,9 +43,9 @@ def components(loop: Loop) -> dict[str, Any]:
     state = loop.state()
     last = loop.stream.last if isinstance(loop.stream, Watched) else None
     # a batch is known only to a loop that has taken a step since it was made
-    batches = {} if last is None else {"images": last.images, "labels": last.labels, "index": last.index, "variant": last.variant}
+    batches = {} if last is None else {name: getattr(last, name) for name in ROWS}
     found: dict[str, Any] = {"step": loop.step, "batches": batches, "rate": {}, "streams": {}, "optimiser": {}}
-    found |= {"parameters": {}, "buffers": {}, "terms": {}, "curves": {}}
+    found |= {"parameters": {}, "buffers": {}, "terms": {}, "kept": {}, "curves": {}}
     found["streams"] = {"source": state["stream"], "teacher": state["teacher"]}
     for number, (student, saved) in enumerate(zip(loop.students, state["students"], strict=True)):
         learned = {name for name, _ in student.net.named_parameters()}
@@ -54,6 +55,7 @@ def components(loop: Loop) -> dict[str, Any]:
         found["parameters"][number] = {name: value for name, value in saved["net"].items() if name in learned}
         found["buffers"][number] = {name: value for name, value in saved["net"].items() if name not in learned}
         found["terms"][number] = saved["method"]
+        found["kept"][number] = {key: saved[key] for key in ("average", "patience", "kept") if key in saved}
         found["curves"][number] = {key: saved[key] for key in ("buffer", "epoch_sum", "losses", "curves", "diverged")}
     found["curves"]["source"] = state["source_log"]
     return found

@@ -8,11 +8,13 @@ from typing import Any
 from torch import nn
 
 from redistill.core import Method, RedistillError, Source, Term
+from redistill.core.batch import mixed_labels
 from redistill.data import DataSet
 from redistill.features.places import is_traced
 from redistill.features.sight import bare
 from redistill.metrics import ImageSet
 from redistill.recipe import Recipe
+from redistill.train.kept import HELD_OUT
 
 WAYS = "rd.data.arrays(file), rd.data.folder(path) or rd.data.Images(x, y, classes, name, normalise) makes one"
 
@@ -41,6 +43,8 @@ def sets_of(given: Any) -> dict[str, ImageSet]:
             raise RedistillError(f"evaluate[{name!r}] must be images (redistill.data), {_what(images)}: {_way(images)}")
         if images.all_labels is None:
             raise RedistillError(f"evaluate[{name!r}] has no labels, and an accuracy needs them: give labelled images")
+        if getattr(images, "partly_labelled", False):
+            raise RedistillError(f"some images of evaluate[{name!r}] have no label, and an accuracy needs all: give labelled images")
     return dict(given)
 
 
@@ -73,6 +77,13 @@ def require_cohort(
         )
     if len(students) > 1 and recipe.teacher_mode == "train":
         raise RedistillError("teacher_mode='train' moves the teacher's statistics: run the students one by one")
+    if recipe.patience is not None and HELD_OUT not in evaluate:
+        raise RedistillError(
+            f"patience={recipe.patience} stops by the accuracy on a held-out part of the training images, and there is none: train, held = "
+            f"train.held_out(0.1, seed=0), then evaluate={{'held_out': held, ...}}; never by the test set"
+        )
+    if recipe.accumulate > 1 and str(getattr(source, "augment", "")).endswith("+strong"):
+        raise RedistillError("accumulate > 1 would part the two views of a batch: give accumulate=1, or an augmentation without '+strong'")
     for net, what in students:
         if is_traced(bare(net)):
             raise RedistillError(
@@ -90,6 +101,8 @@ def require_cohort(
                     f"{name} compares the images of a batch with each other, and {held} of {recipe.batch_size} one batch has one image: "
                     f"choose another batch_size, or drop_last = true"
                 )
+            if term.needs_labels and not term.takes_mixed and getattr(source, "mixes_labels", False):
+                raise RedistillError(mixed_labels(name))
             if term.needs_labels and not source.labelled:
                 raise RedistillError(f"{name} needs labels, and this source has none: remove {name} or give labelled images")
         if not any(p.requires_grad for p in net.parameters()):

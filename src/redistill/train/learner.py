@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from redistill.precision import Arithmetic
 from redistill.recipe import Recipe
 from redistill.replay import prime
 from redistill.train.clock import Moment
+from redistill.train.kept import Average, Kept, Patience, lay
 from redistill.train.optimise import clip, forget, make_optimizer, parameter_groups, saved
 from redistill.train.result import Accuracy
 
@@ -79,6 +81,8 @@ class Learner:
         taken: steps so far. losses, gradient_norms: means by epoch. curves: (step, accuracy in percent) by evaluation set.
         diverged, stopped_at: why and where this student stopped before the end. seconds: spent on this student alone.
         notes: what was warned of before the first step.
+        average, patience: what decides which network is kept, where the recipe says so. kept: which one that was; it stands in ``net``
+            from then on, and this student learns no more.
     """
 
     net: nn.Module
@@ -101,6 +105,9 @@ class Learner:
     diverged: str | None = None
     stopped_at: int | None = None
     seconds: float = 0.0
+    average: Average | None = field(init=False)
+    patience: Patience | None = field(init=False)
+    kept: Kept | None = None
 
     def __post_init__(self) -> None:
         course, terms = self.course, len(self.method.weights)
@@ -116,6 +123,9 @@ class Learner:
         self.norms = torch.zeros(course.block, device=device, dtype=dtype) if course.recipe.clip is not None else None
         self.epoch_sum = torch.zeros(terms, dtype=torch.float64)
         self._values = plain_values(self.net)
+        recipe = course.recipe
+        self.average = None if recipe.ema is None else Average(self.net, recipe.ema)
+        self.patience = None if recipe.patience is None else Patience(recipe.patience)
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         return make_optimizer(parameter_groups([self.net, self.method], self.course.recipe), self.course.recipe)
@@ -151,27 +161,91 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         # layers that draw (dropout) see the same stream whoever else is in the cohort
         with self.layers.at(now.number, watch=self.tabled):
-            with course.means.autocast():
-                student_output = self.tapped(batch.images)
-            losses = self.method(course.means.wide(student_output), taught(), batch)
-            total = weighted_sum(self._weights_at(now), losses)
-            if not total.requires_grad:
-                raise RedistillError(
-                    f"no gradient reaches the student {name_of(self.net)}: its forward computes without one (torch.no_grad, detach) "
-                    f"what {self.method!r} reads, or what it reads is frozen; it would learn nothing"
-                )
-            total.backward()
+            if course.recipe.accumulate == 1:
+                losses = self._passed(batch, taught, now)
+            else:
+                losses = self._in_parts(batch, taught, now)
         if self.norms is not None:
             self.norms.index_copy_(0, now.row, clip(self.net, self.method, course.recipe).to(self.norms).reshape(1))
         self.optimizer.step()
         row = [loss.detach().to(self.buffer).reshape(()) for loss in losses]
         self.buffer.index_copy_(0, now.row, torch.stack(row)[None])
 
+    def _passed(self, batch: Batch, taught: Callable[[], Output | None], now: Moment, share: float = 1.0) -> Sequence[Tensor]:
+        """Forward, losses and gradients of a batch, or of a part that is ``share`` of one; what it gives is the unweighted losses."""
+        means = self.course.means
+        with means.autocast():
+            student_output = self.tapped(batch.images)
+        losses: Sequence[Tensor] = self.method(means.wide(student_output), taught(), batch)
+        total = weighted_sum(self._weights_at(now), losses)
+        if not total.requires_grad:
+            raise RedistillError(
+                f"no gradient reaches the student {name_of(self.net)}: its forward computes without one (torch.no_grad, detach) "
+                f"what {self.method!r} reads, or what it reads is frozen; it would learn nothing"
+            )
+        (total if share == 1.0 else share * total).backward()
+        return losses
+
+    def _in_parts(self, batch: Batch, taught: Callable[[], Output | None], now: Moment) -> Sequence[Tensor]:
+        """The same part by part, as even as whole images allow; losses are means over the batch."""
+        count, parts = len(batch.images), min(self.course.recipe.accumulate, len(batch.images))
+        bounds = [count * part // parts for part in range(parts + 1)]
+        said, sums = None, None
+        for low, high in itertools.pairwise(bounds):
+            here, share = slice(low, high), (high - low) / count
+
+            def of_part(here: slice = here) -> Output | None:
+                nonlocal said
+                said = taught() if said is None else said
+                return None if said is None else said.rows(here)
+
+            losses = [share * loss.detach() for loss in self._passed(batch.rows(here), of_part, now, share)]
+            sums = losses if sums is None else [a + b for a, b in zip(sums, losses, strict=True)]
+        assert sums is not None
+        return sums
+
     def _weights_at(self, now: Moment) -> Sequence[float | Tensor]:
         """Of the terms: numbers, or where they change from step to step and steps may be replayed, entries of the table."""
         if self.weights.which is None or not self.tabled:
             return self.weights[now.number or 0]
         return self.table.index_select(0, now.row)[0].unbind()
+
+    @property
+    def learns(self) -> bool:
+        """Whether it takes the next step."""
+        return self.diverged is None and self.kept is None
+
+    # -- which network is kept ----------------------------------------------------------------------------------------
+    def moved(self) -> None:
+        """After a step, wherever it was taken: the average follows."""
+        if self.average is not None:
+            self.average.update(self.taken)
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        """For an evaluation: the network that would be kept now."""
+        with contextlib.nullcontext() if self.average is None or self.kept is not None else self.average.shown():
+            yield
+
+    def settle(self, step: int) -> None:
+        """It learns no more: the network that is kept takes its place, for good."""
+        if self.average is None and self.patience is None:
+            return
+        decay = None if self.average is None else self.average.decay
+        what = "the last network" if decay is None else f"the average (decay {decay:g}) of the weights"
+        if self.patience is not None and self.patience.best is not None:
+            best, accuracies = self.patience.best
+            lay(self.net, self.patience.values)
+            why = "the network" if decay is None else what
+            waited = f", and the run stopped after {self.patience.many} evaluations without a better one"
+            stopped = waited if self.patience.exhausted else ""
+            self.kept = Kept(best, decay, accuracies, f"{why} of the best evaluation of the held-out part{stopped}")
+        else:
+            if self.average is not None:
+                lay(self.net, self.average.values)
+            self.kept = Kept(step, decay, {name: points[-1][1] for name, points in self.curves.items() if points}, what)
+        if step < self.course.steps:
+            self.stopped_at = step
 
     # -- what it measured ---------------------------------------------------------------------------------------------
     def rows(self, since: int) -> Rows:
@@ -197,10 +271,12 @@ class Learner:
         return None
 
     def spoilt(self) -> str | None:
-        """Name of the first parameter or running statistic that is not finite: what the last step made of it shows in no loss."""
-        for name, value in (*self.net.named_parameters(), *self.net.named_buffers()):
-            if value.is_floating_point() and not bool(value.detach().isfinite().all()):
-                return name
+        """Name of the first parameter or running statistic, of the network or of a term, that is not finite: what the last step
+        made of it shows in no loss."""
+        for of, module in (("", self.net), (" of the method", self.method)):
+            for name, value in (*module.named_parameters(), *module.named_buffers()):
+                if value.is_floating_point() and not bool(value.detach().isfinite().all()):
+                    return f"{name}{of}"
         return None
 
     def stop(self, why: str, step: int) -> None:
@@ -217,13 +293,15 @@ class Learner:
 
     def result(self) -> dict[str, Any]:
         """What a :class:`redistill.train.result.Result` says of this student alone."""
+        kept = {} if self.kept is None else self.kept.accuracy
         return {
-            "accuracy": {name: Accuracy.of(points) for name, points in self.curves.items() if points},
+            "accuracy": {name: Accuracy.of(points, kept.get(name)) for name, points in self.curves.items() if points},
             "losses": {name: tuple(row[i] for row in self.losses) for i, name in enumerate(self.method.names)},
             "own_seconds": self.seconds,
             "diverged": self.diverged,
             "method": self.method,
             "gradient_norms": tuple(self.gradient_norms),
+            "kept": self.kept,
         }
 
     # -- saving and going on ------------------------------------------------------------------------------------------
@@ -244,6 +322,9 @@ class Learner:
             "diverged": self.diverged,
             "stopped_at": self.stopped_at,
             "seconds": self.seconds,
+            **({} if self.average is None else {"average": {name: value.clone() for name, value in self.average.values.items()}}),
+            **({} if self.patience is None else {"patience": self.patience.state()}),
+            **({} if self.kept is None else {"kept": vars(self.kept)}),
         }
 
     def load_state(self, saved: dict[str, Any], taken: int) -> None:
@@ -266,3 +347,9 @@ class Learner:
         self.diverged = saved["diverged"]
         self.stopped_at = saved["stopped_at"]
         self.seconds = float(saved["seconds"])
+        if self.average is not None:
+            for name, value in self.average.values.items():
+                value.copy_(saved["average"][name])
+        if self.patience is not None:
+            self.patience.load_state(saved["patience"])
+        self.kept = Kept(**saved["kept"]) if "kept" in saved else None

@@ -21,12 +21,13 @@ from redistill import rng
 from redistill.answers.folder import default_folder
 from redistill.core import Batch, Context, ExplainsNonfinite, Method, Output, RedistillError, Source, StreamContext, Term, reads_logits
 from redistill.features.modes import set_mode, whole_or_as_before
-from redistill.features.normalised import normalisation_of
+from redistill.features.normalised import innermost, normalisation_of
 from redistill.features.outputs import NotFinite
 from redistill.features.places import NOBODY, Layers, meeting
 from redistill.features.sight import Sight, bare
 from redistill.metrics import ImageSet, accuracy
 from redistill.models.describe import describe
+from redistill.models.sizes import made_for
 from redistill.paths import expanded
 from redistill.precision import Arithmetic, compiling_may_pay, compiling_pays, resolve_device
 from redistill.recipe import Recipe
@@ -96,7 +97,7 @@ class Loop:
         if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
             raise RedistillError(f"every={every!r}: evaluate every 1 or more epochs, a whole number")
         self.every = every if every is not None else max(1, math.ceil(epochs / 20))
-        self.smallest = smallest_batch(source, recipe, steps=self.steps, per_epoch=self.per_epoch)
+        self.smallest = max(1, smallest_batch(source, recipe, steps=self.steps, per_epoch=self.per_epoch) // recipe.accumulate)
         require_cohort(students, teacher, source, recipe, self.evaluate, smallest=self.smallest)
         if recipe.compile == "auto":
             self.recipe = recipe.model_copy(update={"compile": self._compiling_pays([net for net, _ in students], teacher)})
@@ -129,6 +130,7 @@ class Loop:
                 self._replay(self.replays, step)
             for student in self.active():
                 student.taken = step + 1
+                student.moved()
             self.step = step + 1
             self._at_boundaries(step)
         return Progress(self.step, self.steps, step // self.per_epoch)
@@ -145,7 +147,7 @@ class Loop:
 
     def _replay(self, replays: Replays, step: int) -> None:
         """A step that may be replayed; of one that is, which is one piece of work, every student has an equal share."""
-        began, learning = time.perf_counter(), [number for number, s in enumerate(self.students) if s.diverged is None]
+        began, learning = time.perf_counter(), [number for number, s in enumerate(self.students) if s.learns]
         if replays.take(step, tuple(learning), self._take):
             for number in learning:
                 self.students[number].seconds += (time.perf_counter() - began) / len(learning)
@@ -155,16 +157,21 @@ class Loop:
         """Which parts of a step are independent of each other."""
         return self._recorder.lanes if self._recorder is not None else ONE_LANE
 
+    @property
+    def source_log(self) -> Sequence[tuple[int, dict[str, float]]]:
+        """(steps taken, what the source said of itself) so far."""
+        return self._source_log
+
     def active(self) -> list[Learner]:
         """Students that have not stopped."""
-        return [student for student in self.students if student.diverged is None]
+        return [student for student in self.students if student.learns]
 
     @contextlib.contextmanager
     def _timed(self) -> Iterator[None]:
         """Count the seconds of a step; a step that fails, or is interrupted, leaves networks in evaluation mode."""
         wall, cpu = time.perf_counter(), time.process_time()
         if self.step == 0:
-            self._note_normalisation()
+            self._note_images()
         try:
             yield
         except BaseException:
@@ -217,17 +224,22 @@ class Loop:
                 )
             elif due:
                 self._evaluate(student)
+            if student.diverged is None and (last or (student.patience is not None and student.patience.exhausted)):
+                student.settle(self.step)
 
     def _evaluate(self, student: Learner) -> None:
         layout = self.means.channels_last and not student.sight.contiguous
-        for name, images in self.evaluate.items():
-            try:
-                # the student sees images as the stream gives them
-                value = accuracy(student.sight.view, images, channels_last=layout)
-            except NotFinite as error:
-                student.stop(f"{error} (after step {self.step} of {self.steps}, on {name!r})", self.step)
-                return
-            student.curves[name].append((self.step, value))
+        with student.shown():
+            for name, images in self.evaluate.items():
+                try:
+                    # the student sees images as the stream gives them
+                    value = accuracy(student.sight.view, images, channels_last=layout)
+                except NotFinite as error:
+                    student.stop(f"{error} (after step {self.step} of {self.steps}, on {name!r})", self.step)
+                    return
+                student.curves[name].append((self.step, value))
+            if student.patience is not None:
+                student.patience.look(student.net, self.step, {name: points[-1][1] for name, points in student.curves.items()})
 
     # -- before the first step ----------------------------------------------------------------------------------------
     def _compiling_pays(self, students: list[nn.Module], teacher: nn.Module | None) -> bool:
@@ -293,6 +305,8 @@ class Loop:
             return f"{draws} draws random numbers of its own at every step"
         if self.teacher is not None and self.teacher.memory is not None:
             return "what the teacher said is looked up on the host"
+        if getattr(self.source, "partly_labelled", False):
+            return "images without labels are picked out of each batch on the host"
         return None if self.recipe.fused else "fused = false: only PyTorch's fused optimisers read their rate on the device"
 
     def _say(self, note: str) -> None:
@@ -305,7 +319,8 @@ class Loop:
         self.means.place(net)
         sight = Sight.of(net, self.source.normalisation, tuple(self.source.image_shape), self.means,
                          trained=self.recipe.student_mode == "train")
-        method = template.fresh()
+        with rng.seeded(self.seed, "term", "made"):
+            method = template.fresh()
         ctx = self._context(net, sight.found)
         expected = self.source.classes
         if expected is not None and ctx.classes != expected:
@@ -347,9 +362,12 @@ class Loop:
             adapt=teacher.sight if teacher is not None else None,
         )
 
-    def _note_normalisation(self) -> None:
-        """From its first step on a student without a normalisation of its own is one for images as the stream gives them."""
+    def _note_images(self) -> None:
+        """From its first step on a student is one for images of this size, and without a normalisation of its own for images as the
+        stream gives them."""
         for student in self.students:
+            if made_for(student.net) not in (None, self.source.image_shape[-1]):
+                innermost(student.net).sized = False  # type: ignore[assignment]
             if normalisation_of(student.net) is None:
                 student.net.normalisation = self.source.normalisation  # type: ignore[assignment]
 
@@ -380,7 +398,7 @@ class Loop:
             student.load_state(saved, self.step)
         if self.replays is not None:
             self.replays.forget()
-        self._note_normalisation()
+        self._note_images()
 
     def close(self) -> None:
         """Give the students back in evaluation mode. Nothing else of the loop stands on them."""

@@ -1,7 +1,8 @@
 """Before the first step: does the teacher know these classes, and does what it says make a lesson?
 
-One forward over a few hundred training images, spread evenly over the classes; nothing is drawn and nothing changes. What makes
-every step useless is refused, what may be meant is warned of, with the numbers.
+One forward over a few hundred training images, spread evenly over the classes (over noise where images are made during the run);
+nothing of the run's streams is drawn and nothing changes. What makes every step useless is refused, what may be meant is warned of, with
+the numbers.
 """
 
 from __future__ import annotations
@@ -12,18 +13,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import binomtest
 from torch import Tensor, nn
 
+from redistill import rng
 from redistill.core import RedistillError, Source
 from redistill.features.modes import evaluating
 from redistill.features.outputs import logits_of, name_of, require_finite
-from redistill.features.places import places_of
-from redistill.models import Arch
+from redistill.models.sizes import other_size
 
 IMAGES = 256
 AT_ONCE = 64
+NOISE = 16
 SURE = 1e-3  # how rarely chance alone may say so
 SHOWN = 10  # classes in a message
 
@@ -48,33 +48,35 @@ def check_teacher(teacher: nn.Module, source: Source, *, logits_matter: bool, ad
         RedistillError: NaN or infinite logits; and where ``logits_matter``: probabilities instead of logits, class names in
             another order, classes that a permutation explains and the teacher's own order does not.
     """
-    images = sample(source)
-    if images is None or not computes(teacher):
+    if not computes(teacher):
         return ()
     who = f"the teacher {name_of(teacher)}"
+    sized = tuple(note for note in [other_size(teacher, source.image_shape, who)] if note)
+    if (images := sample(source)) is None:
+        if logits_matter:
+            _refuse_probabilities(_of_noise(teacher, source, adapt), who)
+        return sized
     logits, labels = _ask(teacher, images, adapt)
     require_finite(logits, who, "what it teaches")
     if not logits_matter:
-        return ()
-    if are_probabilities(logits):
-        raise RedistillError(
-            f"{who} gives probabilities (its {logits.shape[1]} outputs are never negative and sum to 1 on every one of {len(logits)} "
-            f"images), where terms take logits and apply the softmax themselves: take the softmax off its end, or return the "
-            f"logarithm of what it gives"
-        )
+        return sized
+    _refuse_probabilities(logits, who)
     constant = _constant(logits, who)
     notes = [note for note in (constant, _between(logits, who), _names(teacher, source, who)) if note]
     if constant is None and labels is not None and logits.shape[1] > int(labels.max()):
-        notes += [note for note in [_right(logits, labels, who, getattr(source, "class_names", None))] if note]
+        more = f" {sized[0]}" if sized else ""
+        notes += [f"{note}{more}" for note in [_right(logits, labels, who, getattr(source, "class_names", None))] if note]
     for note in notes:
         warnings.warn(note, TeacherWarning, stacklevel=3)
-    return tuple(notes)
+    return (*sized, *notes)
 
 
 def check_student(net: nn.Module, source: Source, *, adapt: Adapt | None = None) -> tuple[str, ...]:
     """Warn of a student whose outputs are probabilities already: a softmax of a softmax hardly learns."""
+    if not computes(net):
+        return ()
     images = sample(source, AT_ONCE)
-    if images is None or not computes(net) or not are_probabilities(_ask(net, images, adapt)[0]):
+    if not are_probabilities(_of_noise(net, source, adapt) if images is None else _ask(net, images, adapt)[0]):
         return ()
     note = (
         f"the student {name_of(net)} gives probabilities (never negative, sum 1), where terms take logits and apply the softmax "
@@ -112,7 +114,7 @@ def sample(source: Source, count: int = IMAGES) -> Any | None:
     if labels is None:
         return subset(_spread(torch.arange(total), count), ("preflight", {}))
     labels = labels.cpu()
-    classes = _spread(labels.unique(), count)
+    classes = _spread(labels[labels >= 0].unique(), count)  # of images of which some have no label those that have one
     chosen = [_spread(torch.nonzero(labels == c).flatten(), max(1, count // len(classes))) for c in classes]
     return subset(torch.cat(chosen).sort().values, ("preflight", {}))
 
@@ -136,30 +138,27 @@ def _ask(net: nn.Module, images: Any, adapt: Adapt | None) -> tuple[Tensor, Tens
     return torch.cat(rows), None if labels is None else labels.cpu()
 
 
-def require_images(net: nn.Module, shape: Sequence[int], who: str) -> None:
-    """Refuse images [C, H, W] that ``net`` does not take: other channels or another size than its architecture says, and where it
-    says none, what two images of zeros show."""
-    arch = next((a for m in net.modules() if isinstance(a := getattr(m, "arch", None), Arch)), None)
-    if arch is None:
-        first = next(net.parameters(), None)
-        zeros = torch.zeros(2, *shape)
-        places_of(net, zeros if first is None else zeros.to(first), trained=False)
-        return
-    if shape[0] != arch.channels:
-        raise RedistillError(
-            f"{who} takes images with {arch.channels} channels, the data have {shape[0]}: give the data its channels, or another network"
-        )
-    sized = all(getattr(m, "sized", True) for m in net.modules())
-    if sized and arch.name != "mlp" and tuple(shape[1:]) != (arch.image_size, arch.image_size):
-        raise RedistillError(
-            f"{who} is made for images of {arch.image_size}x{arch.image_size}, the data have {'x'.join(map(str, shape[1:]))}: resize "
-            f"them, or give a network of their size"
-        )
+def _of_noise(net: nn.Module, source: Source, adapt: Adapt | None) -> Tensor:
+    """Logits [N, C] of normal noise, where images are only made during the run."""
+    first = next(net.parameters(), None)
+    x = torch.randn(NOISE, *source.image_shape, generator=rng.stream(0, "preflight"))
+    x = x if first is None else x.to(first)
+    with evaluating(net), torch.no_grad():
+        return logits_of(net(x if adapt is None else adapt(x)), net).float().cpu()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Judging
 # ---------------------------------------------------------------------------------------------------------------------
+def _refuse_probabilities(logits: Tensor, who: str) -> None:
+    if are_probabilities(logits):
+        raise RedistillError(
+            f"{who} gives probabilities (its {logits.shape[1]} outputs are never negative and sum to 1 on every one of {len(logits)} "
+            f"images), where terms take logits and apply the softmax themselves: take the softmax off its end, or return the "
+            f"logarithm of what it gives"
+        )
+
+
 def _constant(logits: Tensor, who: str) -> str | None:
     if len(logits) > 1 and bool((logits == logits[0]).all()):
         return f"{who} says the same of all {len(logits)} images that were tried: it tells nothing apart, so it has nothing to teach"
@@ -205,6 +204,8 @@ def _names(teacher: nn.Module, source: Source, who: str) -> str | None:
 
 def _right(logits: Tensor, labels: Tensor, who: str, names: Sequence[str] | None) -> str | None:
     """A teacher at chance is warned of; one that is right in another order of classes is refused, with the order."""
+    from scipy.stats import binomtest  # half a second, and whoever only reads an experiment needs none of it
+
     predicted, n = logits.argmax(1), len(labels)
     right = int((predicted == labels).sum())
     classes = logits.shape[1]
@@ -233,6 +234,8 @@ def fitting_order(predicted: Tensor, labels: Tensor, classes: int) -> Tensor | N
     The permutation that fits every other image of each class best (Kuhn-Munkres) is judged on the rest: there it must be right on
     half of the images or more, and more often than the order as it is by more than chance (sign test, p < 0.001).
     """
+    from scipy.stats import binomtest
+
     even = torch.zeros(len(predicted), dtype=torch.bool)
     even[labels.argsort(stable=True)[::2]] = True
     order = _best_order(predicted[even], labels[even], classes)
@@ -247,6 +250,8 @@ def fitting_order(predicted: Tensor, labels: Tensor, classes: int) -> Tensor | N
 
 def _best_order(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
     """For every predicted class the label that it stands for, one to one, with the most images right; ties keep the class itself."""
+    from scipy.optimize import linear_sum_assignment
+
     counts = torch.bincount(predicted * classes + labels, minlength=classes * classes).view(classes, classes).double().numpy()
     rows, columns = linear_sum_assignment(counts + 0.5 * np.eye(classes), maximize=True)
     order = torch.arange(classes)

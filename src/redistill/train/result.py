@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from redistill.core import Method, RedistillError
+from redistill.train.kept import Kept
 
 
 class Diverged(RedistillError):
@@ -17,8 +18,9 @@ class Accuracy:
     """Accuracy of one evaluation set, in percent, each number named for what it is.
 
     Attributes:
-        last: after the last step. best: the highest of all evaluations; chosen *on this set*, so on a test set it is an
-            optimistic number. best_step: the step count at which it was reached. curve: (steps taken, accuracy).
+        last: of the network that is kept: after the last step, where the recipe says nothing else (``ema``, ``patience``).
+        best: the highest of all evaluations; chosen *on this set*, so on a test set it is an optimistic number. best_step: the step
+            count at which it was reached. curve: (steps taken, accuracy).
     """
 
     last: float
@@ -27,9 +29,10 @@ class Accuracy:
     curve: tuple[tuple[int, float], ...]
 
     @classmethod
-    def of(cls, curve: Sequence[tuple[int, float]]) -> Accuracy:
+    def of(cls, curve: Sequence[tuple[int, float]], kept: float | None = None) -> Accuracy:
+        """``kept``: of the network that is kept, where that is not the last one."""
         step, best = max(curve, key=lambda point: (point[1], -point[0]))
-        return cls(last=curve[-1][1], best=best, best_step=step, curve=tuple(curve))
+        return cls(last=curve[-1][1] if kept is None else kept, best=best, best_step=step, curve=tuple(curve))
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Result:
             cohort, with the stream, the teacher and the evaluations. diverged: the sentence about a non-finite loss, or None.
         method: the terms with their trained adapters. gradient_norms: mean norm of the student's gradient before it was
             clipped, each epoch; empty where the recipe does not clip. notes: what was warned of before the first step.
+        kept: which network is kept, where the recipe leaves that open (``ema``, ``patience``); None: the last one.
     """
 
     accuracy: dict[str, Accuracy]
@@ -56,6 +60,7 @@ class Result:
     source_log: tuple[tuple[int, dict[str, float]], ...] = ()
     gradient_norms: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
+    kept: Kept | None = None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from redistill.core import Batch, Output, Stream, Tabled
+from redistill.core.batch import ROWS
 from redistill.replay import Replayed
 from redistill.train.clock import Clock, Moment
 
@@ -89,7 +90,7 @@ class Replays:
 
 def tensors_of(batch: Batch) -> tuple[Tensor | None, ...]:
     """What of a batch lies on the device."""
-    return batch.images, batch.labels, batch.index, batch.variant
+    return tuple(getattr(batch, name) for name in ROWS)
 
 
 @dataclass
@@ -122,10 +123,10 @@ class Held:
 
     def batch(self, of: Batch | None) -> Batch:
         """The batch, as a new value. ``of``: what it was made from, for what the host knows of it."""
-        images, labels, index, variant = self.tensors
+        images, labels, index, variant, second, share = self.tensors
         assert images is not None
-        number, positions = (None, None) if of is None else (of.number, of.positions)
-        return Batch(images, labels, index, variant, number=number, positions=positions)
+        number, positions, partly = (None, None, False) if of is None else (of.number, of.positions, of.partly)
+        return Batch(images, labels, index, variant, number=number, positions=positions, second=second, share=share, partly=partly)
 
     def keep(self, said: Output | None) -> None:
         """What the teacher says of the batch, where the batch comes again."""

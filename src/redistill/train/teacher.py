@@ -19,7 +19,7 @@ from redistill.core import Batch, Output, RedistillError, Source
 from redistill.features.drawing import OwnStream
 from redistill.features.hidden_state import hidden_state, load_hidden_state, plain_values
 from redistill.features.modes import mode
-from redistill.features.outputs import name_of
+from redistill.features.outputs import name_of, teacher_at_fault
 from redistill.features.sight import Sight
 from redistill.features.tapped import Tapped
 from redistill.precision import Arithmetic
@@ -29,17 +29,17 @@ from redistill.train.remembered import Answered, CacheWarning, NotRemembered, Re
 ROWS = 32  # below 16 rows convolutions sum in another order; 32 stay in the cache of a core
 
 
-def in_micro_batches(read: Callable[[Tensor], Output], images: Tensor) -> Output:
-    """What a teacher in evaluation mode says of ``images`` [B, C, H, W], computed in micro-batches of :data:`ROWS`.
+def in_micro_batches(read: Callable[[Tensor], Output], images: Tensor, rows: int = ROWS) -> Output:
+    """What a teacher in evaluation mode says of ``images`` [B, C, H, W], computed in micro-batches of ``rows``.
 
-    Every call sees exactly ROWS images, the last one filled up with copies of its first image: kernels choose how they sum
+    Every call sees exactly so many images, the last one filled up with copies of its first image: kernels choose how they sum
     by the size of a batch, so an image has the same bits only in batches of one size. Here it has them whatever batch it
     stands in and wherever it stands, which is what lets an answer be remembered.
     """
     parts = []
     last = images.ndim == 4 and images.is_contiguous(memory_format=torch.channels_last)
-    for few in images.split(ROWS):
-        missing = ROWS - len(few)
+    for few in images.split(rows):
+        missing = rows - len(few)
         full = torch.cat([few, few[:1].expand(missing, *few.shape[1:])]) if missing else few
         out = read(full.contiguous(memory_format=torch.channels_last) if last else full)
         parts.append(Output(out.logits[: len(few)], {name: tap[: len(few)] for name, tap in out.taps.items()}) if missing else out)
@@ -79,11 +79,12 @@ class Teacher:
 
     Attributes:
         net: the copy. borrowed: it is the caller's own. tapped: set by :meth:`read`. memory: set by :meth:`remember`, where
-            there is one. answered: how many answers were looked up.
+            there is one. answered: how many answers were looked up. rows: of a micro-batch; another number is for those who remember
+            nothing and compare no bits with a run.
     """
 
     def __init__(self, net: nn.Module, space: str, image_shape: Sequence[int], means: Arithmetic, *, seed: int, train: bool):
-        self.means, self.seed, self.train, self.borrowed = means, seed, train, False
+        self.means, self.seed, self.train, self.borrowed, self.rows = means, seed, train, False, ROWS
         self.space = space
         self._finite(net)
         try:
@@ -143,9 +144,9 @@ class Teacher:
         """What it says of images in evaluation mode, computed now."""
         assert self.tapped is not None
         if not self.borrowed:
-            return in_micro_batches(self.tapped, images)
+            return in_micro_batches(self.tapped, images, self.rows)
         with mode(self.net, False):
-            return in_micro_batches(self.tapped, images)
+            return in_micro_batches(self.tapped, images, self.rows)
 
     def remember(self, source: Source, wanted: Sequence[str], folder: Path | None, *, fit: int, compiled: bool) -> None:
         """Before the first step, after :meth:`read`: look up what it said in earlier runs, where that can be done exactly.
@@ -214,9 +215,4 @@ class Teacher:
     def explains_nonfinite(self, step: int) -> str | None:
         """A sentence if the teacher's logits were not finite at ``step`` or before, of images that were; else None."""
         first = int(self._bad)
-        if not 0 <= first <= step:
-            return None
-        return (
-            f"the logits of the teacher {type(self.net).__name__} are not finite at step {first}, of images that are: the teacher is at "
-            f"fault, not the learning rate"
-        )
+        return teacher_at_fault(self.net, f"at step {first}") if 0 <= first <= step else None

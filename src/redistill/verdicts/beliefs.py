@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from redistill import belief
+from redistill.belief.minibatch import minibatch_transition, relative
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
-from redistill.files import make_folder, pretty, write
+from redistill.files import Spoilt, json_of, make_folder, pretty, write
 from redistill.papers.schema import Pick
 from redistill.runs.store import Run, Store
 
@@ -23,9 +23,11 @@ class Believed:
     """MTE between the student of a run and its teacher.
 
     Attributes:
-        run: id. attacked: whose gradient pushes the images, ``student`` or ``teacher``. images: how many, of ``data``.
-        mte, standard_error: over images. pick: which images (:func:`redistill.belief.transitions`).
+        run: id. attacked: whose gradient pushes the images, ``student`` or ``teacher``; ``relative``: the student's, and ``mte`` is the
+            relative one of the TensorFlow reproduction, by its code. images: how many, of ``data``.
+        mte, standard_error: over images (None where it is relative). pick: which images (:func:`redistill.belief.transitions`).
         numerics: version of the measurement (:data:`redistill.belief.NUMERICS`).
+        curves: mean beliefs step by step (:meth:`redistill.belief.Transition.rows`); the first records have none.
     """
 
     run: str
@@ -33,9 +35,10 @@ class Believed:
     data: str
     images: int
     mte: float
-    standard_error: float
+    standard_error: float | None
     pick: Pick = "first"
     numerics: int = 1
+    curves: Sequence[Mapping[str, float]] = ()
 
 
 def kept(folder: Path, pick: Pick = "first") -> dict[tuple[str, str], Believed]:
@@ -48,8 +51,8 @@ def kept(folder: Path, pick: Pick = "first") -> dict[tuple[str, str], Believed]:
     found = {}
     for path in sorted(folder.glob("*.json")):
         try:
-            one = Believed(**json.loads(path.read_bytes()))
-        except (ValueError, TypeError) as error:
+            one = Believed(**json_of(path))
+        except (Spoilt, TypeError) as error:
             raise RedistillError(f"{path} is no record of a transition error ({error}): delete it to measure again") from error
         if one.pick == pick and one.numerics == belief.NUMERICS:
             found[one.run, one.attacked] = one
@@ -80,8 +83,14 @@ def measure(
             raise RedistillError(f"{one.label} has no teacher to compare beliefs with")
         teacher, _ = first_network(one.teacher, {}, one.seed, store)
         nets = {"student": run.network().to(where), "teacher": teacher.to(where).eval()}
-        [t] = belief.transitions(nets, images, count=COUNT, K=STEPS, rate=RATE, attack=[attacked], pick=pick).values()
-        made = Believed(run.id, attacked, data, len(t.index), t.mte, t.mte_standard_error, pick, belief.NUMERICS)
+        if attacked == "relative":
+            error: float | None = None
+            t = minibatch_transition(nets["student"], nets["teacher"], images, K=STEPS, rate=RATE)
+            value = relative(t)
+        else:
+            [t] = belief.transitions(nets, images, count=COUNT, K=STEPS, rate=RATE, attack=[attacked], pick=pick).values()
+            value, error = t.mte, t.mte_standard_error
+        made = Believed(run.id, attacked, data, len(t.index), value, error, pick, belief.NUMERICS, t.rows())
         known[run.id, attacked] = made
         make_folder(folder)
         name = f"{run.id}-{attacked}{'' if pick == 'first' else f'-{pick}'}.json"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from redistill.claims import Finding
 from redistill.errors import RedistillError
-from redistill.files import file_digest
+from redistill.files import Spoilt, file_digest, json_of
 from redistill.papers.cells import Paper
 from redistill.papers.schema import Checkpoint
 from redistill.runs.measured import keep, measured
@@ -37,31 +36,46 @@ def kept(folder: Path) -> dict[str, Checked]:
     found: dict[str, Checked] = {}
     for path in sorted(folder.glob("*.json")):
         try:
-            one = Checked(**(measured(path) if b'"head"' in (raw := path.read_bytes()) else json.loads(raw)))  # older ones have no head
-        except (ValueError, TypeError) as error:
+            said = json_of(path)
+            one = Checked(**(measured(path) if "head" in said else said))  # older ones have no head
+        except (Spoilt, TypeError) as error:
             raise RedistillError(f"{path} is no record of an evaluated file ({error}): delete it to evaluate again") from error
         if found.setdefault(one.sha256, one) != one:
             raise RedistillError(f"{path} and another record tell different things of one file, {one.file}: delete the wrong one")
     return found
 
 
-def evaluate(paper: Paper, files: Path, out: Path, data_dir: Path | None) -> Iterator[Checked | str]:
+def evaluate(
+    paper: Paper, files: Path, out: Path, data_dir: Path | None, tables: Collection[str] | None = None
+) -> Iterator[Checked | str]:
     """Evaluate those files of a paper that lie under ``files`` and were not evaluated yet; one record each in ``out``.
 
-    Files are known by their content, whatever they are called. One whose data, or whose reader, are not here gives a sentence
-    instead.
+    Files are known by their content, whatever they are called. Each gives a sentence when it begins, and one whose data, or whose
+    reader, are not here a sentence instead of what it came to.
+
+    Args:
+        tables: only the files that a cell of these tables is about.
     """
     from redistill import data, models
     from redistill.metrics import accuracy
 
-    wanted: dict[str, Checkpoint] = {c.sha256: c for c in paper.file.checkpoint}
-    known = kept(out)
+    wanted: dict[str, Checkpoint] = {c.sha256: c for c in paper.file.checkpoint if tables is None or c.table in tables}
+    known, lacking = kept(out), set[str]()
     for path in sorted(p for p in files.rglob("*") if p.is_file()):
         if (one := wanted.get(file_digest(path))) is None or one.sha256 in known:
             continue
         refuse_code(one.model, "a paper file")
+        if one.data in lacking:
+            yield f"{one.file} is not evaluated: {one.data} is not here either"
+            continue
         try:
             images = data.load(one.data, data_dir)
+        except RedistillError as error:
+            lacking.add(one.data)
+            yield f"{one.file} is not evaluated: {error}"
+            continue
+        yield f"evaluating {one.file} on {len(images):,} images of {one.data}"
+        try:
             network = models.load(path, model=one.model, classes=images.classes, normalisation=one.normalise)
         except RedistillError as error:
             yield f"{one.file} is not evaluated: {error}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from redistill.claims import Claim, Finding, Measured, Summary, judge_table
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
-from redistill.papers.plan import Plan, Planned
+from redistill.papers.plan import Plan, Planned, scale_of
 from redistill.runs.lookup import Found
 from redistill.runs.store import Run, Store
 from redistill.verdicts.beliefs import Believed
@@ -80,7 +80,7 @@ def _judge(
         runs[cell] = there
         if values:
             measured[cell] = values
-        lost[cell] = _lost(p, there, found)
+        lost[cell] = ", ".join(filter(None, (_lost(p, there, found), shortened(p, found))))
     for checkpoint in plan.paper.file.checkpoint:
         if (evaluated := files.get(checkpoint.sha256)) is not None:
             measured[f"file {checkpoint.path}"] = [Measured(0, evaluated.accuracy)]
@@ -101,6 +101,21 @@ def _lost(planned: Planned, there: tuple[Run, ...], found: Found) -> str:
     words = [f"seed {run.seed} diverged and counts" for run in there if run.diverged is not None]
     words += [f"seed {seed} was begun and is not finished" for seed in found.unfinished(planned.experiment)]
     return ", ".join(words)
+
+
+def shortened(planned: Planned, found: Found) -> str:
+    """What runs of a cell at a part of the published length came to, by seed: they earn no verdict, and are not hidden."""
+    by_scale: dict[str, list[Run]] = {}
+    for several in found.runs.values():
+        for run in several:
+            if (scale := scale_of(run.record["experiment"] | {"name": run.label}, planned.cell.id)) is not None:
+                by_scale.setdefault(scale, []).append(run)
+    words = []
+    for scale, runs in sorted(by_scale.items(), key=lambda pair: float(pair[0])):
+        last = ((run.seed, run.accuracy()) for run in sorted(runs, key=lambda run: run.seed) if run.record["accuracy"])
+        values = ", ".join(f"{value:.2f} % (seed {seed})" for seed, value in last)
+        words.append(f"at {scale} of the published length {values or 'nothing was evaluated'}: no verdict")
+    return "; ".join(words)
 
 
 def _losses(claim: Claim, lost: Mapping[str, str]) -> list[str]:

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from redistill.core import RedistillError
+from redistill.machine import keep_freed_memory
 from redistill.verify import losses, metrics, models, trajectories
 from redistill.verify.compare import Compared, compare
 from redistill.verify.reader import Array, Case, Damaged, NotSupported, find_cases
@@ -38,7 +40,7 @@ class Verdict:
     Attributes:
         case: ``group/id``. source: repository and commit of the numbers. outcome: the verdict.
         error, tolerance: of the array that comes nearest to its tolerance, or exceeds it most; None where nothing was
-            compared. reason: why not supported, or what failed.
+            compared. reason: why not supported, or what failed. seconds: of the CPU that it took.
     """
 
     case: str
@@ -47,6 +49,7 @@ class Verdict:
     error: float | None = None
     tolerance: float | None = None
     reason: str = ""
+    seconds: float = field(default=0.0, compare=False)
 
     def line(self) -> str:
         """Five columns, two spaces between: case, source, error (or why there is none), tolerance, verdict."""
@@ -59,6 +62,11 @@ class Verdict:
 
 def verify_case(sidecar: Path) -> Verdict:
     """Read, compute and compare one case (the path of its sidecar)."""
+    began = time.process_time()
+    return replace(_verdict(sidecar), seconds=round(time.process_time() - began, 2))
+
+
+def _verdict(sidecar: Path) -> Verdict:
     name, source = f"{sidecar.parent.name}/{sidecar.stem}", "?"
     try:
         case = Case(sidecar)
@@ -105,13 +113,24 @@ def verify(folder: str | Path | None = None, jobs: int = 1) -> Iterator[Verdict]
     sidecars = find_cases(root)
     if not sidecars:
         raise RedistillError(f"{root} holds no case: a case is a pair <group>/<id>.json and <group>/<id>.npz")
-    return (verify_case(path) for path in sidecars) if jobs == 1 else _side_by_side(sidecars, jobs)
+    return _one_by_one(sidecars) if jobs == 1 else _side_by_side(sidecars, jobs)
+
+
+def _one_by_one(sidecars: list[Path]) -> Iterator[Verdict]:
+    keep_freed_memory()
+    yield from map(verify_case, sidecars)
 
 
 def _side_by_side(sidecars: list[Path], jobs: int) -> Iterator[Verdict]:
     # spawned: a forked process would inherit torch's threads half alive
-    with ProcessPoolExecutor(min(jobs, len(sidecars)), get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+    with ProcessPoolExecutor(min(jobs, len(sidecars)), get_context("spawn"), _prepared) as pool:
         yield from pool.map(verify_case, sidecars)
+
+
+def _prepared() -> None:
+    """A process of several, before its first case."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
 
 
 def report(folder: str | Path | None = None, write: Callable[[str], None] = print, jobs: int = 1) -> int:

@@ -14,7 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from redistill import models
+from redistill.core import Method, Source
 from redistill.models import foreign
+from redistill.recipe import Recipe
+from redistill.train.loop import Loop
 from redistill.verify.reader import Array, NotSupported, checksum, closed_entry
 
 _ELSEWHERE = {
@@ -113,6 +116,14 @@ def _built(arch: str, classes: int, shape: tuple[int, ...]) -> GoldenNetwork:
     if re.fullmatch(r"resnet\d+(x\d+)?|vgg\d+", name) or name in _ELSEWHERE.values():
         return GoldenNetwork(models.build(name, classes, trust_code=False, **given), "ours")
     raise NotSupported(f"network {arch} is unknown")
+
+
+def loop_of(student: GoldenNetwork, method: Method, teacher: GoldenNetwork, source: Source, recipe: Recipe) -> Loop:
+    """The package's loop for one golden training."""
+    loop = Loop([(student.net, method)], teacher.net, source, recipe, seed=0, device="cpu")
+    assert loop.teacher is not None
+    loop.teacher.rows = recipe.batch_size  # nothing is remembered: a batch of 4 need not be filled up to a full micro-batch
+    return loop
 
 
 def levels(net: nn.Module) -> list[str]:

@@ -17,7 +17,7 @@ from redistill.terms import AT, CC, CE, FT, KD, NST, PKT, RKD, SP, VID, FitNet, 
 from redistill.train.loop import Loop
 from redistill.verify import zero_shot
 from redistill.verify.images import Stream, stream
-from redistill.verify.networks import GoldenNetwork, levels, network, numbers
+from redistill.verify.networks import GoldenNetwork, levels, loop_of, network, numbers
 from redistill.verify.reader import (
     Array,
     Case,
@@ -213,7 +213,7 @@ def repdistiller(case: Case) -> dict[str, Tensor | Array]:
     method = given["gamma"] * CE() + given["alpha"] * KD(T=given["kd_T"])
     for term in own:
         method = method + given["beta"] * term
-    loop = Loop([(student.net, method)], teacher.net, source, _recipe(given), seed=0, device="cpu")
+    loop = loop_of(student, method, teacher, source, _recipe(given))
     adapters = [m for t in loop.students[0].method.terms for m in _adapters(t)]
     entries: list[tuple[str, Tensor]] = []
     if adapters:
@@ -266,7 +266,7 @@ def reviewkd(case: Case) -> dict[str, Tensor | Array]:
     if given.get("use_kl", False):
         method = method + given.get("kl_weight", 1.0) * KD(T=given.get("T", 4.0))
     recipe = _recipe(given, teacher_mode="train" if given["teacher_train_mode"] else "eval")
-    loop = Loop([(student.net, method)], teacher.net, source, recipe, seed=0, device="cpu")
+    loop = loop_of(student, method, teacher, source, recipe)
     review = loop.students[0].method.terms[1]
     assert isinstance(review, Review)
     extra = case.meta.get("extra_modules") or {}
@@ -293,7 +293,7 @@ def seed_kd_att(case: Case) -> dict[str, Tensor | Array]:
     student, teacher, source = _networks(case, given)
     kd = KD(T=given["T"], reduction="element", factor=2.0)
     method = (1 - given["a"]) * CE() + given["a"] * kd + given["b"] * AT()
-    loop = Loop([(student.net, method)], teacher.net, source, _recipe(given), seed=0, device="cpu")
+    loop = loop_of(student, method, teacher, source, _recipe(given))
     course = follow(loop, student, case.meta["final_student_rows"])
     return _common(case, course, student, source)
 

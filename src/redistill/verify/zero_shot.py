@@ -12,8 +12,7 @@ from redistill.recipe import Cosine, Recipe
 from redistill.sources.adversarial import Adversarial, AdversarialStream
 from redistill.sources.variants import Variant
 from redistill.terms import AT, KD
-from redistill.train.loop import Loop
-from redistill.verify.networks import network, numbers
+from redistill.verify.networks import loop_of, network, numbers
 from redistill.verify.reader import Array, Case, Kind, NotSupported, count, number, one_of, positive
 
 _MODES = one_of("student train, teacher eval, generator train")
@@ -108,7 +107,7 @@ def _run(case: Case, given: dict[str, Any], variant: Variant, blocks: int, T_max
     source = Adversarial(
         generator.net, "cifar10-kuangliu", variant, -1.0 * kl, blocks=T_max, epoch_blocks=1, noise=lambda k: z[k]
     )
-    loop = Loop([(student.net, method)], teacher.net, source, recipe, seed=0, device="cpu")
+    loop = loop_of(student, method, teacher, source, recipe)
     stream, own = loop.stream, loop.students[0]
     assert isinstance(stream, AdversarialStream)
     made: list[float] = []

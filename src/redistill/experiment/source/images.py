@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from redistill.core import RedistillError, Source
-from redistill.data import augmentation, normalisation
+from redistill.data import Folder, augmentation, normalisation
+from redistill.data.augment import RESIZED
 from redistill.data.named import is_own_data, load_data
 from redistill.data.normalise import SETS
 from redistill.experiment.networks import Seed
@@ -46,6 +47,8 @@ class ImagesSettings(Settings):
         per_class, first_per_class, fraction: at most one: that many images a class, drawn or in file order; that share.
         per_class_ferles: instead of these, a published mistake (:func:`redistill.published.few_images.per_class_ferles`).
         unlabelled: hide the labels from every term.
+        beside: further images, whose labels are hidden if they have some, "images:path" ...; terms that need labels act on those of
+            ``data``, of which ``held_out`` and the subset are chosen first. beside_content: as ``content``.
         augment, normalise: default: the data set's own.
         size, on_corrupt: of picture files, the side of the square that they become (default: their own where all are squares of
             one size, else 224) and what is done with files that are no images, "refuse" (default) or "skip"; evaluation sets
@@ -67,6 +70,8 @@ class ImagesSettings(Settings):
     augment: str
     normalise: str
     content: str | None = None
+    beside: str | None = None
+    beside_content: str | None = None
     seed: Seed = "same"
 
     depends_on_student: ClassVar[bool] = False
@@ -77,6 +82,8 @@ class ImagesSettings(Settings):
         given = [n for n in subsets if getattr(self, n) is not None]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} both choose a subset: give one of them")
+        if self.beside is not None and self.unlabelled:
+            raise ValueError("beside adds images without labels to labelled ones, and unlabelled hides their labels: give one of them")
         return self
 
     @field_validator("normalise", "augment")
@@ -96,23 +103,34 @@ class ImagesSettings(Settings):
     def labelled(self) -> bool:
         return not self.unlabelled
 
-    def numerics(self) -> dict[str, int]:
-        from redistill.data import images, subsets
+    @property
+    def mixes_labels(self) -> bool:
+        """Whether images are mixed, so that one has two labels."""
+        return not is_own_data(self.data) and augmentation(self.augment).mixing is not None
 
-        return {"source:images": images.NUMERICS, "subsets": subsets.NUMERICS}
+    def numerics(self) -> dict[str, int]:
+        from redistill.data import images, mixing, operations, subsets
+
+        found = {"source:images": images.NUMERICS, "subsets": subsets.NUMERICS}
+        if is_own_data(self.data):
+            return found
+        done = augmentation(self.augment)
+        found |= {"data:operations": operations.NUMERICS} if done.operations else {}
+        return found | ({"data:mixing": mixing.NUMERICS} if done.mixing is not None else {})
 
     def written(self) -> dict[str, Any]:
         return self.model_dump(exclude_none=True)
 
     @staticmethod
     def identified(written: Mapping[str, Any]) -> dict[str, Any]:
-        known = ("data", "size", "on_corrupt") if "content" in written else ()  # the content is what they led to
+        known = ["data", "size", "on_corrupt"] if "content" in written else []  # the content is what they led to
+        known += ["beside"] if "beside_content" in written else []
         return {key: value for key, value in written.items() if key not in known}
 
     @property
     def opening(self) -> dict[str, Any]:
         """How picture files are opened, as far as it is said (:func:`redistill.data.named.load_data`)."""
-        return {key: value for key in ("size", "on_corrupt") if (value := getattr(self, key)) is not None}
+        return opening_words(vars(self))
 
     def build(self, seed: int, data_dir: Path | None) -> Built:
         drawn = seed if self.seed == "same" else self.seed
@@ -131,13 +149,36 @@ class ImagesSettings(Settings):
             images = per_class_ferles(images, self.per_class_ferles, seed=drawn)
         elif self.fraction is not None:
             images = images.fraction(self.fraction, seed=drawn)
+        if self.beside is not None:
+            others = load_data(self.beside, data_dir, self.beside_content, opening=shown_like(self.opening))
+            images = in_memory(images).beside(in_memory(others))
         return Built(images.unlabelled() if self.unlabelled else images, evaluate)
 
 
+def in_memory(images: Any) -> Any:
+    """Images in memory, decoded now where they lie on disk."""
+    return images.in_memory() if isinstance(images, Folder) else images
+
+
+def shown_like(opening: Mapping[str, Any]) -> dict[str, Any]:
+    """How pictures are opened that are shown as they are, beside training images that are opened by ``opening``."""
+    return {key: value for key, value in opening.items() if key != "augment"}
+
+
+def opening_words(rows: Mapping[str, Any]) -> dict[str, Any]:
+    """How picture files are opened, out of the settings of a source: their augmentation where crops are cut out of the files themselves."""
+    found = {key: rows[key] for key in ("size", "on_corrupt") if rows.get(key) is not None}
+    name = rows.get("augment")
+    if isinstance(name, str) and name.partition(":")[0].partition("+")[0] == RESIZED:
+        found["augment"] = name
+    return found
+
+
 def opening_of(source: object) -> dict[str, Any]:
-    """How the picture files of a source are opened, also of one half of a mixture; empty where nothing is said."""
+    """How picture files are shown that are opened like those of a source, also of one half of a mixture; empty where nothing is said."""
     halves = (source, getattr(source, "first", None), getattr(source, "second", None))
-    return next((half.opening for half in halves if isinstance(half, ImagesSettings) and half.opening), {})
+    found: dict[str, Any] = next((half.opening for half in halves if isinstance(half, ImagesSettings) and half.opening), {})
+    return shown_like(found)
 
 
 def require_peak(normalise: str, images: Any) -> None:

@@ -42,7 +42,11 @@ class MixedSettings(Settings):
 
     @property
     def labelled(self) -> bool:
-        return self.first.labelled and self.second.labelled
+        return self.first.labelled or self.second.labelled
+
+    @property
+    def mixes_labels(self) -> bool:
+        return any(getattr(half, "mixes_labels", False) for half in (self.first, self.second))
 
     @property
     def label(self) -> str:

@@ -26,7 +26,8 @@ def named_or_paired(ctx: Context, named: tuple[Pair, ...] | None) -> tuple[Pair,
         if (len(s) == 3 or len(t) == 3) and (len(s) != len(t) or s[1] != t[1]):
             raise RedistillError(
                 f"{mine!r} of the student has shape {list(s)}, {theirs!r} of the teacher {list(t)}: tokens [batch, tokens, channels] "
-                f"can be compared with as many tokens only; name other places with at=[(student place, teacher place)]"
+                f"can be compared with as many tokens only; name other places with at=[(student place, teacher place)]: a transformer's "
+                f"stage1, stage2 ... are its patches as maps"
             )
     return pairs
 

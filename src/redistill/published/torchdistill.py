@@ -1,0 +1,236 @@
+"""torchdistill's yaml (yoshitomo-matsubara/torchdistill@01038e7) as an experiment of ours: one stage of training for image classes.
+
+Its losses are translated term by term: cross-entropy, ``KDLoss``, ``ATLoss``, ``SPKDLoss``; hints and VID hang on modules that the
+same file builds, and are told. The names of its first releases (``type``, ``params``, ``factor``, ``GeneralizedCustomLoss``) are
+understood like today's (``key``, ``kwargs``, ``weight``, ``WeightedSumLoss``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from redistill import models
+from redistill.errors import RedistillError, cut
+from redistill.published.elsewhere import term, torchdistill_kd
+from redistill.published.translated import Theirs, Translation
+
+DATA = ("cifar10", "cifar100")
+KD_KEYS = frozenset(("student_module_path", "student_module_io", "teacher_module_path", "teacher_module_io", "temperature", "alpha", "beta",
+                     "reduction"))  # fmt: skip
+
+
+def translated(given: Mapping[str, Any], path: Path, weights: Path | None = None) -> Translation:
+    """An experiment from what its yaml at ``path`` holds; ``weights``: the teacher's file in the place of the yaml's.
+
+    Raises:
+        RedistillError: no settings of this kind, several stages, or not one loss that is a term here.
+    """
+    theirs = Theirs(given, str(path))
+    if not all(isinstance(given.get(key), Mapping) for key in ("train", "models")):
+        has = cut(", ".join(theirs.given))
+        raise RedistillError(f"{path}: a file of torchdistill has datasets, models and train; this one has {has}")
+    if stages := [key for key in theirs.given["train"] if re.fullmatch(r"stage\d+", str(key))]:
+        raise RedistillError(
+            f"{path}: it trains in {len(stages)} stages, which are as many experiments here: give files of one stage each"
+        )
+    if not theirs.has("train.criterion"):
+        raise RedistillError(f"{path}: train.criterion is missing: there is no loss to translate")
+    settings: dict[str, Any] = {"name": path.stem}
+    data = next((name for name in theirs.table("datasets") if name in DATA), None)
+    teacher = "teacher_model" if theirs.has("models.teacher_model") else None
+    for role, section in (("teacher", teacher), ("student", "student_model" if theirs.has("models.student_model") else "model")):
+        if section is not None:
+            _network(theirs, settings, role, f"models.{section}", data is not None)
+    if weights is not None:
+        settings.setdefault("teacher", {})["from"] = str(weights)
+    elif teacher is not None and "from" not in settings.get("teacher", {}):
+        theirs.note("models.teacher_model", "which file holds its weights here: write from = \"FILE\" below [teacher] (--teacher-weights)")
+    settings["method"] = [dict(part) for part in _losses(theirs)]
+    _source(theirs, settings, data)
+    settings["recipe"] = _recipe(theirs)
+    for key in ("train.teacher", "train.student", "train.val_data_loader", "test", "train.log_freq", "dependencies"):
+        theirs.needless(key, "how it runs and tests, which is said otherwise here")
+    theirs.note("train.train_data_loader.batch_size", "of one process: with several, theirs is as many times as large")
+    theirs.rest()
+    return Translation(f"torchdistill's {path.name}", settings, tuple(theirs.notes))
+
+
+def _named(table: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """``key`` and ``kwargs`` of something that is built, in either spelling."""
+    arguments = table.get("kwargs", table.get("params"))
+    return str(table.get("key", table.get("type", table.get("name", "")))), arguments if isinstance(arguments, Mapping) else {}
+
+
+def _network(theirs: Theirs, settings: dict[str, Any], role: str, key: str, small: bool) -> None:
+    table = theirs.table(key)
+    name, arguments = _named(table)
+    ours: str | None = re.sub(r"^wide_resnet(\d+)_(\d+)$", r"wrn-\1-\2", name)
+    if name == "wide_resnet" and {"depth", "k"} <= arguments.keys():
+        ours = f"wrn-{arguments['depth']}-{arguments['k']}"
+    if small:
+        ours = ours if ours in models.names() or re.fullmatch(r"wrn-\d+-\d+", str(ours)) else None
+    else:
+        ours = f"torchvision:{name}" if re.fullmatch(r"[a-z][a-z0-9_]*", name) else None
+    if ours is None:
+        theirs.note(key, f"{name}: no network here is known to be this one; write model = below [{role}]")
+    else:
+        settings[role] = {"model": ours}
+    for argument, value in arguments.items():
+        if argument not in ("num_classes", "depth", "k", "progress") and value not in (False, 0, 0.0, None) and (role, argument) != (
+            "teacher", "pretrained"
+        ):  # fmt: skip
+            theirs.note(f"{key}.{argument}", f"{cut(str(value))}: not translated")
+    file = table.get("src_ckpt", table.get("ckpt")) if role == "teacher" else None
+    if file:
+        theirs.note(f"{key}.ckpt", f"{cut(str(file))}: its own form of a checkpoint, wherever it lies; redistill evaluate FILE reads many")
+
+
+# -- the loss -----------------------------------------------------------------------------------------------------------
+def _losses(theirs: Theirs) -> Iterator[Mapping[str, Any]]:
+    table = theirs.table("train.criterion")
+    name, arguments = _named(table)
+    if name not in ("WeightedSumLoss", "GeneralizedCustomLoss"):
+        found = list(_loss(theirs, "train.criterion", name, arguments, 1.0))
+    else:
+        inside = arguments if "sub_terms" in arguments else table
+        terms = {**inside.get("sub_terms", {}), **({"org_term": inside["org_term"]} if "org_term" in inside else {})}
+        found = []
+        for label, part in terms.items():
+            where = f"train.criterion.{label}"
+            criterion = part.get("criterion") if isinstance(part, Mapping) else None
+            if not isinstance(criterion, Mapping):
+                raise RedistillError(f"{theirs.where}: {where} has no criterion: its own code cannot read this file either")
+            weight = part.get("weight", part.get("factor"))
+            if isinstance(weight, bool) or not isinstance(weight, int | float):
+                raise RedistillError(f"{theirs.where}: {where}: its weight must be a number, it is {cut(repr(weight))}")
+            found += _loss(theirs, where, *_named(criterion), float(weight))
+    if not found:
+        raise RedistillError(f"{theirs.where}: no loss of it is a term here: {'; '.join(f'{k}: {v}' for k, v in theirs.notes[-4:])}")
+    return _together(found)
+
+
+def _together(found: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Cross-entropies of one smoothing as one term: a KDLoss carries its own beside another."""
+    seen: list[dict[str, Any]] = []
+    for part in found:
+        same = next((one for one in seen if part["use"] == "CE" and {**one, "weight": 0} == {**part, "weight": 0}), None)
+        if same is None:
+            seen.append(part)
+        else:
+            same["weight"] += part["weight"]
+    return iter(seen)
+
+
+def _loss(theirs: Theirs, where: str, name: str, given: Mapping[str, Any], weight: float) -> list[dict[str, Any]]:
+    """The terms that one loss is, weighted; none, with a note, where it is none."""
+    if name == "CrossEntropyLoss":
+        for key, value in given.items():
+            if key not in ("reduction", "label_smoothing") or (key == "reduction" and value != "mean"):
+                theirs.note(f"{where}.{key}", f"{cut(str(value))}: not translated")
+        smoothing = given.get("label_smoothing", 0.0)
+        return [term("CE", weight, **({"smoothing": float(smoothing)} if smoothing else {}))]
+    if name == "KDLoss":
+        if given.get("reduction", "batchmean") not in ("batchmean", "mean"):
+            theirs.note(f"{where}.reduction", f"{given['reduction']}: grows with the batch; not translated, KD left out")
+            return []
+        if not isinstance(given.get("temperature"), int | float):
+            raise RedistillError(f"{theirs.where}: {where}: KDLoss needs a temperature, it is {cut(repr(given.get('temperature')))}")
+        _at_the_logits(theirs, where, given)
+        for key in given.keys() - KD_KEYS:
+            theirs.note(f"{where}.{key}", f"{cut(str(given[key]))}: not translated")
+        return [{**part, "weight": part["weight"] * weight} for part in torchdistill_kd(given)]
+    if name == "ATLoss":
+        pairs = given.get("at_pairs")
+        if not isinstance(pairs, Mapping) or not pairs:
+            raise RedistillError(f"{theirs.where}: {where}: ATLoss needs at_pairs")
+        form = {"code": "mean", "paper": "norm"}.get(given.get("mode", "code"))
+        if form is None:
+            raise RedistillError(f"{theirs.where}: {where}.mode must be code or paper, it is {given.get('mode')}")
+        by_weight: dict[float, list[list[str]]] = {}
+        for label, pair in pairs.items():
+            by_weight.setdefault(float(pair.get("weight", pair.get("factor", 1))), []).append(_pair(theirs, f"{where}.{label}", pair))
+        more = {} if form == "mean" else {"form": form}
+        return [term("AT", weight * each, at=at, **more) for each, at in by_weight.items()]
+    if name == "SPKDLoss" and given.get("reduction") == "batchmean":
+        return [term("SP", weight, at=[[_place(str(given["student_output_path"])), _place(str(given["teacher_output_path"]))]])]
+    why = "its features go through modules that the yaml builds" if name in ("MSELoss", "VIDLoss") else "no term here is known to be it"
+    theirs.note(where, f"{name}, weight {weight:g}: left out, {why} (docs/alpha.md has its formula where it is one of ours)")
+    return []
+
+
+def _at_the_logits(theirs: Theirs, where: str, given: Mapping[str, Any]) -> None:
+    for who in ("student", "teacher"):
+        path, io = given.get(f"{who}_module_path", "."), given.get(f"{who}_module_io", "output")
+        if io != "output" or path not in (".", "fc", "linear", "classifier", "head"):
+            theirs.note(f"{where}.{who}_module_path", f"{path} ({io}): KD here compares what the networks return")
+
+
+def _pair(theirs: Theirs, where: str, pair: Mapping[str, Any]) -> list[str]:
+    places = []
+    for who in ("student", "teacher"):
+        side = pair.get(who)
+        if not isinstance(side, Mapping) or "path" not in side:
+            raise RedistillError(f"{theirs.where}: {where} names no path of the {who}")
+        if side.get("io", "output") != "output":
+            theirs.note(f"{where}.{who}", f"io: {side['io']}: read at its output here")
+        places.append(_place(str(side["path"])))
+    return places
+
+
+def _place(path: str) -> str:
+    """``layer3`` of a ResNet is its stage 3; any other module is a place by its own name."""
+    found = re.fullmatch(r"layer(\d)", path)
+    return f"stage{found[1]}" if found else path
+
+
+# -- images and optimiser -------------------------------------------------------------------------------------------------
+def _source(theirs: Theirs, settings: dict[str, Any], data: str | None) -> None:
+    names = ", ".join(theirs.table("datasets"))
+    if data is None:
+        theirs.note("datasets", f"{names}: write [source] with data = \"folder:DIR\", and its augmentation")
+        return
+    splits = theirs.table(f"datasets.{data}").get("splits", {})
+    train = _named(splits.get("train", {}))[1]
+    transforms = [_named(one) for one in train.get("transform_configs", train.get("transform_params", [])) if isinstance(one, Mapping)]
+    found: dict[str, Any] = {"data": data, "augment": "none"}
+    names_of = [name for name, _ in transforms]
+    for name, given in transforms:
+        if name == "Normalize":
+            mean, std = (" ".join(f"{v:g}" if isinstance(v, int) else repr(v) for v in given[key]) for key in ("mean", "std"))
+            found["normalise"] = f"torchdistill (mean {mean}, std {std})"
+        elif name == "RandomCrop" and {"size": 32, "padding": 4}.items() <= {**given}.items() and "RandomHorizontalFlip" in names_of:
+            found["augment"] = "crop-flip:4"
+        elif name not in ("ToTensor", "RandomHorizontalFlip") or (name == "RandomHorizontalFlip" and found["augment"] != "crop-flip:4"):
+            theirs.note(f"datasets.{data}.splits.train", f"{name}: not translated")
+    settings["source"] = found
+
+
+def _recipe(theirs: Theirs) -> dict[str, Any]:
+    made: dict[str, Any] = {"epochs": theirs.whole("train.num_epochs"), "batch_size": theirs.whole("train.train_data_loader.batch_size")}
+    theirs.needless("train.train_data_loader", "how it loads, which moves no number here")
+    name, given = _named(theirs.table("train.optimizer"))
+    if name not in ("SGD", "Adam", "AdamW"):
+        raise RedistillError(f"{theirs.where}: train.optimizer is {name or 'missing'}; translated are SGD, Adam and AdamW")
+    made["optimizer"] = name.lower()
+    defaults = {"SGD": {"momentum": 0.0, "weight_decay": 0.0, "nesterov": False}, "Adam": {"weight_decay": 0.0},
+                "AdamW": {"weight_decay": 0.01}}[name]  # fmt: skip
+    if not isinstance(given.get("lr"), int | float):
+        raise RedistillError(f"{theirs.where}: train.optimizer: lr must be a number, it is {cut(repr(given.get('lr')))}")
+    made |= {"lr": float(given["lr"]), **{key: given.get(key, value) for key, value in defaults.items()}}
+    for key, value in given.items():
+        if key not in ("lr", *defaults):
+            theirs.note(f"train.optimizer.{key}", f"{cut(str(value))}: not translated")
+    if theirs.has("train.scheduler"):
+        kind, schedule = _named(theirs.table("train.scheduler"))
+        if kind == "MultiStepLR":
+            made["schedule"] = {"kind": "multistep", "at": [float(v) for v in schedule["milestones"]], "gamma": schedule.get("gamma", 0.1)}
+        elif kind == "StepLR":
+            made["schedule"] = {"kind": "step", "every": schedule["step_size"], "gamma": schedule.get("gamma", 0.1)}
+        elif kind == "CosineAnnealingLR" and schedule.get("T_max") == made["epochs"] and not schedule.get("eta_min"):
+            made["schedule"] = {"kind": "cosine"}
+        else:
+            theirs.note("train.scheduler", f"{kind}: not translated, the rate below stays where it begins")
+    return made

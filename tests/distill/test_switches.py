@@ -1,0 +1,110 @@
+"""Augmentation, recipe and what is kept, as the command takes them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from redistill.distill import Plan
+from redistill.distill.length import PATIENT
+from redistill.errors import RedistillError
+
+
+def settings(plan: Plan, name: str = "KD") -> dict[str, Any]:
+    return plan.distilled[name][0].written()
+
+
+def test_every_switch_stands_in_the_experiments_and_is_told(planned: Callable[..., Plan]) -> None:
+    made = planned(
+        augment="resized-crop:0.8+colour-jitter:0.1+randaugment:1,1+mixup", recipe="adamw", ema=0.9, early_stop=2, accumulate=2,
+        class_weights=True, batch_size=8, lr=0.005, train_teacher=6, epochs=2,
+    )  # fmt: skip
+    one = settings(made)
+    assert one["source"]["augment"].startswith("resized-crop:0.8+") and one["source"]["held_out"] == 0.1
+    expected = {"optimizer": "adamw", "ema": 0.9, "patience": 2, "accumulate": 2, "schedule": "cosine"}
+    assert {**one["recipe"], "schedule": one["recipe"]["schedule"]["kind"]}.items() >= expected.items()
+    assert [row.get("class_weights") for row in one["method"]] == ["balanced", None]
+    assert made.plain[0].written()["method"][0]["class_weights"] == "balanced"
+    lesson = next(iter(made.teaching.values())).written()  # the teacher sees the same images, and is kept as it is at its end
+    assert lesson["source"] == one["source"] and not {"ema", "patience"} & lesson["recipe"].keys()
+    told = str(made)
+    for words in ("AdamW, the rate as asked for", "2 of each batch", "average of the student's weights, decay 0.9",
+                  "on which nobody trains", "augmented by resized-crop:0.8+"):  # fmt: skip
+        assert words in told
+    found = made.carry_out()
+    (run,) = found.rows[-1].runs.values()
+    assert run.record["kept"]["average"] == 0.9 and run.record["experiment"]["source"]["augment"] == one["source"]["augment"]
+
+
+def test_nothing_asked_is_nothing_written(planned: Callable[..., Plan]) -> None:
+    one = settings(planned())
+    assert not {"ema", "patience", "accumulate"} & one["recipe"].keys() and "held_out" not in one["source"]
+    assert one["source"]["augment"] == "crop-flip:2" and one["recipe"]["optimizer"] == "sgd"
+    assert all("class_weights" not in row for row in one["method"])
+
+
+def test_schedules_are_called_what_they_are(planned: Callable[..., Plan]) -> None:
+    short, long = planned(recipe="patient"), planned(recipe="patient", epochs=600)
+    assert settings(short)["source"]["augment"] == PATIENT and settings(short)["recipe"]["optimizer"] == "adamw"
+    assert "which is short: patient teachers (Beyer et al. 2022, arXiv:2106.05237) pay off over hundreds" in str(short)
+    assert "600 epochs" in str(long) and "a long schedule, as patient teachers" in str(long)
+    assert "patient teachers" not in str(planned(epochs=30))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ({"recipe": "adam"}, "unknown recipe 'adam': did you mean adamw"),
+        ({"augment": "crop-flip+mix"}, "unknown part of an augmentation 'mix'"),
+        ({"ema": 1.5}, "ema"),
+        ({"augment": "mixup", "method": "DKD"}, "DKD needs the one class of an image"),
+    ],
+)
+def test_switches_that_mean_nothing(words: dict[str, Any], says: str, planned: Callable[..., Plan]) -> None:
+    with pytest.raises(RedistillError, match=says):
+        planned(**words)
+
+
+def test_class_weights_need_labels(planned: Callable[..., Plan], photos: Path, tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    for number, file in enumerate(sorted((photos / "train").rglob("*.png"))[:8]):
+        (plain / f"{number}.png").write_bytes(file.read_bytes())
+    with pytest.raises(RedistillError, match="--class-weights weighs cross-entropy with labels, and these images have none"):
+        planned(data=plain, class_weights=True, evaluate=str(photos))
+
+
+def test_images_without_labels_are_learned_from_beside_the_others(planned: Callable[..., Plan], photos: Path, tmp_path: Path) -> None:
+    """Named, or in a folder unlabelled/ beside train/; the plain student learns from the rows that have labels."""
+    more = tmp_path / "more"
+    more.mkdir()
+    for number, file in enumerate(sorted((photos / "val").rglob("*.png"))[:8]):
+        shutil.copy(file, more / f"{number}.png")
+    asked = planned(unlabelled=str(more), plain=False)
+    shutil.copytree(photos, tmp_path / "photos")
+    shutil.copytree(more, tmp_path / "photos" / "unlabelled")
+    found = planned(data=tmp_path / "photos", plain=False)
+    for made in (asked, found):
+        one = settings(made)
+        assert one["source"]["beside"].startswith("images:") and "80 images, 8 of them without labels" in str(made)
+        assert [row["use"] for row in one["method"]] == ["CE", "KD"]
+    assert settings(asked)["source"]["beside_content"] == settings(found)["source"]["beside_content"]
+    run = found.distilled["KD"][0].run(found.store)
+    assert run.record["data"]["train"]["count"] == 80
+    for words, says in (
+        ({"unlabelled": str(tmp_path / "nowhere")}, "--unlabelled .*nowhere: there is no such folder"),
+        ({"data": more, "unlabelled": str(more), "evaluate": str(photos)}, "put all images into one folder"),
+    ):
+        with pytest.raises(RedistillError, match=says):
+            planned(**words)
+
+
+def test_deit_is_a_method_by_itself(planned: Callable[..., Plan]) -> None:
+    one = settings(planned(method="DeiT"), "DeiT")
+    assert [(row["use"], row["weight"]) for row in one["method"]] == [("DeiT", 1.0)]
+    with pytest.raises(RedistillError, match="DeiT has a part for the labels of its own"):
+        planned(method="DeiT+AT")
