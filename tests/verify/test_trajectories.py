@@ -148,8 +148,8 @@ def test_other_criteria_of_repdistillers_loop_are_read(distill: str, loss: Any, 
     arrays |= {"out/first_step_student_checksums": first, "out/final_student_checksums": last}
     arrays["out/final_eval_logits_batch0"] = logits.numpy()
     if extra:
-        kept = [v for m in extra for n, v in m.state_dict().items() if not n.endswith("num_batches_tracked")]
-        arrays["out/final_extra_checksums"] = np.stack([checksum(v.numpy()) for v in kept])
+        ended = [v for m in extra for n, v in m.state_dict().items() if not n.endswith("num_batches_tracked")]
+        arrays["out/final_extra_checksums"] = np.stack([checksum(v.numpy()) for v in ended])
     meta = {
         "id": f"rep_{distill}__resnet14__resnet8", "group": "training", "method": f"rep_{distill}__resnet14__resnet8",
         "source": {"repo": "plain torch", "commit": "own"}, "conventions": {"student_mode": "train", "teacher_mode": "eval"},
