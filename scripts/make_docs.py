@@ -1,7 +1,7 @@
 """Write every page that is made from files and records: docs/methods, docs/papers, docs/api.md, docs/alpha.md, docs/numbers.md,
-docs/commands.md, docs/keys.md, docs/proof.md, docs/benchmarks.md, RESULTS.md with its figures, results/index.html, the table in
-README.md, and, where typst is installed, results/articles. With ``--shared`` also what is made from other people's files there:
-results/audit, and the registry of published numbers in the package.
+docs/commands.md, docs/keys.md, docs/proof.md, docs/benchmarks.md, RESULTS.md with its figures, results/index.html, the tables in
+README.md and docs/distill.md, and, where typst is installed, results/articles. With ``--shared`` also what is made from other people's
+files there: results/audit, and the registry of published numbers in the package.
 
     python scripts/make_docs.py [--check] [--shared ../shared]
 
@@ -28,7 +28,7 @@ import make_registry
 import redistill as rd
 from redistill.errors import RedistillError
 from redistill.evidence import numbers
-from redistill.report import alpha_page, article, benchmarks, card, front, paper_page, proof, results
+from redistill.report import alpha_page, article, benchmarks, card, distilled, front, paper_page, proof, results
 from redistill.report.table import bars
 from redistill.report.web import paper_parts
 from redistill.report.written import written_of
@@ -85,6 +85,8 @@ def pages() -> dict[Path, str]:
     made |= {docs / "api.md": api(), docs / "numbers.md": numbers.page(), docs / "alpha.md": alpha_page.page()}
     readme = ROOT / "README.md"
     made[readme] = results.readme(readme.read_text(encoding="utf-8"), RESULTS)
+    distill = docs / "distill.md"
+    made[distill] = distilled.on_page(distill.read_text(encoding="utf-8"), RESULTS)
     made[docs / "keys.md"] = make_keys.text()
     made[docs / "benchmarks.md"] = benchmarks.page(RESULTS)
     measured = results.text(RESULTS)
