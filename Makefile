@@ -1,4 +1,4 @@
-# make install | demo | test | lint | docs - everything happens in .venv
+# make install | demo | test | lint | docs | site - everything happens in .venv
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -26,4 +26,9 @@ lint: install
 docs: install
 	$(BIN)/python scripts/make_docs.py $(if $(wildcard ../shared/evidence),--shared ../shared)
 
-.PHONY: install demo test lint docs
+# the documentation as a site, in site/index.html; a warning is an error
+site: install
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs site
+
+.PHONY: install demo test lint docs site

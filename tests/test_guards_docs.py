@@ -31,10 +31,10 @@ def blocks(page: Path) -> list[str]:
     return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
-def readme(word: str) -> str:
-    """The block of the README that holds a word."""
-    found = [block for block in blocks(ROOT / "README.md") if word in block]
-    assert len(found) == 1, f"{len(found)} blocks of the README hold {word!r}"
+def block_of(word: str, place: str = "README.md") -> str:
+    """The block of a page that holds a word."""
+    found = [block for block in blocks(ROOT / place) if word in block]
+    assert len(found) == 1, f"{len(found)} blocks of {place} hold {word!r}"
     return found[0]
 
 
@@ -68,7 +68,7 @@ def test_the_first_block_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) 
 
 def test_the_block_on_cifar_runs(small: Any, capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, Any] = {}
-    exec(compile(shortened(readme("rd.data.cifar10(")), "README.md", "exec"), names)
+    exec(compile(shortened(block_of("rd.data.cifar10(")), "README.md", "exec"), names)
     accuracy, agreed = capsys.readouterr().out.split(maxsplit=1)
     assert 0 <= float(accuracy) <= 100 and agreed.strip()
     assert isinstance(names["result"], rd.Result) and names["result"].steps > 0
@@ -95,27 +95,17 @@ def test_the_loop_of_ones_own_runs(pair: str) -> None:
     teacher = rd.models.wrn(10, 2) if pair == "ours" else Foreign(8)
     given = {"rd": rd, "torch": torch, "F": F, "nn": nn, "student": student, "teacher": teacher}
     names: dict[str, Any] = {**given, "images": torch.randn(8, 3, 32, 32), "labels": torch.arange(8)}
-    exec(compile(readme("rd.Batch(images"), "README.md", "exec"), names)
+    exec(compile(block_of("rd.Batch(images", "docs/how-to/own-loop.md"), "own-loop.md", "exec"), names)
     assert names["loss"].isfinite() and all(p.grad is not None for p in student.parameters())
     assert all(p.grad is None for p in teacher.parameters())
 
 
-def test_the_cohort_of_the_readme_runs(small: tuple[rd.data.Images, rd.data.Images]) -> None:
-    train, test = small
-    names: dict[str, Any] = {
-        "rd": rd, "train": train, "test": test, "teacher": rd.models.wrn(10, 1, seed=1), "recipe": rd.Recipe(steps=1, batch_size=8),
-        "methods": {"ce": rd.CE(), "kd": 0.5 * rd.CE() + 0.5 * rd.KD(T=4)},
-    }  # fmt: skip
-    exec(compile(shortened(readme("rd.fit_cohort([(students[n], methods[n])")), "README.md", "exec"), names)
-    assert len(names["results"]) == 2
-
-
-TRIED = {"README.md": 5}  # the cards' examples are run by test_terms_cards and test_doctests, the how-to pages by test_how_to
+TRIED = {"README.md": 3}  # cards are run by test_terms_cards and test_doctests, how-to pages and tutorials by test_how_to
 
 
 def test_no_page_has_a_block_that_nobody_runs() -> None:
     counted = {str(page.relative_to(ROOT)): len(found) for page in PAGES if (found := blocks(page))}
-    elsewhere = ("docs/methods/", "docs/how-to/")
+    elsewhere = ("docs/methods/", "docs/how-to/", "docs/tutorials/")
     left = {place: count for place, count in counted.items() if not place.startswith(elsewhere) and TRIED.get(place) != count}
     assert left == {}, "add a test that runs these blocks, and count them in TRIED"
 

@@ -1,4 +1,4 @@
-"""Every how-to page, from top to bottom: its files are written, its Python runs, its commands end well."""
+"""Every how-to page and every tutorial, from top to bottom: its files are written, its Python runs, its commands end well."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from redistill.cli import program
 
 pytest.importorskip("sklearn")
 ELSEWHERE = ("own-term",)  # tests/cli/test_check.py walks it
-PAGES = [p for p in sorted((Path(__file__).resolve().parents[1] / "docs" / "how-to").glob("*.md")) if p.stem not in ELSEWHERE]
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGES = [p for folder in ("how-to", "tutorials") for p in sorted((DOCS / folder).glob("*.md")) if p.stem not in (*ELSEWHERE, "index")]
 BLOCK = re.compile(r"```(python|toml|sh)\n(.*?)```", re.DOTALL)
 
 
 def test_there_is_a_page_for_each_thing_of_ones_own() -> None:
     names = {page.stem for page in PAGES}
     assert names >= {"own-network", "own-data", "own-loss", "own-paper", "gpu", "little-memory-or-time"}
+    assert names >= {"newcomer", "engineer", "researcher", "reproducer"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def test_a_running_run_is_followed_until_it_ends(tmp_path: Path, monkeypatch: py
     folder, lock = begun(tmp_path), Lock(tmp_path / "abcdef0123456789" / "seed-0" / LOCK)
     assert lock.take() and held(folder / LOCK) and look(folder).state == "running"
     happens = [lambda: curves(folder, 2), lambda: None, lock.release]
-    monkeypatch.setattr("time.sleep", lambda seconds: happens.pop(0)())
+    monkeypatch.setattr(time, "sleep", lambda seconds: happens.pop(0)())
     lines = watch("KD", "--runs", str(tmp_path)).splitlines()
     assert lines == [
         "KD, seed-0", "step 3: test 51.00 %", "epoch 1: CE 1", "step 6: test 52.00 %", "epoch 2: CE 0.5",
@@ -60,7 +61,7 @@ def test_a_terminal_gets_colours_and_no_escapes_as_text(tmp_path: Path) -> None:
     folder = begun(tmp_path)
     ours, theirs = os.openpty()
     words = [sys.executable, "-m", "redistill", "watch", str(folder), "--once"]
-    done = subprocess.Popen(words, stdout=theirs, stderr=subprocess.PIPE, env={**os.environ, "TERM": "xterm", "NO_COLOR": ""})
+    done = subprocess.Popen(words, stdout=theirs, stderr=subprocess.DEVNULL, env={**os.environ, "TERM": "xterm", "NO_COLOR": ""})
     os.close(theirs)
     said = b""
     try:

@@ -198,17 +198,19 @@ def test_digits_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # -- Hugging Face, against a stand-in for its library -----------------------------------------------------------------
-def stand_in(monkeypatch: pytest.MonkeyPatch, pictures: list[Image.Image], version: str = "3.1.0", column: str = "Image") -> None:
+def stand_in(
+    monkeypatch: pytest.MonkeyPatch, pictures: list[Image.Image], version: str = "3.1.0", column: str = "Image", labels: Any = (0, 1)
+) -> None:
     feature_types = {"img": type(column, (), {})(), "label": type("ClassLabel", (), {"names": ["no", "yes"]})()}
 
     class Rows:
         features = feature_types
 
         def __iter__(self) -> Any:
-            return iter([{"img": p, "label": i % 2} for i, p in enumerate(pictures)])
+            return iter([{"img": p, "label": labels[i % 2]} for i, p in enumerate(pictures)])
 
         def __getitem__(self, name: str) -> list[int]:
-            return [i % 2 for i in range(len(pictures))]
+            return [labels[i % 2] for i in range(len(pictures))]
 
     library = types.ModuleType("datasets")
     library.__version__ = version  # type: ignore[attr-defined]
@@ -222,6 +224,10 @@ def test_a_hugging_face_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(images, data.Images) and images.y is not None
     assert (images.name, images.image_shape, images.class_names) == ("hf:someone/things:test", (3, 8, 8), ("no", "yes"))
     assert images.y.tolist() == [0, 1, 0] and images.x[:, 0, 0, 0].tolist() == [0, 1, 2]
+    for labels, wanted in (((-1, -1), None), ((1, -1), [1, -1, 1])):  # kept secret, or known of some
+        stand_in(monkeypatch, [Image.new("RGB", (8, 8))] * 3, labels=labels)
+        found = data.load("hf:someone/things:test").y
+        assert (None if found is None else found.tolist()) == wanted
     stand_in(monkeypatch, [Image.new("L", (8, 8), 5), Image.new("L", (9, 9))])
     with pytest.raises(RedistillError, match=r"images of 2 sizes, from \(8, 8\) to \(9, 9\): give .*huggingface a size"):
         data.load("hf:someone/things")

@@ -101,3 +101,10 @@ def test_images_without_labels_are_learned_from_beside_the_others(planned: Calla
     ):
         with pytest.raises(RedistillError, match=says):
             planned(**words)
+
+
+def test_deit_is_a_method_by_itself(planned: Callable[..., Plan]) -> None:
+    one = settings(planned(method="DeiT"), "DeiT")
+    assert [(row["use"], row["weight"]) for row in one["method"]] == [("DeiT", 1.0)]
+    with pytest.raises(RedistillError, match="DeiT has a part for the labels of its own"):
+        planned(method="DeiT+AT")

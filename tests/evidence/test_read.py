@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from redistill.evidence.audit import audit
 from redistill.evidence.files import Told
 from redistill.evidence.model import Evidence, arms
 from redistill.evidence.read import read_evidence
+from redistill.evidence.tables import read_table
 
 
 def one(path: Path, **told: object) -> Evidence:
@@ -273,3 +275,53 @@ def test_a_row_an_epoch_is_one_run_and_a_gap_is_told(tmp_path: Path) -> None:
     path.write_text("\n".join(map(json.dumps, rows[:2] + rows[3:])), encoding="utf-8")
     with pytest.raises(RedistillError, match="do not count from 0 or 1 without a gap"):
         one(path, facts=facts)
+
+
+ONE = (
+    '{"source": {"repository": "a/b", "commit": "c"}, '
+    '"runs": [{"dataset": "cifar100", "student": "wrn-16-2", "method": "KD", "last": %s}]}'
+)
+SPOILT: dict[str, tuple[str, bytes, str]] = {
+    "deep": (".json", b'{"a":' * 3000 + b"1" + b"}" * 3000, "is no JSON .*too deep"),
+    "deep line": (".jsonl", b"[" * 100_000 + b"]" * 100_000, "line 1: is no JSON .*too deep"),
+    "a whole number beyond all others": (".json", (ONE % ("9" * 400)).encode(), "run 1: last is 9999.*: a run that diverged"),
+    "infinite": (".json", (ONE % "1e999").encode(), "run 1: last is inf: a run that diverged"),
+    "a seed beyond all others": (".json", (ONE % f'70, "seed": {"9" * 400}').encode(), "run 1: seed is 999.*: a whole number"),
+    "an endless field": (".csv", b"method,acc\nKD," + b"7" * 200_000, "is no table that can be read: field larger"),
+    "very wide": (".csv", b"c," * 20_000 + b"\n" + b"1," * 20_000, "has a row of 20,001 entries"),
+    "utf-16": (".csv", "method,acc\nKD,73".encode("utf-16"), "not text in UTF-8"),
+}
+
+
+@pytest.mark.parametrize("kind", SPOILT)
+def test_spoilt_evidence_is_one_sentence_with_its_file(kind: str, tmp_path: Path) -> None:
+    ending, content, says = SPOILT[kind]
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(content)
+    with pytest.raises(RedistillError, match=says):
+        read_evidence(path, Told(source="a/b@c"))
+    if ending != ".jsonl" and "last" not in says and "seed" not in says:
+        with pytest.raises(RedistillError, match=says):
+            read_table(path)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"\xef\xbb\xbfmethod,student,dataset,last\nKD,wrn-16-2,cifar100,73.1\n")
+    (found,) = read_evidence(path, Told(source="a/b@c"))
+    assert found.runs[0].method == "KD"
+    path = tmp_path / "a.json"
+    path.write_bytes(b"\xef\xbb\xbf" + (ONE % 70).encode())
+    assert read_evidence(path)[0].runs[0].last == 70
+
+
+@pytest.mark.parametrize(("name", "content"), [("bad.txt", b"caf\xe9"), ("bad.json", SPOILT["deep"][1]), ("bad.log", None)])
+def test_one_bad_file_of_a_folder_hides_no_other(name: str, content: bytes | None, tmp_path: Path) -> None:
+    (tmp_path / "good.json").write_text(ONE % 70)
+    if content is None:
+        os.mkfifo(tmp_path / name)  # nobody reads a pipe, and nobody waits for it
+    else:
+        (tmp_path / name).write_bytes(content)
+    found = read_evidence(tmp_path)
+    assert [run.last for one in found for run in one.runs] == [70]
+    assert [name in problem for one in found for problem in one.problems] == [True] * (content is not None)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from redistill import belief, rng
 from redistill.belief import Transition, _picked, adversarial_trajectory, noise_histogram, target_classes, trajectory_images, transitions
-from redistill.belief_minibatch import minibatch_transition, relative
+from redistill.belief.minibatch import minibatch_transition, relative
 from redistill.core import RedistillError
 from redistill.data import Images
 from redistill.data.subsets import matching_ferles

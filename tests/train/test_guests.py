@@ -219,6 +219,19 @@ def test_flattening_with_view_gives_what_flattening_gives() -> None:
     fit(wrn(), View(), KD(), FEW, STEPS, seed=0)
 
 
+@pytest.mark.parametrize(("channels", "kernel", "stride", "plain"), [(4, 1, 2, True), (8, 1, 2, False), (4, 3, 2, False), (4, 1, 1, False)])
+def test_a_convolution_that_spoils_memory_in_channels_last_is_kept_out_of_it(channels: int, kernel: int, stride: int, plain: bool) -> None:
+    net = nn.Sequential(
+        nn.Conv2d(1, channels, 3, 1, 1), nn.Conv2d(channels, 16, kernel, stride), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)
+    )
+    (student,) = Loop([(net, CE())], None, FEW, Recipe(steps=1, batch_size=32), seed=0).students
+    assert student.sight.contiguous == plain
+    if plain:
+        images = student.sight(torch.zeros(2, 1, 8, 8).to(memory_format=torch.channels_last))
+        assert images.stride() == torch.zeros(2, 1, 8, 8).stride() and all(p.is_contiguous() for p in net.parameters())
+
+
+
 # -- teachers ---------------------------------------------------------------------------------------------------------
 DRESS: dict[str, Callable[[nn.Module], object]] = {
     "weight norm": nn.utils.weight_norm,

@@ -57,8 +57,11 @@ def teacher() -> nn.Module:
     return models.wrn(16, 2, classes=10, seed=1)
 
 
-def run(methods: list[Method], recipe: Recipe, *, replay: bool = True, until: int | None = None, state: Any = None) -> Loop:
-    loop = Loop([(student(), m) for m in methods], teacher(), images(), recipe, seed=0, device="cuda", replay=replay)
+def run(
+    methods: list[Method], recipe: Recipe, *, replay: bool = True, until: int | None = None, state: Any = None, **more: Any
+) -> Loop:
+    source = more.pop("source", images())
+    loop = Loop([(student(), m) for m in methods], teacher(), source, recipe, seed=0, device="cuda", replay=replay, **more)
     if state is not None:
         loop.load_state(state)
     for progress in loop:
@@ -79,6 +82,27 @@ def test_replayed_is_written_bit_for_bit(method: str) -> None:
     replayed = run([METHODS[method]()], STRICT)
     assert replayed.replays is not None and replayed.replays.replayed.reason is None
     same(replayed, run([METHODS[method]()], STRICT, replay=False))
+
+
+SWITCHES = {
+    "in parts": {"accumulate": 3}, "an average": {"ema": 0.9}, "patience": {"patience": 1, "lr": 0.2},
+    "all": {"accumulate": 2, "ema": 0.9, "patience": 2, "optimizer": "adamw", "lr": 0.002, "clip": 1.0},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("augment", ["crop-flip", "crop-flip+mixup:1+cutmix", "resized-crop+randaugment+mixup"])
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_switches_are_replayed_bit_for_bit_and_gone_on_with(switch: str, augment: str) -> None:
+    """What an average and a held-out part need happens beside the recording; mixed images are copied to where it reads."""
+    train, held = images().held_out(40, seed=0)
+    given = {"source": train.with_(augment=augment), "evaluate": {"held_out": held}, "every": 1}
+    recipe = STRICT.model_copy(update=SWITCHES[switch])
+    method = lambda: 0.5 * CE(0.1, class_weights="balanced") + KD()  # noqa: E731
+    replayed = run([Method.of(method())], recipe, **given)
+    assert replayed.replays is not None and replayed.replays.replayed.reason is None
+    same(replayed, run([Method.of(method())], recipe, replay=False, **given))
+    part = run([Method.of(method())], recipe, until=4, **given)
+    same(replayed, run([Method.of(method())], recipe, state=copy.deepcopy(part.state()), **given))
 
 
 def test_a_cohort_is_each_alone() -> None:

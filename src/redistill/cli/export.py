@@ -18,12 +18,15 @@ class Form(StrEnum):
     program = "torch-export"
     int8 = "int8"
     hub = "hub"
+    every_eval_ever = "every-eval-ever"
+    croissant = "croissant"
 
 
 @app.command()
 def export(
     run: Annotated[str, typer.Argument(help="Folder, beginning of an id, or name.", metavar="RUN")],
-    to: Annotated[Form, typer.Option(help="onnx, torch-export and int8 write a file, hub a folder with card and source.")],
+    to: Annotated[Form, typer.Option(help="onnx, torch-export and int8 write a file of the network, hub a folder with card and source; "
+                                     "every-eval-ever writes its accuracies, croissant a folder about the images it learned from.")],
     out: Annotated[
         Path | None, typer.Option(help="File or folder to write; default: beside you, by the run's id.", metavar="PLACE")
     ] = None,
@@ -39,7 +42,8 @@ def export(
     """Write the student of a run for use elsewhere.
 
     It is checked on real images: ONNX and torch.export are compared with the network, int8 (as ONNX) has its accuracy told beside the
-    float one. The source file of a network of your own, which the run keeps, is run only with --trust-code.
+    float one. The source file of a network of your own, which the run keeps, is run only with --trust-code. every-eval-ever and
+    croissant hand on what the record says, and no network.
     """
     from redistill.export.folder import write_folder
     from redistill.export.network import Subject
@@ -52,7 +56,10 @@ def export(
     if len(found) != 1:
         raise RedistillError(f"{run!r} means {len(found)} runs ({', '.join(str(r.folder) for r in found)}): give one of them")
     one = found[0]
-    endings = {Form.onnx: ".onnx", Form.program: ".pt2", Form.int8: "-int8.onnx", Form.hub: "-hub"}
+    endings = {
+        Form.onnx: ".onnx", Form.program: ".pt2", Form.int8: "-int8.onnx", Form.hub: "-hub", Form.every_eval_ever: "-eval.json",
+        Form.croissant: "-croissant",
+    }  # fmt: skip
     place = out if out is not None else Path(f"{one.id}{endings[to]}")
     if to is Form.hub:
         from redistill.export.hub import push as upload
@@ -61,6 +68,21 @@ def export(
         said = f"{place}: model.safetensors, config.json, the card, and use.py, which feeds it a picture"
         if push is not None:
             said += f"; pushed: {upload(place, push)}"
+    elif to is Form.every_eval_ever:
+        from redistill.export.formats import every_eval_ever
+        from redistill.files import write
+
+        write(place, every_eval_ever(one))
+        said = f"{place}: accuracies of the run, as Every Eval Ever reads them"
+    elif to is Form.croissant:
+        from redistill.export.formats import croissant
+        from redistill.files import make_folder, write
+
+        made = croissant(one, Store(runs))
+        make_folder(place)
+        for name, content in made.items():
+            write(place / name, content)
+        said = f"{place}: {', '.join(made)}; which images the run learned from, as Croissant"
     elif to is Form.program:
         from redistill.export.program import write_program
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,13 @@ from redistill.paths import expanded
 
 if TYPE_CHECKING:
     from redistill.runs.store import Run, Store
+
+
+
+class Listing(StrEnum):
+    table = "table"
+    ro_crate = "ro-crate"
+
 
 RunNames = typer.Argument(help="Folders, beginnings of ids or cells, or names.", metavar="RUN...")
 
@@ -48,9 +56,17 @@ def runs(
         Path | None,
         typer.Option(help="Copy records and curves of finished runs, and weights of small teachers, there.", metavar="DIR"),
     ] = None,
+    form: Annotated[
+        Listing, typer.Option("--as", help="table, or ro-crate: describe the store in its ro-crate-metadata.json.")
+    ] = Listing.table,
     as_json: Json = False,
 ) -> None:
     """List the runs of a store: finished, begun, damaged."""
+    if form is Listing.ro_crate:
+        if data is not None or student is not None or method is not None or keep is not None or as_json:
+            raise RedistillError("--as ro-crate describes every finished run: leave --data, --student, --method, --keep and --json out")
+        _crate(out)
+        return
     if keep is not None:
         if data is not None or student is not None or method is not None or as_json:
             raise RedistillError("--keep copies every finished run: leave --data, --student, --method and --json out")
@@ -92,6 +108,15 @@ def runs(
         seed = "" if row["seed"] is None else str(row["seed"])
         table.append([row["id"] or row["folder"], seed, row["state"], numbers, row["label"], row["why"]])
     print(columns(table))
+
+
+def _crate(out: Path) -> None:
+    from redistill.export.formats import CRATE, crate
+    from redistill.files import write
+    from redistill.runs.store import Store
+
+    write(out / CRATE, crate(Store(out)))
+    print(f"{out / CRATE}: the runs of {out} as an RO-Crate")
 
 
 def _keep(out: Path, to: Path) -> None:

@@ -299,7 +299,7 @@ def report(
             print(f"run {one.run}, pushed by {way}: MTE {one.mte:.4f}{within}", file=sys.stderr)
     known = beliefs.kept(believed, pick)
     tables = judged(made, store, kept(files), known)
-    if not any(finding.reading or finding.measured for one in tables for finding in one.findings):
+    if not any(any(one.runs.values()) or any(f.measured for f in one.findings) for one in tables):
         print(f"redistill: nothing in {out} says anything of these claims: the report has the claims alone", file=sys.stderr)
     for path in save(made, tables, to, written=prose, beliefs=list(known.values()), pdf=pdf):
         print(path)

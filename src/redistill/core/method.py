@@ -130,7 +130,10 @@ class Term(Summand):
                 f"{cls.__name__} defines __init__, and a term's settings are its fields: write them in the body of the class, "
                 f"T: float = 4.0, and leave __init__ out; what needs the networks is made in setup(ctx), what needs no setting in check()"
             )
-        dataclasses.dataclass(eq=False, repr=False)(cls)
+        try:
+            dataclasses.dataclass(eq=False, repr=False)(cls)
+        except (TypeError, ValueError) as error:  # a list as a default, a setting without one after one that has it
+            raise RedistillError(f"{cls.__name__} cannot be a term, whose settings are the fields of a dataclass: {error}") from error
         return cls
 
     def __post_init__(self) -> None:

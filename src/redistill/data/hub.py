@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from redistill.core import RedistillError
+from redistill.core.batch import UNLABELLED
 from redistill.data import decode
 from redistill.data.formats import FEWEST
 from redistill.data.images import Images
@@ -53,6 +54,7 @@ def huggingface(name: str, part: str = "train", *, size: int | None = None) -> I
     if columns["ClassLabel"]:
         column = columns["ClassLabel"][0]
         y, class_names = torch.tensor(rows[column]), tuple(rows.features[column].names)
+        y = None if int(y.max()) == UNLABELLED else y  # a test part whose labels are kept secret
     else:  # whole numbers that are called labels are labels
         for column in ("label", "labels", "fine_label"):
             if str(getattr(rows.features.get(column), "dtype", "")).startswith(("int", "uint")):

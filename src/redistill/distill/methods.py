@@ -13,7 +13,7 @@ from typing import Any
 from redistill import terms
 from redistill.errors import RedistillError
 from redistill.paths import expanded
-from redistill.settings.tables import toml_of
+from redistill.settings.tables import MOST_BYTES, content_of, toml_of
 from redistill.user_code import is_code
 
 PLAIN: tuple[dict[str, Any], ...] = ({"use": "CE"},)
@@ -48,10 +48,7 @@ def asked(text: str, labelled: bool) -> list[Asked]:
     """
     if text.lower().endswith(".toml"):
         path = expanded(text)
-        try:
-            table = toml_of(path.read_bytes(), str(path))[1]
-        except OSError as error:
-            raise RedistillError(f"cannot read {path}: {error.strerror or error}") from error
+        table = toml_of(content_of(path, MOST_BYTES), str(path))[1]
         rows = table.get("method")
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows) or not rows:
             raise RedistillError(f'{path} has no [[method]]: write one for each term, [[method]] with use = "KD" and its settings')
@@ -73,12 +70,16 @@ def _rows(name: str, labelled: bool) -> list[dict[str, Any]]:
         if not is_code(part):
             terms.by_name(part)  # refuses with the nearest
     rows: list[dict[str, Any]] = []
-    if "KD" in parts:
+    if "DeiT" in parts:
+        if len(parts) > 1:
+            raise RedistillError(f"--method {name}: DeiT has a part for the labels of its own; write the sum into a file, [[method]]")
+        rows.append({"use": "DeiT", "weight": 1.0})
+    elif "KD" in parts:
         rows += [dict(row) for row in KD]
     elif "CE" not in parts:
         rows.append({"use": "CE"})
     for part in parts:
-        if part == "KD":
+        if part in ("KD", "DeiT"):
             continue
         if part not in WEIGHTS and part != "CE" and not is_code(part):
             raise RedistillError(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from redistill.errors import RedistillError, nearest
-from redistill.evidence.files import Told, content_of, runs_of
+from redistill.evidence.files import Told, content_of, lines_of, runs_of, value_in
 from redistill.evidence.model import Evidence
 from redistill.evidence.units import ERRORS, percent
 
@@ -41,8 +39,7 @@ NOTHING = ("", "-", "none", "null", "na", "n/a")
 def read_csv(path: Path, told: Told) -> Evidence:
     """A CSV (or .tsv) with a header."""
     text = content_of(path)
-    rows = list(csv.reader(text.splitlines(), delimiter="\t" if path.suffix == ".tsv" else ","))
-    rows = [row for row in rows if any(cell.strip() for cell in row)]
+    rows = lines_of(text, str(path), "\t" if path.suffix == ".tsv" else ",")
     if len(rows) < 2:
         raise RedistillError(f"{path}: needs a header and at least one row, it has {len(rows)} lines")
     header = [name.strip() for name in rows[0]]
@@ -65,10 +62,7 @@ def read_lines(path: Path, told: Told) -> Evidence:
     for number, line in enumerate(content_of(path).splitlines(), 1):
         if not line.strip():
             continue
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise RedistillError(f"{path}, line {number}: is no JSON ({error}): was the file cut short?") from error
+        record = value_in(line, f"{path}, line {number}")
         if not isinstance(record, dict):
             raise RedistillError(f"{path}, line {number}: is no object, one run a line is expected")
         records.append(record)

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from redistill.errors import RedistillError, nearest
+from redistill.errors import RedistillError, cut, nearest
 from redistill.evidence.model import BestOn, Evidence, Source, Trained
 from redistill.evidence.units import Unit, percent, unit_of
+from redistill.files import UNREADABLE, unreadable
+from redistill.settings.tables import content_of as bytes_of
+from redistill.settings.tables import text_of
 
 FIELDS = ("paper", "dataset", "teacher", "student", "method", "settings", "seed", "epochs", "last", "best", "best_on", "extra")
 """Keys of one run of our format."""
+
+
+LARGEST = 64 * 2**20  # bytes of one file of evidence
+WIDEST = 1000  # entries of a row
 
 
 @dataclass(frozen=True)
@@ -44,21 +53,37 @@ class Told:
 
 
 def content_of(path: Path) -> str:
+    """The text of a file of evidence."""
+    return text_of(bytes_of(path, LARGEST, "evidence"), str(path))
+
+
+def value_in(text: str, where: str) -> Any:
+    """The value of a JSON text; NaN is one, and told with its run."""
     try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise RedistillError(f"{path}: is not text in UTF-8 ({error.reason} at byte {error.start})") from error
-    except OSError as error:
-        raise RedistillError(f"{path}: cannot be read: {error.strerror}") from error
+        return json.loads(text)
+    except UNREADABLE as error:
+        raise RedistillError(f"{where}: is no JSON ({_why(error)}): was the file cut short?") from error
+
+
+def _why(error: BaseException) -> str:
+    return str(error) if isinstance(error, json.JSONDecodeError) else unreadable(error)
+
+
+def lines_of(text: str, where: str, delimiter: str) -> list[list[str]]:
+    """The rows of a CSV that are not empty."""
+    try:
+        rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if any(cell.strip() for cell in row)]
+    except csv.Error as error:
+        raise RedistillError(f"{where}: is no table that can be read: {error} (a quotation mark that nothing closes?)") from error
+    if rows and max(map(len, rows)) > WIDEST:
+        raise RedistillError(f"{where}: has a row of {max(map(len, rows)):,} entries, more than the {WIDEST:,} that a table may have")
+    return rows
 
 
 def read_ours(path: Path, told: Told | None = None) -> Evidence:
     """A file in our evidence format: ``source``, ``caveats``, ``runs`` and what else is known."""
     told = told or Told()
-    try:
-        data = json.loads(content_of(path))
-    except ValueError as error:
-        raise RedistillError(f"{path}: is no JSON: {error} (was the file cut short?)") from error
+    data = value_in(content_of(path), str(path))
     if not isinstance(data, dict) or not isinstance(data.get("runs"), list):
         raise RedistillError(f"{path}: has no list 'runs': evidence in our format is an object with source, caveats and runs")
     rows = data["runs"]
@@ -120,8 +145,10 @@ def runs_of(
             value = row.get(name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
                 raise RedistillError(f"{place}: {name} is {value!r}, which is no number: an accuracy in percent, or null")
-            if value is not None and value != value:
-                raise RedistillError(f"{place}: {name} is nan: a run that diverged has an accuracy too, give it or leave the run out")
+            if value is not None and not finite(value):
+                raise RedistillError(
+                    f"{place}: {name} is {cut(str(value))}: a run that diverged has an accuracy too, give it or leave the run out"
+                )
     unit, said = told.unit, ""
     if unit is not None:
         said = f"{where}: numbers are read as {unit}, because --unit says so"
@@ -143,7 +170,7 @@ def _run(row: Mapping[str, Any], place: str, told: Told, unit: Unit) -> Trained:
         if value is None and name != "teacher":
             raise RedistillError(f"{place}: names no {name}: give it in the file, or for all runs with --is {name}=...")
         text[name] = None if value in (None, "") else str(value)
-    seed, epochs = (_whole(row.get(n) if row.get(n) is not None else told.fact(n), n, place) for n in ("seed", "epochs"))
+    seed, epochs = (whole(row.get(n) if row.get(n) is not None else told.fact(n), n, place) for n in ("seed", "epochs"))
     best_on = row.get("best_on") or None
     if best_on is not None and best_on not in get_args(BestOn):
         raise RedistillError(f"{place}: best_on is {best_on!r}: 'test' (chosen on the test images), 'validation' or null")
@@ -164,15 +191,23 @@ def _run(row: Mapping[str, Any], place: str, told: Told, unit: Unit) -> Trained:
     )  # fmt: skip
 
 
-def _whole(value: Any, name: str, place: str) -> int | None:
+def finite(value: int | float) -> bool:
+    """Whether a number is one of percent; a whole number may be beyond all floating point ones."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def whole(value: Any, name: str, place: str) -> int | None:
     if value is None or value == "":
         return None
     try:
         if isinstance(value, bool):
             raise TypeError
         number = float(value)
-    except (TypeError, ValueError):
-        raise RedistillError(f"{place}: {name} is {value!r}: a whole number, or null where it is not known") from None
+    except (TypeError, ValueError, OverflowError):
+        raise RedistillError(f"{place}: {name} is {cut(repr(value))}: a whole number, or null where it is not known") from None
     if not number.is_integer() or number < 0:
         raise RedistillError(f"{place}: {name} is {value!r}: a whole number, or null where it is not known")
     return int(number)

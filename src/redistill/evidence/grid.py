@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 
 from redistill.errors import RedistillError
+from redistill.evidence.files import lines_of
 
 Grid = list[list[str]]
 
@@ -22,7 +22,7 @@ def grids(path: Path, text: str) -> list[Grid]:
     """
     kind = path.suffix.lower()
     if kind in (".csv", ".tsv"):
-        rows = [row for row in csv.reader(text.splitlines(), delimiter="\t" if kind == ".tsv" else ",") if any(c.strip() for c in row)]
+        rows = lines_of(text, str(path), "\t" if kind == ".tsv" else ",")
         found = [rows] if rows else []
     elif kind in (".md", ".markdown", ".txt"):
         found = markdown(text)

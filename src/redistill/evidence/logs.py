@@ -14,7 +14,7 @@ from typing import Any
 
 from redistill.errors import RedistillError
 from redistill.evidence import names
-from redistill.evidence.files import Told, content_of, runs_of
+from redistill.evidence.files import Told, content_of, runs_of, whole
 from redistill.evidence.model import Evidence
 
 PLANNED = 240
@@ -177,7 +177,7 @@ def read_logs(paths: Sequence[Path], told: Told, reader: str, folder: Path | Non
     places: list[str] = []
     said: list[str] = []
     problems: list[str] = []
-    planned = int(told.fact("epochs") or PLANNED)
+    planned = whole(told.fact("epochs"), "epochs", "--is") or PLANNED
     for path in paths:
         name = str(path.relative_to(folder)) if folder is not None else path.name
         found = curves(content_of(path), reader)

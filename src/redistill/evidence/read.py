@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 from redistill.errors import RedistillError
-from redistill.evidence.files import Told, content_of, read_ours
+from redistill.evidence.files import Told, content_of, read_ours, value_in
 from redistill.evidence.model import Evidence
 
 
@@ -52,7 +51,12 @@ def _folder(path: Path, told: Told) -> list[Evidence]:
         p for p in path.rglob("*") if p.is_file() and p.suffix in (".json", ".csv", ".tsv", ".jsonl", ".txt", ".log", ".out")
     ):
         if file.suffix in (".txt", ".log", ".out"):
-            if (reader := logs.recognised(content_of(file))) is not None:
+            try:
+                reader = logs.recognised(content_of(file))
+            except RedistillError as error:
+                problems.append(str(error))
+                continue
+            if reader is not None:
                 by_reader.setdefault(reader, []).append(file)
             continue
         if file.suffix == ".json" and not _is_ours(file):
@@ -75,7 +79,7 @@ def _folder(path: Path, told: Told) -> list[Evidence]:
 
 def _is_ours(path: Path) -> bool:
     try:
-        data = json.loads(content_of(path))
-    except ValueError:
+        data = value_in(content_of(path), str(path))
+    except RedistillError:
         return True  # read again, and told
     return isinstance(data, dict) and "runs" in data

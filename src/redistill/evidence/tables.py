@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from redistill.errors import RedistillError
+from redistill.errors import RedistillError, cut
 from redistill.evidence import names
-from redistill.evidence.files import content_of
+from redistill.evidence.files import content_of, finite, value_in
 from redistill.evidence.grid import Grid, grids
 from redistill.evidence.registry import Registry, decimals_of, key_of, registry
 from redistill.evidence.units import Unit, percent, unit_of
@@ -122,10 +120,7 @@ def read_table(path: Path, dataset: str | None = None, unit: Unit | None = None)
 # JSON
 # ---------------------------------------------------------------------------------------------------------------------
 def _json(path: Path, text: str, dataset: str | None) -> tuple[Mapping[str, Any], list[Quoted]]:
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise RedistillError(f"{path}: is no JSON: {error}") from error
+    data = value_in(text, str(path))
     rows = data.get("cells") if isinstance(data, dict) else data
     if not isinstance(rows, list) or not rows:
         raise RedistillError(f"{path}: has no list 'cells' of numbers with teacher, student, method and quoted")
@@ -133,7 +128,7 @@ def _json(path: Path, text: str, dataset: str | None) -> tuple[Mapping[str, Any]
     for number, row in enumerate(rows, 1):
         value = row.get("quoted", row.get("value")) if isinstance(row, dict) else None
         if not _is_number(value):
-            raise RedistillError(f"{path}, cell {number}: quoted is {value!r}, which is no number")
+            raise RedistillError(f"{path}, cell {number}: quoted is {cut(repr(value))}, which is no number")
         if (std := row.get("quoted_std")) is not None and not _is_number(std):
             raise RedistillError(f"{path}, cell {number}: quoted_std is {std!r}, which is no number")
         for name in ("teacher", "student", "method", "dataset", "setting", "marked"):
@@ -158,7 +153,7 @@ def _json(path: Path, text: str, dataset: str | None) -> tuple[Mapping[str, Any]
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and finite(value)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

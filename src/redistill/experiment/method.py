@@ -58,7 +58,10 @@ def ramp(table: dict[str, Any]) -> Ramp:
 def settings_of(cls: type[Term]) -> type[Value]:
     """The settings of a term as a model that checks and completes them; made from its fields and their types."""
     cls.completed()
-    hints = typing.get_type_hints(cls)
+    try:
+        hints = typing.get_type_hints(cls)
+    except (NameError, TypeError, SyntaxError) as error:
+        raise RedistillError(f"{cls.__name__}: the type of a setting cannot be read ({error}): write T: float = 4.0") from error
     fields: dict[str, Any] = {}
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         default: Any = ...
@@ -67,6 +70,14 @@ def settings_of(cls: type[Term]) -> type[Value]:
         elif field.default_factory is not dataclasses.MISSING:
             default = pydantic.Field(default_factory=field.default_factory)
         fields[field.name] = (hints[field.name], default)
+    for name, (kind, _) in fields.items():
+        try:
+            pydantic.TypeAdapter(kind)
+        except pydantic.errors.PydanticSchemaGenerationError as error:
+            raise RedistillError(
+                f"{cls.__name__}.{name} is a {getattr(kind, '__name__', kind)}, and a setting is what a file can hold: a number, text, "
+                f"true or false, or lists of them; tensors and networks are made in setup(ctx)"
+            ) from error
     made: type[Value] = pydantic.create_model(
         cls.__name__, __base__=Value, __config__=None, __module__=__name__, **fields
     )

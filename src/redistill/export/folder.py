@@ -10,6 +10,7 @@ from typing import Any
 from redistill.data import normalisation
 from redistill.errors import RedistillError
 from redistill.experiment.sealed import CODE, RECORD
+from redistill.export.formats import eval_results
 from redistill.features.hidden_state import unsaved_buffers
 from redistill.files import make_folder, pretty, read, there, write
 from redistill.models.folder import ABOUT, CONFIG, WEIGHTS, Facts, config_text
@@ -69,6 +70,9 @@ def write_folder(run: Run, to: Path, *, title: str | None = None, table: str = "
     write(to / ABOUT, pretty(facts.as_json()))
     write(to / RECORD, read(run.folder / RECORD))
     write(to / "use.py", use_text(facts, to, beside).encode())
+    if (results := eval_results(run)) is not None:
+        make_folder(to / ".eval_results")
+        write(to / ".eval_results" / "redistill.yaml", results)
     write(to / "README.md", card_of(run, facts, title=title, table=table, beside=beside).encode())
     return facts
 

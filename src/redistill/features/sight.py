@@ -39,10 +39,23 @@ def _plain(images: Tensor) -> Tensor:
     return images.clone(memory_format=torch.contiguous_format)
 
 
+def spoils_memory(net: nn.Module) -> bool:
+    """Whether a network has a 1x1 convolution that skips positions and reads 2 to 7 channels.
+
+    On CPUs PyTorch (oneDNN; seen in 2.13) writes beyond its memory where it computes the gradient of such a weight in channels_last:
+    the process ends, or goes on with other numbers. In the plain layout it does not.
+    """
+    return any(
+        isinstance(m, nn.Conv2d) and set(m.kernel_size) == {1} and max(m.stride) > 1 and 1 < m.in_channels // m.groups < 8
+        for m in net.modules()
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Sight:
-    """``view``: the network behind its normalisation. ``contiguous``: it flattens with ``view``, which images in channels_last
-    refuse. ``found``: its places. ``probe``: two images of zeros [2, C, H, W] as the stream gives them."""
+    """``view``: the network behind its normalisation. ``contiguous``: it wants the plain layout, because it flattens with ``view`` or
+    would spoil memory in the other (:func:`spoils_memory`). ``found``: its places. ``probe``: two images of zeros [2, C, H, W] as the
+    stream gives them."""
 
     view: Normalised
     contiguous: bool
@@ -54,6 +67,9 @@ class Sight:
         """Look at ``net``, which may be called in train mode too where ``trained``."""
         view = normalised(net, space)
         images = means.zeros(image_shape, means.channels_last)
+        if means.channels_last and means.device.type == "cpu" and spoils_memory(net):
+            net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+            return cls(view, True, places_of(net, _plain(images), trained=trained), images)
         try:
             return cls(view, False, places_of(net, images, trained=trained), images)
         except RedistillError:

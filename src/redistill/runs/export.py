@@ -12,8 +12,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from redistill.errors import RedistillError
 from redistill.experiment.sealed import CURVES, RECORD, sealed
-from redistill.files import file_digest, make_folder, pretty, read, write
+from redistill.files import Spoilt, file_digest, json_of, make_folder, pretty, read, write
 from redistill.runs.store import Run, Store
 
 OWN_FILES = ("arrays", "folder", "images")  # data that a path names
@@ -65,12 +66,22 @@ def teacher(run: Run, folder: Path) -> dict[str, Any]:
     }
 
 
+def _rows(index: Path) -> dict[str, dict[str, Any]]:
+    """The table of teachers that were kept, by run."""
+    try:
+        return {str(row["run"]): dict(row) for row in json_of(index)}
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, RedistillError):
+            raise
+        raise Spoilt(index, "it is no table of teachers, a list of objects with the run of each") from error
+
+
 def export(store: Store, to: Path) -> tuple[int, int]:
     """Copy what the finished runs of a store measured into a folder; how many runs, and how many teachers are there now."""
     finished = store.finished()
     used = {run.record["teacher"]["folder"] for run in finished if "folder" in (run.record.get("teacher") or {})}
     index = to / "teachers" / "teachers.json"
-    rows = {row["run"]: row for row in json.loads(read(index))} if index.exists() else {}
+    rows = _rows(index) if index.exists() else {}
     for run in finished:
         place = Path(run.cell) / f"seed-{run.seed}"
         copy(run.folder / CURVES, to / "runs" / place / CURVES)

@@ -8,7 +8,6 @@ a file older than it does not say.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +17,7 @@ import torch
 
 from redistill import machine
 from redistill.errors import RedistillError
-from redistill.files import canonical, digest, make_folder, pretty, write
+from redistill.files import Spoilt, canonical, digest, json_of, make_folder, pretty, write
 
 FORMAT = 1
 
@@ -47,10 +46,10 @@ def measured(path: Path) -> dict[str, Any]:
         RedistillError: it is no file of this kind, or was changed after it was written.
     """
     try:
-        found = json.loads(path.read_bytes())
+        found = json_of(path)
         head = found.pop("head")
         kind, stated = head["kind"], head["sha256"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (Spoilt, KeyError, TypeError, AttributeError) as error:
         raise RedistillError(f"{path} is no measurement of ours ({error}): redistill writes them with a head, kind and sha256") from None
     if kind != path.resolve().parent.name:
         raise RedistillError(f"{path} is of kind {kind!r} and stands among others: move it to the folder {kind}")

@@ -31,8 +31,8 @@ _LONG_KEY = re.compile(
 )
 
 
-def content_of(path: Path, most: int) -> bytes:
-    """The bytes of a file that somebody named, at most so many; what is no plain file (a pipe, a device) is not read."""
+def content_of(path: Path, most: int, what: str = WHAT) -> bytes:
+    """The bytes of a file that somebody named, at most so many, as ``what`` has; what is no plain file (a pipe, a device) is not read."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # opening a pipe would wait for its writer
             facts = os.fstat(file.fileno())
@@ -48,7 +48,7 @@ def content_of(path: Path, most: int) -> bytes:
     if not stat.S_ISREG(facts.st_mode):
         raise RedistillError(f"cannot read {path}: it is no plain file but a pipe or a device; give a file")
     if facts.st_size > most:
-        raise RedistillError(f"{path}: has {facts.st_size:,} bytes, more than the {most:,} of {WHAT}: is it the right file?")
+        raise RedistillError(f"{path}: has {facts.st_size:,} bytes, more than the {most:,} of {what}: is it the right file?")
     return content
 
 

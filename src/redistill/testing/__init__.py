@@ -9,8 +9,11 @@ The term is tried between two small convolutional networks in double precision; 
 
 from __future__ import annotations
 
+import inspect
+import traceback
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,7 +21,7 @@ from torch import Tensor, nn
 
 from redistill import rng
 from redistill._moved import old_names
-from redistill.core import RedistillError
+from redistill.core import RedistillError, Term
 from redistill.testing.bench import Fixture, Make, NotConformant, SmallNet, TermCase
 from redistill.testing.promises import PROMISES
 from redistill.testing.theorems import THEOREMS
@@ -106,7 +109,8 @@ def _found(
     term = make()
     declared = term.theorems if theorems is None else tuple(theorems)
     if unknown := [name for name in declared if name not in THEOREMS]:
-        raise NotConformant(f"{type(term).__name__} declares {unknown[0]!r}: known theorems are {', '.join(THEOREMS)}")
+        yield Finding("every theorem that it declares is known", f"it declares {unknown[0]!r}: known theorems are {', '.join(THEOREMS)}")
+        declared = tuple(name for name in declared if name in THEOREMS)
     for check in (*PROMISES, *(THEOREMS[name] for name in declared)):
         promise = check.__doc__ or check.__name__
         try:
@@ -116,9 +120,24 @@ def _found(
         except RedistillError as refused:
             yield Finding(promise, f"it refuses what it was given: {refused}")
         except Exception as error:  # whatever a stranger's term raises is its failure, and not ours
-            yield Finding(promise, f"it raised {type(error).__name__}: {error}")
+            yield Finding(promise, f"it raised {type(error).__name__}: {error}{_where(error, term)}")
         else:
             yield Finding(promise)
+
+
+def _where(error: Exception, term: Term) -> str:
+    """The line of the term's own file at which it was raised, and what it lacks; "" where that is none of its lines."""
+    try:
+        own = inspect.getfile(type(term))
+    except (TypeError, OSError):
+        return ""
+    lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == own]
+    if not lines:
+        return ""
+    told = f" ({Path(own).name}, line {lines[-1].lineno})"
+    if not term.needs_labels and "labels" in (lines[-1].line or ""):
+        told += "; a batch has labels for terms that declare needs_labels: ClassVar[bool] = True"
+    return told
 
 
 if not TYPE_CHECKING:

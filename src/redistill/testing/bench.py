@@ -77,7 +77,9 @@ class Fixture:
         return self.read(self.batch.images)
 
     def loss(self, student: Output | None = None, teacher: Output | None = None, batch: Batch | None = None) -> Tensor:
-        value: Tensor = self.term(student or self.student_output(), teacher or self.teacher_output, batch or self.batch)
+        value: object = self.term(student or self.student_output(), teacher or self.teacher_output, batch or self.batch)
+        if not isinstance(value, Tensor):
+            raise NotConformant(f"forward must return a tensor without axes, it returned a {type(value).__name__}")
         require(value.shape == (), f"the loss must be a scalar, it has shape {list(value.shape)}")
         return value
 

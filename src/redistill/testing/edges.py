@@ -109,7 +109,13 @@ def _bfloat(trial: TermCase) -> None:
     student_output, teacher_output = bench.student_output(), bench.teacher_output
     rough = [_leaf(o, lambda x: x.to(torch.bfloat16)) for o in (student_output, teacher_output)]
     state = {name: buffer.clone() for name, buffer in bench.term.named_buffers()}
-    got = _finite(bench, rough[0], Output(rough[1].logits.detach(), {n: v.detach() for n, v in rough[1].taps.items()}), "in bfloat16")
+    teacher = Output(rough[1].logits.detach(), {n: v.detach() for n, v in rough[1].taps.items()})
+    try:
+        got = _finite(bench, rough[0], teacher, "in bfloat16")
+    except RuntimeError as error:
+        told = f"outputs in bfloat16 meet what the term keeps in float32 ({error}): make them wide first, .float()"
+        require("dtype" not in str(error), told)
+        raise
     with torch.no_grad():  # not .data: who remembers on the host what a buffer holds must be able to see that it was changed
         for name, buffer in bench.term.named_buffers():
             buffer.copy_(state[name])

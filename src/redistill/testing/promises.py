@@ -19,6 +19,9 @@ from redistill.terms import ALL, by_name
 from redistill.testing.bench import Fixture, NotConformant, TermCase, require
 from redistill.testing.edges import EDGES
 
+KEPT = ": what moves from step to step belongs into a buffer, nn.Buffer, and moves only in training with gradients"
+"""What a term with a memory of its own lacks, where its loss depends on what is no state."""
+
 
 def _scalar(trial: TermCase) -> None:
     """one finite number in the precision of the networks"""
@@ -39,7 +42,7 @@ def _repeatable(trial: TermCase) -> None:
         require(torch.equal(a, b), f"two set-ups under one seed start {name} differently")
     first = one.value()
     require(first == two.value(), "two set-ups under one seed give two losses")
-    require(first == one.value(), "the same batch gives two losses one after the other")
+    require(first == one.value(), f"the same batch gives two losses one after the other{KEPT}")
 
 
 def _global_states() -> tuple[object, ...]:
@@ -174,10 +177,10 @@ def _saved(trial: TermCase) -> None:
     student_output = bench.student_output()
     expected = bench.value(student_output)
     twin = replace(bench, term=copy.deepcopy(bench.term))
-    require(twin.value(student_output) == expected, "a deep copy gives another loss")
+    require(twin.value(student_output) == expected, f"a deep copy gives another loss{KEPT}")
     saved = trial.bench(1).term.state_dict()  # before its first batch moved running statistics
     other.term.load_state_dict(saved)
-    require(other.value() == trial.bench(1).value(), "a restored state gives another loss")
+    require(other.value() == trial.bench(1).value(), f"a restored state gives another loss{KEPT}")
     again = pickle.loads(pickle.dumps(bench.term)).state_dict()
     for name, value in bench.term.state_dict().items():
         require(name in again and torch.equal(again[name], value), f"pickling loses {name}")
@@ -191,6 +194,12 @@ def _declared(trial: TermCase) -> None:
             bench.loss(batch=replace(bench.batch, labels=None))
         except RedistillError:
             pass
+        except (TypeError, AttributeError, RuntimeError, ValueError) as error:
+            name = type(bench.term).__name__
+            raise NotConformant(
+                f"without labels it raises {type(error).__name__}, which says nothing of them: labels = batch.labels_for({name!r}) "
+                f"gives them, or the sentence"
+            ) from error
         else:
             raise NotConformant("needs_labels is True, yet a batch without labels was accepted")
     if not bench.term.needs_teacher:

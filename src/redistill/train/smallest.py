@@ -43,8 +43,9 @@ def require_one_image(
         except ValueError as error:
             if isinstance(error, RedistillError):
                 raise
+            what = "a batch" if recipe.accumulate == 1 else f"a part of a batch (accumulate={recipe.accumulate})"
             raise RedistillError(
-                f"a batch of this run holds one image (batches of {recipe.batch_size}, {source.count} images), and "
+                f"{what} of this run holds one image (batches of {recipe.batch_size}, {source.count} images), and "
                 f"{type(student.net).__name__} with {student.method!r} cannot train on one "
                 f"({str(error).splitlines()[0]}): choose another batch_size, or drop_last = true"
             ) from error

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from redistill import belief
-from redistill.belief_minibatch import minibatch_transition, relative
+from redistill.belief.minibatch import minibatch_transition, relative
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
-from redistill.files import make_folder, pretty, write
+from redistill.files import Spoilt, json_of, make_folder, pretty, write
 from redistill.papers.schema import Pick
 from redistill.runs.store import Run, Store
 
@@ -52,8 +51,8 @@ def kept(folder: Path, pick: Pick = "first") -> dict[tuple[str, str], Believed]:
     found = {}
     for path in sorted(folder.glob("*.json")):
         try:
-            one = Believed(**json.loads(path.read_bytes()))
-        except (ValueError, TypeError) as error:
+            one = Believed(**json_of(path))
+        except (Spoilt, TypeError) as error:
             raise RedistillError(f"{path} is no record of a transition error ({error}): delete it to measure again") from error
         if one.pick == pick and one.numerics == belief.NUMERICS:
             found[one.run, one.attacked] = one

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from redistill.claims import Finding
 from redistill.errors import RedistillError
-from redistill.files import file_digest
+from redistill.files import Spoilt, file_digest, json_of
 from redistill.papers.cells import Paper
 from redistill.papers.schema import Checkpoint
 from redistill.runs.measured import keep, measured
@@ -37,8 +36,9 @@ def kept(folder: Path) -> dict[str, Checked]:
     found: dict[str, Checked] = {}
     for path in sorted(folder.glob("*.json")):
         try:
-            one = Checked(**(measured(path) if b'"head"' in (raw := path.read_bytes()) else json.loads(raw)))  # older ones have no head
-        except (ValueError, TypeError) as error:
+            said = json_of(path)
+            one = Checked(**(measured(path) if "head" in said else said))  # older ones have no head
+        except (Spoilt, TypeError) as error:
             raise RedistillError(f"{path} is no record of an evaluated file ({error}): delete it to evaluate again") from error
         if found.setdefault(one.sha256, one) != one:
             raise RedistillError(f"{path} and another record tell different things of one file, {one.file}: delete the wrong one")

@@ -28,7 +28,7 @@ def label(cell: Cell) -> str:
 
 
 def attacked(cell: Cell) -> str:
-    """Whose gradient pushes the images of a transition error; ``relative``: :mod:`redistill.belief_minibatch`."""
+    """Whose gradient pushes the images of a transition error; ``relative``: :mod:`redistill.belief.minibatch`."""
     if cell.facts.get("measure") == "relative":
         return "relative"
     return "teacher" if cell.facts.get("gradient") == "teacher" else "student"

@@ -17,9 +17,9 @@ switch                 paper and the report's code           Micaelli's code
 =====================  ====================================  ==========================================================
 classes aimed at       all but the predicted, ascending      all but the true label y: y + 1, y + 2, ... modulo C
 images                 on which both agree; report's code:   random ones on which both agree
-                       random ones, whether they agree or not
-attacked network       the student; report: also the teacher net A of the call
-curve on disk          report: mean over prefixes, see below plain mean
+                       random ones, whether agreeing or not
+attacked network       the student; report: the teacher too  net A of the call
+curve on disk          report: mean over prefixes (below)    plain mean
 error of the mean      not said                              over N·(C - 1) rows, as if they were independent
 =====================  ====================================  ==========================================================
 
@@ -27,7 +27,7 @@ With the true label, an image on which both networks agree and err has one "tran
 
 Sources: ``utils`` and ``notebooks/transition_curves_and_error.ipynb`` of polo5/ZeroShotKnowledgeTransfer@e24915d; the
 reproducibility report's repository @5b4f27a. The relative MTE here is a definition of this package, in neither publication; the
-TensorFlow reproduction's is :mod:`redistill.belief_minibatch`.
+TensorFlow reproduction's is :mod:`redistill.belief.minibatch`.
 """
 
 from __future__ import annotations
