@@ -64,7 +64,7 @@ def hardware(device: torch.device) -> dict[str, Any]:
 @functools.cache
 def git() -> dict[str, Any] | None:
     """Commit of the package's own checkout, and whether it was changed since; None for an installed package."""
-    home = Path(__file__).resolve().parents[3]
+    home = Path(__file__).resolve().parents[2]
     if not (home / ".git").exists():
         return None
 

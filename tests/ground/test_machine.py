@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from redistill import machine
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import resource
@@ -37,3 +39,13 @@ def test_freed_memory_is_used_again() -> None:
     if first < 1000:
         pytest.skip("this C library keeps what is freed by itself")
     assert then < first / 10
+
+
+def test_a_checkout_says_its_commit() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no checkout")
+    asked = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True)
+    if asked.returncode:
+        pytest.skip("git does not answer here")
+    found = machine.git()
+    assert found is not None and found["commit"] == asked.stdout.strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ def proof(results: Path) -> str:
         return "# Proof\n\nNothing recorded yet: run `redistill verify DIR --to results/measured/verify/shared-golden.json`.\n"
     record = measured(path)
     totals = ", ".join(f"{count} {outcome}" for outcome, count in record["totals"].items())
-    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    head = json.loads(path.read_bytes())["head"]
+    versions = ", ".join(f"{name} {head['versions'][name]}" for name in ("redistill", "torch", "python"))
+    if head["git"] is not None:
+        versions += f", commit {head['git']['commit'][:10]}"
     lines = [
         "# Proof: the package's pieces against the authors' own numbers\n",
         f"`{record['command']}` in double precision; {versions}. Totals: {totals}. The error is the one nearest to its tolerance "
