@@ -51,7 +51,7 @@ html_theme_options = {
 TREE: dict[str, list[str]] = {
     "index": ["tutorials/index", "how-to/index", "reference/index", "results/index", "project/index"],
     "tutorials/index": ["newcomer", "engineer", "researcher", "reproducer", "/notebooks/*"],
-    "how-to/index": ["*", "/distill", "/experiments", "/without-data", "/evidence", "/speed", "/gpu"],
+    "how-to/index": ["*", "/distill", "/experiments", "/without-data", "/evidence", "/alpha", "/speed", "/gpu"],
     "reference/index": ["/api", "/keys", "/commands", "/methods/README"],
     "methods/README": ["*"],
     "results/index": ["/findings", "/papers/README", "/verdicts", "/proof", "/benchmarks", "/numbers"],
@@ -115,7 +115,7 @@ def _reference() -> str:
 
 
 def _formulas(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Docstrings of this package set formulas apart by four spaces and write |x| for a norm: neither is meant as reStructuredText."""
+    """Docstrings set formulas apart by four spaces, write |x| for a norm and [B, *size] for a shape: no reStructuredText is meant."""
     out: list[str] = []
     literal = False
     for i, line in enumerate(lines):
@@ -123,7 +123,7 @@ def _formulas(app: Any, what: str, name: str, thing: Any, options: Any, lines: l
             out[-1:] = ["", "::", ""]
             literal = True
         literal = literal and (not line.strip() or line.startswith("    "))
-        out.append(line if literal else re.sub(r"``.*?``|`.*?`|\|", lambda m: r"\|" if m[0] == "|" else m[0], line))
+        out.append(line if literal else re.sub(r"``.*?``|`.*?`|\||\*(?=\w+\])", lambda m: f"\\{m[0]}" if len(m[0]) == 1 else m[0], line))
     lines[:] = out
 
 

@@ -1,7 +1,7 @@
 """Write every page that is made from files and records: docs/methods, docs/papers, docs/api.md, docs/alpha.md, docs/numbers.md,
-docs/commands.md, docs/keys.md, docs/proof.md, docs/benchmarks.md, RESULTS.md with its figures, the table in README.md, and, where typst
-is installed, results/articles. With ``--shared`` also what is made from other people's files there: results/audit, and the registry of
-published numbers in the package.
+docs/commands.md, docs/keys.md, docs/proof.md, docs/benchmarks.md, RESULTS.md with its figures, results/index.html, the tables in
+README.md and docs/distill.md, and, where typst is installed, results/articles. With ``--shared`` also what is made from other people's
+files there: results/audit, and the registry of published numbers in the package.
 
     python scripts/make_docs.py [--check] [--shared ../shared]
 
@@ -28,13 +28,14 @@ import make_registry
 import redistill as rd
 from redistill.errors import RedistillError
 from redistill.evidence import numbers
-from redistill.report import alpha_page, article, benchmarks, card, paper_page, proof, results
+from redistill.report import alpha_page, article, benchmarks, card, distilled, front, paper_page, proof, results
 from redistill.report.table import bars
 from redistill.report.web import paper_parts
 from redistill.report.written import written_of
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
+ARTICLES = ("ahn2019", "ferles2020")
 
 
 def sentence(doc: str | None) -> str:
@@ -84,17 +85,18 @@ def pages() -> dict[Path, str]:
     made |= {docs / "api.md": api(), docs / "numbers.md": numbers.page(), docs / "alpha.md": alpha_page.page()}
     readme = ROOT / "README.md"
     made[readme] = results.readme(readme.read_text(encoding="utf-8"), RESULTS)
+    distill = docs / "distill.md"
+    made[distill] = distilled.on_page(distill.read_text(encoding="utf-8"), RESULTS)
     made[docs / "keys.md"] = make_keys.text()
     made[docs / "benchmarks.md"] = benchmarks.page(RESULTS)
-    return made | {ROOT / "RESULTS.md": results.text(RESULTS), docs / "proof.md": proof.proof(RESULTS)}
+    measured = results.text(RESULTS)
+    made[RESULTS / "index.html"] = front.front_page(measured, results.judged_papers(RESULTS), ARTICLES)
+    return made | {ROOT / "RESULTS.md": measured, docs / "proof.md": proof.proof(RESULTS)}
 
 
 def figures(to: Path) -> list[Path]:
     """All figures, drawn into a folder."""
     return [*results.figures(RESULTS, to), *benchmarks.figures(RESULTS, to)]
-
-
-ARTICLES = ("ahn2019", "ferles2020")
 
 
 def articles() -> dict[Path, tuple[dict[str, Any], dict[str, bytes]]]:
@@ -107,10 +109,15 @@ def articles() -> dict[Path, tuple[dict[str, Any], dict[str, bytes]]]:
     return made
 
 
+def words(text: str) -> str:
+    """A page without the lines of its drawings, which another processor may round otherwise; their letters stay."""
+    return re.sub(r"<svg.*?</svg>", lambda drawn: " ".join(re.findall(r"<text[^>]*>([^<]*)", drawn[0])), text, flags=re.DOTALL)
+
+
 def stale(shared: Path | None = None) -> list[str]:
     """Places, below the root, of pages and figures that are not what would be written today."""
     made = {**(dict(of_shared(shared)) if shared is not None else {}), **pages()}
-    found = [path for path, text in made.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    found = [path for path, text in made.items() if not path.exists() or words(path.read_text(encoding="utf-8")) != words(text)]
     with tempfile.TemporaryDirectory() as place:
         for drawn in figures(Path(place)):
             if not (stored := RESULTS / "figures" / drawn.name).exists() or not results.alike(stored, drawn):

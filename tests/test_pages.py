@@ -52,3 +52,13 @@ def test_files_that_the_house_names_are_there() -> None:
     text = (ROOT / "docs" / "house.md").read_text(encoding="utf-8").partition("## Three walks")[2]
     named = re.findall(r"`([a-z_]+/[a-z_]*(?:\.py)?)`", text)
     assert len(named) > 10 and [name for name in named if not (ROOT / "src" / "redistill" / name).exists()] == []
+
+
+def test_tests_that_the_page_of_faults_names_are_there() -> None:
+    import re
+
+    file, named = "", 0
+    for found in re.finditer(r"`(tests/[\w/]+\.py)?::(\w+)`", (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")):
+        file, named = found[1] or file, named + 1
+        assert f"\ndef {found[2]}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file}::{found[2]}"
+    assert named > 50

@@ -53,6 +53,14 @@ def test_every_relative_link_leads_somewhere() -> None:
     assert lost == []
 
 
+def test_the_front_page_of_the_results_leads_to_what_is_there() -> None:
+    place = ROOT / "results" / "index.html"
+    text = place.read_text(encoding="utf-8")
+    targets = [t for t in re.findall(r'(?:href|src)="([^"#]+)"', text) if not t.startswith("data:")]
+    assert len(targets) > 20 and [t for t in targets if not (place.parent / t).exists()] == []
+    assert "ferles2020: ours minus the paper's" in text and "Runs killed at random moments" in text
+
+
 def test_the_site_builds_without_a_warning_and_its_search_needs_no_network(tmp_path: Path) -> None:
     for name in ("sphinx", "myst_nb", "pydata_sphinx_theme"):
         pytest.importorskip(name, reason="pip install '.[docs]'")

@@ -224,7 +224,7 @@ def test_yaml_is_read_as_data(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text("a: &x 'b'\nc: !join [*x, '-', 1]\n")
     assert yaml_of(file) == {"a": "b", "c": "b-1"}
-    for text, said in (("a: [1", "line 2: no yaml"), ("- 1", "is a table"), ("a: !!python/name:os.system x", "constructor")):
+    for text, said in (("a: [1\n", "line 2: no yaml"), ("- 1", "is a table"), ("a: !!python/name:os.system x", "constructor")):
         file.write_text(text)
         with pytest.raises(rd.RedistillError, match=said):
             yaml_of(file)

@@ -17,7 +17,7 @@ switch                 paper and the report's code           Micaelli's code
 =====================  ====================================  ==========================================================
 classes aimed at       all but the predicted, ascending      all but the true label y: y + 1, y + 2, ... modulo C
 images                 on which both agree; report's code:   random ones on which both agree
-                       random ones, whether they agree or not
+                       random ones, whether agreeing or not
 attacked network       the student; report: the teacher too  net A of the call
 curve on disk          report: mean over prefixes (below)    plain mean
 error of the mean      not said                              over N·(C - 1) rows, as if they were independent

@@ -127,7 +127,8 @@ class MLflow:
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:
         for name, value in numbers.items():
-            self._client.log_metric(self.id, re.sub(r"[^\w\-./ ]", "_", name), value, step=step)
+            # its store of files would need "loss" to be a file and a folder for "loss/CE"
+            self._client.log_metric(self.id, re.sub(r"[^\w\-. ]", "_", name.replace("/", ".")), value, step=step)
 
     def flush(self) -> None:
         return None

@@ -1,9 +1,9 @@
 """The loop's own numbers to trackers (:mod:`redistill.launch.trackers`), at the end of every epoch.
 
-A tracker works in a thread of its own and is never waited for but at the end, for :data:`PATIENCE` seconds: one that is missing, fails
-or hangs is a warning, and the run goes on. Which step was sent last stands in ``tracked-NAME.json`` of the run's folder *before* it is
-sent, so that a run that goes on from a checkpoint sends no point twice (killed between the two, it lacks that one). What a tracker that
-failed did not get, it gets from the next process.
+A tracker works in a thread of its own and is never waited for but at the end, for :data:`PATIENCE` seconds at most: one that is missing,
+fails or hangs is a warning, and the run goes on. Which step was sent last stands in ``tracked-NAME.json`` of the run's folder *before* it
+is sent, so that a run that goes on from a checkpoint sends no point twice (killed between the two, it lacks that one). What a tracker
+that failed did not get, it gets from the next process.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from redistill.errors import sentence
 from redistill.files import UNREADABLE, pretty, there, write
 from redistill.launch.trackers import OPEN, Tracked, Tracker, missing
 
-PATIENCE = 10.0  # seconds that the end of a run waits for its trackers
+PATIENCE = 30.0  # seconds that the end of a run waits for its trackers: some take ten to begin
+LESS = 1.0  # and for one that was waited for in vain before, by the same process
 Numbers = dict[str, float]
+_IN_VAIN: set[str] = set()
 
 
 class TrackWarning(UserWarning):
@@ -152,14 +154,16 @@ class Tracking:
 
     def close(self) -> None:
         """Let the trackers end, for a while."""
-        until = time.monotonic() + PATIENCE
+        began = time.monotonic()
         started = [one for own in self._senders for one in own if one.ident is not None]
         for sender in started:
             sender.waiting.put(None)
         for sender in started:
-            sender.join(max(0.0, until - time.monotonic()))
+            patience = min(PATIENCE, LESS) if sender.tracker in _IN_VAIN else PATIENCE
+            sender.join(max(0.0, began + patience - time.monotonic()))
             if sender.is_alive():
-                self._say(f"{sender.tracker} did not take all points within {PATIENCE:g} s: it is left")
+                _IN_VAIN.add(sender.tracker)
+                self._say(f"{sender.tracker} did not take all points within {patience:g} s: it is left")
         self._listen()
         self._senders = [[] for _ in self._senders]
 

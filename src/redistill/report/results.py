@@ -9,6 +9,7 @@ from pathlib import Path
 
 from redistill.papers.cells import Cell
 from redistill.papers.plan import Plan
+from redistill.report import distilled
 from redistill.report.figures import curve_figure
 from redistill.report.records import costs, finished, generated, read
 from redistill.report.table import bars, comparison, markdown
@@ -301,8 +302,8 @@ def others(results: Path) -> str:
 
 
 SECTIONS: tuple[Callable[[Path], str], ...] = (
-    digits, digits_methods, cifar10_few, real_runs, cells_of_papers, zero_shot, toy, belief, checkpoints, kill_test, benchmarks,
-    verdicts, others,
+    digits, digits_methods, distilled.section, cifar10_few, real_runs, cells_of_papers, zero_shot, toy, belief, checkpoints, kill_test,
+    benchmarks, verdicts, others,
 )  # fmt: skip
 
 
@@ -316,9 +317,9 @@ BEGIN, END = "<!-- demo table: written by scripts/make_docs.py from results/meas
 
 
 def readme(now: str, results: Path) -> str:
-    """The README ``now`` with the recorded demo table between its two marks."""
+    """The README ``now`` with the recorded tables between their marks."""
     before, rest = now.split(BEGIN)
     _, after = rest.split(END)
     table = results / "measured" / "digits-demo" / "table.md"
     body = table.read_text(encoding="utf-8").split("\n", 2)[2].strip() if table.exists() else ""
-    return f"{before}{BEGIN}\n\n{body}\n\n{END}{after}"
+    return distilled.on_page(f"{before}{BEGIN}\n\n{body}\n\n{END}{after}", results)

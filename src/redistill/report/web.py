@@ -14,6 +14,7 @@ from redistill.papers.plan import Plan
 from redistill.papers.schema import Selector
 from redistill.report.checklist import checklist
 from redistill.report.drawing import described, drawing, links
+from redistill.report.energy import energy
 from redistill.report.figures import Held, against_images, curves_of, ends_of, forest
 from redistill.report.html import Content, Element, el, facts, figure, listed, page, table
 from redistill.report.paper import NOT_JUDGED, line, reported, scope_of, tested
@@ -116,9 +117,9 @@ def _table(plan: Plan, judged: TableVerdict, name: str, whole: bool) -> list[Con
     reasons = {label(p.cell): p.cell.unknown for p in judged.planned}
     looked = [f for f in judged.findings if f.reading is not None or f.measured is not None]
     figures: list[Content] = []
-    if held := [one for finding in looked if (one := _held(finding)) is not None][:MOST]:
-        drawn = forest(held, title="Ours minus the paper's", width=WIDTH, size=LETTER)
-        told = "; ".join(f"{one.name}: {one.told}" for one in held)
+    if rested := [one for finding in looked if (one := held(finding)) is not None][:MOST]:
+        drawn = forest(rested, title="Ours minus the paper's", width=WIDTH, size=LETTER)
+        told = "; ".join(f"{one.name}: {one.told}" for one in rested)
         figures.append(figure(svg_text(drawn, f"Claims of table {judged.table}", told), f"{name}-f"))
     if curves := tested(judged.runs):
         drawn = curves_of(curves, title="Test accuracy over the run", ylabel="test accuracy, %", width=WIDTH, size=LETTER)
@@ -144,7 +145,8 @@ def _table(plan: Plan, judged: TableVerdict, name: str, whole: bool) -> list[Con
     return out
 
 
-def _held(finding: Finding) -> Held | None:
+def held(finding: Finding) -> Held | None:
+    """A claim as a forest plot shows it; None where nothing of ours stands beside it."""
     entry = line(finding)
     told = f"{entry.paper}, ours {entry.ours.partition(' ')[0]}: {finding.verdict}"
     if finding.measured is not None and finding.difference is not None:
@@ -338,7 +340,7 @@ def _cost(runs: Sequence[Run]) -> list[Content]:
     head = ("run", "steps", "hours", "CPU hours of its cohort", "machine", "id")
     made: list[Content] = [
         table(head, rows, "What each run cost", numbers=(1, 2, 3)),
-        el("p", f"{len(runs)} runs, {total:.1f} hours of the students' own steps. Energy was not measured."),
+        el("p", f"{len(runs)} runs, {total:.1f} hours of the students' own steps. {energy(runs)}"),
     ]
     if several := versions(runs):
         made.append(el("p", several))

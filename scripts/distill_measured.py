@@ -1,0 +1,90 @@
+"""Measure what ``redistill distill`` is worth where README, RESULTS.md and docs/distill.md say it, and keep it as a record.
+
+    python scripts/distill_measured.py shapes
+    python scripts/distill_measured.py cifar10 --data-dir DIR --teacher-weights wrn-16-1-seed-0-dict.pth
+
+``shapes`` is the README's example, its two commands as they stand there. ``cifar10`` writes the first images of each class of
+CIFAR-10 as a folder of PNG, and takes a published WRN-16-1 as teacher and ``examples/small_cnn.py`` as student. The work lies in
+``--work`` (a stopped measurement goes on there), the record in ``results/measured/distill/NAME.json``: the command, the processor time
+of its trainings, the table as it was printed, and every number behind it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from redistill import data
+from redistill.runs.measured import keep
+
+ROOT = Path(__file__).resolve().parents[1]
+TRAIN, TEST = 100, 100  # images of each class that the folder holds
+COMMANDS = {
+    "shapes": "redistill distill --data shapes --teacher examples/shapes.py:Teacher --train-teacher 30 --student quarter --seeds 3",
+    "cifar10": (
+        "redistill distill --data cifar-folder --teacher wrn-16-1 --teacher-weights {weights} --teacher-normalise cifar10-kuangliu "
+        "--student examples/small_cnn.py:SmallCNN --epochs 50 --seeds 3"
+    ),
+}
+
+
+def cifar_folder(to: Path, data_dir: Path | None) -> None:
+    """The first images of each class of CIFAR-10 in class folders, ``train/`` and ``val/``."""
+    for part, images, count in zip(("train", "val"), data.cifar10(data_dir), (TRAIN, TEST), strict=True):
+        labels = images.all_labels
+        assert images.class_names is not None and labels is not None
+        for number, name in enumerate(images.class_names):
+            place = to / part / name
+            place.mkdir(parents=True, exist_ok=True)
+            for index in torch.eq(labels, number).nonzero().flatten()[:count].tolist():
+                Image.fromarray(images.x[index].permute(1, 2, 0).numpy()).save(place / f"{index:05d}.png")
+
+
+def training_seconds(folders: list[Path]) -> float:
+    """Processor time of the trainings by their records, a cohort once."""
+    records = [json.loads((folder / "record.json").read_bytes()) for folder in folders]
+    return sum({tuple(record["cohort"]): float(record["time"]["cpu"]) for record in records}.values())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("which", choices=list(COMMANDS))
+    parser.add_argument("--work", type=Path, default=Path("distill-measured"))
+    parser.add_argument("--data-dir", type=Path, help="where CIFAR-10 lies")
+    parser.add_argument("--teacher-weights", type=Path, help="the published file")
+    parser.add_argument("--to", type=Path, default=ROOT / "results" / "measured" / "distill")
+    given = parser.parse_args()
+    work = given.work / given.which
+    (work / "examples").mkdir(parents=True, exist_ok=True)
+    for name in ("shapes.py", "small_cnn.py"):
+        shutil.copy(ROOT / "examples" / name, work / "examples")
+    if given.which == "shapes":
+        subprocess.run([sys.executable, "examples/shapes.py", "shapes"], check=True, cwd=work)
+    else:
+        if given.teacher_weights is None:
+            parser.error("cifar10 needs --teacher-weights, the published file of a WRN-16-1")
+        shutil.copy(given.teacher_weights, work)
+        if not (work / "cifar-folder").exists():
+            cifar_folder(work / "cifar-folder.partial", given.data_dir)
+            (work / "cifar-folder.partial").rename(work / "cifar-folder")
+    command = COMMANDS[given.which].format(weights=given.teacher_weights.name if given.teacher_weights else "")
+    words = [sys.executable, "-m", *command.split(), "--threads", "1"]
+    subprocess.run(words, check=True, cwd=work, env={**os.environ, "PYTHONPATH": str(ROOT / "src")})
+    out = work / "distilled"
+    found = json.loads((out / "table.json").read_text(encoding="utf-8"))
+    cpu = training_seconds([work / folder for row in found["rows"] for folder in row["runs"]])
+    plan = (out / "plan.txt").read_text(encoding="utf-8").replace(f"{work.resolve()}/", "").splitlines()
+    table = (out / "table.md").read_text(encoding="utf-8")
+    keep(given.to / f"{given.which}.json", {"command": command, "cpu_seconds": round(cpu, 1), **found, "plan": plan, "table": table})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""What ``redistill distill`` measured (``results/measured/distill``), for RESULTS.md, README.md and docs/distill.md."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from redistill.runs.measured import measured
+
+ABOUT = {
+    "shapes": (
+        "Six kinds of drawn photographs",
+        "600 drawn photographs of six kinds at 64 pixels for training, 240 to evaluate on (`examples/shapes.py`); the teacher is trained "
+        "here first, and the student is its own class with less of `width`.",
+    ),
+    "cifar10": (
+        "CIFAR-10 as a folder of pictures",
+        "The first 100 images of each class for training and the first 100 of each for evaluation, as PNG in class folders. The teacher is "
+        "a published WRN-16-1 (Ferles et al. 2020) that saw all 50,000 training images; the student is an ordinary network in a file of "
+        "its own (`examples/small_cnn.py`). 800 steps a student: what is published for as many images a class (ferles2020, tables 6 and 8) "
+        "is of a hundred times as many.",
+    ),
+}
+FEW = ("accuracy %", "95 % interval", "distilled minus plain", "95 % over seeds", "parameters", "MACs an image", "file")
+
+
+def record(results: Path, name: str) -> dict[str, Any] | None:
+    """One measurement, None where it was not made."""
+    path = results / "measured" / "distill" / f"{name}.json"
+    return measured(path) if path.exists() else None
+
+
+def section(results: Path) -> str:
+    """The part of RESULTS.md."""
+    found = [(name, one) for name in ABOUT if (one := record(results, name)) is not None]
+    if not found:
+        return ""
+    parts = [
+        "## Distilled from a folder: what the teacher was worth\n\n`python scripts/distill_measured.py NAME`; records in "
+        "`results/measured/distill/`. Each distilled student stands beside the same network trained without a teacher on the same images, "
+        "epochs and seeds. Latencies are left out: other work ran on the machine.\n"
+    ]
+    for name, one in found:
+        origin = json.loads((results / "measured" / "distill" / f"{name}.json").read_bytes())["head"]["origin"]
+        title, about = ABOUT[name]
+        parts.append(f"### {title}\n\n{about}\n\n`{one['command']}`: {length(one)} ({origin['processor']}, torch {origin['torch']}).\n\n"
+                     f"{_without_latencies(one['table'])}\n")  # fmt: skip
+    return "\n".join(parts)
+
+
+def _without_latencies(table: str) -> str:
+    lines = [line for line in table.strip().splitlines() if not re.match(r"\| \d+ images?, ms|Latencies", line)]
+    return re.sub(r", 1/[\d.]+ of the time for 32 images", "", "\n".join(lines)).strip()
+
+
+def length(one: dict[str, Any]) -> str:
+    """How many trainings, and their processor time.
+
+    >>> length({"rows": [{"runs": ["a"]}, {"runs": ["b", "c"]}], "cpu_seconds": 95.0})
+    '3 trainings, 1.6 minutes of processor time'
+    """
+    count = sum(len(row["runs"]) for row in one["rows"])
+    return f"{count} trainings, {one['cpu_seconds'] / 60:.1f} minutes of processor time"
+
+
+def few_rows(one: dict[str, Any]) -> str:
+    """The rows of a table that a page has room for, and what they show."""
+    table, *said = _without_latencies(one["table"]).split("\n\n")
+    head, rule, *rows = table.splitlines()
+    kept = [row for row in rows if row.split("|")[1].strip().startswith(FEW)]
+    every = one["table"].count("\n|") - 1
+    return "\n".join([head, rule, *kept]) + f"\n\n({len(kept)} of its {every} rows; {length(one)}.) {' '.join(said)}"
+
+
+def between(now: str, name: str, body: str) -> str:
+    """A page with the part between its marks for ``name`` replaced."""
+    begin, end = f"<!-- {name}: written by scripts/make_docs.py from results/measured/distill -->", f"<!-- end of {name} -->"
+    before, rest = now.split(begin)
+    _, after = rest.split(end)
+    return f"{before}{begin}\n\n{body}\n\n{end}{after}"
+
+
+def on_page(now: str, results: Path) -> str:
+    """README.md or docs/distill.md with the tables that it has marks for."""
+    for name in ABOUT:
+        one = record(results, name)
+        if f"<!-- {name}: written" in now:
+            now = between(now, name, few_rows(one) if one is not None else "")
+    return now

@@ -1,0 +1,72 @@
+"""``results/index.html``: everything that was measured as one page, from the same text as RESULTS.md and the judged papers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from redistill.claims import counted
+from redistill.papers.plan import Plan
+from redistill.report.figures import forest
+from redistill.report.html import Content, Element, el, figure, page, table
+from redistill.report.paper import NOT_JUDGED
+from redistill.report.style import svg_text
+from redistill.report.web import LETTER, WIDTH, held, sections
+from redistill.report.written import elements
+from redistill.verdicts.tables import TableVerdict
+
+Judged = Mapping[str, tuple[Plan, Sequence[TableVerdict]]]
+
+
+def front_page(text: str, papers: Judged, articles: Sequence[str] = ()) -> str:
+    """The page.
+
+    Args:
+        text: of RESULTS.md, links as they are at the root. papers: by name, with what was judged. articles: names of papers whose
+            article lies in ``results/articles``.
+    """
+    intro, *rest = re.split(r"^## ", text, flags=re.MULTILINE)
+    parts: list[tuple[str, list[Content]]] = [("Papers", _papers(papers, articles))]
+    for section in rest:
+        title, _, body = section.partition("\n")
+        parts.append((title, list(map(_placed, elements(_here(body))))))
+    head = [el("h1", "Results"), *map(_placed, elements(_here(intro.partition("\n")[2])))]
+    return page("redistill: results", head, sections(parts), of="results")
+
+
+def _here(text: str) -> str:
+    """Links of a page at the root, as they are from ``results``."""
+
+    def moved(match: re.Match[str]) -> str:
+        place = match[1]
+        return f"]({place.removeprefix('results/') if place.startswith('results/') else f'../{place}'})"
+
+    return re.sub(r"\]\((?!\w+:|#)([^)]+)\)", moved, text)
+
+
+def _placed(element: Element) -> Element:
+    """A paragraph that is a picture becomes a figure."""
+    if element.tag == "p" and len(element) == 1 and element[0].tag == "img" and not (element.text or element[0].tail or "").strip():
+        return el("figure", el("a", element[0], href=element[0].get("src")), el("figcaption", element[0].get("alt")))
+    return element
+
+
+def _papers(papers: Judged, articles: Sequence[str]) -> list[Content]:
+    rows = []
+    drawn: list[Content] = []
+    for name, (plan, tables) in papers.items():
+        findings = [finding for one in tables for finding in one.findings]
+        counts: dict[str, int] = {}
+        for finding in findings:
+            if finding.verdict != NOT_JUDGED:
+                counts[finding.verdict] = counts.get(finding.verdict, 0) + 1
+        told = ", ".join(f"{n} {verdict}" for verdict, n in counts.items()) or "nothing yet"
+        link: Content = el("a", "PDF", href=f"articles/{name}.pdf") if name in articles else ""
+        rows.append((name, el("a", plan.paper.file.paper.title, href=f"../docs/papers/{name}.md"), str(len(findings)), told, link))
+        if rested := [one for finding in findings if (one := held(finding)) is not None]:
+            figures = forest(rested, title=f"{name}: ours minus the paper's", width=WIDTH, size=LETTER)
+            words = "; ".join(f"{one.name}: {one.told}" for one in rested)
+            drawn.append(figure(svg_text(figures, f"Judged claims of {name}", words), f"f-{name}"))
+    caption = f"{counted(len(rows), 'paper')}, their claims, and what became of them"
+    made: list[Content] = [table(("paper", "title", "claims", "judged", "article"), rows, caption, numbers=(2,))]
+    return [*made, el("div", drawn, class_="figures")] if drawn else made

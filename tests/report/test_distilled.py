@@ -1,0 +1,54 @@
+"""What README, RESULTS.md and docs/distill.md say of distillations is what the records say."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+
+import pytest
+
+from redistill.report import distilled
+from redistill.runs.measured import keep
+
+ROOT = Path(__file__).resolve().parents[2]
+TABLE = """\
+|            |  Big | Small plain | Small KD |
+|------------|-----:|------------:|---------:|
+| accuracy % | 90.0 |       80.00 |    81.00 |
+| NLL, nats  |  0.3 |         0.5 |      0.6 |
+
+Small KD: +1.00 points beside the plain student.
+
+Latencies are medians.
+"""
+
+
+@pytest.mark.parametrize("name", list(distilled.ABOUT))
+def test_a_records_table_is_that_of_its_numbers(name: str) -> None:
+    one = distilled.record(ROOT / "results", name)
+    assert one is not None
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in one["table"].splitlines() if "|" in line]
+    rows = {name: values for name, *values in cells}
+    means = [statistics.fmean(seed["accuracy"] for seed in row["seeds"].values()) for row in one["rows"]]
+    assert [float(cell) for cell in rows["accuracy %"]] == pytest.approx(means, abs=0.005)
+    assert [len(row["seeds"]) for row in one["rows"]] == [1, 3, 3]
+    plain, taught = one["rows"][1:]
+    gain = statistics.fmean(taught["seeds"][s]["accuracy"] - plain["seeds"][s]["accuracy"] for s in "012")
+    assert float(rows["distilled minus plain"][-1]) == pytest.approx(gain, abs=0.005) and taught["gain"]["value"] == pytest.approx(gain)
+
+
+def test_pages_take_the_rows_that_they_have_room_for(tmp_path: Path) -> None:
+    folder = tmp_path / "measured" / "distill"
+    keep(folder / "shapes.json", {"command": "redistill distill", "cpu_seconds": 60.0, "table": TABLE, "rows": [{"runs": ["a"]}]})
+    page = "before\n<!-- shapes: written by scripts/make_docs.py from results/measured/distill -->\nold\n<!-- end of shapes -->\nafter\n"
+    made = distilled.on_page(page, tmp_path)
+    assert "old" not in made and made.startswith("before") and made.endswith("after\n") and distilled.on_page(made, tmp_path) == made
+    assert "| accuracy % |" in made and "NLL" not in made and "+1.00 points" in made and "Latencies" not in made
+    assert "1 trainings, 1.0 minutes" in made and "(1 of its 2 rows;" in made
+    assert "### CIFAR-10" not in distilled.section(tmp_path) and "NLL" in distilled.section(tmp_path)
+    changed = json.loads((folder / "shapes.json").read_text())
+    (folder / "shapes.json").write_text(json.dumps({**changed, "cpu_seconds": 1.0}))
+    with pytest.raises(ValueError, match="was changed after it was written"):
+        distilled.section(tmp_path)
+    assert distilled.section(tmp_path / "nothing") == ""
