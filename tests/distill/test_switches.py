@@ -108,3 +108,12 @@ def test_deit_is_a_method_by_itself(planned: Callable[..., Plan]) -> None:
     assert [(row["use"], row["weight"]) for row in one["method"]] == [("DeiT", 1.0)]
     with pytest.raises(RedistillError, match="DeiT has a part for the labels of its own"):
         planned(method="DeiT+AT")
+
+
+def test_a_teacher_is_trained_as_its_own_kind_wants_it(planned: Callable[..., Plan]) -> None:
+    """AdamW at a small rate is for a student that normalises by layers; its convolutional teacher keeps SGD."""
+    student = f"{Path(__file__).parents[1] / 'helpers' / 'transformers.py'}:Transformer"
+    made = planned(student=student, method="DeiT", batch_size=16)
+    lesson, one = next(iter(made.teaching.values())).written()["recipe"], settings(made, "DeiT")["recipe"]
+    assert (lesson["optimizer"], lesson["lr"], lesson["clip"]) == ("sgd", 0.0125, None)
+    assert (one["optimizer"], one["lr"], one["clip"]) == ("adamw", 6.25e-5, 1.0)

@@ -36,6 +36,7 @@ from redistill.terms import (
     VID,
     Anchor,
     Consistency,
+    DeiT,
     Diversity,
     FitNet,
     LogitDistance,
@@ -62,7 +63,7 @@ TERMS: dict[str, Term] = {
     "LogitDistance agreed": LogitDistance(form="agreed"),
     "AB": AB(), "OFD": OFD(norms=("norm1", "norm2")), "FT": FT(), "FT fixed": FT(reconstruction=0.0),
     "NKD": NKD(), "CTKD": CTKD(reversal=-1.0), "MLKD": MLKD(views=1), "CATKD": CATKD(), "CATKD normalised": CATKD(normalise=True),
-    "ICKD": ICKD(), "SRRL": SRRL(), "SimKD": SimKD(), "OFA": OFA(),
+    "ICKD": ICKD(), "SRRL": SRRL(), "SimKD": SimKD(), "OFA": OFA(), "DeiT": DeiT(),
 }  # fmt: skip
 
 

@@ -135,6 +135,8 @@ class Output:
         return Output(self.logits[which], {place: tap[which] for place, tap in self.taps.items()})
 
     def __getitem__(self, place: str) -> Tensor:
+        if place == "logits":
+            return self.logits
         if place not in self.taps:
             raise RedistillError(f"place {place!r} was not tapped: this output holds {sorted(self.taps) or 'logits only'}")
         return self.taps[place]

@@ -36,10 +36,11 @@ LONG = 300  # epochs from which a schedule is a long one
 
 @dataclass(frozen=True)
 class Length:
-    """recipe: the section of an experiment. lines: (what, sentence) of each choice. seconds: expected. place: file of the store where
-    the choice is kept, and what it holds."""
+    """recipe: the section of an experiment. lesson: that of a teacher that is trained first, by what it is made of itself. lines: (what,
+    sentence) of each choice. seconds: expected. place: file of the store where the choice is kept, and what it holds."""
 
     recipe: dict[str, Any]
+    lesson: dict[str, Any]
     lines: tuple[tuple[str, str], ...]
     seconds: float
     place: str
@@ -75,7 +76,7 @@ def chosen(
     precision, reason = _precision(asked, device)
     lines.append(("precision", f"{precision}, {reason}"))
     own, reason = _optimiser(asked, student, batch)
-    own |= more_settings(asked, batch)
+    more = more_settings(asked, batch)
     lines.append(("optimiser", f"{reason}: rate {own['lr']:g}, falling to 0 along a cosine after a warm-up of a tenth of the run"))
     if asked.accumulate > 1:
         lines.append(("parts", f"{min(asked.accumulate, batch)} of each batch, one after the other: the step is that of the whole batch"))
@@ -91,11 +92,13 @@ def chosen(
     if asked.train_teacher:
         seconds += steps * READING * asked.train_teacher * cost.step_seconds(teacher, None, shape, batch, device)
     lines.append(("time", f"about {cost.time_text(seconds)} on {device} with {torch.get_num_threads()} threads"))
-    recipe = {
-        "epochs": epochs, "batch_size": batch, **own, "schedule": {"kind": "cosine"}, "per": "step", "precision": precision,
+    shared = {
+        "epochs": epochs, "batch_size": batch, "schedule": {"kind": "cosine"}, "per": "step", "precision": precision,
         "warmup": warm_up(epochs), "warmup_unit": "epoch",
     }  # fmt: skip
-    return Length(recipe, tuple(lines), seconds, place, {"batch": batch, "epochs": epochs, "words": words})
+    recipe = {**shared, **own, **more}
+    lesson = {**shared, **_optimiser(asked, teacher, batch)[0], **({"accumulate": more["accumulate"]} if "accumulate" in more else {})}
+    return Length(recipe, lesson, tuple(lines), seconds, place, {"batch": batch, "epochs": epochs, "words": words})
 
 
 def more_settings(asked: Asked, batch: int) -> dict[str, Any]:

@@ -336,9 +336,8 @@ class _Preflight:
         first = asked.seeds[0]
         here = Path.cwd()
         if asked.train_teacher is not None:
-            rate = recipe["lr"] / (10 if big.weights is not None else 1)  # a network that knows something already is only tuned
-            own = {key: value for key, value in recipe.items() if key not in ("ema", "patience")}  # of the students alone
-            longer = {**own, "epochs": asked.train_teacher, "lr": rate, "warmup": length.warm_up(asked.train_teacher)}
+            rate = made_length.lesson["lr"] / (10 if big.weights is not None else 1)  # a network that knows something already is only tuned
+            longer = {**made_length.lesson, "epochs": asked.train_teacher, "lr": rate, "warmup": length.warm_up(asked.train_teacher)}
             lesson = {"student": big.table(), "method": by_labels, **shared, "recipe": longer}
             base = made(lesson, here, 0, f"{title}: teacher {big.short}")
             teaching = {first: base.with_seed(first)}

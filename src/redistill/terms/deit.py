@@ -107,7 +107,7 @@ class DeiT(Term):
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         require_ready(self)
-        own, distilled = (student.logits if head == LOGITS else student[head] for head, _ in self.pairs)
+        own, distilled = (student[head] for head, _ in self.pairs)
         check_logits("DeiT", distilled, teacher.logits)
         if batch.second is None:
             by_labels = cross_entropy(own, batch.labels_for(self, own), self.smoothing)
