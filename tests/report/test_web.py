@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import redistill.cli.papers  # noqa: F401  its commands
 from redistill.cli import app
+from redistill.errors import RedistillError
 from redistill.papers.load import load
 from redistill.papers.plan import make, select
 from redistill.report.checklist import checklist
@@ -179,6 +180,23 @@ def test_runs_of_several_versions_are_told_apart(place: Path) -> None:
     page.feed(runs_page([one, other], ["Stale, a run: its data changed."]))
     assert "Made by several versions: 1 run by redistill" in page.text and "1 run by redistill 9.9" in page.text
     assert "Stale, a run" in page.text.partition("Accuracy")[0]
+
+
+def test_the_energy_that_codecarbon_measured_stands_under_the_costs(place: Path) -> None:
+    runs = Store(place / "runs").finished()
+    assert "Energy was not measured." in runs_page(runs)
+    file = place / "runs" / "emissions.csv"
+    try:
+        file.write_text("timestamp,emissions,energy_consumed,codecarbon_version\nx,0.001,0.0025,3.3.2\ny,0.002,0.0025,3.3.2\n")
+        page = Text()
+        page.feed(runs_page(runs))
+        assert "measured by CodeCarbon 3.3.2 (2 trackings in emissions.csv of this store): 0.005 kWh, 0.003 kg" in page.text
+        for wrong in ("a,b\n1,2\n", "emissions,energy_consumed,codecarbon_version\n1,x,2\n"):
+            file.write_text(wrong)
+            with pytest.raises(RedistillError, match="is no file of CodeCarbon"):
+                runs_page(runs)
+    finally:
+        file.unlink()
 
 
 @pytest.mark.parametrize(

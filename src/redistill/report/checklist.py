@@ -133,7 +133,7 @@ def _results(records: Sequence[Record], plan: Plan | None) -> list[Item]:
         ("the measure is defined", "yes", f"accuracy in percent; {epochs}"),
         ("mean and spread are given", "yes" if few > 1 else "no", mean),
         ("the time of a run, or its energy, is given", "yes",
-         f"{_hours(records) / max(1, len(records)):.2f} hours a run on average; energy was not measured"),
+         f"{_hours(records) / max(1, len(records)):.2f} hours a run on average; energy, where it was measured, stands under Cost"),
         ("the machines are described", "yes", hardware),
     ]  # fmt: skip
     return _answers("Experimental results", bool(records), rows)

@@ -14,6 +14,7 @@ from redistill.papers.plan import Plan
 from redistill.papers.schema import Selector
 from redistill.report.checklist import checklist
 from redistill.report.drawing import described, drawing, links
+from redistill.report.energy import energy
 from redistill.report.figures import Held, against_images, curves_of, ends_of, forest
 from redistill.report.html import Content, Element, el, facts, figure, listed, page, table
 from redistill.report.paper import NOT_JUDGED, line, reported, scope_of, tested
@@ -339,7 +340,7 @@ def _cost(runs: Sequence[Run]) -> list[Content]:
     head = ("run", "steps", "hours", "CPU hours of its cohort", "machine", "id")
     made: list[Content] = [
         table(head, rows, "What each run cost", numbers=(1, 2, 3)),
-        el("p", f"{len(runs)} runs, {total:.1f} hours of the students' own steps. Energy was not measured."),
+        el("p", f"{len(runs)} runs, {total:.1f} hours of the students' own steps. {energy(runs)}"),
     ]
     if several := versions(runs):
         made.append(el("p", several))
