@@ -144,7 +144,7 @@ def test_a_missing_package_is_a_warning_and_an_unknown_name_an_error(tmp_path: P
     monkeypatch.setitem(trackers.PACKAGES, "mlflow", "no_such_module")
     with pytest.warns(TrackWarning, match=r"mlflow is not installed.*pip install 'redistill\[mlflow\]'"):
         trained(net(), track="mlflow")
-    with pytest.raises(rd.RedistillError, match=r"did you mean wandb.*known are tensorboard, wandb, mlflow, trackio"):
+    with pytest.raises(rd.RedistillError, match=r"unknown tracker .wandbb.: known are tensorboard, wandb, mlflow, trackio"):
         trained(net(), track="wandbb")
     assert names_of(["TensorBoard, wandb", "wandb"]) == ("tensorboard", "wandb")
 

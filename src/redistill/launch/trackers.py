@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from redistill.errors import RedistillError, nearest
+from redistill.errors import RedistillError, cut
 
 PROJECT = "redistill"
 PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow", "trackio": "trackio"}
@@ -60,7 +60,7 @@ def names_of(given: str | Iterable[str]) -> tuple[str, ...]:
     found = [name.strip().lower() for word in words for name in word.split(",") if name.strip()]
     for name in found:
         if name not in PACKAGES:
-            raise RedistillError(f"{nearest(name, PACKAGES, 'tracker')} (known are {', '.join(PACKAGES)})")
+            raise RedistillError(f"unknown tracker {cut(name)!r}: known are {', '.join(PACKAGES)}")
     return tuple(dict.fromkeys(found))
 
 
