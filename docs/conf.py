@@ -51,8 +51,8 @@ html_theme_options = {
 TREE: dict[str, list[str]] = {
     "index": ["tutorials/index", "how-to/index", "reference/index", "results/index", "project/index"],
     "tutorials/index": ["newcomer", "engineer", "researcher", "reproducer", "/notebooks/*"],
-    "how-to/index": ["*", "/distill", "/experiments", "/without-data", "/evidence", "/speed", "/gpu"],
-    "reference/index": ["/api", "/keys", "/commands", "/alpha", "/methods/README"],
+    "how-to/index": ["*", "/distill", "/experiments", "/without-data", "/evidence", "/alpha", "/speed", "/gpu"],
+    "reference/index": ["/api", "/keys", "/commands", "/methods/README"],
     "methods/README": ["*"],
     "results/index": ["/findings", "/papers/README", "/verdicts", "/proof", "/benchmarks", "/numbers"],
     "papers/README": ["*"],

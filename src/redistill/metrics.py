@@ -21,7 +21,6 @@ from redistill.features.normalised import Normalised, normalisation_of
 from redistill.features.outputs import NotFinite as NotFinite
 from redistill.features.outputs import name_of, require_comparable, require_finite
 from redistill.models.sizes import warn_of_size
-from redistill.stats import binomial_interval
 
 NUMERICS = 1
 BATCH = 500  # images a forward; part of the numbers' last bits, so it is a constant and not a setting
@@ -192,6 +191,8 @@ def evaluate(
 
 def evaluation(logits: Tensor, labels: Tensor, *, teacher: Tensor | None = None) -> Evaluation:
     """Everything of :class:`Evaluation` from logits [N, C] and labels [N]; ``teacher``: what the teacher said of the same images."""
+    from redistill.stats import binomial_interval  # brings scipy, of which whoever only reads an experiment needs nothing
+
     classes = logits.shape[1]
     log_p = torch.log_softmax(logits.double(), 1)
     n, right = len(labels), hits(logits, labels)

@@ -65,6 +65,9 @@ def made(folder: Path, method: str, ours: str, classes: int, shape: list[int], r
         ("vgg8", "vgg8", 7, 64),
         ("resnet8", "resnet8", 10, 24),
         ("mdistiller_resnet8", "resnet8", 3, 32),
+        ("ReviewKD_wrn_10_1", "wrn-10-1", 3, 16),
+        ("vgg8_bn", "vgg8", 5, 32),
+        ("mobile_half", "mobilenetv2", 10, 32),
         ("mobilenetv2_tinyimagenet", "mobilenetv2-tiny", 200, 64),
     ],
 )

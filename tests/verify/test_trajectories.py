@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from redistill import models
+from redistill.terms.ft import Paraphraser, Translator
 from redistill.verify import verify_case
 from redistill.verify.reader import checksum, closed_entry, closed_form
 
@@ -97,19 +99,31 @@ def correlation(f_s: dict[str, Tensor], f_t: dict[str, Tensor], extra: list[nn.M
     return (away[:-1] * away[1:]).sum(1).mean()
 
 
-@pytest.mark.parametrize(("distill", "loss"), [("similarity", similarity), ("correlation", correlation)])
+def factor(f_s: dict[str, Tensor], f_t: dict[str, Tensor], extra: list[nn.Module]) -> Tensor:
+    s, t = ((extra[k].encoder(f["map"]) ** 2).mean(1).flatten(1) for k, f in ((0, f_s), (1, f_t)))  # type: ignore[operator]
+    return (s / s.norm(dim=1, keepdim=True) - t / t.norm(dim=1, keepdim=True)).abs().mean()
+
+
+ADDED: dict[str, Callable[[], list[nn.Module]]] = {
+    "correlation": lambda: [nn.Linear(64, 5), nn.Linear(64, 5)],
+    "factor": lambda: [Translator(64, 32), Paraphraser(64, 32).requires_grad_(False)],
+}
+
+
+@pytest.mark.parametrize(("distill", "loss"), [("similarity", similarity), ("correlation", correlation), ("factor", factor)])
 def test_other_criteria_of_repdistillers_loop_are_read(distill: str, loss: Any, tmp_path: Path) -> None:
     """Networks of one family and unlike depth; the original's lists are feat[-2], the last map, and feat[-1], the vector."""
     student, teacher = filled(models.build("resnet14", 7), 100), filled(models.build("resnet8", 7), 200).eval()
-    extra: list[nn.Module] = [nn.Linear(64, 5).double(), nn.Linear(64, 5).double()] if distill == "correlation" else []
-    for i, value in enumerate(v for m in extra for v in m.state_dict().values()):
-        value.copy_(torch.from_numpy(closed_entry(i, ["0.linear.weight", "0.linear.bias"][i % 2], value.shape, 300)))
+    extra = [module.double() for module in ADDED.get(distill, list)()]
+    for i, (name, value) in enumerate(pair for m in extra for pair in m.state_dict().items()):
+        value.copy_(torch.from_numpy(closed_entry(i, name, value.shape, 300)))
     said: list[dict[str, Tensor]] = [{}, {}]
     for net, kept in zip((student, teacher), said, strict=True):
         net.layer3.register_forward_hook(lambda m, a, out, kept=kept: kept.update(map=out))  # type: ignore[union-attr, operator, misc]
         net.fc.register_forward_pre_hook(lambda m, a, kept=kept: kept.update(vector=a[0]))  # type: ignore[union-attr, operator, misc]
     rows = list(student.state_dict())
-    optimiser = torch.optim.SGD([p for m in (student, *extra) for p in m.parameters()], lr=0.05, momentum=0.9, weight_decay=5e-4)
+    trained = [p for m in (student, *extra) for p in m.parameters() if p.requires_grad]
+    optimiser = torch.optim.SGD(trained, lr=0.05, momentum=0.9, weight_decay=5e-4)
     series: dict[str, list[float]] = {"loss": [], "cls": [], "div": [], "kd": []}
     first = None
     for t in range(2):
@@ -134,13 +148,15 @@ def test_other_criteria_of_repdistillers_loop_are_read(distill: str, loss: Any, 
     arrays |= {"out/first_step_student_checksums": first, "out/final_student_checksums": last}
     arrays["out/final_eval_logits_batch0"] = logits.numpy()
     if extra:
-        arrays["out/final_extra_checksums"] = np.stack([checksum(v.detach().numpy()) for m in extra for v in m.parameters()])
+        ended = [v for m in extra for n, v in m.state_dict().items() if not n.endswith("num_batches_tracked")]
+        arrays["out/final_extra_checksums"] = np.stack([checksum(v.numpy()) for v in ended])
     meta = {
         "id": f"rep_{distill}__resnet14__resnet8", "group": "training", "method": f"rep_{distill}__resnet14__resnet8",
         "source": {"repo": "plain torch", "commit": "own"}, "conventions": {"student_mode": "train", "teacher_mode": "eval"},
         "hyperparameters": {
             "distill": distill, "gamma": 1, "alpha": 0, "beta": 3.0, "kd_T": 4.0, "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4,
-            "nesterov": False, "steps": 2, "batch": 4, "num_classes": 7, "nce": None, **({"feat_dim": 5} if extra else {}),
+            "nesterov": False, "steps": 2, "batch": 4, "num_classes": 7, "nce": None,
+            **({"feat_dim": 5} if distill == "correlation" else {}),
         },
         "student": {"arch": "resnet14", "salt": 100}, "teacher": {"arch": "resnet8", "salt": 200}, "extra_modules": {"salt": 300},
         "data": {"rule": "batch t: x = 2*closed_form(10000+t, (B,3,32,32), salt); label_n = (37*n + 11*t + 5) mod C", "salt": 0},

@@ -27,7 +27,7 @@ def translate(
     ] = None,
     to: Annotated[Path | None, typer.Option("--to", "-o", help="Where to; default: standard output.", metavar="FILE")] = None,
 ) -> None:
-    """Write our experiment file from another implementation's settings.
+    """Write our experiment file from another code's settings.
 
     Weights follow docs/alpha.md. What is not translated stands key by key as comments in the file, and on standard error;
     nothing is guessed. What stays open is to be filled in below the section that the note names.

@@ -58,8 +58,9 @@ class Place:
     def at(cls, name: str) -> Place:
         """The output of a module by its path, ``layer1.0``, or of one of its calls, ``relu@2``.
 
-        >>> Place.at("relu@2")
-        Place(module='relu', side='out', again=False, call=2, turned=False)
+        >>> place = Place.at("relu@2")
+        >>> place.module, place.call
+        ('relu', 2)
         """
         path, sign, number = name.rpartition("@")
         if sign and number.isdecimal() and int(number) > 0:

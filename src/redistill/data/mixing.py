@@ -16,7 +16,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-from scipy.special import betaincinv
 from torch import Tensor
 
 from redistill import rng
@@ -38,6 +37,8 @@ class Mixing:
 
     def drawn(self, seed: int, step: int, height: int, width: int) -> Mix:
         """How the batch of one step is mixed."""
+        from scipy.special import betaincinv  # slow to import, and few runs mix
+
         which, share, down, across = torch.rand(4, generator=rng.stream(seed, "mixing", step), dtype=torch.float64).tolist()
         cut = self.cutmix is not None and (self.mixup is None or which < 0.5)
         alpha = self.cutmix if cut else self.mixup

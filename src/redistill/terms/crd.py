@@ -16,7 +16,8 @@ Where paper and code differ:
 | RepDistiller, `--mode relax` | `CRD(positive="class")` | the positive is any image of the class, not the image itself |
 
 Z is set by the first batch (mean of exp(·) times n, a constant from then on) and belongs, like both memories, to the state
-that is saved. The draws are those of (seed, "term", "CRD", step): a resumed run draws what it would have drawn.
+that is saved. The draws are those of (seed, "term", "CRD", step): a resumed run draws what it would have drawn. They are made on
+the host, step by step, so that on a CUDA device a run with CRD takes its steps as they are written and not from a recording.
 
 Bytes: 8·n·dim for the memories and as many for what a step holds of them until its gradient is known (102 MB in all for 50,000
 images and 128 numbers, 2.6 GB for ImageNet), and 4·B·n for the scores of one direction, 64 MiB at a time at most, whatever K is:

@@ -11,7 +11,8 @@ Li et al. 2023 (arXiv:2211.16231), the *global* temperature of its released code
 | its copy for logit standardisation | `0.1 * CE() + 9 * CTKD(standardise=True)` | both networks' logits over their spread |
 | control | `CTKD(reversal=-1.0, loops=0)` | θ descends too: the gradient is the derivative |
 
-θ is a parameter of the term, so the optimiser decays it like every other. The instance-wise temperature of the paper (a small
+θ is a parameter of the term, so the optimiser decays it like every other. Its curriculum counts steps on the host: on a CUDA device
+a run takes its steps as they are written and not from a recording. The instance-wise temperature of the paper (a small
 network of both logits) is not in the released code and is left out.
 """
 

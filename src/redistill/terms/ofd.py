@@ -26,7 +26,6 @@ from typing import ClassVar
 
 import torch
 from jaxtyping import Float
-from scipy.special import ndtr
 from torch import Tensor, nn
 
 from redistill import rng
@@ -45,6 +44,8 @@ def margins(gain: Float[Tensor, " channels"], bias: Float[Tensor, " channels"]) 
     """
     if gain.is_meta or bias.is_meta:  # shapes alone
         return torch.empty(len(gain), dtype=torch.float32, device="meta")
+    from scipy.special import ndtr  # slow to import
+
     found = []
     for s, m in zip(gain.detach().double().abs().tolist(), bias.detach().double().tolist(), strict=True):
         below = float(ndtr(-m / s)) if s > 0 else float(m < 0)

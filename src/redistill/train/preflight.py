@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from redistill import rng
@@ -206,6 +204,8 @@ def _names(teacher: nn.Module, source: Source, who: str) -> str | None:
 
 def _right(logits: Tensor, labels: Tensor, who: str, names: Sequence[str] | None) -> str | None:
     """A teacher at chance is warned of; one that is right in another order of classes is refused, with the order."""
+    from scipy.stats import binomtest  # half a second, and whoever only reads an experiment needs none of it
+
     predicted, n = logits.argmax(1), len(labels)
     right = int((predicted == labels).sum())
     classes = logits.shape[1]
@@ -234,6 +234,8 @@ def fitting_order(predicted: Tensor, labels: Tensor, classes: int) -> Tensor | N
     The permutation that fits every other image of each class best (Kuhn-Munkres) is judged on the rest: there it must be right on
     half of the images or more, and more often than the order as it is by more than chance (sign test, p < 0.001).
     """
+    from scipy.stats import binomtest
+
     even = torch.zeros(len(predicted), dtype=torch.bool)
     even[labels.argsort(stable=True)[::2]] = True
     order = _best_order(predicted[even], labels[even], classes)
@@ -248,6 +250,8 @@ def fitting_order(predicted: Tensor, labels: Tensor, classes: int) -> Tensor | N
 
 def _best_order(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
     """For every predicted class the label that it stands for, one to one, with the most images right; ties keep the class itself."""
+    from scipy.optimize import linear_sum_assignment
+
     counts = torch.bincount(predicted * classes + labels, minlength=classes * classes).view(classes, classes).double().numpy()
     rows, columns = linear_sum_assignment(counts + 0.5 * np.eye(classes), maximize=True)
     order = torch.arange(classes)

@@ -22,7 +22,7 @@ from redistill.verify.reader import Array, NotSupported, checksum, closed_entry
 
 _ELSEWHERE = {
     "shufflev1": "shufflenetv1", "shufflev2": "shufflenetv2", "mobilenetv2": "mobilenetv2", "resnet50": "resnet50",
-    "resnet18": "resnet18", "mdistiller_resnet18": "resnet18", "polo5_lenet": "lenet",
+    "resnet18": "resnet18", "resnet34": "resnet34", "polo5_lenet": "lenet", "mobile_half": "mobilenetv2",
 }  # fmt: skip
 _TINY = ("mobilenetv2tiny", "mobilenetv2tinyimagenet", "mobilenetv2(tinyimagenet)", "tinymobilenetv2", "tinyimagenetmobilenetv2")
 """MobileNetV2 for Tiny-ImageNet, whatever stands between the words."""
@@ -106,13 +106,13 @@ def _built(arch: str, classes: int, shape: tuple[int, ...]) -> GoldenNetwork:
     if found := re.fullmatch(r"(seed|zagoruyko|polo5)_wrn_(\d+)_(\d+)", arch):
         family = {"seed": "ferles", "zagoruyko": "zagoruyko", "polo5": "ours"}[found[1]]
         return GoldenNetwork(models.wrn(int(found[2]), int(found[3]), classes, **given), family)
-    if arch.startswith("mdistiller_"):  # the same names and functions as RepDistiller's
-        return _built(arch.removeprefix("mdistiller_"), classes, shape)
+    if found := re.fullmatch(r"(?:mdistiller|reviewkd|repdistiller)[_ ](.+)", arch, flags=re.IGNORECASE):  # one set of names and functions
+        return _built(found[1], classes, shape)
     if found := re.fullmatch(r"wrn[-_](\d+)[-_](\d+)", arch):
         return GoldenNetwork(models.wrn(int(found[1]), int(found[2]), classes, **given), "ours")
     if re.sub(r"[-_ ]", "", arch.casefold()) in _TINY:
         return GoldenNetwork(models.build("mobilenetv2-tiny", classes, trust_code=False, **given), "ours")
-    name = _ELSEWHERE.get(arch.casefold(), arch)
+    name = _ELSEWHERE.get(arch.casefold(), re.sub(r"^(vgg\d+)_bn$", r"\1", arch))  # the function behind vgg8 is called vgg8_bn
     if re.fullmatch(r"resnet\d+(x\d+)?|vgg\d+", name) or name in _ELSEWHERE.values():
         return GoldenNetwork(models.build(name, classes, trust_code=False, **given), "ours")
     raise NotSupported(f"network {arch} is unknown")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from redistill.core import Batch, Shape, StreamContext, Term
 from redistill.recipe import Recipe
-from redistill.terms import AT, CC, CE, KD, NST, PKT, RKD, SP, VID, FitNet, Review
+from redistill.terms import AT, CC, CE, FT, KD, NST, PKT, RKD, SP, VID, FitNet, Review
 from redistill.train.loop import Loop
 from redistill.verify import zero_shot
 from redistill.verify.images import Stream, stream
@@ -171,7 +171,7 @@ def repdistiller(case: Case) -> dict[str, Tensor | Array]:
     unlike many stages meet as its ``zip`` lets them."""
     _only(case, "extra_modules", "extra_entries")
     kinds: dict[str, Kind] = {
-        **_COMMON, "distill": one_of("kd", "hint", "attention", "vid", "nst", "similarity", "rkd", "pkt", "correlation"),
+        **_COMMON, "distill": one_of("kd", "hint", "attention", "vid", "nst", "similarity", "rkd", "pkt", "correlation", "factor"),
         "gamma": number, "alpha": number, "beta": number,
         "kd_T": positive, "hint_layer": count, "vid_init_pred_var": positive, "nce": one_of(None), "feat_dim": count,
     }  # fmt: skip
@@ -208,6 +208,8 @@ def repdistiller(case: Case) -> dict[str, Tensor | Array]:
         own = [PKT(at=[(mine[-1], theirs[-1])])]
     elif distill == "correlation":
         own = [CC(at=[(mine[-1], theirs[-1])], dim=given.get("feat_dim", 128))]
+    elif distill == "factor":  # the stage after that of the paraphraser, which is given
+        own = [FT(at=[(mine[-2], theirs[-2])], reconstruction=0.0)]
     method = given["gamma"] * CE() + given["alpha"] * KD(T=given["kd_T"])
     for term in own:
         method = method + given["beta"] * term
@@ -236,6 +238,8 @@ def _adapters(term: nn.Module) -> list[nn.Module]:
     """What of a term RepDistiller has in its list of modules, under its names."""
     if isinstance(term, CC):  # an embedding is called linear there
         return [nn.ModuleDict({"linear": layer}) for layer in (term.embed_s, term.embed_t)]
+    if isinstance(term, FT):
+        return [term.translator, term.paraphraser]
     return [*getattr(term, "regressors", ()), *getattr(term, "heads", ())]
 
 
@@ -296,7 +300,7 @@ def seed_kd_att(case: Case) -> dict[str, Tensor | Array]:
 
 METHODS: Mapping[str, Callable[[Case], dict[str, Tensor | Array]]] = {
     **{f"rep_{name}": repdistiller for name in
-       ("kd", "hint", "attention", "vid", "nst", "similarity", "rkd", "pkt", "correlation")},
+       ("kd", "hint", "attention", "vid", "nst", "similarity", "rkd", "pkt", "correlation", "factor")},
     "reviewkd": reviewkd,
     "seed_kd_att": seed_kd_att,
     "polo5_zero_shot": zero_shot.polo5,
