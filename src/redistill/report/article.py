@@ -239,9 +239,10 @@ def _inside(element: Element) -> list[Node]:
 
 
 def _table(element: Element) -> Node:
-    head = ["".join(cell.itertext()) for cell in element.findall("thead/tr/th")]
+    heads = [cell for row in element.findall("thead/tr") for cell in row]
+    head = ["".join(cell.itertext()) for cell in heads]
     rows = [list(row) for row in element.findall("tbody/tr")]
-    numbers = [cell.get("class") == "n" for cell in element.findall("thead/tr/th")]
+    numbers = [cell.get("class") == "n" for cell in heads]
     longest = [max([len(name), *(len("".join(row[i].itertext())) for row in rows)]) for i, name in enumerate(head)]
     narrow = sum(longest) <= 95
     room: Callable[[int, bool], float] = lambda letters, number: 0 if number or narrow or letters <= 14 else min(letters, 110) ** 0.8  # noqa: E731

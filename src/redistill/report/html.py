@@ -68,7 +68,8 @@ def table(
         el("tr", [el("td" if c else "th", entry, class_=aligned(c), scope=None if c else "row") for c, entry in enumerate(row)])
         for row in rows
     ]
-    columns = [el("th", name, class_=aligned(c), scope="col") for c, name in enumerate(head)]
+    # a column without a name has no heading
+    columns = [el("th" if name else "td", name, class_=aligned(c), scope="col" if name else None) for c, name in enumerate(head)]
     made = el("table", el("caption", caption) if named else None, el("thead", el("tr", columns)), el("tbody", body))
     # who reads by keyboard must be able to scroll it
     return el("div", made, class_="scroll", tabindex="0", role="region", aria_label=caption)
@@ -148,6 +149,11 @@ def page(title: str, *content: Content, of: str = "") -> str:
         el("style", css),
     )
     body = el("body", el("main", *content))
+    said: dict[str, int] = {}
+    for one in body.iter():  # who jumps from region to region hears a different name for each
+        if one.get("role") == "region" and (label := one.get("aria-label")) is not None:
+            said[label] = said.get(label, 0) + 1
+            one.set("aria-label", label if said[label] == 1 else f"{label} ({said[label]})")
     root = el("html", head, body, lang="en")
     script = el("script")
     script.text = folder.joinpath("page.js").read_text(encoding="utf-8")
