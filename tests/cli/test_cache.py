@@ -80,9 +80,11 @@ def test_it_is_listed_and_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert redistill(monkeypatch, "cache") == 1 and "write 500MB, 4GB or 0" in capsys.readouterr().err
 
 
-def test_a_cache_folder_that_cannot_be_made_is_a_sentence_in_the_record_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_folder_that_cannot_be_made_is_a_sentence_in_the_record_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("REDISTILL_CACHE", str(tmp_path / "file"))
-    with pytest.warns(UserWarning, match="is not remembered"):
-        assert redistill(monkeypatch, "run", STUDENT, "--runs", tmp_path / "runs") == 0
+    assert redistill(monkeypatch, "run", STUDENT, "--runs", tmp_path / "runs") == 0
+    assert "note: what the teacher says is not remembered" in capsys.readouterr().err
     assert "a part of the path is a file" in told(student_of(tmp_path / "runs"))["off"]
