@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,8 @@ def test_a_cache_folder_that_cannot_be_made_is_a_sentence_in_the_record_too(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("REDISTILL_CACHE", str(tmp_path / "file"))
-    assert redistill(monkeypatch, "run", STUDENT, "--runs", tmp_path / "runs") == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")  # as in a process of its own; here they are errors
+        assert redistill(monkeypatch, "run", STUDENT, "--runs", tmp_path / "runs") == 0
     assert "note: what the teacher says is not remembered" in capsys.readouterr().err
     assert "a part of the path is a file" in told(student_of(tmp_path / "runs"))["off"]
