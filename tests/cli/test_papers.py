@@ -97,7 +97,7 @@ def test_a_dry_run_of_a_whole_paper_reads_nothing_and_is_quick(tmp_path: Path) -
     (tmp_path / "cache").mkdir()
     facts = {"REDISTILL_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(Path(__file__).parents[2] / "src"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, env=facts, check=True)
-    assert done.stdout.splitlines()[-1].startswith("cells 198 experiments 380 teachers 12 hours ")
+    assert done.stdout.splitlines()[-1].startswith("cells 198 experiments 512 teachers 12 hours ")
 
 
 @pytest.mark.parametrize("name", papers.names())
