@@ -18,6 +18,7 @@ from torch.nn import functional as F
 import redistill as rd
 from redistill import papers
 from redistill.cli import program
+from redistill.cli.begin import text_of
 from redistill.papers.plan import select
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -182,6 +183,7 @@ def test_a_cheap_command_runs(command: str, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("REDISTILL_CACHE", str(tmp_path))
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     (tmp_path / "FILE.toml").write_text("x = 1\n", encoding="utf-8")
+    (tmp_path / "paper.toml").write_text(text_of("paper"), encoding="utf-8")  # as redistill init paper writes it
     monkeypatch.chdir(tmp_path)
     if re.search(r"\b(FILE|PAPER|TABLE|NAME|CELL|FOLDER|mine\.toml)\b", command):
         pytest.skip("stands for what the reader names")

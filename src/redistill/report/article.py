@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 
 from redistill.claims import counted
 from redistill.errors import RedistillError
-from redistill.files import digest
+from redistill.files import digest, write
 from redistill.papers.plan import Plan
 from redistill.report.html import DARK, Content, Element, el
 from redistill.report.web import PaperParts, versions
@@ -114,10 +114,9 @@ def typeset(made: Mapping[str, Any], pictures: Mapping[str, bytes], form: str = 
 
     with tempfile.TemporaryDirectory(prefix="redistill-") as place:
         folder = Path(place)
-        (folder / "article.json").write_text(json.dumps(made), encoding="utf-8")
-        (folder / "article.typ").write_bytes(files("redistill.report").joinpath("article.typ").read_bytes())
-        for name, content in pictures.items():
-            (folder / name).write_bytes(content)
+        form_of = files("redistill.report").joinpath("article.typ").read_bytes()
+        for name, content in {"article.json": json.dumps(made).encode(), "article.typ": form_of, **pictures}.items():
+            write(folder / name, content)
         fonts = [str(Path(matplotlib.get_data_path()) / "fonts" / "ttf")]
         try:
             found, warnings = typst.compile_with_warnings(
