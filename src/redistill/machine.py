@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import os
 import platform
@@ -108,17 +107,3 @@ def peak_memory(device: torch.device) -> dict[str, int]:
     if device.type == "cuda":
         found["device"] = int(torch.cuda.max_memory_allocated(device))
     return found
-
-
-def keep_freed_memory() -> None:
-    """Let this process keep the memory that it frees, instead of giving it back and asking for it again at every step.
-
-    glibc hands blocks of 32 MB and more back to the system at once, and the end of its heap as soon as 64 MB there are free; whoever
-    asks again gets pages that are cleared anew, one fault each 4 KB. No number changes. Other C libraries are left as they are.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, TypeError, AttributeError):
-        return
-    mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
-    mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD

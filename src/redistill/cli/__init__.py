@@ -13,6 +13,7 @@ import typer
 import typer.core
 
 from redistill import __version__
+from redistill.allocator import keep_freed_memory
 from redistill.errors import LONGEST, RedistillError, plain, sentence
 
 # first what makes runs, then what looks at them, papers, what data make of networks, and what there is
@@ -106,6 +107,7 @@ def program() -> typer.Typer:
 
 def main() -> None:
     """The entry point: an error is one sentence on standard error, ``--debug`` shows where it came from."""
+    keep_freed_memory()
     commands = program()
     global debug
     debug = "--debug" in sys.argv[1:]

@@ -16,8 +16,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from redistill.allocator import keep_freed_memory
 from redistill.core import RedistillError
-from redistill.machine import keep_freed_memory
 from redistill.verify import losses, metrics, models, trajectories
 from redistill.verify.compare import Compared, compare
 from redistill.verify.reader import Array, Case, Damaged, NotSupported, find_cases
