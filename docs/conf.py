@@ -56,7 +56,7 @@ TREE: dict[str, list[str]] = {
     "methods/README": ["*"],
     "results/index": ["/findings", "/papers/README", "/verdicts", "/proof", "/benchmarks", "/numbers"],
     "papers/README": ["*"],
-    "project/index": ["/house", "/decisions/*", "/faults", "/log", "/changelog"],
+    "project/index": ["/house", "/first-hour", "/decisions/*", "/faults", "/log", "/changelog"],
 }
 """Which pages stand below which; ``*`` are those of a folder that nobody else names. tests/test_site.py holds it complete."""
 
