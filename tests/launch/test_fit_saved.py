@@ -13,22 +13,11 @@ import torch
 from torch import nn
 
 import redistill as rd
+from helpers.small_fit import DATA, net, trained
 from redistill.experiment.value import Experiment
 from redistill.launch import telling, threads
 from redistill.launch.stop import Interrupted
 from redistill.runs import checkpoint
-
-X = torch.randint(0, 255, (24, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-DATA = rd.data.Images(X, torch.arange(24) % 3, 3, "mine", "half")
-
-
-def net(seed: int = 0) -> Any:
-    return rd.models.build("mlp", 3, inputs=64, channels=1, image_size=8, seed=seed)
-
-
-def trained(student: Any, **more: Any) -> rd.Result:
-    given: dict[str, Any] = {"recipe": rd.Recipe(epochs=4, batch_size=8, lr=0.05), "seed": 0, "evaluate": {"test": DATA}, "quiet": True}
-    return rd.fit(student, net(9), rd.CE() + 0.5 * rd.KD(), DATA, **{**given, **more})
 
 
 def test_it_says_what_it_does_unless_it_is_told_not_to(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -15,6 +16,8 @@ import pytest
 import torch
 
 import redistill as rd
+from helpers import small_fit
+from helpers.small_fit import DATA, net
 from redistill.experiment.value import Experiment
 from redistill.launch import trackers, tracking
 from redistill.launch.carry_out import Resources, carry_out
@@ -24,17 +27,7 @@ from redistill.launch.tracking import TrackWarning, points
 from redistill.runs import checkpoint
 from redistill.runs.store import Store
 
-X = torch.randint(0, 255, (24, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-DATA = rd.data.Images(X, torch.arange(24) % 3, 3, "mine", "half")
-
-
-def net(seed: int = 0) -> Any:
-    return rd.models.build("mlp", 3, inputs=64, channels=1, image_size=8, seed=seed)
-
-
-def trained(student: Any, **more: Any) -> rd.Result:
-    given: dict[str, Any] = {"recipe": rd.Recipe(epochs=6, batch_size=8, lr=0.05), "seed": 0, "evaluate": {"test": DATA}, "quiet": True}
-    return rd.fit(student, net(9), rd.CE() + 0.5 * rd.KD(), DATA, **{**given, **more})
+trained = functools.partial(small_fit.trained, epochs=6)
 
 
 class Fake:
