@@ -154,7 +154,7 @@ class Learner:
             self.table[: len(rows)].copy_(rows)
 
     def learn(self, batch: Batch, ask_teacher: Callable[[], Output | None], now: Moment) -> None:
-        """One step of this student, on what all students see. ``taught``: what the teacher said, asked for when it is needed."""
+        """One step of this student, on what all students see. ``ask_teacher``: gives what the teacher says, when it is needed."""
         course = self.course
         for group in self.optimizer.param_groups:
             group["lr"] = now.rate
