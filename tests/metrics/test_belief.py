@@ -68,7 +68,7 @@ def slow(a: nn.Module, b: nn.Module, data: Images, count: int, K: int, rate: flo
 
 @pytest.mark.parametrize("aim", ["predicted", "true"])
 def test_every_ordered_pair_as_one_image_at_a_time(aim: belief.Aim, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(belief, "AT_ONCE_CPU", 7)  # batches that split images and classes anywhere
+    monkeypatch.setattr(belief.trajectory, "AT_ONCE_CPU", 7)  # batches that split images and classes anywhere
     nets = {"a": Net(1), "b": Net(2), "c": Net(3)}
     data = images()
     for net in nets.values():
