@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from redistill import papers
-from redistill.experiment.value import SHORT, Experiment, identity
+from redistill.experiment.identity import SHORT, identity
+from redistill.experiment.value import Experiment
 from redistill.files import canonical, digest
 from redistill.papers.plan import make, select
 

@@ -15,7 +15,8 @@ from PIL import Image
 from make_identities import FILE, ROOT, records, rows
 from redistill import models, terms
 from redistill.errors import RedistillError
-from redistill.experiment.value import SHORT, Experiment, identity
+from redistill.experiment.identity import SHORT, identity
+from redistill.experiment.value import Experiment
 from redistill.files import canonical, digest
 
 GOLDEN: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))

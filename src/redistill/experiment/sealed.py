@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from redistill.errors import RedistillError
-from redistill.experiment.value import SHORT, identity
+from redistill.experiment.identity import SHORT, identity
 from redistill.files import UNREADABLE, Spoilt, canonical, digest, json_of, there
 from redistill.paths import expanded
 

@@ -15,9 +15,10 @@ from pydantic import Field
 
 from redistill.data.subsets import whole
 from redistill.experiment.evaluate import Evaluate
+from redistill.experiment.identity import SHORT, identity
 from redistill.experiment.method import TermSpec
 from redistill.experiment.networks import Net
-from redistill.experiment.source import KINDS, SourceSettings
+from redistill.experiment.source import SourceSettings
 from redistill.files import canonical, digest
 from redistill.paths import expanded
 from redistill.recipe import Recipe
@@ -25,8 +26,6 @@ from redistill.values import Value
 
 if TYPE_CHECKING:
     from redistill.runs.store import Run, Store
-
-SHORT = 16  # hex digits of an id
 
 
 class Arithmetic(Value):
@@ -203,18 +202,6 @@ class Experiment(Value):
         from redistill.launch.queue import run_one
 
         return run_one(self if seed is None else self.with_seed(seed), store, data_dir)
-
-
-def identity(written: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a written experiment is hashed: all but names and notes, each section as the value that wrote it says."""
-    made = {key: value for key, value in written.items() if key not in ("name", "notes")}
-    for role in ("teacher", "student"):
-        if role in made:
-            made[role] = Net.identified(made[role], identity)
-    made["method"] = [TermSpec.identified(row) for row in made["method"]]
-    made["source"] = KINDS[made["source"]["kind"]].identified(made["source"])
-    made["evaluate"] = Evaluate.identified(made["evaluate"])
-    return made
 
 
 Net.model_rebuild(_types_namespace={"Experiment": Experiment})

@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from redistill.core import RedistillError, nearest
+from redistill.errors import RedistillError, nearest
 from redistill.stats import mean_interval, paired_difference
 
 

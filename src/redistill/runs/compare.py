@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from redistill.experiment.value import identity
+from redistill.experiment.identity import identity
 from redistill.files import read
 from redistill.runs.record import Origin, Record
 from redistill.runs.store import Run

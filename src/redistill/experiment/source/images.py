@@ -17,7 +17,6 @@ from redistill.data.normalise import SETS
 from redistill.experiment.networks import Seed
 from redistill.metrics import ImageSet
 from redistill.published.few_images import per_class_ferles
-from redistill.user_code import placeless
 from redistill.values import Value
 
 
@@ -31,11 +30,6 @@ class Built:
 
 class Settings(Value):
     """What every kind of ``[source]`` has."""
-
-    @staticmethod
-    def identified(written: Mapping[str, Any]) -> dict[str, Any]:
-        """What of the written settings is part of an experiment's identity."""
-        return placeless(written)
 
 
 class ImagesSettings(Settings):
@@ -120,12 +114,6 @@ class ImagesSettings(Settings):
 
     def written(self) -> dict[str, Any]:
         return self.model_dump(exclude_none=True)
-
-    @staticmethod
-    def identified(written: Mapping[str, Any]) -> dict[str, Any]:
-        known = ["data", "size", "on_corrupt"] if "content" in written else []  # the content is what they led to
-        known += ["beside"] if "beside_content" in written else []
-        return {key: value for key, value in written.items() if key not in known}
 
     @property
     def opening(self) -> dict[str, Any]:
