@@ -100,7 +100,7 @@ def runs(
         elif filtered:
             continue
         else:
-            row |= {"state": "begun", "label": run.label, "why": f"redistill run {run.folder} --out {out} goes on"}
+            row |= {"state": "begun", "label": run.label, "why": f"{run.command} goes on"}
         rows.append(row)
     if as_json:
         show_json(rows)
@@ -217,11 +217,12 @@ def diff(
     """Every switch, version and number in which two runs differ."""
     import dataclasses
 
-    from redistill.runs.compare import differences
     from redistill.runs.store import Store
 
     store = Store(out)
     one, two = (_single(store, name) for name in (a, b))
+    from redistill.runs.compare import differences  # waits for torch, and a wrong name need not
+
     found = differences(one, two)
     if as_json:
         show_json([{**dataclasses.asdict(d), "matters": d.matters} for d in found])
