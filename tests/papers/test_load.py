@@ -89,8 +89,8 @@ def test_every_mistake_is_told_at_once_with_its_line(tmp_path: Path) -> None:
 def test_unknown_and_missing_keys(tmp_path: Path) -> None:
     said = refused(tmp_path, ("aggregate =", "agregate ="), ("caption = ", "captoin = "))
     assert f"small.toml: line {line(tmp_path, 'agregate')}, protocol.agregate = \"mean\": unknown key 'agregate': did you mean" in said
-    assert "protocol.aggregate: is missing" in said
-    assert "table.1.captoin" in said and "did you mean caption?" in said and "table.1.caption: is missing" in said
+    assert "is missing" not in said, said
+    assert "table.1.captoin" in said and "did you mean caption?" in said
 
 
 def test_wrong_values_name_what_is_allowed(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from redistill.data.subsets import whole
 from redistill.experiment.evaluate import Evaluate
 from redistill.experiment.identity import SHORT, identity
 from redistill.experiment.method import TermSpec
-from redistill.experiment.networks import Net
+from redistill.experiment.networks import Net as Net
 from redistill.experiment.source import SourceSettings
 from redistill.files import canonical, digest
 from redistill.paths import expanded
