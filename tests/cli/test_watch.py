@@ -17,11 +17,11 @@ from typer.testing import CliRunner
 
 import redistill as rd
 from redistill.cli import program
-from redistill.experiment.sealed import CURVES, LOCK, PENDING
 from redistill.files import Lock, held, pretty, write
 from redistill.report.terminal import cells, drawn
 from redistill.runs.live import Live, folder_of, look
 from redistill.runs.store import Store
+from redistill.sealed import CURVES, LOCK, PENDING
 
 
 def begun(root: Path, label: str = "KD", cell: str = "abcdef0123456789") -> Path:

@@ -296,7 +296,7 @@ CALLERS = {
     "experiment/reading.py": "the reader, as above",
     "experiment/source/own.py": "build: only what the reader has run",
     "runs/trained.py": "trained: the explicit word",
-    "experiment/named_code.py": "vouch: the explicit word",
+    "launch/named_code.py": "vouch: the explicit word",
     "cli/check.py": "a term that the command line names",
     "distill/names.py": "networks that the command line, or the caller, names",
     "distill/family.py": "the teacher that the command line names",

@@ -14,7 +14,6 @@ import torch
 
 from helpers.experiments import HERE, Make
 from redistill.errors import RedistillError
-from redistill.experiment.sealed import sealed
 from redistill.experiment.value import Experiment
 from redistill.files import Spoilt, json_of, pretty
 from redistill.launch.cohort import CohortRun
@@ -23,6 +22,7 @@ from redistill.launch.stop import Interrupted, Stop
 from redistill.runs import checkpoint
 from redistill.runs.record import Record
 from redistill.runs.store import Damaged, Run, Store, stale
+from redistill.sealed import sealed
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = sorted((ROOT / "results" / "runs").glob("*/*/record.json"))

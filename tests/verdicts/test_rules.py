@@ -15,12 +15,12 @@ from redistill import papers
 from redistill.claims.model import SIDE
 from redistill.cli import app
 from redistill.errors import RedistillError
-from redistill.experiment.sealed import FORMAT, PENDING
 from redistill.experiment.value import Experiment
 from redistill.launch import rates
 from redistill.papers.plan import Plan, make, select
 from redistill.report.rule_text import lines, rows
 from redistill.runs.store import Store
+from redistill.sealed import FORMAT, PENDING
 from redistill.stats import pocock
 from redistill.verdicts.claims import claimed_order, claims_of, tables_of
 from redistill.verdicts.rules import place, write_rules

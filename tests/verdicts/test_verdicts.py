@@ -11,13 +11,13 @@ import pytest
 from helpers.whole_record import REST
 from redistill import papers
 from redistill.errors import RedistillError
-from redistill.experiment.sealed import FORMAT, sealed
 from redistill.experiment.value import Experiment
 from redistill.papers.plan import Plan, make, select
 from redistill.report.folder import save
 from redistill.report.paper import csv_text, latex_text, line, page
 from redistill.runs.lookup import Found
 from redistill.runs.store import Store
+from redistill.sealed import FORMAT, sealed
 from redistill.verdicts.beliefs import Believed
 from redistill.verdicts.checkpoints import Checked, kept
 from redistill.verdicts.claims import published, together

@@ -94,7 +94,7 @@ def allowance_of(teachers: str) -> float:
 
 def code_in(made: Plan) -> list[str]:
     """Code that a paper file names, each once: which file it is, without running it."""
-    from redistill.experiment.named_code import names
+    from redistill.launch.named_code import names
 
     return list(dict.fromkeys(named.located().described for one in made.runs for named in names(one)))
 

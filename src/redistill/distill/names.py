@@ -14,7 +14,6 @@ from typing import Any
 
 from torch import nn
 
-import redistill.experiment.value  # noqa: F401  without it a Net is not whole
 from redistill.data import normalisation
 from redistill.errors import RedistillError
 from redistill.experiment.networks import Net, construct, model_in_file

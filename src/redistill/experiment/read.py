@@ -14,12 +14,12 @@ from redistill.core.batch import mixed_labels
 from redistill.experiment import evaluate, networks, shorthand, source
 from redistill.experiment.method import TermSpec, read_rows
 from redistill.experiment.reading import Reading
-from redistill.experiment.sealed import file_of, require_unaltered
-from redistill.experiment.value import Arithmetic, Experiment
+from redistill.experiment.value import Arithmetic, Experiment, id_of
 from redistill.experiment.versions import numerics
 from redistill.paths import expanded
 from redistill.precision import arithmetic, compiling_may_pay, compiling_pays, resolve_device
 from redistill.recipe import Constant, Cosine, MultiStep, Recipe, Step
+from redistill.sealed import file_of, require_unaltered
 from redistill.settings import several
 from redistill.settings.change import changed
 from redistill.settings.validation import ValidationErrors
@@ -56,7 +56,7 @@ def load_all(
     """See :meth:`redistill.experiment.value.Experiment.load_all`."""
     path = expanded(path)
     data, mistakes = several.extended(file_of(path))
-    require_unaltered(path)
+    require_unaltered(path, id_of)
     trusted = trust_code or is_own_word(path)
     found, wrong = [], ValidationErrors(str(path))
     for one, told in several.divided(data, mistakes):

@@ -167,12 +167,12 @@ class Experiment(Value):
     @cached_property
     def cell(self) -> str:
         """Hash of everything but the seed: runs of one cell are repetitions of one measurement."""
-        return digest(canonical(self._hashed))[:SHORT]
+        return _hash(self._hashed)
 
     @cached_property
     def id(self) -> str:
         """Hash of everything, with the seed."""
-        return digest(canonical({**self._hashed, "seed": self.seed}))[:SHORT]
+        return _hash({**self._hashed, "seed": self.seed})
 
     @property
     def folder(self) -> str:
@@ -215,6 +215,15 @@ def identity(written: Mapping[str, Any]) -> dict[str, Any]:
     made["source"] = KINDS[made["source"]["kind"]].identified(made["source"])
     made["evaluate"] = Evaluate.identified(made["evaluate"])
     return made
+
+
+def id_of(written: Mapping[str, Any]) -> str:
+    """The id of an experiment as it is written, with its seed."""
+    return _hash(identity(written))
+
+
+def _hash(identified: Mapping[str, Any]) -> str:
+    return digest(canonical(identified))[:SHORT]
 
 
 Net.model_rebuild(_types_namespace={"Experiment": Experiment})

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from redistill.errors import RedistillError
-from redistill.experiment.sealed import CURVES, RECORD
 from redistill.files import digest, pretty, read
 from redistill.runs.store import Damaged, Run, Store
+from redistill.sealed import CURVES, RECORD
 from redistill.stats import binomial_interval
 
 ON_THE_HUB = {

@@ -15,11 +15,11 @@ from typing import Protocol
 import torch
 
 from redistill.errors import RedistillError, sentence
-from redistill.experiment.named_code import refusal, vouch
 from redistill.experiment.value import Experiment
 from redistill.launch.cohort import CohortRun
 from redistill.launch.jobs import Task
 from redistill.launch.local import Tasks, side_by_side
+from redistill.launch.named_code import refusal, vouch
 from redistill.launch.queue import Queue, plan
 from redistill.launch.stop import Interrupted, Stop
 from redistill.launch.tracking import said_before

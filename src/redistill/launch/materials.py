@@ -19,7 +19,6 @@ from redistill.core import Method, RedistillError, Source
 from redistill.data.named import load_data
 from redistill.experiment.method import made_method
 from redistill.experiment.networks import Net, construct
-from redistill.experiment.sealed import CODE
 from redistill.experiment.source.images import ImagesSettings, opening_of
 from redistill.experiment.source.mixed import MixedSettings
 from redistill.experiment.value import Experiment
@@ -32,6 +31,7 @@ from redistill.metrics import NUMERICS as METRICS
 from redistill.metrics import ImageSet, OtherClasses, accuracy
 from redistill.models.weights import load_weights
 from redistill.runs.store import Store
+from redistill.sealed import CODE
 from redistill.tensor_files import packed, require_plain, tensors_digest
 from redistill.train.preflight import TeacherWarning
 

@@ -11,9 +11,9 @@ from torch import nn
 
 from redistill import user_code
 from redistill.experiment.networks import Net, construct
-from redistill.experiment.sealed import CODE
 from redistill.files import read, there
 from redistill.models.weights import load_weights
+from redistill.sealed import CODE
 from redistill.tensor_files import header
 
 
