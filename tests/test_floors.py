@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("terms", "data"),
     ("features",),
     ("models",),
-    ("metrics", "belief", "answers", "replay"),
+    ("metrics", "belief", "answers", "replay", "versions"),
     # inputs; the loop; recipes as printed
     ("sources",),
     ("train",),

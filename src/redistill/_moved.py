@@ -25,7 +25,8 @@ MOVED = {
     "experiment.few": "published.few_words", "experiment.presets": "published.preset_words",
     "models.checkpoint": "models.weights", "sources.few": "published.few_images",
     "sources.diary": "sources.training_log", "terms.parts.seen": "terms.parts.unowned", "settings.mistakes": "settings.validation",
-    "papers.cost": "experiment.cost", "experiment.sealed": "sealed", "experiment.named_code": "launch.named_code",
+    "experiment.cost": "papers.cost", "experiment.sealed": "sealed", "experiment.versions": "versions",
+    "experiment.named_code": "launch.named_code",
     "report.verdicts": "verdicts.tables", "report.checkpoints": "verdicts.checkpoints", "report.beliefs": "verdicts.beliefs",
 }  # fmt: skip
 

@@ -6,13 +6,16 @@ import functools
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from typing import Any, LiteralString
+from typing import Annotated, Any, Literal, LiteralString
 
 import pydantic
 from pydantic import ConfigDict, model_validator
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from redistill.errors import RedistillError, cut, nearest
+
+Seed = Literal["same"] | Annotated[int, pydantic.Field(ge=0)]
+"""A rule: ``same`` as the run's own seed, or always this number."""
 
 
 class Value(pydantic.BaseModel):

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import redistill as rd
 from redistill.cli import program
 from redistill.core import Ramp
-from redistill.experiment.method import ramp
+from redistill.core.term_settings import ramp
 from redistill.published import mdistiller, repdistiller, torchdistill
 from redistill.published.translated import Translation
 

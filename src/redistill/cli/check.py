@@ -27,7 +27,7 @@ def check(
     dead features, huge logits, bfloat16. Exit status 1 where one does not hold. The file is run, so it must be one you trust.
     """
     from redistill.core import Term
-    from redistill.experiment.method import made_term, settings_of
+    from redistill.core.term_settings import made_term, settings_of
     from redistill.settings.change import changed
     from redistill.settings.validation import ValidationErrors
     from redistill.terms import by_name

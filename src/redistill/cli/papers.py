@@ -204,9 +204,9 @@ def explain(
 
     Each is run with the same seeds; the effect is on the accuracy.
     """
-    from redistill.experiment.cost import cost
     from redistill.launch.queue import plan
     from redistill.launch.rates import rate
+    from redistill.papers.cost import cost
     from redistill.papers.explain import effects, told, variants
     from redistill.papers.load import load
     from redistill.runs.store import Store

@@ -16,12 +16,13 @@ from torch import nn
 
 from redistill.data import normalisation
 from redistill.errors import RedistillError
-from redistill.experiment.networks import Net, construct, model_in_file
+from redistill.experiment.networks import Net
 from redistill.files import make_folder
 from redistill.models import libraries
 from redistill.models.build import check
 from redistill.models.fitting import require_fit
 from redistill.models.folder import WEIGHTS, facts_of, is_network_folder
+from redistill.models.named_file import model_in_file
 from redistill.models.shipped import place_of
 from redistill.models.signature import default_of, filled
 from redistill.models.weights import load_weights, read
@@ -74,7 +75,7 @@ class Named:
         """The network with its weights, or its first ones: as a run will have it."""
         found = load(self.model, Path(), kind=nn.Module, trusted=True) if is_code(self.model) else None
         code = {} if found is None else {"model": found.name, "code": found.code, "file": found.file}
-        net = construct(Net.model_validate({"model": self.model, "args": self.args or None, **code}), dict(sizes), seed)
+        net = Net.model_validate({"model": self.model, "args": self.args or None, **code}).build(sizes, seed)
         if self.weights is not None:
             load_weights(net, self.weights, self.args)
         if self.normalise is not None:

@@ -17,6 +17,7 @@ from redistill.data.subsets import whole
 from redistill.experiment.evaluate import Evaluate
 from redistill.experiment.method import TermSpec
 from redistill.experiment.networks import Net
+from redistill.experiment.reading import Reading
 from redistill.experiment.source import KINDS, SourceSettings
 from redistill.files import canonical, digest
 from redistill.paths import expanded
@@ -86,8 +87,9 @@ class Experiment(Value):
         """
         from redistill.experiment.read import load
 
-        where = None if data_dir is None else expanded(data_dir)
-        return load(expanded(file), seed=seed, device=device, change=change, data_dir=where, trust_code=trust_code)
+        return load(
+            expanded(file), seed=seed, device=device, change=change, data_dir=data_dir, trust_code=trust_code, one=True
+        )[0]
 
     @classmethod
     def load_all(
@@ -101,10 +103,9 @@ class Experiment(Value):
         trust_code: bool = False,
     ) -> list[Experiment]:
         """Every experiment of a file: one for each name in its ``[methods]``, itself where it has one method; see :meth:`load`."""
-        from redistill.experiment.read import load_all
+        from redistill.experiment.read import load
 
-        where = None if data_dir is None else expanded(data_dir)
-        return load_all(expanded(file), seed=seed, device=device, change=change, data_dir=where, trust_code=trust_code)
+        return load(expanded(file), seed=seed, device=device, change=change, data_dir=data_dir, trust_code=trust_code, one=False)
 
     @classmethod
     def of(
@@ -124,7 +125,7 @@ class Experiment(Value):
         from redistill.experiment.read import resolve
 
         where = None if data_dir is None else expanded(data_dir)
-        return resolve(settings, folder=expanded(folder), seed=seed, device=device, data_dir=where, trust_code=trust_code)
+        return resolve(settings, Reading(expanded(folder), device, (), where, trust_code), seed)
 
     def with_seed(self, seed: int) -> Experiment:
         """The same cell under another seed."""

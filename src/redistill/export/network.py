@@ -101,10 +101,7 @@ def _source(written: Any) -> ImagesSettings | None:
     from pydantic import TypeAdapter
 
     source: Any = TypeAdapter(SourceSettings).validate_python(written)
-    return next(
-        (half for half in (source, getattr(source, "first", None), getattr(source, "second", None)) if isinstance(half, ImagesSettings)),
-        None,
-    )
+    return next((part for part in source.parts if isinstance(part, ImagesSettings)), None)
 
 
 def difference(theirs: Tensor, ours: Tensor) -> tuple[float, float]:

@@ -18,9 +18,8 @@ from redistill.answers.numbers import remembered
 from redistill.core import Method, RedistillError, Source
 from redistill.data.named import load_data
 from redistill.experiment.method import made_method
-from redistill.experiment.networks import Net, construct
+from redistill.experiment.networks import Net
 from redistill.experiment.source.images import ImagesSettings, opening_of
-from redistill.experiment.source.mixed import MixedSettings
 from redistill.experiment.value import Experiment
 from redistill.features.hidden_state import at_first, left_behind
 from redistill.features.normalised import Normalised, normalisation_of, normalised
@@ -92,10 +91,10 @@ def _with_weights(net: Net, facts: dict[str, Any], seed: int, store: Store) -> t
             user_code.refuse_code(net.model, "this experiment")
             network = models.load(path, model=net.model, args=net.args)
         else:
-            network = construct(net, facts, seed)
+            network = net.build(facts, seed)
             load_weights(network, path, net.args)
     else:
-        network = construct(net, facts, seed)
+        network = net.build(facts, seed)
         return network, None
     made = {"model": net.model, "sha256": file_digest(path), "weights_sha256": tensors_digest(network.state_dict())}
     return network, {**made, **fact}
@@ -161,9 +160,7 @@ def already_seen(one: Experiment, net: Net | None, held: Mapping[str, ImageSet],
 
 
 def _halves(one: Experiment) -> list[ImagesSettings]:
-    source = one.source
-    parts = (source.first, source.second) if isinstance(source, MixedSettings) else (source,)
-    return [part for part in parts if isinstance(part, ImagesSettings)]
+    return [part for part in one.source.parts if isinstance(part, ImagesSettings)]
 
 
 def _trained_on(maker: Experiment, data: ImagesSettings, data_dir: Path | None) -> set[int]:

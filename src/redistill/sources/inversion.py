@@ -31,7 +31,7 @@ from redistill.features.modes import mode, untouched
 from redistill.features.outputs import teacher_at_fault
 from redistill.sources.asked import Asked, require_shape
 from redistill.sources.contrast import Head, contrast_loss, global_view, instance_means, local_view, new_start, shifted
-from redistill.sources.generated import pulls
+from redistill.sources.generated import Form, pulls
 from redistill.sources.losses import OF_TEACHER_ALONE, places_before
 from redistill.sources.memory import FeatureMemory, ImageMemory
 from redistill.values import Value
@@ -82,6 +82,32 @@ class Rounds(Value):
         if found.strong or found.batch:
             raise ValueError(f"augment={self.augment!r}: what is drawn from the memory has one view and its own crop: leave the ending out")
         return self
+
+
+class ImageLosses(Value):
+    """What the images minimise, as settings of a source.
+
+    Args:
+        one_hot, batch_norm, variation, norm: weights of :mod:`redistill.sources.losses`; 0 leaves one out.
+        adversarial: weight of the student's disagreement, which is sought. form: ``"kl"``, ``"l1"``, ``"js"`` or ``"agreed"``.
+            T: its temperature. most: its bound.
+    """
+
+    one_hot: float = Field(default=1.0, ge=0)
+    batch_norm: float = Field(default=0.0, ge=0)
+    variation: float = Field(default=0.0, ge=0)
+    norm: float = Field(default=0.0, ge=0)
+    adversarial: float = Field(default=0.0, ge=0)
+    form: Form = "kl"
+    T: float = Field(default=1.0, gt=0)
+    most: float | None = Field(default=None, gt=0)
+
+    def method(self) -> Method:
+        """Their weighted sum."""
+        return pulls(
+            one_hot=self.one_hot, target="label", batch_norm=self.batch_norm, variation=self.variation, norm=self.norm,
+            adversarial=self.adversarial, form=self.form, T=self.T, most=self.most,
+        )  # fmt: skip
 
 
 @dataclass(eq=False)
