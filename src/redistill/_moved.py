@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MOVED = {
     "taps": "features.tapped", "pairs": "core.pairs", "ramp": "core.ramp", "measured": "train.result", "learner": "train.learner",
-    "optimise": "train.optimise", "jobs": "launch.jobs",
+    "optimise": "train.optimise", "jobs": "launch.jobs", "launch.telling": "launch.progress",
     "experiment.store": "runs.store", "experiment.record": "runs.record", "experiment.checkpoint": "runs.checkpoint",
     "experiment.compare": "runs.compare", "experiment.run": "launch.queue", "experiment.work": "launch.cohort",
     "experiment.stop": "launch.stop", "experiment.build": "launch.materials", "experiment.files": "files",

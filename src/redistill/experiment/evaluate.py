@@ -62,8 +62,8 @@ def read(
         every = None
     if every is None and recipe is not None and recipe.epochs is not None:
         every = max(1, -(-recipe.epochs // 20))
-    unsaid = given is None or (given and given.keys() <= {"every", "from"})  # an empty [evaluate] says: evaluate nothing
-    if unsaid and isinstance(source, ImagesSettings) and (test := named.evaluated_on(source.data, reading.data_dir)) is not None:
+    left_out = given is None or (given and given.keys() <= {"every", "from"})  # an empty [evaluate] says: evaluate nothing
+    if left_out and isinstance(source, ImagesSettings) and (test := named.evaluated_on(source.data, reading.data_dir)) is not None:
         rows = {"test": test}
     sets, contents = {}, {}
     opening = opening_of(source)  # pictures are shown as they were taught

@@ -40,10 +40,10 @@ def load(
     require_unaltered(path, id_of)
     where, trusted = None if data_dir is None else expanded(data_dir), trust_code or is_own_word(path)
     found, wrong = [], ValidationErrors(str(path))
-    for part, told in several.divided(data, mistakes):
-        told.data = settings = changed(part, change)
-        made = _experiment(settings, told, Reading(path.parent, device, (path.resolve(),), where, trusted))
-        wrong.found += told.found
+    for part, errors in several.divided(data, mistakes):
+        errors.data = settings = changed(part, change)
+        made = _experiment(settings, errors, Reading(path.parent, device, (path.resolve(),), where, trusted))
+        wrong.found += errors.found
         if made is not None:
             found.append(made if seed is None else made.with_seed(seed))
     wrong.raise_if_any()

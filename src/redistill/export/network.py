@@ -87,7 +87,7 @@ class Subject:
         return x, images.all_labels
 
     @torch.no_grad()
-    def said(self, images: Tensor) -> Tensor:
+    def outputs(self, images: Tensor) -> Tensor:
         """Logits of the network as it is."""
         return torch.cat([self.net(few) for few in images.split(100)])
 

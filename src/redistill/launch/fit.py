@@ -15,8 +15,8 @@ from torch import nn
 from redistill import machine
 from redistill.core import Method, RedistillError, Source, Term
 from redistill.files import Lock, canonical, digest, make_folder, pretty, sweep, there, write
+from redistill.launch.progress import watch
 from redistill.launch.stop import Stop
-from redistill.launch.telling import watch
 from redistill.launch.threads import using, wanted
 from redistill.launch.trackers import Tracked, names_of
 from redistill.launch.tracking import Tracking

@@ -284,7 +284,7 @@ class BuiltObjects:
             "weights_sha256": tensors_digest(network.state_dict()),
             "method_sha256": tensors_digest(result.method.state_dict()),
             # which stage met which, also where the experiment left that to the term
-            "pairs": {n: [list(pair) for pair in t.pairs] for n, (_, t) in zip(result.method.names, result.method.parts(), strict=True)},
+            "pairs": {name: [list(pair) for pair in term.pairs] for name, term in result.method.named_terms()},
         }
 
     def learned(self, number: int, result: Result) -> dict[str, bytes]:

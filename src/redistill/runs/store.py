@@ -151,8 +151,8 @@ class Store:
                 raise begun[0].refused()
             damaged = [run for run in everything if isinstance(run, Damaged)]
             if damaged:
-                told = "; ".join(run.why for run in damaged[:3])
-                raise RedistillError(f"{nearest(text, every, 'run')} (in {self.root}, where {len(damaged)} cannot be read: {told})")
+                reasons = "; ".join(run.why for run in damaged[:3])
+                raise RedistillError(f"{nearest(text, every, 'run')} (in {self.root}, where {len(damaged)} cannot be read: {reasons})")
             if not every:
                 raise RedistillError(f"there is no {text!r}, neither as a folder nor among the runs of {self.root}: it has none")
             raise RedistillError(f"{nearest(text, every, 'run')} (in {self.root})")
