@@ -102,8 +102,8 @@ def test_finished_runs_are_kept_with_the_weights_of_teachers(tmp_path: Path) -> 
     assert kept.record["experiment"]["student"]["from"]["path"] == "start.safetensors"
     assert str(tmp_path) not in "".join(p.read_text() for p in (tmp_path / "kept").rglob("*.json"))
     (row,) = json.loads((tmp_path / "kept" / "teachers" / "teachers.json").read_text())
-    told = mine.record["teacher"]
-    assert row["sha256"] == told["sha256"] and row["accuracy"]["test"]["last"] == told["accuracy"]["test"]
+    about = mine.record["teacher"]
+    assert row["sha256"] == about["sha256"] and row["accuracy"]["test"]["last"] == about["accuracy"]["test"]
     net = models.load(tmp_path / "kept" / "teachers" / row["file"])
     there = safetensors.torch.load_file(store.root / row["run"] / "weights.safetensors")
     assert all(there[name].equal(value) for name, value in net.state_dict().items())

@@ -17,6 +17,7 @@ from redistill.data.subsets import whole
 from redistill.experiment.evaluate import Evaluate
 from redistill.experiment.method import TermSpec
 from redistill.experiment.networks import Net
+from redistill.experiment.reading import Reading
 from redistill.experiment.source import KINDS, SourceSettings
 from redistill.files import canonical, digest
 from redistill.paths import expanded
@@ -86,8 +87,9 @@ class Experiment(Value):
         """
         from redistill.experiment.read import load
 
-        where = None if data_dir is None else expanded(data_dir)
-        return load(expanded(file), seed=seed, device=device, change=change, data_dir=where, trust_code=trust_code)
+        return load(
+            expanded(file), seed=seed, device=device, change=change, data_dir=data_dir, trust_code=trust_code, one=True
+        )[0]
 
     @classmethod
     def load_all(
@@ -101,10 +103,9 @@ class Experiment(Value):
         trust_code: bool = False,
     ) -> list[Experiment]:
         """Every experiment of a file: one for each name in its ``[methods]``, itself where it has one method; see :meth:`load`."""
-        from redistill.experiment.read import load_all
+        from redistill.experiment.read import load
 
-        where = None if data_dir is None else expanded(data_dir)
-        return load_all(expanded(file), seed=seed, device=device, change=change, data_dir=where, trust_code=trust_code)
+        return load(expanded(file), seed=seed, device=device, change=change, data_dir=data_dir, trust_code=trust_code, one=False)
 
     @classmethod
     def of(
@@ -124,7 +125,7 @@ class Experiment(Value):
         from redistill.experiment.read import resolve
 
         where = None if data_dir is None else expanded(data_dir)
-        return resolve(settings, folder=expanded(folder), seed=seed, device=device, data_dir=where, trust_code=trust_code)
+        return resolve(settings, Reading(expanded(folder), device, (), where, trust_code), seed)
 
     def with_seed(self, seed: int) -> Experiment:
         """The same cell under another seed."""
@@ -167,12 +168,12 @@ class Experiment(Value):
     @cached_property
     def cell(self) -> str:
         """Hash of everything but the seed: runs of one cell are repetitions of one measurement."""
-        return digest(canonical(self._hashed))[:SHORT]
+        return _hash(self._hashed)
 
     @cached_property
     def id(self) -> str:
         """Hash of everything, with the seed."""
-        return digest(canonical({**self._hashed, "seed": self.seed}))[:SHORT]
+        return _hash({**self._hashed, "seed": self.seed})
 
     @property
     def folder(self) -> str:
@@ -215,6 +216,15 @@ def identity(written: Mapping[str, Any]) -> dict[str, Any]:
     made["source"] = KINDS[made["source"]["kind"]].identified(made["source"])
     made["evaluate"] = Evaluate.identified(made["evaluate"])
     return made
+
+
+def id_of(written: Mapping[str, Any]) -> str:
+    """The id of an experiment as it is written, with its seed."""
+    return _hash(identity(written))
+
+
+def _hash(identified: Mapping[str, Any]) -> str:
+    return digest(canonical(identified))[:SHORT]
 
 
 Net.model_rebuild(_types_namespace={"Experiment": Experiment})

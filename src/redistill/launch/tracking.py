@@ -118,7 +118,7 @@ class Tracking:
     """
 
     def __init__(self, names: Sequence[str], runs: Sequence[Tracked], warn: Callable[[str], None] = warned):
-        self._warn, self._told = warn, set[str]()
+        self._warn, self._warned = warn, set[str]()
         self._senders: list[list[_Sender]] = [[] for _ in runs]
         self._queued: list[int] = [0] * len(runs)
         self._seen = (-1, -1)
@@ -173,12 +173,12 @@ class Tracking:
                 self._say(sender.problem)
 
     def _say(self, text: str) -> None:
-        if text not in self._told:
-            self._told.add(text)
+        if text not in self._warned:
+            self._warned.add(text)
             self._warn(text)
 
 
-def said_before(names: Sequence[str], say: Callable[[str], None]) -> None:
+def warned_before(names: Sequence[str], say: Callable[[str], None]) -> None:
     """Say which packages are missing, where workers would say it to nobody."""
     for name in names:
         if (why := missing(name)) is not None:

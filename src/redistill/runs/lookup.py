@@ -14,7 +14,7 @@ from redistill.runs.store import Damaged, Run, Store, Unfinished
 from redistill.runs.store import stale as other_weights
 
 
-def told(run: Run) -> dict[str, Any]:
+def numbers_of(run: Run) -> dict[str, Any]:
     """What of a record must be the same wherever the run lies: the numbers."""
     return {name: run.record[name] for name in ("accuracy", "diverged", "steps")}
 
@@ -96,7 +96,7 @@ class Found:
                     self.begun.setdefault(self._key(run.experiment), set()).add(int(run.experiment["seed"]))
                 continue
             twins = known.setdefault(run.id, [])
-            if others := [twin for twin in twins if told(twin) != told(run)]:
+            if others := [twin for twin in twins if numbers_of(twin) != numbers_of(run)]:
                 self._settle([*others, run])
             twins.append(run)
             self.runs.setdefault((self._key(run.record["experiment"]), run.seed), []).append(run)

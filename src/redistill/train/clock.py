@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from redistill.train.learner import Course
+from redistill.train.schedule import SharedSchedule
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Clock:
     On a CUDA device rates are single precision, which is what its optimisers take from a tensor; elsewhere double.
     """
 
-    def __init__(self, course: Course, *, tabled: bool):
+    def __init__(self, course: SharedSchedule, *, tabled: bool):
         self.course, self.tabled = course, tabled
         device = course.means.device
         self._device = device

@@ -19,43 +19,12 @@ from redistill.features.modes import set_mode
 from redistill.features.outputs import name_of
 from redistill.features.sight import Sight
 from redistill.features.tapped import Tapped
-from redistill.precision import Arithmetic
-from redistill.recipe import Recipe
 from redistill.replay import prime
 from redistill.train.clock import Moment
 from redistill.train.kept import Average, Kept, Patience, lay
 from redistill.train.optimise import clip, forget, make_optimizer, parameter_groups, saved
 from redistill.train.result import Accuracy
-
-READ = 200  # steps between two readings of the loss buffer inside a long epoch
-AHEAD = 10_000  # the same on an accelerator, which runs ahead of who asks: an epoch of any usual set, without a wait in it
-
-
-@dataclass(frozen=True)
-class Course:
-    """What every student of a run shares. rates: of each step. resets: steps before which momentum is forgotten."""
-
-    recipe: Recipe
-    means: Arithmetic
-    seed: int
-    per_epoch: int
-    steps: int
-    rates: Sequence[float]
-    resets: set[int]
-
-    @classmethod
-    def of(cls, recipe: Recipe, means: Arithmetic, seed: int, per_epoch: int) -> Course:
-        steps, rates, resets = recipe.total_steps(per_epoch), recipe.rates(per_epoch), recipe.momentum_resets(per_epoch)
-        return cls(recipe, means, seed, per_epoch, steps, rates, resets)
-
-    @property
-    def block(self) -> int:
-        """Steps between two readings of the losses."""
-        return min(self.per_epoch, READ if self.means.device.type == "cpu" else AHEAD)
-
-    def row(self, step: int) -> int:
-        """Row of a step in a buffer of one block."""
-        return step % self.per_epoch % self.block
+from redistill.train.schedule import SharedSchedule
 
 
 @dataclass(frozen=True)
@@ -89,7 +58,7 @@ class Learner:
     sight: Sight
     tapped: Tapped
     method: Method
-    course: Course
+    course: SharedSchedule
     curves: dict[str, list[tuple[int, float]]]
     notes: tuple[str, ...] = ()
     tabled: bool = False

@@ -34,9 +34,10 @@ from redistill.recipe import Recipe
 from redistill.replay import Lanes, Recorder, Replayed, ReplayWarning, recorder_of
 from redistill.train.clock import Clock, Moment
 from redistill.train.given import lacking, require_cohort, sets_of, source_of
-from redistill.train.learner import Course, Learner
+from redistill.train.learner import Learner
 from redistill.train.preflight import check_student, check_teacher
 from redistill.train.result import Progress, Result
+from redistill.train.schedule import SharedSchedule
 from redistill.train.smallest import require_one_image, smallest_batch
 from redistill.train.steps import Replays, as_written
 from redistill.train.teacher import Teacher
@@ -87,7 +88,7 @@ class Loop:
         self.means = Arithmetic.of(recipe, resolve_device(device))
         self.evaluate = sets_of(evaluate)
         self.per_epoch = source.steps_per_epoch(recipe.batch_size, recipe.drop_last)
-        self.course = Course.of(recipe, self.means, seed, self.per_epoch)
+        self.course = SharedSchedule.of(recipe, self.means, seed, self.per_epoch)
         self.steps, self.block = self.course.steps, self.course.block
         self._recorder = recorder_of(self.means.device) if isinstance(replay, bool) else replay
         self._may_replay = replay is not False
