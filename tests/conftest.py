@@ -13,7 +13,8 @@ import torch
 import helpers.shapes  # the hook takes it as an attribute of helpers
 
 # before any file imports the package: the shapes in the signatures of formulas are checked in every test
-jaxtyping.install_import_hook(["redistill.terms", "redistill.metrics"], f"{helpers.shapes.__name__}.checked")
+SHAPED = ["redistill.terms", "redistill.metrics", "redistill.features.normalised"]
+jaxtyping.install_import_hook(SHAPED, f"{helpers.shapes.__name__}.checked")
 
 from helpers.experiments import make, teacher_file  # noqa: E402, F401  fixtures of several rooms
 

@@ -189,7 +189,9 @@ def evaluate(
     return evaluation(logits, labels, teacher=teacher_output)
 
 
-def evaluation(logits: Tensor, labels: Tensor, *, teacher: Tensor | None = None) -> Evaluation:
+def evaluation(
+    logits: Float[Tensor, "images classes"], labels: Int[Tensor, " images"], *, teacher: Float[Tensor, "images classes"] | None = None
+) -> Evaluation:
     """Everything of :class:`Evaluation` from logits [N, C] and labels [N]; ``teacher``: what the teacher said of the same images."""
     from redistill.stats import binomial_interval  # brings scipy, of which whoever only reads an experiment needs nothing
 

@@ -288,7 +288,7 @@ def test_equal_loops_are_equal_at_every_step(make: Any) -> None:
     ("spoil", "says"),
     [
         (lambda loop: setattr(loop, "seed", 7) or setattr(loop, "stream", small_loop(None, 7).stream), "batches/"),
-        (lambda loop: setattr(loop.students[0], "course", replace(loop.course, rates=[0.3] * loop.steps)), "rate/0/0: "),
+        (lambda loop: setattr(loop.students[0], "schedule", replace(loop.schedule, rates=[0.3] * loop.steps)), "rate/0/0: "),
         (lambda loop: loop.students[0].optimizer.state_dict()["state"][0]["momentum_buffer"].view(-1)[0].add_(1), "optimiser/0/state/0/"),
         (lambda loop: next(loop.students[0].net.parameters()).data.view(-1)[0].add_(1e-6), "parameters/0/"),
         (lambda loop: next(b for n, b in loop.students[0].net.named_buffers() if "mean" in n)[0].add_(1), "buffers/0/"),

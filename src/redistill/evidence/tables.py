@@ -63,7 +63,7 @@ class Quoted:
 
 @dataclass(frozen=True)
 class QuotingTable:
-    """A whole file. ``said``: what was recognised, in sentences. ``left``: rows whose label is no method that could be quoted."""
+    """A whole file. ``notes``: what was recognised, in sentences. ``left``: rows whose label is no method that could be quoted."""
 
     name: str
     about: Mapping[str, Any]

@@ -83,7 +83,7 @@ def _original(net: nn.Module) -> nn.Module:
 
 
 @dataclass(frozen=True)
-class _Said:
+class _Probed:
     """One probe forward. ``heads``: by entry of what came back (None: the whole), the call that made that tensor; ``chosen``: the
     entry that is the logits."""
 
@@ -93,7 +93,7 @@ class _Said:
     chosen: Key | None
 
 
-def _probe(net: nn.Module, images: Tensor, *, train: bool = False, gradients: bool = False) -> _Said:
+def _probe(net: nn.Module, images: Tensor, *, train: bool = False, gradients: bool = False) -> _Probed:
     """One forward: every call of a module in the order of completion, and what came back. The network is left as it was."""
     calls: list[Call] = []
     pooled: list[Tensor] = []
@@ -166,10 +166,10 @@ def _probe(net: nn.Module, images: Tensor, *, train: bool = False, gradients: bo
         if made:
             heads[key] = made[0]  # the innermost: containers pass it on
     chosen = next((key for key, tensor in entries(output).items() if tensor is logits), None)
-    return _Said(Heard(tuple(calls), logits, images), heads, output, chosen)
+    return _Probed(Heard(tuple(calls), logits, images), heads, output, chosen)
 
 
-def _check_train_mode(net: nn.Module, images: Tensor, evaluated: _Said, trained: _Said) -> None:
+def _check_train_mode(net: nn.Module, images: Tensor, evaluated: _Probed, trained: _Probed) -> None:
     """Where a network returns several tensors while it trains, the one that is trained must be the one that is evaluated.
 
     Told by the layer that made it; where no layer did, by its value with all layers, but not the network, in evaluation mode.

@@ -46,7 +46,7 @@ def points(loop: Any, number: int, since: int = 0) -> dict[int, Numbers]:
         row = found.setdefault(step, {})
         row["loss"] = sum(w * v for w, v in zip(student.weights[step - 1], losses, strict=True))
         row |= {f"loss/{name}": value for name, value in zip(student.method.names, losses, strict=True)}
-        row["rate"] = loop.course.rates[step - 1]
+        row["rate"] = loop.schedule.rates[step - 1]
         if epoch < len(student.gradient_norms):
             row["gradient_norm"] = student.gradient_norms[epoch]
     for name, curve in student.curves.items():

@@ -235,7 +235,7 @@ class Paper:
 def described(facts: Mapping[str, str]) -> str:
     """Facts in words.
 
-    >>> said({"method": "KD+AT", "M": "200"})
+    >>> described({"method": "KD+AT", "M": "200"})
     'method KD+AT, M 200'
     """
     return ", ".join(f"{name} {value}" for name, value in facts.items())

@@ -79,7 +79,7 @@ class Held:
     """One claim in a forest plot, in points of accuracy.
 
     Attributes:
-        name: of the claim. told: what stands beside it, "58.84, ours 55.32: below". difference, low, high: ours minus the
+        name: of the claim. words: what stands beside it, "58.84, ours 55.32: below". difference, low, high: ours minus the
             paper's with the interval that decides (None: no interval). tolerance: half the width of the band. verdict: its word.
     """
 

@@ -174,7 +174,7 @@ class AdversarialStream:
         self.layers = OwnStream(
             self.generator, self.student, self.teacher, self.method, seed=room.seed, purpose="generator", device=room.device, train=True
         )
-        self.desk = Desk.of(self, room)
+        self.desk = Desk.of(self.layers, self.method.weights, self.optimizer, room)
 
     def _check_length(self) -> None:
         """A cosine that has reached zero would go up again."""
