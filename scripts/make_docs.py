@@ -49,10 +49,10 @@ def sentence(doc: str | None) -> str:
 
 def name_line(name: str) -> str:
     """``| `rd.KD` | what it is |``"""
-    said = sentence(getattr(rd, name).__doc__)
-    if not said:
+    meaning = sentence(getattr(rd, name).__doc__)
+    if not meaning:
         raise SystemExit(f"rd.{name} does not say what it is: give it a docstring")
-    return bars((f"`rd.{name}`", said))
+    return bars((f"`rd.{name}`", meaning))
 
 
 def api() -> str:
@@ -124,8 +124,8 @@ def stale(shared: Path | None = None) -> list[str]:
         for drawn in figures(Path(place)):
             if not (stored := RESULTS / "figures" / drawn.name).exists() or not results.alike(stored, drawn):
                 found.append(stored)
-    for path, (said, _) in articles().items() if importlib.util.find_spec("typst") else ():  # without it nobody could make them again
-        if not path.exists() or article.known_by(path.read_bytes()) not in said["keywords"][0]:
+    for path, (content, _) in articles().items() if importlib.util.find_spec("typst") else ():  # without it nobody could make them again
+        if not path.exists() or article.known_by(path.read_bytes()) not in content["keywords"][0]:
             found.append(path)
     return [path.relative_to(ROOT).as_posix() for path in found]
 
@@ -150,10 +150,10 @@ def main() -> None:
         write(path, text)
     for path in figures(RESULTS / "figures"):
         print(f"drawn: {path.relative_to(ROOT)}")
-    for path, said in articles().items():
+    for path, content in articles().items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(article.typeset(*said))
+            path.write_bytes(article.typeset(*content))
         except RedistillError as error:
             print(f"{path.relative_to(ROOT)} is left as it is: {error}")
 

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from redistill import papers
-from redistill.experiment.identity import SHORT, identity
 from redistill.experiment.value import Experiment
 from redistill.files import canonical, digest
+from redistill.identity import SHORT, identity
 from redistill.papers.plan import make, select
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -22,11 +22,11 @@ from redistill.stats import paired_difference
 
 
 @pytest.fixture(scope="module")
-def store(taught: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+def store(teacher_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     from redistill.experiment.value import Experiment
 
     place = Store(tmp_path_factory.mktemp("look") / "runs")
-    shutil.copytree(taught, place.root)
+    shutil.copytree(teacher_file, place.root)
     for name, part in (("CE", {"use": "CE", "smoothing": 0.1}), ("KD", {"use": "KD"})):
         one = Experiment.of(
             {

@@ -49,7 +49,7 @@ def test_what_is_kept_names_files_without_their_places(tmp_path: Path) -> None:
 
     import numpy as np
 
-    from redistill.experiment.identity import identity
+    from redistill.identity import identity
     from redistill.runs.export import placeless
 
     shutil.copy(EXAMPLES[0].parent / "own.py", tmp_path)
@@ -108,8 +108,8 @@ def test_finished_runs_are_kept_with_the_weights_of_teachers(tmp_path: Path) -> 
     assert kept.record["experiment"]["student"]["from"]["path"] == "start.safetensors"
     assert str(tmp_path) not in "".join(p.read_text() for p in (tmp_path / "kept").rglob("*.json"))
     (row,) = json.loads((tmp_path / "kept" / "teachers" / "teachers.json").read_text())
-    told = mine.record["teacher"]
-    assert row["sha256"] == told["sha256"] and row["accuracy"]["test"]["last"] == told["accuracy"]["test"]
+    about = mine.record["teacher"]
+    assert row["sha256"] == about["sha256"] and row["accuracy"]["test"]["last"] == about["accuracy"]["test"]
     net = models.load(tmp_path / "kept" / "teachers" / row["file"])
     there = safetensors.torch.load_file(store.root / row["run"] / "weights.safetensors")
     assert all(there[name].equal(value) for name, value in net.state_dict().items())

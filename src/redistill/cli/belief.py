@@ -68,7 +68,7 @@ def belief(
     from redistill.metrics import BATCH
     from redistill.precision import resolve_device
     from redistill.report.belief import Compared, Origin, kept
-    from redistill.report.progress import telling
+    from redistill.report.progress import progress
 
     use_threads(threads)
     check_walk(steps, rate)
@@ -98,7 +98,7 @@ def belief(
     for folder in filter(None, (to, keep)):
         files.make_folder(folder)  # before the work, not after it
     few = wanted(nets.values(), tuple(images.image_shape), BATCH, where) if threads is None else threads
-    with using(few), telling("beliefs", 100, unit="percent") as tell:
+    with using(few), progress("beliefs", 100, unit="percent") as tell:
         found = transitions(
             nets, images, count=count, K=steps, rate=rate, aim=aim, attack=attacked, beside=others,  # type: ignore[arg-type]
             pick=pick, seed=seed,  # type: ignore[arg-type]

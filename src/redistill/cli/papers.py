@@ -204,10 +204,10 @@ def explain(
 
     Each is run with the same seeds; the effect is on the accuracy.
     """
-    from redistill.experiment.cost import cost
     from redistill.launch.queue import plan
     from redistill.launch.rates import rate
-    from redistill.papers.explain import effects, told, variants
+    from redistill.papers.cost import cost
+    from redistill.papers.explain import effects, sentences, variants
     from redistill.papers.load import load
     from redistill.runs.store import Store
 
@@ -227,7 +227,7 @@ def explain(
         print(f"{sum(map(len, missing))} runs are missing, {hours:.1f} hours")
     if missing and not dry_run:
         finish(wanted, out, resources(data_dir, device, budget=time_budget, jobs=jobs, no_cache=no_cache, threads=threads))
-    print("\n".join(told(effects(found, store, numbers), one)))
+    print("\n".join(sentences(effects(found, store, numbers), one)))
     if scale != 1.0:
         print(f"scale {scale:g}: what a departure does at the published length may be another thing")
 

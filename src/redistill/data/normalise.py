@@ -7,6 +7,7 @@ usual ``ToTensor`` and ``Normalize`` transforms compute.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Sequence
@@ -142,6 +143,20 @@ def normalisation(name: str | Normalisation) -> Normalisation:
     raise RedistillError(f'{nearest(name, SETS, "normalisation")}; one of your own: "mine (mean 0.5 0.5 0.5, std 0.2 0.2 0.2)"')
 
 
+def require_peak(normalise: str, peak: int | None, of: str) -> None:
+    """Refuse constants that are written for another white than these pixels have: the white belongs to the data, and nothing
+    would divide by the written one.
+
+    ``peak``: the white of the images called ``of``; None: 255.
+    """
+    made, white = normalisation(normalise), peak or 255
+    if made.name not in SETS and made.peak not in (255, white):
+        raise RedistillError(
+            f"{made} is for pixels of which {made.peak} counts as 1, those of {of} have {white}: leave the peak out (mean and "
+            f"std are in units of the full range), or give the data their white, numpy.savez(file, x=images, peak={made.peak})"
+        )
+
+
 def affine_between(a: str | Normalisation, b: str | Normalisation) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """``(scale, shift)`` a channel, so that images normalised by ``a``, times scale, plus shift, are normalised by ``b``.
 
@@ -181,5 +196,12 @@ class Renormalise:
         return None if own is None or str(own) == stream else cls.between(stream, str(own))
 
     def __call__(self, images: Tensor) -> Tensor:
-        scale, shift = (images.new_tensor(v).view(1, -1, 1, 1) for v in (self.scale, self.shift))
+        made = images.new_tensor if images.device.type == "cpu" else functools.partial(_there, dtype=images.dtype, device=images.device)
+        scale, shift = (made(v).view(1, -1, 1, 1) for v in (self.scale, self.shift))
         return images * scale + shift
+
+
+@functools.lru_cache(maxsize=64)
+def _there(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Numbers on an accelerator, copied there once: whoever copies at every step waits for the device."""
+    return torch.tensor(values, dtype=dtype, device=device)

@@ -78,10 +78,10 @@ def _panel(title: str, unit: str, curves: Mapping[str, Curve], width: int, heigh
     return lines
 
 
-def told(live: Live, since: Mapping[str, int] | None = None) -> tuple[list[str], dict[str, int]]:
+def lines_of(live: Live, since: Mapping[str, int] | None = None) -> tuple[list[str], dict[str, int]]:
     """A line a point that is new, and how many of each curve were told; ``since``: of the call before.
 
-    >>> told(Live("KD", "running", {"test": ((3, 50.0), (6, 75.0))}, {"CE": ((1, 2.0),)}), {"accuracy test": 1})[0]
+    >>> lines_of(Live("KD", "running", {"test": ((3, 50.0), (6, 75.0))}, {"CE": ((1, 2.0),)}), {"accuracy test": 1})[0]
     ['step 6: test 75.00 %', 'epoch 1: CE 2']
     """
     before = dict(since or {})

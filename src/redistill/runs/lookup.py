@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redistill.errors import RedistillError
-from redistill.experiment.identity import identity
 from redistill.files import canonical, digest
+from redistill.identity import identity
 from redistill.package_code import package_sha256
 from redistill.runs.record import differing
 from redistill.runs.store import Damaged, Run, Store, Unfinished
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from redistill.experiment.value import Experiment
 
 
-def told(run: Run) -> dict[str, Any]:
+def numbers_of(run: Run) -> dict[str, Any]:
     """What of a record must be the same wherever the run lies: the numbers."""
     return {name: run.record[name] for name in ("accuracy", "diverged", "steps")}
 
@@ -109,7 +109,7 @@ class Found:
                     self.begun.setdefault(self._key(run.experiment), set()).add(int(run.experiment["seed"]))
                 continue
             twins = known.setdefault(run.id, [])
-            if others := [twin for twin in twins if told(twin) != told(run)]:
+            if others := [twin for twin in twins if numbers_of(twin) != numbers_of(run)]:
                 self._settle([*others, run])
             twins.append(run)
             self.runs.setdefault((self._key(run.record["experiment"]), run.seed), []).append(run)

@@ -95,7 +95,7 @@ class Remembered:
     variants: int
     counts: Answered
     _prints: Prints = field(default_factory=Prints)
-    _told: int = 0
+    _warned: int = 0
 
     @classmethod
     def of(
@@ -122,7 +122,8 @@ class Remembered:
         except NotRemembered:
             raise
         except Exception as error:  # a network may refuse noise, which is no image of its kind
-            raise NotRemembered(f"the teacher cannot be tried on noise ({type(error).__name__}: {error})") from error
+            what = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
+            raise NotRemembered(f"the teacher cannot be tried on noise ({what})") from error
         outputs = {LOGITS: teacher_output.logits, **teacher_output.taps}
         shapes = {name: shape for name, one in outputs.items() if (shape := Shape.of(one)) is not None}
         if odd := [name for name in outputs if name not in shapes]:
@@ -206,9 +207,9 @@ class Remembered:
     def _tell(self) -> None:
         """What was found damaged, once."""
         notes = [note for table in self.tables.values() for note in table.notes]
-        for note in notes[self._told :]:
+        for note in notes[self._warned :]:
             warnings.warn(note, CacheWarning, stacklevel=2)
-        self._told = len(notes)
+        self._warned = len(notes)
 
 
 def _outputs(teacher_output: Output) -> Mapping[str, Tensor]:

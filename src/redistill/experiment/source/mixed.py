@@ -36,6 +36,10 @@ class MixedSettings(Settings):
         return self
 
     @property
+    def parts(self) -> tuple[Settings, ...]:
+        return self, self.first, self.second
+
+    @property
     def depends_on_student(self) -> bool:
         return self.first.depends_on_student or self.second.depends_on_student
 

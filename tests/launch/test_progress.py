@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from redistill.launch.telling import telling
+from redistill.launch.progress import progress
 
 
 @pytest.mark.parametrize("columns", ["80", "40"])
@@ -20,7 +20,7 @@ def test_a_narrow_terminal_keeps_steps_time_and_every_number(columns: str, monke
     monkeypatch.setenv("TERM", "xterm")
     screen = Screen()
     news = "loss " + " | ".join(f"{n}.25" for n in range(6)) + ", test " + " | ".join(f"{n}1.50" for n in range(6)) + " %"
-    with telling("a name that is much longer than what a terminal has room for", 10, stream=screen) as tell:
+    with progress("a name that is much longer than what a terminal has room for", 10, stream=screen) as tell:
         tell(3, news)
     last = re.split(r"\x1b\[\d*A", screen.getvalue())[-1]
     lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", last).replace("\r", "").splitlines()

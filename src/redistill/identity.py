@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from redistill.files import canonical, digest
 from redistill.user_code import placeless
 
 SHORT = 16  # hex digits of an id
@@ -23,6 +24,16 @@ def identity(written: Mapping[str, Any]) -> dict[str, Any]:
     made["source"] = _source(made["source"])
     made["evaluate"] = {**made["evaluate"], **made["evaluate"].get("content", {})}  # sets of one's own by their content
     return made
+
+
+def id_of(written: Mapping[str, Any]) -> str:
+    """The id of an experiment as it is written, with its seed."""
+    return hashed(identity(written))
+
+
+def hashed(identified: Mapping[str, Any]) -> str:
+    """The name of what :func:`identity` gives."""
+    return digest(canonical(identified))[:SHORT]
 
 
 def _network(written: Mapping[str, Any]) -> dict[str, Any]:
