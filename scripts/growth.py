@@ -4,7 +4,7 @@
 
 Every point is a process of its own: KD steps of a small teacher and student (WRN-10-2 to WRN-10-1, batch 64, 1,000 images of noise,
 crop and flip, strict, one thread), one quantity changed at a time. CPU seconds of a step are the median of its steps after the first;
-memory is the peak of the process above that of one that has imported the package and built the smallest network. The exponent of each
+memory is the peak of the process above that of the same process after a run of two images a batch. The exponent of each
 is the slope of a line through the logarithms. Written to results/measured/growth/growth.json with docs/growth.md and its figure;
 ``--draw`` makes these two anew from the record.
 """
@@ -34,7 +34,7 @@ AXES = {
     "seeds": [1, 2, 4],
     "processes": [1, 2],
 }
-STEPS = 4
+STEPS = 8
 EXPECTED = {
     "batch": "a step is proportional to its images; activations too",
     "images": "a step does not see how many images there are; each takes 3 KB of memory, once",
@@ -51,18 +51,28 @@ def point(settings: dict[str, int]) -> dict[str, float]:
 
     import torch
 
-    import redistill as rd
 
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    rd.models.wrn(10, 1, classes=10, seed=0)(torch.zeros(1, 3, 32, 32))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    trained({**BASE, "batch": 2, "images": 20})
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    seconds = trained(settings)
+    whole, peak = time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"step": statistics.median(seconds), "whole": whole, "memory": 1024.0 * max(peak - before, 1)}
+
+
+def trained(settings: dict[str, int]) -> list[float]:
+    """CPU seconds of every step but the first of each run."""
+    import torch
+
+    import redistill as rd
+
     g = torch.Generator().manual_seed(0)
     x = torch.randint(0, 256, (settings["images"], 3, 32, 32), generator=g, dtype=torch.uint8)
     y = torch.arange(settings["images"]) % 10
     images = rd.data.Images(x, y, 10, "noise", "cifar10-kuangliu", "crop-flip")
     recipe = rd.Recipe(steps=STEPS + 1, batch_size=settings["batch"], lr=0.01)
-    seconds, began, steps = [], time.process_time(), 0
+    seconds: list[float] = []
     for seed in range(settings["seeds"]):
         method = 0.1 * rd.CE() + 0.9 * rd.KD(T=4)
         cohort = [(rd.models.wrn(10, settings["width"], classes=10, seed=seed), method) for _ in range(settings["students"])]
@@ -71,10 +81,9 @@ def point(settings: dict[str, int]) -> dict[str, float]:
         for _ in loop:
             now = time.process_time()
             seconds.append(now - last)
-            last, steps = now, steps + 1
+            last = now
         seconds.pop(-STEPS - 1)  # the first step warms up
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"step": statistics.median(seconds), "whole": time.process_time() - began, "memory": 1024.0 * max(peak - before, 1)}
+    return seconds
 
 
 def measured(settings: dict[str, int]) -> dict[str, float]:

@@ -8,8 +8,10 @@ is written, and the reason is said once. Every kind of work is done as it is wri
 from __future__ import annotations
 
 import contextlib
+import gc
 import random
 import warnings
+import weakref
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -63,23 +65,40 @@ class Recorder(Protocol):
 
 
 class CudaGraphs:
-    """Records on a CUDA device. All graphs share one pool of memory: none is replayed beside another."""
+    """Records on a CUDA device. All graphs share one pool of memory: none is replayed beside another.
+
+    What has to be there before a recording (handles of libraries, their workspaces, which algorithm is the fastest) is made by the
+    rehearsal, which therefore runs on the streams of the recording; so do the nodes that add up gradients, which stay on the stream
+    where a graph of gradients first met them.
+    """
 
     def __init__(self, device: torch.device):
         self.device = device
         self._streams = CudaLanes(device)
         self.lanes: Lanes = self._streams
+        self._aside: torch.cuda.Stream | None = None
         self._pool: Any = None  # torch names the type of its handles nowhere
+        self._alive: weakref.WeakSet[Any] = weakref.WeakSet()  # graphs that use the pool: without one it may be gone
+
+    @property
+    def stream(self) -> torch.cuda.Stream:
+        """Of rehearsals and recordings: never the default one, and one of this device."""
+        if self._aside is None:
+            self._aside = torch.cuda.Stream(self.device)
+        return self._aside
 
     def rehearse(self, work: Callable[[], None]) -> str | None:
-        before = torch.cuda.get_sync_debug_mode()
+        before, here = torch.cuda.get_sync_debug_mode(), torch.cuda.current_stream(self.device)
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always")
+            self.stream.wait_stream(here)
             torch.cuda.set_sync_debug_mode("warn")
             try:
-                work()
+                with torch.cuda.stream(self.stream), self._streams.open():
+                    work()
             finally:
                 torch.cuda.set_sync_debug_mode(before)
+                here.wait_stream(self.stream)
         waits = [one for one in heard if "synchronizing CUDA operation" in str(one.message)]
         for one in heard:
             if one not in waits:
@@ -87,12 +106,36 @@ class CudaGraphs:
         return f"something in the step waits for the device ({waits[0].filename}:{waits[0].lineno})" if waits else None
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        gc.collect()  # not in the middle of a recording
+        if self._pool is None or not self._alive:
+            self._pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(self.device), torch.cuda.graph(graph, pool=self._pool), self._streams.open():
-            work()
-        if self._pool is None:
-            self._pool = graph.pool()
+        with torch.cuda.device(self.device):
+            before = torch.cuda.current_stream(self.device)
+            try:
+                # thread_local: what other threads ask of the device meanwhile (images that are read ahead) spoils nothing
+                with (
+                    torch.cuda.graph(graph, pool=self._pool, stream=self.stream, capture_error_mode="thread_local"),
+                    self._streams.open(),
+                ):
+                    work()
+            except BaseException:
+                torch.cuda.set_stream(before)  # a recording that was spoilt leaves its stream current
+                self._abandon(graph)
+                raise
+        self._alive.add(graph)
         return graph.replay
+
+    def _abandon(self, graph: torch.cuda.CUDAGraph) -> None:
+        """A recording that was spoilt before its end: the allocator would take it for going on, and refuse what frees memory."""
+        with contextlib.suppress(RuntimeError):
+            graph.pool()  # it has ended, and tidies up after itself
+            return
+        index = self.device.index if self.device.index is not None else torch.cuda.current_device()
+        for name in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
+            with contextlib.suppress(Exception):
+                getattr(torch._C, name)(index, self._pool)
+        self._pool = None
 
     def simpler(self) -> bool:
         before, self.lanes = self.lanes, Lanes()
@@ -100,34 +143,40 @@ class CudaGraphs:
 
 
 class CudaLanes(Lanes):
-    """Streams that fork from the one that is recorded, and come back to it."""
+    """Streams that fork from the current one, and come back to it."""
 
     def __init__(self, device: torch.device):
-        self.device, self._recording = device, False
+        self.device, self._opened = device, False
         self._kept: dict[str, torch.cuda.Stream] = {}
         self._forked: list[torch.cuda.Stream] = []
 
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
-        """For as long as work is recorded."""
-        self._recording = True
+        """For as long as work is rehearsed or recorded. However it ends, its streams come back: none may be left on its own."""
+        self._opened = True
         self._forked.clear()
         try:
             yield
+        except BaseException:
+            with contextlib.suppress(RuntimeError):
+                self.join()
+            raise
         finally:
-            self._recording = False
+            self._opened = False
 
     def beside(self, name: str) -> contextlib.AbstractContextManager[None]:
-        if not self._recording:
+        if not self._opened:
             return contextlib.nullcontext()
-        stream = self._kept.setdefault(name, torch.cuda.Stream(self.device))
+        if name not in self._kept:  # torch hands out a few streams in turn: each is asked for once
+            self._kept[name] = torch.cuda.Stream(self.device)
+        stream = self._kept[name]
         stream.wait_stream(torch.cuda.current_stream(self.device))
         self._forked.append(stream)
         return torch.cuda.stream(stream)
 
     def after(self, name: str, value: T) -> Callable[[], T]:
         def done() -> T:
-            if self._recording and name in self._kept:
+            if self._opened and name in self._kept:
                 torch.cuda.current_stream(self.device).wait_stream(self._kept[name])
             return value
 

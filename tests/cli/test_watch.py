@@ -51,7 +51,7 @@ def test_a_running_run_is_followed_until_it_ends(tmp_path: Path, monkeypatch: py
     lines = watch("KD", "--runs", str(tmp_path)).splitlines()
     assert lines == [
         "KD, seed-0", "step 3: test 51.00 %", "epoch 1: CE 1", "step 6: test 52.00 %", "epoch 2: CE 0.5",
-        f"KD, seed-0: nobody is at it; redistill run {folder} goes on",
+        f"KD, seed-0: nobody is at it; redistill run {folder} --runs {tmp_path} goes on",
     ]  # fmt: skip
     assert watch(str(folder), "--once").splitlines()[-1].endswith("goes on")
     assert json.loads(watch(str(folder), "--json"))["state"] == "stopped"

@@ -110,6 +110,65 @@ def test_a_command_that_does_not_end_is_told_to_save_first(script: ModuleType, t
     assert status == 75 and printed.strip() == "saved"
 
 
+def test_what_failed_is_asked_again_without_the_first_that_did(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One test, or one timing, that spoils a device spoils all that come after it in its process."""
+    import argparse
+
+    args = argparse.Namespace(out=tmp_path, rehearse=False)
+    asked: list[list[str]] = []
+
+    def pytest_says(words: list[str], most: float) -> tuple[int, str]:
+        asked.append([word for word in words if "test" in word and word != "pytest"])
+        first = "FAILED tests/a.py::b - CUDA error\nFAILED tests/a.py::c[x y] - CUDA error\nFAILED tests/a.py::d\n3 failed"
+        return (1, first) if len(asked) == 1 else (1, "FAILED tests/a.py::d - no\n1 failed, 1 passed")
+
+    monkeypatch.setattr(script, "ran", pytest_says)
+    found = script.device_tests(args, 120.0)
+    assert asked[1] == ["tests/a.py::c[x y]", "tests/a.py::d"]
+    assert found["status"] == 1 and len(found["failed"]) == 3 and found["failed alone"] == ["tests/a.py::d"]
+    assert (tmp_path / "tests.txt").read_text().count("FAILED") == 4
+    told: list[list[str]] = []
+
+    def timings_say(words: list[str], most: float) -> tuple[int, str]:
+        told.append(words)
+        if len(told) == 1:
+            rows = {"device": "d", "A": {"epoch_s": 1}, "B": {"failed": "illegal access"}, "C": {"failed": "illegal access"}}
+            return 1, f"{json.dumps({'device': 'd'})}\n{json.dumps(rows)}\nit hung\nstopped after 60 s"
+        return 0, json.dumps({"device": "d", "C": {"epoch_s": 2}})
+
+    monkeypatch.setattr(script, "ran", timings_say)
+    found = script.measured(args, 120.0)
+    assert told[1][-1] == "C" and "B" not in told[1]
+    assert found == {"device": "d", "A": {"epoch_s": 1}, "B": {"failed": "illegal access"}, "C": {"epoch_s": 2},
+                     "ended": "stopped after 60 s"}  # fmt: skip
+
+
+def test_a_step_that_breaks_is_written_down_and_the_rest_goes_on(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import argparse
+    import time
+
+    def breaks(*given: Any) -> dict[str, Any]:
+        raise RuntimeError("no such device")
+
+    for name in ("environment", "measured", "campaign"):
+        monkeypatch.setattr(script, name, breaks)
+    monkeypatch.setattr(script, "device_tests", lambda args, most: {"status": 0})
+    args = argparse.Namespace(out=tmp_path, work=tmp_path / "work", earlier=None, rehearse=True, data_dir=None)
+    assert script.visit(args, time.monotonic() + 1000) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    for step in ("environment", "timing", "campaign"):
+        assert report[step]["failed"].startswith("RuntimeError: no such device (test_on_device.py:")
+    assert report["kept"]["files"] == 0
+
+
+def test_what_is_kept_fits_what_comes_back(script: ModuleType) -> None:
+    assert script.PARTS * script.PART + 3 * 2**20 <= 64 * 2**20 and script.PARTS + 3 <= 8 and script.PART < 16 * 2**20
+
+
 def test_a_failed_test_of_the_device_trains_nothing(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import argparse
     import time

@@ -151,9 +151,18 @@ class Quiet(Net):
         return super().forward(x)
 
 
+class Asserts(Net):
+    """Takes pixels between 0 and 1 alone, as a careful author writes it: noise is refused."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert float(x.min()) >= 0.0 and float(x.max()) <= 1.0, "images between 0 and 1"
+        return super().forward(x)
+
+
 @pytest.mark.parametrize(
     ("make", "why"), [(Draws, "draws random numbers"), (Quiet, "draws random numbers"), (Counts, "changes by being asked"),
-                      (Beside, "depends on the images beside it")]
+                      (Beside, "depends on the images beside it"),
+                      (Asserts, "cannot be tried on noise (AssertionError: images between 0 and 1)")]
 )  # fmt: skip
 def test_a_teacher_whose_answers_are_not_the_images_own_is_not_remembered(tmp_path: Path, make: Any, why: str) -> None:
     loop = run(tmp_path, teacher=make(8, seed=1))

@@ -1,7 +1,7 @@
-"""Recorded steps: on the CPU a stand-in does the recorded work again, on the same tensors; on a CUDA device graphs are replayed.
+"""Recorded steps: on the CPU a stand-in keeps a tape of their operations and plays it; on a CUDA device graphs are replayed.
 
-Whatever recorded work would read from the host (a step's number, a rate, a weight, a batch) is frozen when it is recorded, in the
-stand-in as in a graph: a run that ends with the bits of the ordinary loop has read everything where it changes.
+Whatever recorded work would read from the host (a step's number, a rate, a weight, a batch), or do there, is frozen when it is recorded,
+on the tape as in a graph: a run that ends with the bits of the ordinary loop has read everything where it changes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from helpers.standing_in import Again
+from helpers.standing_in import Again, Taped
 from redistill import rng
 from redistill.core import Batch, Method, Output, Ramp, Source, Term
 from redistill.data import Images
@@ -27,7 +27,7 @@ from redistill.replay import WARM, ReplayWarning
 from redistill.sources.adversarial import Adversarial
 from redistill.sources.mixed import Mixed
 from redistill.sources.variants import Variant
-from redistill.terms import AT, CE, CRD, KD, VID, FitNet, Review
+from redistill.terms import AT, CE, CRD, CTKD, KD, VID, FitNet, Review
 from redistill.train.loop import Loop
 
 
@@ -80,7 +80,7 @@ def same(a: Loop, b: Loop) -> None:
 
 METHODS: dict[str, Callable[[], Method]] = {
     "KD": lambda: 0.1 * CE() + 0.9 * KD(T=4),
-    "ramps": lambda: CE() + Ramp(0, 3) * AT() + Ramp(0, 20, unit="step") * KD(),
+    "ramps": lambda: CE() + Ramp(0, 3) * AT() + Ramp(0, 20, unit="step") * KD() + 0.1 * CTKD(loops=3),
     "features": lambda: CE() + 0.5 * VID() + 10.0 * FitNet() + 0.2 * Review(at=["stage1", "stage2"]),
 }
 RECIPES = {
@@ -108,7 +108,7 @@ def drained(made: Loop) -> Loop:
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("method", METHODS)
 def test_replayed_steps_are_the_ordinary_ones(method: str, recipe: str) -> None:
-    again = Again()
+    again = Taped()
     replayed = drained(loop(again, METHODS[method], RECIPES[recipe]))
     same(drained(loop(True, METHODS[method], RECIPES[recipe])), replayed)
     short = 0 if RECIPES[recipe].drop_last else 1  # the shorter last batch comes once an epoch and is recorded after three
@@ -120,7 +120,7 @@ def test_replayed_steps_are_the_ordinary_ones(method: str, recipe: str) -> None:
 def test_what_is_looked_up_is_what_is_given(augment: str) -> None:
     """Order, variants and shared offsets of two epochs, the shorter last batch among them."""
     source = images(20, augment)
-    made = loop(Again(), METHODS["KD"], Recipe(epochs=2, batch_size=8), source)
+    made = loop(Taped(), METHODS["KD"], Recipe(epochs=2, batch_size=8), source)
     for step in range(6):
         wanted = made.stream.batch(step)
         made.stream.upload(step)  # type: ignore[attr-defined]
@@ -134,16 +134,16 @@ def test_a_cohort_is_replayed_as_each_alone() -> None:
     recipe = RECIPES["sgd, cosine by step"]
     teacher = student(2, 1)
     pairs = [(student(), METHODS[name]()) for name in METHODS]
-    together = drained(Loop(pairs, teacher, images(), recipe, seed=3, device="cpu", replay=Again()))
+    together = drained(Loop(pairs, teacher, images(), recipe, seed=3, device="cpu", replay=Taped()))
     for number, name in enumerate(METHODS):
-        alone = drained(loop(Again(), METHODS[name], recipe))
+        alone = drained(loop(Taped(), METHODS[name], recipe))
         mine, theirs = together.students[number], alone.students[0]
         assert all(torch.equal(a, b) for a, b in zip(mine.net.state_dict().values(), theirs.net.state_dict().values(), strict=True))
         assert mine.losses == theirs.losses
 
 
 def test_a_student_that_diverges_leaves_the_recording() -> None:
-    again, plain = Again(), None
+    again, plain = Taped(), None
     for replay in (True, again):
         pairs = [(student(), METHODS["KD"]()), (student(), 1e30 * CE())]
         made = drained(Loop(pairs, student(2, 1), images(), RECIPES["sgd, cosine by step"], seed=3, device="cpu", replay=replay))
@@ -159,7 +159,7 @@ def test_a_student_that_diverges_leaves_the_recording() -> None:
 def test_a_replayed_run_goes_on_where_it_was_saved(recipe: str, at: int) -> None:
     """Saved in the middle of an epoch and at its end, by a replayed run or an ordinary one, and gone on with by either."""
     whole = drained(loop(True, METHODS["ramps"], RECIPES[recipe]))
-    for before, after in ((Again(), Again()), (True, Again()), (Again(), True)):
+    for before, after in ((Taped(), Taped()), (True, Taped()), (Taped(), True)):
         first = loop(before, METHODS["ramps"], RECIPES[recipe])
         for _ in range(at):
             next(first)
@@ -258,7 +258,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[], Method], str]] = {
 def test_what_cannot_be_recorded_is_done_as_it_is_written_and_said_once(case: str) -> None:
     make, method, reason = CASES[case]
     recipe, ends = RECIPES["sgd, cosine by step"], []
-    for replay in (True, Again()):
+    for replay in (True, Taped()):
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always")
             made = drained(Loop([(make(), method())], student(2, 1), images(), recipe, seed=3, device="cpu", replay=replay))
@@ -317,12 +317,12 @@ def test_a_simpler_way_of_recording_is_tried_before_none() -> None:
 def test_unfused_optimisers_are_no_part_of_a_recording() -> None:
     with pytest.warns(ReplayWarning, match="fused = false"):
         made = Loop([(student(), METHODS["KD"]())], student(2, 1), images(), Recipe(epochs=1, batch_size=8, fused=False), seed=0,
-                    device="cpu", replay=Again())  # fmt: skip
+                    device="cpu", replay=Taped())  # fmt: skip
     drained(made)
 
 
 def test_a_network_moved_between_two_steps_is_recorded_anew() -> None:
-    made, again = None, Again()
+    made, again = None, Taped()
     for replay in (True, again):
         made = loop(replay, METHODS["KD"], RECIPES["sgd, cosine by step"])
         for _ in range(WARM + 3):
@@ -353,7 +353,7 @@ class Lent:
 
 
 def test_batches_that_are_made_on_the_host_are_copied_to_where_they_are_read() -> None:
-    again = Again()
+    again = Taped()
     recipe = RECIPES["adam, clipped"]
     plain = drained(loop(True, METHODS["features"], recipe))
     same(plain, drained(loop(again, METHODS["features"], recipe, Lent(images()))))
@@ -382,7 +382,7 @@ def zero_shot(replay: Any, variant: Variant, method: Method | None = None, mixed
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_zero_shot_blocks_are_replayed_as_they_are_written(variant: str) -> None:
-    again = Again()
+    again = Taped()
     ends = []
     for replay in (True, again):
         made, generator = zero_shot(replay, VARIANTS[variant])
@@ -400,7 +400,7 @@ def test_zero_shot_blocks_are_replayed_as_they_are_written(variant: str) -> None
 
 def test_a_ramp_of_the_generator_is_read_at_every_block() -> None:
     method = lambda: Ramp(0, 6, first=-0.1, last=-2.0) * KD(T=1.0, reduction="element", scale_T2=False)  # noqa: E731
-    ends = [zero_shot(replay, VARIANTS["authors"], Method.of(method())) for replay in (True, Again())]
+    ends = [zero_shot(replay, VARIANTS["authors"], Method.of(method())) for replay in (True, Taped())]
     for made, _ in ends:
         drained(made)
     assert all(torch.equal(a, b) for a, b in zip(ends[0][1].state_dict().values(), ends[1][1].state_dict().values(), strict=True))
@@ -411,11 +411,11 @@ def test_a_ramp_of_the_generator_is_read_at_every_block() -> None:
 def test_a_replayed_zero_shot_run_goes_on_where_it_was_saved(variant: str, at: int) -> None:
     whole, g = zero_shot(True, VARIANTS[variant])
     drained(whole)
-    first, _ = zero_shot(Again(), VARIANTS[variant])
+    first, _ = zero_shot(Taped(), VARIANTS[variant])
     for _ in range(at):
         next(first)
     state = copy.deepcopy(first.state())
-    second, h = zero_shot(Again(), VARIANTS[variant])
+    second, h = zero_shot(Taped(), VARIANTS[variant])
     for _ in range(WARM * 3 + 5):
         next(second)
     second.load_state(state)
@@ -425,7 +425,7 @@ def test_a_replayed_zero_shot_run_goes_on_where_it_was_saved(variant: str, at: i
 
 
 def test_a_mixture_is_replayed_too() -> None:
-    again = Again()
+    again = Taped()
     ends = [drained(zero_shot(replay, VARIANTS["authors"], mixed=True)[0]) for replay in (True, again)]
     same(*ends)
     assert again.replayed > 0
@@ -433,7 +433,7 @@ def test_a_mixture_is_replayed_too() -> None:
 
 def test_a_generator_that_draws_is_called_as_it_is_written() -> None:
     ends = []
-    for replay in (True, Again()):
+    for replay in (True, Taped()):
         source = Adversarial(Generator(drop=0.3), "cifar10-kuangliu", Variant(n_S=2), blocks=8)
         recipe = Recipe(steps=16, batch_size=8, optimizer="adam", lr=1e-3)
         with warnings.catch_warnings(record=True) as heard:

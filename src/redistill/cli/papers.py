@@ -309,7 +309,7 @@ def _report_of_runs(what: list[str], to: Path, out: Path) -> Path:
     """The page of runs."""
     from redistill.papers.load import names
     from redistill.report.folder import save_runs
-    from redistill.runs.lookup import Today, stale
+    from redistill.runs.lookup import Today
     from redistill.runs.store import Run, Store
 
     store = Store(out)
@@ -323,8 +323,8 @@ def _report_of_runs(what: list[str], to: Path, out: Path) -> Path:
             raise RedistillError(f"{error}; papers are {', '.join(names())}") from error
         warn_left_out(store, picked)
         found.update({run.id: run for run in picked})
-    today = Today()
-    old = {run.id: why for run in found.values() if (why := stale(run, today(run), store)) is not None}
+    today = Today(store)
+    old = {run.id: why for run in found.values() if (why := today.stale(run)) is not None}
     for run, why in old.items():
         print(f"redistill: {run} is stale: {why}", file=sys.stderr)
     return save_runs(list(found.values()), to, [f"Stale, {found[run].label}, seed {found[run].seed}: {why}." for run, why in old.items()])

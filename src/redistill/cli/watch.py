@@ -48,7 +48,7 @@ def watch(
 
     from redistill.report.terminal import drawn, ends, lines_of
     from redistill.runs.live import folder_of, look
-    from redistill.runs.store import Store
+    from redistill.runs.store import PENDING, Store, Unfinished
 
     folder = folder_of(Store(out), run)
     live = look(folder)
@@ -83,4 +83,5 @@ def watch(
                 print("\n".join(lines), flush=True)
             follow = live.state == "running"
     if live.state != "running":
-        print(ends(live, [str(folder)]))
+        begun = Unfinished(folder, None, live.label).command if (folder / PENDING).is_file() else "the same call of rd.fit"
+        print(ends(live, begun))

@@ -7,6 +7,7 @@ usual ``ToTensor`` and ``Normalize`` transforms compute.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Sequence
@@ -195,5 +196,12 @@ class Renormalise:
         return None if own is None or str(own) == stream else cls.between(stream, str(own))
 
     def __call__(self, images: Tensor) -> Tensor:
-        scale, shift = (images.new_tensor(v).view(1, -1, 1, 1) for v in (self.scale, self.shift))
+        made = images.new_tensor if images.device.type == "cpu" else functools.partial(_there, dtype=images.dtype, device=images.device)
+        scale, shift = (made(v).view(1, -1, 1, 1) for v in (self.scale, self.shift))
         return images * scale + shift
+
+
+@functools.lru_cache(maxsize=64)
+def _there(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Numbers on an accelerator, copied there once: whoever copies at every step waits for the device."""
+    return torch.tensor(values, dtype=dtype, device=device)

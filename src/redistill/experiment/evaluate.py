@@ -37,11 +37,6 @@ class Evaluate(Value):
         """The step from which an evaluation counts for the best of a run of ``steps``, within a millionth of a step."""
         return 0.0 if self.since is None else self.since * steps - 1e-6
 
-    @staticmethod
-    def identified(written: Mapping[str, Any]) -> dict[str, Any]:
-        """What of the written evaluation is hashed: sets of one's own by their content."""
-        return {**written, **written.get("content", {})}
-
 
 def read(
     given: Mapping[str, Any] | None, source: Settings | None, recipe: Recipe | None, mistakes: ValidationErrors, reading: Reading

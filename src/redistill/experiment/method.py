@@ -35,11 +35,6 @@ class TermSpec(Value):
         own = {name: value for name in ("code", "file") if (value := getattr(self, name)) is not None}
         return {"use": self.use, "weight": weight, **own, **self.settings}
 
-    @staticmethod
-    def identified(written: Mapping[str, Any]) -> dict[str, Any]:
-        """What of a written term is hashed: code of one's own by its SHA-256."""
-        return user_code.placeless(written)
-
 
     def build(self) -> Term:
         """The term, fresh."""

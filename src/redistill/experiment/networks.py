@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -68,19 +68,6 @@ class Net(Value):
             rows |= {"run": self.run.written(seed=False), "seed": self.seed}
             if self.take != "last":
                 rows["take"] = self.take
-        return rows
-
-    @staticmethod
-    def identified(written: Mapping[str, Any], whole: Callable[[Mapping[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-        """What of a written network is hashed: code and weights by their SHA-256, not by where they lie.
-
-        ``whole``: what is hashed of the experiment that makes its weights.
-        """
-        rows = user_code.placeless(written)
-        if "from" in rows:
-            rows["from"] = {key: value for key, value in rows["from"].items() if key != "path"}
-        if "run" in rows:
-            rows["run"] = whole(rows["run"])
         return rows
 
     def build(self, sizes: Mapping[str, Any], seed: int) -> nn.Module:

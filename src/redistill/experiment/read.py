@@ -14,7 +14,8 @@ from redistill.core.batch import mixed_labels
 from redistill.experiment import evaluate, networks, shorthand, source
 from redistill.experiment.method import TermSpec, read_rows
 from redistill.experiment.reading import Reading
-from redistill.experiment.value import Arithmetic, Experiment, id_of
+from redistill.experiment.value import Arithmetic, Experiment
+from redistill.identity import id_of
 from redistill.paths import expanded
 from redistill.precision import arithmetic, compiling_may_pay, compiling_pays, resolve_device
 from redistill.recipe import Constant, Cosine, MultiStep, Recipe, Step

@@ -18,16 +18,14 @@ from redistill.experiment.evaluate import Evaluate
 from redistill.experiment.method import TermSpec
 from redistill.experiment.networks import Net
 from redistill.experiment.reading import Reading
-from redistill.experiment.source import KINDS, SourceSettings
-from redistill.files import canonical, digest
+from redistill.experiment.source import SourceSettings
+from redistill.identity import hashed, identity
 from redistill.paths import expanded
 from redistill.recipe import Recipe
 from redistill.values import Value
 
 if TYPE_CHECKING:
     from redistill.runs.store import Run, Store
-
-SHORT = 16  # hex digits of an id
 
 
 class Arithmetic(Value):
@@ -168,12 +166,12 @@ class Experiment(Value):
     @cached_property
     def cell(self) -> str:
         """Hash of everything but the seed: runs of one cell are repetitions of one measurement."""
-        return _hash(self._hashed)
+        return hashed(self._hashed)
 
     @cached_property
     def id(self) -> str:
         """Hash of everything, with the seed."""
-        return _hash({**self._hashed, "seed": self.seed})
+        return hashed({**self._hashed, "seed": self.seed})
 
     @property
     def folder(self) -> str:
@@ -204,27 +202,6 @@ class Experiment(Value):
         from redistill.launch.queue import run_one
 
         return run_one(self if seed is None else self.with_seed(seed), store, data_dir)
-
-
-def identity(written: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a written experiment is hashed: all but names and notes, each section as the value that wrote it says."""
-    made = {key: value for key, value in written.items() if key not in ("name", "notes")}
-    for role in ("teacher", "student"):
-        if role in made:
-            made[role] = Net.identified(made[role], identity)
-    made["method"] = [TermSpec.identified(row) for row in made["method"]]
-    made["source"] = KINDS[made["source"]["kind"]].identified(made["source"])
-    made["evaluate"] = Evaluate.identified(made["evaluate"])
-    return made
-
-
-def id_of(written: Mapping[str, Any]) -> str:
-    """The id of an experiment as it is written, with its seed."""
-    return _hash(identity(written))
-
-
-def _hash(identified: Mapping[str, Any]) -> str:
-    return digest(canonical(identified))[:SHORT]
 
 
 Net.model_rebuild(_types_namespace={"Experiment": Experiment})

@@ -50,21 +50,25 @@ def progress(label: str, total: int, *, done: int = 0, unit: str = "steps", stre
     out = stream if stream is not None else sys.stderr
     label = plain(label)
     if out.isatty():
-        from rich.console import Console
-        from rich.markup import escape
+        from rich.console import Console, Group
+        from rich.live import Live
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.table import Column
+        from rich.text import Text
 
-        columns = (
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn(),
-            TextColumn("{task.fields[news]}"),
-        )  # fmt: skip
-        with Progress(*columns, console=Console(file=out)) as bar:
-            task = bar.add_task(escape(label), total=total, completed=done, news="")
+        # what has to be seen keeps its width; a long name gives way, and the numbers have lines of their own
+        name = TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"))
+        columns = (name, BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
+        console = Console(file=out)
+        bar = Progress(*columns, console=console, expand=True)
+        task = bar.add_task(label, total=total, completed=done)
+        numbers = Text()
+        with Live(Group(bar, numbers), console=console, refresh_per_second=5):
 
             def move(now: int, news: str = "") -> None:
                 bar.update(task, completed=now)
                 if news:
-                    bar.update(task, news=escape(plain(news)))
+                    numbers.plain = f"  {plain(news)}"
 
             yield move
         return
@@ -171,9 +175,13 @@ def shares(student: Any, steps: int) -> str:
 
 def watch(loop: Stepwise, label: str, tracking: Tracking | None = None, *, stream: TextIO | None = None) -> None:
     """Drain ``loop``, telling the progress on ``stream`` (see :func:`progress`), and its numbers to ``tracking``."""
-    out = stream if stream is not None else sys.stderr
+
+    def say(text: str) -> None:
+        # looked up now: on a terminal the bar has put itself in the place of standard error, and goes on below what is said
+        print(plain(f"{label}: {text}"), file=stream if stream is not None else sys.stderr, flush=True)
+
     with progress(label, loop.steps, done=loop.step, stream=stream) as tell:
-        news = News(lambda text: print(plain(f"{label}: {text}"), file=out, flush=True))
+        news = News(say)
         for _ in loop:
             tell(loop.step, news.of(loop))
             if tracking is not None:

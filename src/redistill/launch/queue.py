@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from redistill.errors import RedistillError
-from redistill.experiment.value import Experiment, identity
+from redistill.experiment.value import Experiment
 from redistill.files import canonical
+from redistill.identity import identity
 from redistill.launch.cohort import Cohort, CohortRun
 from redistill.launch.saved import saved_step, tidy
 from redistill.launch.stop import Stop

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from redistill.errors import plain
@@ -96,8 +96,8 @@ def lines_of(live: Live, since: Mapping[str, int] | None = None) -> tuple[list[s
     return lines, before
 
 
-def ends(live: Live, folder: Sequence[str]) -> str:
-    """What became of a run, and what to do, as the last line."""
+def ends(live: Live, command: str) -> str:
+    """What became of a run, and what to do, as the last line. ``command``: what goes on with it."""
     if live.state == "stopped":
-        return plain(f"{live.label}: nobody is at it; redistill run {' '.join(folder)} goes on")
+        return plain(f"{live.label}: nobody is at it; {command} goes on")
     return plain(f"{live.label}: {live.state}{f', {live.why}' if live.why else ''}")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from redistill.errors import RedistillError
-from redistill.experiment.value import Experiment, identity
 from redistill.files import canonical, digest
+from redistill.identity import identity
+from redistill.package_code import package_sha256
 from redistill.runs.record import differing
 from redistill.runs.store import Damaged, Run, Store, Unfinished
 from redistill.runs.store import stale as other_weights
+
+if TYPE_CHECKING:
+    from redistill.experiment.value import Experiment
 
 
 def numbers_of(run: Run) -> dict[str, Any]:
@@ -53,13 +57,22 @@ def stale(run: Run, experiment: Experiment | None, store: Store) -> str | None:
 
 
 class Today:
-    """The experiments of records as they are read today, each cell once."""
+    """Which runs of a store are out of date by the code as it is today; each cell is read once."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store) -> None:
+        self.store = store
         self.read: dict[str, Experiment | None] = {}
 
-    def __call__(self, run: Run) -> Experiment | None:
+    def stale(self, run: Run) -> str | None:
+        """Why a run is out of date, or None, as :func:`stale`; what this very code wrote need not be read again to know."""
+        if run.entry.versions.get("package") == package_sha256():
+            return other_weights(run, self.store)
+        return stale(run, self._experiment(run), self.store)
+
+    def _experiment(self, run: Run) -> Experiment | None:
         """None where it cannot be read any more (code or data of one's own that is gone)."""
+        from redistill.experiment.value import Experiment
+
         if run.cell not in self.read:
             try:
                 self.read[run.cell] = Experiment.of(asked(run.record["experiment"]))

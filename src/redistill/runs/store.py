@@ -7,6 +7,7 @@ run, and a run is never edited.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,9 +47,15 @@ class Unfinished:
     experiment: dict[str, Any] | None
     label: str
 
+    @property
+    def command(self) -> str:
+        """What goes on with it, as a shell takes it; its store is named where that is not ``runs``."""
+        root = self.folder.parent.parent
+        return shlex.join(["redistill", "run", str(self.folder), *([] if root == Path("runs") else ["--runs", str(root)])])
+
     def refused(self) -> RedistillError:
         """To be raised where a finished run is needed."""
-        return RedistillError(f"{self.folder} holds a run that has not reached its end: redistill run {self.folder} goes on with it")
+        return RedistillError(f"{self.folder} holds a run that has not reached its end: {self.command} goes on with it")
 
 
 class Store:

@@ -25,6 +25,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from redistill.core import Batch, Context, Output, RedistillError, Term, one_class, require_ready
+from redistill.terms.parts.chosen import of_label
 from redistill.terms.parts.wide import wide
 
 
@@ -39,7 +40,7 @@ def cross_entropy(
         return mixed_cross_entropy(logits, ((labels, torch.ones(len(labels), device=logits.device)),), smoothing, weights)
     log_p = torch.log_softmax(wide(logits), dim=1)
     batch, classes = logits.shape
-    hard = -log_p.gather(1, labels[:, None]).sum() / batch
+    hard = -of_label(log_p, labels).sum() / batch
     if smoothing == 0.0:
         return hard
     uniform = -log_p.sum() / (batch * classes)
@@ -62,7 +63,7 @@ def mixed_cross_entropy(
     log_p = torch.log_softmax(wide(logits), dim=1)
     w = torch.ones(logits.shape[1], device=log_p.device) if weights is None else weights
     w = w.to(log_p)
-    hard = [-(share.to(log_p) * w[labels] * log_p.gather(1, labels[:, None])[:, 0]).sum() for labels, share in parts]
+    hard = [-(share.to(log_p) * w[labels] * of_label(log_p, labels)).sum() for labels, share in parts]
     mass = [(share.to(log_p) * w[labels]).sum() for labels, share in parts]
     over = torch.stack(mass).sum().clamp(min=torch.finfo(log_p.dtype).tiny)  # a batch of classes that count nothing
     loss = torch.stack(hard).sum() / over

@@ -11,9 +11,8 @@ Li et al. 2023 (arXiv:2211.16231), the *global* temperature of its released code
 | its copy for logit standardisation | `0.1 * CE() + 9 * CTKD(standardise=True)` | both networks' logits over their spread |
 | control | `CTKD(reversal=-1.0, loops=0)` | θ descends too: the gradient is the derivative |
 
-θ is a parameter of the term, so the optimiser decays it like every other. Its curriculum counts steps on the host: on a CUDA device
-a run takes its steps as they are written and not from a recording. The instance-wise temperature of the paper (a small
-network of both logits) is not in the released code and is left out.
+θ is a parameter of the term, so the optimiser decays it like every other. Its curriculum counts steps on the device and looks λ up in
+a table there. The instance-wise temperature of the paper (a small network of both logits) is not in the released code and is left out.
 """
 
 from __future__ import annotations
@@ -25,9 +24,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from redistill.core import Batch, Context, Output, RedistillError, require_ready
+from redistill.core import Batch, Context, Output, RedistillError, Term, require_ready
 from redistill.terms.kd import check_logits, softened_kl, standardised
-from redistill.terms.parts.known import CountingTerm
 from redistill.terms.parts.wide import wide
 
 
@@ -46,7 +44,7 @@ def _images_of(batch: Batch, rows: int) -> int:
 
 
 @dataclass(eq=False, repr=False)
-class CTKD(CountingTerm):
+class CTKD(Term):
     """Softened divergence at a temperature that learns against the student.
 
     Args:
@@ -99,7 +97,9 @@ class CTKD(CountingTerm):
         self.theta = nn.Parameter(torch.ones(()))
         self.step = nn.Buffer(torch.zeros((), dtype=torch.int64))
         self.length = nn.Buffer(torch.tensor(self.steps or 0, dtype=torch.int64))  # steps of an epoch; 0: not known yet
-        self.count_in(step=0, length=self.steps or 0)
+        # of the epochs 0 to loops, the last for all that follow; -0.0 and 0.0 weigh alike
+        table = [-self.reversal * strength(epoch, self.loops) for epoch in range(self.loops + 1)]
+        self.by = nn.Buffer(torch.tensor(table, dtype=torch.float64), persistent=False)
         self.ready = True
 
     def temperature(self) -> Tensor:
@@ -110,16 +110,14 @@ class CTKD(CountingTerm):
     def _reversed(self, batch: Batch, rows: int) -> Tensor:
         """T whose gradient reaches θ times −λ of this step's epoch."""
         T = self.temperature()
-        step = self._known.of(self, "step")
-        length = self._known.of(self, "length") or math.ceil((self.count or 1) / _images_of(batch, rows))
-        by = -self.reversal * strength(1 + step // length, self.loops)
+        length = torch.where(self.length > 0, self.length, math.ceil((self.count or 1) / _images_of(batch, rows)))
+        epoch = (1 + self.step // length).clamp(max=self.loops)
+        by = self.by.index_select(0, epoch.reshape(1))[0].to(T.dtype)
         if self.training and torch.is_grad_enabled():
             with torch.no_grad():
-                self.length.fill_(length)
+                self.length.copy_(length)
                 self.step.add_(1)
-            self._known.wrote(self, "length", length)
-            self._known.wrote(self, "step", step + 1)
-        return T if by == 1.0 else by * T + (T - by * T).detach()
+        return torch.where(by == 1.0, T, by * T + (T - by * T).detach())
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         require_ready(self)

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from redistill.core import Batch, Output, RedistillError, Term
 from redistill.terms.kd import check_logits, standardised
+from redistill.terms.parts.chosen import all_but_label, of_label
 from redistill.terms.parts.wide import wide
 
 
@@ -45,7 +46,7 @@ def target_kl(
 def _target_and_rest(z: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, "batch 2"]:
     """log [p, 1 − p] of the labelled class: [B, 2]."""
     log_p = torch.log_softmax(z, dim=1)
-    chosen = log_p.gather(1, labels[:, None])
+    chosen = of_label(log_p, labels)[:, None]
     rest = torch.logsumexp(log_p.masked_fill(_mask(z, labels), -math.inf), dim=1, keepdim=True)
     return torch.cat([chosen, rest], dim=1)
 
@@ -58,18 +59,8 @@ def others_kl(
     student: Float[Tensor, "batch classes"], teacher: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"], T: float = 1.0
 ) -> Float[Tensor, " batch"]:
     """KL among the classes that are not the target, of softened logits [B, C], one value an image: [B], without T²."""
-    log_t, log_s = (torch.log_softmax(other_classes(z, labels) / T, dim=1) for z in (teacher, student))
+    log_t, log_s = (torch.log_softmax(all_but_label(z, labels) / T, dim=1) for z in (teacher, student))
     return (log_t.exp() * (log_t - log_s)).sum(dim=1)
-
-
-def other_classes(z: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]) -> Float[Tensor, "batch others"]:
-    """Logits [B, C] without each image's target: [B, C - 1], order kept.
-
-    >>> other_classes(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([1])).tolist()
-    [[1.0, 3.0]]
-    """
-    others = torch.arange(z.shape[1] - 1, device=labels.device).expand(len(z), -1)
-    return z.gather(1, others + (others >= labels[:, None]))  # the target is stepped over
 
 
 @dataclass(eq=False, repr=False)

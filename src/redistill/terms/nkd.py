@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 
 from redistill.core import Batch, Output, RedistillError, Term
-from redistill.terms.dkd import other_classes
 from redistill.terms.kd import check_logits
+from redistill.terms.parts.chosen import all_but_label, of_label
 from redistill.terms.parts.wide import wide
 
 
@@ -62,12 +62,12 @@ class NKD(Term):
     def parts(self, student: Output, teacher: Output, batch: Batch) -> tuple[Tensor, Tensor]:
         """The target's and the other classes' cross-entropy, with T², without γ."""
         check_logits("NKD", student.logits, teacher.logits)
-        labels = batch.labels_for("NKD")[:, None]
+        labels = batch.labels_for("NKD")
         z_s, z_t = wide(student.logits), wide(teacher.logits)
         log_s, p_t = torch.log_softmax(z_s, dim=1), torch.softmax(z_t, dim=1)
-        target = -(p_t.gather(1, labels) * log_s.gather(1, labels)).sum() / len(z_s)
+        target = -(of_label(p_t, labels) * of_label(log_s, labels)).sum() / len(z_s)
         if self.target_left_out:
-            z_s, z_t = (other_classes(z, labels[:, 0]) for z in (z_s, z_t))
+            z_s, z_t = (all_but_label(z, labels) for z in (z_s, z_t))
         others = -(torch.softmax(z_t / self.T, dim=1) * torch.log_softmax(z_s / self.T, dim=1)).sum() / len(z_s)
         return target, self.T**2 * others
 

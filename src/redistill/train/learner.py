@@ -86,6 +86,7 @@ class Learner:
             prime(self.optimizer)
         self.weights = self.method.weight_table(schedule.steps, schedule.per_epoch)
         self.table = torch.zeros(schedule.block, terms, device=device, dtype=dtype)
+        self.places = torch.arange(schedule.block, device=device)
         trains = schedule.recipe.student_mode == "train"
         self.layers = OwnStream(self.net, self.method, seed=schedule.seed, purpose="layers", device=device, train=trains)
         self.buffer = torch.zeros(schedule.block, terms, device=device, dtype=dtype)
@@ -135,10 +136,15 @@ class Learner:
             else:
                 losses = self._in_parts(batch, ask_teacher, now)
         if self.norms is not None:
-            self.norms.index_copy_(0, now.row, clip(self.net, self.method, schedule.recipe).to(self.norms).reshape(1))
+            self._lay(self.norms, now.row, clip(self.net, self.method, schedule.recipe).to(self.norms))
         self.optimizer.step()
         row = [loss.detach().to(self.buffer).reshape(()) for loss in losses]
-        self.buffer.index_copy_(0, now.row, torch.stack(row)[None])
+        self._lay(self.buffer, now.row, torch.stack(row))
+
+    def _lay(self, table: Tensor, row: Tensor, values: Tensor) -> None:
+        """``values`` into the row [1] of a buffer [block, ...]. Not index_copy_: in strict precision a CUDA device would be waited for."""
+        here = (self.places == row).view(-1, *[1] * values.dim())
+        torch.where(here, values, table, out=table)
 
     def _passed(self, batch: Batch, ask_teacher: Callable[[], Output | None], now: Moment, share: float = 1.0) -> Sequence[Tensor]:
         """Forward, losses and gradients of a batch, or of a part that is ``share`` of one; what it gives is the unweighted losses."""

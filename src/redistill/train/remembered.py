@@ -122,7 +122,8 @@ class Remembered:
         except NotRemembered:
             raise
         except Exception as error:  # a network may refuse noise, which is no image of its kind
-            raise NotRemembered(f"the teacher cannot be tried on noise ({type(error).__name__}: {error})") from error
+            what = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
+            raise NotRemembered(f"the teacher cannot be tried on noise ({what})") from error
         outputs = {LOGITS: teacher_output.logits, **teacher_output.taps}
         shapes = {name: shape for name, one in outputs.items() if (shape := Shape.of(one)) is not None}
         if odd := [name for name in outputs if name not in shapes]:

@@ -5,6 +5,7 @@ The loop only calls it; whether it computes or looks up what it said before (:mo
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +27,7 @@ from redistill.precision import Arithmetic
 from redistill.train.narrow import narrowed, same_bits
 from redistill.train.remembered import Answered, CacheWarning, NotRemembered, Remembered
 
-ROWS = 32  # below 16 rows convolutions sum in another order; 32 stay in the cache of a core
+ROWS = 32  # on a CPU: below 16 rows convolutions sum in another order; 32 stay in the cache of a core
 
 
 def in_micro_batches(read: Callable[[Tensor], Output], images: Tensor, rows: int = ROWS) -> Output:
@@ -79,12 +80,14 @@ class Teacher:
 
     Attributes:
         net: the copy. borrowed: it is the caller's own. tapped: set by :meth:`read`. memory: set by :meth:`remember`, where
-            there is one. answered: how many answers were looked up. rows: of a micro-batch; another number is for those who remember
+            there is one. answered: how many answers were looked up. rows: of a micro-batch. None: a batch is one, as on an
+            accelerator, where nothing is remembered and few rows leave most of it idle. Another number is for those who remember
             nothing and compare no bits with a run.
     """
 
     def __init__(self, net: nn.Module, space: str, image_shape: Sequence[int], means: Arithmetic, *, seed: int, train: bool):
-        self.means, self.seed, self.train, self.borrowed, self.rows = means, seed, train, False, ROWS
+        self.means, self.seed, self.train, self.borrowed = means, seed, train, False
+        self.rows: int | None = ROWS if means.device.type == "cpu" else None
         self.space = space
         self._finite(net)
         try:
@@ -143,10 +146,8 @@ class Teacher:
     def live(self, images: Tensor) -> Output:
         """What it says of images in evaluation mode, computed now."""
         assert self.tapped is not None
-        if not self.borrowed:
-            return in_micro_batches(self.tapped, images, self.rows)
-        with mode(self.net, False):
-            return in_micro_batches(self.tapped, images, self.rows)
+        with mode(self.net, False) if self.borrowed else contextlib.nullcontext():
+            return in_micro_batches(self.tapped, images, self.rows or len(images))
 
     def remember(self, source: Source, wanted: Sequence[str], folder: Path | None, *, fit: int, compiled: bool) -> None:
         """Before the first step, after :meth:`read`: look up what it said in earlier runs, where that can be done exactly.

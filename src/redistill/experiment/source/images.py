@@ -19,7 +19,6 @@ from redistill.data.strong import SUFFIX
 from redistill.metrics import ImageSet
 from redistill.published.few_images import per_class_ferles
 from redistill.recipe import Recipe
-from redistill.user_code import placeless
 from redistill.values import Seed, Value
 
 
@@ -33,11 +32,6 @@ class Built:
 
 class Settings(Value):
     """What every kind of ``[source]`` has."""
-
-    @staticmethod
-    def identified(written: Mapping[str, Any]) -> dict[str, Any]:
-        """What of the written settings is part of an experiment's identity."""
-        return placeless(written)
 
     @property
     def parts(self) -> tuple[Settings, ...]:
@@ -167,12 +161,6 @@ class ImagesSettings(Settings):
 
     def written(self) -> dict[str, Any]:
         return self.model_dump(exclude_none=True)
-
-    @staticmethod
-    def identified(written: Mapping[str, Any]) -> dict[str, Any]:
-        known = ["data", "size", "on_corrupt"] if "content" in written else []  # the content is what they led to
-        known += ["beside"] if "beside_content" in written else []
-        return {key: value for key, value in written.items() if key not in known}
 
     @property
     def opening(self) -> dict[str, Any]:
