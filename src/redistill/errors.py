@@ -52,6 +52,21 @@ def sentence(error: BaseException) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... ({len(text):,} characters) ... {text[-LONGEST // 4 :]}"
 
 
+def meant(name: str, candidates: Iterable[str], words: Mapping[str, str] | None = None) -> list[str]:
+    """At most three names that somebody may have meant, the likeliest first; ``words``: what others call these things.
+
+    >>> meant("epoch", ["epochs", "steps"]), meant("alpha", ["weight", "T"], {"alpha": "weight"}), meant("x", ["weight"])
+    (['epochs'], ['weight'], [])
+    """
+    known = sorted(set(candidates))
+    if (ours := (words or {}).get(name.lower())) in known:
+        return [str(ours)]
+    lowered = {k.lower(): k for k in known}
+    # comparing takes time that grows with the length, and no name is as long as what is not compared
+    near = difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.6) if len(name) <= 200 else []
+    return [lowered[c] for c in near]
+
+
 def nearest(name: str, candidates: Iterable[str], what: str, words: Mapping[str, str] | None = None) -> str:
     """The sentence for an unknown name: what was given, the nearest names, or known ones where none is near.
 
@@ -64,12 +79,10 @@ def nearest(name: str, candidates: Iterable[str], what: str, words: Mapping[str,
     """
     known = sorted(set(candidates))
     given = cut(repr(name))
-    if (ours := (words or {}).get(name.lower())) in known:
-        return f"unknown {what} {given}: here it is called {ours}"
-    lowered = {k.lower(): k for k in known}
-    # comparing takes time that grows with the length, and no name is as long as what is not compared
-    near = difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.6) if len(name) <= 200 else []
-    if close := [lowered[c] for c in near]:
+    close = meant(name, known, words)
+    if close and close[0] == (words or {}).get(name.lower()):
+        return f"unknown {what} {given}: here it is called {close[0]}"
+    if close:
         return f"unknown {what} {given}: did you mean {' or '.join(close)}?"
     more = f" and {len(known) - LISTED} more" if len(known) > LISTED else ""
     return f"unknown {what} {given}: known are {', '.join(known[:LISTED]) if known else '(none)'}{more}"

@@ -1,8 +1,11 @@
-"""What of a written experiment is hashed: all but names, notes and places on this disk. Dictionaries alone; imports no torch."""
+"""What of a written experiment is hashed (all but names, notes and places on this disk), and in what two of them differ.
+
+Dictionaries alone; imports no torch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from redistill.files import canonical, digest
@@ -52,3 +55,16 @@ def _source(written: Mapping[str, Any]) -> dict[str, Any]:
     known = ["data", "size", "on_corrupt"] if "content" in written else []
     known += ["beside"] if "beside_content" in written else []
     return {key: value for key, value in written.items() if key not in known}
+
+
+def all_differences(a: Mapping[str, Any], b: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Every leaf in which two trees of plain values differ: (path, one, other); None for what one of them has not."""
+    for key in dict.fromkeys([*a, *b]):
+        one, two = a.get(key), b.get(key)
+        path = f"{at}.{key}" if at else str(key)
+        if isinstance(one, list) and isinstance(two, list) and any(isinstance(x, Mapping) for x in [*one, *two]):
+            one, two = dict(enumerate(one)), dict(enumerate(two))
+        if isinstance(one, Mapping) and isinstance(two, Mapping):
+            yield from all_differences(one, two, path)
+        elif one != two:
+            yield path, one, two

@@ -56,7 +56,9 @@ def file_of(path: Path) -> Path:
     """The file that holds an experiment: ``path`` itself, or in a run's folder its record, else what was begun there."""
     path = expanded(path)
     if os.path.isdir(path):  # unlike Path.is_dir it only says no where a name is none, or the system cannot tell
-        return next((path / name for name in (RECORD, PENDING) if there(path / name)), path / RECORD)
+        if found := next((path / name for name in (RECORD, PENDING) if there(path / name)), None):
+            return found
+        raise RedistillError(f"{path} is a folder that holds no run: give an experiment's file, or the folder of one run (.../seed-0)")
     return path
 
 

@@ -89,8 +89,8 @@ def test_every_mistake_is_told_at_once_with_its_line(tmp_path: Path) -> None:
 def test_unknown_and_missing_keys(tmp_path: Path) -> None:
     message = refused(tmp_path, ("aggregate =", "agregate ="), ("caption = ", "captoin = "))
     assert f"small.toml: line {line(tmp_path, 'agregate')}, protocol.agregate = \"mean\": unknown key 'agregate': did you mean" in message
-    assert "protocol.aggregate: is missing" in message
-    assert "table.1.captoin" in message and "did you mean caption?" in message and "table.1.caption: is missing" in message
+    assert "is missing" not in message, message
+    assert "table.1.captoin" in message and "did you mean caption?" in message
 
 
 def test_wrong_values_name_what_is_allowed(tmp_path: Path) -> None:

@@ -64,6 +64,8 @@ def belief(
     from redistill import files, machine
     from redistill.belief import check_walk, transitions
     from redistill.data.named import full_name, load_data
+    from redistill.launch.threads import using, wanted
+    from redistill.metrics import BATCH
     from redistill.precision import resolve_device
     from redistill.report.belief import Compared, Origin, kept
     from redistill.report.progress import progress
@@ -95,7 +97,8 @@ def belief(
             raise RedistillError(f"{option} {odd[0]} is none of the networks: {', '.join(nets)}")
     for folder in filter(None, (to, keep)):
         files.make_folder(folder)  # before the work, not after it
-    with progress("beliefs", 100, unit="percent") as tell:
+    few = wanted(nets.values(), tuple(images.image_shape), BATCH, where) if threads is None else threads
+    with using(few), progress("beliefs", 100, unit="percent") as tell:
         found = transitions(
             nets, images, count=count, K=steps, rate=rate, aim=aim, attack=attacked, beside=others,  # type: ignore[arg-type]
             pick=pick, seed=seed,  # type: ignore[arg-type]

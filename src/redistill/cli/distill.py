@@ -99,10 +99,8 @@ def distill(
         batch_size=batch_size, lr=lr, precision=precision, plain=not no_plain, evaluate=evaluate, skip_unreadable=skip_unreadable,
         change=change, runs=runs, resources=Resources(data_dir=data_dir, device=device, threads=threads, track=trackers),
         augment=augment, recipe=recipe, ema=ema, early_stop=early_stop, accumulate=accumulate, class_weights=class_weights,
-        unlabelled=unlabelled,
+        unlabelled=unlabelled, tell=None if as_json else lambda line: print(line, flush=True),
     )  # fmt: skip
-    if not as_json:
-        print(made, flush=True)
     if dry_run or student is None:
         if as_json:
             show_json({"plan": list(made.lines), "seconds": made.seconds, "experiments": [one.written() for one in made.experiments]})

@@ -23,6 +23,8 @@ from redistill.features.outputs import logits_of
 
 ROUNDS = 15
 """Rounds of a latency; the median of them is told."""
+TIMED = (1, 32)
+"""Images of a forward whose latency is measured."""
 SECONDS = 6.0
 """After so long a measurement of latencies ends, with three rounds at least."""
 
@@ -156,7 +158,7 @@ class Latency:
 
 
 def latencies(
-    nets: Mapping[str, nn.Module], shape: Sequence[int], device: torch.device, batches: Sequence[int] = (1, 32)
+    nets: Mapping[str, nn.Module], shape: Sequence[int], device: torch.device, batches: Sequence[int] = TIMED
 ) -> dict[str, Latency]:
     """Forwards of all networks in turn, so that whatever else the machine does falls on each of them alike."""
     inputs = {batch: torch.zeros(batch, *shape, device=device) for batch in batches}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from redistill.features.normalised import normalisation_of
 from redistill.features.places import places_of
 from redistill.launch.carry_out import Resources
 from redistill.launch.materials import sizes_of
+from redistill.launch.threads import using, wanted
 from redistill.models import describe
 from redistill.paths import expanded
 from redistill.precision import resolve_device
@@ -62,6 +63,7 @@ def plan(
     accumulate: int = 1,
     class_weights: bool = False,
     unlabelled: str | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Plan:
     """Look at images and networks and say what will be done.
 
@@ -85,6 +87,7 @@ def plan(
         accumulate: parts that a batch is computed in. class_weights: in cross-entropy each class counts alike.
         unlabelled: a folder (or data name) of further training images, whose labels are hidden if they have some: they are learned from
             by terms that need none. Default: ``unlabelled/`` beside ``train/``.
+        tell: is given each line of the plan as soon as it is known; looking takes its time.
 
     Raises:
         RedistillError: what cannot end well, in a sentence.
@@ -98,20 +101,25 @@ def plan(
     )  # fmt: skip
     if recipe is not None and recipe not in length.RECIPES:
         raise RedistillError(nearest(recipe, length.RECIPES, "recipe"))
-    return _Preflight(asked, Store(expanded(runs))).plan()
+    return _Preflight(asked, Store(expanded(runs)), tell).plan()
 
 
 class _Preflight:
     """One look at everything, in the order in which it is told."""
 
-    def __init__(self, asked: Asked, store: Store):
-        self.asked, self.store = asked, store
+    def __init__(self, asked: Asked, store: Store, tell: Callable[[str], None] | None):
+        self.asked, self.store, self.tell = asked, store, tell
         self.device = resolve_device(asked.resources.device)
         self.lines: list[str] = []
         self.class_names: tuple[str, ...] | None = None
 
     def say(self, what: str, text: str) -> None:
-        self.lines.append(f"{what:<14}{text}")
+        self.line(f"{what:<14}{text}")
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+        if self.tell is not None:
+            self.tell(text)
 
     def plan(self) -> Plan:
         asked = self.asked
@@ -137,6 +145,14 @@ class _Preflight:
             raise RedistillError("--train-teacher needs labels, and these images have none: give the teacher's weights")
         big = self.fetched(big, sizes["classes"])
         net = self.built(big, sizes, "teacher")
+        shape = tuple(images.train.image_shape)
+        # as the runs themselves will: what is measured here says how long they take
+        with using(asked.resources.threads or wanted((net,), shape, asked.batch_size or length.BATCHES[0], self.device)):
+            return self._of_networks(big, net, images, sizes)
+
+    def _of_networks(self, big: Named, net: nn.Module, images: Photos, sizes: dict[str, int]) -> Plan:
+        """What follows once the images are known and the teacher is built."""
+        asked = self.asked
         big = self.knowing(big, net, images, sizes)
         relatives = family(big, sizes) if asked.student is None or asked.student in WORDS else []
         if asked.student is None:
@@ -239,7 +255,7 @@ class _Preflight:
     def knowing(self, big: Named, net: nn.Module, images: Photos, sizes: Mapping[str, Any]) -> Named:
         who = f"the teacher {big.name}"
         for line in teacher.order_table(big.class_names, getattr(images.train, "class_names", None)):
-            self.lines.append("  " + line)
+            self.line("  " + line)
         if self.asked.train_teacher is not None:
             self.say("teacher", f"{big.name}, trained on the labels first, for {self.asked.train_teacher} epochs")
             return big
@@ -270,10 +286,10 @@ class _Preflight:
         times = cost.latencies(nets, shape, self.device)
         info = describe(net, shape)
         rows = [(big.name, "", info.parameters, info.macs), *((str(c.word), _with_args(c.network), c.parameters, c.macs) for c in proposed)]
-        self.lines.append("students of the teacher's family; choose one with --student WORD")
+        self.line("students of the teacher's family; choose one with --student WORD")
         for name, what, parameters, macs in rows:
             ms = times[name].milliseconds
-            self.lines.append(
+            self.line(
                 f"  {name:<10} {what:<34} {parameters / 1e6:8.3f} M parameters {macs / 1e6:9.1f} M MACs {ms[1]:8.2f} ms an image, "
                 f"{ms[32]:.1f} ms for 32"
             )

@@ -17,6 +17,7 @@ from redistill.distill import cost
 from redistill.errors import RedistillError
 from redistill.features.normalised import normalisation_of
 from redistill.files import make_folder, pretty, write
+from redistill.launch.threads import using, wanted
 from redistill.machine import device_name
 from redistill.metrics import Evaluation, evaluation, predict
 from redistill.models import describe
@@ -161,9 +162,19 @@ class Distilled:
 def measured(plan: Plan, teaching: Mapping[int, Run], plain: Mapping[int, Run], distilled: Mapping[str, Mapping[int, Run]]) -> Distilled:
     """Evaluate every network on the same images, and time them in turn on this machine."""
     device = resolve_device(plan.resources.device)
-    test, sizes = plan.photos.test, plan.sizes
+    sizes = plan.sizes
     shape = (sizes["channels"], sizes["image_size"], sizes["image_size"])
     big = teaching[min(teaching)].network(trust_code=True) if teaching else plan.teacher.made(sizes)
+    # small forwards on several cores only wait for each other, and a latency would tell how busy the machine is
+    with using(plan.resources.threads or wanted((big,), shape, max(cost.TIMED), device)):
+        return _measured(plan, big, shape, device, teaching, plain, distilled)
+
+
+def _measured(
+    plan: Plan, big: nn.Module, shape: tuple[int, int, int], device: torch.device, teaching: Mapping[int, Run], plain: Mapping[int, Run],
+    distilled: Mapping[str, Mapping[int, Run]],
+) -> Distilled:  # fmt: skip
+    test, sizes = plan.photos.test, plan.sizes
     nets: dict[str, nn.Module] = {"teacher": big.to(device).eval()}
     if plain:
         nets["plain"] = plain[min(plain)].network(trust_code=True).to(device)

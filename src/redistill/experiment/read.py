@@ -54,10 +54,17 @@ def load(
 def resolve(settings: Mapping[str, Any], reading: Reading, seed: int | None) -> Experiment:
     """See :meth:`redistill.experiment.value.Experiment.of`."""
     mistakes = ValidationErrors("experiment", data=settings)
-    made = _experiment(dict(settings), mistakes, reading)
+    made = _experiment(_copied(dict(settings)), mistakes, reading)
     mistakes.raise_if_any()
     assert made is not None
     return made if seed is None else made.with_seed(seed)
+
+
+def _copied(value: Any) -> Any:
+    """Tables and lists anew: reading puts misspelt names right in what it reads, and that is not the caller's."""
+    if isinstance(value, dict):
+        return {key: _copied(inner) for key, inner in value.items()}
+    return [_copied(inner) for inner in value] if isinstance(value, list) else value
 
 
 def is_own_word(path: Path) -> bool:

@@ -48,10 +48,11 @@ def parse(content: bytes, where: str, name: str) -> Paper:
     file = None
     try:
         file = PaperFile.model_validate(data)
-    except pydantic.ValidationError as error:
+    except pydantic.ValidationError:
         _known(mistakes, (), data, PaperFile)
         listed = list(mistakes.found)
-        mistakes.validation((), error)
+        with mistakes.at(()):  # again: misspelt keys are put right by now
+            PaperFile.model_validate(data)
         # an unknown key has been told with its nearest name already
         mistakes.found = listed + [m for m in mistakes.found[len(listed) :] if not m.endswith(": unknown setting")]
     mistakes.raise_if_any()

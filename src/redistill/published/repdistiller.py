@@ -116,10 +116,10 @@ def translated(words: Sequence[str], weights: Path | None = None) -> Translation
         settings["teacher"] = {"from": str(weights if weights is not None else opt.path_t)}
     if teacher is not None and (ours := network(teacher)) is not None:
         settings["teacher"] = {"model": ours, **settings.get("teacher", {})}
+    elif (given := opt.path_t or weights) is not None:
+        notes.append(("--path_t", f"{given}: which network it holds is written nowhere that is known here: model = below [teacher]"))
     else:
-        notes.append(("--path_t", f"{opt.path_t}: which network it holds is written nowhere that is known here: model = below [teacher]"))
-    if opt.path_t is None and weights is None:
-        notes.append(("--path_t", "not given: write from = \"FILE\" below [teacher] (--teacher-weights)"))
+        notes.append(("--path_t", 'not given: write model = "NAME" and from = "FILE" below [teacher] (--teacher-weights)'))
     if (ours := network(opt.model_s)) is not None:
         settings["student"] = {"model": ours}
     else:

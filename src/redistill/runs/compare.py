@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from redistill.files import read
-from redistill.identity import identity
+from redistill.identity import all_differences, identity
 from redistill.runs.record import Origin, Record
 from redistill.runs.store import Run
 from redistill.tensor_files import tensors_of
@@ -148,16 +148,3 @@ def _tensors(a: Tensor, b: Tensor, at: str) -> str | None:
 
 def _bits(tensor: Tensor) -> Tensor:
     return tensor.contiguous().reshape(-1).view(torch.uint8)
-
-
-def all_differences(a: Mapping[str, Any], b: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Every leaf in which two trees of plain values differ: (path, one, other); None for what one of them has not."""
-    for key in dict.fromkeys([*a, *b]):
-        one, two = a.get(key), b.get(key)
-        path = f"{at}.{key}" if at else str(key)
-        if isinstance(one, list) and isinstance(two, list) and any(isinstance(x, Mapping) for x in [*one, *two]):
-            one, two = dict(enumerate(one)), dict(enumerate(two))
-        if isinstance(one, Mapping) and isinstance(two, Mapping):
-            yield from all_differences(one, two, path)
-        elif one != two:
-            yield path, one, two

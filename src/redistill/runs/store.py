@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from redistill.errors import RedistillError, nearest
+from redistill.errors import RedistillError, cut, nearest
 from redistill.files import Spoilt, canonical, digest, file_digest, json_of, make_folder, pretty, read, there, why, write, writing
+from redistill.identity import all_differences, identity
 from redistill.paths import expanded
 from redistill.runs.run import Run as Run
 from redistill.runs.run import read_record as read_record
@@ -148,8 +149,7 @@ class Store:
             return exact
         cells = [run for run in known if (len(text) >= 4 and run.cell.startswith(text)) or text in (run.record["name"], run.label)]
         if len({run.cell for run in cells}) > 1:
-            names = ", ".join(sorted({run.cell for run in cells}))
-            raise RedistillError(f"{text!r} means several cells of {self.root}: {names}; give one of them")
+            raise RedistillError(f"{text!r} means several cells of {self.root}: {_told_apart(cells)}; give one of them")
         if not cells:
             labels = {run.label for run in known if run.label} if re.search(r"[^0-9a-f]", text) else set()
             every = labels or {n for run in known for n in (run.id, run.cell, run.label) if n}
@@ -252,6 +252,17 @@ class Store:
 def _by_number(folder: Path) -> tuple[str, int]:
     number = folder.name.removeprefix("seed-")
     return folder.parent.name, int(number) if number.isdigit() else -1
+
+
+def _told_apart(runs: Iterable[Run]) -> str:
+    """Cells by their hash, each with the settings in which it is unlike the others: at most three, the shortest values first."""
+    cells = {run.cell: identity(run.record["experiment"]) for run in runs}
+    shown = []
+    for cell, mine in sorted(cells.items()):
+        own = {path: value for other in cells.values() for path, value, _ in all_differences(mine, other) if path != "seed"}
+        few = sorted(own.items(), key=lambda row: len(str(row[1])))[:3]
+        shown.append(f"{cell} ({', '.join(f'{path} {cut(str(value), 20)}' for path, value in few)})" if few else cell)
+    return ", ".join(shown)
 
 
 def _begun(folder: Path) -> Unfinished:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pydantic
 
-from redistill.errors import RedistillError, cut, nearest
+from redistill.errors import RedistillError, cut, meant, nearest
 from redistill.settings.lines import Path as Key
 from redistill.settings.lines import near
 from redistill.values import WORDS, wording
@@ -71,10 +71,15 @@ class ValidationErrors:
         self.found.append(f"{self.file}: {place}: {says}" if place else f"{self.file}: {says}")
 
     def unknown(self, key: Key, given: Iterable[str], allowed: Iterable[str], what: str = "setting") -> None:
+        """Tell the names that are not allowed. A table is read on as if a misspelt name had been written right: what is missing only
+        for that reason is not told too."""
         allowed = list(allowed)
-        for name in given:
-            if name not in allowed:
-                self.add((*key, name), nearest(str(name), allowed, what, WORDS))
+        for name in list(given):
+            if name in allowed:
+                continue
+            self.add((*key, name), nearest(str(name), allowed, what, WORDS))
+            if isinstance(given, dict) and (right := next(iter(meant(str(name), allowed, WORDS)), None)) and right not in given:
+                given[right] = given.pop(name)
 
     @contextlib.contextmanager
     def at(self, key: Key) -> Iterator[None]:
