@@ -97,6 +97,15 @@ def breaches(source: Path = SRC) -> list[str]:
     return found
 
 
+def test_no_room_is_above_a_tenth_and_what_is_asked_stays_small() -> None:
+    lines: dict[str, int] = {}
+    for module in rooms():
+        lines[room_of(module)] = lines.get(room_of(module), 0) + len(module.read_text(encoding="utf-8").splitlines())
+    whole = sum(lines.values())
+    assert {room: count for room, count in lines.items() if 10 * count > whole} == {}
+    assert lines["experiment"] < 1_600
+
+
 def test_every_module_imports_from_lower_floors_only() -> None:
     assert breaches() == []
     assert {"core", "terms", "features", "verify", "testing"} <= {room_of(m) for m in rooms()}

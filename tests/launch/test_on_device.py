@@ -129,18 +129,18 @@ def test_what_failed_is_asked_again_without_the_first_that_did(
     assert asked[1] == ["tests/a.py::c[x y]", "tests/a.py::d"]
     assert found["status"] == 1 and len(found["failed"]) == 3 and found["failed alone"] == ["tests/a.py::d"]
     assert (tmp_path / "tests.txt").read_text().count("FAILED") == 4
-    told: list[list[str]] = []
+    commands: list[list[str]] = []
 
     def timings_say(words: list[str], most: float) -> tuple[int, str]:
-        told.append(words)
-        if len(told) == 1:
+        commands.append(words)
+        if len(commands) == 1:
             rows = {"device": "d", "A": {"epoch_s": 1}, "B": {"failed": "illegal access"}, "C": {"failed": "illegal access"}}
             return 1, f"{json.dumps({'device': 'd'})}\n{json.dumps(rows)}\nit hung\nstopped after 60 s"
         return 0, json.dumps({"device": "d", "C": {"epoch_s": 2}})
 
     monkeypatch.setattr(script, "ran", timings_say)
     found = script.measured(args, 120.0)
-    assert told[1][-1] == "C" and "B" not in told[1]
+    assert commands[1][-1] == "C" and "B" not in commands[1]
     assert found == {"device": "d", "A": {"epoch_s": 1}, "B": {"failed": "illegal access"}, "C": {"epoch_s": 2},
                      "ended": "stopped after 60 s"}  # fmt: skip
 

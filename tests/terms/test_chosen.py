@@ -17,15 +17,15 @@ def test_columns_of_labels_are_those_of_gather(rows: int, classes: int, dtype: t
     others = torch.arange(classes - 1).expand(rows, -1)
     weights = torch.randn(rows, classes - 1, generator=g, dtype=dtype)
 
-    def told(one: Tensor, rest: Tensor, x: Tensor) -> list[Tensor]:
+    def values_of(one: Tensor, rest: Tensor, x: Tensor) -> list[Tensor]:
         (-one.sum() / rows + (rest * weights).sum()).backward()
         assert x.grad is not None
         return [one, rest, x.grad]
 
     a, b = z.clone().requires_grad_(), z.clone().requires_grad_()
     log_a, log_b = a.log_softmax(1), b.log_softmax(1)
-    mine = told(of_label(log_a, y), all_but_label(a, y), a)
-    slow = told(log_b.gather(1, y[:, None])[:, 0], b.gather(1, others + (others >= y[:, None])), b)
+    mine = values_of(of_label(log_a, y), all_but_label(a, y), a)
+    slow = values_of(log_b.gather(1, y[:, None])[:, 0], b.gather(1, others + (others >= y[:, None])), b)
     assert all(torch.equal(one, two) for one, two in zip(mine, slow, strict=True))
 
 

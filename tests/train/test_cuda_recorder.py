@@ -45,7 +45,7 @@ class Device:
     def __init__(self) -> None:
         self.default = self.current = Stream(name="default")
         self.captures: list[dict[str, Any]] = []
-        self.told: list[tuple[str, int, object]] = []
+        self.recorded: list[tuple[str, int, object]] = []
         self.handles = 0
         self.spoilt = False
         self.debug: Any = "default"
@@ -83,7 +83,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Device:
     }.items():  # fmt: skip
         monkeypatch.setattr(torch.cuda, name, value)
     for name in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
-        monkeypatch.setattr(torch._C, name, lambda index, pool, name=name: made.told.append((name, index, pool)), raising=False)
+        monkeypatch.setattr(torch._C, name, lambda index, pool, name=name: made.recorded.append((name, index, pool)), raising=False)
     return made
 
 
@@ -143,13 +143,13 @@ def test_a_spoilt_recording_leaves_nothing_behind(device: Device) -> None:
     assert isinstance(raised.value.__context__, ValueError) and device.current is device.default
     own: Any = recorder.stream
     assert named(recorder._streams._kept["teacher"]) in own.waits  # joined: a stream left alone would spoil the end too
-    assert device.told == [("_cuda_endAllocateToPool", 1, "pool 1"), ("_cuda_releasePool", 1, "pool 1")]
+    assert device.recorded == [("_cuda_endAllocateToPool", 1, "pool 1"), ("_cuda_releasePool", 1, "pool 1")]
     device.spoilt = False
     recorder.record(lambda: None)
     assert device.captures[-1]["pool"] == "pool 2"
     with pytest.raises(ValueError, match="a term"):
         recorder.record(fails)  # this one ends well, but for what it did: the allocator knows
-    assert len(device.told) == 2 and device.current is device.default
+    assert len(device.recorded) == 2 and device.current is device.default
 
 
 def test_a_wait_is_told_with_its_place(device: Device) -> None:

@@ -16,7 +16,7 @@ from pydantic import Field
 from redistill.data.subsets import whole
 from redistill.experiment.evaluate import Evaluate
 from redistill.experiment.method import TermSpec
-from redistill.experiment.networks import Net
+from redistill.experiment.networks import Net as Net
 from redistill.experiment.reading import Reading
 from redistill.experiment.source import SourceSettings
 from redistill.identity import hashed, identity

@@ -257,12 +257,12 @@ def _by_number(folder: Path) -> tuple[str, int]:
 def _told_apart(runs: Iterable[Run]) -> str:
     """Cells by their hash, each with the settings in which it is unlike the others: at most three, the shortest values first."""
     cells = {run.cell: identity(run.record["experiment"]) for run in runs}
-    told = []
+    shown = []
     for cell, mine in sorted(cells.items()):
         own = {path: value for other in cells.values() for path, value, _ in all_differences(mine, other) if path != "seed"}
         few = sorted(own.items(), key=lambda row: len(str(row[1])))[:3]
-        told.append(f"{cell} ({', '.join(f'{path} {cut(str(value), 20)}' for path, value in few)})" if few else cell)
-    return ", ".join(told)
+        shown.append(f"{cell} ({', '.join(f'{path} {cut(str(value), 20)}' for path, value in few)})" if few else cell)
+    return ", ".join(shown)
 
 
 def _begun(folder: Path) -> Unfinished:

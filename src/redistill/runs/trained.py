@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from redistill import user_code
-from redistill.experiment.networks import Net
+from redistill.experiment.value import Net  # of there: a network may name the experiment that makes it, and is complete with that
 from redistill.files import read, there
 from redistill.models.weights import load_weights
 from redistill.sealed import CODE
