@@ -1,4 +1,4 @@
-# make install | demo | test | lint | docs | site - everything happens in .venv
+# make install | demo | test | examples | lint | docs | site - everything happens in .venv
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -19,6 +19,10 @@ test: install
 	$(BIN)/python -m pytest tests $(addprefix --ignore=tests/,$(SLOW)); others=$$?; \
 	wait $$slow && exit $$others
 
+# every example run to its end, and what it should reach: six minutes
+examples: install
+	$(BIN)/python -m pytest tests/experiment/slow_examples.py
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -31,4 +35,4 @@ site: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs site
 
-.PHONY: install demo test lint docs site
+.PHONY: install demo test examples lint docs site

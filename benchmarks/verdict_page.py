@@ -1,10 +1,11 @@
-"""Figures and the page ``docs/verdicts.md`` from the simulated rates of verdicts."""
+"""Figures, and the numbers and tables of the page ``docs/verdicts.md``, from the simulated rates of verdicts."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
+
+from redistill.report.marked import block, filled
 
 INK = "#1b1f24"
 COLOURS = {"reproduced": "#0b6e99", "above": "#b3541e", "below": "#7a3b8f", "unclear": "#8a929c", "compatible": "#c9b458"}
@@ -198,150 +199,31 @@ def reached(result: Result) -> list[str]:
     return lines
 
 
-def page(result: Result, figures: str) -> str:
-    """The page. ``figures``: address of the folder with the figures, seen from the page."""
+UNCLEAR_BEFORE = {"3": 0.786, "5": 0.725, "10": 0.667}
+"""By seeds: the share of *unclear* under the rule of e6d5775 on the same real tables (552 claims, seed by seed)."""
+
+
+def page(now: str, result: Result) -> str:
+    """The page ``now`` with the numbers and tables of a record between their marks."""
     tables = result["values"][0]["tables"]
-    compared = sum(r["compared"] for r in result["values"])
     error = 100 * (0.05 * 0.95 / (6 * tables)) ** 0.5
-    level, side = 100 * result["look_level"], f"{100 * result['side']:.0f} %"
-    whole = f"{100 - 200 * result['side']:.0f} %"
-    return f"""# Verdicts, and how often they are false
-
-<!-- written by benchmarks/verdict_rates.py from results/measured/verdict-rates/rates.json; change it there -->
-
-A claim of a paper gets its rule before our runs start: how many seeds, which epoch, which comparison decides, and the
-tolerance (half a point where nothing else is said). `redistill reproduce PAPER --dry-run` prints it, with the chance of a
-verdict and the seeds that would settle it (`redistill plan PAPER --power` shows those alone); when the first run of a cell
-starts it is written into the store (`rules/PAPER/TABLE/`), is never changed, and later verdicts use it. Then a claim
-gets one of these words.
-
-| verdict | when |
-| --- | --- |
-| reproduced | the {whole} interval of ours minus the paper's lies inside plus or minus the tolerance: two one-sided tests at {side} |
-| above, below | it lies wholly outside |
-| unclear | otherwise, or there is one seed only, or its seeds do nothing; with how many more seeds would settle it |
-| compatible, ± x | otherwise, and ten seeds could not settle it: x is the smallest tolerance at which it would be reproduced |
-| disputed | the paper prints several values, and the verdicts against them differ |
-| stale | runs are older than a formula that moves their numbers, or than a network that they used (also in `runs`, `show`) |
-| pending | seeds of the plan, or others that were begun, are missing: no verdict is given early |
-| not attempted | there are no runs |
-
-*Unclear* is a result: it says that the numbers do not show more. *Compatible* is one too: the print itself is too uncertain.
-
-## What enters the interval
-
-* **Ours**: the mean (or median) of *all* finished seeds at the epoch the paper reports, whichever `--seeds` a report asks for;
-  diverged ones count, and those begun are waited for. A comparison of unlike epochs is named in the finding.
-* **The paper's number is uncertain too.** Its spread (pooled over the like cells of its table) and its number of runs enter, and so does
-  the rounding of the print: a variance of a twelfth of the last digit's square. Where no spread is printed the paper gets ours, with
-  the number of runs it states, one where it states none. Single runs that are printed seed by seed are one claim: their mean.
-* **Our spread is pooled** over the cells of one regime (same kind of images, as many of them, same start). The widest cells leave
-  until Bartlett's p reaches 0.01; where two or more leave, there is no common spread. A cell with more than 1.2 times the others'
-  variance is judged by its own spread. A cell whose seeds all gave the same number lends nothing.
-* **Cells of one seed go together.** The pooled variance enters as two parts, what the seeds share (n - 1 degrees of freedom) and
-  the rest; where cells have different seeds, with a stated correlation of 0.6.
-* **The quantile** for a sum of estimated variances is Cochran's: the t quantiles weighted by the variances.
-* **Each side is tested at {side}**, so that the promised 5 % hold off the normal ground too: with 5 % a side a skewed
-  result was judged falsely 6.8 % of the time (ten seeds against a printed mean of three), a cell three times as wide as the
-  others 5.6 % (three seeds). A rule that was written into a store before this keeps its 5 % a side.
-* **A gain** is judged in size like a value; to be *reproduced* it must also be shown to be a gain (of the claimed sign, 5 %
-  after Holm). **An order** is *reproduced* when our difference has the claimed sign at 5 % after Holm, *below* when it has the other
-  one. Orders are claimed only where the paper's own spreads show them, or where it prints none and its text says so. Cells that see
-  the same images are compared with the seed as a block over the whole table, others by their means.
-* **A checkpoint**, a published file that we evaluate, has no seeds: it gives the printed digits or it does not.
-
-## The teacher
-
-One teacher for all seeds is a fact about *that* teacher: its effect is in no interval, and every table says so. `--teachers each`
-trains one a seed, so that what a teacher adds is part of the spread; a printed number whose runs share a teacher then counts as one
-run. `--teachers 0.2` allows for teachers that differ by 0.2 points. The rates of each stand below.
-
-## What is promised
-
-A value claim whose true difference is within the tolerance is called above at most 5 % of the time, and below at most 5 %;
-one whose true difference is outside is called reproduced at most 5 % of the time. Among k value claims that were judged, at most k/20 false
-verdicts are to be expected, and that number stands under every table. Claims of order (and the question whether a gain is one) are
-adjusted by Holm, so that any false one in a table has at most 5 %.
-
-## What was measured
-
-{tables:,} tables of six cells for each setting, so that a rate of 5 % over all six is known to ±{error:.2f} (one standard
-error; ±{error * 6**0.5:.2f} for one cell). {compared:,} of the simulated verdicts were also given by the package itself; all
-were the same. *Before* is the rule of e6d5775. Spread 0.2 points, tolerance 0.5, the paper a mean of three without a spread
-where nothing else is said; in %. At exactly 0.5
-both *above* and *reproduced* are held against the rule.
-
-![False verdicts, before and now]({figures}/verdict-rates-false-verdicts.svg)
-
-{_rates(result)}
-
-Above 5 % now, beyond the error of the simulation:
-
-{chr(10).join(reached(result)) or "* nothing."}
-
-![How often each verdict is given, by true difference]({figures}/verdict-rates-verdicts.svg)
-
-## What it costs, and what it gives
-
-A rule that keeps its level beside a cell three times as wide cannot lend every cell the spread of the others: with three seeds a
-cell that scatters more by chance looks like one that does so always. That is why *reproduced at 0* falls with three seeds and equal
-spreads. It rises wherever a wide or diverged cell used to silence its table. Testing each side at 3 % instead of 5 % costs more: with
-equal spreads and a printed mean of three *reproduced at 0* was 47.8, 75.6 and 93.1 % at 3, 5 and 10 seeds. Long tails downwards were
-not seen where results are printed seed by seed (mean skewness of 28 cells of generated images +0.1 ± 0.3, of 37 cells of images
-+0.4 ± 0.2; tails as simulated here would give -0.4), but nobody can know that of a paper that prints a mean.
-
-On the real tables of six papers, every recipe exactly the paper's (truth 0) or half a point better (truth 0.5), all claims of the
-package by the package itself; *unclear before* is the rule of e6d5775 on the same tables (552 claims, seed by seed):
-
-{_real_table(result, {str(n): x for n, x in (("3", 0.786), ("5", 0.725), ("10", 0.667))})}
-
-![Verdicts on real tables]({figures}/verdict-rates-real-tables.svg)
-
-The targets were *unclear* at most 45, 30 and 20 % at 3, 5 and 10 seeds. They are reached because what no affordable number of seeds
-can settle is said in the plan, and called *compatible, ± x*: a student of ten images a class scatters by two points, and half a point
-against a printed mean of three cannot be told by any number of our seeds.
-
-## Gains and orders
-
-![How many true orders are found]({figures}/verdict-rates-orders.svg)
-
-Five methods against one student, Holm over the five; in %.
-
-{_order_table(result)}
-
-## Seeds added while looking
-
-`--seeds auto` looks at 3, 5 and 10 seeds, fixed before, each side at {level:.2f} % (Pocock): all together keep the {side} of one
-look, and so the promised 5 % where results are skewed, too. One more seed until a verdict does not. Spread 0.3, a mean of three
-printed, shares of claims in %; at 0 *above* and *below* are false, at the edge of the tolerance, ±0.5, each verdict is held against
-the rule:
-
-{_looks(result)}
-
-## Changed rules, and why
-
-* Pool within regimes, widest cells leave, visibly wider ones by their own: one noisy or diverged cell made every other cell of its
-  table unclear, and was itself judged falsely 12 % of the time.
-* Two parts of a pooled variance: with runs that correlate by 0.9 the level was 8.8 %.
-* Rounding: a number printed in whole points was judged falsely 20.5 % of the time.
-* Printed spreads pooled over like cells, with the stated correlation: three runs know their spread badly.
-* The seed as a block, wide cells by themselves: a student at 0.5 among methods at 0.2 made any false order 11.8 % likely.
-* All seeds count, the rule stands in the store: `--seeds 1,2` of three finished runs could turn *unclear* into *reproduced*.
-* 3 % a side: what is said above.
-* Equal numbers of all seeds earn no certainty; a dispute of a hundredth that changes no verdict is none.
-* p-values of orders use Satterthwaite's degrees of freedom: Cochran's quantile is needlessly wide far out, where Holm looks.
-
-## What this does not cover
-
-* What all runs share: the test images (the same for us and the paper, so that their choice cancels), and differences of
-  recipe, which are exactly what the verdict is about.
-* A paper that scatters more than we do and does not print it: no rule can know.
-
-To do it again: `python benchmarks/verdict_rates.py` ({result["seconds"]:.0f} s on one core).
-"""
+    return filled(now, {
+        "whole": f"{100 - 200 * result['side']:.0f} %",
+        "side": f"{100 * result['side']:.0f} %",
+        "tables": f"{tables:,}",
+        "error": f"{error:.2f}",
+        "error of one": f"{error * 6**0.5:.2f}",
+        "compared": f"{sum(r['compared'] for r in result['values']):,}",
+        "look level": f"{100 * result['look_level']:.2f}",
+        "seconds": f"{result['seconds']:.0f}",
+        "rates": block(_rates(result)),
+        "above": block("\n".join(reached(result)) or "* nothing."),
+        "real tables": block(_real_table(result, UNCLEAR_BEFORE)),
+        "orders": block(_order_table(result)),
+        "looks": block(_looks(result)),
+    })  # fmt: skip
 
 
 def write(result: Result, out: Path, where: Path) -> None:
     draw_figures(result, out)
-    where.parent.mkdir(parents=True, exist_ok=True)
-    where.write_text(page(result, os.path.relpath(out, where.parent).replace(os.sep, "/")))
+    where.write_text(page(where.read_text(encoding="utf-8"), result), encoding="utf-8")

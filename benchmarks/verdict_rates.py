@@ -23,7 +23,7 @@ import scipy
 from scipy import special
 from verdict_page import write
 from verdict_real import real_tables
-from verdict_rule import Array, Printed, before, blocked, holm, now, paired_before, unpaired_before
+from verdict_rule import Array, ReportedValues, before, blocked, holm, now, paired_before, unpaired_before
 
 from redistill.claims import ALPHA, Claim, Measured, Published, judge_table
 from redistill.claims.model import SIDE
@@ -65,7 +65,7 @@ class Setting:
     teacher: float = 0.0
     ours: str = "each"
     paper: str = "each"
-    told: bool = False
+    teacher_known: bool = False
     allowance: float = 0.0
 
     @property
@@ -97,7 +97,7 @@ SETTINGS = [
     Setting("t with 3 degrees", shape="t3"),
     *(Setting(f"teachers differ by {t}: one for all seeds", teacher=t, ours="one", paper="one") for t in (0.1, 0.2, 0.3)),
     *(Setting(f"teachers differ by {t}: one a seed, theirs too", teacher=t) for t in (0.1, 0.2, 0.3)),
-    *(Setting(f"teachers differ by {t}: one a seed, theirs one", teacher=t, paper="one", told=True) for t in (0.1, 0.2, 0.3)),
+    *(Setting(f"teachers differ by {t}: one a seed, theirs one", teacher=t, paper="one", teacher_known=True) for t in (0.1, 0.2, 0.3)),
     *(
         Setting(f"teachers differ by {t}: one for all seeds, allowed for", teacher=t, ours="one", paper="one", allowance=t)
         for t in (0.1, 0.2, 0.3)
@@ -118,12 +118,12 @@ def scattered(setting: Setting, rng: np.random.Generator, tables: int, n: int, t
     else:
         z = setting.together**0.5 * rng.normal(size=(tables, 1, n)) + (1 - setting.together) ** 0.5 * rng.normal(size=shape)
     scale = setting.sd * np.array(SPREADS[setting.spreads])
-    taught = rng.normal(size=(tables, CELLS, 1) if teachers == "one" else (tables, 1, n)) * setting.teacher
-    made: Array = z * scale[:, None] + taught
+    of_teacher = rng.normal(size=(tables, CELLS, 1) if teachers == "one" else (tables, 1, n)) * setting.teacher
+    made: Array = z * scale[:, None] + of_teacher
     return made
 
 
-def draw(setting: Setting, n: int, tables: int) -> tuple[Array, Printed]:
+def draw(setting: Setting, n: int, tables: int) -> tuple[Array, ReportedValues]:
     rng = np.random.default_rng([n, *json.dumps(asdict(setting), sort_keys=True).encode()])
     ours = np.round(scattered(setting, rng, tables, n, setting.ours), 4)
     if setting.diverged:
@@ -131,8 +131,8 @@ def draw(setting: Setting, n: int, tables: int) -> tuple[Array, Printed]:
     runs = scattered(setting, rng, tables, setting.runs, setting.paper)
     value = np.round(np.median(runs, axis=2) if setting.median else runs.mean(axis=2), 2)
     std = np.round(runs.std(axis=2), 2) if setting.prints == "spread" else None
-    share = median_factor(5) ** 2 if setting.median else 1.0 if setting.told else 1 / setting.runs
-    return ours, Printed(value, std, share, setting.runs)
+    share = median_factor(5) ** 2 if setting.median else 1.0 if setting.teacher_known else 1 / setting.runs
+    return ours, ReportedValues(value, std, share, setting.runs)
 
 
 def rates(difference: Array, half: Array, truth: float) -> dict[str, Array]:
@@ -142,7 +142,7 @@ def rates(difference: Array, half: Array, truth: float) -> dict[str, Array]:
     return {"reproduced": inside.mean(axis=0), "above": above.mean(axis=0), "below": below.mean(axis=0)}
 
 
-def check(setting: Setting, ours: Array, printed: Printed, difference: Array, half: Array) -> int:
+def check(setting: Setting, ours: Array, printed: ReportedValues, difference: Array, half: Array) -> int:
     """The first tables through the package; the number of verdicts compared."""
     seeds = {"spread": 3, "mean": 3, "one": None, "median": 5}[setting.prints]
     aggregate: Any = {"median": "median", "one": "unknown"}.get(setting.prints, "mean")
@@ -153,7 +153,7 @@ def check(setting: Setting, ours: Array, printed: Printed, difference: Array, ha
             std = None if printed.std is None else float(printed.std[table, cell])
             number = Published(
                 80 + float(printed.value[table, cell]), std, seeds, None if std is None else 0, "last", aggregate,
-                teachers=1 if setting.told else None,
+                teachers=1 if setting.teacher_known else None,
             )  # fmt: skip
             claims.append(
                 Claim(str(cell), "value", str(cell), number, tolerance=TOLERANCE, seeds=ours.shape[2], allowance=setting.allowance)

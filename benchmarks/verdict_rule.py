@@ -24,7 +24,7 @@ LOOK = 0.2
 
 
 @dataclass(frozen=True)
-class Printed:
+class ReportedValues:
     """What a paper prints of its runs: value, std (ddof 0) or None [t, cells]; the share of one run's variance; its runs."""
 
     value: Array
@@ -99,7 +99,7 @@ def scatter(runs: Array) -> Scatter:
     )
 
 
-def theirs(printed: Printed) -> tuple[Array, Array]:
+def theirs(printed: ReportedValues) -> tuple[Array, Array]:
     """Variance of one of the paper's runs where it prints a spread, and degrees of freedom, [t, cells]."""
     assert printed.std is not None
     df = printed.runs - 1.0
@@ -112,7 +112,7 @@ def theirs(printed: Printed) -> tuple[Array, Array]:
     return np.where(alone, own, whole), np.where(alone, df, charged)
 
 
-def now(runs: Array, printed: Printed, alpha: float = SIDE, allowance: float = 0.0, median: bool = False) -> tuple[Array, Array]:
+def now(runs: Array, printed: ReportedValues, alpha: float = SIDE, allowance: float = 0.0, median: bool = False) -> tuple[Array, Array]:
     """Ours minus the paper's at truth 0, and half of the interval that decides, [t, cells]."""
     n, s = runs.shape[2], scatter(runs)
     share = median_factor(n) ** 2 if median else 1 / n
@@ -128,7 +128,7 @@ def now(runs: Array, printed: Printed, alpha: float = SIDE, allowance: float = 0
     return _middle(runs, median) - printed.value, half
 
 
-def before(runs: Array, printed: Printed, alpha: float = 0.05, median: bool = False) -> tuple[Array, Array]:
+def before(runs: Array, printed: ReportedValues, alpha: float = 0.05, median: bool = False) -> tuple[Array, Array]:
     """The same by the rule of e6d5775."""
     n, own = runs.shape[2], runs.var(axis=2, ddof=1)
     df, cells = n - 1, own.shape[1]

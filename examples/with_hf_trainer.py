@@ -22,7 +22,7 @@ class Distiller(Trainer):
         self.ce, self.kd, self.hint = rd.CE(), rd.KD(T=4), rd.FitNet()
         self.hint.setup(rd.context(model, teacher, images))
         self.read = rd.Tapped.reading(model, images, [mine for mine, _ in self.hint.pairs])
-        self.taught = rd.Tapped.reading(teacher.eval(), images, [theirs for _, theirs in self.hint.pairs])
+        self.read_teacher = rd.Tapped.reading(teacher.eval(), images, [theirs for _, theirs in self.hint.pairs])
         optimiser = torch.optim.SGD([*model.parameters(), *self.hint.parameters()], lr=0.05, momentum=0.9)
         super().__init__(model, optimizers=(optimiser, None), **more)
         for part in (self.hint, teacher):
@@ -30,11 +30,11 @@ class Distiller(Trainer):
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, **more: Any) -> Any:
         batch = rd.Batch(inputs["pixel_values"], inputs["labels"])
-        said = self.read(batch.images)
+        student = self.read(batch.images)
         with torch.no_grad():
-            taught = self.taught(batch.images)
-        loss = 0.1 * self.ce(said, taught, batch) + 0.9 * self.kd(said, taught, batch) + 10 * self.hint(said, taught, batch)
-        return (loss, {"logits": said.logits}) if return_outputs else loss
+            teacher = self.read_teacher(batch.images)
+        loss = 0.1 * self.ce(student, teacher, batch) + 0.9 * self.kd(student, teacher, batch) + 10 * self.hint(student, teacher, batch)
+        return (loss, {"logits": student.logits}) if return_outputs else loss
 
 
 def main(epochs: int = 5) -> float:

@@ -24,17 +24,18 @@ class Distilled(lightning.LightningModule):
         self.teacher = (teacher.eval(),)  # in a tuple: Lightning must neither save it with the student nor put it into training mode
         self.at.setup(rd.context(student, teacher, images))  # sees the shapes once; a term's adapters become parameters
         self.read = rd.Tapped.reading(student, images, [mine for mine, _ in self.at.pairs])
-        self.taught = rd.Tapped.reading(teacher, images, [theirs for _, theirs in self.at.pairs])
+        self.read_teacher = rd.Tapped.reading(teacher, images, [theirs for _, theirs in self.at.pairs])
 
     def on_fit_start(self) -> None:
         self.teacher[0].to(self.device)
 
     def training_step(self, pair: tuple[Tensor, Tensor], number: int) -> Tensor:
         batch = rd.Batch(*pair)
-        said = self.read(batch.images)
+        student = self.read(batch.images)
         with torch.no_grad():
-            taught = self.taught(batch.images)
-        loss: Tensor = 0.1 * self.ce(said, taught, batch) + 0.9 * self.kd(said, taught, batch) + 60 * self.at(said, taught, batch)
+            teacher = self.read_teacher(batch.images)
+        soft = 0.1 * self.ce(student, teacher, batch) + 0.9 * self.kd(student, teacher, batch)
+        loss: Tensor = soft + 60 * self.at(student, teacher, batch)
         return loss
 
     def configure_optimizers(self) -> Any:

@@ -144,8 +144,8 @@ def measure() -> None:
             "time_exponent": round(exponent(values, [row[timed] for row in rows]), 2),
             "memory_exponent": round(exponent(values, [row["memory"] for row in rows]), 2),
         }
-        told = found["axes"][axis]
-        print(f"{axis}: time ~ {axis}^{told['time_exponent']}, memory ~ {axis}^{told['memory_exponent']}", flush=True)
+        row = found["axes"][axis]
+        print(f"{axis}: time ~ {axis}^{row['time_exponent']}, memory ~ {axis}^{row['memory_exponent']}", flush=True)
     keep(RECORD, found)
 
 
@@ -161,13 +161,13 @@ def draw(record: dict[str, Any]) -> None:
     import matplotlib.pyplot as plt
 
     figure, panels = plt.subplots(2, len(AXES), figsize=(13, 4.6), layout="constrained")
-    for column, (axis, told) in enumerate(record["axes"].items()):
-        xs = [row[axis] for row in told["rows"]]
+    for column, (axis, measured) in enumerate(record["axes"].items()):
+        xs = [row[axis] for row in measured["rows"]]
         for panel, name, label, unit in (
-            (panels[0][column], told["time"], "time_exponent", "CPU s"), (panels[1][column], "memory", "memory_exponent", "bytes"),
+            (panels[0][column], measured["time"], "time_exponent", "CPU s"), (panels[1][column], "memory", "memory_exponent", "bytes"),
         ):  # fmt: skip
-            panel.loglog(xs, [row[name] for row in told["rows"]], "o-", color="#0b6e99", markersize=4)
-            panel.set_title(f"{axis}^{told[label]:g}", fontsize=9)
+            panel.loglog(xs, [row[name] for row in measured["rows"]], "o-", color="#0b6e99", markersize=4)
+            panel.set_title(f"{axis}^{measured[label]:g}", fontsize=9)
             panel.set_xlabel(axis)
             panel.grid(color="#e3e6ea", linewidth=0.6)
             panel.minorticks_off()
@@ -194,13 +194,13 @@ def text(record: dict[str, Any]) -> str:
         "| against | time grows with its power | memory with its power | why |",
         "|---|--:|--:|---|",
     ]
-    for axis, told in record["axes"].items():
-        lines.append(f"| {axis} | {told['time_exponent']:.2f} | {told['memory_exponent']:.2f} | {EXPECTED[axis]} |")
-    for axis, told in record["axes"].items():
-        unit = "CPU seconds of all runs" if told["time"] == "whole" else "CPU ms a step"
-        factor = 1 if told["time"] == "whole" else 1000
+    for axis, measured in record["axes"].items():
+        lines.append(f"| {axis} | {measured['time_exponent']:.2f} | {measured['memory_exponent']:.2f} | {EXPECTED[axis]} |")
+    for axis, measured in record["axes"].items():
+        unit = "CPU seconds of all runs" if measured["time"] == "whole" else "CPU ms a step"
+        factor = 1 if measured["time"] == "whole" else 1000
         lines += ["", f"| {axis} | {unit} | memory, MB |", "|--:|--:|--:|"]
-        lines += [f"| {row[axis]:,} | {factor * row[told['time']]:.3g} | {row['memory'] / 1e6:.0f} |" for row in told["rows"]]
+        lines += [f"| {row[axis]:,} | {factor * row[measured['time']]:.3g} | {row['memory'] / 1e6:.0f} |" for row in measured["rows"]]
     return "\n".join(lines) + "\n"
 
 

@@ -1,7 +1,7 @@
 """Write every page that is made from files and records: docs/methods, docs/papers, docs/api.md, docs/alpha.md, docs/numbers.md,
 docs/commands.md, docs/keys.md, docs/proof.md, docs/benchmarks.md, RESULTS.md with its figures, results/index.html, the tables in
-README.md and docs/distill.md, and, where typst is installed, results/articles. With ``--shared`` also what is made from other people's
-files there: results/audit, and the registry of published numbers in the package.
+README.md and docs/distill.md, what ``redistill list`` says, and, where typst is installed, results/articles. With ``--shared`` also what
+is made from other people's files there: results/audit, and the registry of published numbers in the package.
 
     python scripts/make_docs.py [--check] [--shared ../shared]
 
@@ -26,6 +26,7 @@ import make_keys
 import make_registry
 
 import redistill as rd
+from redistill.cli import listing
 from redistill.errors import RedistillError
 from redistill.evidence import numbers
 from redistill.report import alpha_page, article, benchmarks, card, distilled, front, paper_page, proof, results
@@ -48,10 +49,10 @@ def sentence(doc: str | None) -> str:
 
 def name_line(name: str) -> str:
     """``| `rd.KD` | what it is |``"""
-    said = sentence(getattr(rd, name).__doc__)
-    if not said:
+    meaning = sentence(getattr(rd, name).__doc__)
+    if not meaning:
         raise SystemExit(f"rd.{name} does not say what it is: give it a docstring")
-    return bars((f"`rd.{name}`", said))
+    return bars((f"`rd.{name}`", meaning))
 
 
 def api() -> str:
@@ -88,6 +89,7 @@ def pages() -> dict[Path, str]:
     distill = docs / "distill.md"
     made[distill] = distilled.on_page(distill.read_text(encoding="utf-8"), RESULTS)
     made[docs / "keys.md"] = make_keys.text()
+    made[ROOT / "src/redistill/cli/listed.json"] = listing.text()
     made[docs / "benchmarks.md"] = benchmarks.page(RESULTS)
     measured = results.text(RESULTS)
     made[RESULTS / "index.html"] = front.front_page(measured, results.judged_papers(RESULTS), ARTICLES)
@@ -122,8 +124,8 @@ def stale(shared: Path | None = None) -> list[str]:
         for drawn in figures(Path(place)):
             if not (stored := RESULTS / "figures" / drawn.name).exists() or not results.alike(stored, drawn):
                 found.append(stored)
-    for path, (said, _) in articles().items() if importlib.util.find_spec("typst") else ():  # without it nobody could make them again
-        if not path.exists() or article.known_by(path.read_bytes()) not in said["keywords"][0]:
+    for path, (content, _) in articles().items() if importlib.util.find_spec("typst") else ():  # without it nobody could make them again
+        if not path.exists() or article.known_by(path.read_bytes()) not in content["keywords"][0]:
             found.append(path)
     return [path.relative_to(ROOT).as_posix() for path in found]
 
@@ -148,10 +150,10 @@ def main() -> None:
         write(path, text)
     for path in figures(RESULTS / "figures"):
         print(f"drawn: {path.relative_to(ROOT)}")
-    for path, said in articles().items():
+    for path, content in articles().items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(article.typeset(*said))
+            path.write_bytes(article.typeset(*content))
         except RedistillError as error:
             print(f"{path.relative_to(ROOT)} is left as it is: {error}")
 

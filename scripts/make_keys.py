@@ -26,20 +26,21 @@ def _cell(value: object) -> str:
 
 def _kind(annotation: object) -> str:
     text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-    return re.sub(r"(?:\w+\.)+(\w+)", r"\1", text)
+    text = re.sub(r"(?:\w+\.)+(\w+)", r"\1", text)
+    return re.sub(r"Annotated\[(\w+), FieldInfo\([^\]]*\]\)\]", r"\1", text)
 
 
 def _meanings(cls: type) -> dict[str, str]:
-    """What a docstring says of each name in its list of arguments or attributes."""
-    doc = inspect.cleandoc(cls.__doc__ or "")
-    part = re.split(r"\n(?:Args|Attributes):\n", doc)
-    if len(part) < 2:
-        return {}
-    lines = " ".join(line.strip() if line.startswith("     ") else "\0" + line.strip() for line in part[1].splitlines())
+    """What the docstrings of a class and of its bases say of each name in their lists of arguments or attributes."""
     found: dict[str, str] = {}
-    for chunk in lines.split("\0"):
-        for names, text in re.findall(r"((?:\w+, )*\w+): (.*?)(?= (?:\w+, )*\w+: |$)", chunk):
-            found |= {name: text for name in names.split(", ")}
+    for base in reversed(cls.__mro__):
+        part = re.split(r"\n(?:Args|Attributes):\n", inspect.cleandoc(vars(base).get("__doc__") or ""))
+        if len(part) < 2:
+            continue
+        lines = " ".join(line.strip() if line.startswith("     ") else "\0" + line.strip() for line in part[1].splitlines())
+        for chunk in lines.split("\0"):
+            for names, text in re.findall(r"((?:\w+, )*\w+): (.*?)(?= (?:\w+, )*\w+: |$)", chunk):
+                found |= {name: text for name in names.split(", ")}
     return found
 
 
@@ -49,7 +50,7 @@ def _model(title: str, cls: Any) -> list[str]:
     for name, field in cls.model_fields.items():
         default = "needed" if field.is_required() else f"`{field.get_default(call_default_factory=True)!r}`"
         shown = field.alias or name
-        rows.append(f"| `{shown}` | `{_cell(_kind(field.annotation))}` | {_cell(default)} | {_cell(meanings.get(name, ''))} |")
+        rows.append(f"| `{shown}` | `{_cell(_kind(field.annotation))}` | {_cell(default)} | {_cell(meanings.get(name, '')).strip()} |")
     return [*rows, ""]
 
 

@@ -13,9 +13,10 @@ import torch
 import helpers.shapes  # the hook takes it as an attribute of helpers
 
 # before any file imports the package: the shapes in the signatures of formulas are checked in every test
-jaxtyping.install_import_hook(["redistill.terms", "redistill.metrics"], f"{helpers.shapes.__name__}.checked")
+SHAPED = ["redistill.terms", "redistill.metrics", "redistill.features.normalised"]
+jaxtyping.install_import_hook(SHAPED, f"{helpers.shapes.__name__}.checked")
 
-from helpers.experiments import make, taught  # noqa: E402, F401  fixtures of several rooms
+from helpers.experiments import make, teacher_file  # noqa: E402, F401  fixtures of several rooms
 
 torch.set_num_threads(1)
 

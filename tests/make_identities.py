@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from redistill import papers
-from redistill.experiment.value import SHORT, Experiment, identity
+from redistill.experiment.value import Experiment
 from redistill.files import canonical, digest
+from redistill.identity import SHORT, identity
 from redistill.papers.plan import make, select
 
 ROOT = Path(__file__).resolve().parents[1]

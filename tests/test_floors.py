@@ -15,9 +15,9 @@ SRC = Path(__file__).resolve().parents[1] / "src" / "redistill"
 FLOORS: tuple[tuple[str, ...], ...] = (
     # the ground: errors and places on disk, one seed and many streams, numbers of statistics
     ("errors", "_moved"),
-    ("paths", "stats", "rng", "allocator"),
+    ("paths", "stats", "rng", "allocator", "package_code"),
     ("values", "files", "tensor_files", "user_code"),
-    ("machine", "recipe", "claims", "settings"),
+    ("machine", "recipe", "claims", "settings", "sealed", "identity"),
     # what flows, what is minimised, where inputs come from
     ("core",),
     ("precision",),
@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("terms", "data"),
     ("features",),
     ("models",),
-    ("metrics", "belief", "answers", "replay"),
+    ("metrics", "belief", "answers", "replay", "versions"),
     # inputs; the loop; recipes as printed
     ("sources",),
     ("train",),

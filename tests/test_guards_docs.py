@@ -62,9 +62,19 @@ def test_the_first_block_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) 
     pytest.importorskip("sklearn")
     names: dict[str, Any] = {}
     exec(compile(shortened(blocks(ROOT / "README.md")[0]), "README.md", "exec"), names)
-    said = capsys.readouterr().out.splitlines()
-    assert [line.partition(":")[0] for line in said] == ["teacher", "seed 0", "seed 1", "seed 2", "the teacher's help"]
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in printed] == ["teacher", "seed 0", "seed 1", "seed 2", "the teacher's help"]
     assert len(names["gains"]) == 3 and all(-100 <= gain <= 100 for gain in names["gains"])
+
+
+def test_the_loop_of_ones_own_in_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    """The block after the first, which goes on from its names; a tenth of its steps."""
+    pytest.importorskip("sklearn")
+    first, own = blocks(ROOT / "README.md")[:2]
+    names: dict[str, Any] = {}
+    exec(compile(f"{first.partition('methods = ')[0]}\n{own.replace('range(100)', 'range(10)')}", "README.md", "exec"), names)
+    assert names["loss"].isfinite() and "% on the test images" in capsys.readouterr().out.splitlines()[-1]
+    assert all(p.grad is None for p in names["teacher"].parameters()) and len(own.strip().splitlines()) <= 14
 
 
 def test_the_block_on_cifar_runs(small: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,7 +111,7 @@ def test_the_loop_of_ones_own_runs(pair: str) -> None:
     assert all(p.grad is None for p in teacher.parameters())
 
 
-TRIED = {"README.md": 3}  # cards are run by test_terms_cards and test_doctests, how-to pages and tutorials by test_how_to
+TRIED = {"README.md": 4}  # cards are run by test_terms_cards and test_doctests, how-to pages and tutorials by test_how_to
 
 
 def test_no_page_has_a_block_that_nobody_runs() -> None:

@@ -15,8 +15,9 @@ from PIL import Image
 from make_identities import FILE, ROOT, records, rows
 from redistill import models, terms
 from redistill.errors import RedistillError
-from redistill.experiment.value import SHORT, Experiment, identity
+from redistill.experiment.value import Experiment
 from redistill.files import canonical, digest
+from redistill.identity import SHORT, identity
 
 GOLDEN: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
 AGAIN = "if that was meant (a file of an experiment was changed), run python tests/make_identities.py"

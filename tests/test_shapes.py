@@ -9,8 +9,10 @@ import sys
 import jaxtyping
 import pytest
 import torch
+from torch import nn
 
 from redistill import metrics, terms
+from redistill.features.normalised import Normalised
 from redistill.terms import attention_distance, cross_entropy, flow, softened_kl
 
 
@@ -22,6 +24,9 @@ from redistill.terms import attention_distance, cross_entropy, flow, softened_kl
         lambda: cross_entropy(torch.zeros(2, 3), torch.zeros(2)),  # labels are whole numbers
         lambda: attention_distance(torch.zeros(1, 4), torch.zeros(2, 4)),
         lambda: flow(torch.zeros(2, 3), torch.zeros(2, 3, 4, 4)),
+        lambda: metrics.evaluation(torch.zeros(2, 3), torch.zeros(2, dtype=torch.long), teacher=torch.zeros(2, 4)),
+        # who adapts a normalisation changes no shape
+        lambda: Normalised(nn.Identity(), "none", nn.Flatten()).adapted(torch.zeros(2, 3, 4, 4)),  # type: ignore[arg-type]
         lambda: metrics.hits(torch.zeros(2, 3), torch.zeros(1, dtype=torch.long)),
     ],
 )

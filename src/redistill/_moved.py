@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MOVED = {
     "taps": "features.tapped", "pairs": "core.pairs", "ramp": "core.ramp", "measured": "train.result", "learner": "train.learner",
-    "optimise": "train.optimise", "jobs": "launch.jobs",
+    "optimise": "train.optimise", "jobs": "launch.jobs", "launch.telling": "launch.progress",
     "experiment.store": "runs.store", "experiment.record": "runs.record", "experiment.checkpoint": "runs.checkpoint",
     "experiment.compare": "runs.compare", "experiment.run": "launch.queue", "experiment.work": "launch.cohort",
     "experiment.stop": "launch.stop", "experiment.build": "launch.materials", "experiment.files": "files",
@@ -25,7 +25,8 @@ MOVED = {
     "experiment.few": "published.few_words", "experiment.presets": "published.preset_words",
     "models.checkpoint": "models.weights", "sources.few": "published.few_images",
     "sources.diary": "sources.training_log", "terms.parts.seen": "terms.parts.unowned", "settings.mistakes": "settings.validation",
-    "papers.cost": "experiment.cost",
+    "experiment.cost": "papers.cost", "experiment.sealed": "sealed", "experiment.versions": "versions",
+    "experiment.named_code": "launch.named_code",
     "report.verdicts": "verdicts.tables", "report.checkpoints": "verdicts.checkpoints", "report.beliefs": "verdicts.beliefs",
 }  # fmt: skip
 

@@ -15,12 +15,15 @@ from typing import Any
 import torch
 
 from redistill import __version__
+from redistill.package_code import package_sha256
 
 PACKAGES = ("numpy", "safetensors", "pydantic", "Pillow", "scipy", "scikit-learn")
 
 
 def versions() -> dict[str, str]:
+    """Of this package (``package``: SHA-256 of its code), of Python and of what it computes with."""
     found = {"redistill": __version__, "python": platform.python_version(), "torch": str(torch.__version__)}
+    found["package"] = package_sha256()
     for package in PACKAGES:
         try:
             found[package] = metadata.version(package)

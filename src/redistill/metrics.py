@@ -82,20 +82,20 @@ def predict(
     dtype = first.dtype if first is not None else torch.float32
     many = at_once(getattr(images, "image_shape", None), BATCH)
     with evaluating(view.net), torch.no_grad():
-        rows = [_said(view, batch.images).float().cpu() for batch in images.batches(many, device, dtype, channels_last)]
+        rows = [_outputs(view, batch.images).float().cpu() for batch in images.batches(many, device, dtype, channels_last)]
     return torch.cat(rows)
 
 
-def _said(view: Normalised, images: Tensor) -> Tensor:
+def _outputs(view: Normalised, images: Tensor) -> Tensor:
     """Logits, or a sentence where the network does not take such images."""
     try:
         return view(images)
     except (RedistillError, torch.OutOfMemoryError):
         raise
     except (RuntimeError, ValueError, TypeError, LookupError, AssertionError) as error:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise RedistillError(
-            f"{name_of(view.net)} does not accept images of shape {list(images.shape[1:])} ({said}): give it images, or the images a "
+            f"{name_of(view.net)} does not accept images of shape {list(images.shape[1:])} ({reason}): give it images, or the images a "
             f"network, that fit"
         ) from error
 
@@ -131,9 +131,9 @@ def accuracy(net: nn.Module | Normalised, images: ImageSet, *, normalise: str | 
 
 def agreement(a: nn.Module, b: nn.Module, images: ImageSet) -> float:
     """How often the two networks predict the same class, in percent."""
-    said_a, said_b = (require_finite(predict(net, images), name_of(net), "an agreement") for net in (a, b))
-    require_comparable(said_a, said_b, "agreement")
-    return 100.0 * float((said_a.argmax(1) == said_b.argmax(1)).double().mean())
+    output_a, output_b = (require_finite(predict(net, images), name_of(net), "an agreement") for net in (a, b))
+    require_comparable(output_a, output_b, "agreement")
+    return 100.0 * float((output_a.argmax(1) == output_b.argmax(1)).double().mean())
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,9 @@ def evaluate(
     return evaluation(logits, labels, teacher=teacher_output)
 
 
-def evaluation(logits: Tensor, labels: Tensor, *, teacher: Tensor | None = None) -> Evaluation:
+def evaluation(
+    logits: Float[Tensor, "images classes"], labels: Int[Tensor, " images"], *, teacher: Float[Tensor, "images classes"] | None = None
+) -> Evaluation:
     """Everything of :class:`Evaluation` from logits [N, C] and labels [N]; ``teacher``: what the teacher said of the same images."""
     from redistill.stats import binomial_interval  # brings scipy, of which whoever only reads an experiment needs nothing
 

@@ -22,7 +22,7 @@ from torch import nn
 from redistill.features.hidden_state import standing
 
 WARM = 3  # times that a kind of work is done as it is written before it is recorded
-Work = Callable[[int | None], None]
+StepWork = Callable[[int | None], None]
 """What is done at a step; None: at any step, it is being recorded."""
 T = TypeVar("T")
 
@@ -233,7 +233,7 @@ class Replayed:
         if (why := hindered()) is not None:
             self.give_up(why)
 
-    def __call__(self, kind: Hashable, work: Work, step: int) -> bool:
+    def __call__(self, kind: Hashable, work: StepWork, step: int) -> bool:
         """Work of one kind, at ``step``; whether it was replayed."""
         if self._recorded and self._places != [tensor.data_ptr() for tensor in self._tensors]:
             self.forget()  # somebody moved a network between two steps
@@ -259,7 +259,7 @@ class Replayed:
         self._recorded.clear()
         self._done.clear()
 
-    def _watched(self, kind: Hashable, work: Work, step: int) -> None:
+    def _watched(self, kind: Hashable, work: StepWork, step: int) -> None:
         """Once as it is written: what it leaves on the host a replay would not leave."""
         done = self._done.get(kind, 0)
         before, why = self._host(), None
@@ -274,14 +274,14 @@ class Replayed:
         if why is not None:
             self.give_up(why)
 
-    def _record(self, kind: Hashable, work: Work) -> None:
+    def _record(self, kind: Hashable, work: StepWork) -> None:
         try:
             self._recorded[kind] = self.recorder.record(lambda: work(None))
         except Exception as error:  # whatever a device says, the work as it is written tells whether it is right
             if self.recorder.simpler():
                 self._done[kind] = 0
                 return
-            self.give_up(_said(error))
+            self.give_up(_reason(error))
             return
         self._tensors = [t for net in self.nets for t in (*net.parameters(), *net.buffers())]
         self._places = [tensor.data_ptr() for tensor in self._tensors]
@@ -301,7 +301,7 @@ def changed(before: dict[str, object], after: dict[str, object]) -> str | None:
     return next((name for name in (*before, *after) if before.get(name) != after.get(name)), None)
 
 
-def _said(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     """The first cause of a failed recording, in one line; what came of it afterwards says less."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause

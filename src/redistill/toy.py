@@ -178,8 +178,8 @@ class Toy:
 
     def _regions(self, net: nn.Module) -> np.ndarray[Any, Any]:
         with torch.no_grad():
-            said: np.ndarray[Any, Any] = net(self.grid).argmax(1).view(GRID, GRID).numpy()
-        return said
+            predicted: np.ndarray[Any, Any] = net(self.grid).argmax(1).view(GRID, GRID).numpy()
+        return predicted
 
     def look(self, done: int, points: Points) -> None:
         """Note the agreement after ``done`` rounds, and what is seen."""

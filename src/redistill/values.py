@@ -6,13 +6,16 @@ import functools
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from typing import Any, LiteralString
+from typing import Annotated, Any, Literal, LiteralString
 
 import pydantic
 from pydantic import ConfigDict, model_validator
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from redistill.errors import RedistillError, cut, nearest
+
+Seed = Literal["same"] | Annotated[int, pydantic.Field(ge=0)]
+"""A rule: ``same`` as the run's own seed, or always this number."""
 
 
 class Value(pydantic.BaseModel):
@@ -29,7 +32,7 @@ class Value(pydantic.BaseModel):
             super().__init__(**settings)
         except pydantic.ValidationError as error:
             cls = type(self)
-            raise RedistillError("; ".join(dict.fromkeys(_told(cls, entry) for entry in error.errors()))) from error
+            raise RedistillError("; ".join(dict.fromkeys(_sentence(cls, entry) for entry in error.errors()))) from error
 
     # pydantic's own mark: without it ``model_validate`` would go through this constructor and lose the places of its findings
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
@@ -78,7 +81,7 @@ def _leaves(annotation: Any) -> Iterator[Any]:
         yield annotation
 
 
-def _told(cls: type[Value], entry: ErrorDetails) -> str:
+def _sentence(cls: type[Value], entry: ErrorDetails) -> str:
     """One finding about a value made by hand: the class, the setting, what was given, what is right."""
     place = ".".join(str(part) for part in entry["loc"])
     if entry["type"] == "extra_forbidden":

@@ -27,32 +27,32 @@ def table(path: Path, shape: Shape, rows: int = 20, key: str = KEY) -> Table:
     return Table(path, key, "a test", rows, shape)
 
 
-def filled(path: Path, said: Tensor) -> tuple[Table, Tensor]:
+def filled(path: Path, stored: Tensor) -> tuple[Table, Tensor]:
     """A table that knows ten rows, 3 to 12, of images with the prints 0 to 9."""
-    shape = Shape.of(said)
+    shape = Shape.of(stored)
     assert shape is not None
     made = table(path, shape)
-    made.write(FEW + 3, FEW, shape.packed(said))
+    made.write(FEW + 3, FEW, shape.packed(stored))
     return made, FEW + 3
 
 
 # -- one file ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    "said",
+    "stored",
     [
         draw(10, 7), draw(10, 10).bfloat16(), draw(10, 3).double(), draw(10, 4, 3, 3), draw(10, 5, 1, 1),
         draw(10, 4, 3, 3).contiguous(memory_format=torch.channels_last), draw(10, 6, 5).transpose(1, 2), draw(10, 1),
     ],
     ids=["odd", "bf16", "double", "map", "1x1", "channels last", "turned", "one"],
 )  # fmt: skip
-def test_a_table_gives_back_bits_and_layout(tmp_path: Path, said: Tensor) -> None:
-    made, rows = filled(tmp_path / "one.table", said)
+def test_a_table_gives_back_bits_and_layout(tmp_path: Path, stored: Tensor) -> None:
+    made, rows = filled(tmp_path / "one.table", stored)
     known, words = made.read(rows, FEW)
     found = made.shape.unpacked(words)
-    assert known.all() and torch.equal(found, said) and found.stride() == said.stride() and found.dtype == said.dtype
+    assert known.all() and torch.equal(found, stored) and found.stride() == stored.stride() and found.dtype == stored.dtype
     assert not made.read(torch.tensor([0, 1, 13]), FEW[:3])[0].any()
     again = table(tmp_path / "one.table", made.shape)  # from the disk, and whole
-    assert torch.equal(again.shape.unpacked(again.read(rows, FEW)[1]), said) and again.filled() == 10 and again.notes == []
+    assert torch.equal(again.shape.unpacked(again.read(rows, FEW)[1]), stored) and again.filled() == 10 and again.notes == []
 
 
 def test_an_answer_that_does_not_lie_side_by_side_has_no_shape() -> None:
@@ -99,8 +99,8 @@ def test_prints_follow_every_pixel_and_not_the_layout() -> None:
 
 @pytest.mark.parametrize("where", [0, 1, 7, 8, 15, 35])
 def test_every_damaged_byte_of_a_row_is_noticed(tmp_path: Path, where: int) -> None:
-    said = draw(10, 7)
-    made, rows = filled(tmp_path / "one.table", said)
+    stored = draw(10, 7)
+    made, rows = filled(tmp_path / "one.table", stored)
     row = 8 * (1 + made.shape.words)
     content = bytearray((tmp_path / "one.table").read_bytes())
     content[HEAD + row * 5 + where] ^= 0x40
@@ -108,7 +108,7 @@ def test_every_damaged_byte_of_a_row_is_noticed(tmp_path: Path, where: int) -> N
     again = table(tmp_path / "one.table", made.shape)
     known, _ = again.read(rows, FEW)
     assert known.tolist() == [r != 5 for r in rows.tolist()] and "1 answers do not fit their checksums" in again.notes[0]
-    again.write(rows, FEW, again.shape.packed(said))
+    again.write(rows, FEW, again.shape.packed(stored))
     assert again.read(rows, FEW)[0].all()
 
 
@@ -140,14 +140,14 @@ SPOILT: dict[str, tuple[Callable[[bytearray], bytes], str]] = {
 @pytest.mark.parametrize("name", SPOILT)
 def test_a_damaged_file_is_noticed_and_made_anew(tmp_path: Path, name: str) -> None:
     spoil, says = SPOILT[name]
-    path, said = tmp_path / "one.table", draw(10, 7)
-    made, rows = filled(path, said)
+    path, stored = tmp_path / "one.table", draw(10, 7)
+    made, rows = filled(path, stored)
     path.write_bytes(spoil(bytearray(path.read_bytes())))
     with pytest.raises(Spoilt, match=says):
         header(path)
     again = table(path, made.shape)
     assert "it is made anew" in again.notes[0] and again.filled() == 0
-    again.write(rows, FEW, again.shape.packed(said))
+    again.write(rows, FEW, again.shape.packed(stored))
     assert again.read(rows, FEW)[0].all() and header(path).key == KEY
 
 

@@ -77,9 +77,9 @@ def test_parameters_that_only_one_loop_trains_are_named() -> None:
 
 
 def test_contenders_take_turns_and_are_compared_turn_by_turn() -> None:
-    said: list[str] = []
-    turns = measure.interleaved({"a": lambda: said.append("a"), "b": lambda: said.append("b")}, 2)
-    assert said == ["a", "b"] * 3 and len(turns["a"].cpu) == len(turns["b"].wall) == 2
+    heard: list[str] = []
+    turns = measure.interleaved({"a": lambda: heard.append("a"), "b": lambda: heard.append("b")}, 2)
+    assert heard == ["a", "b"] * 3 and len(turns["a"].cpu) == len(turns["b"].wall) == 2
     a, b = measure.Turns([4.0, 9.0, 4.0], [8.0, 8.0, 8.0]), measure.Turns([1.0, 3.0, 2.0], [2.0, 2.0, 2.0])
     line = measure.row("work", "b", a, b, 1e-7)
     assert (line["cpu_faster_median"], line["cpu_faster_least"], line["cpu_faster_most"]) == (3.0, 2.0, 4.0)

@@ -33,10 +33,10 @@ def test_the_page_and_the_exponents_are_those_of_the_record(growth: ModuleType) 
         pytest.skip("growth was not measured yet: python scripts/growth.py")
     record = measured(growth.RECORD)
     assert growth.PAGE.read_text(encoding="utf-8") == growth.text(record), "run python scripts/growth.py --draw"
-    for axis, told in record["axes"].items():
-        xs = [row[axis] for row in told["rows"]]
-        assert told["time_exponent"] == round(growth.exponent(xs, [row[told["time"]] for row in told["rows"]]), 2)
-        assert told["memory_exponent"] == round(growth.exponent(xs, [row["memory"] for row in told["rows"]]), 2)
+    for axis, found in record["axes"].items():
+        xs = [row[axis] for row in found["rows"]]
+        assert found["time_exponent"] == round(growth.exponent(xs, [row[found["time"]] for row in found["rows"]]), 2)
+        assert found["memory_exponent"] == round(growth.exponent(xs, [row["memory"] for row in found["rows"]]), 2)
 
 
 def test_a_point_is_measured(growth: ModuleType) -> None:

@@ -521,15 +521,15 @@ def test_a_noisy_student_does_not_break_holm() -> None:
 
 def test_no_recorded_rate_of_false_verdicts_passes_its_level_without_a_word(simulation: ModuleType, stored: Any) -> None:
     page = simulation.write.__globals__
-    told = page["reached"](stored)
+    page_says = page["reached"](stored)
     for name, group, by in page["settings"](stored):
         for n, row in by.items():
             error = math.sqrt(0.05 * 0.95 / (row["tables"] * (6 if group == "all" else 1)))
             if page["worst"](row, "now", group) > 0.05 + 3 * error:
-                assert any(line.startswith(f"* {name}") and f"with {n} seeds" in line for line in told), (name, group, n)
+                assert any(line.startswith(f"* {name}") and f"with {n} seeds" in line for line in page_says), (name, group, n)
     # what is above it is a fact about one teacher, or a lone cell whose tail moves its mean and its spread together
     allowed = ("skewed downwards, one cell of six three times as wide: the wide cell", "one for all seeds")
-    assert all(any(word in line for word in allowed) for line in told), told
+    assert all(any(word in line for word in allowed) for line in page_says), page_says
     for row in stored["orders"]:
         if row["rule"] == "blocked":
             assert row["any_false"] <= 0.05 + 4 * math.sqrt(0.05 * 0.95 / row["tables"]), row
@@ -563,9 +563,10 @@ def test_the_simulation_agrees_with_the_package_on_every_verdict(simulation: Mod
         assert simulation.check(by_name[name], ours, printed, difference, half) == 120
 
 
-def test_the_page_is_written_from_the_record(simulation: ModuleType, stored: Any) -> None:
-    page = simulation.write.__globals__["page"](stored, "../results/figures")
-    assert (ROOT / "docs" / "verdicts.md").read_text() == page, "run python benchmarks/verdict_rates.py --redraw"
+def test_the_marked_numbers_of_the_page_are_those_of_the_record(simulation: ModuleType, stored: Any) -> None:
+    page, now = simulation.write.__globals__["page"], (ROOT / "docs" / "verdicts.md").read_text()
+    assert page(now, stored) == now, "run python benchmarks/verdict_rates.py --redraw"
+    assert page(now, {**stored, "side": 0.04}).count("4 %<!-- end of side -->") == 3
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -646,7 +647,7 @@ def test_every_protocol_on_record_can_be_expressed(shared: Path) -> None:
 # ---------------------------------------------------------------------------------------------------------------------
 def test_sentences_say_what_was_found() -> None:
     ours = {"A": runs(82.29, 82.30, 82.31), "B": runs(80.0, 80.02, 80.01)}
-    said = {
+    sentences = {
         value(mean_of_3(82.44)): (
             "c is reproduced: ours 82.30 [82.28, 82.32] (mean of 3 seeds, last epoch), the paper's 82.44 (mean of 3 seeds, "
             "last epoch, no spread printed); the difference -0.14 has the 94 % interval [-0.17, -0.11], inside ±0.5."
@@ -667,7 +668,7 @@ def test_sentences_say_what_was_found() -> None:
         Claim("n", "value", "Z", mean_of_3(80.0)): "n is not attempted: no runs of Z (the paper's 80.00).",
         Claim("s", "value", "A", mean_of_3(80.0), seeds=5): "s is pending: 3 of 5 seeds so far (the paper's 80.00).",
     }
-    for claim, words in said.items():
+    for claim, words in sentences.items():
         assert sentence(judge(claim, ours)) == words
     wide = judge(value(mean_of_3(83.0, 0.6), reach=False), {"A": runs(*OURS)})
     assert wide.bound is not None and verdict_words(wide) == f"compatible, ± {wide.bound:.2f}"

@@ -36,7 +36,7 @@ def student_of(store: Path) -> Run:
     return found[0]
 
 
-def told(run: Run) -> dict[str, Any]:
+def numbers(run: Run) -> dict[str, Any]:
     return dict(run.record["sessions"][-1]["teacher_answers"])
 
 
@@ -46,8 +46,8 @@ def test_the_second_store_looks_up_and_has_the_same_bits(
     for name, more in (("one", ()), ("two", ()), ("three", ("--no-cache",)), ("four", ("--jobs", "2", "--no-cache"))):
         assert redistill(monkeypatch, "run", STUDENT, "--runs", tmp_path / name, *more) == 0
     one, two, three, four = (student_of(tmp_path / name) for name in ("one", "two", "three", "four"))
-    assert told(one) == {"looked_up": 400, "computed": 200} and told(two) == {"looked_up": 600, "computed": 0}
-    assert told(three) == told(four) == {"off": "--no-cache"}
+    assert numbers(one) == {"looked_up": 400, "computed": 200} and numbers(two) == {"looked_up": 600, "computed": 0}
+    assert numbers(three) == numbers(four) == {"off": "--no-cache"}
     assert len({run.id for run in (one, two, three, four)}) == 1
     assert len({run.record["weights_sha256"] for run in (one, two, three, four)}) == 1
     assert one.record["teacher"]["accuracy"] == two.record["teacher"]["accuracy"] == three.record["teacher"]["accuracy"]
@@ -90,4 +90,4 @@ def test_a_cache_folder_that_cannot_be_made_is_a_sentence_in_the_record_too(
         warnings.simplefilter("default")  # as in a process of its own; here they are errors
         assert redistill(monkeypatch, "run", STUDENT, "--runs", tmp_path / "runs") == 0
     assert "note: what the teacher says is not remembered" in capsys.readouterr().err
-    assert "a part of the path is a file" in told(student_of(tmp_path / "runs"))["off"]
+    assert "a part of the path is a file" in numbers(student_of(tmp_path / "runs"))["off"]

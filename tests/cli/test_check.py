@@ -120,7 +120,7 @@ class Setting(Term):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("Returned", "forward must return a tensor without axes, it returned a float"),
         ("Crashing", r"'Output' object has no attribute 'logit' \(mine.py, line 19\)"),
@@ -132,29 +132,29 @@ class Setting(Term):
     ],
 )
 def test_what_is_wrong_with_a_term_is_said_in_words(
-    name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "mine.py").write_text(WRONG)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(typer.Exit):
         check(f"./mine.py:{name}", [], False)
     out = capsys.readouterr().out
-    assert re.search(said, out), out
+    assert re.search(message, out), out
     reasons = re.findall(r"^        (.*)$", out, flags=re.MULTILINE)
     assert len(reasons) == len(set(reasons)), "one mistake that breaks many promises is explained once"
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("Mutable", "Mutable cannot be a term, whose settings are the fields of a dataclass: mutable default"),
         ("Setting", r"Setting\.weight is a Tensor, and a setting is what a file can hold: .* are made in setup\(ctx\)"),
     ],
 )
 def test_a_class_that_cannot_be_a_term_is_refused_in_a_sentence(
-    name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mine.py").write_text(WRONG)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(RedistillError, match=said):
+    with pytest.raises(RedistillError, match=message):
         check(f"./mine.py:{name}", [], False)

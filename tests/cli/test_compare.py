@@ -18,13 +18,13 @@ def test_methods_are_trained_compared_and_saved(tmp_path: Path, capsys: pytest.C
     models.save(models.wrn(10, 2, 10, channels=1, image_size=8, seed=3), file, normalisation="digits")
     given = {"methods": "KD,FSP,AB,SimKD,BAN", "teacher": str(file), "out": tmp_path / "runs", "seeds": "2", "epochs": 1, "device": "cpu"}
     compare(**given, dry_run=True)  # type: ignore[arg-type]
-    said = capsys.readouterr()
-    assert said.out.splitlines()[:2] == ["CE: 1 * CE, seeds 0, 1", "KD: 0.1 * CE + 0.9 * KD, seeds 0, 1"]
-    assert "left out: FSP: FSP needs maps of equal width" in said.err and not (tmp_path / "runs").exists()
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[:2] == ["CE: 1 * CE, seeds 0, 1", "KD: 0.1 * CE + 0.9 * KD, seeds 0, 1"]
+    assert "left out: FSP: FSP needs maps of equal width" in printed.err and not (tmp_path / "runs").exists()
 
     compare(**given)  # type: ignore[arg-type]
-    said = capsys.readouterr()
-    table = said.out
+    printed = capsys.readouterr()
+    table = printed.out
     assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == ["CE", "KD", "AB", "SimKD", "BAN"]
     place = tmp_path / "runs" / "comparisons"
     saved = json.loads((place / "digits-wrn-10-1.json").read_text())

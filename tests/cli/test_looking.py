@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,11 @@ from redistill.stats import paired_difference
 
 
 @pytest.fixture(scope="module")
-def store(taught: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+def store(teacher_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     from redistill.experiment.value import Experiment
 
     place = Store(tmp_path_factory.mktemp("look") / "runs")
-    shutil.copytree(taught, place.root)
+    shutil.copytree(teacher_file, place.root)
     for name, part in (("CE", {"use": "CE", "smoothing": 0.1}), ("KD", {"use": "KD"})):
         one = Experiment.of(
             {
@@ -193,6 +195,42 @@ def test_lists(what: str, one: str) -> None:
 def test_unknown_lists_name_the_known() -> None:
     with pytest.raises(RedistillError, match="unknown list 'model': did you mean models"):
         CliRunner().invoke(program(), ["list", "model"], catch_exceptions=False)
+    with pytest.raises(RedistillError, match="unknown list 'networks': here it is called models"):
+        CliRunner().invoke(program(), ["list", "networks"], catch_exceptions=False)
+
+
+def test_formulas_are_looked_at_where_other_code_made_the_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from redistill import rng
+    from redistill.runs import lookup
+
+    run = store.finished()[0]
+    monkeypatch.setattr(rng, "NUMERICS", 99)
+    assert lookup.Today(store).stale(run) is None, "the very code that made it is asked nothing"
+    monkeypatch.setattr(lookup, "package_sha256", lambda: "another")
+    assert "rng 2 -> 99" in str(lookup.Today(store).stale(run))
+
+
+READS = {
+    "list models": (), "list terms": (), "list data": (), "runs": (), "show": ("RUN",), "watch": ("RUN", "--once"), "compare": ("RUN",),
+    "plot": ("RUN", "--to", "TO"), "papers": (), "init": (), "runs --as ro-crate": (),
+}  # fmt: skip
+
+
+def test_commands_that_only_read_never_wait_for_torch(store: Store, tmp_path: Path) -> None:
+    filled = {"RUN": store.finished()[0].id, "TO": str(tmp_path / "curves.svg")}
+    lines = [[*command.split(), *(filled.get(word, word) for word in rest)] for command, rest in READS.items()]
+    lines = [line if line[0] in ("list", "papers", "init") else [*line, "--runs", str(store.root)] for line in lines]
+    text = f"""
+import sys
+from typer.testing import CliRunner
+from redistill.cli import program
+for line in {lines!r}:
+    done = CliRunner().invoke(program(), line)
+    assert done.exit_code == 0, (line, done.output, done.exception)
+    assert "torch" not in sys.modules, line
+"""
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_verify_is_the_proof(tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ def redistill(*words: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def out(taught: Path, tmp_path: Path) -> Path:
-    shutil.copytree(taught, tmp_path / "runs")
+def out(teacher_file: Path, tmp_path: Path) -> Path:
+    shutil.copytree(teacher_file, tmp_path / "runs")
     return tmp_path / "runs"
 
 

@@ -17,11 +17,11 @@ from typer.testing import CliRunner
 
 import redistill as rd
 from redistill.cli import program
-from redistill.experiment.sealed import CURVES, LOCK, PENDING
 from redistill.files import Lock, held, pretty, write
 from redistill.report.terminal import cells, drawn
 from redistill.runs.live import Live, folder_of, look
 from redistill.runs.store import Store
+from redistill.sealed import CURVES, LOCK, PENDING
 
 
 def begun(root: Path, label: str = "KD", cell: str = "abcdef0123456789") -> Path:
@@ -51,7 +51,7 @@ def test_a_running_run_is_followed_until_it_ends(tmp_path: Path, monkeypatch: py
     lines = watch("KD", "--runs", str(tmp_path)).splitlines()
     assert lines == [
         "KD, seed-0", "step 3: test 51.00 %", "epoch 1: CE 1", "step 6: test 52.00 %", "epoch 2: CE 0.5",
-        f"KD, seed-0: nobody is at it; redistill run {folder} goes on",
+        f"KD, seed-0: nobody is at it; redistill run {folder} --runs {tmp_path} goes on",
     ]  # fmt: skip
     assert watch(str(folder), "--once").splitlines()[-1].endswith("goes on")
     assert json.loads(watch(str(folder), "--json"))["state"] == "stopped"
@@ -63,13 +63,13 @@ def test_a_terminal_gets_colours_and_no_escapes_as_text(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "redistill", "watch", str(folder), "--once"]
     done = subprocess.Popen(words, stdout=theirs, stderr=subprocess.DEVNULL, env={**os.environ, "TERM": "xterm", "NO_COLOR": ""})
     os.close(theirs)
-    said = b""
+    shown = b""
     try:
         while chunk := os.read(ours, 65536):
-            said += chunk
+            shown += chunk
     except OSError:  # the other end is closed
         pass
-    assert done.wait(60) == 0 and b"\x1b[36m" in said and b"\\x1b" not in said and b"test 51" in said
+    assert done.wait(60) == 0 and b"\x1b[36m" in shown and b"\\x1b" not in shown and b"test 51" in shown
     os.close(ours)
 
 
@@ -85,8 +85,8 @@ def test_runs_are_found_by_what_people_call_them(tmp_path: Path) -> None:
     store, one = Store(tmp_path), begun(tmp_path)
     begun(tmp_path, "AT", "fedcba9876543210")
     assert folder_of(store, "KD") == folder_of(store, "abcd") == folder_of(store, str(one.parent)) == one
-    for text, said in (("K", "did you mean"), ("nothing", "unknown run")):
-        with pytest.raises(rd.RedistillError, match=said):
+    for text, message in (("K", "did you mean"), ("nothing", "unknown run")):
+        with pytest.raises(rd.RedistillError, match=message):
             folder_of(store, text)
     with pytest.raises(rd.RedistillError, match="it has none"):
         folder_of(Store(tmp_path / "empty"), "KD")

@@ -59,14 +59,14 @@ def test_belief_writes_curves_figures_and_the_numbers_of_the_library(call: Call,
     words = ("--data", "digits:test", "--count", 3, "-K", 4, "--xi", 2.0, "--noise", 20, "--to", tmp_path, "--device", "cpu", "--json")
     status, out, err = call("belief", *nets, *words)
     assert status == 0 and "beliefs: done in" in err
-    told = json.loads(out)
+    printed = json.loads(out)
     both = {path.stem: models.load(path) for path in nets}
     want = transitions(both, data.load("digits:test"), count=3, K=4, rate=2.0)
-    assert {(row["attacked"], row["other"]): row["mte"] for row in told["pairs"]} == pytest.approx(
+    assert {(row["attacked"], row["other"]): row["mte"] for row in printed["pairs"]} == pytest.approx(
         {pair: t.mte for pair, t in want.items()}, rel=1e-5
     )
-    assert all(0 <= row["agreement"] <= 100 and row["kl_attacked_other"] > 0 for row in told["pairs"])
-    assert {name: sum(counts) for name, counts in told["noise"].items()} == {"small": 20, "other": 20}
+    assert all(0 <= row["agreement"] <= 100 and row["kl_attacked_other"] > 0 for row in printed["pairs"])
+    assert {name: sum(counts) for name, counts in printed["noise"].items()} == {"small": 20, "other": 20}
     with (tmp_path / "curves.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * 4 and float(rows[3]["attacked"]) == pytest.approx(float(want["small", "other"].curve("attacked")[3]), rel=1e-5)
@@ -82,7 +82,7 @@ def test_belief_writes_curves_figures_and_the_numbers_of_the_library(call: Call,
     with Image.open(tmp_path / "images.png") as picture:
         assert picture.width > 50 and picture.height > 50
     record = json.loads((tmp_path / "record.json").read_text())
-    assert record["pairs"] == told["pairs"] and record["noise"] == told["noise"]
+    assert record["pairs"] == printed["pairs"] and record["noise"] == printed["noise"]
     assert record["settings"]["K"] == 4 and list(record["networks"]) == ["small", "other"]
 
 
@@ -181,16 +181,16 @@ def test_belief_needs_two(call: Call, nets: list[Path]) -> None:
 def test_toy_in_short(call: Call, tmp_path: Path) -> None:
     status, out, err = call("toy", "--out", tmp_path, "--rounds", 2, "--seed", 1, "--json")
     assert status == 0 and "2 rounds: done" in err
-    told = json.loads(out)
-    assert told["teacher_accuracy"] > 90 and 0 <= told["agreement"] <= 100
+    printed = json.loads(out)
+    assert printed["teacher_accuracy"] > 90 and 0 <= printed["agreement"] <= 100
     with (tmp_path / "agreement.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["round"]) for row in rows] == [0, 1, 2]
-    assert float(rows[-1]["agreement_percent"]) == pytest.approx(told["agreement"], abs=1e-3)
+    assert float(rows[-1]["agreement_percent"]) == pytest.approx(printed["agreement"], abs=1e-3)
     with Image.open(tmp_path / "toy.gif") as moving:
         assert getattr(moving, "n_frames") == 3  # noqa: B009  only files with frames have it
     record = json.loads((tmp_path / "record.json").read_text())
-    assert {**record, "files": told["files"]} == told and record["seed"] == 1 and record["cpu_seconds"] > 0
+    assert {**record, "files": printed["files"]} == printed and record["seed"] == 1 and record["cpu_seconds"] > 0
     text = (tmp_path / "panels.svg").read_text()
     assert all(f"round {t}" in text for t in (0, 2)) and "real points" in text
 

@@ -58,8 +58,8 @@ def test_all_fourteen_operations_keep_size_and_kind() -> None:
 def test_names_of_two_views() -> None:
     assert augmentation("none+strong").strong and augmentation("crop-flip:8+strong").pad == 8 and not augmentation("flip").strong
     refused = {"crop-flip-reflect-batch+strong": "shares its offset", "strong": "unknown augmentation", "crop+strong": "crop-flip"}
-    for name, said in refused.items():
-        with pytest.raises(RedistillError, match=said):
+    for name, message in refused.items():
+        with pytest.raises(RedistillError, match=message):
             augmentation(name)
     with pytest.raises(RedistillError, match="strong views are of grey or coloured images, not of 2 channels"):
         images("none+strong", channels=2)

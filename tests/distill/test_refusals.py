@@ -22,7 +22,7 @@ NETS = f"{HERE / 'engineers.py'}"
 
 
 @pytest.fixture
-def taught(whole: tuple[Distilled, Path], tmp_path: Path) -> Path:
+def teacher_file(whole: tuple[Distilled, Path], tmp_path: Path) -> Path:
     """The state dict of a teacher that knows the photographs."""
     found, _ = whole
     torch.save(found.rows[0].runs[0].network().state_dict(), tmp_path / "big.pth")
@@ -30,47 +30,47 @@ def taught(whole: tuple[Distilled, Path], tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("form", ["state dict", "around", "checkpoint", "whole", "safetensors"])
-def test_weights_are_read_in_the_forms_that_people_have(form: str, whole: Any, taught: Path, planned: Callable[..., Plan]) -> None:
-    state = torch.load(taught)
+def test_weights_are_read_in_the_forms_that_people_have(form: str, whole: Any, teacher_file: Path, planned: Callable[..., Plan]) -> None:
+    state = torch.load(teacher_file)
     net = whole[0].rows[0].runs[0].network()
     if form == "around":
-        torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}}, taught)
+        torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}}, teacher_file)
     elif form == "checkpoint":
-        torch.save({"epoch": 3, "model": state, "optimizer": torch.optim.SGD(net.parameters(), lr=0.1).state_dict()}, taught)
+        torch.save({"epoch": 3, "model": state, "optimizer": torch.optim.SGD(net.parameters(), lr=0.1).state_dict()}, teacher_file)
     elif form == "whole":
-        torch.save(net, taught)
+        torch.save(net, teacher_file)
     elif form == "safetensors":
-        taught = taught.with_suffix(".safetensors")
-        rd.models.save(net, taught)
-    made = planned(teacher=BIG, teacher_weights=taught, student=SMALL)
+        teacher_file = teacher_file.with_suffix(".safetensors")
+        rd.models.save(net, teacher_file)
+    made = planned(teacher=BIG, teacher_weights=teacher_file, student=SMALL)
     assert f"{whole[0].rows[0].evaluations[0].accuracy:.1f} % on 36 evaluation images" in str(made)
 
 
-def test_a_teacher_near_chance_is_refused(taught: Path, planned: Callable[..., Plan]) -> None:
+def test_a_teacher_near_chance_is_refused(teacher_file: Path, planned: Callable[..., Plan]) -> None:
     net: Any = rd.models.build(BIG, 3, seed=5)
-    torch.save(net.state_dict(), taught)
+    torch.save(net.state_dict(), teacher_file)
     with pytest.raises(RedistillError, match=r"which is chance .*it has nothing to teach"):
-        planned(teacher=BIG, teacher_weights=taught)
+        planned(teacher=BIG, teacher_weights=teacher_file)
 
 
-def test_another_order_of_classes_is_refused_with_the_order(taught: Path, planned: Callable[..., Plan]) -> None:
-    state = torch.load(taught)
+def test_another_order_of_classes_is_refused_with_the_order(teacher_file: Path, planned: Callable[..., Plan]) -> None:
+    state = torch.load(teacher_file)
     for name in ("head.weight", "head.bias"):
         state[name] = state[name][[1, 2, 0]]  # its class 0 is green ...
-    torch.save(state, taught)
+    torch.save(state, teacher_file)
     with pytest.raises(RedistillError, match="in another order of classes: its 0 is green, its 1 is red, its 2 is blue"):
-        planned(teacher=BIG, teacher_weights=taught)
+        planned(teacher=BIG, teacher_weights=teacher_file)
 
 
-def test_a_teacher_of_another_normalisation_is_fed_its_own(photos: Path, taught: Path, planned: Callable[..., Plan]) -> None:
+def test_a_teacher_of_another_normalisation_is_fed_its_own(photos: Path, teacher_file: Path, planned: Callable[..., Plan]) -> None:
     net: Any = rd.models.build(BIG, 3, seed=0)
     parts = {part: rd.data.folder(photos, part) for part in ("train", "val")}  # normalised as imagenet
     rd.fit(net, None, rd.CE(), parts["train"], rd.Recipe(epochs=8, batch_size=16, lr=0.05), seed=0, device="cpu")
-    torch.save(net.state_dict(), taught)
+    torch.save(net.state_dict(), teacher_file)
     for part, images in parts.items():
-        np.savez(taught.with_name(f"{part}.npz"), x=images.x.numpy(), y=images.y.numpy())
-    data, test = (f"arrays:{taught.with_name(part)}.npz" for part in parts)  # these are normalised as half
-    made = planned(data=data, evaluate=test, teacher=BIG, teacher_weights=taught)
+        np.savez(teacher_file.with_name(f"{part}.npz"), x=images.x.numpy(), y=images.y.numpy())
+    data, test = (f"arrays:{teacher_file.with_name(part)}.npz" for part in parts)  # these are normalised as half
+    made = planned(data=data, evaluate=test, teacher=BIG, teacher_weights=teacher_file)
     assert "normalisation of the teacher: imagenet, because its file says none" in str(made)
     assert made.teacher.normalise == "imagenet"
     [one] = made.distilled["KD"].values()
@@ -78,10 +78,10 @@ def test_a_teacher_of_another_normalisation_is_fed_its_own(photos: Path, taught:
     assert Experiment.of(one.written(), device="cpu").id == one.id
 
 
-def test_folders_of_other_classes_are_named(whole: Any, planned: Callable[..., Plan], tmp_path: Path, taught: Path) -> None:
+def test_folders_of_other_classes_are_named(whole: Any, planned: Callable[..., Plan], tmp_path: Path, teacher_file: Path) -> None:
     other = folder_of_photos(tmp_path / "other", 12, 8, ("blue", "green"))
     with pytest.raises(RedistillError, match=r"tells 3 classes apart, .*2: .*classes=3"):
-        planned(data=other, teacher=BIG, teacher_weights=taught)
+        planned(data=other, teacher=BIG, teacher_weights=teacher_file)
     with pytest.raises(RedistillError, match="tells 3 classes apart, the data have 2; only the teacher knows red: give the folders"):
         planned(data=other, teacher=str(whole[1] / "out" / "student-KD"))
 

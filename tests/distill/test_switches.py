@@ -31,10 +31,10 @@ def test_every_switch_stands_in_the_experiments_and_is_told(planned: Callable[..
     assert made.plain[0].written()["method"][0]["class_weights"] == "balanced"
     lesson = next(iter(made.teaching.values())).written()  # the teacher sees the same images, and is kept as it is at its end
     assert lesson["source"] == one["source"] and not {"ema", "patience"} & lesson["recipe"].keys()
-    told = str(made)
+    text = str(made)
     for words in ("AdamW, the rate as asked for", "2 of each batch", "average of the student's weights, decay 0.9",
                   "on which nobody trains", "augmented by resized-crop:0.8+"):  # fmt: skip
-        assert words in told
+        assert words in text
     found = made.carry_out()
     (run,) = found.rows[-1].runs.values()
     assert run.record["kept"]["average"] == 0.9 and run.record["experiment"]["source"]["augment"] == one["source"]["augment"]

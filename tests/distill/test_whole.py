@@ -44,7 +44,7 @@ def test_the_gain_is_paired_by_image_and_by_seed(whole: tuple[Distilled, Path]) 
     assert row.gain is not None and plain is not None
     by_hand = [row.evaluations[s].accuracy - plain.evaluations[s].accuracy for s in (0, 1)]
     assert row.gain.value == pytest.approx(sum(by_hand) / 2)
-    right = [(r.said[0].argmax(1) == found.labels).tolist() for r in (row, plain)]
+    right = [(r.outputs[0].argmax(1) == found.labels).tolist() for r in (row, plain)]
     assert row.gain.only_distilled == sum(a and not b for a, b in zip(*right, strict=True))
     _, low, high = paired_accuracy(row.gain.only_distilled, row.gain.only_plain, len(found.labels))
     assert row.gain.over_images == (100 * low, 100 * high) and row.gain.over_seeds is not None
@@ -70,8 +70,8 @@ def test_the_table_says_what_was_measured_and_what_it_shows(whole: tuple[Distill
     for word in ("accuracy %", "95 % interval", "NLL", "calibration error", "parameters", "MACs", "1 image, ms", "memory", "over seeds"):
         assert word in text
     assert f"{found.rows[2].mean('accuracy'):.2f}" in text and "interleaved" in text
-    said = json.loads((place / "out" / "table.json").read_text())
-    assert said["rows"][1]["seeds"]["1"]["accuracy"] == found.rows[1].evaluations[1].accuracy
+    table = json.loads((place / "out" / "table.json").read_text())
+    assert table["rows"][1]["seeds"]["1"]["accuracy"] == found.rows[1].evaluations[1].accuracy
     for name in ("size.svg", "confusion.svg", "plan.txt"):
         assert (place / "out" / name).stat().st_size > 200
     assert ">red<" in (place / "out" / "confusion.svg").read_text()
@@ -97,7 +97,7 @@ def test_the_students_folder_works_on_another_machine(whole: tuple[Distilled, Pa
     test = rd.data.folder(photos, "val")
     position = next(i for i in range(len(test)) if test.y[i] == NAMES.index("red"))
     mine = rd.predict(net, test)
-    assert torch.equal(mine, found.rows[2].said[0])
+    assert torch.equal(mine, found.rows[2].outputs[0])
     assert float(rows[0][0]) == pytest.approx(float(mine[position].softmax(0).max()), abs=2e-4)
     card = (there / "README.md").read_text()
     assert f"value: {found.rows[2].evaluations[0].accuracy / 100:.4f}" in card
@@ -128,7 +128,7 @@ def test_the_same_call_only_reads(whole: tuple[Distilled, Path], photos: Path) -
     again = found.plan.carry_out()
     assert [row.evaluations for row in again.rows] == [row.evaluations for row in found.rows]
     assert len(list(place.glob("runs/*/seed-*"))) == 7
-    assert all(torch.equal(a.said[0], b.said[0]) for a, b in zip(again.rows, found.rows, strict=True))
+    assert all(torch.equal(a.outputs[0], b.outputs[0]) for a, b in zip(again.rows, found.rows, strict=True))
 
 
 def test_what_the_machine_decided_is_kept(planned: Any, monkeypatch: Any) -> None:

@@ -14,7 +14,7 @@ from redistill.errors import RedistillError
 from redistill.evidence import significance
 from redistill.evidence.audit import audit, finding_rows, page, rows, side_by_side, unknown
 from redistill.evidence.bearing import bearings
-from redistill.evidence.files import Told
+from redistill.evidence.files import Stated
 from redistill.evidence.matching import told_apart
 from redistill.evidence.model import Evidence
 from redistill.evidence.read import read_evidence
@@ -266,7 +266,7 @@ def test_errors_instead_of_accuracies_are_recognised_and_not_judged(tmp_path: Pa
     turned = [{**run, "last": round(100 - run["last"], 2), "best": None, "best_on": None} for run in cell("KD", KD)]
     with pytest.raises(RedistillError, match=r"26.68 beside 73.33\): these look like errors; say --unit error"):
         bearings(evidence(tmp_path, turned))
-    (read,) = read_evidence(ours(tmp_path, *turned), Told(unit="error"))
+    (read,) = read_evidence(ours(tmp_path, *turned), Stated(unit="error"))
     found, _ = bearings(read)
     assert found[0].findings[0].verdict == "reproduced"
     both = [{**run, "last": round(100 - run["last"], 2), "best": round(100 - run["best"], 2)} for run in cell("KD", KD)]

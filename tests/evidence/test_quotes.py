@@ -139,7 +139,7 @@ def test_fewer_digits_fractions_and_errors_are_recognised_and_said(tmp_path: Pat
     path = tmp_path / "f.csv"
     path.write_text("teacher,student,method,acc\nvgg13,vgg8,KD,0.7298\n", encoding="utf-8")
     table = read_table(path, "CIFAR-100")
-    assert "read as fractions" in table.said[0] and compare(table)[0].status == "equal"
+    assert "read as fractions" in table.notes[0] and compare(table)[0].status == "equal"
     errors = "teacher,student,method,acc\nvgg13,vgg8,KD,27.02\nvgg13,vgg8,CRD,26.06\n"
     with pytest.raises(RedistillError, match="they look like errors; say --unit error"):
         found(tmp_path, "a.csv", errors, dataset="CIFAR-100")
@@ -211,16 +211,16 @@ def test_the_page_of_numbers_says_where_restatements_part() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"teacher": 110}, "teacher is 110"), ({"student": ["resnet20"]}, "student is"), ({"quoted_std": "0.2"}, "quoted_std is '0.2'"),
         ({"quoted": float("inf")}, "quoted is inf"), ({"quoted": True}, "quoted is True"),
     ],
 )  # fmt: skip
-def test_cells_of_other_types_get_a_sentence(tmp_path: Path, wrong: dict[str, object], said: str) -> None:
+def test_cells_of_other_types_get_a_sentence(tmp_path: Path, wrong: dict[str, object], message: str) -> None:
     cell = {"teacher": "ResNet56", "student": "ResNet20", "method": "KD", "quoted": 70.66, "dataset": "CIFAR-100", **wrong}
     (tmp_path / "q.json").write_text(json.dumps({"cells": [cell]}))
-    with pytest.raises(RedistillError, match=f"q.json, cell 1: {said}"):
+    with pytest.raises(RedistillError, match=f"q.json, cell 1: {message}"):
         read_table(tmp_path / "q.json")
 
 

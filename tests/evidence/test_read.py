@@ -11,14 +11,14 @@ import pytest
 from helpers.others import Run, mdistiller, ours
 from redistill.errors import RedistillError
 from redistill.evidence.audit import audit
-from redistill.evidence.files import Told
+from redistill.evidence.files import Stated
 from redistill.evidence.model import Evidence, arms
 from redistill.evidence.read import read_evidence
 from redistill.evidence.tables import read_table
 
 
-def one(path: Path, **told: object) -> Evidence:
-    (found,) = read_evidence(path, Told(**told))  # type: ignore[arg-type]
+def one(path: Path, **stated: object) -> Evidence:
+    (found,) = read_evidence(path, Stated(**stated))  # type: ignore[arg-type]
     return found
 
 
@@ -69,7 +69,7 @@ def test_a_seed_twice_is_a_sentence(tmp_path: Path) -> None:
 
 def test_fractions_are_recognised_and_said(tmp_path: Path) -> None:
     found = one(ours(tmp_path, {"last": 0.731, "best": 0.734}))
-    assert found.runs[0].last == 73.1 and "read as fractions" in found.said[0]
+    assert found.runs[0].last == 73.1 and "read as fractions" in found.notes[0]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -86,7 +86,7 @@ def test_csv_with_named_columns(tmp_path: Path) -> None:
         (0, 75.05, 75.55, {"tau": "0.07"}),
         (1, 75.56, 75.56, {"tau": "0.07"}),
     ]
-    assert "does not say on which images" in found.said[0]
+    assert "does not say on which images" in found.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_errors_are_recognised_by_their_column(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("dataset,student,method,error\nCIFAR-10,WRN-16-1,AT,8.25\n", encoding="utf-8")
     found = one(path)
-    assert found.runs[0].last == 91.75 and "holds errors" in found.said[0]
+    assert found.runs[0].last == 91.75 and "holds errors" in found.notes[0]
 
 
 def test_json_lines(tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_measurements_are_no_settings(tmp_path: Path) -> None:
     found = one(path)
     assert sorted(len(members) for members in arms(found.runs).values()) == [3, 3]
     assert all(run.settings.keys() == {"tau"} for run in found.runs)
-    assert any("taken as measurements and not as settings: final_top5, peak, run, seconds" in text for text in found.said)
+    assert any("taken as measurements and not as settings: final_top5, peak, run, seconds" in text for text in found.notes)
     path.write_text(
         "dataset,student,method,seed,last,tau\nCIFAR-100,resnet20,CRD,0,70,0.1\nCIFAR-100,resnet20,CRD,0,71,0.2\n", encoding="utf-8"
     )
@@ -299,7 +299,7 @@ def test_spoilt_evidence_is_one_sentence_with_its_file(kind: str, tmp_path: Path
     path = tmp_path / f"a{ending}"
     path.write_bytes(content)
     with pytest.raises(RedistillError, match=says):
-        read_evidence(path, Told(source="a/b@c"))
+        read_evidence(path, Stated(source="a/b@c"))
     if ending != ".jsonl" and "last" not in says and "seed" not in says:
         with pytest.raises(RedistillError, match=says):
             read_table(path)
@@ -308,7 +308,7 @@ def test_spoilt_evidence_is_one_sentence_with_its_file(kind: str, tmp_path: Path
 def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(b"\xef\xbb\xbfmethod,student,dataset,last\nKD,wrn-16-2,cifar100,73.1\n")
-    (found,) = read_evidence(path, Told(source="a/b@c"))
+    (found,) = read_evidence(path, Stated(source="a/b@c"))
     assert found.runs[0].method == "KD"
     path = tmp_path / "a.json"
     path.write_bytes(b"\xef\xbb\xbf" + (ONE % 70).encode())

@@ -10,12 +10,12 @@ import torch
 
 from helpers.experiments import interrupted
 from redistill.errors import RedistillError
-from redistill.experiment.sealed import BEST, WEIGHTS
 from redistill.experiment.value import Experiment
 from redistill.launch.materials import BuiltObjects
 from redistill.metrics import accuracy
 from redistill.runs.record import best_of
 from redistill.runs.store import Run, Store, stale
+from redistill.sealed import BEST, WEIGHTS
 
 # a rate that rises far beyond what learns: the best epoch is an early one
 HIGH = {"epochs": 6, "lr": 0.05, "warmup": 6, "schedule": {"kind": "constant"}, "batch_size": 50}

@@ -1,4 +1,4 @@
-"""Every file in examples/ runs (its recipe cut short)."""
+"""Every file in examples/ runs: the cheap ones to their end, the others with their recipe cut short (``make examples`` for the rest)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.examples import CHEAP, at_its_end, require_reached
 from redistill.experiment.value import Experiment
 from redistill.launch.queue import Queue, plan
 from redistill.runs.store import Store
@@ -25,7 +26,12 @@ def short(one: Experiment) -> Experiment:
     return Experiment.of(written, device="cpu")
 
 
-@pytest.mark.parametrize("file", EXAMPLES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("name", CHEAP)
+def test_a_cheap_example_reaches_what_it_should(name: str, tmp_path: Path) -> None:
+    require_reached(name, at_its_end(name, Store(tmp_path)))
+
+
+@pytest.mark.parametrize("file", [path for path in EXAMPLES if path.stem not in CHEAP], ids=lambda p: p.stem)
 def test_examples_run(file: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     place = Store(tmp_path_factory.getbasetemp() / "examples")
     one = short(Experiment.load(file, device="cpu"))
@@ -43,7 +49,7 @@ def test_what_is_kept_names_files_without_their_places(tmp_path: Path) -> None:
 
     import numpy as np
 
-    from redistill.experiment.value import identity
+    from redistill.identity import identity
     from redistill.runs.export import placeless
 
     shutil.copy(EXAMPLES[0].parent / "own.py", tmp_path)
@@ -102,8 +108,8 @@ def test_finished_runs_are_kept_with_the_weights_of_teachers(tmp_path: Path) -> 
     assert kept.record["experiment"]["student"]["from"]["path"] == "start.safetensors"
     assert str(tmp_path) not in "".join(p.read_text() for p in (tmp_path / "kept").rglob("*.json"))
     (row,) = json.loads((tmp_path / "kept" / "teachers" / "teachers.json").read_text())
-    told = mine.record["teacher"]
-    assert row["sha256"] == told["sha256"] and row["accuracy"]["test"]["last"] == told["accuracy"]["test"]
+    about = mine.record["teacher"]
+    assert row["sha256"] == about["sha256"] and row["accuracy"]["test"]["last"] == about["accuracy"]["test"]
     net = models.load(tmp_path / "kept" / "teachers" / row["file"])
     there = safetensors.torch.load_file(store.root / row["run"] / "weights.safetensors")
     assert all(there[name].equal(value) for name, value in net.state_dict().items())

@@ -148,9 +148,9 @@ DIGITS = {"data": "digits", "per_class": 1}
 )
 def test_halves_that_do_not_go_together(first: Any, second: Any, more: dict[str, Any], says: str) -> None:
     source = {"kind": "mixed", "first": first, "second": second, **more}
-    with pytest.raises(RedistillError, match=says) as told:
+    with pytest.raises(RedistillError, match=says) as caught:
         of(source=source, method=[{"use": "KD"}], recipe={"steps": 7, "batch_size": 8})
-    assert len(str(told.value).splitlines()) == 1
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_only_the_whole_of_a_publication_has_its_name() -> None:
@@ -184,16 +184,16 @@ def test_the_recipe_of_few_images_in_one_word(few: Any, epochs: int | None) -> N
     ],
 )
 def test_mistakes_about_few_images(source: Any, recipe: Any, says: str) -> None:
-    with pytest.raises(RedistillError, match=says) as told:
+    with pytest.raises(RedistillError, match=says) as caught:
         of(source=source, method=[{"use": "KD"}], recipe=recipe)
-    assert len(str(told.value).splitlines()) == 1
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_mistake_of_a_preset_is_told_once_and_hides_no_other() -> None:
     source = {"kind": "adversarial", "preset": "author", "n_S": 0, "blocks": "many", "attention": "x", "image_sise": 8}
-    with pytest.raises(RedistillError) as told:
+    with pytest.raises(RedistillError) as caught:
         of(source=source, recipe=None)
-    head, *rest = str(told.value).splitlines()
+    head, *rest = str(caught.value).splitlines()
     assert head == "5 mistakes:" and [line.split(":")[1].strip() for line in rest] == [
         'source.preset = "author"', 'source.attention = "x"', "source.image_sise = 8", "source.n_S = 0", 'source.blocks = "many"'
     ]  # fmt: skip
@@ -203,17 +203,17 @@ def worked(one: Experiment, store: Store, stops: set[int]) -> Run:
     return interrupted((one,), store, stops)[0]
 
 
-def test_without_an_evaluation_set_the_teacher_says_how_many_classes_there_are(taught: Path, tmp_path: Path) -> None:
+def test_without_an_evaluation_set_the_teacher_says_how_many_classes_there_are(teacher_file: Path, tmp_path: Path) -> None:
     source = {"kind": "adversarial", "preset": "authors", "attention": 0, "blocks": 20, "stop_after": 1, "n_S": 2, **SMALL}
     for student in ({"model": "wrn-10-1"}, {"model": "wrn-10-1", "args": {"classes": 10}}):
-        shutil.copytree(taught, tmp_path / "runs", dirs_exist_ok=True)
+        shutil.copytree(teacher_file, tmp_path / "runs", dirs_exist_ok=True)
         run = worked(of(source=source, student=student, evaluate={}), Store(tmp_path / "runs"), set())
         assert run.record["accuracy"] == {} and run.network().arch.classes == 10
     with pytest.raises(RedistillError, match="the teacher tells 10 classes apart, the student 7"):
         worked(of(source=source, student={"model": "wrn-10-1", "args": {"classes": 7}}, evaluate={}), Store(tmp_path / "runs"), set())
 
 
-def test_a_generator_of_ones_own(taught: Path, tmp_path: Path) -> None:
+def test_a_generator_of_ones_own(teacher_file: Path, tmp_path: Path) -> None:
     source = {"kind": "adversarial", "preset": "authors", "attention": 0, "blocks": 20, "stop_after": 1, "n_S": 2, **SMALL}
     source["generator"] = "./nets.py:Painter"
     one = of(source=source)
@@ -225,7 +225,7 @@ def test_a_generator_of_ones_own(taught: Path, tmp_path: Path) -> None:
     (tmp_path / "nets.py").write_text("class Painter: ...", encoding="utf-8")
     with pytest.raises(RedistillError, match="has changed since"):
         Experiment.of(elsewhere, device="cpu")
-    shutil.copytree(taught, tmp_path / "runs")
+    shutil.copytree(teacher_file, tmp_path / "runs")
     run = worked(one, Store(tmp_path / "runs"), set())
     kept = run.kept("generator")
     assert kept["paint.weight"].shape == (64, 6) and run.kept("samples")["1"].shape == (16, 1, 8, 8)
@@ -234,7 +234,7 @@ def test_a_generator_of_ones_own(taught: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["authors", "modified", "mixed"])
-def test_interrupted_and_gone_on_with_bit_for_bit(kind: str, taught: Path, tmp_path: Path) -> None:
+def test_interrupted_and_gone_on_with_bit_for_bit(kind: str, teacher_file: Path, tmp_path: Path) -> None:
     if kind == "mixed":
         half = {"kind": "adversarial", "preset": "authors", "blocks": 20, "n_S": 2, **SMALL}
         source = {"kind": "mixed", "first": {"data": "digits", "per_class": 1}, "second": half, "take": [1, 2]}
@@ -244,7 +244,7 @@ def test_interrupted_and_gone_on_with_bit_for_bit(kind: str, taught: Path, tmp_p
         one = of(source={**source, **SMALL})
     runs = []
     for name, stops in (("whole", set[int]()), ("parts", {2, 4})):
-        shutil.copytree(taught, tmp_path / name)
+        shutil.copytree(teacher_file, tmp_path / name)
         runs.append(worked(one, Store(tmp_path / name), stops))
     assert [d for d in differences(*runs) if d.matters] == []
     kept = [run.kept("generator") for run in runs]

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from redistill import models
-from redistill.experiment.method import settings_of
+from redistill.core.term_settings import settings_of
 from redistill.experiment.value import Experiment
 from redistill.terms import KD
 

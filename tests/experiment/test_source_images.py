@@ -23,8 +23,8 @@ recipe.epochs = 1
 """
 
 
-def test_held_out_images_that_the_teacher_has_seen_are_warned_of(make: Make, taught: Path, tmp_path: Path) -> None:
-    shutil.copytree(taught, tmp_path / "runs")
+def test_held_out_images_that_the_teacher_has_seen_are_warned_of(make: Make, teacher_file: Path, tmp_path: Path) -> None:
+    shutil.copytree(teacher_file, tmp_path / "runs")
     source = {"data": "digits", "held_out": 100}
     one = make(source=source, recipe={"epochs": 1})
     with pytest.warns(TeacherWarning, match="the teacher was trained on 100 of the 100 images of held_out"):

@@ -56,7 +56,7 @@ def test_onnx_computes_what_torch_does(run: Run, tmp_path: Path) -> None:
 @needs_onnx
 @pytest.mark.filterwarnings("ignore")
 def test_an_onnx_file_that_computes_something_else_is_refused(run: Run, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(Subject, "said", lambda self, images: self.net(images).detach() + 1.0)
+    monkeypatch.setattr(Subject, "outputs", lambda self, images: self.net(images).detach() + 1.0)
     with pytest.raises(RedistillError, match="does not compute what the network does"):
         onnx.write_onnx(Subject.of(run, trust_code=True), tmp_path / "small.onnx")
 
@@ -110,7 +110,7 @@ def test_a_place_that_cannot_be_written_is_what_is_told(run: Run, tmp_path: Path
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_program_that_computes_something_else_is_not_written(run: Run, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(Subject, "said", lambda self, images: self.net(images).detach() + 1.0)
+    monkeypatch.setattr(Subject, "outputs", lambda self, images: self.net(images).detach() + 1.0)
     with pytest.raises(RedistillError, match=r"does not compute the same, and \S+small.pt2 was not written"):
         write_program(Subject.of(run, trust_code=True), tmp_path / "small.pt2")
     assert not (tmp_path / "small.pt2").exists()

@@ -111,7 +111,7 @@ def test_a_crate_is_valid_by_a_validator(store: Store, tmp_path: Path, monkeypat
     )  # fmt: skip
     found = services.validate(settings)
     # one check of its own fetches that context whatever the loader says
-    assert [told for issue in found.get_issues() if "/ro/crate/1.1/context" not in (told := issue.message)] == []
+    assert [message for issue in found.get_issues() if "/ro/crate/1.1/context" not in (message := issue.message)] == []
 
 
 @pytest.mark.filterwarnings("ignore")  # of the libraries that read it
@@ -135,9 +135,9 @@ def test_what_cannot_be_handed_on_gets_a_sentence(store: Store, tmp_path: Path) 
     with pytest.raises(RedistillError, match="no subset to describe"):
         formats.croissant(whole, store)
     (tmp_path / "empty").mkdir()
-    for words, said in (
+    for words, reason in (
         (["runs", "--as", "ro-crate", "--out", str(tmp_path / "empty")], "holds no finished run"),
         (["runs", "--as", "ro-crate", "--data", "digits", "--out", str(RESULTS)], "leave --data"),
     ):
-        assert said in str(CliRunner().invoke(program(), words).exception)
+        assert reason in str(CliRunner().invoke(program(), words).exception)
     assert not (tmp_path / "empty" / formats.CRATE).exists()

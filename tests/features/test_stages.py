@@ -34,10 +34,10 @@ class ViT(nn.Module):
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         tokens = self.patch(x).flatten(2).transpose(1, 2)
         tokens = self.blocks(torch.cat([self.cls.expand(len(x), -1, -1), tokens], 1))
-        said = tuple(head(tokens[:, i]) for i, head in enumerate(self.heads))
-        if len(said) == 1:
-            return said[0]
-        return said if self.training else sum(said[1:], start=said[0]) / len(said)
+        logits = tuple(head(tokens[:, i]) for i, head in enumerate(self.heads))
+        if len(logits) == 1:
+            return logits[0]
+        return logits if self.training else sum(logits[1:], start=logits[0]) / len(logits)
 
 
 class Mixer(nn.Module):
@@ -222,8 +222,8 @@ def test_the_head_that_is_trained_is_the_one_that_is_evaluated() -> None:
             self.net = ViT(heads=2)
 
         def forward(self, x: Tensor) -> Tensor:
-            said = self.net(x)
-            return said if isinstance(said, Tensor) else sum(said[1:], start=said[0]) / len(said)
+            logits = self.net(x)
+            return logits if isinstance(logits, Tensor) else sum(logits[1:], start=logits[0]) / len(logits)
 
     rd.fit(Mean(), wrn(), rd.CE(), digits(), RECIPE, seed=0)
     rd.fit(wrn(), ViT(heads=2), rd.KD(), digits(), RECIPE, seed=0)  # as a teacher it is asked in evaluation mode only

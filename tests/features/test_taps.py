@@ -155,16 +155,16 @@ def test_a_compiled_reader_gives_what_the_plain_one_gives(monkeypatch: pytest.Mo
     counters.clear()
     handle = compiled.compile()
     for _ in range(2):
-        said, told = plain(X), compiled(X)
-        assert list(said.taps) == list(told.taps)
-        assert {"body.5", "pooled"} <= told.taps.keys()  # body.5: overwritten by the activation behind it; pooled: an input
-        for name, tensor in said.taps.items():
-            assert torch.allclose(tensor, told[name], atol=1e-5), name
-        assert torch.allclose(said.logits, told.logits, atol=1e-5)
+        plain_output, compiled_output = plain(X), compiled(X)
+        assert list(plain_output.taps) == list(compiled_output.taps)
+        assert {"body.5", "pooled"} <= compiled_output.taps.keys()  # body.5: overwritten by the activation behind it; pooled: an input
+        for name, tensor in plain_output.taps.items():
+            assert torch.allclose(tensor, compiled_output[name], atol=1e-5), name
+        assert torch.allclose(plain_output.logits, compiled_output.logits, atol=1e-5)
     assert counters["stats"]["unique_graphs"] == 1  # one graph, read once, and no way back to plain calls
     first, second = (
         torch.autograd.grad(out.logits.square().sum() + out["stage2"].square().sum(), list(n.parameters()))
-        for out, n in ((said, net), (told, other))
+        for out, n in ((plain_output, net), (compiled_output, other))
     )
     for a, b in zip([*first, *net.buffers()], [*second, *other.buffers()], strict=True):
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-4)

@@ -17,7 +17,7 @@ from torch import nn
 from helpers.experiments import HERE
 from redistill import models, user_code
 from redistill.errors import RedistillError
-from redistill.experiment.networks import Net, construct
+from redistill.experiment.networks import Net
 from redistill.experiment.value import Experiment
 from redistill.runs.store import Store
 from redistill.user_code import load, locate
@@ -112,7 +112,7 @@ def test_one_stream_of_first_weights(tmp_path: Path) -> None:
     """``./own.py:Tiny``, seed 0, is the same network in Python, in a file, and wherever it lies."""
     file, other = own(tmp_path), own(tmp_path / "run:1")
     one = Experiment.of(settings("./own.py:Tiny"), folder=tmp_path, device="cpu")
-    a: Any = construct(one.student, {"classes": 10, "channels": 1, "image_size": 8}, 0)
+    a: Any = one.student.build({"classes": 10, "channels": 1, "image_size": 8}, 0)
     torch.manual_seed(3)
     for given in (models.build(f"{file}:Tiny", 10, seed=0), models.build(f"{other}:Tiny", 10, seed=0, channels=1)):
         b: Any = given
@@ -213,7 +213,7 @@ def test_a_record_that_names_code_without_its_sha_is_refused(tmp_path: Path) -> 
     file, mark = evil(tmp_path)
     for model in ("os:system", f"{file}:Tiny"):
         with pytest.raises(RedistillError, match="which data may not choose"):
-            construct(Net(model=model, args={"command": f"touch {mark}"}), {"classes": 10}, 0)
+            Net(model=model, args={"command": f"touch {mark}"}).build({"classes": 10}, 0)
     with pytest.raises(RedistillError, match="which data may not choose"):
         from redistill.models.build import check_model
 
@@ -278,7 +278,7 @@ PLACES = {
     "report/written.py": {"importlib.resources": "reads the package's own texts, imports nothing"},
     "report/references.py": {"importlib.resources": "reads the package's own file, imports nothing"},
     "sources/__init__.py": {"importlib.import_module": "two modules of the package, by a table in that file"},
-    "experiment/versions.py": {"importlib.import_module": "modules of a table in this file (tests/test_guards_identity.py)"},
+    "versions.py": {"importlib.import_module": "modules of a table in this file (tests/test_guards_identity.py)"},
     "__init__.py": {
         "importlib.import_module": "public names of a table in this file (tests/test_names.py)",
         "getattr(importlib.import_module(f'redistill.{_HOME[name]}'), name)": "the same",
@@ -288,15 +288,14 @@ PLACES = {
 }
 CALLERS = {
     # who calls the loader, and whose word it is
-    "models/build.py": "build: the user's (trust_code=False where data name it); attribute: the user's",
+    "models/build.py": "build (trust_code=False where data name it), attribute: the user's; drawn: only what the reader has run",
     "data/named.py": "data of one's own: only what the reader has run, or --data of the command line",
     "experiment/evaluate.py": "the reader: trusted only for a file of one's own or on the explicit word",
     "experiment/method.py": "the reader, as above; made_method: only what the reader has run",
-    "experiment/networks.py": "construct: only what the reader has run",
     "experiment/reading.py": "the reader, as above",
     "experiment/source/own.py": "build: only what the reader has run",
     "runs/trained.py": "trained: the explicit word",
-    "experiment/named_code.py": "vouch: the explicit word",
+    "launch/named_code.py": "vouch: the explicit word",
     "cli/check.py": "a term that the command line names",
     "distill/names.py": "networks that the command line, or the caller, names",
     "distill/family.py": "the teacher that the command line names",

@@ -38,7 +38,7 @@ def make() -> Make:
 
 
 @pytest.fixture(scope="session")
-def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def teacher_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that holds the teacher of seed 0 already."""
     root = tmp_path_factory.mktemp("taught")
     Experiment.load(HERE / "teacher.toml", device="cpu").run(root)

@@ -21,7 +21,6 @@ import pytest
 from helpers.experiments import HERE
 from redistill import cli, files
 from redistill.errors import RedistillError, plain, sentence
-from redistill.experiment.sealed import PENDING, RECORD
 from redistill.experiment.value import Experiment
 from redistill.launch.carry_out import Resources, Silent, carry_out
 from redistill.launch.jobs import Pool, Task
@@ -29,6 +28,7 @@ from redistill.launch.local import environment, tasks_of
 from redistill.launch.queue import Queue, plan
 from redistill.launch.stop import Stop
 from redistill.runs.store import Store
+from redistill.sealed import PENDING, RECORD
 
 SOURCE = str(Path(__file__).parents[2] / "src")
 

@@ -15,17 +15,17 @@ from torch import nn
 import redistill as rd
 from helpers.small_fit import DATA, net, trained
 from redistill.experiment.value import Experiment
-from redistill.launch import telling, threads
+from redistill.launch import progress, threads
 from redistill.launch.stop import Interrupted
 from redistill.runs import checkpoint
 
 
 def test_it_says_what_it_does_unless_it_is_told_not_to(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(telling, "OFTEN", 0.0)
+    monkeypatch.setattr(progress, "OFTEN", 0.0)
     trained(net(), quiet=False)
-    said = capsys.readouterr()
-    lines = said.err.splitlines()
-    assert said.out == "" and lines[0].endswith("0 of 12 steps")
+    printed = capsys.readouterr()
+    lines = printed.err.splitlines()
+    assert printed.out == "" and lines[0].endswith("0 of 12 steps")
     assert any("share of the loss in the first 3 steps: CE " in line and "KD " in line for line in lines)
     assert any("left: loss " in line and "test " in line and "images/s" in line for line in lines)
     assert "done in" in lines[-1] and "test " in lines[-1]

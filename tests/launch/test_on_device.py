@@ -106,8 +106,8 @@ def test_missing_packages_are_named_with_the_line_that_brings_them(script: Modul
 
 def test_a_command_that_does_not_end_is_told_to_save_first(script: ModuleType, tmp_path: Path) -> None:
     saves = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *a: (print('saved', flush=True), sys.exit(75))); time.sleep(60)"
-    status, said = script.ran([sys.executable, "-c", saves], 5.0)
-    assert status == 75 and said.strip() == "saved"
+    status, printed = script.ran([sys.executable, "-c", saves], 5.0)
+    assert status == 75 and printed.strip() == "saved"
 
 
 def test_what_failed_is_asked_again_without_the_first_that_did(

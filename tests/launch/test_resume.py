@@ -32,13 +32,13 @@ from redistill.train.loop import Loop
 
 
 @pytest.fixture
-def place(taught: Path, tmp_path: Path) -> Store:
-    shutil.copytree(taught, tmp_path / "runs")
+def place(teacher_file: Path, tmp_path: Path) -> Store:
+    shutil.copytree(teacher_file, tmp_path / "runs")
     return Store(tmp_path / "runs")
 
 
-def whole(ones: tuple[Experiment, ...], root: Path, taught: Path) -> list[Run]:
-    shutil.copytree(taught, root)
+def whole(ones: tuple[Experiment, ...], root: Path, teacher_file: Path) -> list[Run]:
+    shutil.copytree(teacher_file, root)
     work = CohortRun(ones, Store(root))
     assert work.take()
     for _ in work:
@@ -99,11 +99,11 @@ RECIPES: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: next(iter(r)))
 def test_every_kind_of_recipe_resumes_exactly(
-    recipe: dict[str, Any], place: Store, taught: Path, tmp_path: Path, make: Any
+    recipe: dict[str, Any], place: Store, teacher_file: Path, tmp_path: Path, make: Any
 ) -> None:
     one = make(recipe=recipe, seed=0)
     draw = random.Random(str(recipe))
-    expected = whole((one,), tmp_path / "whole", taught)
+    expected = whole((one,), tmp_path / "whole", teacher_file)
     assert_same(expected, resumed((one,), place, set(draw.sample(range(2, 9, 2), 3))))
 
 
@@ -120,19 +120,19 @@ SOURCES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=["drawn", "unlabelled", "augmented", "adversarial", "mixed"])
-def test_every_source_resumes_exactly(source: dict[str, Any], taught: Path, place: Store, tmp_path: Path, make: Any) -> None:
+def test_every_source_resumes_exactly(source: dict[str, Any], teacher_file: Path, place: Store, tmp_path: Path, make: Any) -> None:
     recipe = {"epochs": None, "steps": 12, "optimizer": "adam", "lr": 0.002, "batch_size": 16}
     one = make(source=source, recipe=recipe, method=[{"use": "KD"}])
-    expected = whole((one,), tmp_path / "whole", taught)
+    expected = whole((one,), tmp_path / "whole", teacher_file)
     assert_same(expected, resumed((one,), place, {2, 5, 8}))
 
 
 def test_a_run_with_patience_resumes_exactly_and_its_record_says_what_was_kept(
-    place: Store, taught: Path, tmp_path: Path, make: Any
+    place: Store, teacher_file: Path, tmp_path: Path, make: Any
 ) -> None:
     source = {"data": "digits", "fraction": 0.1, "held_out": 30}
     one = make(source=source, recipe={"epochs": 12, "lr": 0.1, "patience": 1, "ema": 0.5}, evaluate={"test": "digits:test", "every": 1})
-    (expected,) = whole((one,), tmp_path / "whole", taught)
+    (expected,) = whole((one,), tmp_path / "whole", teacher_file)
     assert_same([expected], resumed((one,), place, {2, 5}))
     record = expected.record
     assert record["kept"]["average"] == 0.5 and "of the best evaluation of the held-out part" in record["kept"]["why"]
@@ -147,9 +147,9 @@ def test_a_run_with_patience_resumes_exactly_and_its_record_says_what_was_kept(
         make(source={**source, "augment": "mixup"}, method=[{"use": "CE"}, {"use": "DKD"}])
 
 
-def test_a_cohort_resumes_exactly_and_can_fall_apart(place: Store, taught: Path, tmp_path: Path, make: Any) -> None:
+def test_a_cohort_resumes_exactly_and_can_fall_apart(place: Store, teacher_file: Path, tmp_path: Path, make: Any) -> None:
     ones = (make(), make(method=[{"use": "CE"}, {"use": "./nets.py:Gap"}]))
-    expected = whole(ones, tmp_path / "whole", taught)
+    expected = whole(ones, tmp_path / "whole", teacher_file)
     # killed after step 3, then between the two checkpoints of step 4: the first is one step ahead of the second
     work = CohortRun(ones, place, every=0)
     assert work.take()
@@ -206,7 +206,7 @@ def stopped_at(one: Experiment, place: Store, step: int, every: float = 0) -> Pa
     ],
 )
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
-    spoil: Any, says: str, place: Store, taught: Path, tmp_path: Path, make: Any
+    spoil: Any, says: str, place: Store, teacher_file: Path, tmp_path: Path, make: Any
 ) -> None:
     one = make()
     folder = stopped_at(one, place, 6)
@@ -220,7 +220,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     for _ in work:
         pass
     work.release()
-    assert_same(whole((one,), tmp_path / "whole", taught), work.runs)
+    assert_same(whole((one,), tmp_path / "whole", teacher_file), work.runs)
 
 
 def test_a_checkpoint_of_another_machine_is_allowed_and_said(place: Store, make: Any) -> None:
@@ -288,7 +288,7 @@ def test_equal_loops_are_equal_at_every_step(make: Any) -> None:
     ("spoil", "says"),
     [
         (lambda loop: setattr(loop, "seed", 7) or setattr(loop, "stream", small_loop(None, 7).stream), "batches/"),
-        (lambda loop: setattr(loop.students[0], "course", replace(loop.course, rates=[0.3] * loop.steps)), "rate/0/0: "),
+        (lambda loop: setattr(loop.students[0], "schedule", replace(loop.schedule, rates=[0.3] * loop.steps)), "rate/0/0: "),
         (lambda loop: loop.students[0].optimizer.state_dict()["state"][0]["momentum_buffer"].view(-1)[0].add_(1), "optimiser/0/state/0/"),
         (lambda loop: next(loop.students[0].net.parameters()).data.view(-1)[0].add_(1e-6), "parameters/0/"),
         (lambda loop: next(b for n, b in loop.students[0].net.named_buffers() if "mean" in n)[0].add_(1), "buffers/0/"),

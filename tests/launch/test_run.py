@@ -25,8 +25,8 @@ from redistill.runs.store import Damaged, Run, Store, Unfinished, stale
 
 
 @pytest.fixture
-def place(taught: Path, tmp_path: Path) -> Store:
-    shutil.copytree(taught, tmp_path / "runs")
+def place(teacher_file: Path, tmp_path: Path) -> Store:
+    shutil.copytree(teacher_file, tmp_path / "runs")
     return Store(tmp_path / "runs")
 
 
@@ -278,9 +278,9 @@ def test_runs_are_values(place: Store, make: Any) -> None:
 HELPERS = Path(nets.__file__).parent
 
 
-def test_a_student_of_ones_own_loads_where_its_source_file_is_gone(make: Any, taught: Path, tmp_path: Path) -> None:
+def test_a_student_of_ones_own_loads_where_its_source_file_is_gone(make: Any, teacher_file: Path, tmp_path: Path) -> None:
     here = tmp_path / "here"
-    shutil.copytree(taught, here / "runs")
+    shutil.copytree(teacher_file, here / "runs")
     shutil.copy(HELPERS / "nets.py", here / "mine.py")
     (here / "mine.py").write_text((HELPERS / "nets.py").read_text().replace("import torch\n", "import torch\nimport widths\n"))
     (here / "widths.py").write_text("WIDTH = 8\n")
@@ -288,12 +288,12 @@ def test_a_student_of_ones_own_loads_where_its_source_file_is_gone(make: Any, ta
     made = one.run(here / "runs")
     assert {"code/mine.py", "code/widths.py"} <= made.record["files"].keys()
     images = torch.zeros(2, 1, 8, 8)
-    said = made.network()(images)
+    before = made.network()(images)
     shutil.move(here / "runs", tmp_path / "there")
     (here / "mine.py").write_text("raise SystemError")
     (here / "widths.py").unlink()
     again = Run(tmp_path / "there" / made.cell / "seed-0", made.record)
-    assert torch.equal(again.network(trust_code=True)(images), said)
+    assert torch.equal(again.network(trust_code=True)(images), before)
     (again.folder / "code" / "mine.py").write_text("class Small: ...")
     with pytest.raises(RedistillError, match="has changed since"):
         again.network(trust_code=True)

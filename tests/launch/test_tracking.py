@@ -33,7 +33,7 @@ trained = functools.partial(small_fit.trained, epochs=6)
 class Fake:
     """A tracker that remembers what it is told, and fails or hangs at will."""
 
-    told: list[tuple[str, int, dict[str, float]]]
+    received: list[tuple[str, int, dict[str, float]]]
     fails: set[int]
     hangs: threading.Event | None = None
 
@@ -49,7 +49,7 @@ class Fake:
             self.hangs.wait(20)
         if step in self.fails:
             raise OSError(5, "the network is down")
-        self.told.append((self.name, step, dict(numbers)))
+        self.received.append((self.name, step, dict(numbers)))
 
     def flush(self) -> None:
         return None
@@ -60,7 +60,7 @@ class Fake:
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
-    Fake.told, Fake.fails, Fake.hangs, Fake.opened = [], set(), None, []
+    Fake.received, Fake.fails, Fake.hangs, Fake.opened = [], set(), None, []
     monkeypatch.setitem(OPEN, "wandb", Fake)
     monkeypatch.setattr(tracking, "missing", lambda name: None)
     return Fake
@@ -70,8 +70,8 @@ def test_every_epochs_numbers_are_told_and_move_no_bit(fake: type[Fake]) -> None
     plain = trained(alone := net())
     found = trained(student := net(), track="wandb")
     assert found.losses == plain.losses and all(map(torch.equal, student.state_dict().values(), alone.state_dict().values()))
-    assert [step for _, step, _ in fake.told] == [3, 6, 9, 12, 15, 18]
-    for epoch, (_, _, numbers) in enumerate(fake.told):
+    assert [step for _, step, _ in fake.received] == [3, 6, 9, 12, 15, 18]
+    for epoch, (_, _, numbers) in enumerate(fake.received):
         ce, kd = (found.losses[name][epoch] for name in ("CE", "KD"))
         assert numbers == {"loss": ce + 0.5 * kd, "loss/CE": ce, "loss/KD": kd, "rate": 0.05,
                            "accuracy/test": found.accuracy["test"].curve[epoch][1]}  # fmt: skip
@@ -93,20 +93,20 @@ def test_a_run_that_goes_on_tells_no_point_twice(fake: type[Fake], tmp_path: Pat
         patched.setattr(checkpoint, "save", lambda f, s, i: None if s["step"] < 5 else once(f, s, i))
         with pytest.raises(Interrupted):
             trained(net(), out=tmp_path / "run", checkpoint_every=0.0, track="wandb")
-    assert [step for _, step, _ in fake.told] == [3, 6, 9] or [step for _, step, _ in fake.told] == [3, 6, 9, 12]
-    before = len(fake.told)
+    assert [step for _, step, _ in fake.received] == [3, 6, 9] or [step for _, step, _ in fake.received] == [3, 6, 9, 12]
+    before = len(fake.received)
     trained(net(), out=tmp_path / "run", track="wandb")
-    assert [step for _, step, _ in fake.told] == [3, 6, 9, 12, 15, 18]
-    assert fake.opened[1][1:] == ("theirs", fake.told[before - 1][1])
+    assert [step for _, step, _ in fake.received] == [3, 6, 9, 12, 15, 18]
+    assert fake.opened[1][1:] == ("theirs", fake.received[before - 1][1])
     trained(net(), out=tmp_path / "run", track="wandb")  # done: only read
-    assert len(fake.told) == 6 and len(fake.opened) == 2
+    assert len(fake.received) == 6 and len(fake.opened) == 2
 
 
 def test_a_tracker_that_fails_is_a_warning_and_hears_the_rest_from_the_next_process(fake: type[Fake], tmp_path: Path) -> None:
     fake.fails = {9}
     with pytest.warns(TrackWarning, match="wandb does not work .*the network is down"):
         found = trained(net(), out=tmp_path / "run", track=["wandb"])
-    assert found.losses == trained(net()).losses and [step for _, step, _ in fake.told] == [3, 6]
+    assert found.losses == trained(net()).losses and [step for _, step, _ in fake.received] == [3, 6]
     assert json.loads((tmp_path / "run" / "tracked-wandb.json").read_text()) == {"id": "theirs", "step": 6}
     fake.fails = set()
     tracked = tracking.Tracking(["wandb"], [Tracked("again", "id", tmp_path / "run")])
@@ -114,7 +114,7 @@ def test_a_tracker_that_fails_is_a_warning_and_hears_the_rest_from_the_next_proc
     for _ in loop:
         tracked.look(loop)
     tracked.close()
-    assert [step for _, step, _ in fake.told] == [3, 6, 9, 12, 15, 18]
+    assert [step for _, step, _ in fake.received] == [3, 6, 9, 12, 15, 18]
     assert set(points(loop, 0, since=15)) == {18}
 
 
@@ -152,9 +152,9 @@ def test_runs_of_a_store_are_tracked_each_under_its_own_name(fake: type[Fake], t
     store = Store(tmp_path)
     wanted = [one(0.1), one(0.2)]
     assert carry_out(wanted, store, Resources(track=("wandb",))).status == 0
-    assert {(name, step) for name, step, _ in fake.told} == {(f"lr {lr}, seed 0", s) for lr in (0.1, 0.2) for s in (1, 2)}
+    assert {(name, step) for name, step, _ in fake.received} == {(f"lr {lr}, seed 0", s) for lr in (0.1, 0.2) for s in (1, 2)}
     again = carry_out(wanted, store, Resources(track=("wandb",)))
-    assert len(again.found) == 2 and len(fake.told) == 4
+    assert len(again.found) == 2 and len(fake.received) == 4
 
 
 # -- the packages ---------------------------------------------------------------------------------------------------------
@@ -219,8 +219,8 @@ def test_tensorboard_holds_every_point_once(tmp_path: Path) -> None:
 
     found = trained(net(), out=tmp_path / "run", track="tensorboard")
     [place] = (tmp_path / "run" / "tensorboard").iterdir()
-    told = EventAccumulator(str(place)).Reload()
-    assert [(e.step, round(e.value, 4)) for e in told.Scalars("accuracy/test")] == [
+    received = EventAccumulator(str(place)).Reload()
+    assert [(e.step, round(e.value, 4)) for e in received.Scalars("accuracy/test")] == [
         (step, round(value, 4)) for step, value in found.accuracy["test"].curve
     ]
-    assert set(told.Tags()["scalars"]) == {"loss", "loss/CE", "loss/KD", "rate", "accuracy/test"}
+    assert set(received.Tags()["scalars"]) == {"loss", "loss/CE", "loss/KD", "rate", "accuracy/test"}

@@ -150,8 +150,8 @@ def test_journey_ends_where_the_walk_does() -> None:
     p = adversarial_trajectory(net, [], x, targets, K=6, rate=0.5)[0, :, 0]
     with torch.no_grad():
         for place, k in enumerate((0, 2, 5)):
-            said = net(trail[:, place]).softmax(1).gather(1, targets)[:, 0]
-            torch.testing.assert_close(said, p[:, k], rtol=1e-12, atol=0)
+            predicted = net(trail[:, place]).softmax(1).gather(1, targets)[:, 0]
+            torch.testing.assert_close(predicted, p[:, k], rtol=1e-12, atol=0)
 
 
 def test_noise_histogram() -> None:

@@ -158,8 +158,8 @@ def test_a_header_may_list_anything_beside_the_weights(tmp_path: Path, names: An
     """Buffers of no state dict are listed in the header, which is data: what is no name of a tensor is passed over."""
     about = json.dumps({"format": 1, "beside": names})
     save_file({"weight": torch.zeros(2, 3)}, str(tmp_path / "x.safetensors"), metadata={"redistill": about})
-    tensors, said = models.read(tmp_path / "x.safetensors")
-    assert [*tensors, *said["beside"]] == ["weight"]
+    tensors, header = models.read(tmp_path / "x.safetensors")
+    assert [*tensors, *header["beside"]] == ["weight"]
 
 
 def test_two_generators_that_differ_in_an_epsilon_alone_are_not_guessed(tmp_path: Path) -> None:

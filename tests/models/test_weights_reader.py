@@ -273,8 +273,8 @@ def test_classes_in_another_order_are_refused_and_other_names_are_told() -> None
     with pytest.raises(RedistillError, match=r"class 1 is '2' for t.pth and '10' for folder:x: the same 3 classes in another order"):
         require_same_order(natural, letters, "t.pth", "folder:x")
     assert require_same_order(natural, natural, "t", "d") is None and require_same_order(None, letters, "t", "d") is None
-    said = require_same_order(["0", "1"], ["zero", "1"], "t.pth", "folder:x")
-    assert said is not None and said.startswith("1 of 2 classes have other names: class 0 is '0' for t.pth and 'zero' for folder:x")
+    message = require_same_order(["0", "1"], ["zero", "1"], "t.pth", "folder:x")
+    assert message is not None and message.startswith("1 of 2 classes have other names: class 0 is '0' for t.pth and 'zero' for folder:x")
     assert require_same_order(["a"], ["a", "b"], "t", "d") == "t knows 1 class names, d has 2"
 
 

@@ -72,36 +72,36 @@ def test_a_cell_gives_the_whole_experiment(tmp_path: Path) -> None:
 
 
 def test_every_mistake_is_told_at_once_with_its_line(tmp_path: Path) -> None:
-    said = refused(
+    message = refused(
         tmp_path,
         ('["20", "55.0",       "-"]', '["20", "55,0"]'),
         ('recipe = "short"', 'recipe = "shrt"'),
         ("where = { M = [10, 20] }", "where = { N = [10, 20] }"),
         ('KD = { method = "KD" }', 'KDD = { method = "KD" }'),
     )
-    assert said.startswith("5 mistakes:")
-    assert f'small.toml: line {line(tmp_path, "shrt")}, case[0].recipe = "shrt": unknown recipe \'shrt\': did you mean short?' in said
-    assert f"small.toml: line {line(tmp_path, 'N = [10')}, case[1].where.N: unknown fact" in said
-    assert "unknown entry of the header 'KDD': did you mean KD?" in said
-    assert f"small.toml: line {line(tmp_path, '55,0')}, table.1.rows[1]: has 2 entries, the header has 3" in said
+    assert message.startswith("5 mistakes:")
+    assert f'small.toml: line {line(tmp_path, "shrt")}, case[0].recipe = "shrt": unknown recipe \'shrt\': did you mean short?' in message
+    assert f"small.toml: line {line(tmp_path, 'N = [10')}, case[1].where.N: unknown fact" in message
+    assert "unknown entry of the header 'KDD': did you mean KD?" in message
+    assert f"small.toml: line {line(tmp_path, '55,0')}, table.1.rows[1]: has 2 entries, the header has 3" in message
 
 
 def test_unknown_and_missing_keys(tmp_path: Path) -> None:
-    said = refused(tmp_path, ("aggregate =", "agregate ="), ("caption = ", "captoin = "))
-    assert f"small.toml: line {line(tmp_path, 'agregate')}, protocol.agregate = \"mean\": unknown key 'agregate': did you mean" in said
-    assert "protocol.aggregate: is missing" in said
-    assert "table.1.captoin" in said and "did you mean caption?" in said and "table.1.caption: is missing" in said
+    message = refused(tmp_path, ("aggregate =", "agregate ="), ("caption = ", "captoin = "))
+    assert f"small.toml: line {line(tmp_path, 'agregate')}, protocol.agregate = \"mean\": unknown key 'agregate': did you mean" in message
+    assert "protocol.aggregate: is missing" in message
+    assert "table.1.captoin" in message and "did you mean caption?" in message and "table.1.caption: is missing" in message
 
 
 def test_wrong_values_name_what_is_allowed(tmp_path: Path) -> None:
-    said = refused(tmp_path, ('which = "last"', 'which = "lats"'))
-    assert f"line {line(tmp_path, 'lats')}, protocol.which = \"lats\": must be 'last', 'best_on_test'" in said
+    message = refused(tmp_path, ('which = "last"', 'which = "lats"'))
+    assert f"line {line(tmp_path, 'lats')}, protocol.which = \"lats\": must be 'last', 'best_on_test'" in message
 
 
 def test_names_of_methods_and_networks_are_resolved(tmp_path: Path) -> None:
     assert "10 / KD: unknown method 'KDD'" in refused(tmp_path, ('KD = { method = "KD" }', 'KD = { method = "KDD" }'))
-    said = refused(tmp_path, ('student = "LeNet" }', 'student = "LeNt" }'))
-    assert "unknown student (see [network]) 'LeNt': did you mean LeNet?" in said
+    message = refused(tmp_path, ('student = "LeNet" }', 'student = "LeNt" }'))
+    assert "unknown student (see [network]) 'LeNt': did you mean LeNet?" in message
 
 
 def test_one_cell_with_two_numbers_is_refused(tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ import pytest
 
 from redistill import papers
 from redistill.errors import RedistillError
-from redistill.experiment import cost
+from redistill.experiment import length
 from redistill.experiment.value import Experiment
 from redistill.launch import rates
+from redistill.papers import cost
 from redistill.papers.plan import Plan, estimate, make, scaled, select
 from redistill.runs.store import Store
 
@@ -154,8 +155,8 @@ def experiment(table: str, row: str, column: str) -> Experiment:
 def test_cost_of_a_distillation_by_hand() -> None:
     one = experiment("1", "WRN-40-2, WRN-16-1", "KD+AT")
     teacher, student = 327_599_000, 26_657_000  # multiply-accumulates of one image, to a thousand
-    assert cost.macs_of(one.student, "cifar10") == pytest.approx(student, rel=1e-4)
-    steps, epoch = cost.steps_of(one)
+    assert length.macs_of(one.student, "cifar10") == pytest.approx(student, rel=1e-4)
+    steps, epoch = length.steps_of(one)
     assert (steps, epoch) == (5_000 * 16, 16)  # 2000 images in batches of 128
     images = 5_000 * 2_000
     tests = 20 * 10_000 * student + 10_000 * teacher
@@ -166,7 +167,7 @@ def test_cost_of_a_zero_shot_block_by_hand() -> None:
     one = experiment("1", "WRN-40-2, WRN-16-1", "zero-shot")
     t, s, g = 327_599_000, 26_657_000, 115_835_000
     block = 128 * (3 * g + 2 * s + 2 * t + g + t + 10 * 3 * s)
-    assert cost.steps_of(one) == (800_000, 8_000)
+    assert length.steps_of(one) == (800_000, 8_000)
     assert cost.cost([one]) == pytest.approx(80_000 * block + 100 * 10_000 * s + 10_000 * t, rel=1e-3)
 
 

@@ -178,12 +178,12 @@ def test_temperature_and_weight_are_those_in_the_names_of_the_logs(shared: Path)
         assert one is not None
         (part,) = (each for each in one.method if each.use != "CE")
         weight = part.weight if isinstance(part.weight, float) else part.weight.last
-        said = run["settings"]
+        settings = run["settings"]
         first = {"MLKD": lambda set_: set_["temperatures"][0], "CTKD": lambda set_: 2.0}.get(part.use, lambda set_: set_["T"])
-        assert (first(part.settings), weight) == (said["temperature"], said["weight"]), pair  # CTKD's in the name is read by nobody
-        assert part.use != "DKD" or part.settings["beta"] == (said["dkd_beta_in_name"] or 8.0), pair
+        assert (first(part.settings), weight) == (settings["temperature"], settings["weight"]), pair  # CTKD's in the name is read by nobody
+        assert part.use != "DKD" or part.settings["beta"] == (settings["dkd_beta_in_name"] or 8.0), pair
         assert one.recipe.epochs == run["epochs"], pair
-        assert one.recipe.lr == pytest.approx(said.get("lr_first_as_logged", one.recipe.lr), abs=0.0051), pair  # two decimals in most
+        assert one.recipe.lr == pytest.approx(settings.get("lr_first_as_logged", one.recipe.lr), abs=0.0051), pair  # two decimals in most
 
 
 @pytest.mark.parametrize(("paper", "quotes", "method", "least"), [

@@ -27,7 +27,7 @@ def experiment(cell: str) -> Experiment:
 
 
 @pytest.fixture(scope="module")
-def said() -> tuple[Output, Output, Batch]:
+def outputs() -> tuple[Output, Output, Batch]:
     """Logits and maps of a student and its teacher, in double precision."""
     draw = torch.Generator().manual_seed(3)
 
@@ -38,8 +38,8 @@ def said() -> tuple[Output, Output, Batch]:
     return one(0), one(1), Batch(torch.zeros(IMAGES, 3, SIDE, SIDE), torch.tensor([1, 0, 7]))
 
 
-def prepared(method: Method, said: tuple[Output, Output, Batch]) -> Method:
-    student, teacher = ({name: tuple(t.shape) for name, t in out.taps.items()} for out in said[:2])
+def prepared(method: Method, outputs: tuple[Output, Output, Batch]) -> Method:
+    student, teacher = ({name: tuple(t.shape) for name, t in out.taps.items()} for out in outputs[:2])
     method.setup(Context(nn.Identity(), nn.Identity(), student, teacher, tuple(WIDTHS), tuple(WIDTHS), CLASSES, count=IMAGES))
     return method.double().train()
 
@@ -48,13 +48,13 @@ def weighted(method: Method, losses: list[Tensor]) -> float:
     return sum(float(w) * x.item() for w, x in zip(method.weights, losses, strict=True))  # type: ignore[arg-type, misc]
 
 
-def total(cell: str, said: tuple[Output, Output, Batch], first: bool = False) -> tuple[float, Method]:
+def total(cell: str, outputs: tuple[Output, Output, Batch], first: bool = False) -> tuple[float, Method]:
     one = experiment(cell)
     if first:
         assert one.student.run is not None
         one = one.student.run
-    method = prepared(made_method(one.method), said)
-    losses = method(*said)
+    method = prepared(made_method(one.method), outputs)
+    losses = method(*outputs)
     return weighted(method, losses), method
 
 
@@ -142,23 +142,23 @@ def variational(student: Output, teacher: Output, parameters: dict[str, list[Ten
 
 
 # -- the four losses --------------------------------------------------------------------------------------------------
-def test_kd_has_no_T2(said: tuple[Output, Output, Batch]) -> None:
-    student, teacher, batch = said
+def test_kd_has_no_T2(outputs: tuple[Output, Output, Batch]) -> None:
+    student, teacher, batch = outputs
     assert batch.labels is not None
     wanted = 0.7 * cross_entropy(student, batch.labels) + 0.3 * kd(student, teacher)
-    assert total("tf:KD:100 %", said)[0] == pytest.approx(wanted, rel=1e-12)
+    assert total("tf:KD:100 %", outputs)[0] == pytest.approx(wanted, rel=1e-12)
 
 
-def test_at_weighs_500(said: tuple[Output, Output, Batch]) -> None:
-    student, teacher, batch = said
+def test_at_weighs_500(outputs: tuple[Output, Output, Batch]) -> None:
+    student, teacher, batch = outputs
     assert batch.labels is not None
     wanted = cross_entropy(student, batch.labels) + attention(student, teacher)
-    assert total("tf:AT:2 %", said)[0] == pytest.approx(wanted, rel=1e-12)
+    assert total("tf:AT:2 %", outputs)[0] == pytest.approx(wanted, rel=1e-12)
 
 
-def test_fitnet_is_a_mean_square_on_three_groups_and_then_cross_entropy(said: tuple[Output, Output, Batch]) -> None:
-    student, teacher, batch = said
-    found, method = total("tf:FitNet:10 %", said, first=True)
+def test_fitnet_is_a_mean_square_on_three_groups_and_then_cross_entropy(outputs: tuple[Output, Output, Batch]) -> None:
+    student, teacher, batch = outputs
+    found, method = total("tf:FitNet:10 %", outputs, first=True)
     regressors = method.terms[0].regressors
     assert all(not isinstance(m, nn.BatchNorm2d | nn.ReLU) for m in method.modules())
     kernels = {name: dict(r.named_parameters()) for name, r in zip(WIDTHS, regressors, strict=True)}
@@ -166,12 +166,12 @@ def test_fitnet_is_a_mean_square_on_three_groups_and_then_cross_entropy(said: tu
     weights = {name: k["conv.weight"].detach().flatten(1) for name, k in kernels.items()}
     assert found == pytest.approx(guided(student, teacher, weights), rel=1e-12)
     assert batch.labels is not None
-    assert total("tf:FitNet:10 %", said)[0] == pytest.approx(cross_entropy(student, batch.labels), rel=1e-12)
+    assert total("tf:FitNet:10 %", outputs)[0] == pytest.approx(cross_entropy(student, batch.labels), rel=1e-12)
 
 
-def test_vid_has_floor_1_and_no_relu_last(said: tuple[Output, Output, Batch]) -> None:
-    student, teacher, batch = said
-    method = prepared(made_method(experiment("tf-vid:VID:2 %").method), said)
+def test_vid_has_floor_1_and_no_relu_last(outputs: tuple[Output, Output, Batch]) -> None:
+    student, teacher, batch = outputs
+    method = prepared(made_method(experiment("tf-vid:VID:2 %").method), outputs)
     draw = torch.Generator().manual_seed(8)
     heads = method.terms[1].heads
     for parameter in heads.parameters():
@@ -180,9 +180,9 @@ def test_vid_has_floor_1_and_no_relu_last(said: tuple[Output, Output, Batch]) ->
     parameters = {name: [p.detach() for p in head.regressor.parameters()] for name, head in zip(WIDTHS, heads, strict=True)}
     scales = {name: head.log_scale.detach() for name, head in zip(WIDTHS, heads, strict=True)}
     wanted = 0.1 * cross_entropy(student, batch.labels) + variational(student, teacher, parameters, scales)
-    found = weighted(method, method(*said))
+    found = weighted(method, method(*outputs))
     assert found == pytest.approx(wanted, rel=1e-12)
-    fresh = prepared(made_method(experiment("tf-vid:VID:2 %").method), said).terms[1].heads[0]
+    fresh = prepared(made_method(experiment("tf-vid:VID:2 %").method), outputs).terms[1].heads[0]
     assert fresh.log_scale.tolist() == [5.0] * 4
 
 
@@ -231,15 +231,15 @@ def test_kernels_alone_decay_and_the_network_has_neither_gain_nor_bias() -> None
     assert net(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
 
 
-def test_vid_decays_a_tenth_and_no_variance(said: tuple[Output, Output, Batch]) -> None:
+def test_vid_decays_a_tenth_and_no_variance(outputs: tuple[Output, Output, Batch]) -> None:
     one = experiment("tf-vid:VID:100 %")
-    method = prepared(made_method(one.method), said)
+    method = prepared(made_method(one.method), outputs)
     decayed, spared = parameter_groups([method], one.recipe)
     assert decayed["weight_decay"] == 5e-5 and {p.dim() for p in decayed["params"]} == {4}
     assert any(p is method.terms[1].heads[0].log_scale for p in spared["params"])
 
 
-def test_each_gradient_tensor_is_clipped_by_itself(said: tuple[Output, Output, Batch]) -> None:
+def test_each_gradient_tensor_is_clipped_by_itself(outputs: tuple[Output, Output, Batch]) -> None:
     recipe = experiment("tf-vid:VID:100 %").recipe
     assert (recipe.clip, recipe.clip_per) == (100.0, "tensor")
     net, adapter = nn.Linear(4, 4), nn.Linear(3, 1)

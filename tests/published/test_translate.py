@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import redistill as rd
 from redistill.cli import program
 from redistill.core import Ramp
-from redistill.experiment.method import ramp
+from redistill.core.term_settings import ramp
 from redistill.published import mdistiller, repdistiller, torchdistill
 from redistill.published.translated import Translation
 
@@ -78,7 +78,7 @@ def test_mdistillers_numbers_go_where_they_belong(weights: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tree", "said"),
+    ("tree", "message"),
     [
         ({"KD": {}}, "has DISTILLER with TYPE"),
         ({"DISTILLER": {"TYPE": "KDSVD"}}, "KDSVD"),
@@ -88,8 +88,8 @@ def test_mdistillers_numbers_go_where_they_belong(weights: Path) -> None:
         ({"DISTILLER": {"TYPE": "CRD"}, "CRD": {"MODE": "odd"}}, "exact or relax"),
     ],
 )
-def test_what_mdistiller_cannot_mean_is_a_sentence(tree: Tree, said: str) -> None:
-    with pytest.raises(rd.RedistillError, match=said):
+def test_what_mdistiller_cannot_mean_is_a_sentence(tree: Tree, message: str) -> None:
+    with pytest.raises(rd.RedistillError, match=message):
         mdistiller.translated(tree, Path("x.yaml"))
 
 
@@ -113,12 +113,12 @@ def test_repdistillers_flags(flags: str, wanted: Tree, weights: Path) -> None:
 
 
 def test_repdistillers_methods_that_are_none_here_are_named() -> None:
-    for flags, said in (
+    for flags, message in (
         ("--distill fsp -a 0 -b 50", "a stage of its own"), ("--distill kdsvd -a 0 -b 1", "kdsvd"),
         ("--distill hint -b 1", "no default for -a"),
         ("--distill kd -a much", "invalid float value"), ("--disti kd", "none of train_student.py's"),
     ):  # fmt: skip
-        with pytest.raises(rd.RedistillError, match=said):
+        with pytest.raises(rd.RedistillError, match=message):
             repdistiller.translated(flags.split())
     with pytest.raises(rd.RedistillError, match="there are 2 calls of"):
         repdistiller.words_in("python train_student.py -a 1\npython train_student.py -a 2\n")
@@ -171,15 +171,15 @@ def test_torchdistills_losses(weights: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tree", "said"),
+    ("tree", "message"),
     [
         ({"a": 1}, "has datasets, models and train"),
         ({**TD, "train": {"stage1": {}, "stage2": {}}}, "in 2 stages"),
         (TD, "train.criterion is missing"),
     ],
 )
-def test_what_torchdistill_cannot_mean_is_a_sentence(tree: Tree, said: str) -> None:
-    with pytest.raises(rd.RedistillError, match=said):
+def test_what_torchdistill_cannot_mean_is_a_sentence(tree: Tree, message: str) -> None:
+    with pytest.raises(rd.RedistillError, match=message):
         torchdistill.translated(tree, Path("y.yaml"))
     for criterion, why in (
         ({"key": "WeightedSumLoss", "kwargs": {"sub_terms": {"criterion": {"key": "KDLoss"}, "weight": 1.0}}}, "has no criterion"),
@@ -224,7 +224,7 @@ def test_yaml_is_read_as_data(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text("a: &x 'b'\nc: !join [*x, '-', 1]\n")
     assert yaml_of(file) == {"a": "b", "c": "b-1"}
-    for text, said in (("a: [1\n", "line 2: no yaml"), ("- 1", "is a table"), ("a: !!python/name:os.system x", "constructor")):
+    for text, message in (("a: [1\n", "line 2: no yaml"), ("- 1", "is a table"), ("a: !!python/name:os.system x", "constructor")):
         file.write_text(text)
-        with pytest.raises(rd.RedistillError, match=said):
+        with pytest.raises(rd.RedistillError, match=message):
             yaml_of(file)

@@ -67,8 +67,8 @@ def test_what_people_wrote_and_what_the_records_say_stand_in_the_article(tmp_pat
     assert made["authors"] == ["Ada", "Grace"]
     titles = [section["title"] for section in made["sections"]]
     assert titles[:7] == ["Scope", "Methods", "Results", "What was easy", "What was hard", "Departures", "Correspondence"]
-    said = {one["name"]: one["said"] for one in made["summary"]}
-    assert "Whether it holds" in said["Scope."] and "Not written: it goes into papers/small.md" in said["What was hard."]
+    summary = {one["name"]: one["said"] for one in made["summary"]}
+    assert "Whether it holds" in summary["Scope."] and "Not written: it goes into papers/small.md" in summary["What was hard."]
     text = words(made)
     for finding in tables[0].findings:
         assert finding.claim.id in text
@@ -80,15 +80,15 @@ def test_what_people_wrote_and_what_the_records_say_stand_in_the_article(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("no heading", r"p.md:1: text before the first heading"),
         ("## What was esay\n\nx", r"p.md:1: .*What was easy"),
         ("## Scope\n\nx\n\n## Scope\n\ny", r"p.md:5: Scope stands there twice"),
     ],
 )
-def test_a_file_that_is_no_article_gets_a_sentence(text: str, said: str) -> None:
-    with pytest.raises(RedistillError, match=said):
+def test_a_file_that_is_no_article_gets_a_sentence(text: str, message: str) -> None:
+    with pytest.raises(RedistillError, match=message):
         parts_of(text, "p.md")
 
 

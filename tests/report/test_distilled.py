@@ -33,9 +33,9 @@ def test_a_records_table_is_that_of_its_numbers(name: str) -> None:
     means = [statistics.fmean(seed["accuracy"] for seed in row["seeds"].values()) for row in one["rows"]]
     assert [float(cell) for cell in rows["accuracy %"]] == pytest.approx(means, abs=0.005)
     assert [len(row["seeds"]) for row in one["rows"]] == [1, 3, 3]
-    plain, taught = one["rows"][1:]
-    gain = statistics.fmean(taught["seeds"][s]["accuracy"] - plain["seeds"][s]["accuracy"] for s in "012")
-    assert float(rows["distilled minus plain"][-1]) == pytest.approx(gain, abs=0.005) and taught["gain"]["value"] == pytest.approx(gain)
+    plain, student = one["rows"][1:]
+    gain = statistics.fmean(student["seeds"][s]["accuracy"] - plain["seeds"][s]["accuracy"] for s in "012")
+    assert float(rows["distilled minus plain"][-1]) == pytest.approx(gain, abs=0.005) and student["gain"]["value"] == pytest.approx(gain)
 
 
 def test_pages_take_the_rows_that_they_have_room_for(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from redistill.papers.plan import make, select
 from redistill.report.checklist import checklist
 from redistill.report.drawing import links
 from redistill.report.references import bibtex, entries
-from redistill.report.web import paper_page, runs_page
+from redistill.report.web import paper_page
+from redistill.report.web_runs import runs_page
 from redistill.runs.store import Run, Store
 from redistill.sources.variants import KINDS
 from redistill.terms import ALL
@@ -200,16 +201,16 @@ def test_the_energy_that_codecarbon_measured_stands_under_the_costs(place: Path)
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("names", "message"),
     [
         (["ahn2019", "chen2021"], "ahn2019 is a paper"),
         (["nothing-of-that-name"], "papers are"),
         (["./no.toml"], "no.toml"),
     ],
 )
-def test_wrong_names_get_a_sentence(names: list[str], said: str, tmp_path: Path) -> None:
+def test_wrong_names_get_a_sentence(names: list[str], message: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["report", *names, "-o", str(tmp_path / "r"), "--runs", str(tmp_path)])
-    assert done.exit_code != 0 and said in str(done.exception)
+    assert done.exit_code != 0 and message in str(done.exception)
 
 
 def test_an_empty_store_gives_a_page_that_says_so(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ import torch
 
 from helpers.experiments import HERE, Make
 from redistill.errors import RedistillError
-from redistill.experiment.sealed import sealed
 from redistill.experiment.value import Experiment
 from redistill.files import Spoilt, json_of, pretty
 from redistill.launch.cohort import CohortRun
@@ -23,6 +22,7 @@ from redistill.launch.stop import Interrupted, Stop
 from redistill.runs import checkpoint
 from redistill.runs.record import Record
 from redistill.runs.store import Damaged, Run, Store, stale
+from redistill.sealed import sealed
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = sorted((ROOT / "results" / "runs").glob("*/*/record.json"))
@@ -37,8 +37,8 @@ def test_a_stored_record_read_and_written_again_is_the_same_bytes(path: Path) ->
     assert record.cell == path.parent.parent.name and record.accuracy and record.sessions[0]["hardware"]["threads"] >= 1
 
 
-def test_a_new_record_is_the_typed_one(taught: Path) -> None:
-    (run,) = Store(taught).finished()
+def test_a_new_record_is_the_typed_one(teacher_file: Path) -> None:
+    (run,) = Store(teacher_file).finished()
     assert pretty(run.entry.written()) == (run.folder / "record.json").read_bytes()
     assert run.entry.accuracy["test"].last == run.accuracy("test") and run.entry.weights_sha256 == run.record["weights_sha256"]
 
@@ -98,9 +98,9 @@ ODD: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.fixture
-def two(taught: Path, tmp_path: Path) -> Store:
+def two(teacher_file: Path, tmp_path: Path) -> Store:
     """A store with a good run and a copy of it as seed 1, to be spoilt."""
-    (run,) = Store(taught).finished()
+    (run,) = Store(teacher_file).finished()
     root = tmp_path / "runs"
     shutil.copytree(run.folder, root / run.cell / "seed-0")
     shutil.copytree(run.folder, root / run.cell / "seed-1")
@@ -128,8 +128,8 @@ def test_an_odd_begun_run_hides_no_other(two: Store, content: bytes) -> None:
     assert len(list(two.runs())) == 3 and len(two.finished()) == 2
 
 
-def test_a_damaged_record_stops_no_other_experiment(make: Make, taught: Path, tmp_path: Path) -> None:
-    shutil.copytree(taught, tmp_path / "runs")
+def test_a_damaged_record_stops_no_other_experiment(make: Make, teacher_file: Path, tmp_path: Path) -> None:
+    shutil.copytree(teacher_file, tmp_path / "runs")
     store = Store(tmp_path / "runs")
     bad, good = make(recipe={"epochs": 1}), make(recipe={"epochs": 1, "lr": 0.01})
     store.folder(bad).mkdir(parents=True)
@@ -158,8 +158,8 @@ def part(one: Experiment, store: Store, steps: int) -> Path:
 
 
 @pytest.fixture
-def begun(make: Make, taught: Path, tmp_path: Path) -> tuple[Experiment, Store, Path]:
-    shutil.copytree(taught, tmp_path / "runs")
+def begun(make: Make, teacher_file: Path, tmp_path: Path) -> tuple[Experiment, Store, Path]:
+    shutil.copytree(teacher_file, tmp_path / "runs")
     store = Store(tmp_path / "runs")
     one = make()
     return one, store, part(one, store, 4)
@@ -227,13 +227,13 @@ def test_a_growing_cohort_throws_no_saved_step_away(begun: tuple[Experiment, Sto
     assert run is not None and run.record["sessions"][1]["from"] >= 4, "it went on from what was saved"
 
 
-def test_what_a_killed_process_left_beside_a_finished_run_is_removed(two: Store, taught: Path) -> None:
+def test_what_a_killed_process_left_beside_a_finished_run_is_removed(two: Store, teacher_file: Path) -> None:
     one = Experiment.load(HERE / "teacher.toml", device="cpu")
     run = two.find(one)
     assert run is not None
     for name in ("checkpoint.safetensors", "checkpoint.previous.safetensors", "experiment.json", ".record.json.12.partial"):
         (run.folder / name).write_bytes(b"left")
-    before = sorted(path.name for path in (Store(taught).folder(one)).iterdir())
+    before = sorted(path.name for path in (Store(teacher_file).folder(one)).iterdir())
     assert list(Queue(plan([one]), two)) == []
     assert sorted(path.name for path in run.folder.iterdir()) == before
 
@@ -274,15 +274,15 @@ def test_a_chain_trained_twice_is_the_same_files_and_nothing_is_stale(make: Make
     assert (a.folder / "weights.safetensors").read_bytes() == (b.folder / "weights.safetensors").read_bytes()
     assert [d for d in differences(a, b) if d.matters] == []
     store = Store(tmp_path / "a")
-    taught = next(run for run in store.finished() if run.folder != a.folder)
-    assert a.record["teacher"]["weights_sha256"] == taught.record["weights_sha256"]
-    content = (taught.folder / "weights.safetensors").read_bytes()
+    student = next(run for run in store.finished() if run.folder != a.folder)
+    assert a.record["teacher"]["weights_sha256"] == student.record["weights_sha256"]
+    content = (student.folder / "weights.safetensors").read_bytes()
     from redistill.tensor_files import header, packed, tensors_of
 
-    tensors = tensors_of(content, taught.folder)
-    (taught.folder / "weights.safetensors").write_bytes(packed(tensors, {**header(content, taught.folder), "more": "text"}))
+    tensors = tensors_of(content, student.folder)
+    (student.folder / "weights.safetensors").write_bytes(packed(tensors, {**header(content, student.folder), "more": "text"}))
     assert stale(a, store) is None, "other bytes of the file, the same tensors"
-    (taught.folder / "weights.safetensors").write_bytes(packed({name: tensor + 1 for name, tensor in tensors.items()}))
+    (student.folder / "weights.safetensors").write_bytes(packed({name: tensor + 1 for name, tensor in tensors.items()}))
     assert "has other weights by now" in (stale(a, store) or "")
 
 

@@ -50,9 +50,9 @@ def test_a_file_that_is_no_experiment(tmp_path: Path, content: bytes, says: str)
     with pytest.raises(RedistillError) as caught:
         Experiment.load(path, device="cpu")
     assert time.process_time() - begin < 5
-    said = str(caught.value)
-    assert said.startswith(f"{path}: ") and says in said and len(said) < 400, said
-    if "date" not in said:  # a paper has no settings that a date could stand for
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ") and says in message and len(message) < 400, message
+    if "date" not in message:  # a paper has no settings that a date could stand for
         with pytest.raises(RedistillError) as other:
             papers.load(path)
         assert str(path) in str(other.value) and says in str(other.value)
@@ -155,8 +155,8 @@ def test_mistakes_in_other_peoples_words(sections: dict[str, Any], says: str) ->
 def test_a_misspelt_key_has_no_followers() -> None:
     with pytest.raises(RedistillError) as caught:
         Experiment.of({**PLAIN, "source": {"dta": "digits"}}, device="cpu")
-    said = str(caught.value)
-    assert "unknown setting 'dta': did you mean data?" in said and "augment" not in said and "normalise" not in said
+    message = str(caught.value)
+    assert "unknown setting 'dta': did you mean data?" in message and "augment" not in message and "normalise" not in message
 
 
 def test_what_a_message_quotes_is_short_and_visible() -> None:

@@ -173,8 +173,8 @@ def test_as_published(name: str, n_G: int, n_S: int, T_max: int) -> None:
     total = [sum(w * result.losses[t][b] for t, w in weights.items()) for b in range(BLOCKS)]
     want_total = torch.tensor(losses, dtype=torch.float64).view(BLOCKS, n_S).mean(1)
     assert total == pytest.approx(want_total.tolist(), rel=1e-6)
-    told = [numbers["generator_loss"] for _, numbers in result.source_log]
-    assert told == pytest.approx(torch.tensor(generator_losses, dtype=torch.float64).view(BLOCKS, n_G).mean(1).tolist(), rel=1e-6)
+    logged = [numbers["generator_loss"] for _, numbers in result.source_log]
+    assert logged == pytest.approx(torch.tensor(generator_losses, dtype=torch.float64).view(BLOCKS, n_G).mean(1).tolist(), rel=1e-6)
 
 
 def bits(*nets: nn.Module) -> list[Tensor]:
@@ -271,15 +271,15 @@ def test_a_generator_that_diverges_is_named() -> None:
     loop, *_ = run(Variant(n_S=3, lr=1e30, clip=None))
     for _ in loop:
         pass
-    said = loop.results()[0].diverged
-    assert said is not None and "the generator's images stopped being finite in block 0 (learning rate 1e+30)" in said
+    reason = loop.results()[0].diverged
+    assert reason is not None and "the generator's images stopped being finite in block 0 (learning rate 1e+30)" in reason
     student, teacher, generator = networks()
     recipe = Recipe(steps=9, batch_size=BATCH, lr=1e30)
     loop = Loop([(student, KD(T=1.0))], teacher, Adversarial(generator, "none", Variant(n_S=3)), recipe, seed=4, device="cpu")
     for _ in loop:
         pass
-    said = loop.results()[0].diverged
-    assert said is not None and said.startswith("KD (weight 1) became") and "learning rate 1e+30" in said
+    reason = loop.results()[0].diverged
+    assert reason is not None and reason.startswith("KD (weight 1) became") and "learning rate 1e+30" in reason
 
 
 def test_what_both_thought_of_the_samples_at_that_time() -> None:
@@ -351,16 +351,16 @@ def test_what_is_logged() -> None:
     p_s, p_t = p_s.detach(), p_t.detach()
     for _ in loop:
         pass
-    (step, told), = loop.results()[0].source_log
+    (step, logged), = loop.results()[0].source_log
     assert step == 3
-    assert told["generator_loss"] == pytest.approx(float(loss.detach()), rel=1e-5)
-    assert told["generator_gradient_norm"] == pytest.approx(
+    assert logged["generator_loss"] == pytest.approx(float(loss.detach()), rel=1e-5)
+    assert logged["generator_gradient_norm"] == pytest.approx(
         float(torch.cat([p.grad.flatten() for p in g.parameters() if p.grad is not None]).norm()), rel=1e-4)
-    assert told["teacher_confidence"] == pytest.approx(float(p_t.max(1).values.mean()), rel=1e-5)
-    assert told["student_confidence"] == pytest.approx(float(p_s.max(1).values.mean()), rel=1e-5)
-    assert told["agreement"] == pytest.approx(float((p_s.argmax(1) == p_t.argmax(1)).double().mean()))
+    assert logged["teacher_confidence"] == pytest.approx(float(p_t.max(1).values.mean()), rel=1e-5)
+    assert logged["student_confidence"] == pytest.approx(float(p_s.max(1).values.mean()), rel=1e-5)
+    assert logged["agreement"] == pytest.approx(float((p_s.argmax(1) == p_t.argmax(1)).double().mean()))
     for who, p in (("teacher", p_t), ("student", p_s)):
-        shares = [told[f"{who}_class_{c}"] for c in range(4)]
+        shares = [logged[f"{who}_class_{c}"] for c in range(4)]
         assert shares == pytest.approx([float((p.argmax(1) == c).double().mean()) for c in range(4)])
         assert sum(shares) == pytest.approx(1.0)
 

@@ -54,9 +54,9 @@ class Net(nn.Module):
                 norm.running_var.uniform_(0.5, 1.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.said(x)[0]
+        return self.whole(x)[0]
 
-    def said(self, x: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+    def whole(self, x: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Logits, the vector before the classifier, and what each batch norm is given."""
         one = self.a(x)
         two = self.b(F.relu(self.n(one)))
@@ -85,7 +85,7 @@ def teacher() -> Net:
 
 def taken(net: Net, images: Tensor) -> Output:
     """What a source's method is told of a teacher."""
-    logits, vector, before = net.said(images)
+    logits, vector, before = net.whole(images)
     return Output(logits, {"pooled": vector, "n:in": before[0], "m:in": before[1]})
 
 
@@ -253,7 +253,7 @@ def test_dafl_is_its_loop() -> None:
     of_g, of_s = torch.optim.Adam(g.parameters(), lr=0.02), sgd(s)
     for k in range(4):
         x = g(noise(7, k))
-        z, vector, _ = t.said(x)
+        z, vector, _ = t.whole(x)
         p = z.softmax(1).mean(0)
         loss = F.cross_entropy(z, z.detach().argmax(1)) - 0.1 * vector.abs().mean() + 5 * (p * p.log10()).sum()
         with torch.no_grad():
@@ -307,7 +307,7 @@ def test_deep_inversion_is_its_loop() -> None:
         s.eval()
         for i in range(3):
             seen = shifted(x, 2, False, rng.stream(7, "views", block, i))
-            z, _, before = t.said(seen)
+            z, _, before = t.whole(seen)
             stats = sum(
                 (b.mean((0, 2, 3)) - n.running_mean).norm() + (b.var((0, 2, 3), correction=0) - n.running_var).norm()
                 for b, n in zip(before, (t.n, t.m), strict=True)
@@ -357,7 +357,7 @@ def test_cmi_is_its_loop() -> None:
             draw = rng.stream(7, "views", block, i)
             pixels = g(z)
             seen = (global_view(pixels, draw) - mean) / std
-            logits, _, before = t.said(seen)
+            logits, _, before = t.whole(seen)
             stats = sum(
                 (b.mean((0, 2, 3)) - n.running_mean).norm() + (b.var((0, 2, 3), correction=0) - n.running_var).norm()
                 for b, n in zip(before, (t.n, t.m), strict=True)
@@ -365,7 +365,7 @@ def test_cmi_is_its_loop() -> None:
             mine = s(seen)
             agree = (mine.argmax(1) == logits.argmax(1)).double()
             away = (F.kl_div(mine.log_softmax(1), logits.softmax(1), reduction="none").sum(1) * agree).mean()
-            near = t.said((local_view(pixels, draw) - mean) / std)[2]
+            near = t.whole((local_view(pixels, draw) - mean) / std)[2]
             local, whole = (torch.cat([b.mean((2, 3)) for b in found], 1) for found in (near, before))
             old = bank[torch.randperm(len(bank), generator=draw)[:4]].double()
             h_l = F.normalize(head(torch.cat([local, old[:, :8]])), dim=1)
@@ -536,7 +536,7 @@ def test_every_switch_moves_the_identity() -> None:
     assert len(cells | {plain}) == len(rows) + 1
 
 
-@pytest.mark.parametrize(("source", "said"), [
+@pytest.mark.parametrize(("source", "message"), [
     ({"kind": "dafl", "preset": "chen2020"}, "unknown preset of dafl 'chen2020': did you mean chen2019"),
     ({"kind": "dafl", "preset": "chen2019", "onehot": 1}, "did you mean one_hot"),
     ({"kind": "dfad", "preset": "fang2019", "adversarial": 0}, "nothing pulls at the images"),
@@ -552,10 +552,10 @@ def test_every_switch_moves_the_identity() -> None:
     ({"kind": "cmi", "preset": "fang2021", "augment": "crop-flip-reflect-batch"}, "has one view and its own crop"),
     ({"kind": "deep-inversoin", "preset": "yin2020"}, "did you mean deep-inversion"),
 ])  # fmt: skip
-def test_bad_settings_are_one_sentence(source: dict[str, Any], said: str) -> None:
+def test_bad_settings_are_one_sentence(source: dict[str, Any], message: str) -> None:
     with pytest.raises(RedistillError) as found:
         experiment(**source)
-    assert said in str(found.value)
+    assert message in str(found.value)
 
 
 def test_a_student_that_needs_labels_and_a_missing_teacher_are_refused() -> None:

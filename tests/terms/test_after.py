@@ -176,12 +176,12 @@ def test_the_mean_of_the_class_maps_is_the_logits_without_the_bias(name: str) ->
     term.setup(context(net, net, images))
     ((place, _),) = term.pairs
     with torch.no_grad():
-        said = Tapped.reading(net, images, [place])(images)
+        student_output = Tapped.reading(net, images, [place])(images)
         layer = term._student.net("", "")
         assert isinstance(layer, nn.Linear)
-        seen = activation_maps(said[place], layer.weight).mean((2, 3)) + layer.bias
-    torch.testing.assert_close(seen, said.logits, rtol=1e-4, atol=1e-5)
-    assert float(term(said, said, Batch(images)).detach()) == 0
+        seen = activation_maps(student_output[place], layer.weight).mean((2, 3)) + layer.bias
+    torch.testing.assert_close(seen, student_output.logits, rtol=1e-4, atol=1e-5)
+    assert float(term(student_output, student_output, Batch(images)).detach()) == 0
 
 
 def test_class_attention_needs_a_pooled_vector_and_its_classifier() -> None:
@@ -207,15 +207,16 @@ def test_srrl_reads_the_teachers_classifier_and_leaves_it() -> None:
     images = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     term = SRRL(factor=0.5)
     term.setup(context(student, teacher, images))
-    said, taught = (Tapped.reading(net, images, ["pooled"])(images) for net in (student, teacher.eval()))
-    feature, logits_ = term.parts(said, taught)
-    made = term.connector(said["pooled"][:, :, None, None]).flatten(1)
-    want = ((made @ teacher.fc.weight.T + teacher.fc.bias - taught.logits) ** 2).mean()
+    student_output, teacher_output = (Tapped.reading(net, images, ["pooled"])(images) for net in (student, teacher.eval()))
+    feature, logits_ = term.parts(student_output, teacher_output)
+    made = term.connector(student_output["pooled"][:, :, None, None]).flatten(1)
+    want = ((made @ teacher.fc.weight.T + teacher.fc.bias - teacher_output.logits) ** 2).mean()
     assert float(logits_.detach()) == pytest.approx(float(want.detach()), rel=1e-5)
-    whole = float(term(said, taught, Batch(images)).detach())
-    assert whole == pytest.approx(float(((made - taught["pooled"]) ** 2).mean().detach()) + 0.5 * float(want.detach()), rel=1e-5)
+    whole = float(term(student_output, teacher_output, Batch(images)).detach())
+    assert whole == pytest.approx(float(((made - teacher_output["pooled"]) ** 2).mean().detach()) + 0.5 * float(want.detach()), rel=1e-5)
     assert torch.autograd.grad(logits_, [teacher.fc.weight], allow_unused=True, retain_graph=True)[0] is not None  # by what it said
-    (alone,) = torch.autograd.grad(term.parts(said, Output(taught.logits.detach(), taught.taps))[1], [teacher.fc.weight], allow_unused=True)
+    second = term.parts(student_output, Output(teacher_output.logits.detach(), teacher_output.taps))[1]
+    (alone,) = torch.autograd.grad(second, [teacher.fc.weight], allow_unused=True)
     assert alone is None
     assert float(feature.detach()) > 0
 
@@ -257,11 +258,11 @@ def test_ofa_joins_networks_of_unlike_kinds(kind: str) -> None:
     read = Tapped.reading(student, images, [mine for mine, _ in term.pairs])
     batch = Batch(images, labels=torch.arange(4))
     with torch.no_grad():
-        taught = Output(teacher.eval()(images))
+        teacher_output = Output(teacher.eval()(images))
     first = last = None
     optimiser = torch.optim.SGD([*student.parameters(), *term.parameters()], lr=0.02)
     for _ in range(8):
-        loss = term(read(images), taught, batch)
+        loss = term(read(images), teacher_output, batch)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -280,13 +281,13 @@ def test_simkd_keeps_the_teachers_classifier() -> None:
     assert term.pairs == (("projected", "relu"),)
     read, ask = Tapped.reading(student, images, ["projected"]), Tapped.reading(teacher, images, ["relu"])
     with torch.no_grad():
-        taught = ask(images)
-    said = read(images)
-    want = ((said["projected"] - taught["relu"]) ** 2).mean()
-    assert float(term(said, taught, Batch(images)).detach()) == pytest.approx(float(want.detach()), rel=1e-6)
+        teacher_output = ask(images)
+    student_output = read(images)
+    want = ((student_output["projected"] - teacher_output["relu"]) ** 2).mean()
+    assert float(term(student_output, teacher_output, Batch(images)).detach()) == pytest.approx(float(want.detach()), rel=1e-6)
     # a student whose map is the teacher's says what the teacher says
-    torch.testing.assert_close(teacher.fc(taught["relu"].mean((2, 3))), taught.logits)
-    torch.testing.assert_close(student.classifier(said["projected"].mean((2, 3))), said.logits)  # type: ignore[operator, union-attr]
+    torch.testing.assert_close(teacher.fc(teacher_output["relu"].mean((2, 3))), teacher_output.logits)
+    torch.testing.assert_close(student.classifier(student_output["projected"].mean((2, 3))), student_output.logits)  # type: ignore[operator, union-attr]
 
 
 def test_simkd_says_what_does_not_fit() -> None:

@@ -153,10 +153,10 @@ def test_a_dead_map_and_large_activations_are_finite_in_half_precision() -> None
     student, teacher, batch = outputs()
     dead = as_type(Output(student.logits, {n: torch.zeros_like(t) for n, t in student.taps.items()}), torch.float16)
     large = as_type(Output(student.logits, {n: 300 * t for n, t in student.taps.items()}), torch.float16)
-    told = as_type(teacher, torch.float16)
+    teacher_output = as_type(teacher, torch.float16)
     for out in (dead, large):
-        want = ready(AT())(as_type(out, torch.float32), as_type(told, torch.float32), batch)
-        assert float(ready(AT())(out, told, batch)) == pytest.approx(float(want), rel=1e-5)
+        want = ready(AT())(as_type(out, torch.float32), as_type(teacher_output, torch.float32), batch)
+        assert float(ready(AT())(out, teacher_output, batch)) == pytest.approx(float(want), rel=1e-5)
 
 
 def test_fp32_and_fp64_are_taken_as_they_are() -> None:

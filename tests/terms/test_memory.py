@@ -102,11 +102,11 @@ def test_a_bank_without_room_is_refused_with_both_sizes_before_it_is_made(monkey
     shapes = {"pooled": (8, 6)}
     count = 1_281_167
     ctx = Context(nn.Identity(), nn.Identity(), shapes, shapes, (), (), 2, count=count, labels=torch.arange(count) % 2)
-    said = (
+    message = (
         r"CRD remembers 1,281,167 images with 128 numbers in two banks, which needs 2.6 GB of memory, and 2.0 GB are free on cpu: give it "
         r"fewer images, or a smaller CRD\(dim=...\)"
     )
-    with pytest.raises(RedistillError, match=said):
+    with pytest.raises(RedistillError, match=message):
         CRD().setup(ctx)
 
 

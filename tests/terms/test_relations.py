@@ -142,9 +142,9 @@ def test_one_image_has_no_relations(term: Term) -> None:
 @pytest.mark.parametrize("term", [RKD, PKT, SP, CC, DIST, SRRL, Review])
 def test_a_run_whose_last_batch_would_hold_one_image_is_refused_before_it_begins(term: type[Term]) -> None:
     student, teacher = (models.wrn(10, width, 3, channels=1, image_size=8) for width in (1, 2))
-    said = rf"{term.__name__} compares the images of a batch with each other, and of 31 images in batches of 10 one batch has one image"
+    message = rf"{term.__name__} compares the images of a batch with each other, and of 31 images in batches of 10 one batch has one image"
     for size, drop in ((10, False), (1, True)):
-        with pytest.raises(RedistillError, match=said.replace("of 10", f"of {size}")):
+        with pytest.raises(RedistillError, match=message.replace("of 10", f"of {size}")):
             Loop([(student, term())], teacher, Blobs(31), Recipe(steps=4, batch_size=size, drop_last=drop), seed=0, device="cpu")
     for recipe in (Recipe(steps=4, batch_size=10, drop_last=True), Recipe(steps=3, batch_size=10)):  # neither reaches that batch
         Loop([(student, term())], teacher, Blobs(31), recipe, seed=0, device="cpu")

@@ -67,7 +67,7 @@ Features = list[Tensor]
 """The maps of the three stages, and the vector before the classifier."""
 
 
-def said(net: nn.Module, images: Tensor) -> tuple[Tensor, Features]:
+def output_of(net: nn.Module, images: Tensor) -> tuple[Tensor, Features]:
     found: Features = []
     for stage in net.stages:  # type: ignore[union-attr]
         images = stage(images)
@@ -159,9 +159,9 @@ def test_several_steps_of_the_loop_are_those_of_a_plain_one(
     optimiser = torch.optim.SGD([*plain.parameters(), *term.parameters()], lr=0.05, momentum=0.9, weight_decay=5e-4)
     for step, _ in enumerate(loop):
         which = ORDER[step]
-        logits, f_s = said(plain, IMAGES[which])
+        logits, f_s = output_of(plain, IMAGES[which])
         with torch.no_grad():
-            _, f_t = said(teacher, IMAGES[which])
+            _, f_t = output_of(teacher, IMAGES[which])
         loss = formula(term, f_s, f_t, step)
         optimiser.zero_grad(set_to_none=True)
         # a stage without labels gives the classifier no gradient, not one of 0, which weight decay would follow

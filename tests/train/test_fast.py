@@ -43,8 +43,9 @@ def test_the_teachers_bf16_weights_are_made_once_and_say_the_same_bit_for_bit(bf
     batch = made.stream.batch(0)
     with torch.no_grad(), made.means.autocast():
         wide = teacher.sight.tapped(list(teacher.tapped.places))(batch.images)
-        said = teacher.tapped(batch.images)
-    assert torch.equal(wide.logits, said.logits) and wide.taps and all(torch.equal(tap, said.taps[p]) for p, tap in wide.taps.items())
+        teacher_output = teacher.tapped(batch.images)
+    assert torch.equal(wide.logits, teacher_output.logits) and wide.taps
+    assert all(torch.equal(tap, teacher_output.taps[p]) for p, tap in wide.taps.items())
 
 
 class ByHand(nn.Module):

@@ -185,8 +185,8 @@ def test_a_student_that_diverges_stops_alone_and_says_why() -> None:
     alone = Net()
     fit(alone, Net(8), METHODS["ce"], Blobs(), RECIPE, seed=0, device="cpu")
     assert same(bits(alone), bits(nets[1]))
-    said = results[0].diverged
-    assert said is not None and results[0].steps < 12
+    reason = results[0].diverged
+    assert reason is not None and results[0].steps < 12
     with pytest.raises(Diverged, match=r"(CE \(weight 0.1\)|KD \(weight 1e\+30\)) became (nan|inf) at step \d+ of 12"):
         fit(Net(), Net(8), wild, Blobs(), RECIPE, seed=0, device="cpu")
 
@@ -279,14 +279,14 @@ def test_a_teacher_says_the_same_bits_of_an_image_whatever_batch_it_stands_in(na
     images = torch.randn(72, 3, 32, 32, generator=torch.Generator().manual_seed(5)).to(memory_format=layout)
     tapped = Tapped(net, {"pooled": places_of(net, images[:2]).places["pooled"]})
     with torch.no_grad():
-        said = in_micro_batches(tapped, images)
+        heard = in_micro_batches(tapped, images)
         order = torch.randperm(72, generator=torch.Generator().manual_seed(1))
         moved = in_micro_batches(tapped, images[order].contiguous(memory_format=layout))
         one = in_micro_batches(tapped, images[70:71])
         whole = tapped(images)
-    assert torch.equal(said.logits[order], moved.logits) and torch.equal(said.taps["pooled"][order], moved.taps["pooled"])
-    assert torch.equal(one.logits[0], said.logits[70])
-    assert torch.allclose(said.logits, whole.logits, rtol=1e-4, atol=1e-5)  # another size sums in another order, and no more
+    assert torch.equal(heard.logits[order], moved.logits) and torch.equal(heard.taps["pooled"][order], moved.taps["pooled"])
+    assert torch.equal(one.logits[0], heard.logits[70])
+    assert torch.allclose(heard.logits, whole.logits, rtol=1e-4, atol=1e-5)  # another size sums in another order, and no more
 
 
 def test_a_small_batch_rounds_differently_which_is_why_the_last_one_is_filled_up() -> None:

@@ -71,20 +71,20 @@ def test_a_test_set_without_the_last_class(tmp_path: Path) -> None:
     train, test = rd.data.digits()
     assert test.y is not None
     kept = test.y < 9
-    path, said = tmp_path / "counted.npz", tmp_path / "said.npz"
+    path, stated = tmp_path / "counted.npz", tmp_path / "said.npz"
     np.savez(path, x=test.x[kept].numpy(), y=test.y[kept].numpy())
-    np.savez(said, x=test.x[kept].numpy(), y=test.y[kept].numpy(), classes=10)
+    np.savez(stated, x=test.x[kept].numpy(), y=test.y[kept].numpy(), classes=10)
     recipe = rd.Recipe(steps=1, batch_size=16)
     with pytest.raises(rd.RedistillError, match=r"'test' has 9 classes, the student .* 10 apart.*rd\.data\.arrays\(file, classes=10\)"):
         rd.fit(net(), None, rd.CE(), train, recipe, seed=0, evaluate={"test": rd.data.arrays(path)})
-    for images in (rd.data.arrays(path, classes=10), rd.data.arrays(said), rd.data.load(f"arrays:{said}")):
+    for images in (rd.data.arrays(path, classes=10), rd.data.arrays(stated), rd.data.load(f"arrays:{stated}")):
         images = images.with_(normalise="digits")
         student = net()
         found = rd.fit(student, None, rd.CE(), train, recipe, seed=0, evaluate={"test": images}).accuracy["test"].last
         assert images.classes == 10 and found == rd.accuracy(student, images)
-    np.savez(said, x=test.x[kept].numpy(), y=test.y[kept].numpy(), classes=np.array([1, 2]))
+    np.savez(stated, x=test.x[kept].numpy(), y=test.y[kept].numpy(), classes=np.array([1, 2]))
     with pytest.raises(rd.RedistillError, match="classes must be one whole number"):
-        rd.data.arrays(said)
+        rd.data.arrays(stated)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -253,9 +253,9 @@ def test_a_teacher_that_cannot_be_copied_teaches_what_it_says(name: str) -> None
     loop = Loop([(wrn(), KD())], teacher, FEW, STEPS, seed=0)
     assert isinstance(loop.teacher, Teacher) and loop.teacher.borrowed == (name == "a lock")
     batch = loop.stream.batch(0)
-    said = loop.teacher(batch, 0).logits
+    teacher_output = loop.teacher(batch, 0).logits
     with mode(teacher, False), torch.no_grad():
-        assert torch.allclose(said, teacher(batch.images), atol=1e-5)
+        assert torch.allclose(teacher_output, teacher(batch.images), atol=1e-5)
     list(loop)
     assert same(before, bits(teacher)) and modes == [m.training for m in teacher.modules()]
     assert all(p.requires_grad for p in teacher.parameters() if p.is_leaf)
@@ -394,8 +394,8 @@ def test_logits_that_are_no_numbers_have_no_accuracy() -> None:
 def test_a_last_batch_of_one_is_found_before_the_first_step(term: Any) -> None:
     few, student = TRAIN.fraction(33 / len(TRAIN), seed=0), wrn()
     before = bits(student)
-    said = r"(of 33 images in batches of 32 one batch has|a batch of this run holds) one image.*choose another batch_size, or drop_last"
-    with pytest.raises(RedistillError, match=said):
+    message = r"(of 33 images in batches of 32 one batch has|a batch of this run holds) one image.*choose another batch_size, or drop_last"
+    with pytest.raises(RedistillError, match=message):
         Loop([(student, CE() + term)], wrn(1), few, Recipe(epochs=1, batch_size=32), seed=0)
     assert same(before, bits(student))
     fit(student, wrn(1), CE() + term, few, Recipe(epochs=1, batch_size=32, drop_last=True), seed=0)

@@ -169,8 +169,8 @@ def test_what_cannot_be_recorded_says_so_once(make: Callable[[], Method], says: 
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         loop = run([make()], STRICT)
-    said = [str(w.message) for w in heard if w.category is ReplayWarning]
-    assert len(said) == 1 and says in said[0]
+    warned = [str(w.message) for w in heard if w.category is ReplayWarning]
+    assert len(warned) == 1 and says in warned[0]
     same(loop, run([make()], STRICT, replay=False))
 
 

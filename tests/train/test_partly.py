@@ -124,14 +124,14 @@ def test_a_run_learns_by_labels_where_there_are_some_and_by_the_teacher_everywhe
     batch = loop.stream.batch(0)
     assert batch.partly and batch.labels is not None
     with torch.no_grad():
-        said = student.train()(batch.images)
-        taught = teacher.eval()(batch.images)
+        student_output = student.train()(batch.images)
+        teacher_output = teacher.eval()(batch.images)
     rows = batch.labelled_rows()
     next(loop)
     found = loop.students[0].rows(0).losses[0]
     if augment != "mixup":
-        assert float(found[0]) == pytest.approx(F.cross_entropy(said[rows], batch.labels[rows]).item(), rel=1e-5)
-    kl = F.kl_div(F.log_softmax(said / 4, 1), F.log_softmax(taught / 4, 1), log_target=True, reduction="batchmean")
+        assert float(found[0]) == pytest.approx(F.cross_entropy(student_output[rows], batch.labels[rows]).item(), rel=1e-5)
+    kl = F.kl_div(F.log_softmax(student_output / 4, 1), F.log_softmax(teacher_output / 4, 1), log_target=True, reduction="batchmean")
     assert float(found[1]) == pytest.approx(16 * kl.item(), rel=1e-4)
     for _ in loop:
         pass

@@ -153,12 +153,12 @@ def test_what_is_no_weighted_sum_is_one_sentence(make: Any) -> None:
 
 
 def test_labels_that_are_no_classes_of_the_logits_are_one_sentence() -> None:
-    said, taught = rd.Output(torch.zeros(2, 3)), rd.Output(torch.ones(2, 3))
+    student_output, teacher_output = rd.Output(torch.zeros(2, 3)), rd.Output(torch.ones(2, 3))
     wrong = (([1, 5], "run from 1 to 5"), ([1, -1], "run from -1 to 1"), ([1.0, 0.0], "whole number"), ([[1, 0], [0, 1]], "argmax"))
     for labels, why in wrong:
         for term in (rd.CE(), rd.DKD()):
             with pytest.raises(rd.RedistillError, match=why):
-                term(said, taught, rd.Batch(X[:2].float(), torch.tensor(labels)))
+                term(student_output, teacher_output, rd.Batch(X[:2].float(), torch.tensor(labels)))
     with pytest.raises(rd.RedistillError, match=r"redistill.Output\(logits\)"):
         rd.KD()(torch.zeros(2, 3), torch.zeros(2, 3), rd.Batch(X[:2].float()))
 

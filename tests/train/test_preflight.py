@@ -49,14 +49,14 @@ class Knows(nn.Module):
         return self.scale * nn.functional.one_hot(self.y[near], 10).to(x.dtype)
 
 
-def taught(teacher: nn.Module, method: rd.Method | rd.Term | None = None) -> rd.Result:
+def trained_by(teacher: nn.Module, method: rd.Method | rd.Term | None = None) -> rd.Result:
     return rd.fit(wrn(), teacher, method or rd.KD(), digits()[0], rd.Recipe(steps=1, batch_size=32), seed=0)
 
 
 @pytest.mark.filterwarnings("error::redistill.train.preflight.TeacherWarning")
 def test_a_teacher_that_knows_its_classes_is_not_spoken_of() -> None:
-    assert taught(Knows()).notes == ()
-    assert taught(nn.Sequential(Knows(), nn.LogSoftmax(1))).notes == ()  # logarithms of probabilities are logits
+    assert trained_by(Knows()).notes == ()
+    assert trained_by(nn.Sequential(Knows(), nn.LogSoftmax(1))).notes == ()  # logarithms of probabilities are logits
 
 
 def test_a_teacher_at_chance_is_told_with_numbers() -> None:
@@ -64,7 +64,7 @@ def test_a_teacher_at_chance_is_told_with_numbers() -> None:
     before = copy.deepcopy(teacher.state_dict())
     state = torch.random.get_rng_state()
     with pytest.warns(TeacherWarning, match=r"the teacher wrn-10-1 is right on \d+ of 250 training images \(.* %, chance is 1\d\.\d %\)"):
-        result = taught(teacher)
+        result = trained_by(teacher)
     assert len(result.notes) == 1 and "nothing to teach" in result.notes[0]
     assert torch.equal(state, torch.random.get_rng_state()) and all(torch.equal(v, before[k]) for k, v in teacher.state_dict().items())
 
@@ -72,18 +72,18 @@ def test_a_teacher_at_chance_is_told_with_numbers() -> None:
 def test_classes_in_another_order_are_refused_with_the_order() -> None:
     turned = torch.arange(9, -1, -1)
     with pytest.raises(RedistillError, match=r"is right on 0 of 250 .*in another order .* right on 250: its class 0 is the data's 9"):
-        taught(Knows(turned))
-    assert taught(Knows(turned), rd.CE() + rd.CE()).notes == ()  # nobody reads its logits
+        trained_by(Knows(turned))
+    assert trained_by(Knows(turned), rd.CE() + rd.CE()).notes == ()  # nobody reads its logits
     two = torch.tensor([1, 0, *range(2, 10)])
     with pytest.warns(TeacherWarning, match=r"right on 200 of 250.* right on 250: its class 0 is the data's 1 \(1\), its class 1 is"):
-        assert len(taught(Knows(two)).notes) == 1
+        assert len(trained_by(Knows(two)).notes) == 1
 
 
 def test_noise_has_no_order() -> None:
     generator = torch.Generator().manual_seed(0)
     for classes in (2, 10, 100):
-        said, labels = (torch.randint(classes, (250,), generator=generator) for _ in range(2))
-        assert fitting_order(said, labels, classes) is None
+        predicted, labels = (torch.randint(classes, (250,), generator=generator) for _ in range(2))
+        assert fitting_order(predicted, labels, classes) is None
         cycled = torch.arange(250) % classes  # every other image of all would be half of the classes
         order = torch.randperm(classes, generator=generator)
         found = fitting_order(order[cycled], cycled, classes)
@@ -102,15 +102,15 @@ class Constant(nn.Module):
 
 def test_what_cannot_teach_is_refused_and_what_may_be_meant_is_told() -> None:
     with pytest.raises(RedistillError, match=r"the teacher Sequential gives probabilities .*take the softmax off"):
-        taught(nn.Sequential(wrn(), nn.Softmax(1)))
+        trained_by(nn.Sequential(wrn(), nn.Softmax(1)))
     damaged = wrn()
     with torch.no_grad():
         next(damaged.parameters()).view(-1)[0] = math.nan
     for method in (rd.KD(), rd.CE() + rd.AT()):
         with pytest.raises(RedistillError, match=r"the teacher wrn-10-1 has weights that are no numbers \(.+\)"):
-            taught(damaged, method)
+            trained_by(damaged, method)
     with pytest.warns(TeacherWarning, match="says the same of all 250 images"):
-        taught(Constant([1.0] * 9 + [-2.0]))
+        trained_by(Constant([1.0] * 9 + [-2.0]))
     with pytest.warns(TeacherWarning, match="the student Sequential gives probabilities"):
         student = nn.Sequential(wrn(), nn.Softmax(1))
         result = rd.fit(student, None, rd.CE(), digits()[0], rd.Recipe(steps=1, batch_size=32), seed=0)
@@ -123,10 +123,10 @@ def test_names_of_classes_are_compared() -> None:
     teacher = Knows()
     teacher.class_names = tuple("1023456789")  # type: ignore[assignment]
     with pytest.raises(RedistillError, match="the same classes in another order: 0 is '1' to the network and '0' to the data"):
-        taught(teacher)
+        trained_by(teacher)
     teacher.class_names = tuple("abcdefghij")  # type: ignore[assignment]
     with pytest.warns(TeacherWarning, match="other class names: 0 is 'a' to the network and '0' to the data"):
-        taught(teacher)
+        trained_by(teacher)
 
 
 def test_the_images_asked_are_spread_over_classes() -> None:

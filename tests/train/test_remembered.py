@@ -41,8 +41,8 @@ def weights(loop: rd.Loop) -> str:
 
 def counts(loop: rd.Loop) -> tuple[int, int, str | None]:
     assert loop.teacher is not None
-    told = loop.teacher.answered
-    return told.looked_up, told.computed, told.off
+    answered = loop.teacher.answered
+    return answered.looked_up, answered.computed, answered.off
 
 
 AT = rd.CE() + 0.5 * rd.KD(T=2.0) + 10.0 * rd.AT(at=[("conv", "conv"), ("bn", "bn")])

@@ -275,12 +275,12 @@ def test_what_cannot_be_recorded_is_done_as_it_is_written_and_said_once(case: st
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always")
             made = drained(Loop([(make(), method())], student(2, 1), images(), recipe, seed=3, device="cpu", replay=replay))
-        said = [str(w.message) for w in heard if w.category is ReplayWarning]
+        warned = [str(w.message) for w in heard if w.category is ReplayWarning]
         ends.append(made)
         if replay is True:
-            assert not said
+            assert not warned
         else:
-            assert len(said) == 1 and reason in said[0] and said[0] in made.results()[0].notes
+            assert len(warned) == 1 and reason in warned[0] and warned[0] in made.results()[0].notes
     same(*ends)
 
 
@@ -401,10 +401,10 @@ def test_zero_shot_blocks_are_replayed_as_they_are_written(variant: str) -> None
         made, generator = zero_shot(replay, VARIANTS[variant])
         drained(made)
         ends.append((made, generator, made.results()[0].source_log, made.stream.artifacts()))  # type: ignore[attr-defined]
-    (plain, g, told, kept), (replayed, h, telling, keeping) = ends
+    (plain, g, log, kept), (replayed, h, replayed_log, keeping) = ends
     same(plain, replayed)
     assert all(torch.equal(a, b) for a, b in zip(g.state_dict().values(), h.state_dict().values(), strict=True))
-    assert told == telling and kept.keys() == keeping.keys()
+    assert log == replayed_log and kept.keys() == keeping.keys()
     assert all(torch.equal(a, keeping[name][key]) for name, rows in kept.items() for key, a in rows.items())
     steps = VARIANTS[variant].n_S
     kinds = {"authors": 3, "before": 2, "fresh": 3, "two generator steps": 3}[variant]

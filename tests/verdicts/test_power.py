@@ -40,17 +40,17 @@ def settled(kind: str, sd: float, seeds: int, cells: int, gain: float = 0.0) -> 
 @pytest.mark.parametrize(("sd", "seeds", "cells"), [(0.2, 3, 6), (0.2, 5, 6), (0.2, 10, 1), (0.3, 10, 6)])
 def test_the_chance_of_a_value_is_what_the_judge_does(sd: float, seeds: int, cells: int) -> None:
     claim = Claim("c", "value", "0", Published(80.0, None, 3, None, "last", "mean"))
-    said = Power(claim, (Expected(sd, ""),), cells, 0).power_of(seeds)
-    assert said == pytest.approx(settled("value", sd, seeds, cells), abs=0.12)
+    chosen = Power(claim, (Expected(sd, ""),), cells, 0).power_of(seeds)
+    assert chosen == pytest.approx(settled("value", sd, seeds, cells), abs=0.12)
 
 
 def test_the_chance_of_an_order_is_what_the_judge_does() -> None:
     claim = Claim("o", "order", "0", Published(80.4), "1", Published(80.0), "unpaired")
-    said = Power(claim, (Expected(0.2, ""), Expected(0.2, "")), 1, 1)
-    assert said.power_of(3) == pytest.approx(settled("order", 0.2, 3, 2, gain=0.4), abs=0.12)
-    assert said.power_of(2) < said.power_of(3) < said.power_of(5) and said.power_of(1) == 0.0
-    seeds = said.settled()
-    assert seeds is not None and said.power_of(seeds) >= 0.8 > said.power_of(seeds - 1)
+    chosen = Power(claim, (Expected(0.2, ""), Expected(0.2, "")), 1, 1)
+    assert chosen.power_of(3) == pytest.approx(settled("order", 0.2, 3, 2, gain=0.4), abs=0.12)
+    assert chosen.power_of(2) < chosen.power_of(3) < chosen.power_of(5) and chosen.power_of(1) == 0.0
+    seeds = chosen.settled()
+    assert seeds is not None and chosen.power_of(seeds) >= 0.8 > chosen.power_of(seeds - 1)
 
 
 def test_a_print_too_uncertain_is_settled_by_no_number_of_seeds() -> None:
@@ -62,10 +62,10 @@ def test_a_print_too_uncertain_is_settled_by_no_number_of_seeds() -> None:
 
 def test_the_command_says_what_can_be_settled_and_runs_nothing() -> None:
     words = ["plan", "tian2020", "--table", "same", "--only", "KD,CRD", "--power", "--device", "cpu"]
-    told = CliRunner().invoke(app, words)
-    assert told.exit_code == 0
-    said = r"21 claims\..*: (\d+) with 3 seeds, (\d+) with 5 seeds, (\d+) with 10 seeds\."
-    counts = re.fullmatch(said, told.stdout.splitlines()[0])
+    ended = CliRunner().invoke(app, words)
+    assert ended.exit_code == 0
+    pattern = r"21 claims\..*: (\d+) with 3 seeds, (\d+) with 5 seeds, (\d+) with 10 seeds\."
+    counts = re.fullmatch(pattern, ended.stdout.splitlines()[0])
     assert counts is not None and 0 < int(counts[1]) < int(counts[2]) <= int(counts[3]) == 21
     found = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)["same"]
     first = found[0]

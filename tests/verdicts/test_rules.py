@@ -15,12 +15,12 @@ from redistill import papers
 from redistill.claims.model import SIDE
 from redistill.cli import app
 from redistill.errors import RedistillError
-from redistill.experiment.sealed import FORMAT, PENDING
 from redistill.experiment.value import Experiment
 from redistill.launch import rates
 from redistill.papers.plan import Plan, make, select
 from redistill.report.rule_text import lines, rows
 from redistill.runs.store import Store
+from redistill.sealed import FORMAT, PENDING
 from redistill.stats import pocock
 from redistill.verdicts.claims import claimed_order, claims_of, tables_of
 from redistill.verdicts.rules import place, write_rules
@@ -164,10 +164,10 @@ def test_a_teacher_a_seed_is_a_switch_of_the_plan_and_tables_say_which_teacher(t
     # the paper's runs share a teacher: their spread does not hold what another would add
     assert number["each"] is not None and number["each"].teachers == 1 and number["each"].spread is None
     assert claim["allowed"].allowance == 0.2
-    said = {name: judged(p, Store(tmp_path))[0].rules[-1] for name, p in (("one", one), ("each", each), ("allowed", allowed))}
-    assert said["one"].startswith("With this teacher: all seeds of these cells learn from one network")
-    assert said["each"].startswith("Every seed has a teacher of its own")
-    assert "differ by ±0.2 points" in said["allowed"]
+    last_rule = {name: judged(p, Store(tmp_path))[0].rules[-1] for name, p in (("one", one), ("each", each), ("allowed", allowed))}
+    assert last_rule["one"].startswith("With this teacher: all seeds of these cells learn from one network")
+    assert last_rule["each"].startswith("Every seed has a teacher of its own")
+    assert "differ by ±0.2 points" in last_rule["allowed"]
     with pytest.raises(RedistillError, match="none where every seed has its own teacher"):
         plan(teachers_each=True, allowance=0.1)
 
@@ -199,8 +199,8 @@ def test_the_command_prints_rules_and_writes_nothing_when_it_only_plans(tmp_path
     monkeypatch.setattr(rates, "rate", lambda device="auto", precision="strict": 1e10)
     given = ["reproduce", "micaelli2019", "--table", "1", "--rows", "WRN-40-2, WRN-16-2", "--only", "zero-shot", "--device", "cpu",
              "--dry-run", "--out", str(tmp_path)]  # fmt: skip
-    told = CliRunner().invoke(app, given)
-    assert told.exit_code == 0 and "zero-shot: within ±0.5 of 89.71; 3 seeds, last epoch; chance" in told.stdout
+    ended = CliRunner().invoke(app, given)
+    assert ended.exit_code == 0 and "zero-shot: within ±0.5 of 89.71; 3 seeds, last epoch; chance" in ended.stdout
     auto = CliRunner().invoke(app, [*given, "--seeds", "auto", "--teachers", "0.2", "--json"])
     claim = json.loads(auto.stdout)["claims"]["1"][0]
     assert claim["looks"] == [3, 5, 10] and claim["level"] == pocock((3, 5, 10), SIDE) and not list(tmp_path.iterdir())

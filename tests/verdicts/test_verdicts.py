@@ -11,13 +11,13 @@ import pytest
 from helpers.whole_record import REST
 from redistill import papers
 from redistill.errors import RedistillError
-from redistill.experiment.sealed import FORMAT, sealed
 from redistill.experiment.value import Experiment
 from redistill.papers.plan import Plan, make, select
 from redistill.report.folder import save
 from redistill.report.paper import csv_text, latex_text, line, page
 from redistill.runs.lookup import Found
 from redistill.runs.store import Store
+from redistill.sealed import FORMAT, sealed
 from redistill.verdicts.beliefs import Believed
 from redistill.verdicts.checkpoints import Checked, kept
 from redistill.verdicts.claims import published, together
@@ -224,11 +224,11 @@ def test_runs_at_a_part_of_the_length_are_shown_and_earn_no_verdict(tmp_path: Pa
     plan = make(chen, chosen, device="cpu")
     [table] = judged(plan, store)
     assert {f.verdict for f in table.findings} == {"not attempted"} and not any(table.runs.values())
-    told = [f.note for f in table.findings if f.claim.kind == "value"]
-    assert told == ["no runs of none / accuracy; at 0.01 of the published length 41.00 % (seed 4): no verdict",
+    notes = [f.note for f in table.findings if f.claim.kind == "value"]
+    assert notes == ["no runs of none / accuracy; at 0.01 of the published length 41.00 % (seed 4): no verdict",
                     "no runs of RM / accuracy; at 0.01 of the published length 41.00 % (seed 4): no verdict"]  # fmt: skip
     assert "at 0.01 of the published length 41.00 % (seed 4): no verdict" in page(plan, [table])
-    assert any(line(f, "").note == told[0] for f in table.findings)
+    assert any(line(f, "").note == notes[0] for f in table.findings)
 
 
 def test_transition_errors_are_judged_like_the_rest(tmp_path: Path) -> None:

@@ -117,8 +117,8 @@ def test_other_criteria_of_repdistillers_loop_are_read(distill: str, loss: Any, 
     extra = [module.double() for module in ADDED.get(distill, list)()]
     for i, (name, value) in enumerate(pair for m in extra for pair in m.state_dict().items()):
         value.copy_(torch.from_numpy(closed_entry(i, name, value.shape, 300)))
-    said: list[dict[str, Tensor]] = [{}, {}]
-    for net, kept in zip((student, teacher), said, strict=True):
+    outputs: list[dict[str, Tensor]] = [{}, {}]
+    for net, kept in zip((student, teacher), outputs, strict=True):
         net.layer3.register_forward_hook(lambda m, a, out, kept=kept: kept.update(map=out))  # type: ignore[union-attr, operator, misc]
         net.fc.register_forward_pre_hook(lambda m, a, kept=kept: kept.update(vector=a[0]))  # type: ignore[union-attr, operator, misc]
     rows = list(student.state_dict())
@@ -132,7 +132,7 @@ def test_other_criteria_of_repdistillers_loop_are_read(distill: str, loss: Any, 
         z = student.train()(images)
         with torch.no_grad():
             y = teacher(images)
-        parts = {"cls": F.cross_entropy(z, labels), "kd": loss(*said, extra)}
+        parts = {"cls": F.cross_entropy(z, labels), "kd": loss(*outputs, extra)}
         parts["div"] = 16 * F.kl_div((z / 4).log_softmax(1), (y / 4).softmax(1), reduction="batchmean")
         total = parts["cls"] + 3.0 * parts["kd"]
         optimiser.zero_grad()

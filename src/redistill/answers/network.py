@@ -56,9 +56,9 @@ def network_key(net: nn.Module) -> str:
         weights = tensors_digest(tensors)
     except (RuntimeError, TypeError, RedistillError) as error:
         raise Untold(f"its weights are no plain tensors ({error})") from error
-    told = _Told()
+    values = _Values()
     try:
-        modules = [[name, told.module(module)] for name, module in net.named_modules(remove_duplicate=False)]
+        modules = [[name, values.module(module)] for name, module in net.named_modules(remove_duplicate=False)]
         return digest(canonical({"numerics": NUMERICS, "weights": weights, "modules": modules}))
     except Untold:
         raise
@@ -66,7 +66,7 @@ def network_key(net: nn.Module) -> str:
         raise Untold(f"looking at it ends in {type(error).__name__}: {error}") from error
 
 
-class _Told:
+class _Values:
     """Tells values; a value that is met again is told by the number under which it was met first."""
 
     def __init__(self) -> None:

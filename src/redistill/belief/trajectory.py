@@ -62,7 +62,7 @@ def adversarial_trajectory(
     x = images.repeat_interleave(aimed, dim=0)
     j = targets.reshape(-1)
     many = at_once(x.device, x.shape[1:])
-    parts = [_walk(attacked, others, x[i : i + many], j[i : i + many], K, rate, least, tell) for i in range(0, len(x), many)]
+    parts = [_trajectory(attacked, others, x[i : i + many], j[i : i + many], K, rate, least, tell) for i in range(0, len(x), many)]
     return torch.cat(parts, dim=1).view(1 + len(others), n, aimed, K)
 
 
@@ -72,7 +72,7 @@ def at_once(device: torch.device, shape: Sequence[int] | None) -> int:
     return most if shape is None else min(most, max(1, ENTRIES // math.prod(shape)))
 
 
-def _walk(
+def _trajectory(
     attacked: Net, others: Sequence[Net], x: Tensor, j: Tensor, K: int, rate: float, least: float, tell: Callable[[int], None] | None
 ) -> Tensor:
     """One batch of rows: [nets, rows, K]."""

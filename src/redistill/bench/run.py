@@ -74,11 +74,11 @@ def bench(
     for part, line in lines():
         found[part].append(line)
         keep(found)
-        say(told(line))
+        say(line_of(line))
     return found
 
 
-def told(line: dict[str, Any]) -> str:
+def line_of(line: dict[str, Any]) -> str:
     """One line for people."""
     if "peak_bytes" in line:
         return f"{line['work']}, {line['contender']}: at most {line['peak_bytes'] / 1e6:.0f} MB of memory"

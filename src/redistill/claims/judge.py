@@ -186,7 +186,7 @@ def _mismatch(claim: Claim, epoch: Epoch) -> str:
 # Judging
 # ---------------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class _Seen:
+class _Examined:
     """A claim looked at, before the other claims of its table have their say."""
 
     finding: Finding
@@ -197,12 +197,12 @@ class _Seen:
         return self.finding.reading.p if self.finding.reading else None
 
 
-def _look(claim: Claim, runs: Runs, around: _Around) -> _Seen:
+def _look(claim: Claim, runs: Runs, around: _Around) -> _Examined:
     waiting = _waiting(claim, runs)
     if waiting is not None:
-        return _Seen(Finding(claim, waiting[0], note=waiting[1]))
+        return _Examined(Finding(claim, waiting[0], note=waiting[1]))
     if claim.kind == "checkpoint":
-        return _Seen(_checkpoint(claim, runs[claim.cell]))
+        return _Examined(_checkpoint(claim, runs[claim.cell]))
     epoch = _epoch(claim, runs)
     mismatch = _mismatch(claim, epoch)
     numbers = _numbers(claim, runs, epoch)
@@ -210,7 +210,7 @@ def _look(claim: Claim, runs: Runs, around: _Around) -> _Seen:
     n = min(map(len, numbers.values()))
     if n < 2:
         note = "no verdict from one seed"
-        return _Seen(Finding(claim, "unclear", epoch=epoch, more_seeds=2, mismatch=mismatch, note=note))
+        return _Examined(Finding(claim, "unclear", epoch=epoch, more_seeds=2, mismatch=mismatch, note=note))
     layout = around.blocks(numbers, epoch) if len(numbers) == 2 else None
     design = _design(claim, layout)
     pools = around.pools_of(claim, epoch)
@@ -219,7 +219,7 @@ def _look(claim: Claim, runs: Runs, around: _Around) -> _Seen:
     best = _numbers(claim, runs, "best_on_test") if epoch == "last" else None
     notes = _notes(view, around)
     found = Finding(claim, reading.verdict, reading, _others(view, layout, best), epoch, mismatch=mismatch, note="; ".join(notes))
-    return _Seen(found, view)
+    return _Examined(found, view)
 
 
 def _design(claim: Claim, layout: Blocks | None) -> Design | None:
@@ -283,7 +283,7 @@ def _others(view: View, layout: Blocks | None, best: Mapping[str, Mapping[int, f
     return tuple(readings)
 
 
-def _decide(seen: _Seen, p: float | None, family: int) -> Finding:
+def _decide(seen: _Examined, p: float | None, family: int) -> Finding:
     """The verdict with the adjusted p-value of its difference."""
     found, view = seen.finding, seen.view
     if view is None:

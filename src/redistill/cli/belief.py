@@ -66,7 +66,7 @@ def belief(
     from redistill.data.named import full_name, load_data
     from redistill.precision import resolve_device
     from redistill.report.belief import Compared, Origin, kept
-    from redistill.report.progress import telling
+    from redistill.report.progress import progress
 
     use_threads(threads)
     check_walk(steps, rate)
@@ -95,7 +95,7 @@ def belief(
             raise RedistillError(f"{option} {odd[0]} is none of the networks: {', '.join(nets)}")
     for folder in filter(None, (to, keep)):
         files.make_folder(folder)  # before the work, not after it
-    with telling("beliefs", 100, unit="percent") as tell:
+    with progress("beliefs", 100, unit="percent") as tell:
         found = transitions(
             nets, images, count=count, K=steps, rate=rate, aim=aim, attack=attacked, beside=others,  # type: ignore[arg-type]
             pick=pick, seed=seed,  # type: ignore[arg-type]

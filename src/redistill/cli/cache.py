@@ -52,8 +52,8 @@ def cache(
         table = [["name", "size", "on disk", "used", "what"]]
         for one in kept:
             used = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.used))
-            told = one.about if one.damaged is None else f"of no use: {one.damaged}"
-            table.append([one.path.name.partition(".")[0][:12], answers.shown(one.size), answers.shown(one.taken), used, told])
+            state = one.about if one.damaged is None else f"of no use: {one.damaged}"
+            table.append([one.path.name.partition(".")[0][:12], answers.shown(one.size), answers.shown(one.taken), used, state])
         print(columns(table))
     done = "removed" if clear else f"of {answers.shown(most)}"
     print(f"{len(kept)} files, {answers.shown(size)} when full {done}, {answers.shown(taken)} on the disk: {where}")

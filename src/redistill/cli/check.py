@@ -27,7 +27,7 @@ def check(
     dead features, huge logits, bfloat16. Exit status 1 where one does not hold. The file is run, so it must be one you trust.
     """
     from redistill.core import Term
-    from redistill.experiment.method import made_term, settings_of
+    from redistill.core.term_settings import made_term, settings_of
     from redistill.settings.change import changed
     from redistill.settings.validation import ValidationErrors
     from redistill.terms import by_name
@@ -49,13 +49,13 @@ def check(
     if as_json:
         show_json({"term": cls.__name__, "promises": [{"promise": one.promise, "broken": one.broken} for one in found]})
     else:
-        told: set[str] = set()
+        printed: set[str] = set()
         for one in found:
             if one.broken is None:
                 print(f"holds   {one.promise}")
             else:  # one mistake often breaks many promises: its reason is said once
-                print(f"BROKEN  {one.promise}" + (f"\n        {one.broken}" if one.broken not in told else "  (as above)"))
-                told.add(one.broken)
+                print(f"BROKEN  {one.promise}" + (f"\n        {one.broken}" if one.broken not in printed else "  (as above)"))
+                printed.add(one.broken)
         print(f"{cls.__name__}: {len(found) - len(broken)} of {len(found)} promises hold")
     if broken:
         raise typer.Exit(1)

@@ -170,16 +170,16 @@ def _show(
         if not first:
             raise RedistillError(f"--baseline {baseline!r} is none of the cells compared: {', '.join(cells)}")
     rows = comparison(accuracies, first)
-    told = [{**dataclasses.asdict(row), "runs": [run.id for run in cells[row.method]]} for row in rows]
+    shown = [{**dataclasses.asdict(row), "runs": [run.id for run in cells[row.method]]} for row in rows]
     gone = [f"{r.label}, seed {r.seed}" for found in cells.values() for r in found if r.diverged is not None]
     if as_json:
-        show_json(told)
+        show_json(shown)
     else:
         write = {TableForm.markdown: markdown, TableForm.csv: comma_separated, TableForm.latex: latex}[form]
         print(write(rows, first), end="")
         if gone:
             print(f"left out because they diverged: {'; '.join(gone)}", file=sys.stderr)
-    return {"rows": told, "markdown": markdown(rows, first), "csv": comma_separated(rows, first), "diverged": gone}
+    return {"rows": shown, "markdown": markdown(rows, first), "csv": comma_separated(rows, first), "diverged": gone}
 
 
 def cells_of(store: Store, names: Sequence[str]) -> dict[str, list[Run]]:

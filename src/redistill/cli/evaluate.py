@@ -95,7 +95,7 @@ def network_of(what: str, model: str | None, out: Path, *, trust_code: bool = Fa
 
 def _is_file(path: Path) -> bool:
     """Whether there is a file, other than a run's record, whatever it may hold; pipes and devices too, which reading refuses."""
-    from redistill.experiment.sealed import RECORD
+    from redistill.sealed import RECORD
 
     try:
         return path.exists() and not path.is_dir() and path.name != RECORD

@@ -57,11 +57,11 @@ def audit(
     """
     from redistill.evidence.audit import audit as audited
     from redistill.evidence.audit import page, rows, save, side_by_side
-    from redistill.evidence.files import Told
+    from redistill.evidence.files import Stated
     from redistill.evidence.read import read_evidence
 
-    told = Told(source, pairs_of(facts, "--is", FACTS), pairs_of(column, "--column", None), unit_of(unit))
-    evidence = read_evidence(given, told)
+    stated = Stated(source, pairs_of(facts, "--is", FACTS), pairs_of(column, "--column", None), unit_of(unit))
+    evidence = read_evidence(given, stated)
     for path in beside:
         evidence += read_evidence(path)
     audits = [audited(one, paper) for one in evidence]

@@ -65,15 +65,15 @@ def export(
         from redistill.export.hub import push as upload
 
         write_folder(one, place, trust_code=trust_code)
-        said = f"{place}: model.safetensors, config.json, the card, and use.py, which feeds it a picture"
+        line = f"{place}: model.safetensors, config.json, the card, and use.py, which feeds it a picture"
         if push is not None:
-            said += f"; pushed: {upload(place, push)}"
+            line += f"; pushed: {upload(place, push)}"
     elif to is Form.every_eval_ever:
         from redistill.export.formats import every_eval_ever
         from redistill.files import write
 
         write(place, every_eval_ever(one))
-        said = f"{place}: accuracies of the run, as Every Eval Ever reads them"
+        line = f"{place}: accuracies of the run, as Every Eval Ever reads them"
     elif to is Form.croissant:
         from redistill.export.formats import croissant
         from redistill.files import make_folder, write
@@ -82,17 +82,17 @@ def export(
         make_folder(place)
         for name, content in made.items():
             write(place / name, content)
-        said = f"{place}: {', '.join(made)}; which images the run learned from, as Croissant"
+        line = f"{place}: {', '.join(made)}; which images the run learned from, as Croissant"
     elif to is Form.program:
         from redistill.export.program import write_program
 
         largest, count = write_program(Subject.of(one, data_dir, trust_code=trust_code), place)
-        said = f"{place}: read again it differs from the network by {largest:.2g} at most, over {count} real images"
+        line = f"{place}: read again it differs from the network by {largest:.2g} at most, over {count} real images"
     else:
         from redistill.export.onnx import write_int8, write_onnx
 
-        said = str((write_onnx if to is Form.onnx else write_int8)(Subject.of(one, data_dir, trust_code=trust_code), place))
+        line = str((write_onnx if to is Form.onnx else write_int8)(Subject.of(one, data_dir, trust_code=trust_code), place))
     if as_json:
-        show_json({"run": one.id, "to": to.value, "place": str(place), "said": said})
+        show_json({"run": one.id, "to": to.value, "place": str(place), "said": line})
         return
-    print(said)
+    print(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,8 +41,9 @@ def init(
     if not place.parent.is_dir():
         raise RedistillError(f"cannot write {place}: there is no folder {place.parent}")
     write(place, text_of(kind).encode())
-    then = f"redistill reproduce ./{place}" if kind == "paper" else f"redistill run {place}"
-    print(f"{place} is written; {then} begins")
+    # a paper file is told from a paper's name by its slash
+    words = ["reproduce", str(place) if "/" in str(place) else f"./{place}"] if kind == "paper" else ["run", str(place)]
+    print(f"{place} is written; {shlex.join(['redistill', *words])} begins")
 
 
 @app.command()

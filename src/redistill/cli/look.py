@@ -25,6 +25,11 @@ class Listing(StrEnum):
     ro_crate = "ro-crate"
 
 
+LISTS = {
+    "methods": "terms", "losses": "terms", "networks": "models", "architectures": "models", "datasets": "data", "data sets": "data",
+}  # fmt: skip
+"""What others call the three lists."""
+
 RunNames = typer.Argument(help="Folders, beginnings of ids or cells, or names.", metavar="RUN...")
 
 
@@ -72,10 +77,11 @@ def runs(
             raise RedistillError("--keep copies every finished run: leave --data, --student, --method and --json out")
         _keep(out, keep)
         return
-    from redistill.runs.lookup import Today, stale
+    from redistill.runs.lookup import Today
     from redistill.runs.store import Damaged, Run, Store
 
-    store, today = Store(out), Today()
+    store = Store(out)
+    today = Today(store)
     filtered = data is not None or student is not None or method is not None
     rows: list[dict[str, Any]] = []
     for run in store.runs():
@@ -87,14 +93,14 @@ def runs(
             row["accuracy"] = {name: found.last for name, found in run.entry.accuracy.items()}
             if run.diverged is not None:
                 row |= {"state": "diverged", "why": run.diverged}
-            elif (why := stale(run, today(run), store)) is not None:
+            elif (why := today.stale(run)) is not None:
                 row |= {"state": "stale", "why": why}
         elif isinstance(run, Damaged):
             row |= {"state": "damaged", "why": run.why}  # nobody knows whether it fits: it is told under every filter
         elif filtered:
             continue
         else:
-            row |= {"state": "begun", "label": run.label, "why": f"redistill run {run.folder} --out {out} goes on"}
+            row |= {"state": "begun", "label": run.label, "why": f"{run.command} goes on"}
         rows.append(row)
     if as_json:
         show_json(rows)
@@ -134,17 +140,18 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show one run: what was asked, what came out, where."""
-    from redistill.runs.lookup import Today, stale
+    from redistill.runs.lookup import Today
     from redistill.runs.store import Store
 
-    store, today = Store(out), Today()
+    store = Store(out)
+    today = Today(store)
     picked = store.pick(run)
     warn_left_out(store, picked)
     for found in picked:
         if as_json:
             show_json(found.record)
             continue
-        _tell(found, stale(found, today(found), store))
+        _tell(found, today.stale(found))
 
 
 def warn_left_out(store: Store, runs: Sequence[Run]) -> None:
@@ -186,13 +193,15 @@ def _tell(run: Run, old: str | None) -> None:
 
 def seen(train: dict[str, Any]) -> str:
     """Which images a student saw, in words."""
-    from redistill.sources.variants import KINDS
-
     if train.get("kind") == "mixed":
         return f"{seen(train.get('first', {}))} and {seen(train.get('second', {}))} in turn"
+    if "count" in train:
+        return f"{train['count']} images"
+    from redistill.sources.variants import KINDS
+
     if train.get("kind") in KINDS:
         return "images made out of its teacher" if "iterations" in train else "a generator's images"
-    return f"{train['count']} images" if "count" in train else "images of a source of one's own"
+    return "images of a source of one's own"
 
 
 @app.command()
@@ -208,11 +217,12 @@ def diff(
     """Every switch, version and number in which two runs differ."""
     import dataclasses
 
-    from redistill.runs.compare import differences
     from redistill.runs.store import Store
 
     store = Store(out)
     one, two = (_single(store, name) for name in (a, b))
+    from redistill.runs.compare import differences  # waits for torch, and a wrong name need not
+
     found = differences(one, two)
     if as_json:
         show_json([{**dataclasses.asdict(d), "matters": d.matters} for d in found])
@@ -238,38 +248,12 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List the terms, networks or data sets that have a name."""
-    rows: list[dict[str, str]]
-    if what == "terms":
-        from redistill import terms
+    import json
 
-        rows = [{"name": cls.__name__, "about": _first_line(sys.modules[cls.__module__])} for cls in terms.ALL]
-    elif what == "models":
-        from redistill import models
-
-        rows = [{"name": name, "about": _size(name)} for name in models.names()]
-    elif what == "data":
-        from redistill import data
-
-        rows = [{"name": name, "about": ""} for name in data.names()]
-    else:
-        raise RedistillError(nearest(what, ("terms", "models", "data"), "list"))
+    lists = json.loads((Path(__file__).with_name("listed.json")).read_text(encoding="utf-8"))  # made by :mod:`redistill.cli.listing`
+    if what not in lists:
+        raise RedistillError(nearest(what, lists, "list", LISTS))
     if as_json:
-        show_json(rows)
+        show_json([{"name": name, "about": about} for name, about in lists[what].items()])
     else:
-        print(columns([[row["name"], row["about"]] for row in rows]))
-
-
-def _first_line(documented: object) -> str:
-    return next(iter((documented.__doc__ or "").strip().splitlines()), "")
-
-
-def _size(name: str) -> str:
-    """Parameters, multiply-accumulates of one image at the network's own size, and the stages' shapes."""
-    import torch
-
-    from redistill import models
-
-    with torch.device("meta"):  # shapes without weights: nothing is allocated or computed
-        info = models.describe(models.build(name, initialise=False))
-    stages = ", ".join("x".join(map(str, shape)) for _, shape in info.stages)
-    return f"{info.parameters:>10,} parameters  {info.macs / 1e6:>8.1f} M MACs  {stages}"
+        print(columns(lists[what].items()))

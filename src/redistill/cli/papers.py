@@ -204,10 +204,10 @@ def explain(
 
     Each is run with the same seeds; the effect is on the accuracy.
     """
-    from redistill.experiment.cost import cost
     from redistill.launch.queue import plan
     from redistill.launch.rates import rate
-    from redistill.papers.explain import effects, told, variants
+    from redistill.papers.cost import cost
+    from redistill.papers.explain import effects, sentences, variants
     from redistill.papers.load import load
     from redistill.runs.store import Store
 
@@ -227,7 +227,7 @@ def explain(
         print(f"{sum(map(len, missing))} runs are missing, {hours:.1f} hours")
     if missing and not dry_run:
         finish(wanted, out, resources(data_dir, device, budget=time_budget, jobs=jobs, no_cache=no_cache, threads=threads))
-    print("\n".join(told(effects(found, store, numbers), one)))
+    print("\n".join(sentences(effects(found, store, numbers), one)))
     if scale != 1.0:
         print(f"scale {scale:g}: what a departure does at the published length may be another thing")
 
@@ -309,7 +309,7 @@ def _report_of_runs(what: list[str], to: Path, out: Path) -> Path:
     """The page of runs."""
     from redistill.papers.load import names
     from redistill.report.folder import save_runs
-    from redistill.runs.lookup import Today, stale
+    from redistill.runs.lookup import Today
     from redistill.runs.store import Run, Store
 
     store = Store(out)
@@ -323,8 +323,8 @@ def _report_of_runs(what: list[str], to: Path, out: Path) -> Path:
             raise RedistillError(f"{error}; papers are {', '.join(names())}") from error
         warn_left_out(store, picked)
         found.update({run.id: run for run in picked})
-    today = Today()
-    old = {run.id: why for run in found.values() if (why := stale(run, today(run), store)) is not None}
+    today = Today(store)
+    old = {run.id: why for run in found.values() if (why := today.stale(run)) is not None}
     for run, why in old.items():
         print(f"redistill: {run} is stale: {why}", file=sys.stderr)
     return save_runs(list(found.values()), to, [f"Stale, {found[run].label}, seed {found[run].seed}: {why}." for run, why in old.items()])

@@ -94,7 +94,7 @@ def allowance_of(teachers: str) -> float:
 
 def code_in(made: Plan) -> list[str]:
     """Code that a paper file names, each once: which file it is, without running it."""
-    from redistill.experiment.named_code import names
+    from redistill.launch.named_code import names
 
     return list(dict.fromkeys(named.located().described for one in made.runs for named in names(one)))
 
@@ -112,8 +112,8 @@ def files_of(teacher: list[str]) -> dict[str, Path]:
 
 def show(made: Plan, store: Store, device: str, jobs: int, to: object, *, as_json: bool = False, rules: bool = False) -> None:
     """The plan: what cannot be run, cohort by cohort what is still to run and how long it takes, and the totals."""
-    from redistill.experiment.cost import cost
     from redistill.launch.rates import rate
+    from redistill.papers.cost import cost
     from redistill.report import rule_text
 
     missing = made.missing(store)

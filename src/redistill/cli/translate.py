@@ -62,5 +62,5 @@ def translate(
             raise RedistillError(f"cannot write {place}: there is no folder {place.parent}")
         write(place, made.toml().encode())
         print(f"{place} is written")
-    for line in made.told():
+    for line in made.remarks():
         print(plain(line), file=sys.stderr)

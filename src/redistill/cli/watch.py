@@ -46,9 +46,9 @@ def watch(
     """
     import dataclasses
 
-    from redistill.report.terminal import drawn, ends, told
+    from redistill.report.terminal import drawn, ends, lines_of
     from redistill.runs.live import folder_of, look
-    from redistill.runs.store import Store
+    from redistill.runs.store import PENDING, Store, Unfinished
 
     folder = folder_of(Store(out), run)
     live = look(folder)
@@ -73,14 +73,15 @@ def watch(
                         break
                     time.sleep(EVERY)
     else:
-        lines, known = told(live)
+        lines, known = lines_of(live)
         print("\n".join([live.label, *(lines or ["nothing is measured yet"])]), flush=True)
         while follow:
             time.sleep(EVERY)
             live = look(folder)
-            lines, known = told(live, known)
+            lines, known = lines_of(live, known)
             if lines:
                 print("\n".join(lines), flush=True)
             follow = live.state == "running"
     if live.state != "running":
-        print(ends(live, [str(folder)]))
+        begun = Unfinished(folder, None, live.label).command if (folder / PENDING).is_file() else "the same call of rd.fit"
+        print(ends(live, begun))

@@ -94,10 +94,10 @@ def samples(
 
     For a run: from its beginning to its end, and the curves. For the file of a generator: new images.
     """
-    from redistill.experiment.sealed import RECORD
     from redistill.files import make_folder
     from redistill.report.zero_shot import diagnostics_figure, grid
     from redistill.runs.store import Store
+    from redistill.sealed import RECORD
 
     if Path(run).is_file() and Path(run).name != RECORD:
         picture = _drawn(Path(run), to, count, seed, normalise)

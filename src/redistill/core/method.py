@@ -315,9 +315,13 @@ class Method(Summand):
         made._before = self._before
         return made
 
+    def named_terms(self) -> list[tuple[str, Term]]:
+        """Its terms under their names."""
+        return [(name, term) for name, (_, term) in zip(self.names, self.parts(), strict=True)]
+
     def learned(self) -> dict[str, Tensor]:
         """What its terms hand on to a next stage, after a run: see :meth:`beginning_with`."""
-        return learned_by(self)
+        return learned_by(self.named_terms())
 
     def beginning_with(self, learned: Learned) -> Method:
         """The same sum, whose terms take over what a stage before has learned: FT's translator the paraphraser that
@@ -327,13 +331,13 @@ class Method(Summand):
         return made
 
     def setup(self, ctx: Context) -> None:
-        for name, (_, term) in zip(self.names, self.parts(), strict=True):
+        for name, term in self.named_terms():
             with rng.seeded(ctx.seed, "term", "setup", name):  # adapters of a term of one's own, which may know only the global generator
                 term.setup(ctx)
             if reads_logits(term):
                 require_common_classes(ctx, type(term).__name__)
         if self._before is not None:
-            taken_over(self, self._before)
+            taken_over(self.named_terms(), self._before)
 
     def places(self, whose: Literal["student", "teacher"]) -> tuple[str, ...]:
         """Every place that some term reads, in a fixed order. Known after ``setup``."""

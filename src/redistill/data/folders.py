@@ -288,6 +288,11 @@ PARTS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("t
 """Names of the folders that hold a part."""
 
 
+def in_memory(images: Any) -> Any:
+    """Images in memory, decoded now where they lie on disk."""
+    return images.in_memory() if isinstance(images, Folder) else images
+
+
 def _is_folder(path: Path) -> bool:
     """False also for names that no file system takes; a folder that may not be looked into is named."""
     try:

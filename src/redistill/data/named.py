@@ -5,11 +5,14 @@ Beside the names of :func:`redistill.data.load` there are data of one's own, ``.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from redistill.data import catalogue
+from redistill.data.augment import RESIZED
 from redistill.data.catalogue import OFFICIAL, OWN
 from redistill.data.folders import PARTS
 from redistill.errors import RedistillError, nearest
@@ -125,3 +128,44 @@ def load_data(
 def is_own_data(name: str) -> bool:
     """Whether a name is ``./file.py:name``, and no folder of a data set that happens to be called so."""
     return ".py:" in name and name.partition(":")[0] not in OWN
+
+
+def opening_words(rows: Mapping[str, Any]) -> dict[str, Any]:
+    """How picture files are opened, out of the settings of a source: their augmentation where crops are cut out of the files themselves."""
+    found = {key: rows[key] for key in ("size", "on_corrupt") if rows.get(key) is not None}
+    name = rows.get("augment")
+    if isinstance(name, str) and name.partition(":")[0].partition("+")[0] == RESIZED:
+        found["augment"] = name
+    return found
+
+
+def shown_like(opening: Mapping[str, Any]) -> dict[str, Any]:
+    """How pictures are opened that are shown as they are, beside training images that are opened by ``opening``."""
+    return {key: value for key, value in opening.items() if key != "augment"}
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What of a data set the cost of a run depends on."""
+
+    images: int
+    classes: int
+    channels: int
+    size: int
+
+
+UNKNOWN = Looks(0, 10, 3, 32)
+"""Data of one's own that are not on this machine: they are counted as CIFAR-10's images, and their number as none."""
+
+
+@functools.cache
+def looks(name: str) -> Looks:
+    """From the catalogue; data of one's own are opened, once."""
+    if (row := catalogue.row_of(name)) is not None:
+        return Looks(catalogue.count_of(name) or 0, row.classes, row.channels, row.size)
+    try:
+        found = load_data(name, None)
+        channels, size, *_ = found.image_shape
+        return Looks(int(found.count), int(found.classes or UNKNOWN.classes), channels, size)
+    except RedistillError:
+        return UNKNOWN

@@ -143,6 +143,20 @@ def normalisation(name: str | Normalisation) -> Normalisation:
     raise RedistillError(f'{nearest(name, SETS, "normalisation")}; one of your own: "mine (mean 0.5 0.5 0.5, std 0.2 0.2 0.2)"')
 
 
+def require_peak(normalise: str, peak: int | None, of: str) -> None:
+    """Refuse constants that are written for another white than these pixels have: the white belongs to the data, and nothing
+    would divide by the written one.
+
+    ``peak``: the white of the images called ``of``; None: 255.
+    """
+    made, white = normalisation(normalise), peak or 255
+    if made.name not in SETS and made.peak not in (255, white):
+        raise RedistillError(
+            f"{made} is for pixels of which {made.peak} counts as 1, those of {of} have {white}: leave the peak out (mean and "
+            f"std are in units of the full range), or give the data their white, numpy.savez(file, x=images, peak={made.peak})"
+        )
+
+
 def affine_between(a: str | Normalisation, b: str | Normalisation) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """``(scale, shift)`` a channel, so that images normalised by ``a``, times scale, plus shift, are normalised by ``b``.
 

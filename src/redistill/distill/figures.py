@@ -43,18 +43,18 @@ def size_figure(path: Path, found: Distilled) -> Path:
     )
 
 
-def confusion(said: Tensor, labels: Tensor, classes: int) -> Tensor:
+def confusion(outputs: Tensor, labels: Tensor, classes: int) -> Tensor:
     """[classes, classes]: of the images of each class (row), which share is called what (column), in percent; NaN without images.
 
     >>> confusion(torch.tensor([[0.0, 1.0], [0.0, 1.0]]), torch.tensor([0, 1]), 2).tolist()
     [[0.0, 100.0], [0.0, 100.0]]
     """
-    counts = torch.bincount(labels * classes + said.argmax(1), minlength=classes**2).view(classes, classes).double()
+    counts = torch.bincount(labels * classes + outputs.argmax(1), minlength=classes**2).view(classes, classes).double()
     return 100 * counts / counts.sum(1, keepdim=True)
 
 
 def _mean_confusion(row: Row, labels: Tensor, classes: int) -> Tensor:
-    return torch.stack([confusion(said, labels, classes) for said in row.said.values()]).mean(0)
+    return torch.stack([confusion(outputs, labels, classes) for outputs in row.outputs.values()]).mean(0)
 
 
 def lost_figure(path: Path, found: Distilled) -> Path:

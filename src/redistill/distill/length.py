@@ -82,10 +82,10 @@ def chosen(
         lines.append(("parts", f"{min(asked.accumulate, batch)} of each batch, one after the other: the step is that of the whole batch"))
     lines += kept_lines(asked)
     steps = -(-len(images.train) // batch)
-    taught = cost.step_seconds(student, teacher, shape, batch, device)
+    with_teacher = cost.step_seconds(student, teacher, shape, batch, device)
     alone = cost.step_seconds(student, None, shape, batch, device)
     plain = alone if asked.plain and images.labelled else 0.0
-    epoch = steps * (taught + (methods - 1) * alone + plain) * READING * len(asked.seeds)
+    epoch = steps * (with_teacher + (methods - 1) * alone + plain) * READING * len(asked.seeds)
     epochs, reason = _epochs(asked, epoch, steps, before)
     lines.append(("length", reason))
     seconds = epoch * epochs

@@ -14,15 +14,15 @@ from typing import Any
 
 from torch import nn
 
-import redistill.experiment.value  # noqa: F401  without it a Net is not whole
 from redistill.data import normalisation
 from redistill.errors import RedistillError
-from redistill.experiment.networks import Net, construct, model_in_file
+from redistill.experiment.networks import Net
 from redistill.files import make_folder
 from redistill.models import libraries
 from redistill.models.build import check
 from redistill.models.fitting import require_fit
 from redistill.models.folder import WEIGHTS, facts_of, is_network_folder
+from redistill.models.named_file import model_in_file
 from redistill.models.shipped import place_of
 from redistill.models.signature import default_of, filled
 from redistill.models.weights import load_weights, read
@@ -75,7 +75,7 @@ class Named:
         """The network with its weights, or its first ones: as a run will have it."""
         found = load(self.model, Path(), kind=nn.Module, trusted=True) if is_code(self.model) else None
         code = {} if found is None else {"model": found.name, "code": found.code, "file": found.file}
-        net = construct(Net.model_validate({"model": self.model, "args": self.args or None, **code}), dict(sizes), seed)
+        net = Net.model_validate({"model": self.model, "args": self.args or None, **code}).build(sizes, seed)
         if self.weights is not None:
             load_weights(net, self.weights, self.args)
         if self.normalise is not None:
@@ -113,26 +113,26 @@ def named(
             raise RedistillError(f"there is no file {path}: give the path of {FORMATS}")
         model, args_in = model_in_file(path)
         made = Named(text, model, {**args_in, **given}, path.resolve(), own)
-        return _said_by_file(made)
+        return _named_in_file(made)
     if is_code(text):
         found = load(text, Path(), kind=nn.Module, trusted=True)
         full = f"{found.file}:{text.rpartition(':')[2]}" if found.file is not None else text
         takes = default_of(found.object, "image_size")
         made = Named(text, full, given, None if file is None else file.resolve(), own, takes if isinstance(takes, int) else None)
-        return _said_by_file(made)
+        return _named_in_file(made)
     library = text.partition(":")[0]
     if ":" in text and library not in LIBRARIES:
         raise RedistillError(f"{text!r} names no network: write ./file.py:Name, timm:NAME, torchvision:NAME, hf:NAME, or a name of ours")
     if ":" in text:
         facts = libraries.facts_of(text)
         wanted = file is None and facts.published and published is not False
-        said = own if own is not None or not (wanted or file is not None) else facts.normalise
-        made = Named(text, text, given, None if file is None else file.resolve(), said, facts.size, None, None, wanted)
-        return _said_by_file(made)
+        space = own if own is not None or not (wanted or file is not None) else facts.normalise
+        made = Named(text, text, given, None if file is None else file.resolve(), space, facts.size, None, None, wanted)
+        return _named_in_file(made)
     if os.path.isdir(path):
         raise RedistillError(f"{text} is a folder without a network in it ({WEIGHTS} and redistill.json): name a network, or such a folder")
     check(text)
-    return _said_by_file(Named(text, text, given, None if file is None else file.resolve(), own))
+    return _named_in_file(Named(text, text, given, None if file is None else file.resolve(), own))
 
 
 def with_classes(one: Named, classes: int) -> Named:
@@ -158,7 +158,7 @@ def _of_folder(text: str, path: Path, file: Path | None, own: str | None, given:
     )
 
 
-def _said_by_file(one: Named) -> Named:
+def _named_in_file(one: Named) -> Named:
     """With what the file of its weights says: normalisation, class names, sizes."""
     if one.weights is None:
         return one

@@ -12,9 +12,8 @@ from typing import Any
 
 from redistill.data import augmentation, decode, named
 from redistill.data.catalogue import OFFICIAL, OWN, row_of
-from redistill.data.folders import PARTS
+from redistill.data.folders import PARTS, in_memory
 from redistill.errors import RedistillError
-from redistill.experiment.source.images import in_memory
 from redistill.paths import expanded
 
 LARGEST_AUTO = 224  # what networks for photographs take

@@ -247,17 +247,17 @@ class _Preflight:
             big = replace(big, normalise=better[0])
             net.normalisation = better[0]  # type: ignore[assignment]
             self.say("", better[1])
-        said = normalisation_of(net)
+        wanted = normalisation_of(net)
         space = (
-            f"wants images normalised as {said}"
-            if said
+            f"wants images normalised as {wanted}"
+            if wanted
             else f"says no normalisation of its own, so it sees them as {images.train.normalise}"
         )
         if images.test is None:
             self.say("teacher", f"{big.name}; {space}; its accuracy cannot be measured without labels")
             return big
         known = teacher.require_knowing(net, images.test, who, images.train)
-        self.say("teacher", f"{big.name}: {known.said}; {space}")
+        self.say("teacher", f"{big.name}: {known.sentence}; {space}")
         return big
 
     def propose(self, big: Named, relatives: Sequence[Candidate], net: nn.Module, sizes: Mapping[str, Any]) -> None:
@@ -281,15 +281,15 @@ class _Preflight:
     def compare(self, net: nn.Module, little: nn.Module, big: Named, small: Named, sizes: Mapping[str, Any]) -> None:
         shape = (sizes["channels"], sizes["image_size"], sizes["image_size"])
         one, two = describe(net, shape), describe(little, shape)
-        said = (
+        sentence = (
             f"{_with_args(small)}: {two.parameters:,} parameters of the teacher's {one.parameters:,}, {two.macs / 1e6:,.1f} M MACs of "
             f"{one.macs / 1e6:,.1f} M"
         )
         if two.parameters >= one.parameters:
-            said += "; it is LARGER than the teacher, so nothing gets smaller"
+            sentence += "; it is LARGER than the teacher, so nothing gets smaller"
         elif two.macs >= one.macs:
-            said += "; it has fewer parameters and is not cheaper to compute"
-        self.say("student", said)
+            sentence += "; it has fewer parameters and is not cheaper to compute"
+        self.say("student", sentence)
         for who, named_ in (("teacher", big), ("student", small)):
             if (
                 ":" not in named_.model
@@ -354,8 +354,8 @@ class _Preflight:
             plain = {seed: one.with_seed(seed) for seed in asked.seeds}
         distilled: dict[str, dict[int, Experiment]] = {}
         for way in rows:
-            taught = methods.with_class_weights(way.rows) if asked.class_weights else list(way.rows)
-            learning = {"teacher": taught_by, "student": small.table(), "method": taught, **shared, "recipe": recipe}
+            terms = methods.with_class_weights(way.rows) if asked.class_weights else list(way.rows)
+            learning = {"teacher": taught_by, "student": small.table(), "method": terms, **shared, "recipe": recipe}
             one = made(learning, way.folder, 0, f"{title}: {_short(small)} {way.name}", asked.change)
             distilled[way.name] = {seed: one.with_seed(seed) for seed in asked.seeds}
             weights = " + ".join(f"{row.get('weight', 1.0)} {row['use']}" for row in way.rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,16 +59,22 @@ class Gain:
 
 @dataclass(frozen=True)
 class Row:
-    """One network of the table. said: by seed, what it says of the evaluation images [N, classes]; evaluations: by seed."""
+    """One network of the table. outputs: by seed, its logits of the evaluation images [N, classes]; evaluations: by seed."""
 
     name: str
     kind: str
     cost: Cost
     runs: dict[int, Run] = field(default_factory=dict)
-    said: dict[int, Tensor] = field(default_factory=dict)
+    outputs: dict[int, Tensor] = field(default_factory=dict)
     evaluations: dict[int, Evaluation] = field(default_factory=dict)
     gain: Gain | None = None
     agreement: float | None = None
+
+    @property
+    def said(self) -> dict[int, Tensor]:
+        """The old name of ``outputs``, for one release."""
+        warnings.warn("Row.said is now called outputs; the old name goes with the next release", DeprecationWarning, stacklevel=2)
+        return self.outputs
 
     def mean(self, what: str) -> float | None:
         """Mean over seeds of a number of :class:`redistill.metrics.Evaluation`."""
@@ -167,8 +174,8 @@ def measured(plan: Plan, teaching: Mapping[int, Run], plain: Mapping[int, Run], 
     if normalisation_of(big) is None:
         big.normalisation = plan.photos.train.normalise
     labels = None if test is None else test.all_labels.cpu()
-    taught = predict(big, test if test is not None else plan.photos.train)
-    rows = [_row(plan.teacher.short, "teacher", costs["teacher"], dict(teaching), {min(teaching, default=0): taught}, labels, None)]
+    teacher_output = predict(big, test if test is not None else plan.photos.train)
+    rows = [_row(plan.teacher.short, "teacher", costs["teacher"], dict(teaching), {min(teaching, default=0): teacher_output}, labels, None)]
     student = plan.student.short
     groups = [
         ("plain", f"{student} plain", dict(plain)),
@@ -178,28 +185,28 @@ def measured(plan: Plan, teaching: Mapping[int, Run], plain: Mapping[int, Run], 
     for key, name, runs in groups:
         if not runs:
             continue
-        said = {
+        outputs = {
             seed: predict(run.network(trust_code=True).to(device), test if test is not None else plan.photos.train)
             for seed, run in runs.items()
         }
-        row = _row(name, key.partition(" ")[0], costs[key], runs, said, labels, taught)
+        row = _row(name, key.partition(" ")[0], costs[key], runs, outputs, labels, teacher_output)
         if key == "plain":
             alone = row
         elif alone is not None and labels is not None:
-            row = dataclasses.replace(row, gain=gain(row.said, alone.said, labels))
+            row = dataclasses.replace(row, gain=gain(row.outputs, alone.outputs, labels))
         rows.append(row)
     names = getattr(test, "class_names", None) or tuple(map(str, range(sizes["classes"])))
     return Distilled(plan, tuple(rows), labels, tuple(names), f"{device_name(device)}, {torch.get_num_threads()} threads")
 
 
 def _row(
-    name: str, kind: str, own: Cost, runs: dict[int, Run], said: dict[int, Tensor], labels: Tensor | None, teacher: Tensor | None
+    name: str, kind: str, own: Cost, runs: dict[int, Run], outputs: dict[int, Tensor], labels: Tensor | None, teacher: Tensor | None
 ) -> Row:
-    found = {} if labels is None else {seed: evaluation(logits, labels) for seed, logits in said.items()}
+    found = {} if labels is None else {seed: evaluation(logits, labels) for seed, logits in outputs.items()}
     alike = None
     if teacher is not None:
-        alike = statistics.fmean(100.0 * float((logits.argmax(1) == teacher.argmax(1)).double().mean()) for logits in said.values())
-    return Row(name, kind, own, runs, said, found, None, alike)
+        alike = statistics.fmean(100.0 * float((logits.argmax(1) == teacher.argmax(1)).double().mean()) for logits in outputs.values())
+    return Row(name, kind, own, runs, outputs, found, None, alike)
 
 
 def _cost(net: nn.Module, shape: tuple[int, ...], device: torch.device, milliseconds: dict[int, float]) -> Cost:

@@ -64,7 +64,7 @@ def _column(found: Distilled, row: Row | None) -> list[str]:
 
 
 def _sentences(found: Distilled) -> list[str]:
-    said = []
+    lines = []
     count = 0 if found.labels is None else len(found.labels)
     teacher = found.rows[0]
     for row in found.rows:
@@ -87,23 +87,23 @@ def _sentences(found: Distilled) -> list[str]:
             )
         if row.gain.over_seeds is None:
             verdict += " Another seed moves both students by more than this interval says: --seeds 3 measures that."
-        said.append(verdict)
+        lines.append(verdict)
     alone, mine = found.row("plain"), teacher.mean("accuracy")
     if alone is not None and mine is not None and (alone.mean("accuracy") or 0.0) >= mine:
-        said.append("The plain student is as good as the teacher on these images: there was nothing to learn from it but its mistakes.")
+        lines.append("The plain student is as good as the teacher on these images: there was nothing to learn from it but its mistakes.")
     for row in found.rows[1:]:
         if row.kind == "distilled":
             fewer, cheaper = teacher.cost.parameters / row.cost.parameters, teacher.cost.macs / row.cost.macs
             faster = teacher.cost.milliseconds[32] / row.cost.milliseconds[32]
-            said.append(
+            lines.append(
                 f"{row.name} has {_times(fewer)} parameters of the teacher, {_times(cheaper)} multiplications, "
                 f"{_times(faster)} time for 32 images."
             )
-    said.append(
+    lines.append(
         f"Latencies are medians of interleaved forwards on {found.place}; memory is weights and the tensors that live at once. "
         f"NLL, calibration error (15 bins) and top-5 are means over seeds."
     )
-    return said
+    return lines
 
 
 def _times(ratio: float) -> str:

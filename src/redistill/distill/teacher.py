@@ -31,7 +31,7 @@ class Known:
     classes: int
 
     @property
-    def said(self) -> str:
+    def sentence(self) -> str:
         low, high = binomial_interval(self.right, self.n)
         return f"{100 * self.right / self.n:.1f} % on {self.n:,} evaluation images (95 %: {100 * low:.1f} to {100 * high:.1f})"
 
@@ -119,17 +119,17 @@ def require_knowing(teacher: nn.Module, test: Any, who: str, train: Any = None) 
             f"{who} gives probabilities (its outputs are never negative and sum to 1), where distillation takes logits: take the softmax "
             f"off its end"
         )
-    said, n, classes = logits.argmax(1), len(labels), logits.shape[1]
+    predicted, n, classes = logits.argmax(1), len(labels), logits.shape[1]
     known = Known(hits(logits, labels), n, classes)
     names = getattr(test, "class_names", None) or tuple(map(str, range(classes)))
-    shares = [torch.bincount(x, minlength=classes).double() / n for x in (said, labels)]
+    shares = [torch.bincount(x, minlength=classes).double() / n for x in (predicted, labels)]
     chance = max(float((shares[0] * shares[1]).sum()), 1.0 / classes)
     above = binomtest(known.right, n, min(chance, 1.0), alternative="greater").pvalue < 0.01
-    seen, right = said, labels
+    seen, right = predicted, labels
     if not above and train is not None and train.labelled and (more := sample(train, TRIED)) is not None:
-        seen, right = torch.cat([said, predict(teacher, more).argmax(1)]), torch.cat([labels, more.all_labels.cpu()])
+        seen, right = torch.cat([predicted, predict(teacher, more).argmax(1)]), torch.cat([labels, more.all_labels.cpu()])
     order = fitting_order(seen, right, classes)
-    if order is not None and 2 * known.right < (fitted := int((order[said] == labels).sum())):
+    if order is not None and 2 * known.right < (fitted := int((order[predicted] == labels).sum())):
         moved = [f"its {c} is {names[int(order[c])]}" for c in range(classes) if int(order[c]) != c]
         raise RedistillError(
             f"{who} is right on {known.right} of {n} evaluation images, and would be right on {fitted} in another order of classes: "

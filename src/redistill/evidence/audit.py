@@ -58,17 +58,17 @@ def unknown(evidence: Evidence) -> list[str]:
         lines.append(f"the last epoch of {none} of {len(runs)} runs")
     if (none := sum(run.best is None for run in runs)) > 0:
         lines.append(f"the best epoch of {none} of {len(runs)} runs")
-    taught = [run for run in runs if run.teacher]
+    distilled = [run for run in runs if run.teacher]
     hashed = any("sha256" in teacher for teacher in evidence.teachers)
-    if taught and evidence.store is None and not hashed and not any("teacher" in key for run in taught for key in run.extra):
+    if distilled and evidence.store is None and not hashed and not any("teacher" in key for run in distilled for key in run.extra):
         known = " (its name and accuracy are)" if evidence.teachers else ""
-        lines.append(f"which weights the teacher of {len(taught)} runs had{known}")
+        lines.append(f"which weights the teacher of {len(distilled)} runs had{known}")
     if evidence.store is None:
         lines.append("whether equal seeds share first weights and the order of images: differences are judged unpaired")
     return lines
 
 
-def said(finding: Finding) -> str:
+def finding_sentence(finding: Finding) -> str:
     """A finding in a sentence that does not call other people's runs ours."""
     text = sentence(finding)
     for ours, theirs in (
@@ -93,8 +93,8 @@ def page(one: Audit, level: int = 1) -> str:
     lines += [f"{whose}{f', read on {source.read}' if source.read else ''}{stated}. {len(evidence.runs)} runs.", ""]
     if source.how:
         lines += [f"How they were read: {source.how}.", ""]
-    if evidence.said:
-        lines += ["Recognised in reading:", "", *(f"- {text}" for text in evidence.said), ""]
+    if evidence.notes:
+        lines += ["Recognised in reading:", "", *(f"- {text}" for text in evidence.notes), ""]
     if one.unknown:
         lines += ["Not known: " + "; ".join(one.unknown) + ".", ""]
     if one.bearings:
@@ -122,7 +122,7 @@ def _bearing(bearing: Bearing) -> list[str]:
     lines = [f"**{bearing.paper}, table {bearing.table}** (runs of {bearing.whose}{variant})", ""]
     if bearing.findings:
         lines += table(bearing), ""
-        lines += [f"- {said(finding)}" for finding in bearing.findings if finding.reading is not None]
+        lines += [f"- {finding_sentence(finding)}" for finding in bearing.findings if finding.reading is not None]
         if bearing.summary is not None and any(finding.reading is not None for finding in bearing.findings):
             whole = sum(bearing.summary.counts.values()) == len(bearing.findings)
             # of a second combination of settings only what differs is listed, so that its counts are not those of the list
@@ -189,7 +189,7 @@ def rows(one: Audit) -> dict[str, Any]:
     evidence = one.evidence
     made = {
         "name": evidence.name, "kind": evidence.kind, "source": asdict(evidence.source), "runs": len(evidence.runs),
-        "said": list(evidence.said),
+        "said": list(evidence.notes),
         "unknown": list(one.unknown), "findings": [row for bearing in one.bearings for row in finding_rows(bearing)],
         "apart": [text for bearing in one.bearings for text in bearing.apart],
         "settled": [{"about": f.about, "text": f.text, "rows": [dict(row) for row in f.rows]} for f in one.facts],
@@ -224,7 +224,7 @@ def finding_rows(bearing: Bearing) -> list[dict[str, Any]]:
                 "runs": [run.place for run in runs], "seeds": [run.seed for run in runs], "difference": finding.difference,
                 "interval": None if finding.interval is None else list(finding.interval),
                 "level": None if reading is None or reading.interval is None else reading.level, "p": finding.p, "epoch": finding.epoch,
-                "tolerance": claim.tolerance, "sentence": said(finding),
+                "tolerance": claim.tolerance, "sentence": finding_sentence(finding),
             }
         )  # fmt: skip
     return made

@@ -114,7 +114,7 @@ FAR = 15.0
 
 def _no_errors(evidence: Evidence, found: Sequence[Bearing]) -> None:
     """Refuse runs whose numbers are far from the print, while 100 minus them are near it, in most cells."""
-    if any("because --unit says so" in text for text in evidence.said):
+    if any("because --unit says so" in text for text in evidence.notes):
         return
     values = []
     for bearing in found:
@@ -249,7 +249,7 @@ def _judged(
     apart: tuple[str, ...],
 ) -> list[Bearing]:
     made: list[Bearing] = []
-    told: set[str] = set()
+    listed: set[str] = set()
     regimes = {home: regime_of(paper, cells[home]) for home in theirs}
     for variant, chosen in combinations(theirs):
         mine = [claim for claim in claims if all(cell in chosen for cell in claim.cells)]
@@ -264,8 +264,8 @@ def _judged(
         findings, summary = judge_table(whole, measured, regimes)
         # what does not hang on the settings is said once
         keys = [f"{f.claim.id}: {[[run.place for run in chosen[cell]] for cell in f.claim.cells]}" for f in findings]
-        fresh = [f for f, key in zip(findings, keys, strict=True) if key not in told]
-        told |= set(keys)
+        fresh = [f for f, key in zip(findings, keys, strict=True) if key not in listed]
+        listed |= set(keys)
         if fresh:
             noted = tuple(replace(f, note="; ".join(filter(None, [f.note, *_notes(f.claim, chosen)]))) for f in fresh)
             made.append(Bearing(paper.name, table, whose, variant, chosen, noted, summary, apart if not made else (), _settings(chosen)))

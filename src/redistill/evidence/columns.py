@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from redistill.errors import RedistillError, nearest
-from redistill.evidence.files import Told, content_of, lines_of, runs_of, value_in
+from redistill.evidence.files import Stated, content_of, lines_of, runs_of, value_in
 from redistill.evidence.model import Evidence
 from redistill.evidence.units import ERRORS, percent
 
@@ -36,7 +36,7 @@ MEASURED = re.compile(
 NOTHING = ("", "-", "none", "null", "na", "n/a")
 
 
-def read_csv(path: Path, told: Told) -> Evidence:
+def read_csv(path: Path, stated: Stated) -> Evidence:
     """A CSV (or .tsv) with a header."""
     text = content_of(path)
     rows = lines_of(text, str(path), "\t" if path.suffix == ".tsv" else ",")
@@ -52,10 +52,10 @@ def read_csv(path: Path, told: Told) -> Evidence:
         if len(row) != len(header):
             raise RedistillError(f"{path}, line {number}: has {len(row)} entries, the header has {len(header)}")
     records = [dict(zip(header, (cell.strip() for cell in row), strict=True)) for row in rows[1:]]
-    return _evidence(path, records, header, [f"{path.name}, line {n}" for n in range(2, len(rows) + 1)], told, "CSV with named columns")
+    return _evidence(path, records, header, [f"{path.name}, line {n}" for n in range(2, len(rows) + 1)], stated, "CSV with named columns")
 
 
-def read_lines(path: Path, told: Told) -> Evidence:
+def read_lines(path: Path, stated: Stated) -> Evidence:
     """JSON lines: one object a run."""
     records: list[dict[str, Any]] = []
     places = []
@@ -70,17 +70,17 @@ def read_lines(path: Path, told: Told) -> Evidence:
     if not records:
         raise RedistillError(f"{path}: holds no runs")
     header = list(dict.fromkeys(name for record in records for name in record))
-    return _evidence(path, records, header, places, told, "JSON lines with named keys")
+    return _evidence(path, records, header, places, stated, "JSON lines with named keys")
 
 
-def roles_of(header: Sequence[str], told: Told, where: str) -> dict[str, str]:
+def roles_of(header: Sequence[str], stated: Stated, where: str) -> dict[str, str]:
     """Role -> column.
 
     Raises:
         RedistillError: two columns could be one role, no column is an accuracy, or ``--column`` names one that is not there.
     """
     roles: dict[str, str] = {}
-    for role, column in (told.columns or {}).items():
+    for role, column in (stated.columns or {}).items():
         if role not in ROLES:
             raise RedistillError(f"--column {role}={column}: {nearest(role, ROLES, 'role of a column')}")
         if column not in header:
@@ -113,24 +113,24 @@ def roles_of(header: Sequence[str], told: Told, where: str) -> dict[str, str]:
 
 
 def _evidence(
-    path: Path, records: Sequence[dict[str, Any]], header: Sequence[str], places: Sequence[str], told: Told, kind: str
+    path: Path, records: Sequence[dict[str, Any]], header: Sequence[str], places: Sequence[str], stated: Stated, kind: str
 ) -> Evidence:
-    roles = roles_of(header, told, str(path))
-    said = []
+    roles = roles_of(header, stated, str(path))
+    notes = []
     epoch = next((name for name in header if name.lower() == "epoch"), None)
     if epoch is not None and "value" in roles:
         records, places, words = _of_epochs(records, places, roles, epoch, str(path))
         header = list(records[0])
         roles = {**{role: column for role, column in roles.items() if role != "value"}, "last": "last", "best": "best", "epochs": "epochs"}
-        said += words
+        notes += words
     if "value" in roles:
-        said.append(f"{path}: column {roles['value']!r} does not say of which epoch it is: it is taken as the last")
+        notes.append(f"{path}: column {roles['value']!r} does not say of which epoch it is: it is taken as the last")
     if "error" in roles:
-        said.append(f"{path}: column {roles['error']!r} holds errors: accuracies are 100 minus them, taken as those of the last epoch")
+        notes.append(f"{path}: column {roles['error']!r} holds errors: accuracies are 100 minus them, taken as those of the last epoch")
     if "best" in roles and "best_on" not in roles:
-        said.append(f"{path}: column {roles['best']!r} does not say on which images the epoch was chosen: it is taken as the test images")
+        notes.append(f"{path}: column {roles['best']!r} does not say on which images the epoch was chosen: it is taken as the test images")
     settings, measured, words = _kinds(records, header, roles, str(path))
-    said += words
+    notes += words
     rows = []
     for place, record in zip(places, records, strict=True):
         row: dict[str, Any] = {role: _empty(record.get(column)) for role, column in roles.items() if role not in ("value", "error")}
@@ -153,9 +153,9 @@ def _evidence(
         if small and len(small) < len(records):
             raise RedistillError(f"{path}: errors partly as fractions and partly in percent cannot be told: give all in percent")
         if small:
-            said.append(f"{path}: all errors lie between 0 and 1, so they are read as fractions")
-    runs, unit = runs_of(rows, places, str(path), told)
-    return Evidence(path.stem, kind, told.origin(path, kind), runs, said=(*said, *unit))
+            notes.append(f"{path}: all errors lie between 0 and 1, so they are read as fractions")
+    runs, unit = runs_of(rows, places, str(path), stated)
+    return Evidence(path.stem, kind, stated.origin(path, kind), runs, notes=(*notes, *unit))
 
 
 def _of_epochs(

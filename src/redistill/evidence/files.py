@@ -26,7 +26,7 @@ WIDEST = 1000  # entries of a row
 
 
 @dataclass(frozen=True)
-class Told:
+class Stated:
     """What the command line says about a file that cannot say it itself.
 
     Attributes:
@@ -80,20 +80,20 @@ def lines_of(text: str, where: str, delimiter: str) -> list[list[str]]:
     return rows
 
 
-def read_ours(path: Path, told: Told | None = None) -> Evidence:
+def read_ours(path: Path, stated: Stated | None = None) -> Evidence:
     """A file in our evidence format: ``source``, ``caveats``, ``runs`` and what else is known."""
-    told = told or Told()
+    stated = stated or Stated()
     data = value_in(content_of(path), str(path))
     if not isinstance(data, dict) or not isinstance(data.get("runs"), list):
         raise RedistillError(f"{path}: has no list 'runs': evidence in our format is an object with source, caveats and runs")
     rows = data["runs"]
     if not rows:
         raise RedistillError(f"{path}: holds no runs")
-    source = _source(path, data.get("source"), told)
+    source = _source(path, data.get("source"), stated)
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
             raise RedistillError(f"{path}: run {number} is no object with {', '.join(FIELDS)}")
-    runs, said = runs_of(rows, [f"{path.name}, run {number}" for number in range(1, len(rows) + 1)], str(path), told)
+    runs, notes = runs_of(rows, [f"{path.name}, run {number}" for number in range(1, len(rows) + 1)], str(path), stated)
     return Evidence(
         name=path.stem,
         kind="our evidence format",
@@ -104,7 +104,7 @@ def read_ours(path: Path, told: Told | None = None) -> Evidence:
         teachers=_objects(data, "teachers", path),
         pairs=_objects(data, "pairs", path),
         caveats=_texts(data, "caveats", path),
-        said=said,
+        notes=notes,
     )
 
 
@@ -122,9 +122,9 @@ def _texts(data: Mapping[str, Any], name: str, path: Path) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _source(path: Path, given: Any, told: Told) -> Source:
-    if told.source is not None:
-        return told.origin(path, str(given.get("how", "")) if isinstance(given, Mapping) else "our evidence format")
+def _source(path: Path, given: Any, stated: Stated) -> Source:
+    if stated.source is not None:
+        return stated.origin(path, str(given.get("how", "")) if isinstance(given, Mapping) else "our evidence format")
     if not isinstance(given, Mapping) or not given.get("repository"):
         raise RedistillError(f"{path}: has no source with a repository: whose runs are these? (or say --source OWNER/NAME@COMMIT)")
     if not given.get("commit"):
@@ -137,7 +137,7 @@ def _source(path: Path, given: Any, told: Told) -> Source:
 
 
 def runs_of(
-    rows: Sequence[Mapping[str, Any]], places: Sequence[str], where: str, told: Told
+    rows: Sequence[Mapping[str, Any]], places: Sequence[str], where: str, stated: Stated
 ) -> tuple[tuple[Trained, ...], tuple[str, ...]]:
     """Runs from rows with the keys of our format, and what was recognised about their unit."""
     for place, row in zip(places, rows, strict=True):
@@ -149,28 +149,28 @@ def runs_of(
                 raise RedistillError(
                     f"{place}: {name} is {cut(str(value))}: a run that diverged has an accuracy too, give it or leave the run out"
                 )
-    unit, said = told.unit, ""
+    unit, notes = stated.unit, ""
     if unit is not None:
-        said = f"{where}: numbers are read as {unit}, because --unit says so"
+        notes = f"{where}: numbers are read as {unit}, because --unit says so"
     if unit is None:
-        unit, said = unit_of([float(row[n]) for row in rows for n in ("last", "best") if row.get(n) is not None], where)
+        unit, notes = unit_of([float(row[n]) for row in rows for n in ("last", "best") if row.get(n) is not None], where)
     made = []
     for place, row in zip(places, rows, strict=True):
-        made.append(_run(row, place, told, unit))
-    return tuple(made), (said,) if said else ()
+        made.append(_run(row, place, stated, unit))
+    return tuple(made), (notes,) if notes else ()
 
 
-def _run(row: Mapping[str, Any], place: str, told: Told, unit: Unit) -> Trained:
+def _run(row: Mapping[str, Any], place: str, stated: Stated, unit: Unit) -> Trained:
     for name in row:
         if name not in FIELDS:
             raise RedistillError(f"{place}: {nearest(name, FIELDS, 'key of a run')}")
     text = {}
     for name in ("dataset", "student", "method", "teacher"):
-        value = row.get(name) if row.get(name) is not None else told.fact(name)
+        value = row.get(name) if row.get(name) is not None else stated.fact(name)
         if value is None and name != "teacher":
             raise RedistillError(f"{place}: names no {name}: give it in the file, or for all runs with --is {name}=...")
         text[name] = None if value in (None, "") else str(value)
-    seed, epochs = (whole(row.get(n) if row.get(n) is not None else told.fact(n), n, place) for n in ("seed", "epochs"))
+    seed, epochs = (whole(row.get(n) if row.get(n) is not None else stated.fact(n), n, place) for n in ("seed", "epochs"))
     best_on = row.get("best_on") or None
     if best_on is not None and best_on not in get_args(BestOn):
         raise RedistillError(f"{place}: best_on is {best_on!r}: 'test' (chosen on the test images), 'validation' or null")
@@ -187,7 +187,7 @@ def _run(row: Mapping[str, Any], place: str, told: Told, unit: Unit) -> Trained:
     return Trained(
         place=place, dataset=text["dataset"], teacher=text["teacher"], student=text["student"], method=text["method"],
         settings=dict(row.get("settings") or {}), seed=seed, epochs=epochs, last=last, best=best, best_on=best_on,
-        paper=row.get("paper") or told.fact("paper"), extra=dict(row.get("extra") or {}),
+        paper=row.get("paper") or stated.fact("paper"), extra=dict(row.get("extra") or {}),
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from redistill.errors import RedistillError
 from redistill.evidence import names
-from redistill.evidence.files import Told, content_of, runs_of, whole
+from redistill.evidence.files import Stated, content_of, runs_of, whole
 from redistill.evidence.model import Evidence
 
 PLANNED = 240
@@ -167,7 +167,7 @@ def sizes_of(path: Path) -> dict[str, Any]:
     return {}
 
 
-def read_logs(paths: Sequence[Path], told: Told, reader: str, folder: Path | None = None) -> Evidence:
+def read_logs(paths: Sequence[Path], stated: Stated, reader: str, folder: Path | None = None) -> Evidence:
     """Logs of one project: each run of each log that is whole.
 
     Raises:
@@ -175,9 +175,9 @@ def read_logs(paths: Sequence[Path], told: Told, reader: str, folder: Path | Non
     """
     rows: list[dict[str, Any]] = []
     places: list[str] = []
-    said: list[str] = []
+    notes: list[str] = []
     problems: list[str] = []
-    planned = whole(told.fact("epochs"), "epochs", "--is") or PLANNED
+    planned = whole(stated.fact("epochs"), "epochs", "--is") or PLANNED
     for path in paths:
         name = str(path.relative_to(folder)) if folder is not None else path.name
         found = curves(content_of(path), reader)
@@ -201,21 +201,21 @@ def read_logs(paths: Sequence[Path], told: Told, reader: str, folder: Path | Non
                 if value is not None:
                     extra[key] = value
             row = {"settings": {}, **facts, "epochs": epochs, "last": last, "best": best, "best_on": "test", "extra": extra}
-            rows.append({key: value for key, value in row.items() if told.fact(key) is None or key in ("epochs",)})
+            rows.append({key: value for key, value in row.items() if stated.fact(key) is None or key in ("epochs",)})
             places.append(place)
             if curve.stated_best is not None and abs(curve.stated_best - best) > 0.0051:
-                said.append(f"{place}: the log states a best of {curve.stated_best:g}, the largest of its epochs is {best:g}")
+                notes.append(f"{place}: the log states a best of {curve.stated_best:g}, the largest of its epochs is {best:g}")
     if not rows:
         raise RedistillError("; ".join(problems) if problems else f"{paths[0]}: holds no finished epoch")
-    if reader != "torchdistill" and not told.fact("dataset") and any("dataset" not in row for row in rows):
-        said.append(f"the names of these {reader} logs name no data set: taken as CIFAR-100, which is what {reader} trains on unless told")
+    if reader != "torchdistill" and not stated.fact("dataset") and any("dataset" not in row for row in rows):
+        notes.append(f"the names of these {reader} logs name no data set: taken as CIFAR-100, which is what {reader} trains on unless told")
         rows = [{"dataset": "CIFAR-100", **row} for row in rows]
     where = str(folder or paths[0])
-    runs, unit = runs_of(rows, places, where, told)
-    source = told.origin(folder or paths[0], f"log of {reader}: test accuracy of every epoch; last = last epoch, best = largest")
+    runs, unit = runs_of(rows, places, where, stated)
+    source = stated.origin(folder or paths[0], f"log of {reader}: test accuracy of every epoch; last = last epoch, best = largest")
     caveat = f"A log of {reader}: the largest of its epochs is a best on the test images, because that is what the log evaluates."
     name = names.plain((folder or paths[0]).stem)
-    return Evidence(name, f"log of {reader}", source, runs, caveats=(caveat,), said=(*said, *unit), problems=tuple(problems))
+    return Evidence(name, f"log of {reader}", source, runs, caveats=(caveat,), notes=(*notes, *unit), problems=tuple(problems))
 
 
 def _wrong(curve: Curve, reader: str, planned: int) -> str | None:

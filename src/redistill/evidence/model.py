@@ -100,7 +100,7 @@ class Evidence:
 
     Attributes:
         name: of the file. kind: which reader read it. runs, in their order. published: numbers the source itself prints.
-        claims: significance it reports. pairs: counts of two networks on the same images. caveats: its own. said:
+        claims: significance it reports. pairs: counts of two networks on the same images. caveats: its own. notes:
             what the reader recognised and did. problems: what it could not read, a sentence each. store: where the runs are ours.
     """
 
@@ -113,7 +113,7 @@ class Evidence:
     teachers: tuple[Mapping[str, Any], ...] = ()
     pairs: tuple[Mapping[str, Any], ...] = ()
     caveats: tuple[str, ...] = ()
-    said: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     store: Path | None = None
 

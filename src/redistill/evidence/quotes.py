@@ -112,7 +112,7 @@ def _one(cell: Quoted, table: QuotingTable, wanted: set[str] | None, same: Mappi
         return _absent(cell, key, table, wanted, known)
     settings = {n.key[4] for n in usable}
     if len(settings) > 1:
-        listed = ", ".join(f"{n.printed} with {n.key[4] or 'nothing said'} ({n.source})" for n in usable[:4])
+        listed = ", ".join(f"{n.printed} with {n.key[4] or 'nothing notes'} ({n.source})" for n in usable[:4])
         return Compared(cell, "to be asked", question=f"of which setting? The registry has {listed}: say it in a column 'setting'")
     # a source that prints two numbers for one thing is quoted rightly with either
     first = next((n for n in usable if n.source == usable[0].source and agree(cell, n)[0]), usable[0])
@@ -220,7 +220,7 @@ def _absent(cell: Quoted, key: Key, table: QuotingTable, wanted: set[str] | None
 # ---------------------------------------------------------------------------------------------------------------------
 def lines(table: QuotingTable, found: Sequence[Compared], whole: bool = False) -> list[str]:
     """What an author wants to read: what differs first, then questions, then counts; ``whole``: equal ones and unknown ones too."""
-    out = list(table.said)
+    out = list(table.notes)
     order: tuple[Status, ...] = ("differs", "to be asked", "not in the registry", "equal")
     for status in order:
         mine = [one for one in found if one.status == status]
@@ -267,4 +267,4 @@ def rows(table: QuotingTable, found: Sequence[Compared]) -> dict[str, Any]:
             }
         )  # fmt: skip
     counts = Counter(one.status for one in found)
-    return {"name": table.name, "about": dict(table.about), "said": list(table.said), "counts": dict(counts), "cells": made}
+    return {"name": table.name, "about": dict(table.about), "said": list(table.notes), "counts": dict(counts), "cells": made}

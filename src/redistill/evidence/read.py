@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from redistill.errors import RedistillError
-from redistill.evidence.files import Told, content_of, read_ours, value_in
+from redistill.evidence.files import Stated, content_of, read_ours, value_in
 from redistill.evidence.model import Evidence
 
 
-def read_evidence(path: Path, told: Told | None = None) -> list[Evidence]:
+def read_evidence(path: Path, stated: Stated | None = None) -> list[Evidence]:
     """Evidence from a file, a folder of such files and logs, or a store of runs of ours.
 
     Raises:
@@ -19,29 +19,29 @@ def read_evidence(path: Path, told: Told | None = None) -> list[Evidence]:
     """
     from redistill.evidence import columns, logs, stored
 
-    told = told or Told()
+    stated = stated or Stated()
     if path.is_dir():
         if stored.is_store(path):
-            return [stored.read_store(path, told)]
-        return _folder(path, told)
+            return [stored.read_store(path, stated)]
+        return _folder(path, stated)
     if not path.is_file():
         raise RedistillError(f"{path}: there is no such file or folder")
     if path.suffix == ".json":
-        return [read_ours(path, told)]
+        return [read_ours(path, stated)]
     if path.suffix in (".csv", ".tsv"):
-        return [columns.read_csv(path, told)]
+        return [columns.read_csv(path, stated)]
     if path.suffix in (".jsonl", ".ndjson"):
-        return [columns.read_lines(path, told)]
+        return [columns.read_lines(path, stated)]
     text = content_of(path)
     if (reader := logs.recognised(text)) is not None:
-        return [logs.read_logs([path], told, reader)]
+        return [logs.read_logs([path], stated, reader)]
     raise RedistillError(
         f"{path}: is no evidence that is known here: .json in our format, .csv, .tsv or .jsonl with named columns, or a log of "
         f"RepDistiller, mdistiller (worklog.txt) or torchdistill"
     )
 
 
-def _folder(path: Path, told: Told) -> list[Evidence]:
+def _folder(path: Path, stated: Stated) -> list[Evidence]:
     from redistill.evidence import logs
 
     found: list[Evidence] = []
@@ -62,12 +62,12 @@ def _folder(path: Path, told: Told) -> list[Evidence]:
         if file.suffix == ".json" and not _is_ours(file):
             continue
         try:
-            found += read_evidence(file, told)
+            found += read_evidence(file, stated)
         except RedistillError as error:
             problems.append(str(error))
     for reader, files in by_reader.items():
         try:
-            found.append(logs.read_logs(files, told, reader, path))
+            found.append(logs.read_logs(files, stated, reader, path))
         except RedistillError as error:
             problems.append(str(error))
     if not found:

@@ -39,7 +39,7 @@ class Fact:
 def settled(evidence: Evidence) -> list[Fact]:
     """Everything that the runs of one source settle."""
     found: list[Fact] = []
-    for part in (_published, _means, _best_minus_last, _epochs, _two_in_one, _copies, _grids, _measured, _told, _pairs):
+    for part in (_published, _means, _best_minus_last, _epochs, _two_in_one, _copies, _grids, _measured, _of_teacher_outputs, _pairs):
         found += part(evidence)
     return found
 
@@ -294,8 +294,8 @@ def _grids(evidence: Evidence) -> list[Fact]:
     spreads = [float(np.std(values, ddof=1)) for values in several if len(values) > 2]
     found = []
     for key, runs in groups.items():
-        told = len({repr(sorted((k, repr(v)) for k, v in run.settings.items())) for run in runs})
-        if told < GRID or len({run.seed for run in runs}) > 1:
+        distinct = len({repr(sorted((k, repr(v)) for k, v in run.settings.items())) for run in runs})
+        if distinct < GRID or len({run.seed for run in runs}) > 1:
             continue
         use_best = all(run.best is not None for run in runs)
         values = np.array([run.best if use_best else run.last for run in runs], dtype=float)
@@ -355,12 +355,12 @@ def _measured(evidence: Evidence) -> list[Fact]:
     return [Fact("weights", f"{text}{f', {len(other)} another: {listed}' if other else ''}.", tuple(rows))]
 
 
-def _told(evidence: Evidence) -> list[Fact]:
+def _of_teacher_outputs(evidence: Evidence) -> list[Fact]:
     """How the logs say that the teacher's answers were made, where they do."""
-    said = Counter(str(run.extra["teacher_outputs"]) for run in evidence.runs if run.extra.get("teacher_outputs"))
-    if not said:
+    outputs = Counter(str(run.extra["teacher_outputs"]) for run in evidence.runs if run.extra.get("teacher_outputs"))
+    if not outputs:
         return []
-    listed = ", ".join(f"{count} logs say {words!r}" for words, count in said.most_common())
+    listed = ", ".join(f"{count} logs say {words!r}" for words, count in outputs.most_common())
     return [Fact("teacher's answers", f"About the teacher's answers {listed}; what that meant stands in the caveats.")]
 
 

@@ -32,8 +32,8 @@ class Tested:
 
     @property
     def sentence(self) -> str:
-        said = "" if self.significant is None else f", called {'significant' if self.significant else 'not significant'}"
-        head = f"{self.of}: reported {self.difference:+.2f}{said}" if self.difference is not None else f"{self.of}: reported{said}"
+        called = "" if self.significant is None else f", called {'significant' if self.significant else 'not significant'}"
+        head = f"{self.of}: reported {self.difference:+.2f}{called}" if self.difference is not None else f"{self.of}: reported{called}"
         if self.gain is None or self.theirs is None or self.ours is None:
             return f"{head}; {self.note}."
         word = {True: "below 0.05", False: "not below 0.05"}

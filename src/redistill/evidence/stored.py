@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from redistill.errors import RedistillError
-from redistill.evidence.files import Told, runs_of
+from redistill.evidence.files import Stated, runs_of
 from redistill.evidence.model import Evidence, Source
 from redistill.evidence.names import NAMES
 
@@ -15,7 +15,7 @@ def is_store(path: Path) -> bool:
     return any(path.glob("*/seed-*/record.json"))
 
 
-def read_store(path: Path, told: Told) -> Evidence:
+def read_store(path: Path, stated: Stated) -> Evidence:
     """Every finished run of a store that was tested.
 
     Raises:
@@ -39,10 +39,11 @@ def read_store(path: Path, told: Told) -> Evidence:
             commits.add(str(git["commit"]))
     if not rows:
         raise RedistillError(f"{path}: this store holds no finished run with a test accuracy")
-    runs, said = runs_of(rows, places, str(path), told)
+    runs, notes = runs_of(rows, places, str(path), stated)
     commit = ", ".join(sorted(one[:10] for one in commits)) or None
-    source = told.origin(path, "store of redistill") if told.source else Source(f"the store {path}", commit, "records of redistill runs")
-    return Evidence(path.name, "a store of ours", source, runs, said=said, problems=tuple(problems), store=path)
+    ours = Source(f"the store {path}", commit, "records of redistill runs")
+    source = stated.origin(path, "store of redistill") if stated.source else ours
+    return Evidence(path.name, "a store of ours", source, runs, notes=notes, problems=tuple(problems), store=path)
 
 
 def _row(record: dict[str, Any]) -> dict[str, Any]:

@@ -63,12 +63,12 @@ class Quoted:
 
 @dataclass(frozen=True)
 class QuotingTable:
-    """A whole file. ``said``: what was recognised, in sentences. ``left``: rows whose label is no method that could be quoted."""
+    """A whole file. ``notes``: what was recognised, in sentences. ``left``: rows whose label is no method that could be quoted."""
 
     name: str
     about: Mapping[str, Any]
     cells: tuple[Quoted, ...]
-    said: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def read_table(path: Path, dataset: str | None = None, unit: Unit | None = None) -> QuotingTable:
@@ -83,7 +83,7 @@ def read_table(path: Path, dataset: str | None = None, unit: Unit | None = None)
     if not path.is_file():
         raise RedistillError(f"{path}: there is no such file")
     text = content_of(path)
-    said: list[str] = []
+    notes: list[str] = []
     about: Mapping[str, Any] = {}
     if path.suffix == ".json":
         about, cells = _json(path, text, dataset)
@@ -94,17 +94,17 @@ def read_table(path: Path, dataset: str | None = None, unit: Unit | None = None)
             try:
                 mine, words = _placed(path, text, _grid(grid, f"{path}, table {number}"), dataset, f"{path}, table {number}")
                 cells += mine
-                said += [one for one in words if one not in said]
+                notes += [one for one in words if one not in notes]
             except RedistillError as error:
                 wrong.append(str(error))
         if not cells:
             raise RedistillError(wrong[0] if wrong else f"{path}: its tables hold no numbers")
-        said += [f"left out: {words}" for words in wrong]
+        notes += [f"left out: {words}" for words in wrong]
     cells, words = _placed(path, text, cells, dataset, str(path))
-    said += words
+    notes += words
     if unit is None:
         unit, words_of_unit = unit_of([cell.value for cell in cells], str(path))
-        said += [words_of_unit] if words_of_unit else []
+        notes += [words_of_unit] if words_of_unit else []
     if unit == "fraction":
         cells = [
             replace(c, value=percent(c.value, unit), decimals=max(0, c.decimals - 2), std=None if c.std is None else percent(c.std, unit))
@@ -112,8 +112,8 @@ def read_table(path: Path, dataset: str | None = None, unit: Unit | None = None)
         ]
     elif unit == "error":
         cells = [replace(c, value=percent(c.value, unit)) for c in cells]
-        said.append(f"{path}: numbers are errors: compared as 100 minus them")
-    return QuotingTable(path.stem, about, tuple(cells), tuple(said))
+        notes.append(f"{path}: numbers are errors: compared as 100 minus them")
+    return QuotingTable(path.stem, about, tuple(cells), tuple(notes))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -380,18 +380,18 @@ def _methods_across(grid: Grid, labels: int, where: str) -> list[Quoted]:
 # ---------------------------------------------------------------------------------------------------------------------
 # Which data set
 # ---------------------------------------------------------------------------------------------------------------------
-def _placed(path: Path, text: str, cells: list[Quoted], told: str | None, where: str) -> tuple[list[Quoted], list[str]]:
+def _placed(path: Path, text: str, cells: list[Quoted], stated: str | None, where: str) -> tuple[list[Quoted], list[str]]:
     """Cells of one table with their data set."""
     if all(cell.dataset for cell in cells):
         return cells, []
-    name, words = _dataset(path, text, cells, told, where)
+    name, words = _dataset(path, text, cells, stated, where)
     return [cell if cell.dataset else replace(cell, dataset=name) for cell in cells], words
 
 
-def _dataset(path: Path, text: str, cells: Sequence[Quoted], told: str | None, where: str) -> tuple[str, list[str]]:
+def _dataset(path: Path, text: str, cells: Sequence[Quoted], stated: str | None, where: str) -> tuple[str, list[str]]:
     """The data set of cells that name none: told, the only one that the file names, or the only one with such cells."""
-    if told is not None:
-        return told, []
+    if stated is not None:
+        return stated, []
     found = [name for name in ("CIFAR-100", "CIFAR-10", "ImageNet", "SVHN") if re.search(rf"\b{name}\b(?!\d)", text, re.I)]
     if len(found) == 1:
         return found[0], [f"{path}: the file names the data set {found[0]}"]

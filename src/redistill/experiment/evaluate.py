@@ -9,7 +9,7 @@ from pydantic import Field
 
 from redistill.data import named
 from redistill.experiment.reading import Reading
-from redistill.experiment.source.images import ImagesSettings, opening_of
+from redistill.experiment.source.images import ImagesSettings, Settings, opening_of
 from redistill.recipe import Recipe
 from redistill.settings.validation import ValidationErrors
 from redistill.user_code import load_if
@@ -37,14 +37,9 @@ class Evaluate(Value):
         """The step from which an evaluation counts for the best of a run of ``steps``, within a millionth of a step."""
         return 0.0 if self.since is None else self.since * steps - 1e-6
 
-    @staticmethod
-    def identified(written: Mapping[str, Any]) -> dict[str, Any]:
-        """What of the written evaluation is hashed: sets of one's own by their content."""
-        return {**written, **written.get("content", {})}
-
 
 def read(
-    given: Mapping[str, Any] | None, source: object, recipe: Recipe | None, mistakes: ValidationErrors, reading: Reading
+    given: Mapping[str, Any] | None, source: Settings | None, recipe: Recipe | None, mistakes: ValidationErrors, reading: Reading
 ) -> Evaluate:
     """The section, or what stands for one that is left out: the test part of the data, 20 times a run."""
     rows = dict(given) if given is not None else {}
@@ -62,8 +57,8 @@ def read(
         every = None
     if every is None and recipe is not None and recipe.epochs is not None:
         every = max(1, -(-recipe.epochs // 20))
-    unsaid = given is None or (given and given.keys() <= {"every", "from"})  # an empty [evaluate] says: evaluate nothing
-    if unsaid and isinstance(source, ImagesSettings) and (test := named.evaluated_on(source.data, reading.data_dir)) is not None:
+    left_out = given is None or (given and given.keys() <= {"every", "from"})  # an empty [evaluate] says: evaluate nothing
+    if left_out and isinstance(source, ImagesSettings) and (test := named.evaluated_on(source.data, reading.data_dir)) is not None:
         rows = {"test": test}
     sets, contents = {}, {}
     opening = opening_of(source)  # pictures are shown as they were taught

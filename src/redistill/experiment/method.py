@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import json
-import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pydantic
 from pydantic import Field
 
 from redistill import user_code
 from redistill.core import Method, Ramp, RedistillError, Term
+from redistill.core.term_settings import made_term, ramp, settings_of
 from redistill.experiment.reading import Reading
 from redistill.settings.validation import ValidationErrors
+from redistill.terms import by_name
 from redistill.user_code import is_code
 from redistill.values import Value
 
@@ -37,58 +35,16 @@ class TermSpec(Value):
         own = {name: value for name in ("code", "file") if (value := getattr(self, name)) is not None}
         return {"use": self.use, "weight": weight, **own, **self.settings}
 
-    @staticmethod
-    def identified(written: Mapping[str, Any]) -> dict[str, Any]:
-        """What of a written term is hashed: code of one's own by its SHA-256."""
-        return user_code.placeless(written)
+
+    def build(self) -> Term:
+        """The term, fresh."""
+        if self.code is None:
+            return by_name(self.use)(**self.settings)
+        own: type[Term] = user_code.load(self.use, Path(), file=self.file, code=self.code, kind=Term).object
+        return own(**self.settings)
 
 
 RESERVED = ("use", "weight", "code", "file")
-
-
-def ramp(table: dict[str, Any]) -> Ramp:
-    """A ramp from its table, numbers as numbers: ``5`` and ``5.0`` are one experiment."""
-    if odd := [name for name, value in table.items() if isinstance(value, bool)]:
-        raise RedistillError(f"{odd[0]} must be a number, not {str(table[odd[0]]).lower()}")
-    made: Ramp = pydantic.TypeAdapter(Ramp).validate_python(table)
-    return made
-
-
-@functools.cache
-def settings_of(cls: type[Term]) -> type[Value]:
-    """The settings of a term as a model that checks and completes them; made from its fields and their types."""
-    cls.completed()
-    try:
-        hints = typing.get_type_hints(cls)
-    except (NameError, TypeError, SyntaxError) as error:
-        raise RedistillError(f"{cls.__name__}: the type of a setting cannot be read ({error}): write T: float = 4.0") from error
-    fields: dict[str, Any] = {}
-    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
-        default: Any = ...
-        if field.default is not dataclasses.MISSING:
-            default = field.default
-        elif field.default_factory is not dataclasses.MISSING:
-            default = pydantic.Field(default_factory=field.default_factory)
-        fields[field.name] = (hints[field.name], default)
-    for name, (kind, _) in fields.items():
-        try:
-            pydantic.TypeAdapter(kind)
-        except pydantic.errors.PydanticSchemaGenerationError as error:
-            raise RedistillError(
-                f"{cls.__name__}.{name} is a {getattr(kind, '__name__', kind)}, and a setting is what a file can hold: a number, text, "
-                f"true or false, or lists of them; tensors and networks are made in setup(ctx)"
-            ) from error
-    made: type[Value] = pydantic.create_model(
-        cls.__name__, __base__=Value, __config__=None, __module__=__name__, **fields
-    )
-    return made
-
-
-def made_term(cls: type[Term], filled: Value) -> tuple[Term, dict[str, Any]]:
-    """A term with checked settings (of :func:`settings_of`), and those of them that it has, as they are written."""
-    term = cls(**{name: getattr(filled, name) for name in type(filled).model_fields})
-    kept = json.loads(json.dumps(filled.model_dump(mode="json")))
-    return term, {name: value for name, value in kept.items() if name in term.settings()}
 
 
 def read_rows(given: object, mistakes: ValidationErrors, reading: Reading) -> list[tuple[TermSpec, Term]]:
@@ -108,13 +64,11 @@ def read_rows(given: object, mistakes: ValidationErrors, reading: Reading) -> li
 
 def _term(row: Mapping[str, Any], reading: Reading) -> tuple[type[Term], dict[str, Any]]:
     """The class of a row, and how it is named."""
-    from redistill import terms
-
     use = row.get("use")
     if not isinstance(use, str):
         raise RedistillError('is missing: name a term, use = "KD"')
     if not is_code(use):
-        return terms.by_name(use), {"use": use}
+        return by_name(use), {"use": use}
     found = user_code.load(
         use, reading.folder, file=row.get("file"), code=row.get("code"), kind=Term, trusted=reading.trusted
     )
@@ -148,16 +102,24 @@ def _row(
     return made
 
 
+def beside(row: Any) -> Any:
+    """A row of ``[[source.extra]]``, completed: a term of this package beside the generator's own, without labels, weighed by a number."""
+    if not isinstance(row, dict):
+        return row
+    if not isinstance(row.get("use"), str):
+        raise ValueError('every table of extra names a term, use = "Diversity"')
+    cls, weight = by_name(row["use"]), row.get("weight", 1.0)
+    shape = settings_of(cls)
+    given = {name: value for name, value in row.items() if name not in ("use", "weight")}
+    if odd := sorted(set(given) - set(shape.model_fields)):
+        raise ValueError(f"{row['use']} has no setting {odd[0]!r}")
+    if cls.needs_labels:
+        raise ValueError(f"{row['use']} needs labels, and generated images have none")
+    if isinstance(weight, bool) or not isinstance(weight, int | float):
+        raise ValueError(f"the weight of {row['use']} must be a number")
+    return TermSpec(use=row["use"], weight=float(weight), settings=made_term(cls, shape(**given))[1])
+
+
 def made_method(parts: Sequence[TermSpec]) -> Method:
     """The weighted sum of terms, fresh."""
-    from redistill import terms
-
-    made = []
-    for part in parts:
-        cls: type[Term]
-        if part.code is None:
-            cls = terms.by_name(part.use)
-        else:
-            cls = user_code.load(part.use, Path(), file=part.file, code=part.code, kind=Term).object
-        made.append((part.weight, cls(**part.settings)))
-    return Method(made)
+    return Method((part.weight, part.build()) for part in parts)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 from torch import nn
@@ -13,19 +13,13 @@ from redistill import user_code
 from redistill.core import RedistillError
 from redistill.data import normalisation
 from redistill.experiment.reading import Reading
-from redistill.files import file_digest
-from redistill.models.build import check_model, own_network
-from redistill.models.shipped import place_of
-from redistill.paths import expanded
+from redistill.models.build import check_model, drawn
+from redistill.models.named_file import model_in_file, named_file
 from redistill.settings.validation import ValidationErrors
-from redistill.values import Value
+from redistill.values import Seed, Value
 
 if TYPE_CHECKING:
     from redistill.experiment.value import Experiment
-
-Seed = Literal["same"] | Annotated[int, Field(ge=0)]
-"""A rule: ``same`` as the run's own seed, or always this number."""
-
 
 class WeightsFile(Value):
     """Weights that come from a file; the SHA-256 names them, the path only says where they were found."""
@@ -76,18 +70,9 @@ class Net(Value):
                 rows["take"] = self.take
         return rows
 
-    @staticmethod
-    def identified(written: Mapping[str, Any], whole: Callable[[Mapping[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-        """What of a written network is hashed: code and weights by their SHA-256, not by where they lie.
-
-        ``whole``: what is hashed of the experiment that makes its weights.
-        """
-        rows = user_code.placeless(written)
-        if "from" in rows:
-            rows["from"] = {key: value for key, value in rows["from"].items() if key != "path"}
-        if "run" in rows:
-            rows["run"] = whole(rows["run"])
-        return rows
+    def build(self, sizes: Mapping[str, Any], seed: int) -> nn.Module:
+        """The network with its drawn first weights. ``sizes``: classes, channels and image size of the data."""
+        return drawn(self.model, self.args or {}, sizes, seed, file=self.file, code=self.code)
 
     def maker(self, seed: int) -> Experiment | None:
         """The experiment, with its seed, that makes these weights for a run of ``seed``."""
@@ -116,7 +101,7 @@ def read(role: str, given: Mapping[str, Any], maker: Experiment | None, mistakes
         mistakes.add((role, key), f'chooses the {what} of the experiment in run = "...", and there is none')
     if "from" in given:
         with mistakes.at((role, "from")):
-            rows["from"] = _weights(given["from"], reading.folder)
+            rows["from"] = named_file(given["from"], reading.folder)
     model = given.get("model")
     if maker is not None:
         rows |= {name: getattr(maker.student, name) for name in ("model", "args", "code", "file")}
@@ -150,42 +135,3 @@ def _architecture(role: str, model: Any, given: Mapping[str, Any], rows: Mapping
     if role == "teacher" and "from" not in rows:
         raise RedistillError('the teacher has no weights: add from = "file" or run = "experiment.toml"')
     return {"model": model, "args": args or None}
-
-
-def _weights(given: Any, folder: Path) -> dict[str, str]:
-    """A file of weights: a path, or (in a record) a path with the SHA-256 it must have."""
-    if isinstance(given, dict):
-        path, sha = Path(str(given.get("path"))), given.get("sha256")
-    else:
-        path, sha = place_of(given) or expanded(str(given)), None
-    path = (folder / path).resolve()
-    if not path.is_file():
-        raise RedistillError(f"there is no file {path}" + (f" (wanted: SHA-256 {sha})" if sha else ""))
-    found = file_digest(path)
-    if sha is not None and sha != found:
-        raise RedistillError(f"{path} has changed: SHA-256 {found[:12]}, this experiment was made with {str(sha)[:12]}")
-    return {"sha256": found, "path": str(path)}
-
-
-def model_in_file(path: Path) -> tuple[str, dict[str, Any]]:
-    """Name and arguments of the network whose weights a file holds."""
-    from redistill import models
-
-    found: Any = models.load(path)
-    return str(found.arch.name), dict(found.arch.args)
-
-
-def construct(net: Net, facts: dict[str, Any], seed: int) -> nn.Module:
-    """A network with its drawn first weights. ``facts``: classes, channels and image size of the data.
-
-    One's own network gets what of ``classes``, ``channels`` and ``image_size`` its signature asks for from the data.
-
-    Raises:
-        RedistillError: code of one's own that no word of the user has run (see :func:`redistill.user_code.require_word`).
-    """
-    from redistill import models
-
-    if net.code is None:
-        return models.build(net.model, seed=seed, trust_code=False, **{**facts, **(net.args or {})})
-    found = user_code.load(net.model, Path(), file=net.file, code=net.code, kind=nn.Module)
-    return own_network(found, facts, net.args or {}, seed)

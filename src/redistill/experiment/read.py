@@ -14,16 +14,17 @@ from redistill.core.batch import mixed_labels
 from redistill.experiment import evaluate, networks, shorthand, source
 from redistill.experiment.method import TermSpec, read_rows
 from redistill.experiment.reading import Reading
-from redistill.experiment.sealed import file_of, require_unaltered
 from redistill.experiment.value import Arithmetic, Experiment
-from redistill.experiment.versions import numerics
+from redistill.identity import id_of
 from redistill.paths import expanded
 from redistill.precision import arithmetic, compiling_may_pay, compiling_pays, resolve_device
 from redistill.recipe import Constant, Cosine, MultiStep, Recipe, Step
+from redistill.sealed import file_of, require_unaltered
 from redistill.settings import several
 from redistill.settings.change import changed
 from redistill.settings.validation import ValidationErrors
 from redistill.values import Value
+from redistill.versions import numerics
 
 SECTIONS = ("name", "notes", "teacher", "student", "method", "source", "recipe", "evaluate", "seed")
 DERIVED = ("arithmetic", "numerics")  # stand in records; made anew when one is read
@@ -31,56 +32,29 @@ SCHEDULES: dict[str, type[Value]] = {"constant": Constant, "step": Step, "multis
 
 
 def load(
-    path: Path,
-    *,
-    seed: int | None = None,
-    device: str = "auto",
-    change: Sequence[str] = (),
-    data_dir: Path | None = None,
-    trust_code: bool = False,
-) -> Experiment:
-    """See :meth:`redistill.experiment.value.Experiment.load`."""
-    several.require_one(several.extended(file_of(expanded(path)))[0], path)
-    return load_all(path, seed=seed, device=device, change=change, data_dir=data_dir, trust_code=trust_code)[0]
-
-
-def load_all(
-    path: Path,
-    *,
-    seed: int | None = None,
-    device: str = "auto",
-    change: Sequence[str] = (),
-    data_dir: Path | None = None,
-    trust_code: bool = False,
+    path: Path, *, seed: int | None, device: str, change: Sequence[str], data_dir: str | Path | None, trust_code: bool, one: bool
 ) -> list[Experiment]:
-    """See :meth:`redistill.experiment.value.Experiment.load_all`."""
-    path = expanded(path)
+    """See :meth:`redistill.experiment.value.Experiment.load_all`; ``one``: the file must hold one experiment."""
     data, mistakes = several.extended(file_of(path))
-    require_unaltered(path)
-    trusted = trust_code or is_own_word(path)
+    if one:
+        several.require_one(data, path)
+    require_unaltered(path, id_of)
+    where, trusted = None if data_dir is None else expanded(data_dir), trust_code or is_own_word(path)
     found, wrong = [], ValidationErrors(str(path))
-    for one, told in several.divided(data, mistakes):
-        told.data = settings = changed(one, change)
-        made = _experiment(settings, told, Reading(path.parent, device, (path.resolve(),), data_dir, trusted))
-        wrong.found += told.found
+    for part, errors in several.divided(data, mistakes):
+        errors.data = settings = changed(part, change)
+        made = _experiment(settings, errors, Reading(path.parent, device, (path.resolve(),), where, trusted))
+        wrong.found += errors.found
         if made is not None:
             found.append(made if seed is None else made.with_seed(seed))
     wrong.raise_if_any()
     return found
 
 
-def resolve(
-    settings: Mapping[str, Any],
-    *,
-    folder: Path,
-    seed: int | None = None,
-    device: str = "auto",
-    data_dir: Path | None = None,
-    trust_code: bool = True,
-) -> Experiment:
+def resolve(settings: Mapping[str, Any], reading: Reading, seed: int | None) -> Experiment:
     """See :meth:`redistill.experiment.value.Experiment.of`."""
     mistakes = ValidationErrors("experiment", data=settings)
-    made = _experiment(dict(settings), mistakes, Reading(folder, device, (), data_dir, trust_code))
+    made = _experiment(dict(settings), mistakes, reading)
     mistakes.raise_if_any()
     assert made is not None
     return made if seed is None else made.with_seed(seed)
@@ -126,7 +100,7 @@ def _experiment(data: dict[str, Any], mistakes: ValidationErrors, reading: Readi
                 "recipe": recipe,
                 "evaluate": shown,
                 "arithmetic": Arithmetic(device=device.type, **arithmetic(recipe, device)),
-                "numerics": numerics([term for _, term in method], chosen, (teacher, student), shown),
+                "numerics": _numerics([term for _, term in method], chosen, (teacher, student), shown),
                 "seed": data.get("seed", 0),
                 "name": data.get("name", ""),
                 "notes": data.get("notes", ""),
@@ -135,13 +109,23 @@ def _experiment(data: dict[str, Any], mistakes: ValidationErrors, reading: Readi
     return made if made is None or recipe.compile != "auto" else _compile_decided(made, device)
 
 
+def _numerics(terms: list[Term], chosen: Any, nets: Sequence[networks.Net | None], shown: evaluate.Evaluate) -> dict[str, int]:
+    """The versions of everything that the sections use."""
+    models, data = [net.model for net in nets if net is not None and net.code is None], list(shown.sets.values())
+    for part in chosen.parts:
+        models += part.uses[0]
+        data += part.uses[1]
+    found: dict[str, int] = chosen.numerics() | numerics(terms, models, data)
+    return found
+
+
 def _compile_decided(made: Experiment, device: torch.device) -> Experiment:
     """The experiment with ``compile = "auto"`` replaced by what it comes to here, before anybody asks for its id."""
     on = False
     if compiling_may_pay(made.recipe, device):
-        from redistill.experiment.cost import cost_of_steps
+        from redistill.experiment.length import learning
 
-        on = compiling_pays(cost_of_steps([made]))
+        on = compiling_pays(learning([made]))
     recipe = made.recipe.model_copy(update={"compile": on})
     return made.model_copy(update={"recipe": recipe, "arithmetic": Arithmetic(device=device.type, **arithmetic(recipe, device))})
 
@@ -216,9 +200,8 @@ def _together(
     """What only shows when the sections are put side by side."""
     stage = student.run.method if student is not None and student.run is not None else ()
     before = {part.use for part in stage}
-    if recipe is not None and recipe.patience is not None and source is not None and not any(
-        getattr(half, "held_out", None) for half in (source, getattr(source, "first", None), getattr(source, "second", None))
-    ):
+    patient = recipe is not None and recipe.patience is not None and source is not None
+    if patient and not any(getattr(part, "held_out", None) for part in source.parts):
         mistakes.add(
             ("recipe", "patience"), "stops by a held-out part of the training images, never by the test set: add held_out = 0.1 to [source]"
         )

@@ -17,16 +17,15 @@ from redistill.data.subsets import whole
 from redistill.experiment.evaluate import Evaluate
 from redistill.experiment.method import TermSpec
 from redistill.experiment.networks import Net
-from redistill.experiment.source import KINDS, SourceSettings
-from redistill.files import canonical, digest
+from redistill.experiment.reading import Reading
+from redistill.experiment.source import SourceSettings
+from redistill.identity import hashed, identity
 from redistill.paths import expanded
 from redistill.recipe import Recipe
 from redistill.values import Value
 
 if TYPE_CHECKING:
     from redistill.runs.store import Run, Store
-
-SHORT = 16  # hex digits of an id
 
 
 class Arithmetic(Value):
@@ -86,8 +85,9 @@ class Experiment(Value):
         """
         from redistill.experiment.read import load
 
-        where = None if data_dir is None else expanded(data_dir)
-        return load(expanded(file), seed=seed, device=device, change=change, data_dir=where, trust_code=trust_code)
+        return load(
+            expanded(file), seed=seed, device=device, change=change, data_dir=data_dir, trust_code=trust_code, one=True
+        )[0]
 
     @classmethod
     def load_all(
@@ -101,10 +101,9 @@ class Experiment(Value):
         trust_code: bool = False,
     ) -> list[Experiment]:
         """Every experiment of a file: one for each name in its ``[methods]``, itself where it has one method; see :meth:`load`."""
-        from redistill.experiment.read import load_all
+        from redistill.experiment.read import load
 
-        where = None if data_dir is None else expanded(data_dir)
-        return load_all(expanded(file), seed=seed, device=device, change=change, data_dir=where, trust_code=trust_code)
+        return load(expanded(file), seed=seed, device=device, change=change, data_dir=data_dir, trust_code=trust_code, one=False)
 
     @classmethod
     def of(
@@ -124,7 +123,7 @@ class Experiment(Value):
         from redistill.experiment.read import resolve
 
         where = None if data_dir is None else expanded(data_dir)
-        return resolve(settings, folder=expanded(folder), seed=seed, device=device, data_dir=where, trust_code=trust_code)
+        return resolve(settings, Reading(expanded(folder), device, (), where, trust_code), seed)
 
     def with_seed(self, seed: int) -> Experiment:
         """The same cell under another seed."""
@@ -167,12 +166,12 @@ class Experiment(Value):
     @cached_property
     def cell(self) -> str:
         """Hash of everything but the seed: runs of one cell are repetitions of one measurement."""
-        return digest(canonical(self._hashed))[:SHORT]
+        return hashed(self._hashed)
 
     @cached_property
     def id(self) -> str:
         """Hash of everything, with the seed."""
-        return digest(canonical({**self._hashed, "seed": self.seed}))[:SHORT]
+        return hashed({**self._hashed, "seed": self.seed})
 
     @property
     def folder(self) -> str:
@@ -203,18 +202,6 @@ class Experiment(Value):
         from redistill.launch.queue import run_one
 
         return run_one(self if seed is None else self.with_seed(seed), store, data_dir)
-
-
-def identity(written: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a written experiment is hashed: all but names and notes, each section as the value that wrote it says."""
-    made = {key: value for key, value in written.items() if key not in ("name", "notes")}
-    for role in ("teacher", "student"):
-        if role in made:
-            made[role] = Net.identified(made[role], identity)
-    made["method"] = [TermSpec.identified(row) for row in made["method"]]
-    made["source"] = KINDS[made["source"]["kind"]].identified(made["source"])
-    made["evaluate"] = Evaluate.identified(made["evaluate"])
-    return made
 
 
 Net.model_rebuild(_types_namespace={"Experiment": Experiment})

@@ -9,7 +9,6 @@ from typing import Any
 
 from redistill.data import normalisation
 from redistill.errors import RedistillError
-from redistill.experiment.sealed import CODE, RECORD
 from redistill.export.formats import eval_results
 from redistill.features.hidden_state import unsaved_buffers
 from redistill.files import make_folder, pretty, read, there, write
@@ -17,6 +16,7 @@ from redistill.models.folder import ABOUT, CONFIG, WEIGHTS, Facts, config_text
 from redistill.models.signature import filled
 from redistill.models.weights import save
 from redistill.runs.store import Run
+from redistill.sealed import CODE, RECORD
 from redistill.tensor_files import header
 from redistill.user_code import is_code, load
 

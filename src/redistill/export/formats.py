@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from redistill.errors import RedistillError
-from redistill.experiment.sealed import CURVES, RECORD
 from redistill.files import digest, pretty, read
 from redistill.runs.store import Damaged, Run, Store
+from redistill.sealed import CURVES, RECORD
 from redistill.stats import binomial_interval
 
 ON_THE_HUB = {
@@ -126,8 +126,8 @@ def crate(store: Store) -> bytes:
     runs = store.finished()
     damaged = [one for one in store.runs() if isinstance(one, Damaged)]
     if not runs:
-        told = f", and {len(damaged)} that cannot be read" if damaged else ""
-        raise RedistillError(f"{store.root} holds no finished run{told}: there is nothing to describe")
+        unreadable = f", and {len(damaged)} that cannot be read" if damaged else ""
+        raise RedistillError(f"{store.root} holds no finished run{unreadable}: there is nothing to describe")
     graph: list[dict[str, Any]] = []
     software: dict[str, dict[str, Any]] = {}
     parts, actions = [], []
@@ -140,13 +140,13 @@ def crate(store: Store) -> bytes:
              "value": found.last, "unitText": "percent"}
             for name, found in entry.accuracy.items()
         ]  # fmt: skip
-        told = entry.versions.get("redistill", "unknown")
-        tool = {"@id": f"#redistill-{told}", "@type": "SoftwareApplication", "name": "redistill", "version": told}
-        software[told] = tool
+        unreadable = entry.versions.get("redistill", "unknown")
+        tool = {"@id": f"#redistill-{unreadable}", "@type": "SoftwareApplication", "name": "redistill", "version": unreadable}
+        software[unreadable] = tool
         action = f"#training-{run.id}"
         graph.append({
             "@id": place, "@type": "Dataset", "name": f"{run.label}, seed {run.seed}", "identifier": run.id,
-            "description": _told(run), "hasPart": [{"@id": f"{place}{name}"} for name in files],
+            "description": _sentence(run), "hasPart": [{"@id": f"{place}{name}"} for name in files],
             "variableMeasured": [{"@id": one["@id"]} for one in accuracy],
         })  # fmt: skip
         graph += [_file(run.folder / name, f"{place}{name}", entry.files.get(name)) for name in files]
@@ -168,7 +168,7 @@ def crate(store: Store) -> bytes:
     return pretty({"@context": "https://w3id.org/ro/crate/1.1/context", "@graph": [about, root, licence, *software.values(), *graph]})
 
 
-def _told(run: Run) -> str:
+def _sentence(run: Run) -> str:
     entry = run.entry
     terms = ", ".join(part["use"] for part in entry.experiment["method"])
     teacher = f", taught by {entry.teacher.model}" if entry.teacher is not None else ""

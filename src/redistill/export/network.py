@@ -87,7 +87,7 @@ class Subject:
         return x, images.all_labels
 
     @torch.no_grad()
-    def said(self, images: Tensor) -> Tensor:
+    def outputs(self, images: Tensor) -> Tensor:
         """Logits of the network as it is."""
         return torch.cat([self.net(few) for few in images.split(100)])
 
@@ -101,10 +101,7 @@ def _source(written: Any) -> ImagesSettings | None:
     from pydantic import TypeAdapter
 
     source: Any = TypeAdapter(SourceSettings).validate_python(written)
-    return next(
-        (half for half in (source, getattr(source, "first", None), getattr(source, "second", None)) if isinstance(half, ImagesSettings)),
-        None,
-    )
+    return next((part for part in source.parts if isinstance(part, ImagesSettings)), None)
 
 
 def difference(theirs: Tensor, ours: Tensor) -> tuple[float, float]:

@@ -65,13 +65,13 @@ def write_onnx(subject: Subject, file: Path) -> Checked:
 def _exported(subject: Subject, images: Tensor) -> bytes:
     """The content of an ONNX file."""
     batch = torch.export.Dim("batch", min=1)
-    said = io.StringIO()
+    printed = io.StringIO()
     try:
         with (
             tempfile.TemporaryDirectory() as place,
             warnings.catch_warnings(),
-            contextlib.redirect_stdout(said),
-            contextlib.redirect_stderr(said),
+            contextlib.redirect_stdout(printed),
+            contextlib.redirect_stderr(printed),
         ):
             warnings.simplefilter("ignore")
             torch.onnx.export(
@@ -120,7 +120,7 @@ def _run(session: Any, images: Tensor) -> Tensor:
 
 
 def _compared(subject: Subject, file: Path, images: Tensor) -> Checked:
-    found = Checked(file, *difference(_run(_session(file), images), subject.said(images)), len(images))
+    found = Checked(file, *difference(_run(_session(file), images), subject.outputs(images)), len(images))
     if found.share > TOLERANCE:
         raise RedistillError(
             f"{found}: that is more than sums in another order explain, so the file does not compute what the network does; it is kept "
@@ -180,7 +180,7 @@ def write_int8(subject: Subject, file: Path) -> Quantised:
         size = plain.stat().st_size
         write(file, made.read_bytes())
         small = _run(_session(file), images).argmax(1)
-    whole = subject.said(images).argmax(1)
+    whole = subject.outputs(images).argmax(1)
     return Quantised(file, kind, len(labels), int((whole == labels).sum()), int((small == labels).sum()), size)
 
 

@@ -35,7 +35,7 @@ def write_program(subject: Subject, file: Path) -> tuple[float, int]:
             f"form in a program"
         ) from error
     with torch.no_grad():
-        largest, share = difference(again(images), subject.said(images))
+        largest, share = difference(again(images), subject.outputs(images))
     if share > TOLERANCE:
         raise RedistillError(
             f"{subject.run.label} as a program differs from the network by {largest:.2g}: it does not compute the same, and {file} was "

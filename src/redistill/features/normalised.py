@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from redistill.core import RedistillError
@@ -71,7 +72,7 @@ class Normalised:
         """Logits [B, classes] of images [B, C, H, W] as the stream gives them."""
         return logits_of(self.net(self.adapted(images)), self.net)
 
-    def adapted(self, images: Tensor) -> Tensor:
+    def adapted(self, images: Shaped[Tensor, " *shape"]) -> Shaped[Tensor, " *shape"]:
         """``images`` as the network wants them."""
         return images if self.adapt is None else self.adapt(images)
 

@@ -83,7 +83,7 @@ def _original(net: nn.Module) -> nn.Module:
 
 
 @dataclass(frozen=True)
-class _Said:
+class _Probed:
     """One probe forward. ``heads``: by entry of what came back (None: the whole), the call that made that tensor; ``chosen``: the
     entry that is the logits."""
 
@@ -93,7 +93,7 @@ class _Said:
     chosen: Key | None
 
 
-def _probe(net: nn.Module, images: Tensor, *, train: bool = False, gradients: bool = False) -> _Said:
+def _probe(net: nn.Module, images: Tensor, *, train: bool = False, gradients: bool = False) -> _Probed:
     """One forward: every call of a module in the order of completion, and what came back. The network is left as it was."""
     calls: list[Call] = []
     pooled: list[Tensor] = []
@@ -146,10 +146,10 @@ def _probe(net: nn.Module, images: Tensor, *, train: bool = False, gradients: bo
     except RedistillError:
         raise
     except Exception as error:  # whatever a stranger's network raises about channels and sizes, after what was tried
-        said = str(error).strip() or "no more was said"
+        reason = str(error).strip() or "no more was said"
         raise RedistillError(
             f"{type(net).__name__} does not accept images of shape {list(images.shape[1:])}{' in train mode' if train else ''} "
-            f"({said.splitlines()[0]}): give it images, or the images a network, that fit"
+            f"({reason.splitlines()[0]}): give it images, or the images a network, that fit"
         ) from error
     finally:
         for handle in handles:
@@ -166,10 +166,10 @@ def _probe(net: nn.Module, images: Tensor, *, train: bool = False, gradients: bo
         if made:
             heads[key] = made[0]  # the innermost: containers pass it on
     chosen = next((key for key, tensor in entries(output).items() if tensor is logits), None)
-    return _Said(Heard(tuple(calls), logits, images), heads, output, chosen)
+    return _Probed(Heard(tuple(calls), logits, images), heads, output, chosen)
 
 
-def _check_train_mode(net: nn.Module, images: Tensor, evaluated: _Said, trained: _Said) -> None:
+def _check_train_mode(net: nn.Module, images: Tensor, evaluated: _Probed, trained: _Probed) -> None:
     """Where a network returns several tensors while it trains, the one that is trained must be the one that is evaluated.
 
     Told by the layer that made it; where no layer did, by its value with all layers, but not the network, in evaluation mode.
@@ -236,8 +236,8 @@ def places_of(net: nn.Module, images: Tensor, *, trained: bool = True) -> Layers
         trained: the network will be called in train mode too: it is asked in both modes, and what only one has is no place.
     """
     net = _original(net)
-    said = _probe(net, images)
-    heard = said.heard
+    probe = _probe(net, images)
+    heard = probe.heard
     unsure = None
     if (declared := _declared(net, heard)) is not None:
         places, stages = declared
@@ -256,7 +256,7 @@ def places_of(net: nn.Module, images: Tensor, *, trained: bool = True) -> Layers
     shapes = {name: shape for name, place in places.items() if (shape := heard.shape(place)) is not None}
     if trained:
         again = _probe(net, images, train=True)
-        _check_train_mode(net, images, said, again)
+        _check_train_mode(net, images, probe, again)
         if again.heard.logits.shape != heard.logits.shape:
             raise RedistillError(
                 f"{type(net).__name__} returns {list(heard.logits.shape)} in evaluation mode and {list(again.heard.logits.shape)} "

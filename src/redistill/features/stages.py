@@ -89,7 +89,7 @@ class Heard:
 
     def place(self, call: Call, side: Literal["out", "in"] = "out") -> Place:
         shape = call.out if side == "out" else call.given
-        return Place(call.path, side, call=None if self.counts[call.path] == 1 else call.number, turned=shape in self.told[1])
+        return Place(call.path, side, call=None if self.counts[call.path] == 1 else call.number, turned=shape in self.layouts[1])
 
     def shape(self, place: Place) -> Shape | None:
         """Shape of what is read at a place; None where that call was not made or gave no tensor."""
@@ -98,14 +98,14 @@ class Heard:
         return None if shape is None else place.shape(shape)
 
     @functools.cached_property
-    def told(self) -> tuple[set[Shape], set[Shape]]:
+    def layouts(self) -> tuple[set[Shape], set[Shape]]:
         """Shapes of four-dimensional tensors whose channels surely stand first (convolutions work on them), and of those where they
         stand last, [B, H, W, C] (linear layers and layer norms do)."""
-        told: dict[int, set[Shape]] = {1: set(), -1: set()}
+        layouts: dict[int, set[Shape]] = {1: set(), -1: set()}
         for call in self.calls:
             if call.channels is not None:
-                told[call.channels] |= {shape for shape in (call.out, call.given) if shape is not None and len(shape) == 4}
-        return told[1], told[-1] - told[1]
+                layouts[call.channels] |= {shape for shape in (call.out, call.given) if shape is not None and len(shape) == 4}
+        return layouts[1], layouts[-1] - layouts[1]
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Stages:
 def maps_of(heard: Heard) -> list[Call]:
     """The calls that gave a feature map [B, C, H, W] of more than one position, without pooling layers, which belong to the step
     between two stages."""
-    _, turned = heard.told
+    _, turned = heard.layouts
     return [c for c in heard.calls if c.positions > 1 and not c.pooled and c.out not in turned]
 
 
@@ -176,7 +176,7 @@ def _last_of_each(maps: Sequence[Call]) -> list[Call]:
 def _tokens(heard: Heard, maps: Sequence[Call]) -> str | None:
     """A network whose layers go on with tokens after its last map, or with [B, H, W, C] after the last map of that size: its maps
     are a patch embedding then, and no stages."""
-    first, turned = heard.told
+    first, turned = heard.layouts
     end = next(i for i, call in enumerate(heard.calls) if call is maps[-1])
     ends: dict[Shape, int] = {}  # where the last map of each size was given
     for i, call in enumerate(heard.calls):

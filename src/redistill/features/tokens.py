@@ -41,7 +41,7 @@ def grid_places(net: nn.Module, heard: Heard) -> dict[str, Place]:
 
 def turned_stages(heard: Heard) -> list[Call]:
     """The last [B, H, W, C] of each resolution, where these only get smaller; empty for any other network."""
-    _, turned = heard.told
+    _, turned = heard.layouts
     calls = [c for c in heard.calls if c.parameters and c.out in turned and c.out is not None and c.out[1] * c.out[2] > 1]
     stages: list[Call] = []
     for call in calls:
@@ -61,7 +61,7 @@ def _word(net: nn.Module, number: int) -> str:
 
 def _blocks(heard: Heard) -> tuple[list[Call], tuple[int, int, int]] | None:
     """The blocks in their order, and (tokens in front, height, width) of their grid."""
-    every, sure = maps_of(heard), heard.told[0]
+    every, sure = maps_of(heard), heard.layouts[0]
     maps = [call for call in every if call.out in sure] or every  # queries and keys [B, heads, N, d] look like maps too
     last = next((c for c in reversed(heard.calls) if c.parameters and c.out is not None and len(c.out) == 3 and c.out[1] > 1), None)
     if not maps or maps[-1].out is None or last is None or last.out is None:

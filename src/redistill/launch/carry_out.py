@@ -15,14 +15,14 @@ from typing import Protocol
 import torch
 
 from redistill.errors import RedistillError, sentence
-from redistill.experiment.named_code import refusal, vouch
 from redistill.experiment.value import Experiment
 from redistill.launch.cohort import CohortRun
 from redistill.launch.jobs import Task
 from redistill.launch.local import Tasks, side_by_side
+from redistill.launch.named_code import refusal, vouch
 from redistill.launch.queue import Queue, plan
 from redistill.launch.stop import Interrupted, Stop
-from redistill.launch.tracking import said_before
+from redistill.launch.tracking import warned_before
 from redistill.runs.store import Run, Store
 
 
@@ -120,7 +120,7 @@ def carry_out(
         try:
             _require_words(queue, given.trust_code)
             if given.jobs > 1:
-                said_before(given.track, shown.note)
+                warned_before(given.track, shown.note)
                 problems += side_by_side(queue, given.jobs, given.threads, shown.tasks)
             else:
                 problems += _one_by_one(queue, shown, given.debug)

@@ -17,7 +17,6 @@ import torch
 
 from redistill import machine
 from redistill.errors import RedistillError
-from redistill.experiment.sealed import BEST, CURVES, LOCK, PENDING
 from redistill.experiment.value import Experiment
 from redistill.files import Lock, make_folder, pretty, sweep, there, write
 from redistill.launch.best import Watch, chosen_on
@@ -31,6 +30,7 @@ from redistill.precision import resolve_device
 from redistill.runs import checkpoint
 from redistill.runs.record import curves_of, differing, exactness, kept_by, now, record_of, times
 from redistill.runs.store import Run, Store
+from redistill.sealed import BEST, CURVES, LOCK, PENDING
 from redistill.train.loop import Loop
 from redistill.train.result import Progress
 

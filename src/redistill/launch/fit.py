@@ -14,10 +14,9 @@ from torch import nn
 
 from redistill import machine
 from redistill.core import Method, RedistillError, Source, Term
-from redistill.experiment.sealed import CURVES, LOCK
 from redistill.files import Lock, canonical, digest, make_folder, pretty, sweep, there, write
+from redistill.launch.progress import watch
 from redistill.launch.stop import Stop
-from redistill.launch.telling import watch
 from redistill.launch.threads import using, wanted
 from redistill.launch.trackers import Tracked, names_of
 from redistill.launch.tracking import Tracking
@@ -28,6 +27,7 @@ from redistill.precision import resolve_device
 from redistill.recipe import Recipe
 from redistill.runs import checkpoint
 from redistill.runs.record import curves_of
+from redistill.sealed import CURVES, LOCK
 from redistill.tensor_files import tensors_digest
 from redistill.train.loop import Loop
 from redistill.train.result import Diverged, Progress, Result

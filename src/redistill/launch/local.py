@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Protocol
 
 from redistill.errors import RedistillError
-from redistill.experiment.named_code import names
 from redistill.launch.cohort import Cohort, group_label
 from redistill.launch.jobs import Pool, Task, threads_each
+from redistill.launch.named_code import names
 from redistill.launch.queue import Queue
 from redistill.launch.stop import Interrupted
 

@@ -18,10 +18,8 @@ from redistill.answers.numbers import remembered
 from redistill.core import Method, RedistillError, Source
 from redistill.data.named import load_data
 from redistill.experiment.method import made_method
-from redistill.experiment.networks import Net, construct
-from redistill.experiment.sealed import CODE
+from redistill.experiment.networks import Net
 from redistill.experiment.source.images import ImagesSettings, opening_of
-from redistill.experiment.source.mixed import MixedSettings
 from redistill.experiment.value import Experiment
 from redistill.features.hidden_state import at_first, left_behind
 from redistill.features.normalised import Normalised, normalisation_of, normalised
@@ -32,6 +30,7 @@ from redistill.metrics import NUMERICS as METRICS
 from redistill.metrics import ImageSet, OtherClasses, accuracy
 from redistill.models.weights import load_weights
 from redistill.runs.store import Store
+from redistill.sealed import CODE
 from redistill.tensor_files import packed, require_plain, tensors_digest
 from redistill.train.preflight import TeacherWarning
 
@@ -92,10 +91,10 @@ def _with_weights(net: Net, facts: dict[str, Any], seed: int, store: Store) -> t
             user_code.refuse_code(net.model, "this experiment")
             network = models.load(path, model=net.model, args=net.args)
         else:
-            network = construct(net, facts, seed)
+            network = net.build(facts, seed)
             load_weights(network, path, net.args)
     else:
-        network = construct(net, facts, seed)
+        network = net.build(facts, seed)
         return network, None
     made = {"model": net.model, "sha256": file_digest(path), "weights_sha256": tensors_digest(network.state_dict())}
     return network, {**made, **fact}
@@ -161,9 +160,7 @@ def already_seen(one: Experiment, net: Net | None, held: Mapping[str, ImageSet],
 
 
 def _halves(one: Experiment) -> list[ImagesSettings]:
-    source = one.source
-    parts = (source.first, source.second) if isinstance(source, MixedSettings) else (source,)
-    return [part for part in parts if isinstance(part, ImagesSettings)]
+    return [part for part in one.source.parts if isinstance(part, ImagesSettings)]
 
 
 def _trained_on(maker: Experiment, data: ImagesSettings, data_dir: Path | None) -> set[int]:
@@ -287,7 +284,7 @@ class BuiltObjects:
             "weights_sha256": tensors_digest(network.state_dict()),
             "method_sha256": tensors_digest(result.method.state_dict()),
             # which stage met which, also where the experiment left that to the term
-            "pairs": {n: [list(pair) for pair in t.pairs] for n, (_, t) in zip(result.method.names, result.method.parts(), strict=True)},
+            "pairs": {name: [list(pair) for pair in term.pairs] for name, term in result.method.named_terms()},
         }
 
     def learned(self, number: int, result: Result) -> dict[str, bytes]:

@@ -14,7 +14,7 @@ from redistill import models
 from redistill.core import Method
 from redistill.errors import RedistillError
 from redistill.experiment.method import made_method
-from redistill.experiment.networks import Net, construct
+from redistill.experiment.networks import Net
 from redistill.experiment.value import Experiment
 from redistill.features.places import context
 from redistill.launch.materials import sizes_of
@@ -180,14 +180,14 @@ def rows(
 def _untrained(net: Net, facts: dict[str, Any]) -> nn.Module:
     if net.weights is not None and net.code is None:
         return models.load(net.weights.path, model=net.model, args=net.args)
-    return construct(net, facts, 0)
+    return net.build(facts, 0)
 
 
 def _try(one: Experiment, facts: dict[str, Any], source: Any, teacher: nn.Module | None) -> Method:
     """Set the method up between its networks, as the run will, stage by stage."""
-    student = construct(one.student, facts, 0)
+    student = one.student.build(facts, 0)
     if teacher is None and one.teacher is not None:
-        teacher = construct(one.teacher, facts, 0)
+        teacher = one.teacher.build(facts, 0)
     images = torch.zeros(2, *source.image_shape)
     method = made_method(one.method)
     maker = one.student.maker(0)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from redistill.errors import RedistillError
-from redistill.experiment.value import Experiment, identity
+from redistill.experiment.value import Experiment
 from redistill.files import canonical
+from redistill.identity import identity
 from redistill.launch.cohort import Cohort, CohortRun
 from redistill.launch.saved import saved_step, tidy
 from redistill.launch.stop import Stop
@@ -87,7 +88,7 @@ class Queue:
 
     def __iter__(self) -> Iterator[CohortRun]:
         pending = list(self.groups)
-        told = False
+        announced = False
         given_up: set[str] = set()
         while pending:
             self.stop.check(f"{sum(map(len, pending))} runs are left")
@@ -126,9 +127,9 @@ class Queue:
                 if not self.wait:
                     self.blocked |= {one.id: f"{self.store.folder(one)} is held by another process" for g in pending for one in g}
                     return
-                if not told:
+                if not announced:
                     self.note(f"waiting for another process, which holds {', '.join(names)}")
-                    told = True
+                    announced = True
                 time.sleep(0.5)
 
     def missing(self, one: Experiment) -> bool:

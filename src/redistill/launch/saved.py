@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from redistill.errors import RedistillError
-from redistill.experiment.sealed import LOCK, PENDING
 from redistill.experiment.value import Experiment
 from redistill.files import Lock, sweep, there
 from redistill.runs import checkpoint
+from redistill.sealed import LOCK, PENDING
 
 State = dict[str, Any]
 

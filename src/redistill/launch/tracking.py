@@ -46,7 +46,7 @@ def points(loop: Any, number: int, since: int = 0) -> dict[int, Numbers]:
         row = found.setdefault(step, {})
         row["loss"] = sum(w * v for w, v in zip(student.weights[step - 1], losses, strict=True))
         row |= {f"loss/{name}": value for name, value in zip(student.method.names, losses, strict=True)}
-        row["rate"] = loop.course.rates[step - 1]
+        row["rate"] = loop.schedule.rates[step - 1]
         if epoch < len(student.gradient_norms):
             row["gradient_norm"] = student.gradient_norms[epoch]
     for name, curve in student.curves.items():
@@ -118,7 +118,7 @@ class Tracking:
     """
 
     def __init__(self, names: Sequence[str], runs: Sequence[Tracked], warn: Callable[[str], None] = warned):
-        self._warn, self._told = warn, set[str]()
+        self._warn, self._warned = warn, set[str]()
         self._senders: list[list[_Sender]] = [[] for _ in runs]
         self._queued: list[int] = [0] * len(runs)
         self._seen = (-1, -1)
@@ -173,12 +173,12 @@ class Tracking:
                 self._say(sender.problem)
 
     def _say(self, text: str) -> None:
-        if text not in self._told:
-            self._told.add(text)
+        if text not in self._warned:
+            self._warned.add(text)
             self._warn(text)
 
 
-def said_before(names: Sequence[str], say: Callable[[str], None]) -> None:
+def warned_before(names: Sequence[str], say: Callable[[str], None]) -> None:
     """Say which packages are missing, where workers would say it to nobody."""
     for name in names:
         if (why := missing(name)) is not None:

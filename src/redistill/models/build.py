@@ -173,6 +173,21 @@ def build_elsewhere(name: str, sizes: Mapping[str, Any], args: Mapping[str, Any]
     return own_network(load(name, Path(), kind=nn.Module, trusted=True), {"channels": None, "image_size": None, **sizes}, args, seed)
 
 
+def drawn(
+    name: str, args: Mapping[str, Any], sizes: Mapping[str, Any], seed: int, *, file: str | None = None, code: str | None = None
+) -> nn.Module:
+    """A network that data name, with its drawn first weights. ``file``, ``code``: of one's own, see :func:`redistill.user_code.locate`.
+
+    One's own gets what of ``sizes`` (classes, channels, image_size) its signature asks for.
+
+    Raises:
+        RedistillError: code of one's own that no word of the user has run (see :func:`redistill.user_code.require_word`).
+    """
+    if code is None:
+        return build(name, seed=seed, trust_code=False, **{**sizes, **args})
+    return own_network(load(name, Path(), file=file, code=code, kind=nn.Module), sizes, args, seed)
+
+
 def own_network(found: Own, sizes: Mapping[str, Any], args: Mapping[str, Any], seed: int) -> nn.Module:
     """A network of one's own under the stream (seed, "init", name, arguments), the same in Python and in an experiment.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from redistill.core import RedistillError
 from redistill.features.modes import evaluating
 from redistill.models.arch import Network
+from redistill.models.build import build
 
 
 @dataclass(frozen=True)
@@ -88,3 +91,10 @@ def describe(net: nn.Module, inputs: tuple[int, ...] | None = None) -> Info:
             handle.remove()
     parameters = sum(p.numel() for p in net.parameters())
     return Info(parameters, total, tuple(shapes.items()))
+
+
+@functools.cache
+def macs_by_name(name: str, args: str, classes: int, channels: int, image_size: int) -> int:
+    """Multiply-accumulates of one forward of one image through a network of this package; ``args``: the others of its, as JSON."""
+    given: dict[str, Any] = json.loads(args)
+    return describe(build(name, classes=classes, channels=channels, image_size=image_size, trust_code=False, **given)).macs

@@ -66,12 +66,12 @@ def facts_of(folder: Path) -> Facts:
     """
     if not is_network_folder(folder):
         raise RedistillError(f"{folder} is no folder of a network: it has no {ABOUT} beside {WEIGHTS}")
-    said = json_of(folder / ABOUT)
+    about = json_of(folder / ABOUT)
     try:
-        if said["format"] > FORMAT:
-            raise RedistillError(f"{folder} was written by a newer redistill (format {said['format']}): update redistill")
-        names = said.get("class_names")
-        facts = Facts(**{**said, "class_names": None if names is None else tuple(map(str, names))})
+        if about["format"] > FORMAT:
+            raise RedistillError(f"{folder} was written by a newer redistill (format {about['format']}): update redistill")
+        names = about.get("class_names")
+        facts = Facts(**{**about, "class_names": None if names is None else tuple(map(str, names))})
         texts, tables = (facts.model, facts.normalise), (facts.args, facts.sizes, facts.accuracy)
         if not all(isinstance(text, str) for text in texts) or not all(isinstance(table, dict) for table in tables):
             raise TypeError("model and normalise are texts; args, sizes and accuracy are tables")

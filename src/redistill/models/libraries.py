@@ -117,10 +117,10 @@ def with_weights(full: str, classes: int, args: dict[str, Any]) -> tuple[nn.Modu
         else:
             theirs = LogitsOnly(module.AutoModelForImageClassification.from_pretrained(name, trust_remote_code=False))
     except Exception as error:  # whatever a download raises
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise RedistillError(
-            f"the weights that {library} publishes for {name} cannot be had ({said[:200]}): fetch them where there is a network, or give a "
-            f"file of weights"
+            f"the weights that {library} publishes for {name} cannot be had ({reason[:200]}): fetch them where there is a network, or "
+            f"give a file of weights"
         ) from error
     given = theirs.state_dict()
     with rng.seeded(0, "init", full):

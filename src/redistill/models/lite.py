@@ -34,9 +34,9 @@ class LiteNetwork(nn.Module):
         inputs, outputs = self.interpreter.get_input_details(), self.interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0]["shape"]) != 4 or len(outputs[0]["shape"]) != 2:
             raise RedistillError(f"{path} is no classifier of images: one input [N, height, width, channels] and one output [N, classes]")
-        self.given, self.said = inputs[0], outputs[0]
+        self.given, self.output = inputs[0], outputs[0]
         _, height, width, channels = (int(size) for size in self.given["shape"])
-        self.image_shape, self.classes = (channels, height, width), int(self.said["shape"][1])
+        self.image_shape, self.classes = (channels, height, width), int(self.output["shape"][1])
         # whether a softmax stands at the end is not in what the interpreter tells: some images of noise show it
         noise = np.random.default_rng(0).integers(0, 256, (8, height, width, channels)).astype(np.float32)
         out = self._run(noise)
@@ -45,7 +45,7 @@ class LiteNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = self._run(x.detach().permute(0, 2, 3, 1).float().cpu().numpy())
         if self.probabilities:
-            step = float(self.said["quantization"][0])
+            step = float(self.output["quantization"][0])
             out = np.log(np.maximum(out, step / 2 if step else np.finfo(np.float32).tiny))
         return torch.from_numpy(out).to(x.device, x.dtype)
 
@@ -58,8 +58,8 @@ class LiteNetwork(nn.Module):
         self.interpreter.allocate_tensors()
         self.interpreter.set_tensor(self.given["index"], _quantised(images, self.given))
         self.interpreter.invoke()
-        out = self.interpreter.get_tensor(self.said["index"])
-        scale, zero = self.said["quantization"]
+        out = self.interpreter.get_tensor(self.output["index"])
+        scale, zero = self.output["quantization"]
         return np.asarray((out.astype(np.float32) - zero) * np.float32(scale) if scale else out.astype(np.float32))
 
 

@@ -37,5 +37,5 @@ def other_size(net: nn.Module, shape: Sequence[int], who: str) -> str | None:
 
 def warn_of_size(net: nn.Module, shape: Sequence[int], who: str) -> None:
     """Warn of it."""
-    if (said := other_size(net, shape, who)) is not None:
-        warnings.warn(said, SizeWarning, stacklevel=3)
+    if (sentence := other_size(net, shape, who)) is not None:
+        warnings.warn(sentence, SizeWarning, stacklevel=3)

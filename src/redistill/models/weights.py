@@ -94,13 +94,13 @@ def _about(header: Mapping[str, str], path: Path) -> dict[str, Any]:
     form = about.get("format", FORMAT)
     if not isinstance(form, int) or form > FORMAT:
         raise RedistillError(f"{path} was written by a newer version (format {str(form)[:20]}): update redistill")
-    said = about.get("normalisation") or header.get("normalisation") or header.get("normalise")
-    if said is not None and not isinstance(said, str):
-        raise RedistillError(f"{path}: its header names no normalisation, but {str(said)[:100]!r}")
+    stated = about.get("normalisation") or header.get("normalisation") or header.get("normalise")
+    if stated is not None and not isinstance(stated, str):
+        raise RedistillError(f"{path}: its header names no normalisation, but {str(stated)[:100]!r}")
     names = about.get("class_names")
     named = isinstance(names, list) and all(isinstance(name, str) for name in names)
     more = {"sizes": _object(header.get("sizes", "")), "args": _object(header.get("args", ""))}
-    return {**about, **more, "normalisation": said or None, "class_names": tuple(names or ()) if named else None}
+    return {**about, **more, "normalisation": stated or None, "class_names": tuple(names or ()) if named else None}
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -243,14 +243,15 @@ def _recognised(
     mine = classes_of(plain, classes)
     _require_classes(mine, classes, where)
     _require_classes(mine, given.pop("classes", None), where)
-    name, told = recognised(plain, mine, where, model)
-    for argument in told.keys() & given.keys():
-        same = told[argument] == given[argument] or told[argument] == tuple(given[argument] if isinstance(given[argument], list) else ())
+    name, implied = recognised(plain, mine, where, model)
+    for argument in implied.keys() & given.keys():
+        value = given[argument]
+        same = implied[argument] in (value, tuple(value) if isinstance(value, list) else ())
         if not same:
             raise RedistillError(
-                f"args say {argument} = {given[argument]!r}, the shapes in {where} say {told[argument]!r}: leave it out of args"
+                f"args say {argument} = {given[argument]!r}, the shapes in {where} say {implied[argument]!r}: leave it out of args"
             )
-    every = {"channels": channels_of(plain), **given, **told}
+    every = {"channels": channels_of(plain), **given, **implied}
     net = _built(name, mine, every, tensors, where)
     net.sized = "image_size" in every  # type: ignore[assignment]
     return net
@@ -283,9 +284,9 @@ def _theirs(
     held = list(possible_classes(plain))
     if "classes" in given:
         classes = given.pop("classes")
-    said = sizes.get("classes")
-    if classes is None and said in held:
-        classes = said
+    stated = sizes.get("classes")
+    if classes is None and stated in held:
+        classes = stated
     facts = {name: sizes[name] for name in ("channels", "image_size") if name in sizes and name not in given}
     counts = [classes] if classes is not None else held[:MOST_COUNTS]
     if not counts:

@@ -17,7 +17,7 @@ import pydantic
 from pydantic import Field
 
 from redistill.errors import RedistillError, nearest
-from redistill.experiment.cost import cost
+from redistill.papers.cost import cost
 from redistill.papers.load import load
 from redistill.papers.plan import make, select
 from redistill.runs.store import Store

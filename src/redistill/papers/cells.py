@@ -192,7 +192,7 @@ class Paper:
         terms = [dict(copy.deepcopy(term)) for term in self.file.method[facts["method"]]]
         made: dict[str, Any] = {"student": {}, "method": terms, "evaluate": {"test": f"{facts['data']}:test"}}
         start: Facts | None = None
-        taught: Facts = {"method": self.file.setup.teacher.method}
+        of_teacher: Facts = {"method": self.file.setup.teacher.method}
         for case in self.file.case:
             if not case.holds(facts):
                 continue
@@ -201,14 +201,14 @@ class Paper:
                     made[kind] = copy.deepcopy(table[name])
             put(made, filled(case.set, facts))
             start = case.start if case.start is not None else start
-            taught |= case.teacher or {}
+            of_teacher |= case.teacher or {}
         for needed in ("source", "recipe"):
             if needed not in made:
-                raise RedistillError(f"no [[case]] gives a {needed} to {said(facts)}")
+                raise RedistillError(f"no [[case]] gives a {needed} to {described(facts)}")
         if made["source"].get("kind", "images") == "images":
             made["source"].setdefault("data", facts["data"])
         if any(by_name(str(term["use"])).needs_teacher for term in terms):
-            made["teacher"] = self.teacher(facts, taught)
+            made["teacher"] = self.teacher(facts, of_teacher)
         if start is not None:
             before = quoted({**facts, **start}, facts)
             made["student"] = {"run": self.made(before), "seed": "same"}
@@ -226,16 +226,16 @@ class Paper:
         """Our name of the network that plays a role."""
         printed = facts.get(role)
         if printed is None:
-            raise RedistillError(f"{said(facts)} names no {role}")
+            raise RedistillError(f"{described(facts)} names no {role}")
         if printed not in self.file.network:
             raise RedistillError(nearest(printed, self.file.network, f"network as {self.name} prints it"))
         return self.file.network[printed]
 
 
-def said(facts: Mapping[str, str]) -> str:
+def described(facts: Mapping[str, str]) -> str:
     """Facts in words.
 
-    >>> said({"method": "KD+AT", "M": "200"})
+    >>> described({"method": "KD+AT", "M": "200"})
     'method KD+AT, M 200'
     """
     return ", ".join(f"{name} {value}" for name, value in facts.items())
@@ -260,7 +260,7 @@ def _filled(value: Any, facts: Mapping[str, str]) -> Any:
         return [_filled(entry, facts) for entry in value]
     if isinstance(value, str) and value.startswith("{") and value.endswith("}"):
         if value[1:-1] not in facts:
-            raise RedistillError(f"{value!r} asks for a fact that {said(facts)} does not have")
+            raise RedistillError(f"{value!r} asks for a fact that {described(facts)} does not have")
         fact = facts[value[1:-1]]
         return int(fact) if fact.isdigit() else fact
     return value

@@ -91,7 +91,7 @@ def _values(one: Experiment, store: Store, seeds: Sequence[int]) -> dict[int, fl
     return {seed: run.accuracy() for seed, run in runs.items() if run is not None}
 
 
-def told(found: Sequence[Effect], cell: Cell) -> list[str]:
+def sentences(found: Sequence[Effect], cell: Cell) -> list[str]:
     """The ranking as lines of text."""
     plain = found[0]
     mean = f"{sum(plain.values.values()) / len(plain.values):.2f}" if plain.values else "not run yet"

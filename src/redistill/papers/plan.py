@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from redistill.errors import RedistillError, nearest
-from redistill.experiment.cost import cost
 from redistill.experiment.value import Experiment
 from redistill.launch.cohort import Cohort
 from redistill.launch.queue import plan as grouped
 from redistill.papers.cells import Cell, Paper
+from redistill.papers.cost import cost
 from redistill.runs.store import Store
 
 

@@ -56,14 +56,14 @@ def written_out(
         if name in given:
             mistakes.add(("recipe", "few"), f"sets length and schedule, but this file has its own {name}: remove one of the two")
     try:
-        said = FewImages.model_validate(named)
+        completion = FewImages.model_validate(named)
     except ValidationError as error:
         mistakes.validation(("recipe",), error)
     if len(mistakes.found) > before:
         return plain
     with mistakes.at(("recipe", "few")):
         images, classes, M = _counts(data.get("source"), folder, data_dir, trust_code)
-        made = few_recipe(M, counting=said.few, epochs=said.full_epochs, images=images, classes=classes, scale=said.scale)
+        made = few_recipe(M, counting=completion.few, epochs=completion.full_epochs, images=images, classes=classes, scale=completion.scale)
     if len(mistakes.found) > before:
         return plain
     return {**data, "recipe": {**made.settings(), **given}}

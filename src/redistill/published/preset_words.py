@@ -126,8 +126,8 @@ def _completion(data: dict[str, Any], named: dict[str, Any], mistakes: Validatio
     return Completion(preset=name if name in PRESETS else "authors")
 
 
-def _filled(data: dict[str, Any], given: dict[str, Any], said: Completion, mistakes: ValidationErrors, key: Key) -> dict[str, Any]:
-    published = PUBLISHED[said.preset]
+def _filled(data: dict[str, Any], given: dict[str, Any], completion: Completion, mistakes: ValidationErrors, key: Key) -> dict[str, Any]:
+    published = PUBLISHED[completion.preset]
     block = published.variant.model_dump() | {"blocks": published.blocks}
     own = {name: value for name, value in given.items() if name in block}
     try:
@@ -135,11 +135,11 @@ def _filled(data: dict[str, Any], given: dict[str, Any], said: Completion, mista
     except ValidationError:
         pass  # told where the source is read, with its other settings
     blocks = block.pop("blocks")
-    chosen = preset(said.preset, blocks=blocks, change=block)
+    chosen = preset(completion.preset, blocks=blocks, change=block)
     with mistakes.at((*key, "stop_after")):
-        chosen = preset(said.preset, blocks=blocks, change=block, **said.model_dump(exclude={"preset"}))
+        chosen = preset(completion.preset, blocks=blocks, change=block, **completion.model_dump(exclude={"preset"}))
     settings = chosen.variant.model_dump(mode="json") | {"blocks": chosen.blocks}
-    if said.stop_after is not None:
+    if completion.stop_after is not None:
         settings["epoch_blocks"] = chosen.epoch_blocks  # 1 % of what is run
     if isinstance(kl := next(iter(chosen.generator_method.parts()))[1], KD):
         settings |= {"T": kl.T, "reduction": kl.reduction}

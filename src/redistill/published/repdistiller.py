@@ -140,8 +140,8 @@ def translated(words: Sequence[str], weights: Path | None = None) -> Translation
         "epochs": opt.epochs, "batch_size": opt.batch_size, "lr": rate, "momentum": opt.momentum, "weight_decay": opt.weight_decay,
         "schedule": {"kind": "multistep", "at": at, "gamma": opt.lr_decay_rate},
     }  # fmt: skip
-    said = [flag for flag in ("--print_freq", "--tb_freq", "--save_freq", "--num_workers", "--trial") if flag in words]
-    notes += [(flag, "says nothing about what is trained") for flag in said]
+    ignored = [flag for flag in ("--print_freq", "--tb_freq", "--save_freq", "--num_workers", "--trial") if flag in words]
+    notes += [(flag, "says nothing about what is trained") for flag in ignored]
     return Translation("RepDistiller's flags", settings, tuple(notes))
 
 

@@ -133,13 +133,13 @@ class Translation:
     settings: Mapping[str, Any]
     notes: tuple[tuple[str, str], ...]
 
-    def told(self) -> list[str]:
+    def remarks(self) -> list[str]:
         """The notes, a line each."""
         return [f"{key}: {why}" for key, why in self.notes]
 
     def toml(self) -> str:
         """Our file, with what was not translated as comments at its top."""
-        lines = [f"# made from {self.of} by redistill translate", *("# " + " ".join(plain(line).split()) for line in self.told())]
+        lines = [f"# made from {self.of} by redistill translate", *("# " + " ".join(plain(line).split()) for line in self.remarks())]
         lines += [f"{name} = {toml_value(value)}" for name, value in self.settings.items() if not isinstance(value, Mapping | list)]
         for name, value in self.settings.items():
             if isinstance(value, list):

@@ -44,8 +44,8 @@ def page() -> str:
 
 
 def _defaults(one: Row) -> str:
-    said = ", ".join(f"{name} {value:g}" for name, value in one.settings.items() if isinstance(value, int | float))
-    return f"`{written(one.ours(one.settings))}`{f' ({said})' if said else ''}"
+    settings = ", ".join(f"{name} {value:g}" for name, value in one.settings.items() if isinstance(value, int | float))
+    return f"`{written(one.ours(one.settings))}`{f' ({settings})' if settings else ''}"
 
 
 def _short(one: Row) -> str:

@@ -24,7 +24,8 @@ from redistill.errors import RedistillError
 from redistill.files import digest, write
 from redistill.papers.plan import Plan
 from redistill.report.html import DARK, Content, Element, el
-from redistill.report.web import PaperParts, versions
+from redistill.report.web import PaperParts
+from redistill.report.web_parts import versions
 from redistill.report.written import Written
 from redistill.verdicts.tables import TableVerdict
 
@@ -66,8 +67,8 @@ def source(
     summary = []
     for part in SUMMARY:
         # the first paragraph that somebody wrote, after what the records say
-        said = [generated.get(part, ""), "".join(prose[part][0].itertext()) if part in prose else ""]
-        summary.append({"name": f"{part}.", "said": " ".join(filter(None, said)).strip() or MISSING.format(name=name, part=part)})
+        texts = [generated.get(part, ""), "".join(prose[part][0].itertext()) if part in prose else ""]
+        summary.append({"name": f"{part}.", "said": " ".join(filter(None, texts)).strip() or MISSING.format(name=name, part=part)})
     chapters: list[tuple[str, list[Content]]] = [
         ("Scope", [el("p", generated["Scope"]), *parts.others["Scope"], _scope(plan, tables)]),
         ("Methods", [el("p", generated["Methods"]), *parts.others["Methods"], *_headed("Assumed", parts.others["Assumed"])]),
@@ -126,8 +127,8 @@ def typeset(made: Mapping[str, Any], pictures: Mapping[str, bytes], form: str = 
         except typst.TypstError as error:
             raise RedistillError(f"typst {version('typst')} refuses the article: {' '.join(str(error).split())}") from error
     for warning in warnings:
-        if "unknown font" in (told := str(getattr(warning, "message", warning))):
-            raise RedistillError(f"a font of the article is missing ({told}): install typst and matplotlib again, they bring all of them")
+        if "unknown font" in (text := str(getattr(warning, "message", warning))):
+            raise RedistillError(f"a font of the article is missing ({text}): install typst and matplotlib again, they bring all of them")
     return found
 
 
@@ -190,7 +191,7 @@ class _Pictures:
             yield _node("pre", text="".join(content.itertext()))
         elif content.tag == "dl":
             pairs = zip(content.findall("dt"), content.findall("dd"), strict=True)
-            yield {"tag": "dl", "attributes": {}, "content": [{"content": [_inside(name), _inside(told)]} for name, told in pairs]}
+            yield {"tag": "dl", "attributes": {}, "content": [{"content": [_inside(name), _inside(value)]} for name, value in pairs]}
         elif content.tag in ("ul", "ol"):
             yield {"tag": content.tag, "attributes": {}, "content": [{"content": _inside(one)} for one in content]}
         else:
@@ -200,9 +201,9 @@ class _Pictures:
         caption = "".join("".join(one.itertext()) for one in content.iter("figcaption"))
         for one in content:
             if one.tag == "svg":
-                told = [found.text or "" for found in (one.find("title"), one.find("desc")) if found is not None]
+                texts = [found.text or "" for found in (one.find("title"), one.find("desc")) if found is not None]
                 width = float(one.get("viewBox", "0 0 360 0").split()[2])
-                yield self._picture(_svg(one), "svg", ". ".join(told), caption, min(width, WIDTH))
+                yield self._picture(_svg(one), "svg", ". ".join(texts), caption, min(width, WIDTH))
             elif one.tag == "img" and (address := one.get("src", "")).startswith("data:image/png;base64,"):
                 png = base64.b64decode(address.partition(",")[2])
                 yield self._picture(png, "png", one.get("alt", ""), caption, min(0.75 * int.from_bytes(png[16:20]), WIDTH))

@@ -91,6 +91,6 @@ def figures(results: Path, to: Path) -> list[Path]:
         axes.set_xlabel("times faster than the plain loop, CPU time (bar: median; line: range)")
         title = f"Times faster than a plain loop: {one['processor']}, one thread"
         heading(figure, title)
-        told = "; ".join(f"{label} {row['cpu_faster_median']:.2f}" for label, row in zip(labels, reversed(rows), strict=True))
-        made.append(save(figure, to / f"{name}.svg", title, f"{told}."))
+        ratios = "; ".join(f"{label} {row['cpu_faster_median']:.2f}" for label, row in zip(labels, reversed(rows), strict=True))
+        made.append(save(figure, to / f"{name}.svg", title, f"{ratios}."))
     return made

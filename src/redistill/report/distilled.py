@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from redistill.report.marked import block, filled, marked
 from redistill.runs.measured import measured
 
 ABOUT = {
@@ -67,25 +68,17 @@ def length(one: dict[str, Any]) -> str:
 
 def few_rows(one: dict[str, Any]) -> str:
     """The rows of a table that a page has room for, and what they show."""
-    table, *said = _without_latencies(one["table"]).split("\n\n")
+    table, *sentences = _without_latencies(one["table"]).split("\n\n")
     head, rule, *rows = table.splitlines()
     kept = [row for row in rows if row.split("|")[1].strip().startswith(FEW)]
     every = one["table"].count("\n|") - 1
-    return "\n".join([head, rule, *kept]) + f"\n\n({len(kept)} of its {every} rows; {length(one)}.) {' '.join(said)}"
-
-
-def between(now: str, name: str, body: str) -> str:
-    """A page with the part between its marks for ``name`` replaced."""
-    begin, end = f"<!-- {name}: written by scripts/make_docs.py from results/measured/distill -->", f"<!-- end of {name} -->"
-    before, rest = now.split(begin)
-    _, after = rest.split(end)
-    return f"{before}{begin}\n\n{body}\n\n{end}{after}"
+    return "\n".join([head, rule, *kept]) + f"\n\n({len(kept)} of its {every} rows; {length(one)}.) {' '.join(sentences)}"
 
 
 def on_page(now: str, results: Path) -> str:
     """README.md or docs/distill.md with the tables that it has marks for."""
     for name in ABOUT:
         one = record(results, name)
-        if f"<!-- {name}: written" in now:
-            now = between(now, name, few_rows(one) if one is not None else "")
+        if name in marked(now):
+            now = filled(now, {name: block(few_rows(one) if one is not None else "")})
     return now

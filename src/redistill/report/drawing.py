@@ -38,18 +38,18 @@ def links(record: Record) -> list[Link]:
     rows = record.experiment["method"]
     for row, name in zip(rows, numbered(str(row["use"]).rpartition(":")[2] for row in rows), strict=True):
         weight = row.get("weight", 1.0)
-        told = f"{weight:g}" if isinstance(weight, int | float) else "scheduled"
+        text = f"{weight:g}" if isinstance(weight, int | float) else "scheduled"
         met: Sequence[Sequence[str]] = record.pairs.get(name, [])
         if met:  # (student's place, teacher's place)
-            made += [Link(name, told, theirs, mine) for mine, theirs in met]
+            made += [Link(name, text, theirs, mine) for mine, theirs in met]
         elif is_code(row["use"]):
-            made.append(Link(name, told, None, "output", "its own code"))
+            made.append(Link(name, text, None, "output", "its own code"))
         elif by_name(row["use"]).needs_teacher:
-            made.append(Link(name, told, "logits", "logits"))
+            made.append(Link(name, text, "logits", "logits"))
         elif row["use"] == "Anchor":
-            made.append(Link(name, told, None, "weights", "start"))
+            made.append(Link(name, text, None, "weights", "start"))
         else:
-            made.append(Link(name, told, None, "logits", "labels"))
+            made.append(Link(name, text, None, "logits", "labels"))
     return made
 
 

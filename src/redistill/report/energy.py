@@ -25,11 +25,11 @@ def energy(runs: Sequence[Run]) -> str:
         RedistillError: a file of that name that is not CodeCarbon's.
     """
     places = sorted({path for run in runs if (path := run.folder.parents[1] / FILE).is_file()})
-    told = [_told(path) for path in places]
-    return " ".join(told) if told else NOT_MEASURED
+    sentences = [_measured(path) for path in places]
+    return " ".join(sentences) if sentences else NOT_MEASURED
 
 
-def _told(path: Path) -> str:
+def _measured(path: Path) -> str:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))

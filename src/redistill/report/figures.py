@@ -32,8 +32,8 @@ def accuracy_figure(path: Path, rows: Sequence[Row], accuracies: Accuracies, bas
     axes.tick_params(axis="y", labelcolor=INK)
     axes.set_xlabel("test accuracy, last step, %  (diamond: mean; dots: seeds; bar: 95 % interval)")
     heading(figure, title)
-    told = "; ".join(f"{row.method} {row.mean:.2f}" for row in rows)
-    return save(figure, path, title, f"Mean test accuracy in percent: {told}.")
+    means = "; ".join(f"{row.method} {row.mean:.2f}" for row in rows)
+    return save(figure, path, title, f"Mean test accuracy in percent: {means}.")
 
 
 def curve_figure(path: Path, curves: Mapping[str, Curve], *, title: str, ylabel: str, xlabel: str = "steps") -> Path:
@@ -79,12 +79,12 @@ class Held:
     """One claim in a forest plot, in points of accuracy.
 
     Attributes:
-        name: of the claim. told: what stands beside it, "58.84, ours 55.32: below". difference, low, high: ours minus the
+        name: of the claim. words: what stands beside it, "58.84, ours 55.32: below". difference, low, high: ours minus the
             paper's with the interval that decides (None: no interval). tolerance: half the width of the band. verdict: its word.
     """
 
     name: str
-    told: str
+    words: str
     difference: float
     low: float | None
     high: float | None
@@ -98,7 +98,7 @@ VERDICT = {"reproduced": ACCENT, "above": RUST, "below": RUST}
 
 def forest(rows: Sequence[Held], *, title: str, width: float = 4.9, size: float = 10) -> Any:
     """Ours minus the paper's, claim by claim, with the interval that decides and the tolerance as a band."""
-    names = [textwrap.wrap(plain(f"{row.name}: {row.told}"), int(width * 13 * 10 / size)) for row in rows]
+    names = [textwrap.wrap(plain(f"{row.name}: {row.words}"), int(width * 13 * 10 / size)) for row in rows]
     tall = [0.2 * size / 10 * len(lines) + 0.28 for lines in names]
     figure, (axes,) = panels(width=width, height=sum(tall) + 1.1, size=size)
     axes.grid(visible=False, axis="y")

@@ -13,7 +13,8 @@ from redistill.report import style
 from redistill.report.figures import curves_of, ends_of
 from redistill.report.html import MARK
 from redistill.report.paper import csv_text, latex_cells, latex_text, page, tested
-from redistill.report.web import paper_page, paper_parts, runs_page, subject
+from redistill.report.web import paper_page, paper_parts
+from redistill.report.web_runs import runs_page, subject
 from redistill.report.written import Written
 from redistill.runs.store import Run
 from redistill.verdicts.beliefs import Believed

@@ -11,14 +11,15 @@ from redistill.report.figures import forest
 from redistill.report.html import Content, Element, el, figure, page, table
 from redistill.report.paper import NOT_JUDGED
 from redistill.report.style import svg_text
-from redistill.report.web import LETTER, WIDTH, held, sections
+from redistill.report.web import held
+from redistill.report.web_parts import LETTER, WIDTH, sections
 from redistill.report.written import elements
 from redistill.verdicts.tables import TableVerdict
 
-Judged = Mapping[str, tuple[Plan, Sequence[TableVerdict]]]
+ByPaper = Mapping[str, tuple[Plan, Sequence[TableVerdict]]]
 
 
-def front_page(text: str, papers: Judged, articles: Sequence[str] = ()) -> str:
+def front_page(text: str, papers: ByPaper, articles: Sequence[str] = ()) -> str:
     """The page.
 
     Args:
@@ -51,7 +52,7 @@ def _placed(element: Element) -> Element:
     return element
 
 
-def _papers(papers: Judged, articles: Sequence[str]) -> list[Content]:
+def _papers(papers: ByPaper, articles: Sequence[str]) -> list[Content]:
     rows = []
     drawn: list[Content] = []
     for name, (plan, tables) in papers.items():
@@ -60,12 +61,12 @@ def _papers(papers: Judged, articles: Sequence[str]) -> list[Content]:
         for finding in findings:
             if finding.verdict != NOT_JUDGED:
                 counts[finding.verdict] = counts.get(finding.verdict, 0) + 1
-        told = ", ".join(f"{n} {verdict}" for verdict, n in counts.items()) or "nothing yet"
+        judged = ", ".join(f"{n} {verdict}" for verdict, n in counts.items()) or "nothing yet"
         link: Content = el("a", "PDF", href=f"articles/{name}.pdf") if name in articles else ""
-        rows.append((name, el("a", plan.paper.file.paper.title, href=f"../docs/papers/{name}.md"), str(len(findings)), told, link))
+        rows.append((name, el("a", plan.paper.file.paper.title, href=f"../docs/papers/{name}.md"), str(len(findings)), judged, link))
         if rested := [one for finding in findings if (one := held(finding)) is not None]:
             figures = forest(rested, title=f"{name}: ours minus the paper's", width=WIDTH, size=LETTER)
-            words = "; ".join(f"{one.name}: {one.told}" for one in rested)
+            words = "; ".join(f"{one.name}: {one.words}" for one in rested)
             drawn.append(figure(svg_text(figures, f"Judged claims of {name}", words), f"f-{name}"))
     caption = f"{counted(len(rows), 'paper')}, their claims, and what became of them"
     made: list[Content] = [table(("paper", "title", "claims", "judged", "article"), rows, caption, numbers=(2,))]

@@ -77,7 +77,7 @@ def table(
 
 def facts(pairs: Iterable[tuple[str, Content]]) -> Element:
     """Names and what is to be said of them."""
-    return el("dl", [(el("dt", name), el("dd", told)) for name, told in pairs])
+    return el("dl", [(el("dt", name), el("dd", value)) for name, value in pairs])
 
 
 def listed(entries: Iterable[Content]) -> Element:
@@ -149,11 +149,11 @@ def page(title: str, *content: Content, of: str = "") -> str:
         el("style", css),
     )
     body = el("body", el("main", *content))
-    said: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for one in body.iter():  # who jumps from region to region hears a different name for each
         if one.get("role") == "region" and (label := one.get("aria-label")) is not None:
-            said[label] = said.get(label, 0) + 1
-            one.set("aria-label", label if said[label] == 1 else f"{label} ({said[label]})")
+            counts[label] = counts.get(label, 0) + 1
+            one.set("aria-label", label if counts[label] == 1 else f"{label} ({counts[label]})")
     root = el("html", head, body, lang="en")
     script = el("script")
     script.text = folder.joinpath("page.js").read_text(encoding="utf-8")

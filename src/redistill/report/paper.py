@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from redistill.claims import Finding, counted, sentence, summary_sentences, verdict_words
 from redistill.claims.words import EPOCH
-from redistill.papers.cells import Cell, Paper, said
+from redistill.papers.cells import Cell, Paper, described
 from redistill.papers.plan import Plan
 from redistill.papers.schema import Protocol, Selector
 from redistill.report.table import bars
@@ -213,8 +213,8 @@ def _section(paper: Paper, table: TableVerdict) -> list[str]:
         out += [f"{printed.note}.", ""]
     if table.summary is not None:
         out += [*markdown_table(table), "", " ".join([*summary_sentences(table.summary), *table.rules]), ""]
-        told = [f for f in table.findings if f.reading is not None or f.measured is not None]
-        out += [*(f"* {sentence(finding)}" for finding in told), *([""] if told else [])]
+        measured = [f for f in table.findings if f.reading is not None or f.measured is not None]
+        out += [*(f"* {sentence(finding)}" for finding in measured), *([""] if measured else [])]
     else:
         out += [bars(("cell", "ours", "n")), "|---|--:|--:|"]
         for p in table.planned:
@@ -230,7 +230,7 @@ def _section(paper: Paper, table: TableVerdict) -> list[str]:
 
 def scope_of(entry: Selector) -> str:
     """For which cells an assumption or a deviation is, in brackets; "" for all."""
-    held = said({name: "/".join([v] if isinstance(v, str) else v) or "none" for name, v in entry.where.items()})
+    held = described({name: "/".join([v] if isinstance(v, str) else v) or "none" for name, v in entry.where.items()})
     return f" ({held})" if held else ""
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from redistill.errors import plain
 from redistill.launch.jobs import Task
-from redistill.launch.telling import telling as telling
-from redistill.launch.telling import watch as watch
+from redistill.launch.progress import progress as progress
+from redistill.launch.progress import watch as watch
 
 if TYPE_CHECKING:
     from redistill.launch.cohort import CohortRun

@@ -11,6 +11,7 @@ from redistill.papers.cells import Cell
 from redistill.papers.plan import Plan
 from redistill.report import distilled
 from redistill.report.figures import curve_figure
+from redistill.report.marked import block, filled
 from redistill.report.records import costs, finished, generated, read
 from redistill.report.strict_fast import strict_fast
 from redistill.report.table import bars, comparison, markdown
@@ -165,10 +166,10 @@ def real_runs(results: Path) -> str:
         if generated(run) or cell_of(run) is not None or scaled(run):
             continue
         teacher = run.record.get("teacher")
-        taught = any(by_name(part["use"]).needs_teacher for part in run.record["experiment"]["method"])
-        told = "none" if not teacher or not taught else f"{teacher['model']} ({teacher['accuracy']['test']:.2f} %)"
+        has_teacher = any(by_name(part["use"]).needs_teacher for part in run.record["experiment"]["method"])
+        teacher_text = "none" if not teacher or not has_teacher else f"{teacher['model']} ({teacher['accuracy']['test']:.2f} %)"
         for name, found in run.record["accuracy"].items():
-            cells = (run.label, run.seed, told, run.record["data"]["train"].get("count", "none"), run.record["steps"],
+            cells = (run.label, run.seed, teacher_text, run.record["data"]["train"].get("count", "none"), run.record["steps"],
                      f"{found['last']:.2f} ({name})", costs(run))  # fmt: skip
             lines.append(bars(cells))
     if not lines:
@@ -314,13 +315,8 @@ def text(results: Path) -> str:
     return "\n".join([head, *(part for make in SECTIONS if (part := make(results)))]).rstrip() + "\n"
 
 
-BEGIN, END = "<!-- demo table: written by scripts/make_docs.py from results/measured/digits-demo -->", "<!-- end of demo table -->"
-
-
 def readme(now: str, results: Path) -> str:
     """The README ``now`` with the recorded tables between their marks."""
-    before, rest = now.split(BEGIN)
-    _, after = rest.split(END)
     table = results / "measured" / "digits-demo" / "table.md"
     body = table.read_text(encoding="utf-8").split("\n", 2)[2].strip() if table.exists() else ""
-    return distilled.on_page(f"{before}{BEGIN}\n\n{body}\n\n{END}{after}", results)
+    return distilled.on_page(filled(now, {"demo table": block(body)}), results)

@@ -35,11 +35,11 @@ def lines(plan: Plan) -> list[str]:
     out = []
     for name, claims in rows(plan).items():
         out.append(f"table {name}: {len(claims)} claims; chance: of the verdict reproduced, were the printed number exactly true")
-        out += [f"  {_told(claim)}" for claim in claims]
+        out += [f"  {_sentence(claim)}" for claim in claims]
     return out
 
 
-def _told(claim: dict[str, Any]) -> str:
+def _sentence(claim: dict[str, Any]) -> str:
     if claim["kind"] == "checkpoint":
         return f"{claim['claim']}: the printed digits or not"
     looks = f"looks at {', '.join(map(str, claim['looks']))} seeds" if claim["looks"] else f"{claim['seeds']} seeds"

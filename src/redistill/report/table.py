@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from redistill.core import RedistillError, nearest
+from redistill.errors import RedistillError, nearest
 from redistill.stats import mean_interval, paired_difference
 
 
@@ -68,7 +68,7 @@ def comparison(accuracies: Accuracies, baseline: str, seconds: Mapping[str, floa
             difference = sum(a - b for a, b in zip(*pairs, strict=True)) / len(shared)
             if len(shared) > 1:
                 paired = paired_difference(*pairs)
-                low, high = paired.low, paired.high
+                low, high = max(-100.0, paired.low), min(100.0, paired.high)  # and a difference of two in -100 to 100
         rows.append(
             Row(
                 method=method,

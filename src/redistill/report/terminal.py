@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from redistill.errors import plain
@@ -78,10 +78,10 @@ def _panel(title: str, unit: str, curves: Mapping[str, Curve], width: int, heigh
     return lines
 
 
-def told(live: Live, since: Mapping[str, int] | None = None) -> tuple[list[str], dict[str, int]]:
+def lines_of(live: Live, since: Mapping[str, int] | None = None) -> tuple[list[str], dict[str, int]]:
     """A line a point that is new, and how many of each curve were told; ``since``: of the call before.
 
-    >>> told(Live("KD", "running", {"test": ((3, 50.0), (6, 75.0))}, {"CE": ((1, 2.0),)}), {"accuracy test": 1})[0]
+    >>> lines_of(Live("KD", "running", {"test": ((3, 50.0), (6, 75.0))}, {"CE": ((1, 2.0),)}), {"accuracy test": 1})[0]
     ['step 6: test 75.00 %', 'epoch 1: CE 2']
     """
     before = dict(since or {})
@@ -96,8 +96,8 @@ def told(live: Live, since: Mapping[str, int] | None = None) -> tuple[list[str],
     return lines, before
 
 
-def ends(live: Live, folder: Sequence[str]) -> str:
-    """What became of a run, and what to do, as the last line."""
+def ends(live: Live, command: str) -> str:
+    """What became of a run, and what to do, as the last line. ``command``: what goes on with it."""
     if live.state == "stopped":
-        return plain(f"{live.label}: nobody is at it; redistill run {' '.join(folder)} goes on")
+        return plain(f"{live.label}: nobody is at it; {command} goes on")
     return plain(f"{live.label}: {live.state}{f', {live.why}' if live.why else ''}")

@@ -1,25 +1,20 @@
-"""The report as one HTML page: of a paper beside our runs, or of runs by themselves."""
+"""A paper's report as one HTML page: its claims beside our runs."""
 
 from __future__ import annotations
 
-import base64
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from redistill.claims import Finding, counted, summary_sentences
-from redistill.files import digest
 from redistill.papers.cells import Cell
 from redistill.papers.plan import Plan
 from redistill.papers.schema import Selector
-from redistill.report.checklist import checklist
-from redistill.report.drawing import described, drawing, links
-from redistill.report.energy import energy
 from redistill.report.figures import Held, against_images, curves_of, ends_of, forest
-from redistill.report.html import Content, Element, el, facts, figure, listed, page, table
+from redistill.report.html import Content, Element, el, facts, figure, page, table
 from redistill.report.paper import NOT_JUDGED, line, reported, scope_of, tested
-from redistill.report.references import bibtex
 from redistill.report.style import svg_text
+from redistill.report.web_parts import LETTER, WIDTH, methods, of_runs, sections
 from redistill.report.written import Written
 from redistill.runs.store import Run
 from redistill.stats import mean_interval
@@ -27,16 +22,10 @@ from redistill.verdicts.beliefs import Believed
 from redistill.verdicts.claims import label
 from redistill.verdicts.tables import TableVerdict
 
-WIDTH, LETTER = 4.9, 11.0
-"""Inches and points: figures of a page: as wide as a phone, with letters that can be read there."""
-
 MOST = 40
 """Claims in one forest plot; beyond that the table alone shows them."""
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# A paper beside our runs
-# ---------------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class PaperParts:
     """What a paper's report says, part by part, as elements: a page and an article show the same.
@@ -77,7 +66,7 @@ def paper_parts(
     prose = written or {}
     others: dict[str, list[Content]] = {
         "Scope": list(prose.get("Scope", [])),
-        "Methods": [*prose.get("Methods", []), *_methods(runs)],
+        "Methods": [*prose.get("Methods", []), *methods(runs)],
         "Results": list(prose.get("Results", [])),
         "Transition curves": _transitions(beliefs, {run.id: run for run in runs}),
         "Assumed": _where(plan.paper.file.assumed, shown),
@@ -86,7 +75,7 @@ def paper_parts(
         "What was hard": list(prose.get("What was hard", [])),
         "Correspondence": list(prose.get("Correspondence", [])),
         "What was not run": _not_run(tables),
-        **dict(_of_runs(runs, plan)),
+        **dict(of_runs(runs, plan)),
         "Commands": [_commands(tables)],
     }
     return PaperParts(
@@ -119,8 +108,8 @@ def _table(plan: Plan, judged: TableVerdict, name: str, whole: bool) -> list[Con
     figures: list[Content] = []
     if rested := [one for finding in looked if (one := held(finding)) is not None][:MOST]:
         drawn = forest(rested, title="Ours minus the paper's", width=WIDTH, size=LETTER)
-        told = "; ".join(f"{one.name}: {one.told}" for one in rested)
-        figures.append(figure(svg_text(drawn, f"Claims of table {judged.table}", told), f"{name}-f"))
+        verdicts = "; ".join(f"{one.name}: {one.words}" for one in rested)
+        figures.append(figure(svg_text(drawn, f"Claims of table {judged.table}", verdicts), f"{name}-f"))
     if curves := tested(judged.runs):
         drawn = curves_of(curves, title="Test accuracy over the run", ylabel="test accuracy, %", width=WIDTH, size=LETTER)
         figures.append(figure(svg_text(drawn, f"Curves of table {judged.table}", ends_of(curves, "test accuracy, %")), f"{name}-c"))
@@ -148,13 +137,13 @@ def _table(plan: Plan, judged: TableVerdict, name: str, whole: bool) -> list[Con
 def held(finding: Finding) -> Held | None:
     """A claim as a forest plot shows it; None where nothing of ours stands beside it."""
     entry = line(finding)
-    told = f"{entry.paper}, ours {entry.ours.partition(' ')[0]}: {finding.verdict}"
+    words = f"{entry.paper}, ours {entry.ours.partition(' ')[0]}: {finding.verdict}"
     if finding.measured is not None and finding.difference is not None:
-        return Held(finding.claim.id, told, finding.difference, None, None, 0.0, finding.verdict)
+        return Held(finding.claim.id, words, finding.difference, None, None, 0.0, finding.verdict)
     reading = finding.reading
     if reading is None or reading.difference is None or reading.interval is None:
         return None
-    return Held(finding.claim.id, told, reading.difference, *reading.interval, finding.claim.tolerance, finding.verdict)
+    return Held(finding.claim.id, words, reading.difference, *reading.interval, finding.claim.tolerance, finding.verdict)
 
 
 def _few(plan: Plan, judged: TableVerdict) -> str | None:
@@ -233,135 +222,3 @@ def _commands(tables: Sequence[TableVerdict]) -> Element:
     cells = [p.cell for judged in tables for p in judged.planned]
     rows = [(f"{cell.table}: {label(cell)}", el("code", command_of(cell))) for cell in cells if not cell.unknown]
     return table(("row", "command"), rows, "One command for every row; --dry-run shows what it costs")
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Runs by themselves
-# ---------------------------------------------------------------------------------------------------------------------
-def subject(runs: Sequence[Run]) -> str:
-    """What a report of runs is about: their configurations, whichever seeds of them."""
-    return f"runs {digest(','.join(sorted({run.cell for run in runs})))[:12]}"
-
-
-def runs_page(runs: Sequence[Run], notes: Sequence[str] = ()) -> str:
-    """What some runs asked for and what came out, with no claim beside them; ``notes``: what is to be said first."""
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(f"{run.label}\0{run.cell}", []).append(run)
-    named = {f"{key.partition(chr(0))[0]}": several for key, several in groups.items()}
-    if len(named) < len(groups):  # one label, several configurations
-        named = {f"{several[0].label} ({several[0].cell[:6]})": several for several in groups.values()}
-    rows = []
-    for name, several in named.items():
-        lost = [str(run.seed) for run in several if run.diverged is not None]
-        sets = list(dict.fromkeys(data for run in several for data in run.entry.accuracy))
-        for data in sets or ["none"]:  # a run without evaluation ran all the same
-            values = [run.accuracy(data) for run in several if data in run.entry.accuracy and run.diverged is None]
-            mean = mean_interval(values) if len(values) > 1 else None
-            told = f"{mean.value:.2f} [{mean.low:.2f}, {mean.high:.2f}]" if mean else f"{values[0]:.2f}" if values else ""
-            seeds = f"{', '.join(str(run.seed) for run in several)}{f' (diverged: {chr(44).join(lost)})' if lost else ''}"
-            rows.append((name, data, told, str(len(values)), seeds))
-    out: list[Content] = [table(("run", "set", "accuracy % [95 %]", "n", "seeds"), rows, "Accuracy after the last step", numbers=(2, 3))]
-    if curves := tested(named):
-        drawn = curves_of(curves, title="Accuracy over the run", ylabel="accuracy, %", width=WIDTH, size=LETTER)
-        out.append(el("div", figure(svg_text(drawn, "Accuracy over the run", ends_of(curves, "accuracy, %")), "runs"), class_="figures"))
-    again = [(f"{run.label}, seed {run.seed}", el("code", f"redistill run {shlex.quote(str(run.folder))}")) for run in runs]
-    commands: list[Content] = [table(("run", "command"), again, "The same run again, or only read where it is there")]
-    parts = [("Accuracy", out), ("Methods", _methods(runs)), *_of_runs(runs, None), ("Commands", commands)]
-    cells = f"{counted(len(runs), 'run')} of {counted(len(groups), 'configuration')}"
-    head = [el("h1", f"Report of {cells}"), *(el("p", note) for note in notes)]
-    return page(f"Report of {cells}", head, sections(parts), of=subject(runs))
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# What both share
-# ---------------------------------------------------------------------------------------------------------------------
-def sections(parts: Sequence[tuple[str, Sequence[Content]]]) -> list[Content]:
-    filled = [(f"s{number}", title, content) for number, (title, content) in enumerate(parts) if content]
-    nav = el("nav", listed(el("a", title, href=f"#{name}") for name, title, _ in filled), aria_label="Sections")
-    return [nav, *(el("section", el("h2", title, id=name), content, aria_labelledby=name) for name, title, content in filled)]
-
-
-def _methods(runs: Sequence[Run]) -> list[Content]:
-    """A drawing of each method that ran."""
-    different: dict[str, Run] = {}
-    for run in runs:
-        different.setdefault(described(links(run.entry)), run)
-    drawn = [
-        el("figure", drawing(run.entry, f"method{number}"), el("figcaption", f"{run.label}: {words}"))
-        for number, (words, run) in enumerate(different.items())
-    ]
-    return [el("div", drawn, class_="figures")] if drawn else []
-
-
-def _of_runs(runs: Sequence[Run], plan: Plan | None) -> list[tuple[str, list[Content]]]:
-    """Samples, cost, checklist and references: what every report has."""
-    names = [str(part["use"]) for run in runs for part in run.entry.experiment["method"]]
-    sources = [run.entry.experiment["source"] for run in runs]
-    names += [str(one.get("kind")) for source in sources for one in (source, source.get("first", {}), source.get("second", {}))]
-    told = bibtex(names)
-    return [
-        ("Samples of generators", _samples(runs)),
-        ("Cost", _cost(runs)),
-        ("Checklist", _checklist(runs, plan)),
-        ("References", [el("pre", told, tabindex="0")] if told else []),
-    ]
-
-
-def _samples(runs: Sequence[Run]) -> list[Content]:
-    """Early, middle and late images of each generator whose samples lie beside its record."""
-    from redistill.report.zero_shot import sheet
-
-    drawn: list[Content] = []
-    for run in runs:
-        if "samples.safetensors" not in run.record["files"] or not (run.folder / "samples.safetensors").is_file():
-            continue
-        kept = {int(block): images for block, images in run.kept("samples").items()}
-        order = sorted(kept)
-        chosen = [order[0], order[len(order) // 2], order[-1]]
-        space = str(run.entry.experiment["source"].get("normalise", "none"))
-        png = sheet([kept[block][:6] for block in chosen], space, titles=[f"after {block} blocks" for block in chosen], side=48)
-        picture = el("img", src=f"data:image/png;base64,{base64.b64encode(png).decode()}",
-                     alt=f"Images of the generator of {run.label} after {', '.join(map(str, chosen))} blocks")  # fmt: skip
-        drawn.append(el("figure", picture, el("figcaption", f"{run.label}, seed {run.seed}")))
-    return [el("div", drawn, class_="figures")] if drawn else []
-
-
-def _cost(runs: Sequence[Run]) -> list[Content]:
-    if not runs:
-        return [el("p", "No run of these cells is in the store.")]
-    rows = []
-    for run in runs:
-        record = run.entry
-        machine = record.sessions[-1]["hardware"]
-        rows.append((f"{run.label}, seed {run.seed}", str(record.steps), f"{record.time.own / 3600:.2f}", f"{record.time.cpu / 3600:.2f}",
-                     f"{machine.get('device', '')}, threads: {machine.get('threads')}", run.id))  # fmt: skip
-    total = sum(run.entry.time.own for run in runs) / 3600
-    head = ("run", "steps", "hours", "CPU hours of its cohort", "machine", "id")
-    made: list[Content] = [
-        table(head, rows, "What each run cost", numbers=(1, 2, 3)),
-        el("p", f"{len(runs)} runs, {total:.1f} hours of the students' own steps. {energy(runs)}"),
-    ]
-    if several := versions(runs):
-        made.append(el("p", several))
-    return made
-
-
-def versions(runs: Sequence[Run]) -> str:
-    """A sentence where runs of several versions stand beside each other; "" where one version made them all."""
-    made: dict[str, int] = {}
-    for run in runs:
-        entry = run.entry
-        commit = f" (commit {entry.git.commit[:10]}{', changed' if entry.git.changed else ''})" if entry.git is not None else ""
-        told = ", ".join(f"{name} {entry.versions.get(name, '?')}" for name in ("redistill", "torch")) + commit
-        made[told] = made.get(told, 0) + 1
-    if len(made) < 2:
-        return ""
-    listing = "; ".join(f"{counted(n, 'run')} by {told}" for told, n in made.items())
-    return f"Made by several versions: {listing}."
-
-
-def _checklist(runs: Sequence[Run], plan: Plan | None) -> list[Content]:
-    rows = [(one.question, one.group, one.answer, one.evidence) for one in checklist(runs, plan)]
-    caption = "ML Reproducibility Checklist 2.0 and code completeness, from the records"
-    return [table(("question", "list", "answer", "evidence"), rows, caption)]

@@ -63,8 +63,8 @@ def zero_shot(results: Path) -> str:
     for run in filter(generated, finished(results)):
         last = ", ".join(f"{a['last']:.2f} ({n})" for n, a in run.record["accuracy"].items())
         blocks = run.record["steps"] // run.record["experiment"]["source"]["n_S"]
-        told = [numbers for _, numbers in run.curves()["source"]]
-        sure = [sum(row[f"{who}_confidence"] for row in told) / len(told) for who in ("teacher", "student")]
+        logged = [numbers for _, numbers in run.curves()["source"]]
+        sure = [sum(row[f"{who}_confidence"] for row in logged) / len(logged) for who in ("teacher", "student")]
         cells = (run.label, run.seed, blocks, last, *(f"{p:.2f}" for p in sure), costs(run))
         out.append(bars(cells))
     one = watched(results)

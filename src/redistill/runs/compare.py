@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from redistill.experiment.value import identity
 from redistill.files import read
+from redistill.identity import identity
 from redistill.runs.record import Origin, Record
 from redistill.runs.store import Run
 from redistill.tensor_files import tensors_of

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from redistill.errors import RedistillError
-from redistill.experiment.sealed import CURVES, RECORD, sealed
 from redistill.files import Spoilt, file_digest, json_of, make_folder, pretty, read, write
 from redistill.runs.store import Run, Store
+from redistill.sealed import CURVES, RECORD, sealed
 
 OWN_FILES = ("arrays", "folder", "images")  # data that a path names
 EACH, TOGETHER = 15_000_000, 30_000_000  # bytes

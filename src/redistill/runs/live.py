@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from redistill.errors import RedistillError, nearest
-from redistill.experiment.sealed import CURVES, LOCK, PENDING, RECORD
 from redistill.files import held, json_of, there
 from redistill.runs.store import Run, Store, Unfinished, read_record
+from redistill.sealed import CURVES, LOCK, PENDING, RECORD
 
 Curve = tuple[tuple[float, float], ...]
 State = Literal["running", "done", "diverged", "stopped"]

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from redistill.errors import RedistillError
-from redistill.experiment.value import Experiment, identity
 from redistill.files import canonical, digest
+from redistill.identity import identity
+from redistill.package_code import package_sha256
 from redistill.runs.record import differing
 from redistill.runs.store import Damaged, Run, Store, Unfinished
 from redistill.runs.store import stale as other_weights
 
+if TYPE_CHECKING:
+    from redistill.experiment.value import Experiment
 
-def told(run: Run) -> dict[str, Any]:
+
+def numbers_of(run: Run) -> dict[str, Any]:
     """What of a record must be the same wherever the run lies: the numbers."""
     return {name: run.record[name] for name in ("accuracy", "diverged", "steps")}
 
@@ -53,13 +57,22 @@ def stale(run: Run, experiment: Experiment | None, store: Store) -> str | None:
 
 
 class Today:
-    """The experiments of records as they are read today, each cell once."""
+    """Which runs of a store are out of date by the code as it is today; each cell is read once."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store) -> None:
+        self.store = store
         self.read: dict[str, Experiment | None] = {}
 
-    def __call__(self, run: Run) -> Experiment | None:
+    def stale(self, run: Run) -> str | None:
+        """Why a run is out of date, or None, as :func:`stale`; what this very code wrote need not be read again to know."""
+        if run.entry.versions.get("package") == package_sha256():
+            return other_weights(run, self.store)
+        return stale(run, self._experiment(run), self.store)
+
+    def _experiment(self, run: Run) -> Experiment | None:
         """None where it cannot be read any more (code or data of one's own that is gone)."""
+        from redistill.experiment.value import Experiment
+
         if run.cell not in self.read:
             try:
                 self.read[run.cell] = Experiment.of(asked(run.record["experiment"]))
@@ -96,7 +109,7 @@ class Found:
                     self.begun.setdefault(self._key(run.experiment), set()).add(int(run.experiment["seed"]))
                 continue
             twins = known.setdefault(run.id, [])
-            if others := [twin for twin in twins if told(twin) != told(run)]:
+            if others := [twin for twin in twins if numbers_of(twin) != numbers_of(run)]:
                 self._settle([*others, run])
             twins.append(run)
             self.runs.setdefault((self._key(run.record["experiment"]), run.seed), []).append(run)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from redistill.errors import RedistillError
-from redistill.experiment.sealed import FORMAT
+from redistill.sealed import FORMAT
 
 if TYPE_CHECKING:
     from redistill.core import Stream

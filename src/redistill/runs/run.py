@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redistill.errors import RedistillError, nearest
-from redistill.experiment.sealed import BEST, CURVES, RECORD, WEIGHTS, read_sealed
 from redistill.files import digest, json_in, read
 from redistill.runs.record import Record
+from redistill.sealed import BEST, CURVES, RECORD, WEIGHTS, read_sealed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -7,25 +7,25 @@ run, and a run is never edited.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redistill.errors import RedistillError, nearest
-from redistill.experiment.sealed import BEST as BEST
-from redistill.experiment.sealed import CURVES as CURVES
-from redistill.experiment.sealed import FORMAT as FORMAT
-from redistill.experiment.sealed import LOCK as LOCK
-from redistill.experiment.sealed import PENDING as PENDING
-from redistill.experiment.sealed import RECORD as RECORD
-from redistill.experiment.sealed import WEIGHTS as WEIGHTS
-from redistill.experiment.sealed import require_unaltered as require_unaltered
-from redistill.experiment.sealed import sealed
 from redistill.files import Spoilt, canonical, digest, file_digest, json_of, make_folder, pretty, read, there, why, write, writing
 from redistill.paths import expanded
 from redistill.runs.run import Run as Run
 from redistill.runs.run import read_record as read_record
+from redistill.sealed import BEST as BEST
+from redistill.sealed import CURVES as CURVES
+from redistill.sealed import FORMAT as FORMAT
+from redistill.sealed import LOCK as LOCK
+from redistill.sealed import PENDING as PENDING
+from redistill.sealed import RECORD as RECORD
+from redistill.sealed import WEIGHTS as WEIGHTS
+from redistill.sealed import sealed
 
 if TYPE_CHECKING:
     from redistill.experiment.value import Experiment
@@ -47,9 +47,15 @@ class Unfinished:
     experiment: dict[str, Any] | None
     label: str
 
+    @property
+    def command(self) -> str:
+        """What goes on with it, as a shell takes it; its store is named where that is not ``runs``."""
+        root = self.folder.parent.parent
+        return shlex.join(["redistill", "run", str(self.folder), *([] if root == Path("runs") else ["--runs", str(root)])])
+
     def refused(self) -> RedistillError:
         """To be raised where a finished run is needed."""
-        return RedistillError(f"{self.folder} holds a run that has not reached its end: redistill run {self.folder} goes on with it")
+        return RedistillError(f"{self.folder} holds a run that has not reached its end: {self.command} goes on with it")
 
 
 class Store:
@@ -152,8 +158,8 @@ class Store:
                 raise begun[0].refused()
             damaged = [run for run in everything if isinstance(run, Damaged)]
             if damaged:
-                told = "; ".join(run.why for run in damaged[:3])
-                raise RedistillError(f"{nearest(text, every, 'run')} (in {self.root}, where {len(damaged)} cannot be read: {told})")
+                reasons = "; ".join(run.why for run in damaged[:3])
+                raise RedistillError(f"{nearest(text, every, 'run')} (in {self.root}, where {len(damaged)} cannot be read: {reasons})")
             if not every:
                 raise RedistillError(f"there is no {text!r}, neither as a folder nor among the runs of {self.root}: it has none")
             raise RedistillError(f"{nearest(text, every, 'run')} (in {self.root})")

@@ -10,10 +10,10 @@ from typing import Any
 from torch import nn
 
 from redistill import user_code
-from redistill.experiment.networks import Net, construct
-from redistill.experiment.sealed import CODE
+from redistill.experiment.networks import Net
 from redistill.files import read, there
 from redistill.models.weights import load_weights
+from redistill.sealed import CODE
 from redistill.tensor_files import header
 
 
@@ -29,7 +29,7 @@ def trained(path: Path, given: Mapping[str, Any], seed: int, *, trust_code: bool
         net = net.model_copy(update={"file": str(kept)})  # the run's own copy, wherever the original is by now
     if trust_code and net.code is not None:
         user_code.load(net.model, Path(), file=net.file, code=net.code, kind=nn.Module, trusted=True)
-    network = construct(net, facts, seed)
+    network = net.build(facts, seed)
     load_weights(network, path)
     network.eval()
     return network

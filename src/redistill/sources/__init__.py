@@ -1,22 +1,30 @@
 """Inputs that are not a data set: generators that train beside the student, images made out of a teacher, two sources in turn.
 
-What publications made of them stands in ``redistill.published``; its documented names are handed on when they are asked for.
+Its names are loaded when first used, so that who asks for a kind's name alone does not wait for torch; what publications made of them
+stands in ``redistill.published``.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from redistill.sources.adversarial import Adversarial
-from redistill.sources.generated import DAFL, DFAD, pulls
-from redistill.sources.inversion import CMI, DeepInversion, Rounds
-from redistill.sources.mixed import Mixed
-from redistill.sources.variants import Variant
+if TYPE_CHECKING:
+    from redistill.sources.adversarial import Adversarial as Adversarial
+    from redistill.sources.generated import DAFL as DAFL
+    from redistill.sources.generated import DFAD as DFAD
+    from redistill.sources.generated import pulls as pulls
+    from redistill.sources.inversion import CMI as CMI
+    from redistill.sources.inversion import DeepInversion as DeepInversion
+    from redistill.sources.inversion import Rounds as Rounds
+    from redistill.sources.mixed import Mixed as Mixed
+    from redistill.sources.variants import Variant as Variant
 
-_PUBLISHED = {
-    "PRESETS": "zero_shot", "Preset": "zero_shot", "preset": "zero_shot",
-    "extra_images": "few_images", "few_methods": "few_images", "few_recipe": "few_images",
+_HOME = {
+    "Adversarial": "sources.adversarial", "DAFL": "sources.generated", "DFAD": "sources.generated", "pulls": "sources.generated",
+    "CMI": "sources.inversion", "DeepInversion": "sources.inversion", "Rounds": "sources.inversion", "Mixed": "sources.mixed",
+    "Variant": "sources.variants", "PRESETS": "published.zero_shot", "Preset": "published.zero_shot", "preset": "published.zero_shot",
+    "extra_images": "published.few_images", "few_methods": "published.few_images", "few_recipe": "published.few_images",
 }  # fmt: skip
 
 __all__ = [
@@ -39,10 +47,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PUBLISHED:
+    if name not in _HOME:
         raise AttributeError(f"module 'redistill.sources' has no attribute {name!r}")
-    module = importlib.import_module(f"redistill.published.{_PUBLISHED[name]}")
-    return vars(module)[name]
+    value = vars(importlib.import_module(f"redistill.{_HOME[name]}"))[name]
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

@@ -174,7 +174,7 @@ class AdversarialStream:
         self.layers = OwnStream(
             self.generator, self.student, self.teacher, self.method, seed=room.seed, purpose="generator", device=room.device, train=True
         )
-        self.desk = Desk.of(self, room)
+        self.desk = Desk.of(self.layers, self.method.weights, self.optimizer, room)
 
     def _check_length(self) -> None:
         """A cosine that has reached zero would go up again."""
@@ -365,7 +365,7 @@ class AdversarialStream:
             "block": self._block,
             "last": self._last,
             "images": self._batch.images.clone() if self._batch is not None else None,
-            "said": self._said_by_chance(),
+            "said": self._drawn_output(),
             "bad": self._bad,
             "bad_teacher": self._bad_teacher,
             **self.snapshots.state_dict(),
@@ -386,16 +386,16 @@ class AdversarialStream:
         within = self._last % self.variant.n_S if self.variant.noise == "fresh" else 0
         self._batch = self._as_batch(images.to(self.room.device), self._block, within) if images is not None else None
         if self._batch is not None and self.answered_places is not None:
-            self._answered(self._batch, self._as_said(state.get("said")) or self._ask(self._batch.images))
+            self._answered(self._batch, self._as_output(state.get("said")) or self._ask(self._batch.images))
 
-    def _said_by_chance(self) -> dict[str, Tensor] | None:
+    def _drawn_output(self) -> dict[str, Tensor] | None:
         """The teacher's answer to the batch, where a network that may draw would give another one when it is asked again."""
         if self.layers.draws == "" or self.answered_places is None or self._batch is None or self._batch.teacher is None:
             return None
         teacher_output = self._batch.teacher
         return {"logits": teacher_output.logits.clone(), **{f"tap:{place}": tap.clone() for place, tap in teacher_output.taps.items()}}
 
-    def _as_said(self, kept: dict[str, Tensor] | None) -> Output | None:
+    def _as_output(self, kept: dict[str, Tensor] | None) -> Output | None:
         if kept is None:
             return None
         here = {name: value.to(self.room.device) for name, value in kept.items()}

@@ -7,17 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from redistill.core import Output, Ramp, Replays, StreamContext
+from redistill.core import Output, Ramp, Replays, StreamContext, Weight
 from redistill.features.drawing import OwnStream
 from redistill.replay import prime
-
-if TYPE_CHECKING:
-    from redistill.sources.adversarial import AdversarialStream
 
 
 @dataclass
@@ -28,7 +24,7 @@ class Desk:
         layers: of the networks, which may draw; what draws by itself is not replayed.
         replays: None: work is done as it is written, on new tensors. rampant: weights change from block to block.
         block: int64 [], the number of the block. noise: of the generator's steps. fresh: of a step of the student.
-        rate, weights: of the generator's steps. images: what was made last. said: what the teacher said of them, if it is kept.
+        rate, weights: of the generator's steps. images: what was made last. teacher_output: of them, if it is kept.
     """
 
     layers: OwnStream
@@ -43,18 +39,18 @@ class Desk:
     teacher_output: Output | None = None
 
     @classmethod
-    def of(cls, stream: AdversarialStream, room: StreamContext) -> Desk:
-        """A desk with nothing on it."""
+    def of(cls, layers: OwnStream, weights: Sequence[Weight], optimizer: torch.optim.Optimizer, room: StreamContext) -> Desk:
+        """A desk with nothing on it. ``weights``: of the terms that ``optimizer`` minimises."""
         replays = room.replays
-        rampant = any(isinstance(weight, Ramp) for weight in stream.method.weights)
-        made = cls(stream.layers, replays, rampant, torch.tensor(-1, device=room.device))
+        rampant = any(isinstance(weight, Ramp) for weight in weights)
+        made = cls(layers, replays, rampant, torch.tensor(-1, device=room.device))
         if replays is not None or room.device.type == "cuda":
             kind = torch.float32 if room.device.type == "cuda" else torch.float64
             made.rate = torch.zeros((), dtype=kind, device=room.device)
         if replays is not None:
             if rampant:
-                made.weights = torch.zeros(len(stream.method.weights), dtype=room.dtype, device=room.device).unbind()
-            prime(stream.optimizer)
+                made.weights = torch.zeros(len(weights), dtype=room.dtype, device=room.device).unbind()
+            prime(optimizer)
         return made
 
     def do(self, kind: str, work: Callable[[int | None], None], step: int) -> None:

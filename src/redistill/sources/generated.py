@@ -16,12 +16,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from pydantic import Field
+
 from redistill.core import Method, RedistillError, Term
 from redistill.sources.adversarial import Adversarial
 from redistill.sources.losses import ActivationNorm, BatchNormStatistics, ImageNorm, InformationEntropy, OneHot, TotalVariation
 from redistill.sources.variants import Variant
 from redistill.terms import KD, LogitDistance
 from redistill.terms.kd import Reduction
+from redistill.values import Value
 
 Form = Literal["kl", "l1", "js", "agreed"]
 
@@ -71,6 +74,36 @@ def pulls(
     if not kept:
         raise RedistillError("nothing pulls at the images: every weight is 0 (one_hot, activation, entropy, batch_norm, adversarial ...)")
     return Method(kept)
+
+
+class GeneratorLosses(Value):
+    """What a generator minimises, as settings of a source.
+
+    Args:
+        one_hot, activation, entropy, batch_norm, variation: weights of :mod:`redistill.sources.losses`; 0 leaves one out.
+        entropy_base: of its logarithm, ``"e"`` or ``"10"``.
+        adversarial: weight of the student's disagreement, which is sought. form: ``"kl"``, ``"l1"``, ``"js"`` or ``"agreed"``.
+            T: its temperature. reduction: of "kl". most: its bound.
+    """
+
+    one_hot: float = Field(default=0.0, ge=0)
+    activation: float = Field(default=0.0, ge=0)
+    entropy: float = Field(default=0.0, ge=0)
+    entropy_base: Literal["e", "10"] = "e"
+    batch_norm: float = Field(default=0.0, ge=0)
+    T: float = Field(default=1.0, gt=0)
+    adversarial: float = Field(default=0.0, ge=0)
+    form: Form = "kl"
+    reduction: Literal["element", "batch"] = "batch"
+    most: float | None = Field(default=None, gt=0)
+    variation: float = Field(default=0.0, ge=0)
+
+    def pulled(self) -> Method:
+        """Their weighted sum."""
+        return pulls(
+            one_hot=self.one_hot, activation=self.activation, entropy=self.entropy, base=self.entropy_base, batch_norm=self.batch_norm,
+            adversarial=self.adversarial, form=self.form, T=self.T, reduction=self.reduction, most=self.most, variation=self.variation,
+        )  # fmt: skip
 
 
 def _dafl() -> Method:

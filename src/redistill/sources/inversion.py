@@ -31,7 +31,7 @@ from redistill.features.modes import mode, untouched
 from redistill.features.outputs import teacher_at_fault
 from redistill.sources.asked import Asked, require_shape
 from redistill.sources.contrast import Head, contrast_loss, global_view, instance_means, local_view, new_start, shifted
-from redistill.sources.generated import pulls
+from redistill.sources.generated import Form, pulls
 from redistill.sources.losses import OF_TEACHER_ALONE, places_before
 from redistill.sources.memory import FeatureMemory, ImageMemory
 from redistill.values import Value
@@ -82,6 +82,32 @@ class Rounds(Value):
         if found.strong or found.batch:
             raise ValueError(f"augment={self.augment!r}: what is drawn from the memory has one view and its own crop: leave the ending out")
         return self
+
+
+class ImageLosses(Value):
+    """What the images minimise, as settings of a source.
+
+    Args:
+        one_hot, batch_norm, variation, norm: weights of :mod:`redistill.sources.losses`; 0 leaves one out.
+        adversarial: weight of the student's disagreement, which is sought. form: ``"kl"``, ``"l1"``, ``"js"`` or ``"agreed"``.
+            T: its temperature. most: its bound.
+    """
+
+    one_hot: float = Field(default=1.0, ge=0)
+    batch_norm: float = Field(default=0.0, ge=0)
+    variation: float = Field(default=0.0, ge=0)
+    norm: float = Field(default=0.0, ge=0)
+    adversarial: float = Field(default=0.0, ge=0)
+    form: Form = "kl"
+    T: float = Field(default=1.0, gt=0)
+    most: float | None = Field(default=None, gt=0)
+
+    def method(self) -> Method:
+        """Their weighted sum."""
+        return pulls(
+            one_hot=self.one_hot, target="label", batch_norm=self.batch_norm, variation=self.variation, norm=self.norm,
+            adversarial=self.adversarial, form=self.form, T=self.T, most=self.most,
+        )  # fmt: skip
 
 
 @dataclass(eq=False)
@@ -208,7 +234,7 @@ class InversionStream:
         self.head: Head | None = None
         self._prepare()
         self._block, self._last, self._batch = -1, -1, None  # type: int, int, Batch | None
-        self._told: list[tuple[float, float]] = []
+        self._logged: list[tuple[float, float]] = []
 
     def _prepare(self) -> None:
         shape, space = tuple(self.source.image_shape), self.source.normalisation
@@ -283,7 +309,7 @@ class InversionStream:
         self.memory.add(self.to_space(kept) if self.generator is not None else kept)
         if features is not None:
             self.bank.add(features)
-        self._told.append((value, best))
+        self._logged.append((value, best))
 
     def _contrast(self, pixels: Tensor, teacher_output: Output, draw: torch.Generator) -> tuple[Tensor, Tensor]:
         """The contrast of the two views, and both views' vectors [B, 2 D] for the memory."""
@@ -333,10 +359,10 @@ class InversionStream:
     def log(self) -> dict[str, float]:
         """Means over the blocks since the last call: ``image_loss`` of the last step, ``kept_loss`` of the images kept; ``images``:
         made so far."""
-        if not self._told:
+        if not self._logged:
             return {}
-        last, kept = (sum(values) / len(self._told) for values in zip(*self._told, strict=True))
-        self._told = []
+        last, kept = (sum(values) / len(self._logged) for values in zip(*self._logged, strict=True))
+        self._logged = []
         return {"image_loss": last, "kept_loss": kept, "images": float(self.memory.added)}
 
     def state_dict(self) -> dict[str, Any]:
@@ -347,7 +373,7 @@ class InversionStream:
             "head": None if self.head is None else self.head.state_dict(),
             "head_optimizer": None if self.head is None else self.head_optimizer.state_dict(),
             "block": self._block,
-            "told": list(self._told),
+            "told": list(self._logged),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -359,4 +385,4 @@ class InversionStream:
             self.head.load_state_dict(state["head"])
             self.head_optimizer.load_state_dict(state["head_optimizer"])
         self._block = int(state["block"])
-        self._told = [(float(a), float(b)) for a, b in state["told"]]
+        self._logged = [(float(a), float(b)) for a, b in state["told"]]

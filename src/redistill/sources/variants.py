@@ -52,7 +52,7 @@ class Variant(Value):
         lr, betas, eps: the generator's Adam.
         decay: of its rate; ``"cosine"`` from ``lr`` at the first block to 0 after ``T_max`` blocks, ``"constant"``, or ``"multistep"``,
             times ``gamma`` from each of ``milestones`` on.
-        T_max: in blocks; default: the source's ``blocks``.
+        T_max: in blocks, by default the source's ``blocks``.
         milestones, gamma: blocks, rising, from each of which the rate is times ``gamma``; none, and 0.1.
         first: whose steps a run begins with, the ``"generator"``'s, or the ``"student"``'s on images of the untrained generator (DFAD).
         clip: bound of the generator's gradient, None for no bound. A preset bounds the norm of the student's by the same.

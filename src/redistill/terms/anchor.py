@@ -1,4 +1,4 @@
-"""Anchor: stay near the weights one started from, so that a few images do not overwrite what was learnt without any.
+"""Anchor: regularisation towards the starting point (L2-SP and its relatives), so that a few images do not overwrite what was learnt.
 
     tensor:  L = Σ_p (1/n_p) Σ_i |w_pi − w⁰_pi|        p: parameter tensors of n_p entries
     sum:     L = Σ_p Σ_i |w_pi − w⁰_pi|                 (or squared)

@@ -134,10 +134,10 @@ def _where(error: Exception, term: Term) -> str:
     lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == own]
     if not lines:
         return ""
-    told = f" ({Path(own).name}, line {lines[-1].lineno})"
+    place = f" ({Path(own).name}, line {lines[-1].lineno})"
     if not term.needs_labels and "labels" in (lines[-1].line or ""):
-        told += "; a batch has labels for terms that declare needs_labels: ClassVar[bool] = True"
-    return told
+        place += "; a batch has labels for terms that declare needs_labels: ClassVar[bool] = True"
+    return place
 
 
 if not TYPE_CHECKING:

@@ -113,8 +113,8 @@ def _bfloat(trial: TermCase) -> None:
     try:
         got = _finite(bench, rough[0], teacher, "in bfloat16")
     except RuntimeError as error:
-        told = f"outputs in bfloat16 meet what the term keeps in float32 ({error}): make them wide first, .float()"
-        require("dtype" not in str(error), told)
+        reason = f"outputs in bfloat16 meet what the term keeps in float32 ({error}): make them wide first, .float()"
+        require("dtype" not in str(error), reason)
         raise
     with torch.no_grad():  # not .data: who remembers on the host what a buffer holds must be able to see that it was changed
         for name, buffer in bench.term.named_buffers():

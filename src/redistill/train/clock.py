@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from redistill.train.learner import Course
+from redistill.train.schedule import SharedSchedule
 
 
 @dataclass(frozen=True)
@@ -35,23 +33,23 @@ class Clock:
     On a CUDA device rates are single precision, which is what its optimisers take from a tensor; elsewhere double.
     """
 
-    def __init__(self, course: Course, *, tabled: bool):
-        self.course, self.tabled = course, tabled
-        device = course.means.device
+    def __init__(self, schedule: SharedSchedule, *, tabled: bool):
+        self.schedule, self.tabled = schedule, tabled
+        device = schedule.means.device
         self._device = device
         self._expected = -1
         if tabled:
             kind = torch.float32 if device.type == "cuda" else torch.float64
             self.counter, self.row = (torch.zeros(1, dtype=torch.int64, device=device) for _ in range(2))
-            self.rates = torch.zeros(course.block, dtype=kind, device=device)
+            self.rates = torch.zeros(schedule.block, dtype=kind, device=device)
             self.rate = torch.zeros((), dtype=kind, device=device)
 
     def at(self, step: int) -> Moment:
         """The moment of a step."""
         if self.tabled:
             return Moment(step, self.counter, self.row, self.rate)
-        counter, row = (torch.tensor([number], device=self._device) for number in (step, self.course.row(step)))
-        return Moment(step, counter, row, self.course.rates[step])
+        counter, row = (torch.tensor([number], device=self._device) for number in (step, self.schedule.row(step)))
+        return Moment(step, counter, row, self.schedule.rates[step])
 
     def any(self) -> Moment:
         """Any moment: what is recorded reads it on the device."""
@@ -59,11 +57,11 @@ class Clock:
 
     def turn(self, step: int) -> bool:
         """Before a step: lay its block's numbers in place. Whether a block begins here, or the run goes on from elsewhere."""
-        row, begins = self.course.row(step), step != self._expected or self.course.row(step) == 0
+        row, begins = self.schedule.row(step), step != self._expected or self.schedule.row(step) == 0
         if self.tabled and begins:
             self.counter.fill_(step)
             self.row.fill_(row)
-            self._lay(self.rates, self.course.rates[step - row : min(step - row + self.course.block, self.course.steps)])
+            self._lay(self.rates, self.schedule.rates[step - row : min(step - row + self.schedule.block, self.schedule.steps)])
         self._expected = step + 1
         return begins
 

@@ -19,43 +19,12 @@ from redistill.features.modes import set_mode
 from redistill.features.outputs import name_of
 from redistill.features.sight import Sight
 from redistill.features.tapped import Tapped
-from redistill.precision import Arithmetic
-from redistill.recipe import Recipe
 from redistill.replay import prime
 from redistill.train.clock import Moment
 from redistill.train.kept import Average, Kept, Patience, lay
 from redistill.train.optimise import clip, forget, make_optimizer, parameter_groups, saved
 from redistill.train.result import Accuracy
-
-READ = 200  # steps between two readings of the loss buffer inside a long epoch
-AHEAD = 10_000  # the same on an accelerator, which runs ahead of who asks: an epoch of any usual set, without a wait in it
-
-
-@dataclass(frozen=True)
-class Course:
-    """What every student of a run shares. rates: of each step. resets: steps before which momentum is forgotten."""
-
-    recipe: Recipe
-    means: Arithmetic
-    seed: int
-    per_epoch: int
-    steps: int
-    rates: Sequence[float]
-    resets: set[int]
-
-    @classmethod
-    def of(cls, recipe: Recipe, means: Arithmetic, seed: int, per_epoch: int) -> Course:
-        steps, rates, resets = recipe.total_steps(per_epoch), recipe.rates(per_epoch), recipe.momentum_resets(per_epoch)
-        return cls(recipe, means, seed, per_epoch, steps, rates, resets)
-
-    @property
-    def block(self) -> int:
-        """Steps between two readings of the losses."""
-        return min(self.per_epoch, READ if self.means.device.type == "cpu" else AHEAD)
-
-    def row(self, step: int) -> int:
-        """Row of a step in a buffer of one block."""
-        return step % self.per_epoch % self.block
+from redistill.train.schedule import SharedSchedule
 
 
 @dataclass(frozen=True)
@@ -74,7 +43,7 @@ class Learner:
 
     Attributes:
         net, sight, tapped: the network, how it meets the images, and the same network giving its features away.
-        method: its own fresh copy. course: what all students share. weights: of every term at every step of the run.
+        method: its own fresh copy. schedule: what all students share. weights: of every term at every step of the run.
         tabled: its steps may be replayed: what changes from step to step is read on the device.
         buffer: [block, terms] losses of the steps since the last reading. epoch_sum: [terms] float64, on the CPU.
         norms: [block] norms of the gradient before clipping; stays None where nothing is clipped.
@@ -89,7 +58,7 @@ class Learner:
     sight: Sight
     tapped: Tapped
     method: Method
-    course: Course
+    schedule: SharedSchedule
     curves: dict[str, list[tuple[int, float]]]
     notes: tuple[str, ...] = ()
     tabled: bool = False
@@ -110,26 +79,26 @@ class Learner:
     kept: Kept | None = None
 
     def __post_init__(self) -> None:
-        course, terms = self.course, len(self.method.weights)
-        device, dtype = course.means.device, course.means.dtype
+        schedule, terms = self.schedule, len(self.method.weights)
+        device, dtype = schedule.means.device, schedule.means.dtype
         self.optimizer = self._new_optimizer()
         if self.tabled:
             prime(self.optimizer)
-        self.weights = self.method.weight_table(course.steps, course.per_epoch)
-        self.table = torch.zeros(course.block, terms, device=device, dtype=dtype)
-        self.places = torch.arange(course.block, device=device)
-        trains = course.recipe.student_mode == "train"
-        self.layers = OwnStream(self.net, self.method, seed=course.seed, purpose="layers", device=device, train=trains)
-        self.buffer = torch.zeros(course.block, terms, device=device, dtype=dtype)
-        self.norms = torch.zeros(course.block, device=device, dtype=dtype) if course.recipe.clip is not None else None
+        self.weights = self.method.weight_table(schedule.steps, schedule.per_epoch)
+        self.table = torch.zeros(schedule.block, terms, device=device, dtype=dtype)
+        self.places = torch.arange(schedule.block, device=device)
+        trains = schedule.recipe.student_mode == "train"
+        self.layers = OwnStream(self.net, self.method, seed=schedule.seed, purpose="layers", device=device, train=trains)
+        self.buffer = torch.zeros(schedule.block, terms, device=device, dtype=dtype)
+        self.norms = torch.zeros(schedule.block, device=device, dtype=dtype) if schedule.recipe.clip is not None else None
         self.epoch_sum = torch.zeros(terms, dtype=torch.float64)
         self._values = plain_values(self.net)
-        recipe = course.recipe
+        recipe = schedule.recipe
         self.average = None if recipe.ema is None else Average(self.net, recipe.ema)
         self.patience = None if recipe.patience is None else Patience(recipe.patience)
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
-        return make_optimizer(parameter_groups([self.net, self.method], self.course.recipe), self.course.recipe)
+        return make_optimizer(parameter_groups([self.net, self.method], self.schedule.recipe), self.schedule.recipe)
 
     @contextlib.contextmanager
     def timed(self) -> Iterator[None]:
@@ -141,33 +110,33 @@ class Learner:
     # -- one step -----------------------------------------------------------------------------------------------------
     def ready(self, step: int, *, begins: bool) -> None:
         """Before a step, on the host. ``begins``: a block begins with it."""
-        trains = self.course.recipe.student_mode == "train"
+        trains = self.schedule.recipe.student_mode == "train"
         if self.net.training != trains:  # whoever looked at the network between two steps may have left it otherwise
             set_mode(self.net, trains)
-        if step in self.course.resets:
+        if step in self.schedule.resets:
             if self.tabled:
                 forget(self.optimizer)
             else:
                 self.optimizer = self._new_optimizer()
         if self.tabled and begins and self.weights.which is not None:
-            first = step - self.course.row(step)
-            rows = self.weights.rows[self.weights.which[first : first + self.course.block].long()]
+            first = step - self.schedule.row(step)
+            rows = self.weights.rows[self.weights.which[first : first + self.schedule.block].long()]
             self.table[: len(rows)].copy_(rows)
 
     def learn(self, batch: Batch, ask_teacher: Callable[[], Output | None], now: Moment) -> None:
         """One step of this student, on what all students see. ``ask_teacher``: gives what the teacher says, when it is needed."""
-        course = self.course
+        schedule = self.schedule
         for group in self.optimizer.param_groups:
             group["lr"] = now.rate
         self.optimizer.zero_grad(set_to_none=True)
         # layers that draw (dropout) see the same stream whoever else is in the cohort
         with self.layers.at(now.number, watch=self.tabled):
-            if course.recipe.accumulate == 1:
+            if schedule.recipe.accumulate == 1:
                 losses = self._passed(batch, ask_teacher, now)
             else:
                 losses = self._in_parts(batch, ask_teacher, now)
         if self.norms is not None:
-            self._lay(self.norms, now.row, clip(self.net, self.method, course.recipe).to(self.norms))
+            self._lay(self.norms, now.row, clip(self.net, self.method, schedule.recipe).to(self.norms))
         self.optimizer.step()
         row = [loss.detach().to(self.buffer).reshape(()) for loss in losses]
         self._lay(self.buffer, now.row, torch.stack(row))
@@ -179,7 +148,7 @@ class Learner:
 
     def _passed(self, batch: Batch, ask_teacher: Callable[[], Output | None], now: Moment, share: float = 1.0) -> Sequence[Tensor]:
         """Forward, losses and gradients of a batch, or of a part that is ``share`` of one; what it gives is the unweighted losses."""
-        means = self.course.means
+        means = self.schedule.means
         with means.autocast():
             student_output = self.tapped(batch.images)
         losses: Sequence[Tensor] = self.method(means.wide(student_output), ask_teacher(), batch)
@@ -194,7 +163,7 @@ class Learner:
 
     def _in_parts(self, batch: Batch, ask_teacher: Callable[[], Output | None], now: Moment) -> Sequence[Tensor]:
         """The same part by part, as even as whole images allow; losses are means over the batch."""
-        count, parts = len(batch.images), min(self.course.recipe.accumulate, len(batch.images))
+        count, parts = len(batch.images), min(self.schedule.recipe.accumulate, len(batch.images))
         bounds = [count * part // parts for part in range(parts + 1)]
         teacher_output, sums = None, None
         for low, high in itertools.pairwise(bounds):
@@ -250,16 +219,16 @@ class Learner:
             if self.average is not None:
                 lay(self.net, self.average.values)
             self.kept = Kept(step, decay, {name: points[-1][1] for name, points in self.curves.items() if points}, what)
-        if step < self.course.steps:
+        if step < self.schedule.steps:
             self.stopped_at = step
 
     # -- what it measured ---------------------------------------------------------------------------------------------
     def rows(self, since: int) -> Rows:
         """Losses of the steps from ``since`` (0-based) on, one by one; kept for a block, which ends with its epoch."""
-        first = self.taken - 1 - self.course.row(self.taken - 1) if self.taken else 0
+        first = self.taken - 1 - self.schedule.row(self.taken - 1) if self.taken else 0
         if not first <= since < self.taken:
             raise RedistillError(f"the losses of step {since} are not kept step by step: those of {first} to {self.taken - 1} are")
-        kept = slice(self.course.row(since), self.course.row(self.taken - 1) + 1)
+        kept = slice(self.schedule.row(since), self.schedule.row(self.taken - 1) + 1)
         losses = self.buffer[kept].double().cpu()
         totals = [sum(w * v for w, v in zip(self.weights[since + i], row, strict=True)) for i, row in enumerate(losses.tolist())]
         return Rows(losses, totals, None if self.norms is None else self.norms[kept].double().cpu())
@@ -317,7 +286,7 @@ class Learner:
             "net": self.net.state_dict(),
             "hidden": hidden_state(self.net, self._values),
             "method": self.method.state_dict(),
-            "optimizer": saved(self.optimizer, self.course.rates[max(self.taken - 1, 0)]),
+            "optimizer": saved(self.optimizer, self.schedule.rates[max(self.taken - 1, 0)]),
             "buffer": self.buffer.clone(),
             "epoch_sum": self.epoch_sum.clone(),
             "norms": None if self.norms is None else self.norms.clone(),

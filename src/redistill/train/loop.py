@@ -34,9 +34,10 @@ from redistill.recipe import Recipe
 from redistill.replay import Lanes, Recorder, Replayed, ReplayWarning, recorder_of
 from redistill.train.clock import Clock, Moment
 from redistill.train.given import lacking, require_cohort, sets_of, source_of
-from redistill.train.learner import Course, Learner
+from redistill.train.learner import Learner
 from redistill.train.preflight import check_student, check_teacher
 from redistill.train.result import Progress, Result
+from redistill.train.schedule import SharedSchedule
 from redistill.train.smallest import require_one_image, smallest_batch
 from redistill.train.steps import Replays, as_written
 from redistill.train.teacher import Teacher
@@ -87,11 +88,11 @@ class Loop:
         self.means = Arithmetic.of(recipe, resolve_device(device))
         self.evaluate = sets_of(evaluate)
         self.per_epoch = source.steps_per_epoch(recipe.batch_size, recipe.drop_last)
-        self.course = Course.of(recipe, self.means, seed, self.per_epoch)
-        self.steps, self.block = self.course.steps, self.course.block
+        self.schedule = SharedSchedule.of(recipe, self.means, seed, self.per_epoch)
+        self.steps, self.block = self.schedule.steps, self.schedule.block
         self._recorder = recorder_of(self.means.device) if isinstance(replay, bool) else replay
         self._may_replay = replay is not False
-        self.clock = Clock(self.course, tabled=self._recorder is not None)
+        self.clock = Clock(self.schedule, tabled=self._recorder is not None)
         self.replays: Replays | None = None
         epochs = math.ceil(self.steps / self.per_epoch)
         if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
@@ -202,7 +203,7 @@ class Loop:
                 student.stop(
                     self._someone_else(where)
                     or f"{name} (weight {weight:g}) became {value} at step {where} of {self.steps} "
-                    f"(learning rate {self.course.rates[where]:g}): lower the rate or the weight, or clip the gradient",
+                    f"(learning rate {self.schedule.rates[where]:g}): lower the rate or the weight, or clip the gradient",
                     self.step,
                 )
 
@@ -219,7 +220,7 @@ class Loop:
                 student.stop(
                     self._someone_else(self.step - 1)
                     or f"{spoilt} is not finite after step {self.step} of {self.steps} (learning rate "
-                    f"{self.course.rates[self.step - 1]:g}), although every loss was: lower the rate, or clip the gradient",
+                    f"{self.schedule.rates[self.step - 1]:g}), although every loss was: lower the rate, or clip the gradient",
                     self.step,
                 )
             elif due:
@@ -345,7 +346,7 @@ class Loop:
         set_mode(net, self.recipe.student_mode == "train")
         method.train()
         return Learner(
-            net, sight, tapped, method, self.course, {name: [] for name in self.evaluate}, notes, tabled=self._recorder is not None
+            net, sight, tapped, method, self.schedule, {name: [] for name in self.evaluate}, notes, tabled=self._recorder is not None
         )
 
     def _context(self, net: nn.Module, found: Layers) -> Context:
@@ -410,7 +411,7 @@ class Loop:
         return [
             Result(
                 **s.result(),
-                rates=tuple(self.course.rates[:: self.per_epoch]),
+                rates=tuple(self.schedule.rates[:: self.per_epoch]),
                 steps=s.stopped_at if s.stopped_at is not None else self.step,
                 seconds=self._seconds,
                 cpu_seconds=self._cpu,

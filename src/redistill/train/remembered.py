@@ -95,7 +95,7 @@ class Remembered:
     variants: int
     counts: Answered
     _prints: Prints = field(default_factory=Prints)
-    _told: int = 0
+    _warned: int = 0
 
     @classmethod
     def of(
@@ -207,9 +207,9 @@ class Remembered:
     def _tell(self) -> None:
         """What was found damaged, once."""
         notes = [note for table in self.tables.values() for note in table.notes]
-        for note in notes[self._told :]:
+        for note in notes[self._warned :]:
             warnings.warn(note, CacheWarning, stacklevel=2)
-        self._told = len(notes)
+        self._warned = len(notes)
 
 
 def _outputs(teacher_output: Output) -> Mapping[str, Tensor]:

@@ -36,8 +36,8 @@ def kept(folder: Path) -> dict[str, Checked]:
     found: dict[str, Checked] = {}
     for path in sorted(folder.glob("*.json")):
         try:
-            said = json_of(path)
-            one = Checked(**(measured(path) if "head" in said else said))  # older ones have no head
+            record = json_of(path)
+            one = Checked(**(measured(path) if "head" in record else record))  # older ones have no head
         except (Spoilt, TypeError) as error:
             raise RedistillError(f"{path} is no record of an evaluated file ({error}): delete it to evaluate again") from error
         if found.setdefault(one.sha256, one) != one:
@@ -95,12 +95,12 @@ def looked_for(finding: Finding, paper: Paper, files: Mapping[str, Checked]) -> 
         return finding
     mine = next(c for c in paper.file.checkpoint if f"file {c.path}" == finding.claim.cell)
     others = {c.path: c.sha256 for c in paper.file.checkpoint if c.file == mine.file and c.sha256 != mine.sha256}
-    told = []
+    others_found = []
     for path, sha in others.items():
         found = files.get(sha)
-        told.append(f"{path} ({'not evaluated here' if found is None else f'{found.accuracy:g}'})")
-    if told:
-        note = f"this is {mine.path}; other files of that name: {', '.join(told)}"
+        others_found.append(f"{path} ({'not evaluated here' if found is None else f'{found.accuracy:g}'})")
+    if others_found:
+        note = f"this is {mine.path}; other files of that name: {', '.join(others_found)}"
     else:
         note = f"this is {mine.path}; no other file of that name is known in the repository"
     return replace(finding, note="; ".join(part for part in (finding.note, note) if part))

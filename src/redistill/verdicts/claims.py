@@ -149,7 +149,7 @@ def _table(plan: Plan, name: str) -> Table:
 def _with_rule(plan: Plan, table: Table, claim: Claim) -> Claim:
     """With what the plan says of tolerance, looks and teachers, and whether an affordable number of seeds can settle it."""
     spread = table.spreads.get(claim.cell)
-    claim = replace(claim, looks=plan.looks, allowance=plan.allowance if _taught(table, claim) else 0.0)
+    claim = replace(claim, looks=plan.looks, allowance=plan.allowance if _distilled(table, claim) else 0.0)
     if plan.unit is not None and spread is not None:
         claim = replace(claim, tolerance=max(claim.tolerance, round(plan.unit * spread.sd, 2)))
     if spread is None or claim.kind not in ("value", "gain"):
@@ -157,7 +157,7 @@ def _with_rule(plan: Plan, table: Table, claim: Claim) -> Claim:
     return replace(claim, reach=within_reach(claim, spread, table.lenders(claim)))
 
 
-def _taught(table: Table, claim: Claim) -> bool:
+def _distilled(table: Table, claim: Claim) -> bool:
     """Whether some of its runs learn from a teacher."""
     return any(
         p.experiment is not None and p.experiment.teacher is not None and table.home[key(p)] in claim.cells for p in table.planned
@@ -207,9 +207,9 @@ def _claims(plan: Plan, planned: Sequence[Planned], home: Mapping[str, str], met
         cell = group[0].cell
         several = [one.cell for one in group]
         own = plan.paper.protocol_of(cell)
-        taught = group[0].experiment is not None and group[0].experiment.teacher is not None
+        distilled = group[0].experiment is not None and group[0].experiment.teacher is not None
         # students of one teacher tell nothing of what another would add
-        teachers = 1 if plan.printed_of_one and taught else None
+        teachers = 1 if plan.printed_of_one and distilled else None
         singles = [published(c.printed, own, metric, teachers) for c in several if c.printed is not None]
         name = label(cell) if len(several) == 1 else _mean_label(several)
         number = singles[0] if len(singles) == 1 else merged(singles)

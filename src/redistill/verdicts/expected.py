@@ -60,30 +60,30 @@ def power_of(claim: Claim, spread: Expected, seeds: int, cells: int = 1) -> floa
     ``cells``: how many of its regime lend each other their spread. One that scatters visibly more than the others by chance is
     judged by its own spread: that share of the tables is reckoned with the spread that brought it there.
     """
-    lent = _chance(claim, spread.sd**2, _lent(seeds, cells), seeds)
+    lent = _power(claim, spread.sd**2, _lent(seeds, cells), seeds)
     if cells < 2:
         return lent
     rest = (cells - 1) * (seeds - 1)
     apart = float(special.fdtrc(seeds - 1, rest, APART))
     typical = float(special.fdtri(seeds - 1, rest, 1 - apart / 2))
-    return (1 - apart) * lent + apart * _chance(claim, spread.sd**2, ((typical, seeds - 1),), seeds)
+    return (1 - apart) * lent + apart * _power(claim, spread.sd**2, ((typical, seeds - 1),), seeds)
 
 
-Seen = tuple[tuple[float, float], ...]
+VarianceShares = tuple[tuple[float, float], ...]
 """A run's variance as a sum of independently estimated ones: share of it, degrees of freedom."""
 
 
-def _lent(seeds: int, cells: int) -> Seen:
+def _lent(seeds: int, cells: int) -> VarianceShares:
     """Of cells that lend each other their spread: what the seeds share, and the rest."""
     return ((1 / cells, seeds - 1), *(((1 - 1 / cells, (cells - 1) * (seeds - 1)),) if cells > 1 else ()))
 
 
-def _chance(claim: Claim, variance: float, seen: Seen, seeds: int) -> float:
+def _power(claim: Claim, variance: float, seen: VarianceShares, seeds: int) -> float:
     exact, moves = _exact(claim, variance, seen, seeds)
     return exact.power_of(claim.tolerance, moves, level(claim))
 
 
-def _exact(claim: Claim, variance: float, seen: Seen, seeds: int) -> tuple[Estimate, float]:
+def _exact(claim: Claim, variance: float, seen: VarianceShares, seeds: int) -> tuple[Estimate, float]:
     """Ours minus the paper's where they are equal, and the standard error of what both draw anew."""
     assert claim.published is not None
     median, runs = claim.published.aggregate == "median", len(claim.cells)

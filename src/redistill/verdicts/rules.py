@@ -102,7 +102,7 @@ def _unfinished(table: Table, claim: Claim, found: Found) -> list[int]:
     return [s for p in table.planned if p.experiment and table.home[key(p)] in claim.cells for s in found.unfinished(p.experiment)]
 
 
-def told(rules: Sequence[Ruled]) -> list[str]:
+def sentences(rules: Sequence[Ruled]) -> list[str]:
     """How old the rules of a table are, in sentences."""
     judged = [r for r in rules if r.claim.kind != "checkpoint"]
     none = sum(r.written is None for r in judged)

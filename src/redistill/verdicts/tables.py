@@ -19,7 +19,7 @@ from redistill.runs.store import Run, Store
 from redistill.verdicts.beliefs import Believed
 from redistill.verdicts.checkpoints import Checked, looked_for
 from redistill.verdicts.claims import Table, attacked, claims_of, key, label, published, tables_of, together
-from redistill.verdicts.rules import ruled, told
+from redistill.verdicts.rules import ruled, sentences
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _judge(
     findings, summary = judge_table([rule.claim for rule in rules], measured, table.regimes)
     noted = [replace(f, note="; ".join(filter(None, [f.note, *_losses(f.claim, lost)]))) for f in findings]
     used = dict.fromkeys(run.id for several in runs.values() for run in several)
-    words = (*told(rules), *teachers(plan, table), *standing_in(runs), *(f"{found.notes[one]}." for one in used if one in found.notes))
+    words = (*sentences(rules), *teachers(plan, table), *standing_in(runs), *(f"{found.notes[one]}." for one in used if one in found.notes))
     found_files = tuple(looked_for(finding, plan.paper, files) for finding in noted)
     return TableVerdict(table.name, table.planned, runs, found_files, summary, words)
 
@@ -120,21 +120,21 @@ def shortened(planned: Planned, found: Found) -> str:
 
 def _losses(claim: Claim, lost: Mapping[str, str]) -> list[str]:
     """Of a claim's cells, in words."""
-    told = {cell: lost[cell] for cell in claim.cells if lost.get(cell)}
-    return list(told.values()) if len(claim.cells) == 1 else [f"{cell}: {words}" for cell, words in told.items()]
+    losses = {cell: lost[cell] for cell in claim.cells if lost.get(cell)}
+    return list(losses.values()) if len(claim.cells) == 1 else [f"{cell}: {words}" for cell, words in losses.items()]
 
 
 def teachers(plan: Plan, table: Table) -> list[str]:
     """About which teacher the verdicts of a table are."""
-    taught = [p.experiment for p in table.planned if p.experiment is not None and p.experiment.teacher is not None]
-    if not taught:
+    distilled = [p.experiment for p in table.planned if p.experiment is not None and p.experiment.teacher is not None]
+    if not distilled:
         return []
-    one = [e for e in taught if e.teacher is not None and (e.teacher.run is None or e.teacher.seed != "same")]
+    one = [e for e in distilled if e.teacher is not None and (e.teacher.run is None or e.teacher.seed != "same")]
     if plan.allowance:
         return [f"Every interval allows for teachers that differ by ±{plan.allowance:g} points (one standard deviation), ours and theirs."]
     if one:
         return [
-            f"With this teacher: all seeds of {'these' if len(one) == len(taught) else f'{len(one)} of {len(taught)}'} cells learn "
+            f"With this teacher: all seeds of {'these' if len(one) == len(distilled) else f'{len(one)} of {len(distilled)}'} cells learn "
             f"from one network, so the verdicts are about that teacher; what another would add stands in no interval "
             f"(0.2 points of it would make 9 % of the verdicts at the edge false with three seeds and 19 % with ten, instead of 5 %: "
             f"docs/verdicts.md)."
@@ -144,17 +144,17 @@ def teachers(plan: Plan, table: Table) -> list[str]:
 
 def standing_in(runs: Mapping[str, Sequence[Run]]) -> list[str]:
     """Files of weights that taught in the place of a teacher trained by the paper's recipe, with their accuracy."""
-    taught: dict[str, list[str]] = {}
+    files: dict[str, list[str]] = {}
     for cell, several in runs.items():
         for teacher in (run.record.get("teacher") or {} for run in several):
             if "path" in teacher:
                 known = ", ".join(f"{value:.2f} % on {name}" for name, value in teacher.get("accuracy", {}).items())
                 words = f"{Path(teacher['path']).name} ({', '.join(filter(None, (teacher['model'], known)))})"
-                cells = taught.setdefault(words, [])
+                cells = files.setdefault(words, [])
                 cells += [cell] if cell not in cells else []
     return [
         f"The teacher of {', '.join(cells)} is the file {words}, in the place of one trained as the paper's was."
-        for words, cells in taught.items()
+        for words, cells in files.items()
     ]
 
 

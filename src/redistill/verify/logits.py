@@ -110,7 +110,7 @@ def _check_classes(logits: Tensor, classes: int | None) -> None:
         raise NotSupported(f"n_classes = {classes}, but the logits have {logits.shape[1]}")
 
 
-class _Named(nn.Module):
+class _Student(nn.Module):
     """The small student of the case: Linear, tanh, Linear, under the names of its arrays."""
 
     def __init__(self, a: Tensor, b: Tensor):
@@ -137,7 +137,7 @@ def extra_m_seed(case: Case) -> Computed:
     T, a = given.get("T", 4.0), given.get("a", 0.9)
     leaves = inputs(case, "x")
     x = leaves["in/x"]
-    net = _Named(case.take("param/student.a.weight"), case.take("param/student.b.weight"))
+    net = _Student(case.take("param/student.a.weight"), case.take("param/student.b.weight"))
     net.put(case, "clone")
     anchor = Anchor()
     anchor.setup(Context(net.student, nn.Identity(), {}, {}, (), (), 0))

@@ -276,10 +276,10 @@ class Case:
         mode = self.meta.get("module_mode")
         if mode not in (None, "train", "eval"):
             raise NotSupported(f"module_mode = {json.dumps(mode)} is unknown")
-        said = _plain((self.meta.get("conventions") or {}).get("batchnorm"))
-        running = said in [_plain(text) for text in _RUNNING]
+        stated = _plain((self.meta.get("conventions") or {}).get("batchnorm"))
+        running = stated in [_plain(text) for text in _RUNNING]
         if running and mode == "train":
-            raise NotSupported(f"convention batchnorm = {json.dumps(said)} contradicts module_mode = {json.dumps(mode)}")
+            raise NotSupported(f"convention batchnorm = {json.dumps(stated)} contradicts module_mode = {json.dumps(mode)}")
         return "eval" if running else mode or "train"
 
     def load(self, module: nn.Module) -> nn.Module:

@@ -96,12 +96,12 @@ def follow(loop: Loop, student: GoldenNetwork, named: list[str]) -> StepRecords:
     return StepRecords(losses, totals, first)
 
 
-def _common(case: Case, course: StepRecords, student: GoldenNetwork, source: ClosedFormSource) -> dict[str, Tensor | Array]:
+def _common(case: Case, records: StepRecords, student: GoldenNetwork, source: ClosedFormSource) -> dict[str, Tensor | Array]:
     with torch.no_grad():
         logits: Tensor = student.net.eval()(source.batch(0).images)
     return {
-        "out/loss": numbers(course.totals),
-        "out/first_step_student_checksums": course.first,
+        "out/loss": numbers(records.totals),
+        "out/first_step_student_checksums": records.first,
         "out/final_student_checksums": student.rows(case.meta["final_student_rows"]),
         "out/final_eval_logits_batch0": logits,
     }
@@ -223,12 +223,12 @@ def repdistiller(case: Case) -> dict[str, Tensor | Array]:
         for name, value in entries:
             if name.endswith("log_scale"):
                 value.fill_(math.log(math.expm1(variance - 1e-5)))
-    course = follow(loop, student, case.meta["final_student_rows"])
-    found = _common(case, course, student, source)
-    names = list(course.losses)
-    found |= {"out/cls": numbers(course.losses["CE"]), "out/div": numbers(course.losses["KD"])}
+    records = follow(loop, student, case.meta["final_student_rows"])
+    found = _common(case, records, student, source)
+    names = list(records.losses)
+    found |= {"out/cls": numbers(records.losses["CE"]), "out/div": numbers(records.losses["KD"])}
     for k, name in enumerate(names[2:]):
-        found["out/kd" if distill != "vid" else f"out/kd{k}"] = numbers(course.losses[name])
+        found["out/kd" if distill != "vid" else f"out/kd{k}"] = numbers(records.losses[name])
     if entries:
         found["out/final_extra_checksums"] = _extra_rows(entries)
     return found
@@ -274,11 +274,11 @@ def reviewkd(case: Case) -> dict[str, Tensor | Array]:
         raise NotSupported(f"extra_modules = {extra} are unknown")
     entries = fill_list([review.cascade.abfs], int(extra["salt"]))
     _listed(case, entries)
-    course = follow(loop, student, case.meta["final_student_rows"])
-    found = _common(case, course, student, source)
-    found |= {"out/cls": numbers(course.losses["CE"]), "out/review_unweighted": numbers(course.losses["Review"])}
-    if "KD" in course.losses:
-        found |= dict.fromkeys(("out/kl", "out/kl_unweighted"), numbers(course.losses["KD"]))
+    records = follow(loop, student, case.meta["final_student_rows"])
+    found = _common(case, records, student, source)
+    found |= {"out/cls": numbers(records.losses["CE"]), "out/review_unweighted": numbers(records.losses["Review"])}
+    if "KD" in records.losses:
+        found |= dict.fromkeys(("out/kl", "out/kl_unweighted"), numbers(records.losses["KD"]))
     found["out/final_extra_checksums"] = _extra_rows(entries)
     assert loop.teacher is not None
     found["out/final_teacher_checksums"] = GoldenNetwork(loop.teacher.net, teacher.family).rows()
@@ -294,8 +294,8 @@ def seed_kd_att(case: Case) -> dict[str, Tensor | Array]:
     kd = KD(T=given["T"], reduction="element", factor=2.0)
     method = (1 - given["a"]) * CE() + given["a"] * kd + given["b"] * AT()
     loop = loop_of(student, method, teacher, source, _recipe(given))
-    course = follow(loop, student, case.meta["final_student_rows"])
-    return _common(case, course, student, source)
+    records = follow(loop, student, case.meta["final_student_rows"])
+    return _common(case, records, student, source)
 
 
 METHODS: Mapping[str, Callable[[Case], dict[str, Tensor | Array]]] = {

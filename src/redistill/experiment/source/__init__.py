@@ -17,7 +17,7 @@ from redistill.data import named
 from redistill.experiment.reading import Reading
 from redistill.experiment.source.adversarial import AdversarialSettings
 from redistill.experiment.source.generated import GeneratedSettings
-from redistill.experiment.source.images import ImagesSettings, Settings, opening_words, shown_like
+from redistill.experiment.source.images import ImagesSettings, Settings
 from redistill.experiment.source.inverted import InvertedSettings
 from redistill.experiment.source.mixed import MixedSettings
 from redistill.experiment.source.own import OwnSettings
@@ -66,7 +66,7 @@ def read(
             rows |= {code: found.name, "code": found.code, "file": found.file}
     elif "data" in rows:
         with mistakes.at((*key, "data")):
-            opening = opening_words(rows)
+            opening = named.opening_words(rows)
             if not {"normalise", "augment"} <= rows.keys() or named.is_own_data(str(rows["data"])):
                 own = named.defaults(
                     str(rows["data"]), "train", reading.folder, reading.data_dir, trust_code=reading.trusted, opening=opening
@@ -79,7 +79,7 @@ def read(
         with mistakes.at((*key, "beside")):
             rows["beside"] = named.full_name(rows["beside"], "train", reading.folder)
             if rows.get("beside_content") is None:
-                rows["beside_content"] = named.content(rows["beside"], reading.data_dir, shown_like(opening_words(rows)))
+                rows["beside_content"] = named.content(rows["beside"], reading.data_dir, named.shown_like(named.opening_words(rows)))
     if kind == "own":
         rows.setdefault("code", "")
     unknown = kind == "images" and "normalise" not in rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,16 +10,16 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from redistill.core import RedistillError, Source
-from redistill.data import Folder, augmentation, normalisation
-from redistill.data.augment import RESIZED
-from redistill.data.named import is_own_data, load_data
-from redistill.data.normalise import SETS
-from redistill.experiment.networks import Seed
+from redistill.core import Source
+from redistill.data import augmentation, normalisation
+from redistill.data.folders import in_memory
+from redistill.data.named import is_own_data, load_data, looks, opening_words, shown_like
+from redistill.data.normalise import require_peak
+from redistill.data.strong import SUFFIX
 from redistill.metrics import ImageSet
 from redistill.published.few_images import per_class_ferles
-from redistill.user_code import placeless
-from redistill.values import Value
+from redistill.recipe import Recipe
+from redistill.values import Seed, Value
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,29 @@ class Built:
 class Settings(Value):
     """What every kind of ``[source]`` has."""
 
-    @staticmethod
-    def identified(written: Mapping[str, Any]) -> dict[str, Any]:
-        """What of the written settings is part of an experiment's identity."""
-        return placeless(written)
+    @property
+    def parts(self) -> tuple[Settings, ...]:
+        """Itself, and what it is mixed of."""
+        return (self,)
+
+    @property
+    def uses(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names of networks and of data sets that it needs itself, whose versions are part of an experiment."""
+        return (), ()
+
+    def steps_of_epoch(self, recipe: Recipe) -> int:
+        """Steps between two points of the curves; 1 where only the source itself, once it is built, knows better."""
+        return 1
+
+    @property
+    def views(self) -> int:
+        """How often a student looks at an image in one step."""
+        return 1
+
+    @property
+    def asked(self) -> float:
+        """How often the teacher is asked for an image of a student's step."""
+        return self.views
 
 
 class ImagesSettings(Settings):
@@ -108,6 +128,27 @@ class ImagesSettings(Settings):
         """Whether images are mixed, so that one has two labels."""
         return not is_own_data(self.data) and augmentation(self.augment).mixing is not None
 
+    @property
+    def uses(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        return (), (self.data,) if self.beside is None else (self.data, self.beside)
+
+    @property
+    def count(self) -> int:
+        """Images in the source."""
+        known = looks(self.data)
+        held = self.held_out or 0
+        count = known.images - (int(held * known.images) if isinstance(held, float) else held)
+        if (few := self.per_class or self.first_per_class or self.per_class_ferles) is not None:
+            return min(count, few * known.classes)
+        return round(count * self.fraction) if self.fraction is not None else count
+
+    def steps_of_epoch(self, recipe: Recipe) -> int:
+        return max(1, self.count // recipe.batch_size if recipe.drop_last else math.ceil(self.count / recipe.batch_size))
+
+    @property
+    def views(self) -> int:
+        return 2 if self.augment.endswith(SUFFIX) else 1
+
     def numerics(self) -> dict[str, int]:
         from redistill.data import images, mixing, operations, subsets
 
@@ -121,12 +162,6 @@ class ImagesSettings(Settings):
     def written(self) -> dict[str, Any]:
         return self.model_dump(exclude_none=True)
 
-    @staticmethod
-    def identified(written: Mapping[str, Any]) -> dict[str, Any]:
-        known = ["data", "size", "on_corrupt"] if "content" in written else []  # the content is what they led to
-        known += ["beside"] if "beside_content" in written else []
-        return {key: value for key, value in written.items() if key not in known}
-
     @property
     def opening(self) -> dict[str, Any]:
         """How picture files are opened, as far as it is said (:func:`redistill.data.named.load_data`)."""
@@ -135,7 +170,7 @@ class ImagesSettings(Settings):
     def build(self, seed: int, data_dir: Path | None) -> Built:
         drawn = seed if self.seed == "same" else self.seed
         images: Any = load_data(self.data, data_dir, self.content, opening=self.opening)
-        require_peak(self.normalise, images)
+        require_peak(self.normalise, getattr(images, "peak", None), getattr(images, "name", self.data))
         images = images.with_(augment=self.augment, normalise=self.normalise)
         evaluate = {}
         if self.held_out is not None:
@@ -155,38 +190,7 @@ class ImagesSettings(Settings):
         return Built(images.unlabelled() if self.unlabelled else images, evaluate)
 
 
-def in_memory(images: Any) -> Any:
-    """Images in memory, decoded now where they lie on disk."""
-    return images.in_memory() if isinstance(images, Folder) else images
-
-
-def shown_like(opening: Mapping[str, Any]) -> dict[str, Any]:
-    """How pictures are opened that are shown as they are, beside training images that are opened by ``opening``."""
-    return {key: value for key, value in opening.items() if key != "augment"}
-
-
-def opening_words(rows: Mapping[str, Any]) -> dict[str, Any]:
-    """How picture files are opened, out of the settings of a source: their augmentation where crops are cut out of the files themselves."""
-    found = {key: rows[key] for key in ("size", "on_corrupt") if rows.get(key) is not None}
-    name = rows.get("augment")
-    if isinstance(name, str) and name.partition(":")[0].partition("+")[0] == RESIZED:
-        found["augment"] = name
-    return found
-
-
-def opening_of(source: object) -> dict[str, Any]:
+def opening_of(source: Settings | None) -> dict[str, Any]:
     """How picture files are shown that are opened like those of a source, also of one half of a mixture; empty where nothing is said."""
-    halves = (source, getattr(source, "first", None), getattr(source, "second", None))
-    found: dict[str, Any] = next((half.opening for half in halves if isinstance(half, ImagesSettings) and half.opening), {})
-    return shown_like(found)
-
-
-def require_peak(normalise: str, images: Any) -> None:
-    """Refuse constants that are written for another white than these pixels have: the white belongs to the data, and nothing
-    would divide by the written one."""
-    made, white = normalisation(normalise), getattr(images, "peak", None) or 255
-    if made.name not in SETS and made.peak not in (255, white):
-        raise RedistillError(
-            f"{made} is for pixels of which {made.peak} counts as 1, those of {images.name} have {white}: leave the peak out (mean and "
-            f"std are in units of the full range), or give the data their white, numpy.savez(file, x=images, peak={made.peak})"
-        )
+    parts = () if source is None else source.parts
+    return shown_like(next((part.opening for part in parts if isinstance(part, ImagesSettings) and part.opening), {}))

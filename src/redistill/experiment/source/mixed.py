@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -37,6 +36,10 @@ class MixedSettings(Settings):
         return self
 
     @property
+    def parts(self) -> tuple[Settings, ...]:
+        return self, self.first, self.second
+
+    @property
     def depends_on_student(self) -> bool:
         return self.first.depends_on_student or self.second.depends_on_student
 
@@ -57,11 +60,6 @@ class MixedSettings(Settings):
 
     def written(self) -> dict[str, Any]:
         return {"kind": "mixed", "first": self.first.written(), "second": self.second.written(), "take": list(self.take)}
-
-    @staticmethod
-    def identified(written: Mapping[str, Any]) -> dict[str, Any]:
-        kinds: dict[str, type[Settings]] = {"images": ImagesSettings, "own": OwnSettings}  # the others are all placeless
-        return {**written, **{half: kinds.get(written[half]["kind"], Settings).identified(written[half]) for half in ("first", "second")}}
 
     def build(self, seed: int, data_dir: Path | None) -> Built:
         one, two = self.first.build(seed, data_dir), self.second.build(seed, data_dir)

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from redistill.core import RedistillError, Source
-from redistill.experiment.networks import Seed
 from redistill.experiment.source.images import Built, Settings
 from redistill.user_code import load
+from redistill.values import Seed
 
 
 class OwnSettings(Settings):

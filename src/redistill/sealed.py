@@ -1,14 +1,13 @@
-"""The JSON files of a run: their names, the seal by which an altered one is known, and who an experiment in one of them was."""
+"""The files of a run: their names, and the seal by which an altered record is known."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from redistill.errors import RedistillError
-from redistill.experiment.value import SHORT, identity
 from redistill.files import UNREADABLE, Spoilt, canonical, digest, json_of, there
 from redistill.paths import expanded
 
@@ -61,21 +60,21 @@ def file_of(path: Path) -> Path:
     return path
 
 
-def require_unaltered(path: Path, check: Callable[[Path], object] = read_sealed) -> None:
+def require_unaltered(path: Path, id_of: Callable[[Mapping[str, Any]], str]) -> None:
     """Refuse the record, or the experiment of a begun run, that somebody changed: its ``id`` says who it was.
 
-    ``path``: such a file, or the folder that holds one; any other JSON is let through. ``check``: of a record.
+    ``path``: such a file, or the folder that holds one; any other JSON is let through. ``id_of``: the id of a written experiment.
     """
     path = file_of(path)
     if path.suffix != ".json":
         return
     if path.name == RECORD and there(path):
-        check(path)
+        read_sealed(path)
     written = json_of(path)
     if not isinstance(written, dict) or not isinstance(written.get("id"), str) or not isinstance(written.get("experiment"), dict):
         return
     try:
-        found = digest(canonical(identity(written["experiment"])))[:SHORT]
+        found = id_of(written["experiment"])
     except UNREADABLE as error:
         raise RedistillError(f"{path} is damaged: it holds no experiment of redistill ({type(error).__name__}: {error})") from error
     if found != written["id"]:

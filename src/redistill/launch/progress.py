@@ -45,47 +45,51 @@ def lasting(seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def telling(label: str, total: int, *, done: int = 0, unit: str = "steps", stream: TextIO | None = None) -> Iterator[Tell]:
+def progress(label: str, total: int, *, done: int = 0, unit: str = "steps", stream: TextIO | None = None) -> Iterator[Tell]:
     """A function to be told how many of ``total`` are done, and the news; it shows them on ``stream`` (default: standard error)."""
     out = stream if stream is not None else sys.stderr
     label = plain(label)
     if out.isatty():
-        from rich.console import Console
-        from rich.markup import escape
+        from rich.console import Console, Group
+        from rich.live import Live
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.table import Column
+        from rich.text import Text
 
-        columns = (
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn(),
-            TextColumn("{task.fields[news]}"),
-        )  # fmt: skip
-        with Progress(*columns, console=Console(file=out)) as bar:
-            task = bar.add_task(escape(label), total=total, completed=done, news="")
+        # what has to be seen keeps its width; a long name gives way, and the numbers have lines of their own
+        name = TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"))
+        columns = (name, BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
+        console = Console(file=out)
+        bar = Progress(*columns, console=console, expand=True)
+        task = bar.add_task(label, total=total, completed=done)
+        numbers = Text()
+        with Live(Group(bar, numbers), console=console, refresh_per_second=5):
 
             def move(now: int, news: str = "") -> None:
                 bar.update(task, completed=now)
                 if news:
-                    bar.update(task, news=escape(plain(news)))
+                    numbers.plain = f"  {plain(news)}"
 
             yield move
         return
-    start = told = time.monotonic()
-    said = ""
+    start = last = time.monotonic()
+    shown = ""
     print(f"{label}: {done} of {total} {unit}", file=out, flush=True)
 
     def line(now: int, news: str = "") -> None:
-        nonlocal told, said
-        since = time.monotonic() - told
-        if now < total and (since >= QUIET or (news != said and since >= OFTEN)):
-            told, said = time.monotonic(), news
-            spent = told - start
+        nonlocal last, shown
+        since = time.monotonic() - last
+        if now < total and (since >= QUIET or (news != shown and since >= OFTEN)):
+            last, shown = time.monotonic(), news
+            spent = last - start
             left = f", {lasting((total - now) * spent / (now - done))} left" if now > done else ""
             more = f": {plain(news)}" if news else ""
             print(f"{label}: {now} of {total} {unit}, {lasting(spent)}{left}{more}", file=out, flush=True)
         elif now >= total:
-            said = news
+            shown = news
 
     yield line
-    print(f"{label}: done in {time.monotonic() - start:.1f} s{f': {plain(said)}' if said else ''}", file=out, flush=True)
+    print(f"{label}: done in {time.monotonic() - start:.1f} s{f': {plain(shown)}' if shown else ''}", file=out, flush=True)
 
 
 class News:
@@ -129,15 +133,15 @@ class News:
 
 def _numbers(students: Any) -> str:
     """``loss 0.42, test 93.11 %``; of a cohort the numbers of all, in their order."""
-    told = []
+    numbers = []
     losses = [sum(w * v for w, v in zip(s.weights[s.taken - 1], s.losses[-1], strict=True)) for s in students if s.losses and s.taken]
     if losses:
-        told.append("loss " + " | ".join(f"{loss:.3g}" for loss in losses))
+        numbers.append("loss " + " | ".join(f"{loss:.3g}" for loss in losses))
     for name in students[0].curves:
         values = [f"{s.curves[name][-1][1]:.2f}" if s.curves[name] else "-" for s in students]
         if any(value != "-" for value in values):
-            told.append(f"{name} {' | '.join(values)} %")
-    return ", ".join(told)
+            numbers.append(f"{name} {' | '.join(values)} %")
+    return ", ".join(numbers)
 
 
 def shares(student: Any, steps: int) -> str:
@@ -157,23 +161,27 @@ def shares(student: Any, steps: int) -> str:
     if not 0 < total < float("inf"):
         return ""
     text = ", ".join(f"{name} {100 * part / total:.0f} %" for name, part in zip(names, parts, strict=True))
-    said = f"share of the loss in the first {len(losses)} steps: {text}"
+    line = f"share of the loss in the first {len(losses)} steps: {text}"
     most = max(range(len(parts)), key=parts.__getitem__)
     term = [term for _, term in student.method.parts()][most]
     # soft targets carry what labels say and may be nearly all of a loss; features alone tell no class
     if parts[most] > DROWNS * total and not term.needs_labels and not reads_logits(term):
         weight = student.weights[0][most]
-        said += (
+        line += (
             f"; warning: {names[most]} (weight {weight:g}) leaves next to nothing to the other terms: is its weight made for these data?"
         )
-    return said
+    return line
 
 
 def watch(loop: Stepwise, label: str, tracking: Tracking | None = None, *, stream: TextIO | None = None) -> None:
-    """Drain ``loop``, telling the progress on ``stream`` (see :func:`telling`), and its numbers to ``tracking``."""
-    out = stream if stream is not None else sys.stderr
-    with telling(label, loop.steps, done=loop.step, stream=stream) as tell:
-        news = News(lambda text: print(plain(f"{label}: {text}"), file=out, flush=True))
+    """Drain ``loop``, telling the progress on ``stream`` (see :func:`progress`), and its numbers to ``tracking``."""
+
+    def say(text: str) -> None:
+        # looked up now: on a terminal the bar has put itself in the place of standard error, and goes on below what is said
+        print(plain(f"{label}: {text}"), file=stream if stream is not None else sys.stderr, flush=True)
+
+    with progress(label, loop.steps, done=loop.step, stream=stream) as tell:
+        news = News(say)
         for _ in loop:
             tell(loop.step, news.of(loop))
             if tracking is not None:

@@ -13,12 +13,10 @@ from redistill.core import Term
 from redistill.data.named import is_own_data
 from redistill.errors import RedistillError
 from redistill.experiment.networks import Net
-from redistill.experiment.source.adversarial import AdversarialSettings
 from redistill.experiment.source.images import ImagesSettings
-from redistill.experiment.source.inverted import InvertedSettings
-from redistill.experiment.source.mixed import MixedSettings
 from redistill.experiment.source.own import OwnSettings
 from redistill.experiment.value import Experiment
+from redistill.sources.generator_settings import GeneratorSettings
 from redistill.user_code import Located, locate
 
 
@@ -43,7 +41,8 @@ def names(one: Experiment) -> Iterator[Named]:
     for part in one.method:
         if part.code is not None:
             yield Named(part.use, part.file, part.code, Term)
-    yield from _source(one.source)
+    for source in one.source.parts:
+        yield from _source(source)
     yield from (Named(name) for name in one.evaluate.sets.values() if is_own_data(name))
 
 
@@ -53,12 +52,9 @@ def _net(net: Net) -> Iterator[Named]:
 
 
 def _source(source: object) -> Iterator[Named]:
-    if isinstance(source, MixedSettings):
-        yield from _source(source.first)
-        yield from _source(source.second)
-    elif isinstance(source, OwnSettings):
+    if isinstance(source, OwnSettings):
         yield Named(source.use, source.file, source.code)
-    elif isinstance(source, AdversarialSettings | InvertedSettings) and source.code is not None:
+    elif isinstance(source, GeneratorSettings) and source.code is not None:
         yield Named(source.generator, source.file, source.code, nn.Module)
     elif isinstance(source, ImagesSettings) and is_own_data(source.data):
         yield Named(source.data)

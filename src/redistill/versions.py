@@ -1,4 +1,4 @@
-"""Versions of everything that can move a number of an experiment; they are part of its identity.
+"""Versions of everything in this package that can move a number; they are part of an experiment's identity.
 
 Some stand in every experiment. The others, which came later, stand there from version 2 on, so that no experiment of before
 has another identity.
@@ -7,16 +7,10 @@ has another identity.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
 
 from redistill.core import Term
-from redistill.experiment.source.images import Settings
 from redistill.models.build import family
-
-if TYPE_CHECKING:
-    from redistill.experiment.evaluate import Evaluate
-    from redistill.experiment.networks import Net
 
 ALWAYS = {"rng": "rng", "taps": "features.places", "fit": "train.loop", "evaluate": "metrics"}
 
@@ -35,27 +29,10 @@ def version(module: str) -> int:
     return found
 
 
-def _sources(source: Any) -> Iterator[Any]:
-    """A source and the sources it is made of."""
-    yield source
-    for half in ("first", "second"):
-        if isinstance(inner := getattr(source, half, None), Settings):
-            yield from _sources(inner)
-
-
-def numerics(terms: Iterable[Term], source: Any, nets: Sequence[Net | None], shown: Evaluate) -> dict[str, int]:
-    """The section ``numerics`` of an experiment.
-
-    Args:
-        terms: of its method. source: its settings. nets: teacher, if there is one, and student. shown: its evaluation.
-    """
+def numerics(terms: Iterable[Term], models: Iterable[str], data: Iterable[str]) -> dict[str, int]:
+    """What is used, by name, with its version. ``models``, ``data``: names of networks and data sets of this package."""
     found = {key: version(module) for key, module in ALWAYS.items()}
     found |= {f"term:{type(term).__name__}": term.numerics for term in terms}
-    found |= source.numerics()
-    models = [net.model for net in nets if net is not None and net.code is None]
-    models += [one.generator for one in _sources(source) if getattr(one, "generator", None) and one.code is None]
-    data = [*shown.sets.values(), *(one.data for one in _sources(source) if hasattr(one, "data"))]
-    data += [beside for one in _sources(source) if (beside := getattr(one, "beside", None)) is not None]
     later = dict(RAISED)
     later |= {f"model:{name}": f"models.{name}" for name in map(family, models) if name is not None}
     for name in data:

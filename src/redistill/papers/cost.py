@@ -1,0 +1,45 @@
+"""What runs cost: multiply-accumulates from the sizes of their networks; hours follow from a rate stored for this machine.
+
+What is counted of a student's steps stands in :mod:`redistill.experiment.length`; here is added what making the images costs, and
+the evaluations. A backward to the input alone costs M, as a forward.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from redistill.data.named import looks
+from redistill.experiment.length import learning, macs_of_networks, steps_of
+from redistill.experiment.source.adversarial import AdversarialSettings
+from redistill.experiment.source.inverted import InvertedSettings
+from redistill.experiment.value import Experiment
+from redistill.files import canonical
+from redistill.models.describe import macs_by_name
+
+
+def making(group: Sequence[Experiment]) -> float:
+    """Multiply-accumulates that the images of a cohort cost, beside what is learned from them; 0 for images that are there."""
+    one = group[0]
+    source, batch = one.source, one.recipe.batch_size
+    if not isinstance(source, AdversarialSettings | InvertedSettings):
+        return 0.0
+    students, teacher = macs_of_networks(group)
+    made = macs_by_name(source.generator, canonical({"z": source.z}), 1, source.channels, source.image_size) if source.generator else 0
+    blocks = steps_of(one)[0] / source.n_S
+    if isinstance(source, InvertedSettings):
+        # every step on the images goes through the networks and back to them; a second view asks the teacher again
+        image = 3 * made + (2 * students if source.adversarial else 0) + (4 if source.contrast else 2) * teacher
+        return blocks * source.iterations * source.images * image
+    # the generator's step goes through both networks back to the images; then new images, unless those before are used
+    return blocks * batch * (source.n_G * (3 * made + 2 * students + 2 * teacher) + source.asked * source.n_S * made)
+
+
+def cost(group: Sequence[Experiment]) -> float:
+    """Multiply-accumulates of a cohort, with its evaluations."""
+    one = group[0]
+    students, teacher = macs_of_networks(group)
+    steps, epoch = steps_of(one)
+    looked = 20 if one.evaluate.every is None else math.ceil(steps / epoch / one.evaluate.every)
+    tested = sum(looks(name).images for name in one.evaluate.sets.values())
+    return learning(group) + making(group) + looked * tested * students + tested * teacher
