@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import resource
 import statistics
 import subprocess
 import sys
@@ -51,14 +50,16 @@ def point(settings: dict[str, int]) -> dict[str, float]:
 
     import torch
 
+    from redistill import machine
 
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     trained({**BASE, "batch": 2, "images": 20})
-    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    cpu = torch.device("cpu")
+    before, began = machine.peak_memory(cpu)["process"], time.process_time()
     seconds = trained(settings)
-    whole, peak = time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"step": statistics.median(seconds), "whole": whole, "memory": 1024.0 * max(peak - before, 1)}
+    whole, peak = time.process_time() - began, machine.peak_memory(cpu)["process"]
+    return {"step": statistics.median(seconds), "whole": whole, "memory": float(max(peak - before, 1024))}
 
 
 def trained(settings: dict[str, int]) -> list[float]:

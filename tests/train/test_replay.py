@@ -172,6 +172,19 @@ def test_a_replayed_run_goes_on_where_it_was_saved(recipe: str, at: int) -> None
         same(whole, drained(second))
 
 
+def test_generators_are_not_seeded_anew_in_steps_whose_networks_draw_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeded: list[object] = []
+    real = rng.seeded
+    for net, wanted in ((student, 0), (with_dropout, 3)):
+        made = Loop([(net(), METHODS["KD"]())], student(2, 1), images(), RECIPES["double"], seed=3, device="cpu")
+        seeded.clear()
+        with monkeypatch.context() as patched:
+            patched.setattr(rng, "seeded", lambda *names, **more: (seeded.append(names), real(*names, **more))[1])
+            for _ in range(3):  # none of them the last of an epoch, which evaluates
+                next(made)
+        assert len(seeded) == wanted
+
+
 # -- what cannot be recorded -------------------------------------------------------------------------------------------
 class Counting(nn.Module):
     """Counts its forwards on the host."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from redistill.bench.plain import Pictures
-from redistill.bench.rows import Row, noise, package_loop, plain_loop
+from redistill.bench.rows import ROWS, Row, library_loop, noise, package_loop, plain_loop
 from redistill.core import RedistillError
 from redistill.precision import has_bf16_matrix_units
 from redistill.train.loop import Loop
@@ -94,4 +94,26 @@ def checked(row: Row, kinds: list[str]) -> dict[str, float]:
         found[kind] = mine.distance(exact)
         if not found[kind] <= allowed:
             raise OtherWork(f"{row.name}, {kind}: the first step is {found[kind]:.1e} from the exact one, allowed {allowed:.1e}: no ratio")
+    return found
+
+
+def library_checked() -> float:
+    """How far the first step of torchdistill's loop lies from the plain loop's: its loss, and the weights after it, relative to the
+    largest change of a weight.
+
+    Raises:
+        OtherWork: further than :data:`FP32`. NotThere: the library cannot be asked.
+    """
+    row, images = ROWS["KD"], noise(BATCH)
+    loop = package_loop([row.method()], images, kind="strict", batch=BATCH, steps=1)
+    by_hand, library = plain_loop(row, loop, images, Pictures(images)), library_loop(loop, images, Pictures(images), BATCH)
+    first = {name: p.detach().clone() for name, p in library.student.named_parameters()}
+    by_hand()
+    library()
+    theirs = dict(by_hand.student.net.named_parameters())
+    moved = max(float((theirs[name].detach() - value).abs().max()) for name, value in first.items())
+    apart = max(float((theirs[name] - value).detach().abs().max()) for name, value in library.student.named_parameters())
+    found = max(apart / moved, abs(library.loss - by_hand.loss) / abs(by_hand.loss))
+    if not found <= FP32:
+        raise OtherWork(f"KD, torchdistill: the first step is {found:.1e} from the plain loop's, allowed {FP32:.0e}: no ratio")
     return found

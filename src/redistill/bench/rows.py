@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from redistill import models
 from redistill.bench import plain
+from redistill.bench.library import LibraryLoop
 from redistill.bench.plain import Features, Hooked, Loss, Pictures, PlainLoop
 from redistill.core import Method, Term
 from redistill.data import Images
@@ -121,14 +122,24 @@ def plain_loop(row: Row, like: Loop, images: Images, pictures: Pictures, dtype: 
         places = {str(name): place for name, place in net.places.items()}  # type: ignore[operator, union-attr]
         given[who] = {name: (places[name].module, places[name].side) for name in names}
     terms = [copy.deepcopy(term) for _, term in like.students[0].method.parts()]
+    return PlainLoop(Hooked(theirs, given["teacher"]), Hooked(mine, given["student"]), [terms[-1]], row.by_hand(terms[-1]), pictures,
+                     order_of(like, images), dtype)  # fmt: skip
+
+
+def order_of(like: Loop, images: Images) -> list[list[tuple[int, int, int, bool]]]:
+    """(position, dy, dx, flip) of every image of every batch that ``like`` will take."""
     order = []
     for step in range(like.steps):
         batch = like.stream.batch(step)
         assert batch.index is not None and batch.variant is not None
         parts = [plain_parts(images, int(v)) for v in batch.variant]
         order.append([(int(i), *part) for i, part in zip(batch.index, parts, strict=True)])
-    return PlainLoop(Hooked(theirs, given["teacher"]), Hooked(mine, given["student"]), [terms[-1]], row.by_hand(terms[-1]), pictures,
-                     order, dtype)  # fmt: skip
+    return order
+
+
+def library_loop(like: Loop, images: Images, pictures: Pictures, batch: int) -> LibraryLoop:
+    """torchdistill's, with the first weights and images of ``like``; KD."""
+    return LibraryLoop(teacher(), student(), pictures, order_of(like, images), batch)
 
 
 def plain_parts(images: Images, variant: int) -> tuple[int, int, bool]:

@@ -13,10 +13,12 @@ from typing import Any
 
 from redistill import machine
 from redistill.bench import zero_shot
-from redistill.bench.gate import checked
+from redistill.bench.gate import checked, library_checked
+from redistill.bench.library import NAME as LIBRARY
+from redistill.bench.library import NotThere
 from redistill.bench.measure import interleaved, row, where
 from redistill.bench.plain import Pictures
-from redistill.bench.rows import ROWS, noise, package_loop, plain_loop
+from redistill.bench.rows import ROWS, library_loop, noise, package_loop, plain_loop
 from redistill.core import RedistillError, nearest
 from redistill.train.loop import Loop
 
@@ -45,11 +47,20 @@ def bench(
         raise RedistillError(nearest(odd[0], NAMES, "row of the benchmark"))
     kinds = ["strict", "fast", *(["fast compiled"] if compiled else [])]
     methods = [name for name in chosen if name in ROWS]
-    found: dict[str, Any] = {"format": 1, **where(), "batch": batch, "rounds": rounds, "same_step": [], "same_table": [], "memory": []}
+    found: dict[str, Any] = {
+        "format": 1, **where(), "batch": batch, "rounds": rounds, "same_step": [], "same_table": [], "memory": [], "notes": []
+    }  # fmt: skip
+    library = None
+    if "KD" in chosen:
+        try:
+            library = library_checked()
+        except NotThere as reason:
+            found["notes"].append(f"{LIBRARY} is no contender: {reason}")
+            say(found["notes"][-1])
 
     def lines() -> Iterator[tuple[str, dict[str, Any]]]:
         for name in methods:
-            yield from (("same_step", line) for line in _step(name, rounds, batch, kinds))
+            yield from (("same_step", line) for line in _step(name, rounds, batch, kinds, library if name == "KD" else None))
             if name == "KD":
                 yield from (("same_table", line) for line in _table(rounds, batch, kinds[:2]))
         if ZERO_SHOT in chosen:
@@ -83,15 +94,17 @@ def _forward(loop: Loop) -> Callable[[], object]:
     return lambda: next(loop)
 
 
-def _step(name: str, rounds: int, batch: int, kinds: list[str]) -> Iterator[dict[str, Any]]:
-    """The same step: a live teacher."""
+def _step(name: str, rounds: int, batch: int, kinds: list[str], library: float | None) -> Iterator[dict[str, Any]]:
+    """The same step: a live teacher. library: what the gate said of torchdistill's loop, None where it is no contender."""
     one = ROWS[name]
     gates = checked(one, kinds)
     images, steps = noise(), rounds + 1
     loops = {kind: package_loop([one.method()], images, kind=kind, batch=batch, steps=steps) for kind in kinds}
-    by_hand = plain_loop(one, loops["strict"], images, Pictures(images))
-    turns = interleaved({"plain": by_hand, **{kind: _forward(loop) for kind, loop in loops.items()}}, rounds)
-    for kind in kinds:
+    contenders: dict[str, Callable[[], object]] = {"plain": plain_loop(one, loops["strict"], images, Pictures(images))}
+    if library is not None:
+        gates[LIBRARY], contenders[LIBRARY] = library, library_loop(loops["strict"], images, Pictures(images), batch)
+    turns = interleaved(contenders | {kind: _forward(loop) for kind, loop in loops.items()}, rounds)
+    for kind in [*kinds, *([LIBRARY] if library is not None else [])]:
         yield row(name, kind, turns["plain"], turns[kind], gates[kind])
 
 

@@ -21,6 +21,9 @@ the plain loop's: to 1e-9 in double precision, 1e-5 in fp32 and the same memory 
 in one process; each is compared with the plain loop turn by turn, by the CPU time of the process, which other work moves less
 than the clock on the wall. Median (range).
 
+Where `pip install "redistill[bench]"` has brought it, torchdistill's own loop takes its turns too (KD; its first step must equal the
+plain loop's).
+
 *The same step*: a live teacher. *The same table*: what the teacher says is known ([speed.md](speed.md)), or several students
 share it.
 
@@ -51,11 +54,12 @@ def page(results: Path) -> str:
             if one[part]:
                 parts.append(_table(title, one[part]))
         if one["memory"]:
-            parts.append("\n| peak memory | plain, MB | strict, MB |\n|---|--:|--:|\n")
+            parts.append("\n| peak memory of a process | plain, MB | strict, MB |\n|---|--:|--:|\n")
             peaks = {(row["work"], row["contender"]): row["peak_bytes"] / 1e6 for row in one["memory"]}
             for work in dict.fromkeys(work for work, _ in peaks):
                 cells = " | ".join(f"{peaks[work, who]:.0f}" if (work, who) in peaks else "" for who in ("plain", "strict"))
                 parts.append(f"| {work} | {cells} |\n")
+        parts.extend(f"\n{note}\n" for note in one.get("notes", ()))
     return "".join(parts)
 
 

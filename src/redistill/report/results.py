@@ -13,6 +13,7 @@ from redistill.report import distilled
 from redistill.report.figures import curve_figure
 from redistill.report.marked import block, filled
 from redistill.report.records import costs, finished, generated, read
+from redistill.report.strict_fast import strict_fast
 from redistill.report.table import bars, comparison, markdown
 from redistill.report.web import command_of
 from redistill.report.zero_shot import belief_panels, diagnostics_figure
@@ -303,8 +304,8 @@ def others(results: Path) -> str:
 
 
 SECTIONS: tuple[Callable[[Path], str], ...] = (
-    digits, digits_methods, distilled.section, cifar10_few, real_runs, cells_of_papers, zero_shot, toy, belief, checkpoints, kill_test,
-    benchmarks, verdicts, others,
+    digits, digits_methods, distilled.section, cifar10_few, strict_fast, real_runs, cells_of_papers, zero_shot, toy, belief, checkpoints,
+    kill_test, benchmarks, verdicts, others,
 )  # fmt: skip
 
 
