@@ -212,7 +212,7 @@ def test_the_three_formats_say_the_same(tmp_path: Path) -> None:
     text = files[-2].read_text(encoding="utf-8")
     for row in (line(f) for f in table.findings):
         assert f"| {row.claim} | {row.kind} | {row.paper} | {row.ours} | {row.n} | {row.difference} | {row.verdict} |" in text
-    assert "18 runs, 0.3 hours" in text and "![accuracy over the run](chen2021-7.svg)" in text
+    assert "18 runs, 18 min 0 s of" in text and "![accuracy over the run](chen2021-7.svg)" in text
 
 
 def test_runs_at_a_part_of_the_length_are_shown_and_earn_no_verdict(tmp_path: Path) -> None:
