@@ -48,8 +48,8 @@ def campaign(
             total += hours
             rows.append({"piece": one.piece.name, "why": one.piece.why, "done": one.done, "runs": one.runs, "hours": hours})
             if not as_json:
-                left = estimated(3600 * hours)
-                print(f"{number:3}. {one.done} of {one.runs} runs, {left:>9} to go  {one.piece.name}: {one.piece.why}", flush=True)
+                length = estimated(3600 * hours)
+                print(f"{number:3}. {one.done} of {one.runs} runs, {length:>9} to go  {one.piece.name}: {one.piece.why}", flush=True)
         if as_json:
             show_json({"pieces": rows, "hours": total})
         else:
