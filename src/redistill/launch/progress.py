@@ -36,10 +36,12 @@ class Stepwise(Protocol):
 def lasting(seconds: float) -> str:
     """A length of time for people.
 
-    >>> lasting(8.2), lasting(95), lasting(7300)
-    ('8 s', '1 min 35 s', '2 h 1 min')
+    >>> lasting(0.1), lasting(8.2), lasting(95), lasting(7300)
+    ('under 1 s', '8 s', '1 min 35 s', '2 h 1 min')
     """
     whole = round(seconds)
+    if whole == 0 and seconds > 0:
+        return "under 1 s"
     if whole < 60:
         return f"{whole} s"
     return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
@@ -179,7 +181,7 @@ def shares(student: Any, steps: int) -> str:
     if not 0 < total < float("inf"):
         return ""
     text = ", ".join(f"{name} {100 * part / total:.0f} %" for name, part in zip(names, parts, strict=True))
-    line = f"share of the loss in the first {len(losses)} steps: {text}"
+    line = f"share of the loss in the first {f'{len(losses)} steps' if len(losses) > 1 else 'step'}: {text}"
     most = max(range(len(parts)), key=parts.__getitem__)
     term = [term for _, term in student.method.parts()][most]
     # soft targets carry what labels say and may be nearly all of a loss; features alone tell no class
