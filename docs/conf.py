@@ -54,7 +54,7 @@ TREE: dict[str, list[str]] = {
     "how-to/index": ["*", "/distill", "/experiments", "/without-data", "/evidence", "/alpha", "/speed", "/gpu"],
     "reference/index": ["/api", "/keys", "/commands", "/methods/README"],
     "methods/README": ["*"],
-    "results/index": ["/findings", "/papers/README", "/verdicts", "/proof", "/benchmarks", "/numbers"],
+    "results/index": ["/findings", "/papers/README", "/verdicts", "/proof", "/benchmarks", "/growth", "/numbers"],
     "papers/README": ["*"],
     "project/index": ["/house", "/first-hour", "/decisions/*", "/faults", "/log", "/changelog"],
 }

@@ -146,8 +146,9 @@ def words_of(command: str) -> list[str]:
 def understood(command: str) -> Any:
     """The parsed command; a click error where the program does not know it."""
     name, *words = words_of(command)
-    found = PROGRAM.get_command(None, name)
+    found = PROGRAM if name.startswith("-") else PROGRAM.get_command(None, name)
     assert found is not None, f"there is no command {name!r}"
+    words = [name, *words] if found is PROGRAM else words
     try:
         return found.make_context(name, words)
     except typer.Exit:  # --help
