@@ -287,7 +287,7 @@ def report(
     if checkpoints is not None:
         if not checkpoints.is_dir():
             raise RedistillError(f"--checkpoints {checkpoints}: there is no such folder")
-        for found in evaluate(load(paper), checkpoints, files, data_dir, {p.cell.table for p in made.cells}):
+        for found in evaluate(load(paper), checkpoints, files, data_dir, [p.cell for p in made.cells]):
             if isinstance(found, str):
                 print(f"redistill: {found}", file=sys.stderr)
             else:

@@ -289,7 +289,8 @@ def scaled(written: Mapping[str, Any], scale: float) -> dict[str, Any]:
     """
     made: dict[str, Any] = copy.deepcopy(dict(written))
     made["notes"] = f"scale {scale:g} of the published length"
-    made["name"] = f"{made.get('name', '')} (scale {scale:g})".strip()  # read by scale_of
+    name = made.get("name") or made.get("student", {}).get("model", "")  # a teacher has no name of its own
+    made["name"] = f"{name} (scale {scale:g})".strip()  # read by scale_of
     recipe, source = made["recipe"], made["source"]
     whole = 1
     if "n_S" in source:  # whatever works in blocks
