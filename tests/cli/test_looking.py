@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -212,14 +213,14 @@ def test_formulas_are_looked_at_where_other_code_made_the_run(store: Store, monk
 
 READS = {
     "list models": (), "list terms": (), "list data": (), "runs": (), "show": ("RUN",), "watch": ("RUN", "--once"), "compare": ("RUN",),
-    "plot": ("RUN", "--to", "TO"), "papers": (), "init": (), "runs --as ro-crate": (),
+    "plot": ("RUN", "--to", "TO"), "papers": (), "init": (), "runs --as ro-crate": (), "cache": (),
 }  # fmt: skip
 
 
 def test_commands_that_only_read_never_wait_for_torch(store: Store, tmp_path: Path) -> None:
     filled = {"RUN": store.finished()[0].id, "TO": str(tmp_path / "curves.svg")}
     lines = [[*command.split(), *(filled.get(word, word) for word in rest)] for command, rest in READS.items()]
-    lines = [line if line[0] in ("list", "papers", "init") else [*line, "--runs", str(store.root)] for line in lines]
+    lines = [line if line[0] in ("list", "papers", "init", "cache") else [*line, "--runs", str(store.root)] for line in lines]
     text = f"""
 import sys
 from typer.testing import CliRunner
@@ -229,7 +230,8 @@ for line in {lines!r}:
     assert done.exit_code == 0, (line, done.output, done.exception)
     assert "torch" not in sys.modules, line
 """
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
+    facts = {**os.environ, "REDISTILL_CACHE": str(tmp_path / "cache")}  # with tables in it, cache reads their heads
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, env=facts)
     assert done.returncode == 0, done.stderr
 
 

@@ -45,6 +45,7 @@ def test_a_paper_from_plan_to_report(small: Path, tmp_path: Path) -> None:
     out = reproduce(small, tmp_path, "--seeds", "2", "--dry-run")
     # alone M=10, KD M=10, alone M=20, two seeds; the teacher of each seed
     assert out.splitlines()[-1].startswith("cells 3 experiments 8 teachers 2 hours 0.0")
+    assert " h  " not in out and out.count("  run, seed ") == 6  # seconds are told as seconds
     assert not (tmp_path / "runs").exists()
     out = reproduce(small, tmp_path, "--seeds", "2")
     assert out.count("(written: ") == 6 and "10 / alone is " in out

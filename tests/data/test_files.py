@@ -402,6 +402,12 @@ def test_no_mirror_serves_the_file(server: tuple[str, Path, list[str]], tmp_path
     with pytest.raises(RedistillError, match=r"file.bin could not be downloaded: tried .*absent.bin \(HTTP.*altered.bin \(Value"):
         fetch.obtain(Place("things"), files, tmp_path / "data", download=True)
     assert not (tmp_path / "data" / "things" / "file.bin").exists()
+    files = (File("file.bin", "0" * 32, ("http://127.0.0.1:9/dead.bin",)),)
+    with pytest.raises(RedistillError, match=r"dead.bin \(ConnectionError: Connection refused\); get it"):
+        fetch.obtain(Place("things"), files, tmp_path / "data", download=True)
+    (tmp_path / "no-folder").touch()
+    with pytest.raises(RedistillError, match=r"^cannot make the folder .*no-folder.* is a file"):
+        fetch.obtain(Place("things"), files, tmp_path / "no-folder", download=True)
 
 
 def test_an_archive_is_downloaded_and_unpacked(

@@ -152,6 +152,8 @@ def test_fewer_digits_fractions_and_errors_are_recognised_and_said(tmp_path: Pat
         ("a.md", "no table\n", "holds no table"),
         ("a.xlsx", "x", "a table to compare is .csv"),
         ("a.csv", "method,A,B\nKD,70,71\n", "column 'A' cannot be told"),
+        ("a.csv", "teacher,student,top1\nvgg13,vgg8,72.98\n", "one number a row needs columns .*; method is missing beside 'teacher'"),
+        ("a.csv", "method,teacher,top1\nKD,vgg13,72.98\n", "student is missing beside 'method'"),
         ("a.csv", "method,ResNet56,VGG13\nKD,70.66,72.98\n", "column 'ResNet56' cannot be told: write the pair above it"),
         ("a.csv", "teacher,student,method,acc,top1\nvgg13,vgg8,KD,72.98,72.98\n", "columns 'acc' and 'top1' could both be the value"),
         ("a.csv", "teacher,student,method,acc\nvgg13,vgg8,KD,about 72\n", "'about 72' is no number"),

@@ -41,6 +41,11 @@ def test_a_feature_term_that_drowns_the_labels_is_warned_of(capsys: pytest.Captu
     assert "warning: AT (weight 1e+06) leaves next to nothing" in capsys.readouterr().err
     rd.fit(student, teacher, rd.CE() + 1e6 * rd.KD(), DATA, recipe, seed=0)
     assert "warning" not in capsys.readouterr().err
+    told: set[tuple[str, bool]] = set()
+    for seed in (0, 1):  # as a command does with the seeds of its cells
+        loop = rd.Loop([(student, rd.CE() + rd.KD())], teacher, DATA, recipe, seed=seed)
+        progress.watch(loop, f"seed {seed}", told=told)
+    assert capsys.readouterr().err.count("share of the loss") == 1
 
 
 def test_a_saved_fit_goes_on_bit_for_bit_and_at_its_end_is_only_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,7 +53,7 @@ def test_the_campaign_lists_what_is_done_and_what_is_left(tmp_path: Path) -> Non
     lines = done.stdout.splitlines()
     # the nine teachers of Table 10 are among the twelve networks of Table 4
     assert lines[0].startswith("  1. 0 of 12 runs, ") and lines[1].startswith("  2. 0 of 27 runs, ")
-    assert lines[-1].startswith("hours in all: ") and not (tmp_path / "runs").exists()
+    assert lines[-1].startswith("in all: ") and not (tmp_path / "runs").exists()
 
 
 def test_a_campaign_stops_at_its_first_mistake(tmp_path: Path) -> None:

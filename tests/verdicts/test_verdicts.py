@@ -18,6 +18,7 @@ from redistill.report.paper import csv_text, latex_text, line, page
 from redistill.runs.lookup import Found
 from redistill.runs.store import Store
 from redistill.sealed import FORMAT, sealed
+from redistill.verdicts import checkpoints
 from redistill.verdicts.beliefs import Believed
 from redistill.verdicts.checkpoints import Checked, kept
 from redistill.verdicts.claims import published, together
@@ -212,7 +213,7 @@ def test_the_three_formats_say_the_same(tmp_path: Path) -> None:
     text = files[-2].read_text(encoding="utf-8")
     for row in (line(f) for f in table.findings):
         assert f"| {row.claim} | {row.kind} | {row.paper} | {row.ours} | {row.n} | {row.difference} | {row.verdict} |" in text
-    assert "18 runs, 0.3 hours" in text and "![accuracy over the run](chen2021-7.svg)" in text
+    assert "18 runs, 18 min 0 s of" in text and "![accuracy over the run](chen2021-7.svg)" in text
 
 
 def test_runs_at_a_part_of_the_length_are_shown_and_earn_no_verdict(tmp_path: Path) -> None:
@@ -322,3 +323,24 @@ def test_spreads_without_a_number_of_runs_are_left_out() -> None:
     assert cell.printed is not None
     made = published(cell.printed, chen.protocol("7").model_copy(update={"seeds": None}), "accuracy")
     assert made.std is None and made.seeds is None
+
+
+def test_only_published_files_of_the_chosen_cells_are_evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paper = papers.load("ferles2020")
+    (tmp_path / "files").mkdir()
+    for one in paper.file.checkpoint:
+        (tmp_path / "files" / one.sha256).touch()
+    monkeypatch.setattr(checkpoints, "file_digest", lambda path: path.name)
+    cells = [cell for cell in paper.cells if cell.table == "4"]
+    names = []
+    for chosen in (cells, [cell for cell in cells if cell.facts["student"] == "WRN-16-1"]):
+        said = checkpoints.evaluate(paper, tmp_path / "files", tmp_path / "kept", tmp_path / "nowhere", chosen)
+        names.append({str(text).partition(" is not evaluated")[0] for text in said})
+    assert len(names[0]) > 1 and names[1] == {"wrn-16-1-seed-0-dict.pth"}
+
+
+def test_a_teacher_at_a_part_of_its_length_has_a_name() -> None:
+    paper = papers.load("ferles2020")
+    cells = [c for c in paper.cells if c.table == "10" and c.facts["method"] != "scratch"]
+    plan = make(paper, cells[:1], seeds=[0], device="cpu", scale=0.01)
+    assert [one.label for one in plan.teachers] == ["wrn-16-2 (scale 0.01)"]

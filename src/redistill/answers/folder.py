@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from redistill.answers import table
 from redistill.errors import RedistillError
 from redistill.files import json_of, make_folder, why
 from redistill.paths import cache_dir
@@ -110,6 +109,8 @@ def listed(folder: Path) -> list[Kept]:
 def _about(path: Path) -> tuple[str, int, str | None]:
     try:
         if path.name.endswith(TABLE):
+            from redistill.answers import table  # a head names a type of torch's, which an empty folder need not wait for
+
             head = table.header(path)
             return head.about, head.rows, None
         value: Any = json_of(path)

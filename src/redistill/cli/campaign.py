@@ -33,6 +33,7 @@ def campaign(
     Each piece is a line of reproduce. A run that was cut off goes on with the same command; the exit status is 75 where the time
     was over before the last piece.
     """
+    from redistill.launch.progress import estimated
     from redistill.launch.rates import rate
     from redistill.launch.stop import TRY_AGAIN, seconds
     from redistill.papers.campaign import read, standing
@@ -47,11 +48,12 @@ def campaign(
             total += hours
             rows.append({"piece": one.piece.name, "why": one.piece.why, "done": one.done, "runs": one.runs, "hours": hours})
             if not as_json:
-                print(f"{number:3}. {one.done} of {one.runs} runs, {hours:8.1f} h to go  {one.piece.name}: {one.piece.why}", flush=True)
+                length = estimated(3600 * hours)
+                print(f"{number:3}. {one.done} of {one.runs} runs, {length:>9} to go  {one.piece.name}: {one.piece.why}", flush=True)
         if as_json:
             show_json({"pieces": rows, "hours": total})
         else:
-            print(f"hours in all: {total:.1f}, one process at {speed / 1e9:.1f} GMAC/s")
+            print(f"in all: {estimated(3600 * total)}, one process at {speed / 1e9:.1f} GMAC/s")
         return
     for piece in pieces:
         left = None

@@ -204,6 +204,7 @@ def explain(
 
     Each is run with the same seeds; the effect is on the accuracy.
     """
+    from redistill.launch.progress import estimated
     from redistill.launch.queue import plan
     from redistill.launch.rates import rate
     from redistill.papers.cost import cost
@@ -223,8 +224,8 @@ def explain(
     wanted = [variant.experiment.with_seed(seed) for seed in numbers for variant in found]
     missing = [group for g in plan(wanted) if (group := tuple(e for e in g if store.find(e) is None))]
     if missing and dry_run:
-        hours = sum(cost(group) for group in missing) / rate(device) / 3600
-        print(f"{sum(map(len, missing))} runs are missing, {hours:.1f} hours")
+        seconds = sum(cost(group) for group in missing) / rate(device)
+        print(f"{sum(map(len, missing))} runs are missing, {estimated(seconds)}")
     if missing and not dry_run:
         finish(wanted, out, resources(data_dir, device, budget=time_budget, jobs=jobs, no_cache=no_cache, threads=threads))
     print("\n".join(sentences(effects(found, store, numbers), one)))
@@ -286,7 +287,7 @@ def report(
     if checkpoints is not None:
         if not checkpoints.is_dir():
             raise RedistillError(f"--checkpoints {checkpoints}: there is no such folder")
-        for found in evaluate(load(paper), checkpoints, files, data_dir, {p.cell.table for p in made.cells}):
+        for found in evaluate(load(paper), checkpoints, files, data_dir, [p.cell for p in made.cells]):
             if isinstance(found, str):
                 print(f"redistill: {found}", file=sys.stderr)
             else:

@@ -112,6 +112,7 @@ def files_of(teacher: list[str]) -> dict[str, Path]:
 
 def show(made: Plan, store: Store, device: str, jobs: int, to: object, *, as_json: bool = False, rules: bool = False) -> None:
     """The plan: what cannot be run, cohort by cohort what is still to run and how long it takes, and the totals."""
+    from redistill.launch.progress import estimated
     from redistill.launch.rates import rate
     from redistill.papers.cost import cost
     from redistill.report import rule_text
@@ -135,7 +136,8 @@ def show(made: Plan, store: Store, device: str, jobs: int, to: object, *, as_jso
     teaching = {one.id for one in made.teachers}
     for group, h in zip(missing, hours, strict=True):
         kind = "teacher" if all(one.id in teaching for one in group) else f"cohort of {len(group)}" if len(group) > 1 else "run"
-        out += [f"{h:9.2f} h  {kind}, seed {group[0].seed}: {group[0].label}", *(f"{'':13}+ {one.label}" for one in group[1:])]
+        out.append(f"{estimated(3600 * h):>9}  {kind}, seed {group[0].seed}: {group[0].label}")
+        out += [f"{'':11}+ {one.label}" for one in group[1:]]
     done = len(made.runs) - sum(map(len, missing))
     if done:
         out.append(f"{done} of {len(made.runs)} runs are there already")

@@ -17,6 +17,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from redistill.core import RedistillError
+from redistill.errors import cut
+from redistill.files import make_folder
 from redistill.paths import expanded, home
 
 
@@ -127,6 +129,7 @@ def retrieve(file: File, folder: Path) -> Path:
     import pooch
     import requests
 
+    make_folder(folder)  # said at once, and not once an address
     failures = []
     for url in file.urls:
         try:
@@ -135,10 +138,18 @@ def retrieve(file: File, folder: Path) -> Path:
                 pooch.retrieve(url, f"md5:{file.md5}", file.name, folder, downloader=downloader)
             return folder / file.name
         except (requests.RequestException, OSError, ValueError) as error:
-            failures.append(f"{url} ({type(error).__name__}: {error})")
+            failures.append(f"{url} ({type(error).__name__}: {_innermost(error)})")
     raise RedistillError(
         f"{file.name} could not be downloaded: tried {'; '.join(failures)}; get it by other means and put it into {folder}"
     )
+
+
+def _innermost(error: BaseException) -> str:
+    """What went wrong below the layers of a library that connects: "Connection refused" and not all of its wrappings."""
+    for inner in (error.__cause__, error.__context__):
+        if inner is not None:
+            return _innermost(inner)
+    return error.strerror if isinstance(error, OSError) and error.strerror else cut(str(error), 200)
 
 
 class _Progress:

@@ -194,12 +194,3 @@ def bytes_text(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
         size /= 1000
     raise AssertionError
-
-
-def time_text(seconds: float) -> str:
-    """``40 s``, ``12 min``, ``3.4 h``.
-
-    >>> time_text(40), time_text(700), time_text(12_000)
-    ('40 s', '12 min', '3.3 h')
-    """
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

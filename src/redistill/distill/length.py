@@ -18,6 +18,7 @@ from redistill.distill.asked import Asked
 from redistill.distill.photos import Photos
 from redistill.errors import RedistillError
 from redistill.files import canonical, digest, json_of, make_folder, pretty, there, write
+from redistill.launch.progress import estimated
 from redistill.runs.store import Store
 
 BATCHES = (128, 64, 32, 16, 8)
@@ -91,7 +92,7 @@ def chosen(
     seconds = epoch * epochs
     if asked.train_teacher:
         seconds += steps * READING * asked.train_teacher * cost.step_seconds(teacher, None, shape, batch, device)
-    lines.append(("time", f"about {cost.time_text(seconds)} on {device} with {torch.get_num_threads()} threads"))
+    lines.append(("time", f"about {estimated(seconds)} on {device} with {torch.get_num_threads()} threads"))
     shared = {
         "epochs": epochs, "batch_size": batch, "schedule": {"kind": "cosine"}, "per": "step", "precision": precision,
         "warmup": warm_up(epochs), "warmup_unit": "epoch",
@@ -191,10 +192,10 @@ def _epochs(asked: Asked, epoch: float, steps: int, before: dict[str, Any]) -> t
     epochs = int(asked.time_budget / epoch)
     if epochs < 1:
         raise RedistillError(
-            f"one epoch of all students takes about {cost.time_text(epoch)} here, more than the budget of "
-            f"{cost.time_text(asked.time_budget)}: give more time, fewer seeds or methods, or smaller images"
+            f"one epoch of all students takes about {estimated(epoch)} here, more than the budget of "
+            f"{estimated(asked.time_budget)}: give more time, fewer seeds or methods, or smaller images"
         )
-    return epochs, f"{epochs} epochs of {steps} steps, which is what fits into {cost.time_text(asked.time_budget)}"
+    return epochs, f"{epochs} epochs of {steps} steps, which is what fits into {estimated(asked.time_budget)}"
 
 
 def _patience(asked: Asked) -> str:

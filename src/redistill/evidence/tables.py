@@ -175,7 +175,20 @@ def number_of(text: str) -> Found | None:
 
 def _grid(grid: Grid, where: str) -> list[Quoted]:
     long = _long(grid, where)
-    return long if long is not None else _wide(grid, where)
+    if long is not None:
+        return long
+    try:
+        return _wide(grid, where)
+    except RedistillError:
+        header = [names.plain(cell) for cell in grid[0]]
+        there = {role for role, others in ROLES.items() if any(name in others for name in header)}
+        if "value" not in there or not there & {"teacher", "student"}:
+            raise
+        missing = [role for role in ("method", "student") if role not in there]
+        raise RedistillError(
+            f"{where}: a table with one number a row needs columns method, student and accuracy; {' and '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} missing beside {', '.join(map(repr, grid[0]))}"
+        ) from None
 
 
 def _long(grid: Grid, where: str) -> list[Quoted] | None:

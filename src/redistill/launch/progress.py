@@ -20,6 +20,7 @@ Tell = Callable[..., None]
 QUIET = 10.0  # seconds between two lines of a log without news
 OFTEN = 1.0  # and with news
 LOOKED = 20  # steps after which the terms are weighed against each other
+WARNS = "; warning: "
 DROWNS = 0.9  # share of the loss above which one term leaves nothing to the others
 
 
@@ -35,13 +36,28 @@ class Stepwise(Protocol):
 def lasting(seconds: float) -> str:
     """A length of time for people.
 
-    >>> lasting(8.2), lasting(95), lasting(7300)
-    ('8 s', '1 min 35 s', '2 h 1 min')
+    >>> lasting(0.1), lasting(8.2), lasting(95), lasting(7300)
+    ('under 1 s', '8 s', '1 min 35 s', '2 h 1 min')
     """
     whole = round(seconds)
+    if whole == 0 and seconds > 0:
+        return "under 1 s"
     if whole < 60:
         return f"{whole} s"
     return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def estimated(seconds: float) -> str:
+    """A length of time that is not known to the second: two or three digits in one unit.
+
+    >>> estimated(0.2), estimated(40), estimated(700), estimated(12_000), estimated(4_000_000)
+    ('under 1 s', '40 s', '12 min', '3.3 h', '1,111 h')
+    """
+    if seconds < 1:
+        return "under 1 s" if seconds > 0 else "0 s"
+    if seconds < 5400:
+        return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 360_000 else f"{seconds / 3600:,.0f} h"
 
 
 @contextlib.contextmanager
@@ -97,10 +113,12 @@ class News:
 
     Args:
         say: takes a sentence that must not be lost among the lines of progress.
+        told: methods whose shares were said; one set for several loops says them once, and a warning once.
     """
 
-    def __init__(self, say: Callable[[str], None]):
+    def __init__(self, say: Callable[[str], None], told: set[tuple[str, bool]] | None = None):
         self.say = say
+        self.told = told if told is not None else set()
         self._points = -1
         self._text = ""
         self._begun: tuple[float, int] | None = None
@@ -118,7 +136,9 @@ class News:
         if not self._looked and inner.step >= min(LOOKED, inner.block, inner.steps):
             self._looked = True
             for student in students:
-                if text := shares(student, inner.step):
+                text = shares(student, inner.step)
+                if text and (known := (repr(student.method), WARNS in text)) not in self.told:
+                    self.told.add(known)
                     self.say(text)
         points = sum(len(curve) for student in students for curve in student.curves.values())
         if points != self._points:
@@ -161,27 +181,30 @@ def shares(student: Any, steps: int) -> str:
     if not 0 < total < float("inf"):
         return ""
     text = ", ".join(f"{name} {100 * part / total:.0f} %" for name, part in zip(names, parts, strict=True))
-    line = f"share of the loss in the first {len(losses)} steps: {text}"
+    line = f"share of the loss in the first {f'{len(losses)} steps' if len(losses) > 1 else 'step'}: {text}"
     most = max(range(len(parts)), key=parts.__getitem__)
     term = [term for _, term in student.method.parts()][most]
     # soft targets carry what labels say and may be nearly all of a loss; features alone tell no class
     if parts[most] > DROWNS * total and not term.needs_labels and not reads_logits(term):
         weight = student.weights[0][most]
         line += (
-            f"; warning: {names[most]} (weight {weight:g}) leaves next to nothing to the other terms: is its weight made for these data?"
+            f"{WARNS}{names[most]} (weight {weight:g}) leaves next to nothing to the other terms: is its weight made for these data?"
         )
     return line
 
 
-def watch(loop: Stepwise, label: str, tracking: Tracking | None = None, *, stream: TextIO | None = None) -> None:
-    """Drain ``loop``, telling the progress on ``stream`` (see :func:`progress`), and its numbers to ``tracking``."""
+def watch(
+    loop: Stepwise, label: str, tracking: Tracking | None = None, *, stream: TextIO | None = None, told: set[tuple[str, bool]] | None = None
+) -> None:
+    """Drain ``loop``, telling the progress on ``stream`` (see :func:`progress`; ``told`` as in :class:`News`), and its numbers to
+    ``tracking``."""
 
     def say(text: str) -> None:
         # looked up now: on a terminal the bar has put itself in the place of standard error, and goes on below what is said
         print(plain(f"{label}: {text}"), file=stream if stream is not None else sys.stderr, flush=True)
 
     with progress(label, loop.steps, done=loop.step, stream=stream) as tell:
-        news = News(say)
+        news = News(say, told)
         for _ in loop:
             tell(loop.step, news.of(loop))
             if tracking is not None:

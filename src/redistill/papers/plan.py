@@ -144,8 +144,9 @@ class Plan:
         return [group for group in left if group]
 
     def last_line(self, seconds: float) -> str:
-        """``cells N experiments N teachers N hours X``."""
-        return f"cells {len(self.cells)} experiments {len(self.runs)} teachers {len(self.teachers)} hours {seconds / 3600:.1f}"
+        """``cells N experiments N teachers N hours X``; what takes minutes has four decimals, 0.0061."""
+        hours = f"{seconds / 3600:.{1 if seconds >= 3600 or not seconds else 4}f}"
+        return f"cells {len(self.cells)} experiments {len(self.runs)} teachers {len(self.teachers)} hours {hours}"
 
 
 def _own(planned: Planned, seeds: Iterable[int]) -> list[Experiment]:
@@ -288,7 +289,8 @@ def scaled(written: Mapping[str, Any], scale: float) -> dict[str, Any]:
     """
     made: dict[str, Any] = copy.deepcopy(dict(written))
     made["notes"] = f"scale {scale:g} of the published length"
-    made["name"] = f"{made.get('name', '')} (scale {scale:g})".strip()  # read by scale_of
+    name = made.get("name") or made.get("student", {}).get("model", "")  # a teacher has no name of its own
+    made["name"] = f"{name} (scale {scale:g})".strip()  # read by scale_of
     recipe, source = made["recipe"], made["source"]
     whole = 1
     if "n_S" in source:  # whatever works in blocks

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from redistill.launch.progress import lasting
 from redistill.papers.plan import Plan
 from redistill.runs.record import Record
 from redistill.runs.store import Run
@@ -58,13 +59,13 @@ def _models(records: Sequence[Record], plan: Plan | None) -> list[Item]:
          f"networks {networks}; terms {terms}, whose formula, source and settings stand on their cards (docs/methods)"),
         ("every assumption is explained", "yes" if assumed else "for the author", why if assumed else "runs do not say what was assumed"),
         ("time, memory and sample size are analysed", "partly",
-         f"measured, not analysed: {_hours(records):.2f} hours of students' steps{f', peak {memory}' if memory else ''}"),
+         f"measured, not analysed: {lasting(_seconds(records))} of students' steps{f', peak {memory}' if memory else ''}"),
     ]  # fmt: skip
     return _answers("Models and algorithms", bool(records), rows)
 
 
-def _hours(records: Sequence[Record]) -> float:
-    return sum(r.time.own for r in records) / 3600
+def _seconds(records: Sequence[Record]) -> float:
+    return sum(r.time.own for r in records)
 
 
 def _megabytes(record: Record) -> int:
@@ -133,7 +134,7 @@ def _results(records: Sequence[Record], plan: Plan | None) -> list[Item]:
         ("the measure is defined", "yes", f"accuracy in percent; {epochs}"),
         ("mean and spread are given", "yes" if few > 1 else "no", mean),
         ("the time of a run, or its energy, is given", "yes",
-         f"{_hours(records) / max(1, len(records)):.2f} hours a run on average; energy, where it was measured, stands under Cost"),
+         f"{lasting(_seconds(records) / max(1, len(records)))} a run on average; energy, where it was measured, stands under Cost"),
         ("the machines are described", "yes", hardware),
     ]  # fmt: skip
     return _answers("Experimental results", bool(records), rows)

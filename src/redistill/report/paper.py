@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from redistill.claims import Finding, counted, sentence, summary_sentences, verdict_words
 from redistill.claims.words import EPOCH
+from redistill.launch.progress import lasting
 from redistill.papers.cells import Cell, Paper, described
 from redistill.papers.plan import Plan
 from redistill.papers.schema import Protocol, Selector
@@ -253,12 +254,12 @@ def _cost(tables: Sequence[TableVerdict]) -> list[str]:
     runs: dict[str, Run] = {run.id: run for table in tables for found in table.runs.values() for run in found}
     if not runs:
         return ["## Cost", "", "No run of these cells is in the store.", ""]
-    out = ["## Cost", "", bars(("run", "seed", "steps", "hours", "id")), "|---|--:|--:|--:|---|"]
+    out = ["## Cost", "", bars(("run", "seed", "steps", "time", "id")), "|---|--:|--:|--:|---|"]
     for run in runs.values():
-        hours = f"{float(run.record['time']['own']) / 3600:.2f}"
-        out.append(bars((run.label, str(run.seed), str(run.record["steps"]), hours, f"`{run.id}`")))
-    total = sum(float(run.record["time"]["own"]) for run in runs.values()) / 3600
-    return [*out, "", f"{len(runs)} runs, {total:.1f} hours of the students' own steps.", ""]
+        time = lasting(float(run.record["time"]["own"]))
+        out.append(bars((run.label, str(run.seed), str(run.record["steps"]), time, f"`{run.id}`")))
+    total = lasting(sum(float(run.record["time"]["own"]) for run in runs.values()))
+    return [*out, "", f"{len(runs)} runs, {total} of the students' own steps.", ""]
 
 
 def tested(runs: Mapping[str, Sequence[Run]]) -> dict[str, list[list[tuple[float, float]]]]:

@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 class Terminal:
     """Shows on standard error what :func:`redistill.launch.carry_out.carry_out` does."""
 
+    def __init__(self) -> None:
+        self._told: set[tuple[str, bool]] = set()
+
     def note(self, text: str) -> None:
         print(plain(text), file=sys.stderr, flush=True)
 
     def drain(self, work: CohortRun) -> None:
         work.say = work.warn = self.note
-        watch(work, work.label)
+        watch(work, work.label, told=self._told)
 
     def tasks(self, tasks: Sequence[Task]) -> AbstractContextManager[Table]:
         return Table(tasks)

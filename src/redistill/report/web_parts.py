@@ -6,6 +6,7 @@ import base64
 from collections.abc import Sequence
 
 from redistill.claims import counted
+from redistill.launch.progress import lasting
 from redistill.papers.plan import Plan
 from redistill.report.checklist import checklist
 from redistill.report.drawing import described, drawing, links
@@ -76,13 +77,13 @@ def _cost(runs: Sequence[Run]) -> list[Content]:
     for run in runs:
         record = run.entry
         machine = record.sessions[-1]["hardware"]
-        rows.append((f"{run.label}, seed {run.seed}", str(record.steps), f"{record.time.own / 3600:.2f}", f"{record.time.cpu / 3600:.2f}",
+        rows.append((f"{run.label}, seed {run.seed}", str(record.steps), lasting(record.time.own), lasting(record.time.cpu),
                      f"{machine.get('device', '')}, threads: {machine.get('threads')}", run.id))  # fmt: skip
-    total = sum(run.entry.time.own for run in runs) / 3600
-    head = ("run", "steps", "hours", "CPU hours of its cohort", "machine", "id")
+    total = lasting(sum(run.entry.time.own for run in runs))
+    head = ("run", "steps", "time", "CPU time of its cohort", "machine", "id")
     made: list[Content] = [
         table(head, rows, "What each run cost", numbers=(1, 2, 3)),
-        el("p", f"{len(runs)} runs, {total:.1f} hours of the students' own steps. {energy(runs)}"),
+        el("p", f"{len(runs)} runs, {total} of the students' own steps. {energy(runs)}"),
     ]
     if several := versions(runs):
         made.append(el("p", several))

@@ -9,7 +9,7 @@ from pathlib import Path
 from redistill.claims import Finding
 from redistill.errors import RedistillError
 from redistill.files import Spoilt, file_digest, json_of
-from redistill.papers.cells import Paper
+from redistill.papers.cells import Cell, Paper
 from redistill.papers.schema import Checkpoint
 from redistill.runs.measured import keep, measured
 from redistill.user_code import refuse_code
@@ -46,7 +46,7 @@ def kept(folder: Path) -> dict[str, Checked]:
 
 
 def evaluate(
-    paper: Paper, files: Path, out: Path, data_dir: Path | None, tables: Collection[str] | None = None
+    paper: Paper, files: Path, out: Path, data_dir: Path | None, cells: Collection[Cell] | None = None
 ) -> Iterator[Checked | str]:
     """Evaluate those files of a paper that lie under ``files`` and were not evaluated yet; one record each in ``out``.
 
@@ -54,12 +54,17 @@ def evaluate(
     reader, are not here a sentence instead of what it came to.
 
     Args:
-        tables: only the files that a cell of these tables is about.
+        cells: only the files that one of these cells is about, and others of the same name (see :func:`looked_for`).
     """
     from redistill import data, models
     from redistill.metrics import accuracy
 
-    wanted: dict[str, Checkpoint] = {c.sha256: c for c in paper.file.checkpoint if tables is None or c.table in tables}
+    every = paper.file.checkpoint
+    if cells is not None:
+        asked = {c.file for c in every if any(c.table == cell.table and c.holds(cell.facts) for cell in cells)}
+        tables = {cell.table for cell in cells}
+        every = tuple(c for c in every if c.file in asked and c.table in tables)
+    wanted: dict[str, Checkpoint] = {c.sha256: c for c in every}
     known, lacking = kept(out), set[str]()
     for path in sorted(p for p in files.rglob("*") if p.is_file()):
         if (one := wanted.get(file_digest(path))) is None or one.sha256 in known:
