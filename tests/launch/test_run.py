@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from helpers import nets
+from redistill import machine
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
 from redistill.files import Lock, digest, write
@@ -19,6 +20,7 @@ from redistill.launch import cohort as at_work
 from redistill.launch.cohort import CohortRun
 from redistill.launch.queue import Queue, plan
 from redistill.metrics import accuracy
+from redistill.package_code import package_sha256
 from redistill.runs import checkpoint
 from redistill.runs.compare import differences
 from redistill.runs.store import Damaged, Run, Store, Unfinished, stale
@@ -76,6 +78,17 @@ def test_the_weights_give_the_network_back(place: Store, make: Any) -> None:
     loaded = models.load(ours.weights())  # what the store writes, everybody can load
     assert accuracy(loaded, test) == accuracy(ours.network(), test) == ours.accuracy("test")
     assert loaded.normalisation == "digits" and loaded.arch.name == "wrn-10-1"
+
+
+def test_a_record_names_the_code_that_began(place: Store, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    [work] = Queue(plan([make()]), place)
+    next(work)
+    monkeypatch.setattr(machine, "versions", lambda: {"package": "what the checkout became meanwhile"})
+    monkeypatch.setattr(machine, "git", lambda: {"commit": "another"})
+    for _ in work:
+        pass
+    assert work.runs[0].record["versions"]["package"] == package_sha256()
+    assert (work.runs[0].record["git"] or {}).get("commit") != "another"
 
 
 def test_the_same_again_only_reads(place: Store, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:

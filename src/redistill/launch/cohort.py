@@ -91,6 +91,7 @@ class CohortRun:
         self._locks = [Lock(folder / LOCK) for folder in self.folders]
         self._loop: Loop | None = None
         self._sessions: list[list[dict[str, Any]]] = []
+        self._code: dict[str, Any] = {}
 
     @property
     def label(self) -> str:
@@ -169,6 +170,8 @@ class CohortRun:
             device=self.device,
             cache=self.cache,
         )
+        # now, because a checkout may move on while this code runs
+        self._code = {"versions": machine.versions(), "git": machine.git()}
         here = machine.hardware(self.device)
         self._sessions = [[] for _ in saved]
         self._watches = [self._watch(one, loop.steps) for one in self.experiments]
@@ -277,8 +280,7 @@ class CohortRun:
                 "time": times(result, self.device.type),
                 "sessions": self._sessions[number],
                 "exact": exactness(self._sessions[number]),
-                "versions": machine.versions(),
-                "git": machine.git(),
+                **self._code,
                 "finished": now(),
                 "best_network": None if not known else "last" if last else BEST,
             }
