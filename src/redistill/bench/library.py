@@ -6,10 +6,8 @@ is put into evaluation mode, in which the other loops have theirs: the library l
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import itertools
-import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, SequentialSampler
 
 from redistill.bench.plain import Pictures
+from redistill.quiet import quiet
 
 NAME = "torchdistill"
 
@@ -63,7 +62,7 @@ class LibraryLoop:
             "optimizer": {"key": "SGD", "kwargs": {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4}},
             "criterion": {"key": "WeightedSumLoss", "kwargs": {"sub_terms": {"kd": {"criterion": kd, "weight": 1.0}}}},
         }  # fmt: skip
-        with _quiet():
+        with quiet():  # it tells its log what it builds
             make = _library()
             data = {"train": InOrder(pictures, order)}
             self.box = make(teacher.eval(), student, data, config, torch.device("cpu"), None, False, 1)
@@ -89,14 +88,3 @@ def _library() -> Any:
         raise NotThere(f"torchdistill cannot be imported ({type(error).__name__}: {str(error).splitlines()[0]})") from error
     assert high_level and mid_level  # imported for the names that they register
     return get_distillation_box
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The library tells its log what it builds."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -8,7 +8,6 @@ import io
 import re
 import tempfile
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from redistill.errors import RedistillError
 from redistill.export.network import CALIBRATION, CHECKED, MOST, TOLERANCE, Subject, difference, needs
 from redistill.files import make_folder, write
+from redistill.quiet import quiet
 from redistill.stats import binomial_interval
 
 INPUT, OUTPUT = "images", "logits"
@@ -162,7 +162,7 @@ def write_int8(subject: Subject, file: Path) -> Quantised:
     if labels is None:
         raise RedistillError(f"{subject.run.folder} has no evaluation images with labels, so nobody could see what int8 costs: --data DIR")
     make_folder(file.parent)
-    with tempfile.TemporaryDirectory() as place, warnings.catch_warnings(), _quiet():
+    with tempfile.TemporaryDirectory() as place, warnings.catch_warnings(), quiet():  # it advises what has been done
         warnings.simplefilter("ignore")
         plain, prepared, made = (Path(place) / f"{name}.onnx" for name in ("float", "prepared", "int8"))
         write_onnx(subject, plain)
@@ -201,16 +201,3 @@ class _Reader:
         if (found := self.get_next()) is None:
             raise StopIteration
         return found
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """onnxruntime's advice on preparing models, which has been followed, is not shown."""
-    import logging
-
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
