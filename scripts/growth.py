@@ -187,7 +187,8 @@ def text(record: dict[str, Any]) -> str:
         "",
         (__doc__ or "").split("\n\n")[2].replace("\n", " "),
         "",
-        f"Measured on {record['hardware']['device']}, torch {record['hardware']['torch']}, beside other work: CPU time, not wall time.",
+        f"Measured on {record['hardware']['device']}, torch {record['hardware']['torch']}, beside other work: CPU time, not wall time. "
+        "Memory below 100 MB does not grow steadily (see the columns): no power is to be read from it there.",
         "",
         "![Time and memory against each quantity, both axes logarithmic](../results/figures/growth.svg)",
         "",

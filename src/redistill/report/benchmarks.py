@@ -45,8 +45,10 @@ def page(results: Path) -> str:
     parts = ["<!-- made from results/measured/benchmarks by scripts/make_docs.py; do not edit -->\n" + INTRO]
     for name, one in records(results).items():
         units = "AMX tiles" if one["amx_tiles"] else "AVX512-BF16" if one["bf16_matrix_units"] else "no bf16 units, so that fast is fp32"
+        contenders = {row["contender"] for row in one["same_step"]}
+        beside = ", with torchdistill's loop" if "torchdistill" in contenders else ""
         parts.append(
-            f"\n## {one['processor']}\n\n{one['capability']}, {units}; {one['threads']} thread, torch {one['torch']}, batch "
+            f"\n## {one['processor']}{beside}\n\n{one['capability']}, {units}; {one['threads']} thread, torch {one['torch']}, batch "
             f"{one['batch']}, {one['rounds']} rounds, load {one['load']} when it began.\n\n"
             f"![Times faster than the plain loop](../results/figures/{name}.svg)\n"
         )
