@@ -13,6 +13,9 @@ import pytest
 from helpers.experiments import HERE
 from redistill import cli
 from redistill.answers import folder as answers
+from redistill.distill import preflight
+from redistill.errors import RedistillError
+from redistill.launch.carry_out import Resources
 from redistill.runs.store import Run, Store
 
 STUDENT = HERE / "student.toml"
@@ -91,3 +94,16 @@ def test_a_cache_folder_that_cannot_be_made_is_a_sentence_in_the_record_too(
         assert redistill(monkeypatch, "run", STUDENT, "--runs", tmp_path / "runs") == 0
     assert "note: what the teacher says is not remembered" in capsys.readouterr().err
     assert "a part of the path is a file" in numbers(student_of(tmp_path / "runs"))["off"]
+
+
+def test_distill_does_without_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = []
+
+    def planned(*args: Any, resources: Resources, **more: Any) -> None:
+        asked.append(resources.cache)
+        raise RedistillError("looked at")
+
+    monkeypatch.setattr(preflight, "plan", planned)
+    for more in ((), ("--no-cache",)):
+        assert redistill(monkeypatch, "distill", "--data", tmp_path, "--teacher", "wrn-10-2", "--student", "half", *more) == 1
+    assert asked == [True, False] and "looked at" in capsys.readouterr().err

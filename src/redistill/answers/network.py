@@ -49,6 +49,8 @@ def network_key(net: nn.Module) -> str:
     Raises:
         Untold: it cannot be told.
     """
+    if nn.modules.module._global_forward_hooks or nn.modules.module._global_forward_pre_hooks:
+        raise Untold("a hook stands on every module (torch.nn.modules.module)")
     tensors = dict(net.named_parameters()) | dict(net.named_buffers())
     if any(t.is_meta or t.layout != torch.strided for t in tensors.values()):
         raise Untold("its weights are no plain tensors")
