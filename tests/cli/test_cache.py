@@ -82,6 +82,9 @@ def test_it_is_listed_and_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert redistill(monkeypatch, *words) == 1 and says in capsys.readouterr().err
     monkeypatch.setenv("REDISTILL_CACHE_LIMIT", "4 apples")
     assert redistill(monkeypatch, "cache") == 1 and "write 500MB, 4GB or 0" in capsys.readouterr().err
+    # before the teacher is trained, and not when its answers are to be remembered
+    assert redistill(monkeypatch, "run", STUDENT, "--runs", tmp_path / "none") == 1 and not (tmp_path / "none").exists()
+    assert "REDISTILL_CACHE_LIMIT: a size in bytes was expected, got '4 apples'" in capsys.readouterr().err
 
 
 def test_a_cache_folder_that_cannot_be_made_is_a_sentence_in_the_record_too(
