@@ -257,3 +257,13 @@ def test_a_file_with_holes_and_a_whole_one_are_read_alike(tmp_path: Path) -> Non
     made.write(rows[10:], rows[10:], shape.packed(said[10:]))
     assert made.path.stat().st_blocks * 512 >= made.head.length and torch.equal(made._found(rows[:10]), holes)
     assert made.filled() == 20
+
+
+def test_a_table_that_is_looked_up_for_hours_is_not_the_oldest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, rows = filled(tmp_path / "one.table", draw(10, 7))
+    os.utime(made.path, (1, 1))
+    made.read(rows, FEW)
+    assert made.path.stat().st_mtime == 1  # not at every step
+    monkeypatch.setattr("redistill.answers.table.TOUCHED", -1.0)
+    made.read(rows, FEW)
+    assert made.path.stat().st_mtime > 1e9

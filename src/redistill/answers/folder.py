@@ -77,8 +77,9 @@ class Kept:
     """One file of the folder.
 
     Attributes:
-        size: bytes when full. taken: bytes that it takes on the disk now. used: when it was last opened or written, seconds
-            since 1970. about: what it holds, in words. rows: answers in it when full. damaged: why it is of no use, or None.
+        size: bytes when full. taken: bytes that it takes on the disk now. used: when it was last opened, read or written (to a
+            minute), seconds since 1970. about: what it holds, in words. rows: answers in it when full. damaged: why it is of no
+            use, or None.
     """
 
     path: Path

@@ -18,6 +18,7 @@ import json
 import math
 import mmap
 import os
+import time
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from redistill.files import UNREADABLE, Spoilt, canonical, digest, partial_of
 MAGIC = b"redistill answers\n"
 FORMAT = 1
 HEAD = 4096
+TOUCHED = 60.0  # seconds, at least, between two notes on the file that it is in use: what is looked up for hours is not the oldest
 TYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -192,7 +194,7 @@ class Table:
         self.path, self.shape, self.rows = path, shape, rows
         self.head = Header(key, about, rows, shape.written())
         self.notes: list[str] = []
-        self._words = 1 + shape.words
+        self._words, self._touched = 1 + shape.words, time.monotonic()
         self._sum = Sum(int(key[:15], 16), 2 + shape.words)
         self._file = self._opened()
         weakref.finalize(self, os.close, self._file)
@@ -261,6 +263,10 @@ class Table:
 
     def _found(self, rows: Tensor) -> Tensor:
         """int64 [B, 1 + words], as they lie in the file."""
+        if time.monotonic() - self._touched > TOUCHED:
+            self._touched = time.monotonic()
+            with contextlib.suppress(OSError):
+                os.utime(self._file)
         facts, size = os.fstat(self._file), 8 * self._words
         if facts.st_size < self.head.length:
             raise self._cut()
