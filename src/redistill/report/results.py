@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from redistill.report.figures import curve_figure
 from redistill.report.marked import block, filled
 from redistill.report.records import costs, finished, generated, read
 from redistill.report.strict_fast import strict_fast
-from redistill.report.table import bars, comparison, markdown
+from redistill.report.table import Row, bars, comparison, markdown
 from redistill.report.web import command_of
 from redistill.report.zero_shot import belief_panels, diagnostics_figure
 from redistill.report.zero_shot_results import belief, belief_records, title_of, toy, watched, zero_shot, zero_shot_curves
@@ -37,11 +38,14 @@ def digits_methods(results: Path) -> str:
     if not (folder / "table.json").exists():
         return ""
     about, machine = measured(folder / "table.json"), read(folder / "table.json")["head"]["origin"]
+    rows = [Row(**{name: entry for name, entry in row.items() if name != "runs"}) for row in about["rows"]]
+    rows = [replace(row, low=max(0.0, row.low or 0.0), high=min(100.0, row.high or 100.0)) for row in rows]  # accuracies
+    left_out = "\n".join(f"Left out: {name}: {why}" for name, why in about["left_out"].items())
     return (
         f"## Digits: every method\n\n`{about['command']}`: {about['runs']} runs, chains and teacher included, in "
         f"{about['cpu_seconds'] / 60:.1f} minutes of one core ({machine['processor']}, torch {machine['torch']}). Weights are those of "
         f"each method's own source, for CIFAR; differences are paired by seed. Three seeds and thirty rows: some row looks good by "
-        f"chance, and no row is a ranking.\n\n{(folder / 'table.md').read_text(encoding='utf-8').strip()}\n"
+        f"chance, and no row is a ranking.\n\n{markdown(rows, 'CE')}\n{left_out}\n"
     )
 
 
