@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -13,7 +13,7 @@ from redistill.papers.plan import Plan
 from redistill.report import distilled
 from redistill.report.figures import curve_figure
 from redistill.report.marked import block, filled
-from redistill.report.records import costs, finished, generated, read
+from redistill.report.records import costs, earlier, finished, generated, read
 from redistill.report.strict_fast import strict_fast
 from redistill.report.table import Row, bars, comparison, markdown
 from redistill.report.web import command_of
@@ -73,6 +73,8 @@ def cifar10_few(results: Path) -> str:
         seeds = ", ".join(str(r["seed"]) for r in mine)
         lines.append(f"### Teacher {teacher} ({mine[0]['teacher']['accuracy']:.2f} %), seeds {seeds}\n")
         lines.append(markdown(comparison(accuracies, "CE", seconds), "CE"))
+    if note := earlier([record["numerics"] for record in records]):
+        lines.append(f"{note}\n")
     return "\n".join(lines)
 
 
@@ -166,9 +168,8 @@ def verdicts(results: Path) -> str:
 def real_runs(results: Path) -> str:
     """Runs of experiments in ``experiments/real``: they show that it works, one seed each."""
     lines = []
-    for run in finished(results):
-        if generated(run) or cell_of(run) is not None or scaled(run):
-            continue
+    shown = [run for run in finished(results) if not generated(run) and cell_of(run) is None and not scaled(run)]
+    for run in shown:
         teacher = run.record.get("teacher")
         has_teacher = any(by_name(part["use"]).needs_teacher for part in run.record["experiment"]["method"])
         teacher_text = "none" if not teacher or not has_teacher else f"{teacher['model']} ({teacher['accuracy']['test']:.2f} %)"
@@ -185,7 +186,12 @@ def real_runs(results: Path) -> str:
         "| run | seed | teacher | images | steps | accuracy | cost |",
         "|---|--:|---|--:|--:|--:|---|",
     ]
-    return "\n".join([*head, *lines]) + "\n"
+    return "\n".join([*head, *lines, *_note(shown)]) + "\n"
+
+
+def _note(runs: Sequence[Run]) -> list[str]:
+    note = earlier([run.record["experiment"]["numerics"] for run in runs])
+    return ["", note] if note else []
 
 
 def cell_of(run: Run) -> Cell | None:
@@ -202,9 +208,10 @@ def scaled(run: Run) -> bool:
 
 def cells_of_papers(results: Path) -> str:
     """Runs of cells of papers, each with its command; what they say of the paper stands among the verdicts, once they are enough."""
-    lines = []
+    lines, shown = [], []
     for run in finished(results):
         if (cell := cell_of(run)) is not None:
+            shown.append(run)
             accuracy = ", ".join(f"{found['last']:.2f} ({name})" for name, found in run.record["accuracy"].items())
             lines.append(bars((cell.id, run.seed, run.record["steps"], accuracy, costs(run), f"`{command_of(cell)}`")))
     if not lines:
@@ -216,7 +223,7 @@ def cells_of_papers(results: Path) -> str:
         "| cell | seed | steps | accuracy | cost | command |",
         "|---|--:|--:|--:|---|---|",
     ]
-    return "\n".join([*head, *lines]) + "\n"
+    return "\n".join([*head, *lines, *_note(shown)]) + "\n"
 
 
 def alike(a: Path, b: Path) -> bool:
