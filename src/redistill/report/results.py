@@ -11,11 +11,12 @@ from pathlib import Path
 from redistill.papers.cells import Cell
 from redistill.papers.plan import Plan
 from redistill.report import distilled
+from redistill.report.few_images import beside_repdistiller, cifar10_few, of_m100
 from redistill.report.figures import curve_figure
 from redistill.report.marked import block, filled
 from redistill.report.records import costs, earlier, finished, generated, read
 from redistill.report.strict_fast import strict_fast
-from redistill.report.table import Row, bars, comparison, markdown
+from redistill.report.table import Row, bars, markdown
 from redistill.report.web import command_of
 from redistill.report.zero_shot import belief_panels, diagnostics_figure
 from redistill.report.zero_shot_results import belief, belief_records, title_of, toy, watched, zero_shot, zero_shot_curves
@@ -47,35 +48,6 @@ def digits_methods(results: Path) -> str:
         f"each method's own source, for CIFAR; differences are paired by seed. Three seeds and thirty rows: some row looks good by "
         f"chance, and no row is a ranking.\n\n{markdown(rows, 'CE')}\n{left_out}\n"
     )
-
-
-def cifar10_few(results: Path) -> str:
-    records = list(every(results / "measured" / "cifar10-m100"))
-    if not records:
-        return ""
-    about = records[0]
-    lines = [
-        "## CIFAR-10, the first 100 images of each class\n",
-        "`redistill run experiments/real/m100/*.toml --seeds 0,1,2 --data-dir D`, and again with the other teacher, asks for the same; "
-        "measured before there were experiment files, one record a cohort in `results/measured/cifar10-m100/`. Students WRN-16-1, "
-        f"{about['recipe']['steps']} steps of batch {about['recipe']['batch_size']}, strict fp32, accuracy on the 10,000 test images "
-        f"after the last step, in percent. "
-        f"Teachers are the published files of Ferles et al. 2020. Differences are paired by seed.\n",
-    ]
-    for teacher in sorted({r["teacher"]["model"] for r in records}):
-        mine = [r for r in records if r["teacher"]["model"] == teacher]
-        accuracies: dict[str, dict[int, float]] = {}
-        seconds: dict[str, float] = {}
-        for record in mine:
-            for name, student in record["students"].items():
-                accuracies.setdefault(name, {})[record["seed"]] = student["accuracy"]["test"]["last"]
-                seconds[name] = seconds.get(name, 0.0) + student["own_seconds"] / len(mine)
-        seeds = ", ".join(str(r["seed"]) for r in mine)
-        lines.append(f"### Teacher {teacher} ({mine[0]['teacher']['accuracy']:.2f} %), seeds {seeds}\n")
-        lines.append(markdown(comparison(accuracies, "CE", seconds), "CE"))
-    if note := earlier([record["numerics"] for record in records]):
-        lines.append(f"{note}\n")
-    return "\n".join(lines)
 
 
 def checkpoints(results: Path) -> str:
@@ -168,7 +140,7 @@ def verdicts(results: Path) -> str:
 def real_runs(results: Path) -> str:
     """Runs of experiments in ``experiments/real``: they show that it works, one seed each."""
     lines = []
-    shown = [run for run in finished(results) if not generated(run) and cell_of(run) is None and not scaled(run)]
+    shown = [run for run in finished(results) if not (generated(run) or of_m100(run) or cell_of(run) is not None or scaled(run))]
     for run in shown:
         teacher = run.record.get("teacher")
         has_teacher = any(by_name(part["use"]).needs_teacher for part in run.record["experiment"]["method"])
@@ -315,8 +287,8 @@ def others(results: Path) -> str:
 
 
 SECTIONS: tuple[Callable[[Path], str], ...] = (
-    digits, digits_methods, distilled.section, cifar10_few, strict_fast, real_runs, cells_of_papers, zero_shot, toy, belief, checkpoints,
-    kill_test, benchmarks, verdicts, others,
+    digits, digits_methods, distilled.section, cifar10_few, beside_repdistiller, strict_fast, real_runs, cells_of_papers, zero_shot, toy,
+    belief, checkpoints, kill_test, benchmarks, verdicts, others,
 )  # fmt: skip
 
 
