@@ -154,10 +154,10 @@ def measure() -> None:
     import torch
 
     from redistill import machine
-    from redistill.runs.measured import keep
+    from redistill.runs.measured import begin, keep
 
     found: dict[str, Any] = {"base": BASE, "steps": STEPS, **machine.origin(torch.device("cpu")), "axes": {}}
-    known: dict[str, dict[str, float]] = {}
+    begun, known = begin(), dict[str, dict[str, float]]()
     for axis, values in AXES.items():
         rows = []
         for value in values:
@@ -175,7 +175,7 @@ def measure() -> None:
         }
         row = found["axes"][axis]
         print(f"{axis}: time ~ {axis}^{row['time_exponent']}, memory ~ {axis}^{row['memory_exponent']}", flush=True)
-    keep(RECORD, found)
+    keep(RECORD, found, begun)
 
 
 def draw(record: dict[str, Any]) -> None:
