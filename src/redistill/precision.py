@@ -150,7 +150,7 @@ def _older_cudnn() -> bool:
 
 @contextlib.contextmanager
 def ieee(device: torch.device, exact: bool) -> Iterator[None]:
-    """fp32 means fp32: no TF32, no reduced matmul precision, deterministic kernels; the caller's settings come back.
+    """Around a step of a run: :func:`unrounded`.
 
     Raises:
         RedistillError: the caller has autocast on, which would round what a run computes, and keep weights as they once were.
@@ -160,6 +160,14 @@ def ieee(device: torch.device, exact: bool) -> Iterator[None]:
             f"a run decides by itself in what it computes, and torch.autocast({device.type!r}) is on around it: call it outside, and for "
             f"bf16 give precision='fast' in the recipe"
         )
+    with unrounded(device, exact):
+        yield
+
+
+@contextlib.contextmanager
+def unrounded(device: torch.device, exact: bool = True) -> Iterator[None]:
+    """fp32 means fp32: no TF32, no reduced matmul precision, deterministic kernels; the caller's settings come back. Not ``exact``: what
+    ``fast`` allows."""
     with _older_settings_count(exact):
         matmul = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision("highest" if exact else matmul)

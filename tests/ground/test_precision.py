@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from helpers.small_fit import net, trained
+from helpers.small_fit import DATA, net, trained
 from redistill import RedistillError, precision
+from redistill.metrics import accuracy
 from redistill.precision import ieee, resolve_device
 from redistill.recipe import Recipe
 
@@ -75,6 +76,22 @@ def test_settings_of_the_caller_change_nothing_and_come_back(setting: str, exact
     with pytest.raises(ZeroDivisionError), ieee(torch.device(device), exact):
         raise ZeroDivisionError
     assert seen() == before
+
+
+@newer
+def test_an_accuracy_is_measured_in_what_fp32_promises() -> None:
+    """Also outside of a run, where a caller's settings would round; and it may be asked for inside autocast."""
+    inside: list[dict[str, object]] = []
+    probe = net()
+    probe.register_forward_hook(lambda *args: inside.append(seen()) and None)
+    set_("mkldnn", "all", "bf16")()
+    before = seen()
+    first = accuracy(probe, DATA)
+    assert not [key for key, value in inside[0].items() if value == "bf16"] and seen() == before
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        accuracy(probe, DATA)
+    set_("mkldnn", "all", "none")()
+    assert accuracy(probe, DATA) == first
 
 
 @newer

@@ -79,6 +79,15 @@ def same(a: Loop, b: Loop, first: int = 0, second: int = 0) -> None:
     assert a.students[first].losses == b.students[second].losses
 
 
+def test_images_are_those_of_the_cpu_bit_for_bit() -> None:
+    """Order, crop, flip and normalisation: division rounds on the device as it does here."""
+    there, here = (
+        Loop([(student(), METHODS["KD"]())], teacher(), images(), STRICT, seed=0, device=device, replay=False).stream.batch(2).images
+        for device in ("cuda", "cpu")
+    )
+    assert torch.equal(there.cpu().contiguous(), here.contiguous())
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_replayed_is_written_bit_for_bit(method: str) -> None:
     replayed = run([METHODS[method]()], STRICT)

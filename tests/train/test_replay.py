@@ -1,7 +1,8 @@
 """Recorded steps: on the CPU a stand-in keeps a tape of their operations and plays it; on a CUDA device graphs are replayed.
 
 Whatever recorded work would read from the host (a step's number, a rate, a weight, a batch), or do there, is frozen when it is recorded,
-on the tape as in a graph: a run that ends with the bits of the ordinary loop has read everything where it changes.
+on the tape as in a graph: a run that ends with the bits of the ordinary loop has read everything where it changes, and from memory that
+is still there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from helpers.standing_in import Again, Taped
+from helpers.standing_in import Again, GivenBack, Taped
 from redistill import rng
 from redistill.core import Batch, Method, Output, Ramp, Source, Term
 from redistill.data import Images
@@ -76,6 +77,21 @@ def bits(loop: Loop) -> list[Tensor]:
 def same(a: Loop, b: Loop) -> None:
     one, two = bits(a), bits(b)
     assert len(one) == len(two) and all(torch.equal(x, y) for x, y in zip(one, two, strict=True))
+
+
+def test_the_stand_in_is_as_hard_with_memory_as_a_graph() -> None:
+    again, out, lent, kept = Taped(), torch.zeros(3), [torch.ones(3)], list[Tensor]()
+    adds = again.record(lambda: [out.add_(lent[0])] and None)
+    adds()
+    assert out.tolist() == [1.0, 1.0, 1.0]
+    lent[0] = torch.ones(3)  # the tensor that was there when it was recorded is nobody's now
+    with pytest.raises(GivenBack, match=r"memory of a tensor \[3\] that the recorded work uses was given back"):
+        adds()
+    makes, reads = again.record(lambda: kept.append(2 * out)), again.record(lambda: [out.copy_(kept[0])] and None)
+    makes()
+    assert kept[0].tolist() == [2.0, 2.0, 2.0] and again.recorded == 3
+    reads()
+    assert out.isnan().all()  # what one recording made is not there for another
 
 
 METHODS: dict[str, Callable[[], Method]] = {
