@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from redistill.features.hidden_state import standing
+from redistill.features.taken_for_granted import Standing, listened
 
 WARM = 3  # times that a kind of work is done as it is written before it is recorded
 StepWork = Callable[[int | None], None]
@@ -249,15 +250,20 @@ class Replayed:
         self.reason: str | None = None
         self._done: dict[Hashable, int] = {}
         self._recorded: dict[Hashable, Callable[[], None]] = {}
-        self._tensors: list[torch.Tensor] = []
-        self._places: list[int] = []
-        if (why := hindered()) is not None:
+        self._standing: Standing | None = None  # when something was recorded
+        if (why := self._why()) is not None:
+            self.give_up(why)
+
+    def watch(self, net: nn.Module) -> None:
+        """One network more that the work calls."""
+        self.nets = (*self.nets, net)
+        if self.reason is None and (why := self._why()) is not None:
             self.give_up(why)
 
     def __call__(self, kind: Hashable, work: StepWork, step: int) -> bool:
         """Work of one kind, at ``step``; whether it was replayed."""
-        if self._recorded and self._places != [tensor.data_ptr() for tensor in self._tensors]:
-            self.forget()  # somebody moved a network between two steps
+        if self._recorded and self._standing is not None and self._standing.moved():
+            self.forget()  # somebody moved a network between two steps, froze a part of it, or listens to it
         if self.reason is None and self._done.get(kind, 0) >= WARM and kind not in self._recorded:
             self._record(kind, work)
         if self.reason is not None:
@@ -290,7 +296,7 @@ class Replayed:
             work(step)
         if (moved := changed(before, self._host())) is not None:
             why = f"{moved} changes on the host at every step"
-        why = self._hindered() or why
+        why = self._why() or why
         self._done[kind] = done + 1
         if why is not None:
             self.give_up(why)
@@ -304,8 +310,11 @@ class Replayed:
                 return
             self.give_up(_reason(error))
             return
-        self._tensors = [t for net in self.nets for t in (*net.parameters(), *net.buffers())]
-        self._places = [tensor.data_ptr() for tensor in self._tensors]
+        self._standing = Standing(self.nets)
+
+    def _why(self) -> str | None:
+        """Why the work cannot be recorded, as far as that is known without doing it."""
+        return self._hindered() or listened(self.nets)
 
     def _host(self) -> dict[str, object]:
         away = any(tensor.device.type != "cpu" for net in self.nets for tensor in (*net.parameters(), *net.buffers()))

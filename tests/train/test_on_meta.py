@@ -25,6 +25,7 @@ from helpers.waits import Waits, watched
 from redistill import models, rng
 from redistill.core import Batch, Method, Output, Ramp, Source, Term
 from redistill.data import Images, folder
+from redistill.features.hidden_state import load_hidden_state
 from redistill.recipe import Constant, Cosine, MultiStep, Recipe, Step
 from redistill.replay import WARM, ReplayWarning
 from redistill.sources.adversarial import Adversarial
@@ -301,6 +302,14 @@ def test_a_number_that_stays_on_the_cpu_and_changes_there_is_noticed_before_anyt
     with pytest.warns(ReplayWarning, match=r"terms\.1\.factor changes on the host"):
         loop = walked(CE() + Warms(0.1), replay=Again())
     assert loop.replays is not None and loop.replays.replayed.reason is not None
+
+
+def test_what_a_network_keeps_beside_its_state_comes_back_to_where_it_was() -> None:
+    """A checkpoint is read on the CPU."""
+    net = network().to("meta")
+    net.mean, net.seen = torch.zeros(2, device="meta"), torch.zeros(())  # type: ignore[assignment]
+    load_hidden_state(net, {"buffers": {}, "values": {"mean": torch.ones(2), "seen": torch.ones(()), "count": 3}})
+    assert net.mean.is_meta and net.seen.item() == 1.0 and net.count == 3  # type: ignore[operator]
 
 
 # -- what the test is there to find ------------------------------------------------------------------------------------

@@ -362,6 +362,51 @@ def test_a_network_moved_between_two_steps_is_recorded_anew() -> None:
     assert again.recorded == 3
 
 
+def test_a_part_that_is_frozen_between_two_steps_is_frozen_in_what_is_replayed() -> None:
+    """By its mode, or by what learns."""
+    ends, again = [], Taped()
+    for replay in (True, again):
+        made = loop(replay, METHODS["KD"], RECIPES["sgd, cosine by step"])
+        for _ in range(WARM + 3):
+            next(made)
+        made.students[0].net[1].eval()
+        next(made)
+        made.students[0].net[0].weight.requires_grad_(False)
+        ends.append(drained(made))
+    same(*ends)
+    assert again.recorded >= 3 and ends[1].replays is not None and ends[1].replays.replayed.reason is None
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("whose", ["student", "teacher", "a parameter"])
+def test_who_listens_to_a_network_hears_every_step(whose: str, late: bool) -> None:
+    """A replay calls no hook."""
+    heard: list[int] = []
+    net, teacher = student(), student(2, 1)
+
+    def listen(loop: Loop | None) -> None:
+        of = net if whose != "teacher" else teacher if loop is None else loop.teacher.net  # type: ignore[union-attr]
+        if whose == "a parameter":
+            of[0].weight.register_hook(lambda gradient: heard.append(1) and None)
+        else:
+            of[3].register_forward_hook(lambda *given: heard.append(1) and None)
+
+    if not late:
+        listen(None)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        made = Loop([(net, KD())], teacher, images(40), RECIPES["double"], seed=0, device="cpu", replay=Taped())
+        for _ in range(WARM + 2):
+            next(made)
+        if late:
+            listen(made)
+        heard.clear()
+        for _ in range(3):
+            next(made)
+    said = [str(one.message) for one in warned if one.category is ReplayWarning]
+    assert len(heard) == 3 and len(said) == 1 and "a hook stands on Sequential" in said[0]
+
+
 # -- other sources -----------------------------------------------------------------------------------------------------
 class Lent:
     """Images whose stream says nothing of tables: batches are made on the host, as a folder's are."""
@@ -458,6 +503,30 @@ def test_a_mixture_is_replayed_too() -> None:
     ends = [drained(zero_shot(replay, VARIANTS["authors"], mixed=True)[0]) for replay in (True, again)]
     same(*ends)
     assert again.replayed > 0
+
+
+class Aging(Generator):
+    """Counts its forwards, and makes darker images by the count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = 0
+
+    def forward(self, z: Tensor) -> Tensor:
+        self.seen += self.training
+        return super().forward(z) / (1 + self.seen)
+
+
+def test_a_generator_that_counts_is_called_as_it_is_written() -> None:
+    ends = []
+    for replay in (True, Taped()):
+        source = Adversarial(Aging(), "cifar10-kuangliu", Variant(n_S=2), blocks=8)
+        recipe = Recipe(steps=16, batch_size=8, optimizer="adam", lr=1e-3)
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            ends.append(drained(Loop([(student(), KD(T=1.0))], student(2, 1), source, recipe, seed=0, device="cpu", replay=replay)))
+    assert [w for w in heard if "Aging's seen changes on the host" in str(w.message)]
+    same(*ends)
 
 
 def test_a_generator_that_draws_is_called_as_it_is_written() -> None:

@@ -60,7 +60,9 @@ def load_hidden_state(net: nn.Module, saved: dict[str, Any]) -> None:
     for name, value in saved["values"].items():
         path, _, attribute = name.rpartition(".")
         if path in modules:
-            setattr(modules[path], attribute, value)
+            own = vars(modules[path]).get(attribute)
+            # a file gives tensors on the CPU
+            setattr(modules[path], attribute, value.to(own.device) if isinstance(value, Tensor) and isinstance(own, Tensor) else value)
 
 
 _SAID = {"normalisation", "sized", "class_names"}  # how a network is to be fed: written beside its weights

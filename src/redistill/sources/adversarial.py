@@ -175,7 +175,7 @@ class AdversarialStream:
         self.layers = OwnStream(
             self.generator, self.student, self.teacher, self.method, seed=room.seed, purpose="generator", device=room.device, train=True
         )
-        self.desk = Desk.of(self.layers, self.method.weights, self.optimizer, room)
+        self.desk = Desk.of(self.layers, self.method.weights, self.optimizer, room, (self.generator, self.method))
 
     def _check_length(self) -> None:
         """A cosine that has reached zero would go up again."""
