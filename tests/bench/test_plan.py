@@ -42,7 +42,7 @@ def test_the_plan_is_the_six_methods_in_three_cohorts_of_which_the_last_is_cut(t
     for one, row in zip(wanted, SIX.values(), strict=False):
         assert [(part.use, part.weight) for part in one.method] == [(part["use"], part["weight"]) for part in row.method().settings()]
         assert repr(plan_method(one)) == repr(row.method())  # the very method that passed the gate
-        assert (one.recipe.lr, one.recipe.momentum, one.recipe.weight_decay) == (0.1, 0.9, 5e-4)
+        assert (one.recipe.lr, one.recipe.momentum, one.recipe.weight_decay) == (plan.RATE, 0.9, 5e-4)
 
 
 def plan_method(one: Experiment) -> object:
