@@ -57,8 +57,8 @@ def test_records_say_what_the_loops_took_and_that_nothing_was_looked_up(tmp_path
     wanted = written(tmp_path, [0])
     assert carry_out(wanted, Store(tmp_path / "runs"), Resources(threads=1)).problems == []
     found = plan.told(tmp_path / "runs", 2, 9.0, 5.0)
-    assert (found.steps, found.cpu, found.wall, found.passes) == (2, 9.0, 5.0, 1) and "may be remembered" in found.why
-    assert found.seeds[0] == Store(tmp_path / "runs").finished()[0].record["time"]["cpu"] > 0
+    assert (found.steps, found.cpu, found.wall, len(found.cohorts)) == (2, 9.0, 5.0, 1) and "may be remembered" in found.why
+    assert found.cohorts == ((0, Store(tmp_path / "runs").finished()[0].record["time"]["cpu"]),)
     with pytest.raises(RedistillError, match="the plan has 6 runs of 18"):
         monkeypatch.setattr(plan, "SEEDS", 3)
         plan.told(tmp_path / "runs", 2, 9.0, 5.0)
@@ -79,8 +79,8 @@ def test_a_plain_run_is_timed_after_its_first_step() -> None:
 
 def canned(kind: str = "strict") -> dict[str, Any]:
     """Set-up 20 s of CPU and 10 s on the wall; a step of the seeds 2, 2 and 3 s, 4 s on the wall; plain steps of 1 s, alone of 0.9 s."""
-    short = Planned(2, 20.0 + 2 * 7, 10.0 + 2 * 4, (4.0, 4.0, 6.0), 4, "too many")
-    long = Planned(12, 20.0 + 12 * 7, 10.0 + 12 * 4, (24.0, 24.0, 36.0), 4, "too many")
+    short = Planned(2, 20.0 + 2 * 7, 10.0 + 2 * 4, ((0, 4.0), (1, 4.0), (2, 2.0), (2, 4.0)), "too many")
+    long = Planned(12, 20.0 + 12 * 7, 10.0 + 12 * 4, ((0, 24.0), (1, 24.0), (2, 12.0), (2, 24.0)), "too many")
     plain = [Timed(name, seed, [1.0, 0.9, 5.0], [2.0, 2.0, 2.0], 2.0) for seed in range(3) for name in SIX]
     alone = [Timed(name, 0, [0.9], [0.9], 2.0) for name in SIX]
     return plan.row_of(kind, short, long, plain, alone, gate=1e-6, work={"plain": 2500.0, "teacher": 300.0, "students": 600.0}, batch=128)
@@ -90,6 +90,7 @@ def test_a_line_of_the_result_is_the_slope_of_two_lengths() -> None:
     row = canned()
     assert (row["plan_cpu_ms"], row["plain_cpu_ms"], row["cpu_faster"]) == (7000.0, 18000.0, round(18 / 7, 3))
     assert (row["cpu_faster_least"], row["cpu_faster_median"], row["cpu_faster_most"]) == (2.0, 3.0, 3.0)
+    assert (row["plan_busier_ms"], row["plain_busier_ms"], row["busier_faster"]) == (4000.0, 9000.0, 2.25)  # 2 + 2 and 2 + 1
     assert (row["plan_wall_ms"], row["plain_wall_ms"], row["wall_faster"]) == (4000.0, 18000.0, 4.5)  # 36 s in two processes
     assert (row["one_by_one_wall_ms"], row["wall_faster_than_one_by_one"]) == (16200.0, 4.05)
     assert (row["plan_setup_cpu_s"], row["plan_setup_wall_s"], row["plain_setup_cpu_s"]) == (20.0, 10.0, 36.0)

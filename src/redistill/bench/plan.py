@@ -40,7 +40,7 @@ from redistill.bench.rows import SIX, noise, package_loop, plain_loop
 from redistill.core import RedistillError
 from redistill.launch.local import environment
 from redistill.published.translated import toml_value
-from redistill.runs.store import Store
+from redistill.runs.store import Run, Store
 
 SEEDS, PROCESSES = 3, 2
 EPOCH = 2
@@ -75,14 +75,13 @@ class Line:
 
 @dataclass(frozen=True)
 class Planned:
-    """One run of the plan: seconds of all its processes; ``seeds``: CPU seconds of each seed's loops; ``passes``: how often the teacher
-    is asked at a step, all seeds together; ``why``: the reason why it is asked, from the records."""
+    """One run of the plan: seconds of all its processes; ``cohorts``: (seed, CPU seconds of its loop) of every cohort or part of one, in
+    the order in which they begin, each of which asks the teacher once a step; ``why``: the reason why it is asked, from the records."""
 
     steps: int
     cpu: float
     wall: float
-    seeds: tuple[float, ...]
-    passes: int
+    cohorts: tuple[tuple[int, float], ...]
     why: str
 
 
@@ -142,17 +141,18 @@ def row_of(
     plain: a run of each method and seed, :data:`PROCESSES` at once. alone: a run of each method, one after the other.
     work: of :func:`counted`.
     """
-    loops = [Line.through((short.steps, a), (long.steps, b)) for a, b in zip(short.seeds, long.seeds, strict=True)]
-    outside = [one.cpu - sum(one.seeds) for one in (short, long)]
-    cpu = Line(sum(one.step for one in loops), sum(one.setup for one in loops) + statistics.mean(outside))
+    loops = [(seed, Line.through((short.steps, a), (long.steps, b))) for (seed, a), (_, b) in zip(short.cohorts, long.cohorts, strict=True)]
+    outside = [one.cpu - sum(seconds for _, seconds in one.cohorts) for one in (short, long)]
+    cpu = Line(sum(one.step for _, one in loops), sum(one.setup for _, one in loops) + statistics.mean(outside))
+    busier = longest([one.step for _, one in loops], PROCESSES)
     wall = Line.through((short.steps, short.wall), (long.steps, long.wall))
     by_seed = [sum(statistics.median(one.cpu) for one in plain if one.seed == seed) for seed in range(SEEDS)]
     setup = sum(one.setup for one in plain)
     plain_cpu = Line(sum(by_seed), setup)
     plain_wall = Line(sum(statistics.median(one.wall) for one in plain) / PROCESSES, setup / PROCESSES)  # shared out without a rest
     one_by_one = sum(statistics.median(one.wall) for one in alone) * SEEDS
-    ratios = sorted(mine / one.step for mine, one in zip(by_seed, loops, strict=True))
-    asked = work["teacher"] * long.passes + work["students"] * SEEDS
+    ratios = sorted(by_seed[seed] / sum(one.step for of, one in loops if of == seed) for seed in range(SEEDS))
+    asked = work["teacher"] * len(loops) + work["students"] * SEEDS
     steps = REAL_EPOCHS * math.ceil(REAL_IMAGES / batch)
     return {
         "work": f"{len(SIX)} methods x {SEEDS} seeds",
@@ -169,6 +169,9 @@ def row_of(
         "cpu_faster_least": round(ratios[0], 3),
         "cpu_faster_median": round(statistics.median(ratios), 3),
         "cpu_faster_most": round(ratios[-1], 3),
+        "plain_busier_ms": round(1e3 * plain_cpu.step / PROCESSES, 1),
+        "plan_busier_ms": round(1e3 * busier, 1),
+        "busier_faster": round(plain_cpu.step / PROCESSES / busier, 3),
         "plain_wall_ms": round(1e3 * plain_wall.step, 1),
         "plan_wall_ms": round(1e3 * wall.step, 1),
         "wall_faster": round(plain_wall.step / wall.step, 3),
@@ -182,7 +185,7 @@ def row_of(
         "plain_macs": round(work["plain"] * SEEDS, 1),
         "plan_macs": round(asked, 1),
         "macs_fewer": round(work["plain"] * SEEDS / asked, 3),
-        "teacher_passes": long.passes,
+        "teacher_passes": len(loops),
         "teacher_asked_because": long.why,
         "long_epochs": REAL_EPOCHS,
         "long_images": REAL_IMAGES,
@@ -248,15 +251,30 @@ def told(out: Path, steps: int, cpu: float, wall: float) -> Planned:
     Raises:
         RedistillError: runs are missing, or something was looked up.
     """
-    runs = [run.record for run in Store(out).finished() if run.record["teacher"] is not None]
+    runs = [run for run in Store(out).finished() if run.record["teacher"] is not None]
     if len(runs) != len(SIX) * SEEDS:
         raise RedistillError(f"the plan has {len(runs)} runs of {len(SIX) * SEEDS}")
-    cohorts = {(run["seed"], tuple(run["cohort"])): run["time"]["cpu"] for run in runs}
-    answers = [run["sessions"][-1]["teacher_answers"] for run in runs]
+    answers = [run.record["sessions"][-1]["teacher_answers"] for run in runs]
     if known := sum(one.get("looked_up", 0) for one in answers):
         raise RedistillError(f"{known} answers of the teacher were looked up: a long run would look up another share, so there is no slope")
-    seeds = tuple(sum(seconds for (of, _), seconds in cohorts.items() if of == seed) for seed in range(SEEDS))
-    return Planned(steps, cpu, wall, seeds, len(cohorts), answers[0].get("off", "").partition(" in ")[0])
+    members: dict[tuple[int, str], list[Run]] = {}
+    for run in runs:
+        members.setdefault((run.seed, " ".join(run.record["cohort"])), []).append(run)
+    named = sorted((ones[0].seed, sorted(run.label for run in ones), ones[0].record["time"]["cpu"]) for ones in members.values())
+    return Planned(steps, cpu, wall, tuple((seed, seconds) for seed, _, seconds in named), answers[0].get("off", "").partition(" in ")[0])
+
+
+def longest(seconds: Sequence[float], processes: int) -> float:
+    """How long the busier process works, where each takes the next task as soon as it has ended one.
+
+    >>> longest([4.0, 4.0, 3.0, 2.0], 2)
+    7.0
+    """
+    until = [0.0] * processes
+    for each in seconds:
+        first = until.index(min(until))
+        until[first] += each
+    return max(until)
 
 
 def _spent() -> float:
