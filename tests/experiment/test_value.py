@@ -129,6 +129,8 @@ def test_evaluation_follows_the_data_when_nothing_is_said() -> None:
     assert of(recipe={"epochs": 41}).evaluate.every == 3  # 20 evaluations, rounded up to whole epochs
     assert of(recipe={"steps": 10}).evaluate.every is None
     assert of(evaluate={"every": 3}).evaluate.sets == {"test": "digits:test"} and of(evaluate={}).evaluate.sets == {}
+    silent = of(evaluate={}, recipe={"epochs": 3})  # whose record says no more than how often
+    assert silent.evaluate.written() == {"every": 1} and Experiment.of(silent.written(), device="cpu").id == silent.id
     assert of(source={"data": "tiny-imagenet"}).evaluate.sets == {"test": "tiny-imagenet:val"}
     assert of(evaluate={"shown": "tiny-imagenet"}).evaluate.sets == {"shown": "tiny-imagenet:val"}
     assert of(source={"data": "tiny-imagenet"}).source.augment == "crop-flip:8"

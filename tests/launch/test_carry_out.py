@@ -24,18 +24,19 @@ from redistill.errors import RedistillError, plain, sentence
 from redistill.experiment.value import Experiment
 from redistill.launch.carry_out import Resources, Silent, carry_out
 from redistill.launch.jobs import Pool, Task
-from redistill.launch.local import environment, tasks_of
+from redistill.launch.local import environment, shared_out, tasks_of
 from redistill.launch.queue import Queue, plan
 from redistill.launch.stop import Stop
+from redistill.runs.compare import differences
 from redistill.runs.store import Store
 from redistill.sealed import PENDING, RECORD
 
 SOURCE = str(Path(__file__).parents[2] / "src")
 
 
-def small(**more: Any) -> Experiment:
+def small(seed: int = 0, **more: Any) -> Experiment:
     settings = {"student": {"model": "mlp", "args": {"inputs": 64}}, "method": [{"use": "CE"}], "source": {"data": "digits"}}
-    return Experiment.of({**settings, "recipe": {"steps": 3}, "evaluate": {}, **more}, device="cpu")
+    return Experiment.of({**settings, "recipe": {"steps": 3}, "evaluate": {}, **more}, seed=seed, device="cpu")
 
 
 # -- the launcher ---------------------------------------------------------------------------------------------------------
@@ -75,6 +76,41 @@ def test_workers_get_folders_a_path_and_nothing_of_the_current_folder(tmp_path: 
     own = Experiment.load(HERE / "teacher.toml", device="cpu")
     [(task, _)] = tasks_of(Queue(plan([own]), store, device="cpu"), 1).values()
     assert "--trust-code" in task.command  # its file, which the user gave, says so
+
+
+def test_no_process_stands_idle_beside_the_last_cohort() -> None:
+    plan_of_18 = [tuple(small(seed=seed, recipe={"steps": steps}) for steps in range(1, 7)) for seed in range(3)]
+    one, two, three = plan_of_18
+    assert shared_out(plan_of_18, 1) == shared_out(plan_of_18, 3) == plan_of_18
+    assert shared_out(plan_of_18, 2) == [one, two, three[0::2], three[1::2]]  # a wall time of 1.5 cohorts and not 2
+    assert shared_out([one], 4) == [one[0::4], one[1::4], one[2::4], one[3::4]] and shared_out([one], 9) == [(each,) for each in one]
+    on_device = tuple(each.model_copy(update={"arithmetic": each.arithmetic.model_copy(update={"device": "cuda"})}) for each in one)
+    assert shared_out([on_device], 2) == [on_device]
+
+
+def test_what_must_come_first_is_shared_out_by_itself(make: Any) -> None:
+    a, b, c = make(), make(recipe={"epochs": 4}), make(method=[{"use": "CE"}])
+    groups = plan([a, b, c])
+    assert groups == [tuple(a.needs()), (a, c), (b,)]  # one teacher; beside it nothing can begin
+    assert shared_out(groups, 2) == groups and shared_out(groups[:2], 2) == [groups[0], (a,), (c,)]
+
+
+def test_students_of_a_cohort_that_is_cut_have_the_bits_of_the_whole(tmp_path: Path, teacher_file: Path, make: Any) -> None:
+    wanted = [make(evaluate={}), make(evaluate={}, method=[{"use": "CE"}, {"use": "KD"}])]
+    for name, jobs in (("whole", 1), ("cut", 2)):
+        shutil.copytree(teacher_file, tmp_path / name)
+        assert carry_out(wanted, Store(tmp_path / name), Resources(jobs=jobs, threads=1, trust_code=True)).problems == []
+    for one in wanted:
+        whole, cut = (Store(tmp_path / name).find(one) for name in ("whole", "cut"))
+        assert whole is not None and cut is not None
+        assert whole.record["cohort"] == [each.id for each in wanted] and cut.record["cohort"] == [one.id]
+        assert [d for d in differences(whole, cut) if d.matters] == []
+
+
+def test_a_run_that_is_not_there_is_a_problem_whatever_its_process_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("redistill.launch.carry_out.side_by_side", lambda *given: [])
+    outcome = carry_out([small()], Store(tmp_path), Resources(jobs=2))
+    assert outcome.status == 1 and "(seed 0) has no run in" in outcome.problems[0]
 
 
 def test_a_pending_experiment_is_not_put_beside_a_record(tmp_path: Path) -> None:

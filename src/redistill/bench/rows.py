@@ -50,6 +50,10 @@ def _fitnet(term: Term) -> Loss:
     return lambda s, t, f_s, f_t, y: F.cross_entropy(s, y) + 100 * F.mse_loss(regressor(f_s["stage2"]), f_t["stage2"])
 
 
+def _at(term: Term) -> Loss:
+    return lambda s, t, f_s, f_t, y: F.cross_entropy(s, y) + 1000 * plain.at(f_s, f_t, STAGES)
+
+
 def _vid(term: Term) -> Loss:
     heads = [term.get_submodule(f"heads.{i}") for i in range(len(STAGES))]
     scales = [term.get_parameter(f"heads.{i}.log_scale") for i in range(len(STAGES))]
@@ -79,6 +83,13 @@ ROWS: dict[str, Row] = {
         Row("Review", lambda: CE() + 5.0 * Review(), _review, (*STAGES, "pooled"), PRE),
     )
 }
+
+SIX: dict[str, Row] = {
+    **{name: ROWS[name] for name in ("KD", "KD+AT", "FitNet")},
+    "AT": Row("AT", lambda: CE() + 1000.0 * AT(at=STAGES), _at, STAGES, STAGES),
+    **{name: ROWS[name] for name in ("VID", "Review")},
+}
+"""The methods of the plan (:mod:`redistill.bench.plan`)."""
 
 
 def noise(count: int = IMAGES) -> Images:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from redistill import machine
-from redistill.bench import zero_shot
+from redistill.bench import plan, zero_shot
 from redistill.bench.gate import checked, library_checked
 from redistill.bench.library import NAME as LIBRARY
 from redistill.bench.library import NotThere
@@ -24,6 +24,9 @@ from redistill.train.loop import Loop
 
 ZERO_SHOT = "zero-shot"
 NAMES = (*ROWS, ZERO_SHOT)
+PLAN = "plan"
+ALL = (*NAMES, PLAN)
+"""``plan`` takes minutes more and runs where it is named."""
 Say = Callable[[str], None]
 
 
@@ -43,12 +46,13 @@ def bench(
         RedistillError: no such row. OtherWork: a loop does not do the work of the plain one.
     """
     chosen = list(dict.fromkeys(names))
-    if odd := [name for name in chosen if name not in NAMES]:
-        raise RedistillError(nearest(odd[0], NAMES, "row of the benchmark"))
+    if odd := [name for name in chosen if name not in ALL]:
+        raise RedistillError(nearest(odd[0], ALL, "row of the benchmark"))
     kinds = ["strict", "fast", *(["fast compiled"] if compiled else [])]
     methods = [name for name in chosen if name in ROWS]
     found: dict[str, Any] = {
-        "format": 1, **where(), "batch": batch, "rounds": rounds, "same_step": [], "same_table": [], "memory": [], "notes": []
+        "format": 1, **where(), "batch": batch, "rounds": rounds, "same_step": [], "same_table": [], "memory": [], "plan": [],
+        "notes": [],
     }  # fmt: skip
     library = None
     if "KD" in chosen:
@@ -71,6 +75,11 @@ def bench(
             for contender in ("plain", "strict"):
                 yield "memory", {"work": name, "contender": contender, "peak_bytes": _peak(name, contender, batch)}
 
+        if PLAN in chosen:
+            # where fast is fp32 too, it is strict once more
+            for line in plan.measured(kinds[: 1 + found["bf16_matrix_units"]], rounds, batch, say):
+                yield PLAN, line
+
     for part, line in lines():
         found[part].append(line)
         keep(found)
@@ -82,6 +91,12 @@ def line_of(line: dict[str, Any]) -> str:
     """One line for people."""
     if "peak_bytes" in line:
         return f"{line['work']}, {line['contender']}: at most {line['peak_bytes'] / 1e6:.0f} MB of memory"
+    if "plain_macs" in line:
+        return (
+            f"plan of {line['work']}, {line['contender']}: {line['cpu_faster']:.2f} times faster than plain runs (CPU of a step; seeds "
+            f"{line['cpu_faster_least']:.2f} to {line['cpu_faster_most']:.2f}); wall, {line['processes']} processes each, "
+            f"{line['wall_faster']:.2f}x; against plain runs one after the other {line['wall_faster_than_one_by_one']:.2f}x"
+        )
     more = f", {line['fill_s']:.1f} s to fill the table before" if "fill_s" in line else ""
     return (
         f"{line['work']}, {line['contender']}: {line['cpu_faster_median']:.2f} times faster than the plain loop "

@@ -39,9 +39,18 @@ class Evaluate(Value):
 
 
 def read(
-    given: Mapping[str, Any] | None, source: Settings | None, recipe: Recipe | None, mistakes: ValidationErrors, reading: Reading
+    given: Mapping[str, Any] | None,
+    source: Settings | None,
+    recipe: Recipe | None,
+    mistakes: ValidationErrors,
+    reading: Reading,
+    *,
+    complete: bool = False,
 ) -> Evaluate:
-    """The section, or what stands for one that is left out: the test part of the data, 20 times a run."""
+    """The section, or what stands for one that is left out: the test part of the data, 20 times a run.
+
+    ``complete``: it stands in a record, which writes down every default, so that ``every`` alone says: evaluate nothing.
+    """
     rows = dict(given) if given is not None else {}
     every, since, known = rows.pop("every", None), rows.pop("from", None), rows.pop("content", {})
     for name, value in (("every", every), ("content", known), ("from", since)):
@@ -57,7 +66,7 @@ def read(
         every = None
     if every is None and recipe is not None and recipe.epochs is not None:
         every = max(1, -(-recipe.epochs // 20))
-    left_out = given is None or (given and given.keys() <= {"every", "from"})  # an empty [evaluate] says: evaluate nothing
+    left_out = given is None or (given and not complete and given.keys() <= {"every", "from"})  # an empty [evaluate] says: evaluate nothing
     if left_out and isinstance(source, ImagesSettings) and (test := named.evaluated_on(source.data, reading.data_dir)) is not None:
         rows = {"test": test}
     sets, contents = {}, {}

@@ -89,7 +89,7 @@ def _experiment(data: dict[str, Any], mistakes: ValidationErrors, reading: Readi
     table = tables["source"]
     chosen = None if table is None else source.read(table, mistakes, reading, shorthand.WORDS["source"])
     recipe = None if tables["recipe"] is None else _recipe(tables["recipe"], mistakes)
-    shown = evaluate.read(tables["evaluate"], chosen, recipe, mistakes, reading)
+    shown = evaluate.read(tables["evaluate"], chosen, recipe, mistakes, reading, complete="numerics" in data)
     _together(tables["teacher"] is not None, method, chosen, student, recipe, mistakes)
     with mistakes.at(()):
         device = resolve_device(reading.device)

@@ -142,6 +142,9 @@ def carry_out(
         except RedistillError as error:
             if str(error) not in problems:
                 problems.append(str(error))
+    made = {run.id for run in runs}
+    if not problems and (lost := [one for one in wanted if one.id not in made]):  # a process ended well and has made something else
+        problems.append(f"{lost[0].label} (seed {lost[0].seed}) has no run in {store.folder(lost[0])}, although nothing failed")
     problems += [f"{run.label} (seed {run.seed}) diverged: {run.diverged}" for run in runs if run.diverged is not None]
     return Outcome(runs, frozenset(run.id for run in queue.found), problems, status or int(bool(problems)))
 

@@ -24,14 +24,35 @@ class Tasks(Protocol):
     def show(self, changed: Sequence[Task]) -> None: ...
 
 
-def tasks_of(queue: Queue, threads: int) -> dict[str, tuple[Task, Cohort]]:
-    """One task a group of the plan, by its name; what is there already, or may not run, is left out."""
+def shared_out(groups: Sequence[Cohort], jobs: int) -> list[Cohort]:
+    """A plan's cohorts for ``jobs`` processes: the last of those that may begin together are cut where processes would stand idle.
+
+    Three cohorts of six in two processes are two of six and two of three, which end at the same time. Each part asks the teacher
+    for itself, processor time for time on the wall; a student has the same bits in it as in the whole. On an accelerator, which
+    all processes share, nothing is cut.
+    """
+    stage_of: dict[str, int] = {}
+    stages: dict[int, list[Cohort]] = {}
+    for group in groups:
+        stage = 1 + max((stage_of.get(n.id, -1) for one in group for n in one.needs()), default=-1)
+        stage_of |= dict.fromkeys((one.id for one in group), stage)
+        stages.setdefault(stage, []).append(group)
+    cut: dict[str, int] = {}  # how many parts, by the first experiment of a cohort
+    for together in stages.values():
+        if over := len(together) % jobs:
+            cut |= {group[0].id: jobs // over for group in together[-over:] if group[0].arithmetic.device == "cpu"}
+    parts = []
+    for group in groups:
+        count = min(cut.get(group[0].id, 1), len(group))
+        parts += [group[i::count] for i in range(count)]  # dealt out like cards: neighbours in a file often cost alike
+    return parts
+
+
+def tasks_of(queue: Queue, threads: int, jobs: int = 1) -> dict[str, tuple[Task, Cohort]]:
+    """One task a group of the plan, shared out among ``jobs``, by its name; what is there already, or may not run, is left out."""
     tasks: dict[str, tuple[Task, Cohort]] = {}
     home: dict[str, str] = {}  # which task makes an experiment
-    for group in queue.groups:
-        left = queue.open(group)
-        if not left:
-            continue
+    for left in shared_out([open_ones for group in queue.groups if (open_ones := queue.open(group))], jobs):
         # the folder and not the file in it: whoever finishes the run first puts a record in place of the pending experiment
         folders = [str(queue.store.begin(one)) for one in left]
         # -P: nothing is imported from the folder in which the command was given
@@ -73,7 +94,7 @@ def side_by_side(
         Interrupted: a signal or the time budget stopped all of them; every one has saved a checkpoint.
     """
     each = threads if threads is not None else threads_each(jobs)
-    planned = tasks_of(queue, each)
+    planned = tasks_of(queue, each, jobs)
     tasks = [task for task, _ in planned.values()]
 
     def there(task: Task) -> bool:

@@ -31,7 +31,33 @@ share it.
 redistill bench                                    # all rows, a few minutes on one core
 redistill bench KD Review --rounds 15 --compile    # some of them, longer; the compiled fast step too
 redistill bench --json --to bench.json
+redistill bench plan                               # six methods and three seeds as one plan: about six minutes of two quiet cores
 ```
+"""
+
+PLAN = """
+**{work} as one plan.** {methods}: `redistill run plan.toml --seeds 3 --jobs {processes} --threads 1` against a plain run of each method and
+seed, batch {batch}. A step is one step of all eighteen students. The plan ran for {steps_short} and for {steps_long} steps, and what it
+takes for a step is the difference: CPU time of its loops, time on the wall of the whole command, which other work on the machine moves
+(the CPU time of the busier process is what the wall would show without it). The plain runs were timed step by step
+({plain_steps} each, after one that warms up), two processes at once between the two lengths of the plan, then one alone. Teacher's answers
+were not looked up ({teacher_asked_because}), as they are not with 50,000 images where a student reads features, so that a step costs the
+same from the first epoch to the last. The three seeds ask {teacher_passes} teachers, because the third seed's cohort is cut in two, lest a
+process stand idle. *Measured*: the step and the set-up. *Extrapolated*: {long_epochs} epochs of {long_images:,} images,
+set-up and {long_steps:,} steps. In neither: evaluations, and the plan's checkpoints, one a minute.
+
+| {contender} | eighteen plain runs | the plan | times faster |
+|---|--:|--:|--:|
+| CPU of a step, s | {plain_cpu:.2f} | {plan_cpu:.2f} | **{cpu_faster:.2f}** (by seed {seeds}) |
+| CPU of a step, the busier of {processes} processes, s | {plain_busier:.2f} | {plan_busier:.2f} | {busier_faster:.2f} |
+| wall of a step, {processes} processes each, s | {plain_wall:.2f} | {plan_wall:.2f} | {wall_faster:.2f} |
+| wall of a step, plain runs one after the other, s | {one_by_one_wall:.2f} | {plan_wall:.2f} | {wall_faster_than_one_by_one:.2f} |
+| multiply-accumulates of a step, millions an image | {plain_macs:,.0f} | {plan_macs:,.0f} | {macs_fewer:.2f} fewer |
+| set-up, CPU s | {plain_setup_cpu_s} | {plan_setup_cpu_s} | |
+| {long_epochs} epochs, CPU hours | {plain_long_cpu_h:.0f} | {plan_long_cpu_h:.0f} | {long_cpu_faster:.2f} |
+| {long_epochs} epochs, wall hours, {processes} processes each | {plain_long_wall_h:.0f} | {plan_long_wall_h:.0f} | {long_wall_faster:.2f} |
+
+CPU time of the plan outside of its loops: {plan_outside_short_cpu_s} s in the short run and {plan_outside_long_cpu_s} s in the long one.
 """
 
 
@@ -46,12 +72,15 @@ def page(results: Path) -> str:
     for name, one in records(results).items():
         units = "AMX tiles" if one["amx_tiles"] else "AVX512-BF16" if one["bf16_matrix_units"] else "no bf16 units, so that fast is fp32"
         contenders = {row["contender"] for row in one["same_step"]}
+        plans = one.get("plan", [])
         beside = ", with torchdistill's loop" if "torchdistill" in contenders else ""
+        beside += f", {plans[0]['work']}" if plans and not contenders else ""
         parts.append(
             f"\n## {one['processor']}{beside}\n\n{one['capability']}, {units}; {one['threads']} thread, torch {one['torch']}, batch "
-            f"{one['batch']}, {one['rounds']} rounds, load {one['load']} when it began.\n\n"
-            f"![Times faster than the plain loop](../results/figures/{name}.svg)\n"
+            f"{one['batch']}, {one['rounds']} rounds, load {one['load']} when it began.\n"
         )
+        if contenders:
+            parts.append(f"\n![Times faster than the plain loop](../results/figures/{name}.svg)\n")
         for part, title in (("same_step", "The same step"), ("same_table", "The same table")):
             if one[part]:
                 parts.append(_table(title, one[part]))
@@ -61,8 +90,15 @@ def page(results: Path) -> str:
             for work in dict.fromkeys(work for work, _ in peaks):
                 cells = " | ".join(f"{peaks[work, who]:.0f}" if (work, who) in peaks else "" for who in ("plain", "strict"))
                 parts.append(f"| {work} | {cells} |\n")
+        parts += [_plan(row, one["batch"]) for row in plans]
         parts.extend(f"\n{note}\n" for note in one.get("notes", ()))
     return "".join(parts)
+
+
+def _plan(row: Mapping[str, Any], batch: int) -> str:
+    seconds = {key.removesuffix("_ms"): value / 1000 for key, value in row.items() if key.endswith("_ms")}
+    seeds = ", ".join(f"{row[f'cpu_faster_{which}']:.2f}" for which in ("least", "median", "most"))
+    return PLAN.format(batch=batch, seeds=seeds, **row, **seconds)
 
 
 def _table(title: str, rows: list[Mapping[str, Any]]) -> str:
@@ -80,7 +116,8 @@ def figures(results: Path, to: Path) -> list[Path]:
     """One a record: bars of medians with their ranges, the plain loop as the line at 1."""
     made = []
     for name, one in records(results).items():
-        rows = [*one["same_step"], *one["same_table"]]
+        if not (rows := [*one["same_step"], *one["same_table"]]):
+            continue  # a plan alone: a table
         figure, (axes,) = panels(height=0.34 * len(rows) + 1.4)
         axes.grid(visible=False, axis="y")
         for y, row in enumerate(reversed(rows)):
