@@ -20,6 +20,7 @@ from torch import Tensor
 import redistill as rd
 from redistill import rng
 from redistill.belief import adversarial_trajectory, target_classes
+from redistill.runs.measured import begin
 
 CLASSES = 10
 
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
+    begun = begin()
     student = rd.models.wrn(16, 1, classes=CLASSES, seed=0).eval()
     teacher = rd.models.wrn(16, 2, classes=CLASSES, seed=1).eval()
     images = torch.randn(args.images, 3, 32, 32, generator=rng.stream(0, "benchmark"))
@@ -71,7 +73,7 @@ def main() -> None:
         "seconds": {name: round(statistics.median(t), 3) for name, t in times.items()},
         "times_faster_than_plain": {"together": ratio(times["one at a time"], times["together"], 2)},
     }  # fmt: skip
-    report(row, args.json)
+    report(row, args.json, begun)
 
 
 if __name__ == "__main__":

@@ -60,8 +60,8 @@ def machine() -> dict[str, Any]:
     }
 
 
-def report(row: Mapping[str, Any], path: Path | None) -> None:
+def report(row: Mapping[str, Any], path: Path | None, begun: Mapping[str, Any]) -> None:
     """Print a record, and write it where a path is given."""
     print(json.dumps(row, indent=1))
     if path:
-        keep(path, row)
+        keep(path, row, begun)

@@ -27,7 +27,7 @@ from verdict_rule import Array, ReportedValues, before, blocked, holm, now, pair
 
 from redistill.claims import ALPHA, Claim, Measured, Published, judge_table
 from redistill.claims.model import SIDE
-from redistill.runs.measured import headed, measured
+from redistill.runs.measured import begin, headed, measured
 from redistill.stats import median_factor, pocock
 
 CELLS, TOLERANCE = 6, 0.5
@@ -305,7 +305,8 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     stored = given.out / "rates.json"
     if not given.redraw:
-        stored.write_text(compact(headed(simulate(given.tables, given.repetitions), "verdict-rates")))
+        begun = begin()
+        stored.write_text(compact(headed(simulate(given.tables, given.repetitions), "verdict-rates", begun)))
     write(measured(stored), given.figures, given.page)
     print(f"{stored}, its figures and {given.page}")
 

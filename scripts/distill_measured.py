@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 
 from redistill import data
-from redistill.runs.measured import keep
+from redistill.runs.measured import begin, keep
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN, TEST = 100, 100  # images of each class that the folder holds
@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--teacher-weights", type=Path, help="the published file")
     parser.add_argument("--to", type=Path, default=ROOT / "results" / "measured" / "distill")
     given = parser.parse_args()
+    begun = begin()
     work = given.work / given.which
     (work / "examples").mkdir(parents=True, exist_ok=True)
     for name in ("shapes.py", "small_cnn.py"):
@@ -83,7 +84,8 @@ def main() -> None:
     cpu = training_seconds([work / folder for row in found["rows"] for folder in row["runs"]])
     plan = (out / "plan.txt").read_text(encoding="utf-8").replace(f"{work.resolve()}/", "").splitlines()
     table = (out / "table.md").read_text(encoding="utf-8")
-    keep(given.to / f"{given.which}.json", {"command": command, "cpu_seconds": round(cpu, 1), **found, "plan": plan, "table": table})
+    measured = {"command": command, "cpu_seconds": round(cpu, 1), **found, "plan": plan, "table": table}
+    keep(given.to / f"{given.which}.json", measured, begun)
 
 
 if __name__ == "__main__":

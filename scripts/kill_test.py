@@ -30,7 +30,7 @@ import torch
 from redistill import machine
 from redistill.files import digest
 from redistill.runs.compare import differences
-from redistill.runs.measured import keep, measured
+from redistill.runs.measured import begin, keep, measured
 from redistill.runs.store import Store
 
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -142,6 +142,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/measured/kill-test"))
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    begun = begin()
     here = {**machine.hardware(torch.device("cpu")), **machine.versions()}
     path = arguments.out / f"{digest(json.dumps(here, sort_keys=True))[:12]}.json"
     result: dict[str, Any] = {"machine": here, "git": machine.git(), "times": 0, "kills": {}, "differences": [], "cases": {}}
@@ -171,7 +172,7 @@ def main() -> None:
             for kill in found["kills"]:
                 result["kills"][kill] = result["kills"].get(kill, 0) + 1
             result["cases"][name] = result["cases"].get(name, 0) + 1
-            keep(path, result)
+            keep(path, result, begun)
             outcome = found["differences"] or "identical"
             print(f"{result['times']} of {arguments.times}: {name}, {len(found['kills'])} kills, {outcome}", flush=True)
     total = f"{result['times']} times, {sum(result['kills'].values())} kills, {len(result['differences'])} differences"

@@ -82,7 +82,8 @@ def pages() -> dict[Path, str]:
     """Text of every page by its place, but of those that are made from files in ``--shared``."""
     docs = ROOT / "docs"
     made = {docs / "methods" / name: text for name, text in card.cards().items()}
-    made |= {docs / name: text for name, text in paper_page.pages().items()}
+    judged = results.judged_papers(RESULTS)
+    made |= {docs / name: text for name, text in paper_page.pages(judged).items()}
     made |= {docs / "api.md": api(), docs / "numbers.md": numbers.page(), docs / "alpha.md": alpha_page.page()}
     readme = ROOT / "README.md"
     made[readme] = results.readme(readme.read_text(encoding="utf-8"), RESULTS)
@@ -92,7 +93,7 @@ def pages() -> dict[Path, str]:
     made[ROOT / "src/redistill/cli/listed.json"] = listing.text()
     made[docs / "benchmarks.md"] = benchmarks.page(RESULTS)
     measured = results.text(RESULTS)
-    made[RESULTS / "index.html"] = front.front_page(measured, results.judged_papers(RESULTS), ARTICLES)
+    made[RESULTS / "index.html"] = front.front_page(measured, judged, ARTICLES)
     return made | {ROOT / "RESULTS.md": measured, docs / "proof.md": proof.proof(RESULTS)}
 
 

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 import redistill as rd
 from redistill import machine, precision
 from redistill.recipe import Precision
-from redistill.runs.measured import keep, measured
+from redistill.runs.measured import begin, keep, measured
 from redistill.stats import paired_difference
 from redistill.train.loop import NUMERICS
 
@@ -82,6 +82,7 @@ def run(kind: Precision, seed: int, args: argparse.Namespace) -> None:
     if record_file.exists():
         print(f"{record_file}: there", flush=True)
         return
+    begun = begin()
     train, test = rd.data.cifar10(args.data_dir)
     few = train.first_per_class(100)
     teacher = rd.models.load(args.shared / "checkpoints" / "ferles2020" / FILE, model="wrn-16-2", classes=10,
@@ -113,7 +114,7 @@ def run(kind: Precision, seed: int, args: argparse.Namespace) -> None:
         for name, result in zip(methods, loop.results(), strict=True):
             record["accuracy"][name] = result.accuracy["test"].last if result.diverged is None else None
         record["cpu_seconds"] += round(loop.results()[0].cpu_seconds, 1)
-    keep(record_file, record)
+    keep(record_file, record, begun)
     for number in range(len(COHORTS)):
         record_file.with_suffix(f".{number}.checkpoint").unlink(missing_ok=True)
     print(f"{record_file}: {record['accuracy']}", flush=True)
@@ -138,7 +139,7 @@ def summary(folder: Path) -> None:
             "within_tolerance": abs(difference.low) <= TOLERANCE and abs(difference.high) <= TOLERANCE,
         }  # fmt: skip
         print(f"{method}: fast - strict {difference.value:+.2f} points, 95 % interval {difference.low:+.2f} to {difference.high:+.2f}")
-    keep(folder / "summary.json", found)
+    keep(folder / "summary.json", found, begin())
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from redistill.features.normalised import Normalised, normalisation_of
 from redistill.features.outputs import NotFinite as NotFinite
 from redistill.features.outputs import name_of, require_comparable, require_finite
 from redistill.models.sizes import warn_of_size
+from redistill.precision import unrounded
 
 NUMERICS = 1
 BATCH = 500  # images a forward; part of the numbers' last bits, so it is a constant and not a setting
@@ -81,7 +82,7 @@ def predict(
     device = first.device if first is not None else torch.device("cpu")
     dtype = first.dtype if first is not None else torch.float32
     many = at_once(getattr(images, "image_shape", None), BATCH)
-    with evaluating(view.net), torch.no_grad():
+    with unrounded(device), evaluating(view.net), torch.no_grad():  # a CUDA device would convolve in TF32 unasked
         rows = [_outputs(view, batch.images).float().cpu() for batch in images.batches(many, device, dtype, channels_last)]
     return torch.cat(rows)
 

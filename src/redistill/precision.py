@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,12 +25,13 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
         except (RuntimeError, TypeError) as error:
             raise RedistillError(f"unknown device {device!r}: use auto, cpu, cuda, cuda:1, mps ...") from error
         _require_there(asked)
-        return asked
-    if torch.accelerator.is_available():
-        found = torch.accelerator.current_accelerator()
-        if found is not None:
-            return found
-    return torch.device("cpu")
+    else:
+        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        asked = torch.device("cpu") if found is None else found
+    if asked.type == "cuda":
+        # read once, at the first matrix product of the process: that is long before the first step, when networks are looked at
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    return asked
 
 
 def _require_there(device: torch.device) -> None:
@@ -85,16 +86,105 @@ def compiling_pays(macs: float) -> bool:
     return macs * SAVED >= 2 * COMPILING
 
 
+_ALL = (("generic", "all"), ("cuda", "all"), ("mkldnn", "all"))
+_EACH = tuple((where, what) for where in ("cuda", "mkldnn") for what in ("matmul", "conv", "rnn"))
+
+
+@contextlib.contextmanager
+def _older_settings_count(exact: bool) -> Iterator[None]:
+    """What a caller has set by ``fp32_precision`` (PyTorch 2.9) is put aside for a while.
+
+    It stands beside the older settings, and PyTorch refuses to read those where the two disagree; where the older ones say no more than
+    "none", as they do for cuDNN, the newer count. A fast run keeps TF32 for matrix products.
+    """
+    read, write = (getattr(torch._C, f"_{verb}_fp32_precision_{verb}ter", None) for verb in ("get", "set"))
+    if read is None or write is None:
+        yield
+        return
+    seen = {key: read(*key) for key in _EACH}
+    if not _disagree(read):
+        try:
+            yield
+        finally:  # the older setting of matrix products leaves an "ieee" where nothing was set
+            for key in (("cuda", "matmul"), ("mkldnn", "matmul")):
+                write(*key, seen[key])
+        return
+    own = {}
+    for key in (*_ALL, *_EACH):  # parents first: what is read after them is a setting's own
+        own[key] = read(*key)
+        write(*key, "none")
+    before = torch.get_float32_matmul_precision()
+    torch._C._set_cudnn_allow_tf32(cudnn := _older_cudnn())
+    torch.set_float32_matmul_precision("high" if seen["cuda", "matmul"] == "tf32" and not exact else before)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+        torch._C._set_cudnn_allow_tf32(cudnn)
+        for key, value in own.items():
+            write(*key, value)
+        for key, value in seen.items():  # cuDNN's TF32 gives way to a parent only as long as nobody has set it
+            if read(*key) != value:
+                write(*key, value)
+
+
+def _disagree(read: Callable[[str, str], str]) -> bool:
+    """Whether something was set by the newer way."""
+    if any(read(*key) != "none" for key in (*_ALL, ("mkldnn", "conv"), ("mkldnn", "rnn"))):
+        return True
+    try:
+        torch.get_float32_matmul_precision()
+        torch._C._get_cudnn_allow_tf32()
+    except RuntimeError:
+        return True
+    return False
+
+
+def _older_cudnn() -> bool:
+    """The older setting of cuDNN, where the newer ones stand at "none": it is refused where it says something else."""
+    try:
+        return bool(torch._C._get_cudnn_allow_tf32())
+    except RuntimeError:
+        return True
+
+
 @contextlib.contextmanager
 def ieee(device: torch.device, exact: bool) -> Iterator[None]:
-    """fp32 means fp32: no TF32, no reduced matmul precision, deterministic kernels; the caller's settings come back."""
-    matmul = torch.get_float32_matmul_precision()
+    """Around a step of a run: :func:`unrounded`.
+
+    Raises:
+        RedistillError: the caller has autocast on, which would round what a run computes, and keep weights as they once were.
+    """
+    if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
+        raise RedistillError(
+            f"a run decides by itself in what it computes, and torch.autocast({device.type!r}) is on around it: call it outside, and for "
+            f"bf16 give precision='fast' in the recipe"
+        )
+    with unrounded(device, exact):
+        yield
+
+
+@contextlib.contextmanager
+def unrounded(device: torch.device, exact: bool = True) -> Iterator[None]:
+    """fp32 means fp32: no TF32, no reduced matmul precision, deterministic kernels; the caller's settings come back. Not ``exact``: what
+    ``fast`` allows."""
+    with _older_settings_count(exact):
+        matmul = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest" if exact else matmul)
+        try:
+            with _cudnn(exact) if device.type == "cuda" else contextlib.nullcontext():
+                yield
+        finally:
+            torch.set_float32_matmul_precision(matmul)
+
+
+@contextlib.contextmanager
+def _cudnn(exact: bool) -> Iterator[None]:
+    """What only a CUDA device knows."""
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.set_float32_matmul_precision("highest" if exact else matmul)
     filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
-    if exact and device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when a matrix product is first asked for
+    if exact:
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing reads what it did not write
         # a few kernels (adaptive pooling backward) have no deterministic form: they warn, and the record says "cuda"
         torch.use_deterministic_algorithms(True, warn_only=True)
@@ -105,7 +195,6 @@ def ieee(device: torch.device, exact: bool) -> Iterator[None]:
             yield
     finally:
         torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
-        torch.set_float32_matmul_precision(matmul)
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
 
 

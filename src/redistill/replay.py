@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from redistill.features.hidden_state import standing
+from redistill.features.taken_for_granted import Standing, listened
 
 WARM = 3  # times that a kind of work is done as it is written before it is recorded
 StepWork = Callable[[int | None], None]
@@ -64,44 +65,70 @@ class Recorder(Protocol):
         ...
 
 
+_STREAMS: dict[tuple[int, str], torch.cuda.Stream] = {}
+
+
+def stream_for(what: str, device: torch.device) -> torch.cuda.Stream:
+    """The one stream of this process for ``what`` on a device.
+
+    torch hands out 32 in turn: who asked for new ones in every run would get those of an earlier run for something else.
+    """
+    index = device.index if device.index is not None else torch.cuda.current_device()
+    if (index, what) not in _STREAMS:
+        _STREAMS[index, what] = torch.cuda.Stream(device)
+    return _STREAMS[index, what]
+
+
+NOTICE = "Synchronization debug mode is a prototype"  # said by torch, once a process, to whoever asks for waits to be told
+
+
 class CudaGraphs:
     """Records on a CUDA device. All graphs share one pool of memory: none is replayed beside another.
 
     What has to be there before a recording (handles of libraries, their workspaces, which algorithm is the fastest) is made by the
     rehearsal, which therefore runs on the streams of the recording; so do the nodes that add up gradients, which stay on the stream
     where a graph of gradients first met them.
+
+    Nothing is computed on the stream that is recorded: its work is on others, which fork from it and come back. From PyTorch 2.12 on a
+    graph that is given up takes the workspaces of cuBLAS on its stream along, also where other graphs of that stream still write there
+    (pytorch/pytorch #193402).
     """
 
     def __init__(self, device: torch.device):
         self.device = device
         self._streams = CudaLanes(device)
         self.lanes: Lanes = self._streams
-        self._aside: torch.cuda.Stream | None = None
         self._pool: Any = None  # torch names the type of its handles nowhere
         self._alive: weakref.WeakSet[Any] = weakref.WeakSet()  # graphs that use the pool: without one it may be gone
 
-    @property
-    def stream(self) -> torch.cuda.Stream:
-        """Of rehearsals and recordings: never the default one, and one of this device."""
-        if self._aside is None:
-            self._aside = torch.cuda.Stream(self.device)
-        return self._aside
+    @contextlib.contextmanager
+    def _apart(self) -> Iterator[None]:
+        """On the stream of rehearsed and recorded work; the current one waits for it, however it ends."""
+        here, apart = torch.cuda.current_stream(self.device), stream_for("work", self.device)
+        apart.wait_stream(here)
+        try:
+            with torch.cuda.stream(apart), self._streams.open():
+                yield
+        except BaseException:
+            with contextlib.suppress(RuntimeError):
+                here.wait_stream(apart)
+            raise
+        here.wait_stream(apart)
 
     def rehearse(self, work: Callable[[], None]) -> str | None:
-        before, here = torch.cuda.get_sync_debug_mode(), torch.cuda.current_stream(self.device)
+        before = torch.cuda.get_sync_debug_mode()
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always")
-            self.stream.wait_stream(here)
             torch.cuda.set_sync_debug_mode("warn")
             try:
-                with torch.cuda.stream(self.stream), self._streams.open():
+                with self._apart():
                     work()
             finally:
                 torch.cuda.set_sync_debug_mode(before)
-                here.wait_stream(self.stream)
         waits = [one for one in heard if "synchronizing CUDA operation" in str(one.message)]
-        for one in heard:
-            if one not in waits:
+        others = {(str(one.message), one.filename, one.lineno): one for one in reversed(heard) if one not in waits}
+        for (text, _, _), one in reversed(others.items()):  # what the step said itself, each once
+            if not text.startswith(NOTICE):
                 warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
         return f"something in the step waits for the device ({waits[0].filename}:{waits[0].lineno})" if waits else None
 
@@ -111,13 +138,10 @@ class CudaGraphs:
             self._pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.device(self.device):
-            before = torch.cuda.current_stream(self.device)
+            before, recorded = torch.cuda.current_stream(self.device), stream_for("recording", self.device)
             try:
                 # thread_local: what other threads ask of the device meanwhile (images that are read ahead) spoils nothing
-                with (
-                    torch.cuda.graph(graph, pool=self._pool, stream=self.stream, capture_error_mode="thread_local"),
-                    self._streams.open(),
-                ):
+                with torch.cuda.graph(graph, pool=self._pool, stream=recorded, capture_error_mode="thread_local"), self._apart():
                     work()
             except BaseException:
                 torch.cuda.set_stream(before)  # a recording that was spoilt leaves its stream current
@@ -147,7 +171,7 @@ class CudaLanes(Lanes):
 
     def __init__(self, device: torch.device):
         self.device, self._opened = device, False
-        self._kept: dict[str, torch.cuda.Stream] = {}
+        self._used: dict[str, torch.cuda.Stream] = {}
         self._forked: list[torch.cuda.Stream] = []
 
     @contextlib.contextmanager
@@ -167,17 +191,15 @@ class CudaLanes(Lanes):
     def beside(self, name: str) -> contextlib.AbstractContextManager[None]:
         if not self._opened:
             return contextlib.nullcontext()
-        if name not in self._kept:  # torch hands out a few streams in turn: each is asked for once
-            self._kept[name] = torch.cuda.Stream(self.device)
-        stream = self._kept[name]
+        stream = self._used[name] = stream_for(name, self.device)
         stream.wait_stream(torch.cuda.current_stream(self.device))
         self._forked.append(stream)
         return torch.cuda.stream(stream)
 
     def after(self, name: str, value: T) -> Callable[[], T]:
         def done() -> T:
-            if self._opened and name in self._kept:
-                torch.cuda.current_stream(self.device).wait_stream(self._kept[name])
+            if self._opened and name in self._used:
+                torch.cuda.current_stream(self.device).wait_stream(self._used[name])
             return value
 
         return done
@@ -228,15 +250,20 @@ class Replayed:
         self.reason: str | None = None
         self._done: dict[Hashable, int] = {}
         self._recorded: dict[Hashable, Callable[[], None]] = {}
-        self._tensors: list[torch.Tensor] = []
-        self._places: list[int] = []
-        if (why := hindered()) is not None:
+        self._standing: Standing | None = None  # when something was recorded
+        if (why := self._why()) is not None:
+            self.give_up(why)
+
+    def watch(self, net: nn.Module) -> None:
+        """One network more that the work calls."""
+        self.nets = (*self.nets, net)
+        if self.reason is None and (why := self._why()) is not None:
             self.give_up(why)
 
     def __call__(self, kind: Hashable, work: StepWork, step: int) -> bool:
         """Work of one kind, at ``step``; whether it was replayed."""
-        if self._recorded and self._places != [tensor.data_ptr() for tensor in self._tensors]:
-            self.forget()  # somebody moved a network between two steps
+        if self._recorded and self._standing is not None and self._standing.moved():
+            self.forget()  # somebody moved a network between two steps, froze a part of it, or listens to it
         if self.reason is None and self._done.get(kind, 0) >= WARM and kind not in self._recorded:
             self._record(kind, work)
         if self.reason is not None:
@@ -269,7 +296,7 @@ class Replayed:
             work(step)
         if (moved := changed(before, self._host())) is not None:
             why = f"{moved} changes on the host at every step"
-        why = self._hindered() or why
+        why = self._why() or why
         self._done[kind] = done + 1
         if why is not None:
             self.give_up(why)
@@ -283,11 +310,16 @@ class Replayed:
                 return
             self.give_up(_reason(error))
             return
-        self._tensors = [t for net in self.nets for t in (*net.parameters(), *net.buffers())]
-        self._places = [tensor.data_ptr() for tensor in self._tensors]
+        self._standing = Standing(self.nets)
+
+    def _why(self) -> str | None:
+        """Why the work cannot be recorded, as far as that is known without doing it."""
+        return self._hindered() or listened(self.nets)
 
     def _host(self) -> dict[str, object]:
-        found: dict[str, object] = {f"{type(net).__name__}'s {name}": v for net in self.nets for name, v in standing(net).items()}
+        away = any(tensor.device.type != "cpu" for net in self.nets for tensor in (*net.parameters(), *net.buffers()))
+        kept = [(type(net).__name__, standing(net, away=away)) for net in self.nets]
+        found: dict[str, object] = {f"{of}'s {name}": value for of, values in kept for name, value in values.items()}
         state = np.random.get_state()
         return found | {
             "Python's random generator": random.getstate(),

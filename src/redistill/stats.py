@@ -14,7 +14,7 @@ import functools
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -184,6 +184,16 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     x = _values(values, 2, "mean_interval")
     spread = Spread(float(x.std(ddof=1)), len(x) - 1)
     return Estimate(float(x.mean()), (VarianceComponent(spread.sd**2 / len(x), spread.df),)).describe(level, len(x))
+
+
+def percent_interval(values: Sequence[float], level: float = 0.95) -> Interval:
+    """:func:`mean_interval` of accuracies in percent: no end lies outside 0 to 100, where none can be.
+
+    >>> percent_interval([93.0, 99.0]).high
+    100.0
+    """
+    found = mean_interval(values, level)
+    return replace(found, low=max(0.0, found.low), high=min(100.0, found.high))
 
 
 def median_interval(values: Sequence[float], level: float = 0.95, spread: Spread | None = None) -> Interval:

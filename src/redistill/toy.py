@@ -155,6 +155,7 @@ class Toy:
 
     def run(self) -> None:
         """Train the teacher, then points and student in turn; progress on standard error."""
+        self.begun = machine.origin(torch.device("cpu"))
         start, worked = time.perf_counter(), time.process_time()
         train, test = plane(self.seed)
         self.teacher = models.mlp(3, seed=rng.derive(self.seed, "toy", "teacher") % 2**31)
@@ -216,7 +217,7 @@ class Toy:
             "seed": self.seed, "rounds": self.rounds, "agreement": self.agreement[-1][1],
             "teacher_accuracy": self.teacher_accuracy, "student_accuracy": self.student_accuracy,
             "seconds": self.seconds, "cpu_seconds": self.cpu_seconds,
-            **machine.origin(torch.device("cpu")),
+            **self.begun,
         }  # fmt: skip
 
 

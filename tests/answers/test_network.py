@@ -62,6 +62,40 @@ def test_networks_that_compute_otherwise_have_other_keys() -> None:
     assert len(set(keys.values())) == len(keys), keys
 
 
+NOTEBOOK = """
+from torch import nn
+most = {most}
+class Cell(nn.Module):
+    least = {least}
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(2, 2)
+        nn.init.ones_(self.head.weight), nn.init.zeros_(self.head.bias)
+    @property
+    def shift(self):
+        return {shift}
+    def forward(self, x, slope={slope}):
+        return self.head(slope * x.clamp(self.least, most)) + self.shift
+"""
+
+
+def test_a_class_of_a_notebook_is_told_by_what_stands_on_it_now() -> None:
+    """It has no file; and what is beyond any noise that a network is tried with (most, least) is told all the same."""
+    usual = {"most": 90.0, "least": -90.0, "shift": 0.0, "slope": 1.0}
+
+    def made(**other: float) -> nn.Module:
+        cell: dict[str, Any] = {"__name__": "cell"}
+        exec(NOTEBOOK.format(**{**usual, **other}), cell)
+        net: nn.Module = cell["Cell"]()
+        return net
+
+    keys = [network_key(made(**{name: 60.0})) for name in usual] + [network_key(made())]
+    assert len(set(keys)) == 5 and network_key(made()) == keys[-1]
+    net = made()
+    type(net).least = 60.0  # type: ignore[attr-defined]
+    assert network_key(net) == keys[1]
+
+
 class Odd:
     def __getattribute__(self, name: str) -> Any:
         if name == "__dict__":

@@ -205,3 +205,65 @@ def test_two_processes_fill_one_table(tmp_path: Path) -> None:
     assert known.all() and torch.equal(shape.unpacked(words), torch.randn(4000, 10, generator=torch.Generator().manual_seed(0)))
 
 
+FULL_DISK = """
+import os, sys, torch
+from pathlib import Path
+from redistill.answers.table import Shape, Table
+shape, few, path = Shape((100,), (1,), torch.float32), torch.arange(10), Path(sys.argv[1]) / "one.table"
+made, said = Table(path, "{key}", "a test", 300, shape), torch.randn(10, 100)
+made.write(few, few, shape.packed(said))
+other = os.open(path.with_name("other"), os.O_CREAT | os.O_WRONLY)
+try:
+    while True:
+        os.write(other, bytes(4096))
+except OSError:
+    pass
+known, words = made.read(few, few)
+assert known.all() and torch.equal(shape.unpacked(words), said)
+assert not made.read(few + 150, few)[0].any()
+try:
+    made.write(few + 150, few, shape.packed(said))
+except OSError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_in_memory_ends_no_process(tmp_path: Path) -> None:
+    """A hole that is looked at through a map takes a page there; where there is none left, the process would get SIGBUS."""
+    script, disk = tmp_path / "full.py", tmp_path / "disk"
+    disk.mkdir()
+    script.write_text(FULL_DISK.format(key=KEY), encoding="utf-8")
+    mounted = 'mount -t tmpfs -o size=256k tmpfs "$1" || exit 77; shift; "$@"'
+    own = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mounted, "-"]
+    words = [*own, str(disk), sys.executable, str(script), str(disk)]
+    try:
+        done = subprocess.run(
+            words, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}, capture_output=True, text=True, timeout=120,
+            check=False,
+        )  # fmt: skip
+    except FileNotFoundError:
+        pytest.skip("there is no unshare here")
+    if done.returncode == 77 or "unshare" in done.stderr:
+        pytest.skip(f"no file system of one's own here: {done.stderr.strip()}")
+    assert done.returncode == 0 and "No space left" in done.stdout, done.stderr
+
+
+def test_a_file_with_holes_and_a_whole_one_are_read_alike(tmp_path: Path) -> None:
+    shape = Shape((2000,), (1,), torch.float32)
+    made, said = table(tmp_path / "one.table", shape), draw(20, 2000)
+    rows = torch.arange(20)
+    made.write(rows[:10], rows[:10], shape.packed(said[:10]))
+    holes = made._found(rows[:10])
+    made.write(rows[10:], rows[10:], shape.packed(said[10:]))
+    assert made.path.stat().st_blocks * 512 >= made.head.length and torch.equal(made._found(rows[:10]), holes)
+    assert made.filled() == 20
+
+
+def test_a_table_that_is_looked_up_for_hours_is_not_the_oldest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, rows = filled(tmp_path / "one.table", draw(10, 7))
+    os.utime(made.path, (1, 1))
+    made.read(rows, FEW)
+    assert made.path.stat().st_mtime == 1  # not at every step
+    monkeypatch.setattr("redistill.answers.table.TOUCHED", -1.0)
+    made.read(rows, FEW)
+    assert made.path.stat().st_mtime > 1e9

@@ -18,7 +18,7 @@ from redistill.launch.carry_out import Resources, carry_out
 from redistill.launch.local import shared_out
 from redistill.launch.queue import plan as planned_of
 from redistill.report.benchmarks import page
-from redistill.runs.measured import keep
+from redistill.runs.measured import begin, keep
 from redistill.runs.store import Store
 
 
@@ -115,7 +115,7 @@ def test_it_runs_where_it_is_named_and_stands_on_the_page(tmp_path: Path, monkey
     assert found["same_step"] == found["memory"] == [] and json.loads(json.dumps(found)) == found
     assert "2.57 times faster than plain runs (CPU of a step; seeds 2.00 to 3.00)" in said[-1]
     (tmp_path / "measured" / "benchmarks").mkdir(parents=True)
-    keep(tmp_path / "measured" / "benchmarks" / "plan.json", found)
+    keep(tmp_path / "measured" / "benchmarks" / "plan.json", found, begin())
     text = page(tmp_path)
     assert "| CPU of a step, s | 18.00 | 7.00 | 2.57 (by seed 2.00, 3.00, 3.00) |" in text
     assert "was busy" not in text and "| wall of a step, 2 processes each, s | 18.00 | 4.00 | 4.50 |" in text

@@ -13,6 +13,9 @@ import pytest
 from helpers.experiments import HERE
 from redistill import cli
 from redistill.answers import folder as answers
+from redistill.distill import preflight
+from redistill.errors import RedistillError
+from redistill.launch.carry_out import Resources
 from redistill.runs.store import Run, Store
 
 STUDENT = HERE / "student.toml"
@@ -79,6 +82,9 @@ def test_it_is_listed_and_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert redistill(monkeypatch, *words) == 1 and says in capsys.readouterr().err
     monkeypatch.setenv("REDISTILL_CACHE_LIMIT", "4 apples")
     assert redistill(monkeypatch, "cache") == 1 and "write 500MB, 4GB or 0" in capsys.readouterr().err
+    # before the teacher is trained, and not when its answers are to be remembered
+    assert redistill(monkeypatch, "run", STUDENT, "--runs", tmp_path / "none") == 1 and not (tmp_path / "none").exists()
+    assert "REDISTILL_CACHE_LIMIT: a size in bytes was expected, got '4 apples'" in capsys.readouterr().err
 
 
 def test_a_cache_folder_that_cannot_be_made_is_a_sentence_in_the_record_too(
@@ -91,3 +97,16 @@ def test_a_cache_folder_that_cannot_be_made_is_a_sentence_in_the_record_too(
         assert redistill(monkeypatch, "run", STUDENT, "--runs", tmp_path / "runs") == 0
     assert "note: what the teacher says is not remembered" in capsys.readouterr().err
     assert "a part of the path is a file" in numbers(student_of(tmp_path / "runs"))["off"]
+
+
+def test_distill_does_without_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = []
+
+    def planned(*args: Any, resources: Resources, **more: Any) -> None:
+        asked.append(resources.cache)
+        raise RedistillError("looked at")
+
+    monkeypatch.setattr(preflight, "plan", planned)
+    for more in ((), ("--no-cache",)):
+        assert redistill(monkeypatch, "distill", "--data", tmp_path, "--teacher", "wrn-10-2", "--student", "half", *more) == 1
+    assert asked == [True, False] and "looked at" in capsys.readouterr().err

@@ -22,7 +22,10 @@ def test_methods_are_trained_compared_and_saved(tmp_path: Path, capsys: pytest.C
     assert printed.out.splitlines()[:2] == ["CE: 1 * CE, seeds 0, 1", "KD: 0.1 * CE + 0.9 * KD, seeds 0, 1"]
     assert "left out: FSP: FSP needs maps of equal width" in printed.err and not (tmp_path / "runs").exists()
 
-    compare(**given)  # type: ignore[arg-type]
+    compare(**given, no_cache=True)  # type: ignore[arg-type]
+    records = [json.loads(path.read_text()) for path in (tmp_path / "runs").rglob("record.json")]
+    said = [record["sessions"][-1].get("teacher_answers") for record in records if record.get("teacher") is not None]
+    assert said and all(one == {"off": "--no-cache"} for one in said)
     printed = capsys.readouterr()
     table = printed.out
     assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == ["CE", "KD", "AB", "SimKD", "BAN"]

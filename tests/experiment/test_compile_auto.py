@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from redistill.data import Images
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
 from redistill.recipe import Recipe
-from redistill.terms import CE
+from redistill.terms import CE, KD
+from redistill.train import loop
 from redistill.train.loop import Loop
 
 
@@ -62,3 +64,27 @@ def test_the_loop_decides_by_the_networks_it_is_given(tiles: None, monkeypatch: 
         recipe = Recipe(steps=steps, batch_size=4, precision="fast", compile="auto")
         loop = Loop([(models.wrn(10, 1, classes=2, seed=0), CE())], None, images, recipe, seed=0, device="cpu")
         assert loop.recipe.compile is wanted
+
+
+def test_what_a_table_would_hold_is_not_counted_again(tiles: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten epochs with a teacher of four times the work: it is asked anew for every crop, and once for an image that is never cropped."""
+    file = tmp_path / "teacher.safetensors"
+    models.save(models.wrn(40, 2, 10, seed=0), file, normalisation="cifar10-kuangliu")
+    for augment, wanted in (("crop-flip", True), ("none", False)):
+        one = Experiment.of(
+            {
+                "teacher": {"model": "wrn-40-2", "from": str(file)}, "student": {"model": "wrn-16-1"}, "method": [{"use": "KD"}],
+                "source": {"data": "cifar10", "augment": augment}, "recipe": {"epochs": 10, "precision": "fast", "compile": "auto"},
+            },
+            device="cpu",
+        )  # fmt: skip
+        assert one.recipe.compile is wanted
+
+    seen: list[float] = []
+    monkeypatch.setattr(loop, "compiling_pays", lambda macs: bool(seen.append(macs)))
+    images = Images(torch.arange(8 * 192, dtype=torch.float32).view(8, 3, 8, 8).to(torch.uint8), torch.arange(8) % 2, 2, "noise", "none")
+    for cache in (False, tmp_path):
+        recipe = Recipe(steps=10, batch_size=4, precision="fast", compile="auto")
+        teacher, student = (models.wrn(10, 1, classes=2, seed=seed) for seed in range(2))
+        Loop([(student, KD())], teacher, images, recipe, seed=0, device="cpu", cache=cache)
+    assert seen[0] / seen[1] == pytest.approx((3 * 40 + 40) / (3 * 40 + 8))

@@ -4,6 +4,9 @@ Neither the CPU nor the meta device waits at them, so a walk there is given this
 deterministic mode (``index_copy_``, ``index_add_``, ``scatter_add_`` and with it the gradient of ``gather``) it is the range of the
 indices that is read back; of boolean masks, ``nonzero`` and ``unique`` it is how many there are; what is made of Python's numbers is
 copied from memory that is not pinned.
+
+A tensor of one number on the CPU is the trap beside them: it may stand next to tensors of a device, nothing waits for it, and a graph
+keeps for ever what it held when it was recorded.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 NAMES = (
     "index_put", "index_put_", "index_copy", "index_copy_", "index_add", "index_add_", "index_reduce", "index_reduce_", "scatter_add",
@@ -49,6 +53,8 @@ class _Dispatched(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if waiting(func._schema.name.removeprefix("aten::"), func._overloadname, args):
             raise Waits(f"{func} waits for a CUDA device")
+        if len({leaf.device.type for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}) > 1:
+            raise Waits(f"{func} reads a tensor on the CPU: a graph would keep what that held when it was recorded")
         return func(*args, **(kwargs or {}))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -100,14 +101,83 @@ def test_bad_input_is_one_sentence(words: list[str], says: str, tmp_path: Path) 
 def test_missing_packages_are_named_with_the_line_that_brings_them(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     real: Any = importlib.util.find_spec
     monkeypatch.setattr(script.importlib.util, "find_spec", lambda name: None if name in ("pydantic", "pooch") else real(name))
-    with pytest.raises(script.Refused, match=r"lacks pydantic, pooch: .*pip download .* pydantic pydantic-core .* pooch"):
+    with pytest.raises(script.Refused, match=r"lacks pydantic, pooch: .*pip download .* pydantic pooch; here"):
         script.from_packages(True)
+
+
+def test_what_was_brought_for_another_python_is_one_sentence(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.import_module
+
+    def other(name: str) -> Any:
+        if name == "pydantic":
+            raise SystemError("The installed pydantic-core version (2.50.5) is incompatible with the current pydantic version")
+        return real(name)
+
+    monkeypatch.setattr(script.importlib, "import_module", other)
+    with pytest.raises(script.Refused, match=r"pydantic is here and cannot be imported \(The .*: bring it as wheels for cpython 3"):
+        script.from_packages(True)
+
+
+BARE = """
+import importlib.abc, sys
+
+class Bare(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"beartype", "hypothesis", "h5py", "sklearn", "torchvision"}:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Bare())
+import redistill.launch.carry_out, redistill.cli.campaign
+import on_device as timings
+import pytest
+sys.exit(pytest.main(sys.argv[1:]))
+"""
+
+
+def test_a_bare_machine_has_what_its_tests_timings_and_runs_need(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what only developers install nothing is there: neither what tests/conftest.py brings, nor what demonstrations read."""
+    asked: list[tuple[list[str], dict[str, Any]]] = []
+    monkeypatch.setattr(script, "ran", lambda words, most, **how: (asked.append((words, how)), (0, ""))[1])
+    script.tested(["tests/train/test_on_cuda.py"], 120.0)
+    (words, how), path = asked[0], [str(ROOT / "src"), str(ROOT / "tests"), str(ROOT / "benchmarks")]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": how["PYTEST_DISABLE_PLUGIN_AUTOLOAD"]}
+    bare = [sys.executable, "-c", BARE, *words[words.index("pytest") + 1 :]]
+    done = subprocess.run(bare, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and any(f" {end} in " in done.stdout for end in ("skipped", "passed")), done.stdout[-2000:] + done.stderr
+
+
+def test_what_is_kept_is_packed_while_runs_are_trained(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that is cut off leaves what there was a moment before."""
+    runs, out = tmp_path / "runs", tmp_path / "out"
+    runs.mkdir()
+    out.mkdir()
+    monkeypatch.setattr(script, "MEANWHILE", 0.2)
+    write = f"import pathlib, time; pathlib.Path({str(runs / 'record.json')!r}).write_text('done'); time.sleep(60)"
+    seen: list[list[str]] = []
+
+    def meanwhile() -> None:
+        script.packed(runs, out)
+        seen.append(sorted(f.name for f in out.iterdir()))
+
+    status, printed = script.ran([sys.executable, "-c", write], 3.0, meanwhile=meanwhile)
+    assert status != 0 and printed.endswith("stopped after 3 s") and seen[-1] == ["runs-0.tar"]
+    assert script.unpacked(out, tmp_path / "again")["records"] == 1
+
+
+def test_tests_that_are_slow_are_not_wrong(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import argparse
+
+    args = argparse.Namespace(out=tmp_path, rehearse=False)
+    for printed, status in (("a::b PASSED\na::c\nstopped after 120 s", 0), ("a::c\nstopped after 120 s", 1),
+                            ("a::b PASSED\na::c FAILED\nFAILED a::c - no\nstopped after 120 s", 1)):  # fmt: skip
+        monkeypatch.setattr(script, "tested", lambda which, most, printed=printed: (1, printed))
+        assert script.device_tests(args, 20.0)["status"] == status
 
 
 def test_a_command_that_does_not_end_is_told_to_save_first(script: ModuleType, tmp_path: Path) -> None:
     saves = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *a: (print('saved', flush=True), sys.exit(75))); time.sleep(60)"
     status, printed = script.ran([sys.executable, "-c", saves], 5.0)
-    assert status == 75 and printed.strip() == "saved"
+    assert status == 75 and printed.split("\n")[0] == "saved" and printed.endswith("stopped after 5 s")
 
 
 def test_what_failed_is_asked_again_without_the_first_that_did(
@@ -119,8 +189,8 @@ def test_what_failed_is_asked_again_without_the_first_that_did(
     args = argparse.Namespace(out=tmp_path, rehearse=False)
     asked: list[list[str]] = []
 
-    def pytest_says(words: list[str], most: float) -> tuple[int, str]:
-        asked.append([word for word in words if "test" in word and word != "pytest"])
+    def pytest_says(words: list[str], most: float, **how: Any) -> tuple[int, str]:
+        asked.append([word for word in words if word.startswith("tests/")])
         first = "FAILED tests/a.py::b - CUDA error\nFAILED tests/a.py::c[x y] - CUDA error\nFAILED tests/a.py::d\n3 failed"
         return (1, first) if len(asked) == 1 else (1, "FAILED tests/a.py::d - no\n1 failed, 1 passed")
 

@@ -15,8 +15,9 @@ from redistill import models, papers
 from redistill.experiment.method import made_method
 from redistill.experiment.value import Experiment
 from redistill.features.places import meeting, places_of
+from redistill.features.tapped import Tapped
 from redistill.papers import Cell
-from redistill.papers.explain import variants
+from redistill.papers.explain import Effect, sentences, variants
 from redistill.papers.plan import make, select
 
 FILES = ("tian2020", "zhao2022", "huang2022", "sun2024", "jin2023")
@@ -104,6 +105,38 @@ def test_explain_takes_the_switch_of_mlkd_apart_at_equal_epochs() -> None:
         mine[changed] = of(one)[changed]
     assert mine == of(row)
     assert found["mlkd-length"].recipe.epochs == 240
+
+
+def test_explain_takes_apart_what_the_wording_of_vid_leaves_open() -> None:
+    """Each departure of VID with 2 % of the images moves what it names and nothing else; the sum has the size of the mean."""
+    paper = papers.load("ahn2019")
+    found = {v.name: v.experiment for v in variants(paper, paper.cell("1:VID:2 %"), device="cpu")}
+    plain = found["as planned"]
+    of_vid = {"maps": "at", "reduction": "reduction", "floor": "eps", "start": "init_log_scale", "regressor": "regressor"}
+    assert set(found) == {"as planned", *of_vid, "size", "length", "cross-entropy", "decay"}
+    for name, one in found.items():
+        (ce, vid), (ce_before, vid_before) = one.method, plain.method
+        moved = {key for key, value in vid.settings.items() if value != vid_before.settings[key]}
+        assert moved == ({of_vid[name]} if name in of_vid else {"reduction"} if name == "size" else set()), name
+        assert (ce.weight, ce_before.weight) == (0.1 if name == "cross-entropy" else 1.0, 1.0)
+        recipe = {key for key, value in one.recipe if value != getattr(plain.recipe, key)}
+        assert recipe == {"length": {"epochs"}, "decay": {"no_decay"}}.get(name, set())
+        assert (one.source, one.teacher, one.student) == (plain.source, plain.teacher, plain.student)
+    net = models.build("wrn-40-2", classes=10, seed=0).eval()
+    with torch.no_grad():
+        taps = Tapped(net, ("stem", "stage1", "stage2", "stage3"))(torch.zeros(1, 3, 32, 32)).taps
+    entries = [tap[0].numel() for tap in taps.values()]
+    assert found["size"].method[1].weight * sum(entries) == pytest.approx(len(entries), rel=1e-6)
+
+
+def test_one_seed_of_a_departure_is_told_without_an_interval() -> None:
+    paper = papers.load("ahn2019")
+    cell = paper.cell("1:VID:2 %")
+    plain, floor = variants(paper, cell, only=["floor"], device="cpu")
+    lines = sentences([Effect(plain, {0: 60.0, 1: 61.0}, None), Effect(floor, {1: 63.5}, None)], cell)
+    assert lines[0].startswith("ahn2019:1:VID:2 %: 60.50 (2 seeds), the paper prints 81.59")
+    assert lines[1].startswith("floor: +2.50, of one seed: no interval; the least variance of VID")
+    assert sentences([Effect(plain, {}, None), Effect(floor, {1: 63.5}, None)], cell)[1].startswith("floor: not measured (1 seed)")
 
 
 def test_factor_transfer_is_planned_in_its_two_stages() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from redistill.report import distilled
-from redistill.runs.measured import keep
+from redistill.runs.measured import begin, keep
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = """\
@@ -40,7 +40,7 @@ def test_a_records_table_is_that_of_its_numbers(name: str) -> None:
 
 def test_pages_take_the_rows_that_they_have_room_for(tmp_path: Path) -> None:
     folder = tmp_path / "measured" / "distill"
-    keep(folder / "shapes.json", {"command": "redistill distill", "cpu_seconds": 60.0, "table": TABLE, "rows": [{"runs": ["a"]}]})
+    keep(folder / "shapes.json", {"command": "redistill distill", "cpu_seconds": 60.0, "table": TABLE, "rows": [{"runs": ["a"]}]}, begin())
     page = "before\n<!-- shapes: written by scripts/make_docs.py from results/measured/distill -->\nold\n<!-- end of shapes -->\nafter\n"
     made = distilled.on_page(page, tmp_path)
     assert "old" not in made and made.startswith("before") and made.endswith("after\n") and distilled.on_page(made, tmp_path) == made

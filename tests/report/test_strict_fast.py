@@ -8,7 +8,7 @@ import pytest
 
 from redistill.report.results import text
 from redistill.report.strict_fast import strict_fast
-from redistill.runs.measured import keep
+from redistill.runs.measured import begin, keep
 
 
 @pytest.mark.parametrize("emulated", [True, False])
@@ -19,7 +19,7 @@ def test_the_section_says_what_the_record_says(tmp_path: Path, emulated: bool, h
     folder = tmp_path / "measured" / "strict-fast"
     folder.mkdir(parents=True)
     about = {"seeds": [0, 1], "tolerance": 0.2, "emulated": emulated, "processors": ["A CPU"]}
-    keep(folder / "summary.json", {**about, "methods": {"KD": row}})
+    keep(folder / "summary.json", {**about, "methods": {"KD": row}}, begin())
     said = strict_fast(tmp_path)
     assert said in text(tmp_path)
     assert f"| KD | 80.50 | 80.60 | +0.10 | +0.05 to +{high:.2f} | {'yes' if high <= 0.2 else 'no'} |" in said

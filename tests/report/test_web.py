@@ -19,6 +19,7 @@ from redistill.papers.load import load
 from redistill.papers.plan import make, select
 from redistill.report.checklist import checklist
 from redistill.report.drawing import links
+from redistill.report.paper_page import page as documented
 from redistill.report.references import bibtex, entries
 from redistill.report.web import paper_page
 from redistill.report.web_runs import runs_page
@@ -105,6 +106,19 @@ def test_numbers_verdicts_and_commands_stand_in_the_page(place: Path) -> None:
     assert "--rows '<b>10</b>' --columns KD" in text
     assert "temperature" in text and "Theirs: paper: 2." in text
     assert "hinton2015" in text
+
+
+def test_the_paper_page_of_the_documentation_has_claim_runs_and_verdict_side_by_side(place: Path) -> None:
+    paper, store = load(place / "hostile.toml"), Store(place / "runs")
+    [table] = judged(make(paper, select(paper), device="cpu"), store)
+    text = documented(paper, [table])
+    for finding in table.findings:
+        if finding.reading is not None and finding.claim.kind == "value":
+            low, high = finding.reading.ours.low, finding.reading.ours.high
+            seeds = ", ".join(f"{run.accuracy():.2f} ({run.seed})" for run in table.runs[finding.claim.cells[0]])
+            [row] = [line for line in text.splitlines() if line.startswith(f"| {finding.claim.id} |")]
+            assert f"| {seeds} | {finding.reading.ours.value:.2f} [{low:.2f}, {high:.2f}] |" in row and finding.verdict in row
+    assert "## Claims beside our runs" not in documented(paper)
 
 
 def test_drawings_show_what_the_record_says(place: Path) -> None:

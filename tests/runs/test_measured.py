@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from redistill import machine
 from redistill.errors import RedistillError
-from redistill.runs.measured import every, keep, measured
+from redistill.runs.measured import begin, every, keep, measured
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 FOUND = sorted((RESULTS / "measured").rglob("*.json"))
@@ -28,13 +30,22 @@ def test_results_have_three_layouts_and_documents() -> None:
 
 def test_what_was_kept_comes_back_and_a_changed_digit_does_not(tmp_path: Path) -> None:
     path = tmp_path / "speed" / "one.json"
-    keep(path, {"seconds": 1.5})
+    keep(path, {"seconds": 1.5}, begin())
     assert measured(path) == {"seconds": 1.5} and list(every(path.parent)) == [{"seconds": 1.5}]
     head = json.loads(path.read_bytes())["head"]
     assert head["kind"] == "speed" and head["versions"]["torch"] and head["origin"]["threads"] and head["finished"]
     path.write_text(path.read_text().replace("1.5", "1.4"))
     with pytest.raises(RedistillError, match=r"one\.json was changed after it was written"):
         measured(path)
+
+
+def test_a_record_names_the_code_that_began_the_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, commit = begin(), machine.git()
+    monkeypatch.setattr(machine, "git", lambda: {"commit": "of another day", "dirty": False})
+    monkeypatch.setattr(machine, "versions", lambda: {"torch": "of another day"})
+    keep(tmp_path / "speed" / "one.json", {"seconds": 1.5}, begun)
+    head = json.loads((tmp_path / "speed" / "one.json").read_bytes())["head"]
+    assert head["git"] == commit and head["versions"]["torch"] == torch.__version__
 
 
 @pytest.mark.parametrize(

@@ -309,6 +309,32 @@ def test_the_generator_step_leaves_both_networks_weights_alone() -> None:
     assert int(student.n.num_batches_tracked) == 1  # type: ignore[arg-type]
 
 
+class Turned(Generator):
+    """The same, but that it keeps the first weight turned: its gradient comes laid out in memory as the weight is not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turned = nn.Parameter(self.lift.weight.detach().t().contiguous())
+        del self.lift
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.m(self.conv(F.leaky_relu(self.n(F.linear(z, self.turned.t().contiguous()).view(-1, 3, 8, 8)), 0.2)))
+
+
+def test_a_weight_that_is_used_turned_moves_as_one_that_is_not() -> None:
+    """A fused optimiser goes through weight and gradient in the order of memory."""
+    student, teacher, plain = networks()
+    turned = Turned()
+    for generator in (plain, turned):
+        source = Adversarial(generator, "none", Variant(n_S=1, lr=1e-3), blocks=4)
+        recipe = Recipe(steps=4, batch_size=BATCH, optimizer="sgd", lr=0.0, momentum=0.0)
+        for _ in Loop([(copy.deepcopy(student), KD(T=1.0))], teacher, source, recipe, seed=0, device="cpu"):
+            pass
+    moved = (plain.lift.weight - Generator().lift.weight).detach()
+    assert float(moved.abs().mean()) > 1e-3
+    assert torch.allclose(turned.turned.t(), plain.lift.weight, atol=1e-5)
+
+
 def test_eval_modes_move_no_running_statistics() -> None:
     loop, student, generator = run(FORMS["value"])
     loop.stream.batch(0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from helpers import slow
 from helpers.from_shapes import made, near, numbers, randn, run, shapes_only
@@ -154,6 +157,36 @@ def test_the_best_variance_is_the_mean_squared_error() -> None:
     best = (mean - target).square().mean((0, 2, 3)).requires_grad_()
     vid_loss(mean, best, target).backward()
     assert best.grad is not None and best.grad.abs().max() < 1e-12
+
+
+def _vid_by_autograd(mean: Tensor, variance: Tensor, target: Tensor, reduction: str, constant: bool) -> Tensor:
+    spread = variance[:, None, None]
+    entries = 0.5 * ((mean - target).square() / spread + spread.log())
+    if constant:
+        entries = entries + 0.5 * math.log(2.0 * math.pi)
+    return entries.sum() / (entries.numel() if reduction == "element" else entries.shape[0])
+
+
+LAYOUTS = (torch.channels_last, torch.contiguous_format)
+
+
+@pytest.mark.parametrize("shape", [(128, 32, 16, 16), (40, 64, 8, 8), (33, 7, 5, 3), (5, 3, 1, 1), (7, 1, 9, 9), (3, 130, 13, 1)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradients_of_vid_are_those_of_autograd_bit_for_bit_and_stay_in_the_layout_of_the_maps(shape: Any, dtype: torch.dtype) -> None:
+    mean, target, variance = (randn(*size).to(dtype) for size in (shape, shape, shape[1:2]))
+    for mine, theirs in itertools.product(LAYOUTS, repeat=2):
+        for reduction, constant, weight in (("element", False, 1.0), ("batch", True, 0.37)):
+            found: list[list[Tensor]] = []
+            layouts: list[bool] = []
+            for loss in (_vid_by_autograd, vid_loss):
+                leaves = [mean.contiguous(memory_format=mine).requires_grad_(), (variance.abs() + 0.1).requires_grad_(),
+                          target.contiguous(memory_format=theirs).requires_grad_()]  # fmt: skip
+                inside = leaves[0] * 1.0
+                inside.register_hook(lambda g, layouts=layouts, mine=mine: layouts.append(g.is_contiguous(memory_format=mine)))
+                total = loss(inside, leaves[1], leaves[2], reduction, constant)  # type: ignore[arg-type]
+                found.append([total.detach(), *torch.autograd.grad(weight * total, leaves)])
+            assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+            assert layouts[1]
 
 
 def test_huge_scales_stay_exact() -> None:

@@ -250,7 +250,8 @@ def test_a_teacher_that_cannot_be_copied_teaches_what_it_says(name: str) -> None
         DRESS[name](teacher[3])
     teacher(torch.randn(4, 1, 8, 8)).sum().backward()
     before, modes = bits(teacher), [m.training for m in teacher.modules()]
-    loop = Loop([(wrn(), KD())], teacher, FEW, STEPS, seed=0)
+    # "cpu:0" says no more than "cpu", as "cuda" says no more than "cuda:0"
+    loop = Loop([(wrn(), KD())], teacher, FEW, STEPS, seed=0, device="cpu:0" if name == "a lock" else "cpu")
     assert isinstance(loop.teacher, Teacher) and loop.teacher.borrowed == (name == "a lock")
     batch = loop.stream.batch(0)
     teacher_output = loop.teacher(batch, 0).logits

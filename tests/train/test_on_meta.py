@@ -25,8 +25,9 @@ from helpers.waits import Waits, watched
 from redistill import models, rng
 from redistill.core import Batch, Method, Output, Ramp, Source, Term
 from redistill.data import Images, folder
+from redistill.features.hidden_state import load_hidden_state
 from redistill.recipe import Constant, Cosine, MultiStep, Recipe, Step
-from redistill.replay import WARM
+from redistill.replay import WARM, ReplayWarning
 from redistill.sources.adversarial import Adversarial
 from redistill.sources.mixed import Mixed
 from redistill.sources.variants import Variant
@@ -275,10 +276,40 @@ class Makes(Term):
         return (student.logits * torch.tensor(2.0, device=student.logits.device)).square().mean()
 
 
-@pytest.mark.parametrize("waits", [Gathers, Makes])
+@dataclass(eq=False, repr=False)
+class Warms(Term):
+    """Its factor is a number on the CPU, which it raises ``by`` so much at every step."""
+
+    by: float = 0.0
+    needs_teacher: ClassVar[bool] = False
+
+    def check(self) -> None:
+        self.factor = torch.zeros(())
+
+    def forward(self, student: Output, teacher: Output | None, batch: Batch) -> Tensor:
+        self.factor.add_(self.by)
+        return student.logits.square().mean() * self.factor
+
+
+@pytest.mark.parametrize("waits", [Gathers, Makes, Warms])
 def test_what_only_a_cuda_device_would_be_waited_for_raises(waits: type[Term]) -> None:
     with pytest.raises(Waits):
         walked(CE() + waits(), replay=Again(watched))
+
+
+def test_a_number_that_stays_on_the_cpu_and_changes_there_is_noticed_before_anything_is_recorded() -> None:
+    """Nothing waits for it, and it is no buffer that went to the device with the rest."""
+    with pytest.warns(ReplayWarning, match=r"terms\.1\.factor changes on the host"):
+        loop = walked(CE() + Warms(0.1), replay=Again())
+    assert loop.replays is not None and loop.replays.replayed.reason is not None
+
+
+def test_what_a_network_keeps_beside_its_state_comes_back_to_where_it_was() -> None:
+    """A checkpoint is read on the CPU."""
+    net = network().to("meta")
+    net.mean, net.seen = torch.zeros(2, device="meta"), torch.zeros(())  # type: ignore[assignment]
+    load_hidden_state(net, {"buffers": {}, "values": {"mean": torch.ones(2), "seen": torch.ones(()), "count": 3}})
+    assert net.mean.is_meta and net.seen.item() == 1.0 and net.count == 3  # type: ignore[operator]
 
 
 # -- what the test is there to find ------------------------------------------------------------------------------------

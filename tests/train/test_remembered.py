@@ -286,6 +286,58 @@ def test_the_limit_is_kept_and_what_was_used_last_stays(tmp_path: Path, monkeypa
         answers.limit()
 
 
+def test_tables_that_do_not_fit_together_are_not_begun_and_the_logits_are_there_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of the three would fit: begun one by one, they would drive each other out at every run."""
+    source, live = images(), run(False, method=AT)
+    sizes = [size for size, _ in sorted((kept.size, kept.about) for kept in _listed(run(tmp_path / "whole", source, method=AT), tmp_path))]
+    monkeypatch.setenv("REDISTILL_CACHE_LIMIT", str(sum(sizes) - 1))
+    for computed in (150, 150):
+        loop = run(tmp_path / "small", source, method=AT)
+        looked_up, fresh, off = counts(loop)
+        assert (looked_up, fresh) == (0, computed) and "its features do not fit" in (off or "") and "may be remembered" in (off or "")
+        assert weights(loop) == weights(live)
+        assert [kept.about.partition(" of ")[0] for kept in answers.listed(tmp_path / "small")] == ["logits"]
+    assert counts(run(tmp_path / "small", source)) == (150, 0, None)
+    monkeypatch.setenv("REDISTILL_CACHE_LIMIT", str(sum(sizes)))
+    assert counts(run(tmp_path / "small", source, method=AT)) == (100, 50, None)  # the logits' table stays, the others come to it
+    assert counts(run(tmp_path / "small", source, method=AT)) == (150, 0, None)
+
+
+def _listed(loop: rd.Loop, folder: Path) -> list[answers.Kept]:
+    assert counts(loop)[2] is None
+    return answers.listed(folder / "whole")
+
+
+def test_a_run_resumed_after_its_table_was_cleared_has_the_same_bits(tmp_path: Path) -> None:
+    def loop() -> rd.Loop:
+        return rd.Loop([(Net(), KD)], Net(8, seed=1), images(augment="flip"), RECIPE, seed=3, device="cpu", cache=tmp_path)
+
+    first = loop()
+    for _ in range(3):
+        next(first)
+    saved = copy.deepcopy(first.state())
+    list(first)
+    assert len(answers.clear(tmp_path)) == 1
+    second = loop()
+    second.load_state(saved)
+    list(second)
+    assert weights(first) == weights(second) and counts(second)[1] > 0
+
+
+def test_a_hook_makes_a_teacher_untellable(tmp_path: Path) -> None:
+    teacher = Net(8, seed=1)
+    teacher.bn.register_forward_hook(lambda module, args, out: out * 1.5)
+    assert "a hook stands on its part BatchNorm2d" in (counts(run(tmp_path, teacher=teacher))[2] or "")
+    handle = nn.modules.module.register_module_forward_hook(lambda module, args, out: None)
+    try:
+        assert "a hook stands on every module" in (counts(run(tmp_path))[2] or "")
+    finally:
+        handle.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_features_that_do_not_fit_leave_the_teacher_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDISTILL_CACHE_LIMIT", "20KB")
     loop = run(tmp_path, images(augment="crop-flip:2"), method=AT)

@@ -1,7 +1,8 @@
 """Recorded steps: on the CPU a stand-in keeps a tape of their operations and plays it; on a CUDA device graphs are replayed.
 
 Whatever recorded work would read from the host (a step's number, a rate, a weight, a batch), or do there, is frozen when it is recorded,
-on the tape as in a graph: a run that ends with the bits of the ordinary loop has read everything where it changes.
+on the tape as in a graph: a run that ends with the bits of the ordinary loop has read everything where it changes, and from memory that
+is still there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from helpers.standing_in import Again, Taped
+from helpers.standing_in import Again, GivenBack, Taped
 from redistill import rng
 from redistill.core import Batch, Method, Output, Ramp, Source, Term
 from redistill.data import Images
@@ -76,6 +77,21 @@ def bits(loop: Loop) -> list[Tensor]:
 def same(a: Loop, b: Loop) -> None:
     one, two = bits(a), bits(b)
     assert len(one) == len(two) and all(torch.equal(x, y) for x, y in zip(one, two, strict=True))
+
+
+def test_the_stand_in_is_as_hard_with_memory_as_a_graph() -> None:
+    again, out, lent, kept = Taped(), torch.zeros(3), [torch.ones(3)], list[Tensor]()
+    adds = again.record(lambda: [out.add_(lent[0])] and None)
+    adds()
+    assert out.tolist() == [1.0, 1.0, 1.0]
+    lent[0] = torch.ones(3)  # the tensor that was there when it was recorded is nobody's now
+    with pytest.raises(GivenBack, match=r"memory of a tensor \[3\] that the recorded work uses was given back"):
+        adds()
+    makes, reads = again.record(lambda: kept.append(2 * out)), again.record(lambda: [out.copy_(kept[0])] and None)
+    makes()
+    assert kept[0].tolist() == [2.0, 2.0, 2.0] and again.recorded == 3
+    reads()
+    assert out.isnan().all()  # what one recording made is not there for another
 
 
 METHODS: dict[str, Callable[[], Method]] = {
@@ -346,6 +362,51 @@ def test_a_network_moved_between_two_steps_is_recorded_anew() -> None:
     assert again.recorded == 3
 
 
+def test_a_part_that_is_frozen_between_two_steps_is_frozen_in_what_is_replayed() -> None:
+    """By its mode, or by what learns."""
+    ends, again = [], Taped()
+    for replay in (True, again):
+        made = loop(replay, METHODS["KD"], RECIPES["sgd, cosine by step"])
+        for _ in range(WARM + 3):
+            next(made)
+        made.students[0].net[1].eval()
+        next(made)
+        made.students[0].net[0].weight.requires_grad_(False)
+        ends.append(drained(made))
+    same(*ends)
+    assert again.recorded >= 3 and ends[1].replays is not None and ends[1].replays.replayed.reason is None
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("whose", ["student", "teacher", "a parameter"])
+def test_who_listens_to_a_network_hears_every_step(whose: str, late: bool) -> None:
+    """A replay calls no hook."""
+    heard: list[int] = []
+    net, teacher = student(), student(2, 1)
+
+    def listen(loop: Loop | None) -> None:
+        of = net if whose != "teacher" else teacher if loop is None else loop.teacher.net  # type: ignore[union-attr]
+        if whose == "a parameter":
+            of[0].weight.register_hook(lambda gradient: heard.append(1) and None)
+        else:
+            of[3].register_forward_hook(lambda *given: heard.append(1) and None)
+
+    if not late:
+        listen(None)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        made = Loop([(net, KD())], teacher, images(40), RECIPES["double"], seed=0, device="cpu", replay=Taped())
+        for _ in range(WARM + 2):
+            next(made)
+        if late:
+            listen(made)
+        heard.clear()
+        for _ in range(3):
+            next(made)
+    said = [str(one.message) for one in warned if one.category is ReplayWarning]
+    assert len(heard) == 3 and len(said) == 1 and "a hook stands on Sequential" in said[0]
+
+
 # -- other sources -----------------------------------------------------------------------------------------------------
 class Lent:
     """Images whose stream says nothing of tables: batches are made on the host, as a folder's are."""
@@ -442,6 +503,30 @@ def test_a_mixture_is_replayed_too() -> None:
     ends = [drained(zero_shot(replay, VARIANTS["authors"], mixed=True)[0]) for replay in (True, again)]
     same(*ends)
     assert again.replayed > 0
+
+
+class Aging(Generator):
+    """Counts its forwards, and makes darker images by the count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = 0
+
+    def forward(self, z: Tensor) -> Tensor:
+        self.seen += self.training
+        return super().forward(z) / (1 + self.seen)
+
+
+def test_a_generator_that_counts_is_called_as_it_is_written() -> None:
+    ends = []
+    for replay in (True, Taped()):
+        source = Adversarial(Aging(), "cifar10-kuangliu", Variant(n_S=2), blocks=8)
+        recipe = Recipe(steps=16, batch_size=8, optimizer="adam", lr=1e-3)
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            ends.append(drained(Loop([(student(), KD(T=1.0))], student(2, 1), source, recipe, seed=0, device="cpu", replay=replay)))
+    assert [w for w in heard if "Aging's seen changes on the host" in str(w.message)]
+    same(*ends)
 
 
 def test_a_generator_that_draws_is_called_as_it_is_written() -> None:

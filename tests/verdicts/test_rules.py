@@ -172,6 +172,17 @@ def test_a_teacher_a_seed_is_a_switch_of_the_plan_and_tables_say_which_teacher(t
         plan(teachers_each=True, allowance=0.1)
 
 
+def test_a_table_speaks_of_a_teacher_only_where_its_students_ran(tmp_path: Path) -> None:
+    paper = papers.load("ahn2019")
+    made = make(paper, select(paper, ["1"], columns=["2 %"], rows=["Student", "KD"]), device="cpu")
+    alone, distilled = (p.experiment for p in made.cells)
+    assert alone is not None and distilled is not None
+    finished(Store(tmp_path), alone, 56.0)
+    assert not [rule for rule in judged(made, Store(tmp_path))[0].rules if "With this teacher" in rule]
+    finished(Store(tmp_path), distilled, 58.0)
+    assert [rule for rule in judged(made, Store(tmp_path))[0].rules if "With this teacher" in rule]
+
+
 def test_seeds_auto_looks_at_numbers_fixed_before_each_at_a_stricter_level(tmp_path: Path) -> None:
     looks = plan(looks=(3, 5, 10))
     assert claims_of(looks)["1"][0].looks == (3, 5, 10) and pocock((3, 5, 10), SIDE) < 0.015

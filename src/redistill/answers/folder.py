@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,9 @@ class Kept:
     """One file of the folder.
 
     Attributes:
-        size: bytes when full. taken: bytes that it takes on the disk now. used: when it was last opened or written, seconds
-            since 1970. about: what it holds, in words. rows: answers in it when full. damaged: why it is of no use, or None.
+        size: bytes when full. taken: bytes that it takes on the disk now. used: when it was last opened, read or written (to a
+            minute), seconds since 1970. about: what it holds, in words. rows: answers in it when full. damaged: why it is of no
+            use, or None.
     """
 
     path: Path
@@ -148,29 +150,31 @@ def remove(path: Path) -> None:
         raise RedistillError(f"cannot remove {path}: {why(error)}") from error
 
 
-def make_room(folder: Path, size: int) -> None:
+def make_room(folder: Path, size: int, beside: Collection[Path] = ()) -> None:
     """See that ``size`` more bytes fit the limit and the disk: what was not used for longest goes first.
+
+    Args:
+        beside: files there that are used together with what comes; they count with it and stay.
 
     Raises:
         NoRoom: they do not, or the folder cannot be made or written.
     """
     most = limit()
-    if size > most:
-        raise NoRoom(
-            f"{shown(size)} are more than the {shown(most)} that may be remembered in {folder}: REDISTILL_CACHE_LIMIT allows more",
-            broken=False,
-        )
+    _require_within(size, most, folder)
     try:
         make_folder(folder)
         here = listed(folder)
     except RedistillError as error:
         raise NoRoom(str(error)) from error
+    _require_within(size + sum(kept.size for kept in here if kept.path in beside), most, folder)
     if not os.access(folder, os.W_OK | os.X_OK):
         raise NoRoom(f"{folder} cannot be written: permission denied")
     total = sum(kept.size for kept in here)
     for kept in reversed(here):
         if total + size <= most:
             break
+        if kept.path in beside:
+            continue
         try:
             remove(kept.path)
         except RedistillError as error:
@@ -179,3 +183,11 @@ def make_room(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if size > free:
         raise NoRoom(f"the disk of {folder} has {shown(free)} left, and {shown(size)} may be needed")
+
+
+def _require_within(size: int, most: int, folder: Path) -> None:
+    if size > most:
+        raise NoRoom(
+            f"{shown(size)} are more than the {shown(most)} that may be remembered in {folder}: REDISTILL_CACHE_LIMIT allows more",
+            broken=False,
+        )

@@ -3,7 +3,8 @@
 Weights alone are not enough: two networks with the same tensors and another activation say other things. A key is made of
 
 * every parameter and buffer (also those that no state dict holds), by SHA-256;
-* every module's class, by the SHA-256 of the files that define it and its bases (of torch: its version);
+* every module's class, by the SHA-256 of the files that define it and its bases (of torch: its version), and by what stands on them
+  now: functions with their defaults and the plain globals that they name, and plain values;
 * every other attribute of every module, to the bottom; functions by their compiled code.
 
 A module with hooks, and an attribute of a kind that is not known here, make it untellable: then nothing is remembered.
@@ -49,6 +50,8 @@ def network_key(net: nn.Module) -> str:
     Raises:
         Untold: it cannot be told.
     """
+    if nn.modules.module._global_forward_hooks or nn.modules.module._global_forward_pre_hooks:
+        raise Untold("a hook stands on every module (torch.nn.modules.module)")
     tensors = dict(net.named_parameters()) | dict(net.named_buffers())
     if any(t.is_meta or t.layout != torch.strided for t in tensors.values()):
         raise Untold("its weights are no plain tensors")
@@ -117,7 +120,8 @@ class _Values:
             return ["partial", self.value(value.func), self.value(value.args), self.value(value.keywords)]
         if isinstance(value, types.FunctionType):
             cells = [self._cell(cell) for cell in value.__closure__ or ()]
-            return ["function", _code(value.__code__), cells, self.value(value.__defaults__), self.value(value.__kwdefaults__)]
+            held = [self.value(value.__defaults__), self.value(value.__kwdefaults__), _globals(value)]
+            return ["function", _code(value.__code__), cells, *held]
         if isinstance(value, types.MethodType):
             return ["method", self.value(value.__func__), self.value(value.__self__)]
         if isinstance(value, types.BuiltinFunctionType):
@@ -140,7 +144,8 @@ def _slots(kind: type) -> bool:
 def code_of(kind: type) -> list[str]:
     """A class: its name, and for it and each of its bases outside the libraries the SHA-256 of the code that defines it.
 
-    That is the file, and the functions as they were compiled: an editor may have saved another file since, and a notebook has none.
+    That is the file, and functions and plain values as they stand on the class: an editor may have saved another file since, a notebook
+    has none, and whoever sets ``Net.scale = 2`` has another network.
     """
     parts = [f"{kind.__module__}.{kind.__qualname__}"]
     for base in kind.__mro__:
@@ -149,9 +154,41 @@ def code_of(kind: type) -> list[str]:
         where = getattr(sys.modules.get(base.__module__), "__file__", None)
         if where is not None and Path(where).is_file():
             parts.append(_file(where))
-        functions = {name: one for name, one in vars(base).items() if isinstance(one, types.FunctionType)}
-        parts.append(digest(canonical([[name, _code(one.__code__)] for name, one in sorted(functions.items())])))
+        held = {name: told for name, one in vars(base).items() if (told := _of_class(name, one)) is not None}
+        parts.append(digest(canonical(sorted(held.items()))))
     return parts
+
+
+def _of_class(name: str, value: object) -> list[Any] | None:
+    """What stands on a class under a name: functions, also inside of what wraps them, and plain values; None of anything else."""
+    inside = getattr(value, "fget", None) or getattr(value, "func", None) or getattr(value, "__func__", None)
+    if isinstance(value, property | functools.cached_property | staticmethod | classmethod) and inside is not None:
+        value = inside
+    if isinstance(value, types.FunctionType):
+        defaults = [_plain(one) for one in (value.__defaults__ or (), value.__kwdefaults__ or {})]
+        return ["function", _code(value.__code__), defaults, _globals(value)]
+    return None if name.startswith("__") else _plain(value)
+
+
+def _plain(value: object) -> list[Any] | None:
+    """A number, a word, or lists and tables of such; None of anything else."""
+    if isinstance(value, PLAIN):
+        return [type(value).__name__, repr(value)]
+    if isinstance(value, list | tuple):
+        return [type(value).__name__, [_plain(one) for one in value]]
+    if isinstance(value, dict):
+        return ["dict", [[_plain(key), _plain(one)] for key, one in value.items()]]
+    return None
+
+
+def _globals(function: types.FunctionType) -> list[list[Any]]:
+    """Plain values of the globals that a function, or one inside it, names."""
+    codes, names = [function.__code__], set()
+    for code in codes:
+        names |= set(code.co_names)
+        codes += [one for one in code.co_consts if isinstance(one, types.CodeType)]
+    known = function.__globals__
+    return [[name, type(known[name]).__name__, repr(known[name])] for name in sorted(names) if isinstance(known.get(name, codes), PLAIN)]
 
 
 @functools.cache

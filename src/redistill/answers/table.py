@@ -6,7 +6,9 @@ damaged, torn by a crash, left from something else or given for another image do
 is computed again and written over. Any number of processes may fill one file: two that write a row write the same bytes.
 
 Rows are written with ``pwrite`` and never through the map, where a full disk would end the process; the length is looked at
-before each reading, because a map that reaches beyond the end of its file ends it too.
+before each reading, because a map that reaches beyond the end of its file ends it too. While a file still has holes, rows that no
+answer was written to, it is read with ``pread``: a file system in memory (tmpfs) gives a hole a page when somebody looks at it
+through a map, and ends the process where it has none left.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import json
 import math
 import mmap
 import os
+import time
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +34,7 @@ from redistill.files import UNREADABLE, Spoilt, canonical, digest, partial_of
 MAGIC = b"redistill answers\n"
 FORMAT = 1
 HEAD = 4096
+TOUCHED = 60.0  # seconds, at least, between two notes on the file that it is in use: what is looked up for hours is not the oldest
 TYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -190,11 +194,14 @@ class Table:
         self.path, self.shape, self.rows = path, shape, rows
         self.head = Header(key, about, rows, shape.written())
         self.notes: list[str] = []
-        self._words = 1 + shape.words
+        self._words, self._touched = 1 + shape.words, time.monotonic()
         self._sum = Sum(int(key[:15], 16), 2 + shape.words)
         self._file = self._opened()
         weakref.finalize(self, os.close, self._file)
-        view = mmap.mmap(self._file, self.head.length, access=mmap.ACCESS_READ)
+        try:
+            view = mmap.mmap(self._file, self.head.length, access=mmap.ACCESS_READ)
+        except ValueError as error:  # shorter than it was a moment ago
+            raise self._cut() from error
         self._table = np.frombuffer(view, dtype="<i8", offset=HEAD).reshape(rows, self._words)
 
     def _opened(self) -> int:
@@ -247,14 +254,31 @@ class Table:
         Raises:
             OSError: the file was cut short meanwhile.
         """
-        if os.fstat(self._file).st_size < self.head.length:
-            raise OSError(f"{self.path} was cut short while it was in use")
-        found = torch.from_numpy(self._table[rows.numpy()])
+        found = self._found(rows)
         words = found[:, 1:]
         known = found[:, 0] == self._sums(rows, prints, words)
         if bad := int(((found[:, 0] != 0) & ~known).sum()):
             self._tell_damaged(bad)
         return known, words
+
+    def _found(self, rows: Tensor) -> Tensor:
+        """int64 [B, 1 + words], as they lie in the file."""
+        if time.monotonic() - self._touched > TOUCHED:
+            self._touched = time.monotonic()
+            with contextlib.suppress(OSError):
+                os.utime(self._file)
+        facts, size = os.fstat(self._file), 8 * self._words
+        if facts.st_size < self.head.length:
+            raise self._cut()
+        if 512 * facts.st_blocks >= self.head.length:  # without holes
+            return torch.from_numpy(self._table[rows.numpy()])
+        content = bytearray().join(os.pread(self._file, size, HEAD + row * size) for row in rows.tolist())
+        if len(content) != size * len(rows):
+            raise self._cut()
+        return torch.from_numpy(np.frombuffer(content, dtype="<i8").reshape(len(rows), self._words))
+
+    def _cut(self) -> OSError:
+        return OSError(f"{self.path} was cut short while it was in use")
 
     def write(self, rows: Tensor, prints: Tensor, words: Tensor) -> None:
         """Remember answers. Raises OSError where the disk does not take them."""
@@ -265,7 +289,7 @@ class Table:
 
     def filled(self) -> int:
         """How many answers it holds, right or not."""
-        return int(np.count_nonzero(self._table[:, 0]))
+        return int(self._found(torch.arange(self.rows))[:, 0].count_nonzero())
 
     def _tell_damaged(self, count: int) -> None:
         if not self.notes:

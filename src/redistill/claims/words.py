@@ -145,11 +145,11 @@ def _ours(finding: Finding, reading: Reading) -> str:
 
 def _checkpoint(finding: Finding) -> str:
     claim = finding.claim
-    printed = _number(claim, claim.claimed)
+    printed, measured = _number(claim, claim.claimed), _number(claim, finding.measured)
     if finding.verdict == "reproduced":
-        return f"the published file reaches {finding.measured:g}, the paper prints {printed}"
+        return f"the published file reaches {measured}, the paper prints {printed}"
     difference = _number(claim, finding.difference, sign=True)
-    return f"the published file reaches {finding.measured:g}, {difference} from the printed {printed}"
+    return f"the published file reaches {measured}, {difference} from the printed {printed}"
 
 
 def _disputed(finding: Finding) -> str:

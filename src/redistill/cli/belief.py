@@ -97,7 +97,7 @@ def belief(
             raise RedistillError(f"{option} {odd[0]} is none of the networks: {', '.join(nets)}")
     for folder in filter(None, (to, keep)):
         files.make_folder(folder)  # before the work, not after it
-    origin = machine.origin(where)  # of the code that begins, whatever becomes of a checkout meanwhile
+    begun = machine.origin(where)  # of the code that begins, whatever becomes of a checkout meanwhile
     few = wanted(nets.values(), tuple(images.image_shape), BATCH, where) if threads is None else threads
     with using(few), progress("beliefs", 100, unit="percent") as tell:
         found = transitions(
@@ -119,11 +119,11 @@ def belief(
         "seed": seed,
     }  # fmt: skip
     record = {"settings": settings, "networks": {shown[name]: name for name in networks}, "pairs": rows, "noise": histograms}
-    files.write(to / "record.json", files.pretty(record | origin))
+    files.write(to / "record.json", files.pretty(record | begun))
     written.append(to / "record.json")
     if keep is not None:
         origins = {shown[name]: Origin(weights_of(name, run), run) for name, (_, run) in zip(networks, opened, strict=True)}
-        written += kept(compared, origins, measured, keep)
+        written += kept(compared, origins, measured, keep, begun)
     if as_json:
         show_json({"pairs": rows, "noise": histograms, "files": [str(path) for path in written]})
         return

@@ -38,16 +38,18 @@ def bench(
     import torch
 
     from redistill.bench import run
+    from redistill.runs.measured import begin
     from redistill.runs.measured import keep as kept
 
     if to is not None and not expanded(to).parent.is_dir():
         raise RedistillError(f"there is no folder {expanded(to).parent} to write {expanded(to).name} into: make it first")
     torch.set_num_threads(threads or 1)
+    begun = begin()
     say = (lambda text: print(text, file=sys.stderr, flush=True)) if as_json else (lambda text: print(text, flush=True))
 
     def keep(found: dict[str, Any]) -> None:
         if to is not None:
-            kept(expanded(to), found)
+            kept(expanded(to), found, begun)
 
     found = run.bench(rows or run.NAMES, rounds=rounds, batch=batch, compiled=compiled, memory=memory, say=say, keep=keep)
     if as_json:

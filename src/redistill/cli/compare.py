@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from redistill.cli import app
-from redistill.cli.options import Change, DataDir, Device, Json, Out, Threads, seeds_of, show_json
+from redistill.cli.options import Change, DataDir, Device, Json, NoCache, Out, Threads, seeds_of, show_json
 from redistill.errors import RedistillError
 from redistill.paths import expanded
 
@@ -56,6 +56,7 @@ def compare(
     data_dir: DataDir = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="With --methods: how many cohorts work side by side.")] = 1,
     threads: Threads = None,
+    no_cache: NoCache = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="With --methods: say what would be trained, and train nothing.")] = False,
 ) -> None:
     """Compare cells over their seeds.
@@ -79,14 +80,15 @@ def compare(
         raise RedistillError(f"{names[0]!r} is a run, and --methods trains new ones: give the one or the other")
     _trained(
         methods, data, teacher=teacher, student=student, assistant=assistant, epochs=epochs, change=change, seeds=seeds, out=out,
-        baseline=baseline, on=on, form=form, as_json=as_json, device=device, data_dir=data_dir, jobs=jobs, threads=threads, dry_run=dry_run,
+        baseline=baseline, on=on, form=form, as_json=as_json, device=device, data_dir=data_dir, jobs=jobs, threads=threads,
+        no_cache=no_cache, dry_run=dry_run,
     )  # fmt: skip
 
 
 def _trained(
     methods: str, data: str, *, teacher: str | None, student: str | None, assistant: str | None, epochs: int | None, change: Sequence[str],
     seeds: str, out: Path, baseline: str | None, on: str, form: TableForm, as_json: bool, device: str, data_dir: Path | None, jobs: int,
-    threads: int | None, dry_run: bool,
+    threads: int | None, no_cache: bool, dry_run: bool,
 ) -> None:  # fmt: skip
     """Train what is asked for and show the table."""
     from redistill.cli.run import resources
@@ -110,7 +112,7 @@ def _trained(
             print(f"{name}: {' + '.join(_part(part.written()) for part in found[name].method)}, seeds {', '.join(map(str, numbers))}")
         return
     every = [found[name].with_seed(seed) for seed in numbers for name in asked]
-    outcome = carry_out(every, Store(out), resources(data_dir, device, jobs=jobs, threads=threads), Terminal())
+    outcome = carry_out(every, Store(out), resources(data_dir, device, jobs=jobs, threads=threads, no_cache=no_cache), Terminal())
     for problem in outcome.problems:
         print(f"redistill: {problem}", file=sys.stderr)
     if len(outcome.runs) < len(every):

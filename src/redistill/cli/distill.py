@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from redistill.cli import app
-from redistill.cli.options import Change, DataDir, Device, Json, Threads, Track, seeds_of, show_json, use_threads
+from redistill.cli.options import Change, DataDir, Device, Json, NoCache, Threads, Track, seeds_of, show_json, use_threads
 
 
 @app.command()
@@ -72,6 +72,7 @@ def distill(
     device: Device = "auto",
     data_dir: DataDir = None,
     threads: Threads = None,
+    no_cache: NoCache = False,
     track: Track = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
@@ -97,7 +98,8 @@ def distill(
         student_pretrained=student_pretrained,
         train_teacher=train_teacher, method=method, epochs=epochs, time_budget=budget, seeds=seeds_of(seeds) or [0], size=size,
         batch_size=batch_size, lr=lr, precision=precision, plain=not no_plain, evaluate=evaluate, skip_unreadable=skip_unreadable,
-        change=change, runs=runs, resources=Resources(data_dir=data_dir, device=device, threads=threads, track=trackers),
+        change=change, runs=runs,
+        resources=Resources(data_dir=data_dir, device=device, threads=threads, cache=not no_cache, track=trackers),
         augment=augment, recipe=recipe, ema=ema, early_stop=early_stop, accumulate=accumulate, class_weights=class_weights,
         unlabelled=unlabelled, tell=None if as_json else lambda line: print(line, flush=True),
     )  # fmt: skip

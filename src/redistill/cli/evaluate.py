@@ -132,8 +132,10 @@ def verify(
     Without a folder the cases that the package ships: they prove what is installed. The exit status is 1 if one fails.
     """
     import redistill.verify as verifier
+    from redistill.runs.measured import begin, keep
 
     use_threads(1 if threads is None else threads)
+    begun = begin()
     verdicts = []
     for verdict in verifier.verify(folder, jobs):
         verdicts.append(verdict)
@@ -141,10 +143,8 @@ def verify(
             print(verdict.line(), flush=True)
     rows, found = [dataclasses.asdict(verdict) for verdict in verdicts], verifier.totals(verdicts)
     if to is not None:
-        from redistill.runs.measured import keep
-
         given = "" if folder is None else f" {folder}"
-        keep(to, {"command": f"redistill verify{given}", "totals": found, "rows": rows})
+        keep(to, {"command": f"redistill verify{given}", "totals": found, "rows": rows}, begun)
     if as_json:
         show_json(rows)
     else:

@@ -28,6 +28,10 @@ Threads = Annotated[
     typer.Option("--threads", min=1, help="Threads of one process; default: one where a step is small, else torch's own.", metavar="N"),
 ]
 
+NoCache = Annotated[
+    bool, typer.Option("--no-cache", help="Compute what teachers say anew, and remember none of it; the numbers are the same.")
+]
+
 TrustCode = Annotated[
     bool, typer.Option("--trust-code", help="Run code of one's own that a record or a paper file names; it can do whatever you can.")
 ]

@@ -11,7 +11,7 @@ import typer
 from redistill.cli import app
 from redistill.cli.look import columns as aligned
 from redistill.cli.look import warn_left_out
-from redistill.cli.options import DataDir, Device, Json, Out, Threads, Track, TrustCode, seeds_of, show_json, use_threads
+from redistill.cli.options import DataDir, Device, Json, NoCache, Out, Threads, Track, TrustCode, seeds_of, show_json, use_threads
 from redistill.cli.planning import (
     Columns,
     Only,
@@ -28,7 +28,7 @@ from redistill.cli.planning import (
     planned,
     show,
 )
-from redistill.cli.run import Alone, Budget, Jobs, NoCache, NoWait, finish, resources
+from redistill.cli.run import Alone, Budget, Jobs, NoWait, finish, resources
 from redistill.errors import RedistillError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from redistill.cli import app, tell
-from redistill.cli.options import Change, DataDir, Device, Json, Out, Threads, Track, TrustCode, seeds_of, show_json
+from redistill.cli.options import Change, DataDir, Device, Json, NoCache, Out, Threads, Track, TrustCode, seeds_of, show_json
 
 if TYPE_CHECKING:
     from redistill.experiment.value import Experiment
@@ -25,9 +25,6 @@ Budget = Annotated[
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="How many runs (or cohorts) work side by side.")]
 Alone = Annotated[bool, typer.Option("--alone", help="No cohorts: one student at a time.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Leave runs that another process has in hand to it, and end.")]
-NoCache = Annotated[
-    bool, typer.Option("--no-cache", help="Compute what teachers say anew, and remember none of it; the numbers are the same.")
-]
 Every = Annotated[float, typer.Option("--checkpoint-every", min=0, help="Seconds between checkpoints.")]
 
 

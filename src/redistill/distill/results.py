@@ -23,7 +23,7 @@ from redistill.metrics import Evaluation, evaluation, predict
 from redistill.models import describe
 from redistill.precision import resolve_device
 from redistill.runs.store import Run
-from redistill.stats import mean_interval, paired_accuracy, paired_difference
+from redistill.stats import paired_accuracy, paired_difference, percent_interval
 from redistill.tensor_files import packed
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ class Row:
             return None
         if len(values) == 1:
             return next(iter(self.evaluations.values())).accuracy_interval
-        found = mean_interval(values)
-        return max(0.0, found.low), min(100.0, found.high)
+        found = percent_interval(values)
+        return found.low, found.high
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from redistill.data.named import looks
+from redistill.data.augment import augmentation
+from redistill.data.named import is_own_data, looks
 from redistill.experiment.networks import Net
 from redistill.experiment.source.images import ImagesSettings
 from redistill.experiment.value import Experiment
@@ -38,10 +39,18 @@ def macs_of_networks(group: Sequence[Experiment]) -> tuple[int, int]:
     return sum(macs_of(member.student, data) for member in group), 0 if one.teacher is None else macs_of(one.teacher, data)
 
 
-def learning(group: Sequence[Experiment]) -> float:
-    """Of all steps of the students of a cohort, and of what their teacher says of the images, once for all of them."""
+def learning(group: Sequence[Experiment], *, again: bool = True) -> float:
+    """Of all steps of the students of a cohort, and of what their teacher says of the images, once for all of them.
+
+    Args:
+        again: also of variants of an image that it was asked for before, which a table of its answers would hold.
+    """
     one = group[0]
     students, teacher = macs_of_networks(group)
     steps, epoch = steps_of(one)
     images = min(one.source.count / epoch, one.recipe.batch_size) if isinstance(one.source, ImagesSettings) else one.recipe.batch_size
-    return steps * images * (one.source.asked * teacher + 3 * one.source.views * students)
+    asked = steps * images * one.source.asked
+    if not again and isinstance(one.source, ImagesSettings) and not is_own_data(one.source.data):
+        if (done := augmentation(one.source.augment)).bounded:
+            asked = min(asked, one.source.count * done.variants)
+    return asked * teacher + steps * images * 3 * one.source.views * students

@@ -132,7 +132,7 @@ def _compile_decided(made: Experiment, device: torch.device) -> Experiment:
     if compiling_may_pay(made.recipe, device):
         from redistill.experiment.length import learning
 
-        on = compiling_pays(learning([made]))
+        on = compiling_pays(learning([made], again=False))  # whatever a cache holds: an id does not depend on it
     recipe = made.recipe.model_copy(update={"compile": on})
     return made.model_copy(update={"recipe": recipe, "arithmetic": Arithmetic(device=device.type, **arithmetic(recipe, device))})
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 _PLAIN = (bool, int, float, str)
@@ -59,7 +60,9 @@ def load_hidden_state(net: nn.Module, saved: dict[str, Any]) -> None:
     for name, value in saved["values"].items():
         path, _, attribute = name.rpartition(".")
         if path in modules:
-            setattr(modules[path], attribute, value)
+            own = vars(modules[path]).get(attribute)
+            # a file gives tensors on the CPU
+            setattr(modules[path], attribute, value.to(own.device) if isinstance(value, Tensor) and isinstance(own, Tensor) else value)
 
 
 _SAID = {"normalisation", "sized", "class_names"}  # how a network is to be fed: written beside its weights
@@ -78,10 +81,11 @@ def left_behind(net: nn.Module, first: dict[str, Any]) -> list[str]:
     return sorted(name for name in moved if name.rpartition(".")[2] not in _SAID)
 
 
-def standing(net: nn.Module) -> dict[str, object]:
-    """What modules keep on the host, to be compared with later: plain values, containers of them, and where tensors lie."""
+def standing(net: nn.Module, *, away: bool) -> dict[str, object]:
+    """What modules keep on the host, to be compared with later: plain values, containers of them, and where tensors lie. ``away``: the
+    work is done on another device, and of tensors that stay on the CPU it matters what they hold."""
     return {
-        f"{path}.{name}".lstrip("."): _standing(value, 3)
+        f"{path}.{name}".lstrip("."): _standing(value, 3, away)
         for path, module in net.named_modules()
         for name, value in (*vars(module).items(), *module._buffers.items())
         if name not in _OF_TORCH
@@ -91,15 +95,20 @@ def standing(net: nn.Module) -> dict[str, object]:
 _OF_TORCH = set(vars(nn.Module()))  # containers of modules and hooks, which are gone through by name
 
 
-def _standing(value: object, deep: int) -> object:
+def _standing(value: object, deep: int, away: bool) -> object:
     if isinstance(value, Tensor):
-        return "tensor", id(value), value.data_ptr()
+        held = value.detach().reshape(-1).view(torch.uint8).numpy().tobytes() if away and _readable(value) else None
+        return "tensor", id(value), value.data_ptr(), held
     if isinstance(value, np.ndarray):
         return "array", value.tobytes()
     if isinstance(value, _PLAIN) or value is None:
         return repr(value)  # of a number that is none too, which equals nothing
     if deep and isinstance(value, dict):
-        return [(repr(key), _standing(inner, deep - 1)) for key, inner in value.items()]
+        return [(repr(key), _standing(inner, deep - 1, away)) for key, inner in value.items()]
     if deep and isinstance(value, list | tuple | deque):
-        return [_standing(inner, deep - 1) for inner in value]
+        return [_standing(inner, deep - 1, away) for inner in value]
     return id(value)
+
+
+def _readable(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu" and tensor.layout == torch.strided and not tensor.is_quantized

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import torch
 
+from redistill.answers.folder import limit
 from redistill.errors import RedistillError, sentence
 from redistill.experiment.value import Experiment
 from redistill.launch.cohort import CohortRun
@@ -106,8 +107,13 @@ def carry_out(
     """Run what is wanted and whatever it needs first; what is there already is only read.
 
     Signals and the budget stop it at the next step, with a checkpoint; the same call goes on from there.
+
+    Raises:
+        RedistillError: REDISTILL_CACHE_LIMIT is no size, before anything is trained.
     """
     given = resources if resources is not None else Resources()
+    if given.cache:
+        limit()
     shown = display if display is not None else Silent()
     if given.threads is not None:
         torch.set_num_threads(given.threads)

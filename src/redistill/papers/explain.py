@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from redistill.claims import counted
 from redistill.errors import RedistillError, nearest
 from redistill.experiment.value import Experiment
 from redistill.papers.cells import Cell, Paper, filled
@@ -96,12 +97,15 @@ def sentences(found: Sequence[Effect], cell: Cell) -> list[str]:
     plain = found[0]
     mean = f"{sum(plain.values.values()) / len(plain.values):.2f}" if plain.values else "not run yet"
     printed = f", the paper prints {cell.printed.value:.{cell.printed.decimals}f}" if cell.printed is not None else ""
-    lines = [f"{cell.id}: {mean} ({len(plain.values)} seeds){printed}"]
+    lines = [f"{cell.id}: {mean} ({counted(len(plain.values), 'seed')}){printed}"]
     for one in found[1:]:
         assert one.variant.departs is not None
         about = one.variant.departs
-        if one.effect is None:
-            effect = f"not measured ({len(one.values)} seeds)"
+        shared = [seed for seed in one.values if seed in plain.values]
+        if one.effect is None and len(shared) == 1:
+            effect = f"{one.values[shared[0]] - plain.values[shared[0]]:+.2f}, of one seed: no interval"
+        elif one.effect is None:
+            effect = f"not measured ({counted(len(one.values), 'seed')})"
         else:
             effect = f"{one.effect.value:+.2f} [{one.effect.low:+.2f}, {one.effect.high:+.2f}], {one.effect.n} seeds"
         lines.append(f"{about.name}: {effect}; {about.about}: {about.theirs}")

@@ -127,9 +127,11 @@ class Origin:
         return file_digest(self.file)
 
 
-def kept(compared: Compared, origins: Mapping[str, Origin], settings: Mapping[str, Any], folder: Path) -> list[Path]:
+def kept(
+    compared: Compared, origins: Mapping[str, Origin], settings: Mapping[str, Any], folder: Path, begun: Mapping[str, Any]
+) -> list[Path]:
     """A record of each pair in ``folder``, a folder of measurements (:mod:`redistill.runs.measured`), named as its attacked network,
-    and as both where several stand beside it. ``settings``: data, aim ... of the measurement."""
+    and as both where several stand beside it. ``settings``: data, aim ... of the measurement; ``begun``: where and by which code."""
     paths = []
     for row in compared.rows():
         a, b, t = row["attacked"], row["other"], compared.found[row["attacked"], row["other"]]
@@ -153,7 +155,7 @@ def kept(compared: Compared, origins: Mapping[str, Origin], settings: Mapping[st
         }
         several = sum(one == a for one, _ in compared.found) > 1
         path = folder / f"{re.sub('[^a-z0-9+]+', '-', (f'{a} {b}' if several else a).lower())}.json"
-        keep(path, record)
+        keep(path, record, begun)
         paths.append(path)
     return paths
 

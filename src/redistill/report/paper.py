@@ -66,7 +66,7 @@ def line(finding: Finding, why: str = "") -> Line:
             ends = ", ".join(number(x, True) for x in reading.interval)
             difference = f"{number(reading.difference, True)} [{ends}]"
     elif finding.measured is not None:
-        ours, difference, n = f"{finding.measured:g}", number(finding.difference or 0.0, True), "1"
+        ours, difference, n = number(finding.measured, False), number(finding.difference or 0.0, True), "1"
     notes = [part for part in (why if finding.verdict == NOT_JUDGED and why else finding.note, finding.mismatch) if part]
     return Line(claim.id, claim.kind, paper, ours, n, difference, verdict_words(finding), "; ".join(notes))
 

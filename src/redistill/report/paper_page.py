@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from redistill import papers
+from redistill.claims import counted, sentence
 from redistill.papers import Paper
+from redistill.papers.plan import Plan
 from redistill.papers.schema import Table
-from redistill.report.paper import reported, scope_of
+from redistill.report.paper import line, reported, scope_of
 from redistill.report.table import bars
+from redistill.verdicts.tables import TableVerdict
 
-MARK = "<!-- made from src/redistill/papers/*.toml by scripts/make_docs.py; do not edit -->"
+MARK = "<!-- made from src/redistill/papers/*.toml{} by scripts/make_docs.py; do not edit -->"
 
 
 IMAGES = {
@@ -55,10 +58,34 @@ def printed(paper: Paper, name: str, table: Table) -> list[str]:
     return out
 
 
-def page(paper: Paper) -> str:
+def beside(tables: Sequence[TableVerdict]) -> list[str]:
+    """Claims of which something was run or evaluated, beside that: seeds, mean, difference, verdict."""
+    out = []
+    for table in tables:
+        found = [f for f in table.findings if f.reading is not None or f.measured is not None]
+        if not found:
+            continue
+        title = f"Table {table.table}" if table.table[:1].isdigit() else f"Table *{table.table}*"
+        out += [f"### {title}", "", f"{len(found)} of {counted(len(table.findings), 'claim')} judged.", ""]
+        out += [bars(("claim", "paper", "our runs, last step (seed)", "ours [95 %]", "difference [interval]", "verdict"))]
+        out += ["|---|--:|---|--:|--:|---|"]
+        for finding in found:
+            shown, claim = line(finding), finding.claim
+            mine = table.runs.get(claim.cells[0], ()) if claim.kind == "value" else ()
+            runs = ", ".join(f"{run.accuracy():.2f} ({run.seed})" for run in mine)
+            out.append(bars((shown.claim, shown.paper, runs, shown.ours, shown.difference, shown.verdict)))
+        out += ["", *(f"* {sentence(finding)}" for finding in found), ""]
+        out += [" ".join(table.rules), ""] if table.rules else []
+    if not out:
+        return []
+    return ["## Claims beside our runs", "", "From the records in `results/`; what a verdict means: [verdicts](../verdicts.md).", "", *out]
+
+
+def page(paper: Paper, tables: Sequence[TableVerdict] = ()) -> str:
+    """One paper. tables: its verdicts on what was run here."""
     file, about = paper.file, paper.file.paper
     where = ", ".join(part for part in (about.venue, f"arXiv:{about.arxiv}" if about.arxiv else "") if part)
-    out = [MARK, f"# {about.title}", "", f"{', '.join(about.authors)}, {about.year}. {where}.", ""]
+    out = [MARK.format(" and results/"), f"# {about.title}", "", f"{', '.join(about.authors)}, {about.year}. {where}.", ""]
     out += ["Code: " + ", ".join(f"`{code}`" for code in about.code) + ".", ""] if about.code else []
     asked = sum(cell.printed is None for cell in paper.cells)
     none = sum(bool(cell.unknown) for cell in paper.cells)
@@ -71,6 +98,7 @@ def page(paper: Paper) -> str:
         *(f"* {r.which.replace('_', ' ')}{scope_of(r)}: {r.because}." for r in file.reported),
         *([""] if file.reported else []),
         *([f"Transition errors: on {IMAGES[file.setup.images]}.", ""] if any(t.metric == "mte" for t in file.table.values()) else []),
+        *beside(tables),
         "## Tables",
         "",
     ]
@@ -107,7 +135,7 @@ def page(paper: Paper) -> str:
 
 
 def commands() -> str:
-    out = [MARK, "# Every experiment that the projects name, beside ours", ""]
+    out = [MARK.format(""), "# Every experiment that the projects name, beside ours", ""]
     out += ["One line here repeats what stands beside it, teachers included; `--dry-run` shows the plan and what it costs.", ""]
     for name in papers.names():
         file = papers.load(name).file
@@ -122,6 +150,7 @@ def commands() -> str:
     return "\n".join(out).rstrip() + "\n"
 
 
-def pages() -> dict[str, str]:
-    """Text of every page by its place below ``docs``."""
-    return {"commands.md": commands(), **{f"papers/{name}.md": page(papers.load(name)) for name in papers.names()}}
+def pages(judged: Mapping[str, tuple[Plan, list[TableVerdict]]]) -> dict[str, str]:
+    """Text of every page by its place below ``docs``. judged: papers beside what was run here, where there is something."""
+    tables = {name: found for name, (_, found) in judged.items()}
+    return {"commands.md": commands(), **{f"papers/{name}.md": page(papers.load(name), tables.get(name, ())) for name in papers.names()}}

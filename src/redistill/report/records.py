@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from redistill.claims import counted
 from redistill.runs.store import Run
+from redistill.versions import ALWAYS, version
 
 
 def read(path: Path) -> Any:
@@ -30,3 +33,24 @@ def costs(run: Run) -> str:
     together = f", {len(run.record['cohort'])} in a cohort" if len(run.record["cohort"]) > 1 else ""
     recipe = run.record["experiment"]["recipe"]
     return f"{recipe['precision']}, {run.record['time']['cpu'] / 60:.0f} CPU min{together}, {where['device']}"
+
+
+def earlier(numerics: Sequence[Mapping[str, int]]) -> str:
+    """A sentence on records whose random streams, loop or evaluation have another version today; "" where there is none.
+
+    >>> now = {"rng": version("rng")}
+    >>> earlier([now, now])
+    ''
+    >>> print(earlier([{"rng": 0}, now]).partition(":")[0])
+    1 record of 2 was made by earlier versions (rng 0 -> 2)
+    """
+    today = {name: version(module) for name, module in ALWAYS.items()}
+    old = [one for one in numerics if any(one.get(name, now) != now for name, now in today.items())]
+    if not old:
+        return ""
+    moved = [f"{n} {min(o[n] for o in old if n in o)} -> {now}" for n, now in today.items() if any(o.get(n, now) != now for o in old)]
+    return (
+        f"{counted(len(old), 'record')} of {len(numerics)} {'was' if len(old) == 1 else 'were'} made by earlier versions "
+        f"({', '.join(moved)}): facts of those, and the same command trains anew, because orders and subsets are others today "
+        f"(CHANGELOG.md, Numbers)."
+    )

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from redistill.papers.cells import Cell
 from redistill.papers.plan import Plan
 from redistill.report import distilled
+from redistill.report.few_images import beside_repdistiller, cifar10_few, of_m100
 from redistill.report.figures import curve_figure
 from redistill.report.marked import block, filled
-from redistill.report.records import costs, finished, generated, read
+from redistill.report.records import costs, earlier, finished, generated, read
 from redistill.report.strict_fast import strict_fast
-from redistill.report.table import bars, comparison, markdown
+from redistill.report.table import Row, bars, markdown
 from redistill.report.web import command_of
 from redistill.report.zero_shot import belief_panels, diagnostics_figure
 from redistill.report.zero_shot_results import belief, belief_records, title_of, toy, watched, zero_shot, zero_shot_curves
@@ -37,39 +39,15 @@ def digits_methods(results: Path) -> str:
     if not (folder / "table.json").exists():
         return ""
     about, machine = measured(folder / "table.json"), read(folder / "table.json")["head"]["origin"]
+    rows = [Row(**{name: entry for name, entry in row.items() if name != "runs"}) for row in about["rows"]]
+    rows = [replace(row, low=max(0.0, row.low or 0.0), high=min(100.0, row.high or 100.0)) for row in rows]  # accuracies
+    left_out = "\n".join(f"Left out: {name}: {why}" for name, why in about["left_out"].items())
     return (
         f"## Digits: every method\n\n`{about['command']}`: {about['runs']} runs, chains and teacher included, in "
         f"{about['cpu_seconds'] / 60:.1f} minutes of one core ({machine['processor']}, torch {machine['torch']}). Weights are those of "
         f"each method's own source, for CIFAR; differences are paired by seed. Three seeds and thirty rows: some row looks good by "
-        f"chance, and no row is a ranking.\n\n{(folder / 'table.md').read_text(encoding='utf-8').strip()}\n"
+        f"chance, and no row is a ranking.\n\n{markdown(rows, 'CE')}\n{left_out}\n"
     )
-
-
-def cifar10_few(results: Path) -> str:
-    records = list(every(results / "measured" / "cifar10-m100"))
-    if not records:
-        return ""
-    about = records[0]
-    lines = [
-        "## CIFAR-10, the first 100 images of each class\n",
-        "`redistill run experiments/real/m100/*.toml --seeds 0,1,2 --data-dir D`, and again with the other teacher, asks for the same; "
-        "measured before there were experiment files, one record a cohort in `results/measured/cifar10-m100/`. Students WRN-16-1, "
-        f"{about['recipe']['steps']} steps of batch {about['recipe']['batch_size']}, strict fp32, accuracy on the 10,000 test images "
-        f"after the last step, in percent. "
-        f"Teachers are the published files of Ferles et al. 2020. Differences are paired by seed.\n",
-    ]
-    for teacher in sorted({r["teacher"]["model"] for r in records}):
-        mine = [r for r in records if r["teacher"]["model"] == teacher]
-        accuracies: dict[str, dict[int, float]] = {}
-        seconds: dict[str, float] = {}
-        for record in mine:
-            for name, student in record["students"].items():
-                accuracies.setdefault(name, {})[record["seed"]] = student["accuracy"]["test"]["last"]
-                seconds[name] = seconds.get(name, 0.0) + student["own_seconds"] / len(mine)
-        seeds = ", ".join(str(r["seed"]) for r in mine)
-        lines.append(f"### Teacher {teacher} ({mine[0]['teacher']['accuracy']:.2f} %), seeds {seeds}\n")
-        lines.append(markdown(comparison(accuracies, "CE", seconds), "CE"))
-    return "\n".join(lines)
 
 
 def checkpoints(results: Path) -> str:
@@ -162,9 +140,8 @@ def verdicts(results: Path) -> str:
 def real_runs(results: Path) -> str:
     """Runs of experiments in ``experiments/real``: they show that it works, one seed each."""
     lines = []
-    for run in finished(results):
-        if generated(run) or cell_of(run) is not None or scaled(run):
-            continue
+    shown = [run for run in finished(results) if not (generated(run) or of_m100(run) or cell_of(run) is not None or scaled(run))]
+    for run in shown:
         teacher = run.record.get("teacher")
         has_teacher = any(by_name(part["use"]).needs_teacher for part in run.record["experiment"]["method"])
         teacher_text = "none" if not teacher or not has_teacher else f"{teacher['model']} ({teacher['accuracy']['test']:.2f} %)"
@@ -181,7 +158,12 @@ def real_runs(results: Path) -> str:
         "| run | seed | teacher | images | steps | accuracy | cost |",
         "|---|--:|---|--:|--:|--:|---|",
     ]
-    return "\n".join([*head, *lines]) + "\n"
+    return "\n".join([*head, *lines, *_note(shown)]) + "\n"
+
+
+def _note(runs: Sequence[Run]) -> list[str]:
+    note = earlier([run.record["experiment"]["numerics"] for run in runs])
+    return ["", note] if note else []
 
 
 def cell_of(run: Run) -> Cell | None:
@@ -198,9 +180,10 @@ def scaled(run: Run) -> bool:
 
 def cells_of_papers(results: Path) -> str:
     """Runs of cells of papers, each with its command; what they say of the paper stands among the verdicts, once they are enough."""
-    lines = []
+    lines, shown = [], []
     for run in finished(results):
         if (cell := cell_of(run)) is not None:
+            shown.append(run)
             accuracy = ", ".join(f"{found['last']:.2f} ({name})" for name, found in run.record["accuracy"].items())
             lines.append(bars((cell.id, run.seed, run.record["steps"], accuracy, costs(run), f"`{command_of(cell)}`")))
     if not lines:
@@ -212,7 +195,7 @@ def cells_of_papers(results: Path) -> str:
         "| cell | seed | steps | accuracy | cost | command |",
         "|---|--:|--:|--:|---|---|",
     ]
-    return "\n".join([*head, *lines]) + "\n"
+    return "\n".join([*head, *lines, *_note(shown)]) + "\n"
 
 
 def alike(a: Path, b: Path) -> bool:
@@ -304,8 +287,8 @@ def others(results: Path) -> str:
 
 
 SECTIONS: tuple[Callable[[Path], str], ...] = (
-    digits, digits_methods, distilled.section, cifar10_few, strict_fast, real_runs, cells_of_papers, zero_shot, toy, belief, checkpoints,
-    kill_test, benchmarks, verdicts, others,
+    digits, digits_methods, distilled.section, cifar10_few, beside_repdistiller, strict_fast, real_runs, cells_of_papers, zero_shot, toy,
+    belief, checkpoints, kill_test, benchmarks, verdicts, others,
 )  # fmt: skip
 
 

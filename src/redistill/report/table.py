@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from redistill.errors import RedistillError, nearest
-from redistill.stats import mean_interval, paired_difference
+from redistill.stats import paired_difference, percent_interval
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def comparison(accuracies: Accuracies, baseline: str, seconds: Mapping[str, floa
     rows = []
     for method, by_seed in accuracies.items():
         values = list(by_seed.values())
-        mine = mean_interval(values) if len(values) > 1 else None
+        mine = percent_interval(values) if len(values) > 1 else None
         difference = low = high = None
         shared = [s for s in by_seed if s in accuracies[baseline]]
         if method != baseline and shared:
@@ -74,8 +74,8 @@ def comparison(accuracies: Accuracies, baseline: str, seconds: Mapping[str, floa
                 method=method,
                 n=len(values),
                 mean=sum(values) / len(values),
-                low=max(0.0, mine.low) if mine else None,  # an accuracy lies in 0 to 100
-                high=min(100.0, mine.high) if mine else None,
+                low=mine.low if mine else None,
+                high=mine.high if mine else None,
                 difference=difference,
                 difference_low=low,
                 difference_high=high,

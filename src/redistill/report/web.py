@@ -17,7 +17,7 @@ from redistill.report.style import svg_text
 from redistill.report.web_parts import LETTER, WIDTH, methods, of_runs, sections
 from redistill.report.written import Written
 from redistill.runs.store import Run
-from redistill.stats import mean_interval
+from redistill.stats import percent_interval
 from redistill.verdicts.beliefs import Believed
 from redistill.verdicts.claims import label
 from redistill.verdicts.tables import TableVerdict
@@ -161,7 +161,7 @@ def _few(plan: Plan, judged: TableVerdict) -> str | None:
             printed.setdefault(name, []).append((images, 100.0 - p.cell.printed.value if metric == "error" else p.cell.printed.value))
         values = [run.accuracy() for run in judged.runs.get(label(p.cell), ())]
         if len(values) > 1:
-            mean = mean_interval(values)
+            mean = percent_interval(values)
             ours.setdefault(name, []).append((images, mean.value, mean.low, mean.high))
     if not ours or len({m for points in (*printed.values(),) for m, _ in points}) < 2:
         return None

@@ -13,7 +13,7 @@ from redistill.report.paper import tested
 from redistill.report.style import svg_text
 from redistill.report.web_parts import LETTER, WIDTH, methods, of_runs, sections
 from redistill.runs.store import Run
-from redistill.stats import mean_interval
+from redistill.stats import percent_interval
 
 
 def subject(runs: Sequence[Run]) -> str:
@@ -35,7 +35,7 @@ def runs_page(runs: Sequence[Run], notes: Sequence[str] = ()) -> str:
         sets = list(dict.fromkeys(data for run in several for data in run.entry.accuracy))
         for data in sets or ["none"]:  # a run without evaluation ran all the same
             values = [run.accuracy(data) for run in several if data in run.entry.accuracy and run.diverged is None]
-            mean = mean_interval(values) if len(values) > 1 else None
+            mean = percent_interval(values) if len(values) > 1 else None
             text = f"{mean.value:.2f} [{mean.low:.2f}, {mean.high:.2f}]" if mean else f"{values[0]:.2f}" if values else ""
             seeds = f"{', '.join(str(run.seed) for run in several)}{f' (diverged: {chr(44).join(lost)})' if lost else ''}"
             rows.append((name, data, text, str(len(values)), seeds))

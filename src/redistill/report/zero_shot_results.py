@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from redistill.report.records import costs, finished, generated
+from redistill.report.records import costs, earlier, finished, generated
 from redistill.report.table import bars
 from redistill.runs.measured import every
 from redistill.runs.store import Run
@@ -67,6 +67,8 @@ def zero_shot(results: Path) -> str:
         sure = [sum(row[f"{who}_confidence"] for row in logged) / len(logged) for who in ("teacher", "student")]
         cells = (run.label, run.seed, blocks, last, *(f"{p:.2f}" for p in sure), costs(run))
         out.append(bars(cells))
+    if note := earlier([run.record["experiment"]["numerics"] for run in filter(generated, finished(results))]):
+        out += ["", note]
     one = watched(results)
     blocks = one.curves()["source"][0][0] // one.record["experiment"]["source"]["n_S"]
     out += ["\n![training of a zero-shot student](results/figures/zero-shot-training.svg)\n"]

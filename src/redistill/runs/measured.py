@@ -27,16 +27,21 @@ def sealed_content(content: Mapping[str, Any], kind: str, **origin: Any) -> dict
     return {"head": {"format": FORMAT, "kind": kind, **origin, "sha256": digest(canonical(dict(content)))}, **content}
 
 
-def headed(content: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    """``content`` under a head that says where it was measured: here, now, on the CPU."""
-    origin, finished = machine.hardware(torch.device("cpu")), datetime.now(UTC).isoformat(timespec="seconds")
-    return sealed_content(content, kind, origin=origin, versions=machine.versions(), git=machine.git(), finished=finished)
+def begin() -> dict[str, Any]:
+    """Machine, versions and commit, to be asked for when a measurement begins: a checkout may move on while its code still runs."""
+    return machine.origin(torch.device("cpu"))
 
 
-def keep(path: Path, content: Mapping[str, Any]) -> None:
-    """Write ``measured/<kind>/<id>.json``, whole or not at all; the kind is its folder's name."""
+def headed(content: Mapping[str, Any], kind: str, begun: Mapping[str, Any]) -> dict[str, Any]:
+    """``content`` under a head that says where and by which code it was measured (``begun``, of :func:`begin`), finished now."""
+    finished = datetime.now(UTC).isoformat(timespec="seconds")
+    return sealed_content(content, kind, origin=begun["hardware"], versions=begun["versions"], git=begun["git"], finished=finished)
+
+
+def keep(path: Path, content: Mapping[str, Any], begun: Mapping[str, Any]) -> None:
+    """Write ``measured/<kind>/<id>.json``, whole or not at all; the kind is its folder's name. begun: of :func:`begin`."""
     make_folder(path.parent)
-    write(path, pretty(headed(content, path.resolve().parent.name)))
+    write(path, pretty(headed(content, path.resolve().parent.name, begun)))
 
 
 def measured(path: Path) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from redistill.features.modes import equal_forwards, mode
 from redistill.features.outputs import teacher_at_fault
 from redistill.sources.asked import Asked, require_shape
 from redistill.sources.desk import Desk
+from redistill.sources.gradients import lay_gradients
 from redistill.sources.training_log import SampleSnapshots, TrainingStatistics
 from redistill.sources.variants import Variant
 from redistill.terms import KD
@@ -174,7 +175,7 @@ class AdversarialStream:
         self.layers = OwnStream(
             self.generator, self.student, self.teacher, self.method, seed=room.seed, purpose="generator", device=room.device, train=True
         )
-        self.desk = Desk.of(self.layers, self.method.weights, self.optimizer, room)
+        self.desk = Desk.of(self.layers, self.method.weights, self.optimizer, room, (self.generator, self.method))
 
     def _check_length(self) -> None:
         """A cosine that has reached zero would go up again."""
@@ -240,9 +241,7 @@ class AdversarialStream:
                 student_output, teacher_output = self.asked.wide(student_output), self.asked.wide(teacher_output)
                 self._look_at_teacher(images, teacher_output.logits)
                 loss = weighted_sum(weights, self.method(student_output, teacher_output, Batch(images)))
-                # gradients of the generator's weights only: the engine then skips those of both networks
-                for parameter, gradient in zip(self.parameters, torch.autograd.grad(loss, self.parameters), strict=True):
-                    parameter.grad = gradient
+                lay_gradients(loss, self.parameters)  # of the generator's weights only: the engine then skips those of both networks
                 self.losses.append(loss.detach())
                 self.norms.append(self._clip())
                 self.optimizer.step()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from redistill.core import Output, Ramp, Replays, StreamContext, Weight
 from redistill.features.drawing import OwnStream
@@ -39,8 +39,11 @@ class Desk:
     teacher_output: Output | None = None
 
     @classmethod
-    def of(cls, layers: OwnStream, weights: Sequence[Weight], optimizer: torch.optim.Optimizer, room: StreamContext) -> Desk:
-        """A desk with nothing on it. ``weights``: of the terms that ``optimizer`` minimises."""
+    def of(
+        cls, layers: OwnStream, weights: Sequence[Weight], optimizer: torch.optim.Optimizer, room: StreamContext, nets: Sequence[nn.Module]
+    ) -> Desk:  # fmt: skip
+        """A desk with nothing on it. ``weights``: of the terms that ``optimizer`` minimises. ``nets``: what the work calls beside the
+        networks of the run."""
         replays = room.replays
         rampant = any(isinstance(weight, Ramp) for weight in weights)
         made = cls(layers, replays, rampant, torch.tensor(-1, device=room.device))
@@ -51,6 +54,8 @@ class Desk:
             if rampant:
                 made.weights = torch.zeros(len(weights), dtype=room.dtype, device=room.device).unbind()
             prime(optimizer)
+            for net in nets:
+                replays.watch(net)
         return made
 
     def do(self, kind: str, work: Callable[[int | None], None], step: int) -> None:

@@ -32,6 +32,7 @@ from redistill.features.outputs import teacher_at_fault
 from redistill.sources.asked import Asked, require_shape
 from redistill.sources.contrast import Head, contrast_loss, global_view, instance_means, local_view, new_start, shifted
 from redistill.sources.generated import Form, pulls
+from redistill.sources.gradients import lay_gradients
 from redistill.sources.losses import OF_TEACHER_ALONE, places_before
 from redistill.sources.memory import FeatureMemory, ImageMemory
 from redistill.values import Value
@@ -325,8 +326,7 @@ class InversionStream:
 
     def _step(self, loss: Tensor, moved: list[Tensor], optimizer: torch.optim.Optimizer) -> None:
         learned = list(self.head.parameters()) if self.head is not None else []
-        for tensor, gradient in zip([*moved, *learned], torch.autograd.grad(loss, [*moved, *learned]), strict=True):
-            tensor.grad = gradient
+        lay_gradients(loss, [*moved, *learned])
         optimizer.step()
         if learned:
             self.head_optimizer.step()

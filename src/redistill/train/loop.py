@@ -36,6 +36,7 @@ from redistill.train.clock import Clock, Moment
 from redistill.train.given import lacking, require_cohort, sets_of, source_of
 from redistill.train.learner import Learner
 from redistill.train.preflight import check_student, check_teacher
+from redistill.train.remembered import NotRemembered, variants_of
 from redistill.train.result import Progress, Result
 from redistill.train.schedule import SharedSchedule
 from redistill.train.smallest import require_one_image, smallest_batch
@@ -248,8 +249,12 @@ class Loop:
         if not compiling_may_pay(self.recipe, self.means.device):
             return False
         size = tuple(self.source.image_shape)
-        macs = sum(3 * describe(net, size).macs for net in students) + (describe(teacher, size).macs if teacher is not None else 0)
-        return compiling_pays(float(macs) * self.steps * self.recipe.batch_size)
+        seen = asked = self.steps * self.recipe.batch_size
+        if self.cache is not False and self.source.count is not None:
+            with contextlib.suppress(NotRemembered):
+                asked = min(seen, self.source.count * variants_of(self.source))
+        macs = seen * sum(3 * describe(net, size).macs for net in students)
+        return compiling_pays(float(macs + (asked * describe(teacher, size).macs if teacher is not None else 0)))
 
     def _begin(self, students: list[tuple[nn.Module, Method]], teacher: nn.Module | None) -> None:
         """Look at every network once, set the methods up, and start the stream."""

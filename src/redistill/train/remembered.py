@@ -87,7 +87,8 @@ class Remembered:
     """Open tables, one for the logits and one for every feature that some student reads.
 
     Attributes:
-        tables, shapes: by place, the logits under :data:`LOGITS`. variants: of an image. counts: for the record.
+        tables, shapes: by place, the logits under :data:`LOGITS`; the logits alone where the features do not fit: then every answer
+            is computed, and its logits are there for runs that read no more. variants: of an image. counts: for the record.
     """
 
     tables: dict[str, Table]
@@ -96,6 +97,7 @@ class Remembered:
     counts: Answered
     _prints: Prints = field(default_factory=Prints)
     _warned: int = 0
+    _stopped: bool = False
 
     @classmethod
     def of(
@@ -141,22 +143,30 @@ class Remembered:
             },
         }  # fmt: skip
         label = f"{type(net).__name__} on {source.name}, {source.normalise}, {source.augment}: {len(source)} images x {variants}"
-        tables: dict[str, Table] = {}
+        keys = {
+            name: digest(canonical({**key, "place": name, "shape": shape.written(), "said": tensors_digest({"": outputs[name]})}))
+            for name, shape in shapes.items()
+        }
+        rows, off = len(source) * variants, None
         try:
-            for name, shape in shapes.items():
-                text = canonical({**key, "place": name, "shape": shape.written(), "said": tensors_digest({"": outputs[name]})})
-                tables[name] = _opened(folder, digest(text), f"{name} of {label}", len(source) * variants, shape)
+            try:
+                tables = _opened(folder, keys, label, rows, shapes)
+            except NoRoom as error:
+                if error.broken or len(keys) == 1:
+                    raise
+                tables = _opened(folder, {LOGITS: keys[LOGITS]}, label, rows, shapes)
+                off = f"its logits are remembered for others, its features do not fit: {error}"
         except NoRoom as error:
             raise NotRemembered(str(error), broken=error.broken) from error
         except OSError as error:
             raise NotRemembered(f"nothing can be remembered in {folder}: {why(error)}", broken=True) from error
-        made = cls(tables, shapes, variants, Answered())
+        made = cls(tables, shapes, variants, Answered(off=off))
         made._tell()
         return made
 
     def answer(self, batch: Batch, live: Live) -> Output:
         """What the teacher says of a batch: known rows looked up, the others computed by ``live`` and remembered."""
-        if self.counts.off is not None or batch.index is None or batch.variant is None:
+        if self._stopped or batch.index is None or batch.variant is None:
             self.counts.computed += len(batch.images)
             return live(batch.images)
         rows, prints = batch.index * self.variants + batch.variant, self._prints(batch.images)
@@ -165,6 +175,12 @@ class Remembered:
         except OSError as error:
             return self._off(error, batch.images, live)
         known = torch.stack([here for here, _ in found.values()]).all(0)
+        if len(self.tables) < len(self.shapes):
+            teacher_output, new = live(batch.images), (~known).nonzero()[:, 0]
+            self.counts.computed += len(rows)
+            self._tell()
+            self._keep(rows[new], prints[new], Output(teacher_output.logits[new]))
+            return teacher_output
         count = int(known.sum())
         self.counts.looked_up += count
         self.counts.computed += len(rows) - count
@@ -197,7 +213,7 @@ class Remembered:
     def _switch_off(self, error: OSError) -> None:
         path = next(iter(self.tables.values())).path
         reason = why(error) if error.errno else str(error)
-        self.counts.off = f"{path.parent}: {reason}"
+        self._stopped, self.counts.off = True, f"{path.parent}: {reason}"
         warnings.warn(
             f"what the teacher says is not remembered from here on ({self.counts.off}): it is computed anew, with the same numbers",
             CacheWarning,
@@ -223,11 +239,12 @@ def _chosen(shown: Tensor, which: Tensor) -> Tensor:
     return few.contiguous(memory_format=torch.channels_last) if last else few.contiguous()
 
 
-def _opened(folder: Path, key: str, about: str, rows: int, shape: Shape) -> Table:
-    path = folder / f"{key[:32]}{TABLE}"
-    if not path.is_file():
-        make_room(folder, HEAD + 8 * rows * (1 + shape.words))
-    return Table(path, key, about, rows, shape)
+def _opened(folder: Path, keys: Mapping[str, str], label: str, rows: int, shapes: Mapping[str, Shape]) -> dict[str, Table]:
+    """The tables of these keys, all of them or none: what does not fit together is not begun."""
+    paths = {name: folder / f"{key[:32]}{TABLE}" for name, key in keys.items()}
+    if missing := [shapes[name].words for name, path in paths.items() if not path.is_file()]:
+        make_room(folder, sum(HEAD + 8 * rows * (1 + words) for words in missing), set(paths.values()))
+    return {name: Table(path, keys[name], f"{name} of {label}", rows, shapes[name]) for name, path in paths.items()}
 
 
 def _tried(net: nn.Module, who: str, live: Live, shape: tuple[int, ...], means: Arithmetic) -> Output:

@@ -9,7 +9,7 @@ from redistill.precision import Arithmetic
 from redistill.recipe import Recipe
 
 READ = 200  # steps between two readings of the loss buffer inside a long epoch
-AHEAD = 10_000  # the same on an accelerator, which runs ahead of who asks: an epoch of any usual set, without a wait in it
+AHEAD = 100_000  # the same on an accelerator, which runs ahead of who asks: an epoch of any usual set (ImageNet by 16s: 80,073)
 
 
 @dataclass(frozen=True)

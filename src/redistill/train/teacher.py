@@ -117,8 +117,9 @@ class Teacher:
         why = f"the teacher {type(net).__name__} cannot be copied ({reason})"
         if self.train:
             raise RedistillError(f"{why}, and teacher_mode='train' would change it: use 'eval', or a network that copy.deepcopy takes")
+        here = torch.empty(0, device=self.means.device).device  # "cuda" is no place, "cuda:0" is
         for name, p in net.named_parameters():
-            if p.device != self.means.device or p.dtype != self.means.dtype:
+            if p.device != here or p.dtype != self.means.dtype:
                 raise RedistillError(
                     f"{why}, and its {name} is {p.dtype} on {p.device}, while the run computes in {self.means.dtype} on "
                     f"{self.means.device}: move it there yourself"

@@ -11,7 +11,7 @@ from redistill.errors import RedistillError
 from redistill.files import Spoilt, file_digest, json_of
 from redistill.papers.cells import Cell, Paper
 from redistill.papers.schema import Checkpoint
-from redistill.runs.measured import keep, measured
+from redistill.runs.measured import begin, keep, measured
 from redistill.user_code import refuse_code
 
 
@@ -65,7 +65,7 @@ def evaluate(
         tables = {cell.table for cell in cells}
         every = tuple(c for c in every if c.file in asked and c.table in tables)
     wanted: dict[str, Checkpoint] = {c.sha256: c for c in every}
-    known, lacking = kept(out), set[str]()
+    known, lacking, begun = kept(out), set[str](), begin()
     for path in sorted(p for p in files.rglob("*") if p.is_file()):
         if (one := wanted.get(file_digest(path))) is None or one.sha256 in known:
             continue
@@ -86,7 +86,7 @@ def evaluate(
             yield f"{one.file} is not evaluated: {error}"
             continue
         found = Checked(one.file, one.sha256, one.data, one.normalise, len(images), accuracy(network, images))
-        keep(out / f"{one.sha256[:16]}.json", asdict(found))
+        keep(out / f"{one.sha256[:16]}.json", asdict(found), begun)
         yield found
 
 

@@ -90,7 +90,8 @@ def _judge(
     findings, summary = judge_table([rule.claim for rule in rules], measured, table.regimes)
     noted = [replace(f, note="; ".join(filter(None, [f.note, *_losses(f.claim, lost)]))) for f in findings]
     used = dict.fromkeys(run.id for several in runs.values() for run in several)
-    words = (*sentences(rules), *teachers(plan, table), *standing_in(runs), *(f"{found.notes[one]}." for one in used if one in found.notes))
+    notes = (f"{found.notes[one]}." for one in used if one in found.notes)
+    words = (*sentences(rules), *teachers(plan, table, runs), *standing_in(runs), *notes)
     found_files = tuple(looked_for(finding, plan.paper, files) for finding in noted)
     return TableVerdict(table.name, table.planned, runs, found_files, summary, words)
 
@@ -124,9 +125,10 @@ def _losses(claim: Claim, lost: Mapping[str, str]) -> list[str]:
     return list(losses.values()) if len(claim.cells) == 1 else [f"{cell}: {words}" for cell, words in losses.items()]
 
 
-def teachers(plan: Plan, table: Table) -> list[str]:
-    """About which teacher the verdicts of a table are."""
-    distilled = [p.experiment for p in table.planned if p.experiment is not None and p.experiment.teacher is not None]
+def teachers(plan: Plan, table: Table, runs: Mapping[str, Sequence[Run]]) -> list[str]:
+    """About which teacher the verdicts of a table are: of the cells that ran, or of all before any has."""
+    ran = [p for p in table.planned if p.experiment is not None and runs.get(table.home[key(p)])]
+    distilled = [p.experiment for p in ran or table.planned if p.experiment is not None and p.experiment.teacher is not None]
     if not distilled:
         return []
     one = [e for e in distilled if e.teacher is not None and (e.teacher.run is None or e.teacher.seed != "same")]
