@@ -117,7 +117,11 @@ def test_it_runs_where_it_is_named_and_stands_on_the_page(tmp_path: Path, monkey
     (tmp_path / "measured" / "benchmarks").mkdir(parents=True)
     keep(tmp_path / "measured" / "benchmarks" / "plan.json", found, begin())
     text = page(tmp_path)
-    assert "| CPU of a step, s | 18.00 | 7.00 | **2.57** (by seed 2.00, 3.00, 3.00) |" in text
+    assert "| CPU of a step, s | 18.00 | 7.00 | 2.57 (by seed 2.00, 3.00, 3.00) |" in text
+    assert "was busy" not in text and "| wall of a step, 2 processes each, s | 18.00 | 4.00 | 4.50 |" in text
+    found["plan"][0] |= {"cpu_faster_most": 3.4}  # two whole cohorts, and two ratios
+    keep(tmp_path / "measured" / "benchmarks" / "plan.json", found, begin())
+    assert "The machine was busy" in page(tmp_path) and "| wall" not in page(tmp_path)
     assert ".svg" not in text and "200 epochs of 50,000 images" in text and "(too many)" in text
 
 
