@@ -38,6 +38,7 @@ from redistill.bench.gate import checked
 from redistill.bench.plain import Pictures
 from redistill.bench.rows import SIX, noise, package_loop, plain_loop
 from redistill.core import RedistillError
+from redistill.files import write
 from redistill.launch.local import environment
 from redistill.published.translated import toml_value
 from redistill.runs.store import Run, Store
@@ -221,7 +222,7 @@ def write_plan(folder: Path, kind: str, batch: int) -> Path:
     for name, section in sections.items():
         lines += [f"[{name}]", *(f"{key} = {toml_value(value)}" for key, value in section.items()), ""]
     file = folder / "plan.toml"
-    file.write_text("\n".join(lines), encoding="utf-8")
+    write(file, "\n".join(lines).encode())
     return file
 
 
