@@ -35,7 +35,7 @@ def called(*words: str) -> subprocess.CompletedProcess[str]:
 
 def test_it_is_rehearsed_whole_and_goes_on(tmp_path: Path, script: ModuleType) -> None:
     out = tmp_path / "out"
-    done = called("--rehearse", "--out", str(out), "--work", str(tmp_path / "work"), "--time-budget", "20m")
+    done = called("--rehearse", "--out", str(out), "--work", str(tmp_path / "work"), "--time-budget", "1h")
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((out / "report.json").read_text())
     assert list(report) == ["rehearsal", "environment", "tests", "timing", "campaign", "kept"]
