@@ -87,7 +87,6 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Device:
     }.items():  # fmt: skip
         monkeypatch.setattr(torch.cuda, name, value)
     monkeypatch.setattr(replay, "_STREAMS", {})
-    monkeypatch.setattr(replay, "_STREAMS", {})
     for name in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
         monkeypatch.setattr(torch._C, name, lambda index, pool, name=name: made.recorded.append((name, index, pool)), raising=False)
     return made

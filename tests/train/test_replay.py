@@ -517,27 +517,18 @@ class Aging(Generator):
         return super().forward(z) / (1 + self.seen)
 
 
-def test_a_generator_that_counts_is_called_as_it_is_written() -> None:
+@pytest.mark.parametrize(
+    ("generator", "why"), [(Aging, "Aging's seen changes on the host"), (lambda: Generator(drop=0.3), "Dropout draws")]
+)
+def test_a_generator_that_counts_or_draws_is_called_as_it_is_written(generator: Callable[[], nn.Module], why: str) -> None:
     ends = []
     for replay in (True, Taped()):
-        source = Adversarial(Aging(), "cifar10-kuangliu", Variant(n_S=2), blocks=8)
+        source = Adversarial(generator(), "cifar10-kuangliu", Variant(n_S=2), blocks=8)
         recipe = Recipe(steps=16, batch_size=8, optimizer="adam", lr=1e-3)
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always")
             ends.append(drained(Loop([(student(), KD(T=1.0))], student(2, 1), source, recipe, seed=0, device="cpu", replay=replay)))
-    assert [w for w in heard if "Aging's seen changes on the host" in str(w.message)]
-    same(*ends)
-
-
-def test_a_generator_that_draws_is_called_as_it_is_written() -> None:
-    ends = []
-    for replay in (True, Taped()):
-        source = Adversarial(Generator(drop=0.3), "cifar10-kuangliu", Variant(n_S=2), blocks=8)
-        recipe = Recipe(steps=16, batch_size=8, optimizer="adam", lr=1e-3)
-        with warnings.catch_warnings(record=True) as heard:
-            warnings.simplefilter("always")
-            ends.append(drained(Loop([(student(), KD(T=1.0))], student(2, 1), source, recipe, seed=0, device="cpu", replay=replay)))
-    assert [w for w in heard if "Dropout draws" in str(w.message)]
+    assert [w for w in heard if why in str(w.message)]
     same(*ends)
 
 

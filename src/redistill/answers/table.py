@@ -287,10 +287,6 @@ class Table:
         for row, line in zip(rows.tolist(), lines, strict=True):
             os.pwrite(self._file, line.tobytes(), HEAD + row * size)
 
-    def filled(self) -> int:
-        """How many answers it holds, right or not."""
-        return int(self._found(torch.arange(self.rows))[:, 0].count_nonzero())
-
     def _tell_damaged(self, count: int) -> None:
         if not self.notes:
             self.notes.append(

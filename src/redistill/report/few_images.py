@@ -67,8 +67,9 @@ def beside_repdistiller(results: Path) -> str:
     seeds = ", ".join(map(str, sorted(accuracies["CE"])))
     lines = [
         "### AT and the hint beside an independent code\n",
-        "RepDistiller's own networks and losses under the protocol above (teacher wrn-16-2) gave AT 57.8 ± 1.1 and the hint 40.0 ± 1.9, "
-        f"three seeds each, where the first three of ours stand above. To ask whether that is chance, other seeds were taken: {seeds}, "
+        "RepDistiller's own networks and losses ran under the protocol above (teacher wrn-16-2); of them only means and spreads are "
+        f"known, and they differed from the first three seeds of ours, which stand above. To ask whether that is chance, other seeds were "
+        f"taken: {seeds}, "
         f"`redistill run experiments/real/m100/{{ce,at,fitnet}}.toml --seeds {seeds.replace(' ', '')} --data-dir D`; records in "
         f"`results/runs/` ({costs(runs[0])}).\n",
         markdown(comparison({name: accuracies[name] for name in ("CE", *THEIRS) if name in accuracies}, "CE"), "CE"),

@@ -205,9 +205,14 @@ def reported(protocol: Protocol) -> str:
     return f"{epoch}, {runs}; tolerance ±{protocol.tolerance:g}"
 
 
+def title_of(table: TableVerdict) -> str:
+    """``Table 1``; a table that the paper file names by a word keeps it: ``tf``."""
+    return f"Table {table.table}" if table.table[:1].isdigit() else table.table
+
+
 def _section(paper: Paper, table: TableVerdict) -> list[str]:
     printed, protocol = paper.table(table.table), paper.protocol(table.table)
-    out = [f"## Table {table.table}" if table.table[0].isdigit() else f"## {table.table}", ""]
+    out = [f"## {title_of(table)}", ""]
     rule = f"Reported: {reported(protocol)}." + (f" Because: {protocol.because}." if protocol.because else "")
     out += [f"{printed.caption} ({printed.page}).", "", rule, ""]
     if printed.note:

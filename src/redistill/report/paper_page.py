@@ -10,7 +10,7 @@ from redistill.claims import counted, sentence
 from redistill.papers import Paper
 from redistill.papers.plan import Plan
 from redistill.papers.schema import Table
-from redistill.report.paper import line, reported, scope_of
+from redistill.report.paper import line, reported, scope_of, title_of
 from redistill.report.table import bars
 from redistill.verdicts.tables import TableVerdict
 
@@ -65,8 +65,7 @@ def beside(tables: Sequence[TableVerdict]) -> list[str]:
         found = [f for f in table.findings if f.reading is not None or f.measured is not None]
         if not found:
             continue
-        title = f"Table {table.table}" if table.table[:1].isdigit() else f"Table *{table.table}*"
-        out += [f"### {title}", "", f"{len(found)} of {counted(len(table.findings), 'claim')} judged.", ""]
+        out += [f"### {title_of(table)}, beside ours", "", f"{len(found)} of {counted(len(table.findings), 'claim')} judged.", ""]
         out += [bars(("claim", "paper", "our runs, last step (seed)", "ours [95 %]", "difference [interval]", "verdict"))]
         out += ["|---|--:|---|--:|--:|---|"]
         for finding in found:

@@ -12,7 +12,7 @@ from redistill.papers.plan import Plan
 from redistill.papers.schema import Selector
 from redistill.report.figures import Held, against_images, curves_of, ends_of, forest
 from redistill.report.html import Content, Element, el, facts, figure, page, table
-from redistill.report.paper import NOT_JUDGED, line, reported, scope_of, tested
+from redistill.report.paper import NOT_JUDGED, line, reported, scope_of, tested, title_of
 from redistill.report.style import svg_text
 from redistill.report.web_parts import LETTER, WIDTH, methods, of_runs, sections
 from redistill.report.written import Written
@@ -60,8 +60,7 @@ def paper_parts(
         counts[finding.verdict] = counts.get(finding.verdict, 0) + 1
     results = []
     for number, judged in enumerate(tables):
-        title = f"Table {judged.table}" if judged.table[:1].isdigit() else judged.table
-        results.append((title, _table(plan, judged, f"t{number}", whole)))
+        results.append((title_of(judged), _table(plan, judged, f"t{number}", whole)))
     shown = [p.cell.facts for judged in tables for p in judged.planned]
     prose = written or {}
     others: dict[str, list[Content]] = {
