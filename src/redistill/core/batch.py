@@ -105,7 +105,7 @@ class Batch:
                     f"{logits.shape[1] - 1}"
                     + ("; where -1 stands for images without a label: Batch(..., partly=True), and a Method" if low == -1 else "")
                 )
-        return labels
+        return labels.long()  # torch picks classes by int64 alone
 
 
 UNLABELLED = -1
