@@ -6,6 +6,7 @@ the off-by-one forms of the published loops are settings and not accidents.
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, overload
@@ -16,6 +17,8 @@ from redistill.errors import RedistillError
 from redistill.values import Value
 
 NUMERICS = 1
+RESETS = 2
+"""Version of :meth:`Recipe.momentum_resets`, where it counts. 2: a warm-up, whose rate moves at every step, resets nothing."""
 Unit = Literal["epoch", "step"]
 Precision = Literal["strict", "double", "fast"]
 
@@ -257,30 +260,28 @@ class Recipe(Value):
             )
         return steps
 
+    def _ramp(self, steps_per_epoch: int) -> float:
+        """Steps of the warm-up."""
+        return self.warmup * (steps_per_epoch if self.warmup_unit == "epoch" else 1)
+
+    def _clock(self, step: int, steps_per_epoch: int) -> tuple[float, float]:
+        """Where a step stands, and how long the run is, in the unit of the schedule."""
+        total, unit = self.total_steps(steps_per_epoch), getattr(self.schedule, "unit", "epoch")
+        if unit == "step" or (unit == "fraction" and self.per == "step"):
+            return float(step), float(total)
+        epoch = step // steps_per_epoch
+        return float(epoch) if self.per == "epoch" else step / steps_per_epoch, total / steps_per_epoch
+
     def rate(self, step: int, steps_per_epoch: int) -> float:
         """Learning rate of one step (0-based)."""
-        total = self.total_steps(steps_per_epoch)
-        unit = getattr(self.schedule, "unit", "epoch")
-
-        def clock(which: str) -> float:
-            if which == "step" or (which == "fraction" and self.per == "step"):
-                return float(step)
-            epoch = step // steps_per_epoch
-            return float(epoch) if self.per == "epoch" else step / steps_per_epoch
-
-        if unit == "step" or (unit == "fraction" and self.per == "step"):
-            length = float(total)
-        else:
-            length = total / steps_per_epoch
-        now = clock(unit)
+        now, length = self._clock(step, steps_per_epoch)
         if self.warmup:
             # the ramp is continuous in steps whatever `per` says: a warm-up of two epochs at one value each is no warm-up
             done = (step + 1) / (steps_per_epoch if self.warmup_unit == "epoch" else 1)
             if done <= self.warmup:
                 return self.lr * done / self.warmup
             if isinstance(self.schedule, Cosine) and self.schedule.T_max is None:
-                per_unit = 1.0 if unit == "step" else float(steps_per_epoch)
-                ramp = self.warmup * (steps_per_epoch if self.warmup_unit == "epoch" else 1) / per_unit
+                ramp = self._ramp(steps_per_epoch) / (1.0 if self.schedule.unit == "step" else float(steps_per_epoch))
                 now, length = max(now - ramp, 0.0), length - ramp
         if isinstance(self.schedule, Cosine):
             low = self.schedule.eta_min
@@ -307,22 +308,19 @@ class Recipe(Value):
         schedule = self.schedule
         if not (isinstance(schedule, MultiStep) and schedule.reset_momentum):
             return set()
-        rates = self.rates(steps_per_epoch)
-        ramp = self.warmup * (steps_per_epoch if self.warmup_unit == "epoch" else 1)
-        begin = min(math.ceil(ramp) + 1, len(rates) - 1)
-        changes = {s for s in range(1, begin + 1) if rates[s] != rates[s - 1]}
-        # after the warm-up the rate only moves at milestones: between two equal rates there is none
-        spans = [(begin, len(rates) - 1)]
-        while spans:
-            low, high = spans.pop()
-            if rates[low] == rates[high]:
-                continue
-            if high - low == 1:
-                changes.add(high)
-            else:
-                middle = (low + high) // 2
-                spans += [(low, middle), (middle, high)]
-        return changes
+        steps = range(self.total_steps(steps_per_epoch))
+        after = math.floor(self._ramp(steps_per_epoch))  # a milestone inside the warm-up shows at its end
+        firsts = (
+            bisect.bisect_left(steps, mark, key=lambda step: schedule.passed(*self._clock(step, steps_per_epoch)))
+            for mark in range(1, len(schedule.at) + 1)
+        )
+        return {step for first in firsts if 0 < (step := max(first, after)) < len(steps)}
+
+    def numerics(self) -> dict[str, int]:
+        """Versions of what of a recipe computes otherwise than it once did, where this one uses it; part of an experiment's identity."""
+        schedule = self.schedule
+        resets = isinstance(schedule, MultiStep) and schedule.reset_momentum and (self.warmup > 0 or schedule.gamma == 1)
+        return {"recipe:resets": RESETS} if resets else {}
 
     def settings(self) -> dict[str, Any]:
         """Every switch, defaults written out (but for those of ``LATER``), JSON-able."""
