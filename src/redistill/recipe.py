@@ -166,7 +166,7 @@ class Recipe(Value):
         optimizer: ``sgd``, ``adam`` or ``adamw``. momentum .9, nesterov: off (attention-transfer, RepDistiller); betas,
             eps: PyTorch's.
         weight_decay: 5e-4 in every supervised recipe of the four projects, on students and on adapters.
-        no_decay: what weight decay leaves out: any of ``"norm"`` (gains and shifts of normalisation layers), ``"bias"`` and
+        no_decay: what weight decay leaves out: any of ``"norm"`` (gains and shifts of PyTorch's normalisation layers), ``"bias"`` and
             ``"vector"`` (every parameter of one dimension: the former two and the variances of VID). The published recipes in
             PyTorch leave out nothing; TensorFlow's regularisers stand on kernels alone.
         schedule: a value of this module. warmup: epochs (or steps, see ``warmup_unit``) of linear rise to ``lr`` first.
@@ -175,7 +175,8 @@ class Recipe(Value):
             the gradient of every parameter by itself, adapters' too (TensorFlow's ``clip_by_norm``); the norm told is the
             largest.
         accumulate: parts that a batch is computed in, one after the other, their gradients added in proportion to their images: the
-            memory of one part, the step of the whole batch. Batch statistics, and terms that compare images, see a part.
+            memory of one part, the step of the whole batch. Batch statistics, and terms that compare images, see a part; so do means
+            that are none over all images (of those that have a label, of classes with weights).
         ema: decay d of an average of the student's weights and running statistics, a <- d a + (1 - d) w after every step n, where d is
             at most (1 + n) / (10 + n) (TensorFlow's ``num_updates``), so that a short run forgets its first weights too. The average
             is what is evaluated and kept. None: no average; 0.999 to 0.9999 are usual.
