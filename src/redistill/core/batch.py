@@ -10,10 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from redistill.core.ramp import Ramp as Ramp
-from redistill.core.ramp import Weight as Weight
-from redistill.errors import RedistillError as RedistillError
-from redistill.errors import nearest as nearest
+from redistill.errors import RedistillError
 
 Shape = tuple[int, ...]
 

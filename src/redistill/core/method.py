@@ -18,10 +18,8 @@ from redistill.core.batch import Batch, Output
 from redistill.core.handed import Learned, learned_by, taken_over
 from redistill.core.kinds import as_declared, declared, is_number, require_finite
 from redistill.core.places import Context, Pair
-from redistill.core.ramp import Ramp as Ramp
-from redistill.core.ramp import Weight as Weight
-from redistill.errors import RedistillError as RedistillError
-from redistill.errors import nearest as nearest
+from redistill.core.ramp import Ramp, Weight
+from redistill.errors import RedistillError, nearest
 from redistill.values import WORDS
 
 
@@ -113,6 +111,8 @@ class Term(Summand):
         cls.completed()
         names = [f.name for f in dataclasses.fields(cls) if f.init]  # type: ignore[arg-type]  # every term is a dataclass
         if odd := [name for name in kwargs if name not in names]:
+            if WORDS.get(odd[0].lower(), odd[0]) == "weight":
+                raise RedistillError(f"{cls.__name__} has no setting {odd[0]!r}: a weight stands before a term, 0.9 * {cls.__name__}()")
             raise RedistillError(f"{cls.__name__}: {nearest(odd[0], names, 'setting', WORDS)}")
         return super().__new__(cls)
 

@@ -9,10 +9,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from redistill.core.batch import Shape
-from redistill.core.ramp import Ramp as Ramp
-from redistill.core.ramp import Weight as Weight
-from redistill.errors import RedistillError as RedistillError
-from redistill.errors import nearest as nearest
+from redistill.errors import RedistillError, nearest
 
 
 @dataclass(frozen=True)
