@@ -19,6 +19,9 @@ from redistill.values import Value
 NUMERICS = 1
 RESETS = 2
 """Version of :meth:`Recipe.momentum_resets`, where it counts. 2: a warm-up, whose rate moves at every step, resets nothing."""
+PARTS = 2
+"""Version of periods that are no whole number. 2: three tenths of an epoch are three periods of a tenth, and not 2.9999999999999996."""
+HAIR = 1e-9  # of an epoch or step
 Unit = Literal["epoch", "step"]
 Precision = Literal["strict", "double", "fast"]
 
@@ -48,7 +51,7 @@ class Step(Value):
     late: int = Field(default=0, ge=0)
 
     def factor(self, now: float, total: float) -> float:
-        return float(self.gamma ** math.floor(max(now - self.late, 0.0) / self.every))
+        return float(self.gamma ** math.floor((max(now - self.late, 0.0) + HAIR) / self.every))
 
 
 class MultiStep(Value):
@@ -114,7 +117,7 @@ class Cosine(Value):
         period = self.T_max if self.T_max is not None else total
         if self.restarts:
             count = 0
-            while now >= period:
+            while now >= period - HAIR:
                 now -= period
                 period *= self.T_mult
                 count += 1
@@ -319,9 +322,13 @@ class Recipe(Value):
 
     def numerics(self) -> dict[str, int]:
         """Versions of what of a recipe computes otherwise than it once did, where this one uses it; part of an experiment's identity."""
-        schedule = self.schedule
-        resets = isinstance(schedule, MultiStep) and schedule.reset_momentum and (self.warmup > 0 or schedule.gamma == 1)
-        return {"recipe:resets": RESETS} if resets else {}
+        schedule, found = self.schedule, {}
+        if isinstance(schedule, MultiStep) and schedule.reset_momentum and (self.warmup > 0 or schedule.gamma == 1):
+            found["recipe:resets"] = RESETS
+        periods = [schedule.every] if isinstance(schedule, Step) else []
+        if isinstance(schedule, Cosine) and schedule.restarts:
+            periods = [schedule.T_max or 0.0, schedule.T_mult]
+        return found | ({"recipe:parts": PARTS} if any(period % 1 for period in periods) else {})
 
     def settings(self) -> dict[str, Any]:
         """Every switch, defaults written out (but for those of ``LATER``), JSON-able."""

@@ -93,7 +93,7 @@ def untouched(*nets: nn.Module) -> Iterator[None]:
     counted = [(m, {name: value for name, value in vars(m).items() if value is None or isinstance(value, PLAIN)}) for m in modules]
     devices = {t.device for net in nets for t in (*net.parameters(), *net.buffers()) if t.device.type not in ("cpu", "meta")}
     with contextlib.ExitStack() as stack:
-        for device in sorted(devices, key=str) or ["cpu"]:
+        for device in sorted(devices, key=str) or [torch.device("cpu")]:
             stack.enter_context(rng.seeded(0, "look", device=device))
         try:
             yield
