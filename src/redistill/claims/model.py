@@ -247,7 +247,7 @@ class Finding:
 
     Attributes:
         reading: the way of looking that decides. others: the same claim with the other spread, design, epoch or printed
-            value. epoch: of our numbers. All None or empty where there is nothing to judge.
+            value. epoch: of our numbers (of other people's it may be any). All None or empty where there is nothing to judge.
         p: adjusted by Holm in a table. more_seeds: for *unclear*, how many more seeds of ours settle it in four of five
             cases, were the truth what we see now; None: a thousand do not.
         bound: for *compatible*, the smallest tolerance at which it would be reproduced.
@@ -259,7 +259,7 @@ class Finding:
     verdict: Verdict
     reading: Reading | None = None
     others: tuple[Reading, ...] = ()
-    epoch: Epoch | None = None
+    epoch: Which | None = None
     p: float | None = None
     more_seeds: int | None = None
     bound: float | None = None
@@ -317,4 +317,4 @@ class Summary:
     expected_false: float
     holm: Mapping[str, float]
     pools: Mapping[Epoch, Pool]
-    regimes: Mapping[tuple[Epoch, str], Pool] = field(default_factory=dict)
+    regimes: Mapping[tuple[Which, str], Pool] = field(default_factory=dict)

@@ -137,9 +137,9 @@ def _source(path: Path, given: Any, stated: Stated) -> Source:
 
 
 def runs_of(
-    rows: Sequence[Mapping[str, Any]], places: Sequence[str], where: str, stated: Stated
+    rows: Sequence[Mapping[str, Any]], places: Sequence[str], where: str, stated: Stated, told: Unit | None = None
 ) -> tuple[tuple[Trained, ...], tuple[str, ...]]:
-    """Runs from rows with the keys of our format, and what was recognised about their unit."""
+    """Runs from rows with the keys of our format, and what was recognised about their unit; ``told``: the one that a reader knows."""
     for place, row in zip(places, rows, strict=True):
         for name in ("last", "best"):
             value = row.get(name)
@@ -149,9 +149,9 @@ def runs_of(
                 raise RedistillError(
                     f"{place}: {name} is {cut(str(value))}: a run that diverged has an accuracy too, give it or leave the run out"
                 )
-    unit, notes = stated.unit, ""
-    if unit is not None:
-        notes = f"{where}: numbers are read as {unit}, because --unit says so"
+    unit, notes = told or stated.unit, ""
+    if stated.unit is not None:
+        notes = f"{where}: numbers are read as {stated.unit}, because --unit says so"
     if unit is None:
         unit, notes = unit_of([float(row[n]) for row in rows for n in ("last", "best") if row.get(n) is not None], where)
     made = []

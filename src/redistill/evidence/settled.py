@@ -222,7 +222,7 @@ def _best_minus_last(evidence: Evidence) -> list[Fact]:
             )
             row = {"on": on, "runs": len(gaps), "mean": float(np.mean(gaps)), "min": min(gaps), "max": largest}
             found.append(Fact("best minus last", text, (row,)))
-    unknown = [run for run in evidence.runs if run.last is None or (run.best is not None and run.best_on is None)]
+    unknown = [run for run in evidence.runs if run.best is not None and run.best_on is None]
     if unknown:
         found.append(Fact("epoch not known", f"Of {len(unknown)} runs it is not known at which epoch, or by what, their number was taken."))
     return found
