@@ -108,8 +108,8 @@ def _size(finding: Finding, reading: Reading) -> str:
     says = side[verdict]
     if verdict == "compatible":
         says = (
-            f"inside ±{_number(claim, widest(reading.interval))}, the smallest tolerance at which it would be reproduced; no affordable number "
-            f"of seeds can place it within ±{edge}"
+            f"inside ±{_number(claim, widest(reading.interval))}, the smallest tolerance at which it would be reproduced; no affordable "
+            f"number of seeds can place it within ±{edge}"
         )
     if verdict == "unclear" and -claim.tolerance <= reading.interval[0] and reading.interval[1] <= claim.tolerance:
         says = f"inside ±{edge}, but that there is a gain at all is not shown"

@@ -29,7 +29,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "paper": ("paper",),
     "best_on": ("best_on",),
 }
-"""What a column can be -> its names (:func:`redistill.evidence.units.column_name`). ``value``: an accuracy of an epoch that no name tells."""
+"""What a column can be -> its names (:func:`redistill.evidence.units.column_name`). ``value``: an accuracy whose epoch no name tells."""
 
 MEASURED = re.compile(
     r"second|time|hour|duration|loss|top-?5|acc(?!um)|err(or)?\b|mem|date|path|file|log\b|^run|name|^id$|host|device", re.I
