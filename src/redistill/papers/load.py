@@ -251,15 +251,15 @@ def _cells(mistakes: ValidationErrors, paper: Paper) -> None:
             if ReportedValue.read(also.value) is None:
                 mistakes.add(("also", number, "value"), "holds no number")
     first: dict[str, Checkpoint] = {}
-    for number, one in enumerate(file.checkpoint):
+    for number, asked in enumerate(file.checkpoint):
         with mistakes.at(("checkpoint", number, "value")):
-            ReportedValue.read(one.value)
-        for name in (one.path, one.sha256):  # an evaluation is known by its file: it has one answer
-            twin = first.setdefault(name, one)
-            if any(getattr(one, field) != getattr(twin, field) for field in ("sha256", "model", "data", "normalise")):
+            ReportedValue.read(asked.value)
+        for known_by in (asked.path, asked.sha256):  # an evaluation is known by its file: it has one answer
+            twin = first.setdefault(known_by, asked)
+            if any(getattr(asked, name) != getattr(twin, name) for name in ("sha256", "model", "data", "normalise")):
                 mistakes.add(
                     ("checkpoint", number),
-                    f"{one.path} stands there twice with another sha256, model, data or normalise: one file has one evaluation",
+                    f"{asked.path} stands there twice with another sha256, model, data or normalise: one file has one evaluation",
                 )
                 break
 
