@@ -56,13 +56,18 @@ def judge_table(
     sized = sum(
         found.claim.kind in ("value", "gain") and found.reading is not None and found.verdict != "disputed" for found in findings
     )
+    looked = {found.epoch for found in findings}
     return findings, Summary(
         counts=Counter(found.verdict for found in findings),
         judged=sized,
         expected_false=ALPHA * sized,
         holm={found.claim.id: found.p for found in findings if found.p is not None},
-        pools={epoch: made for epoch, cells in around.cells.items() if (made := around.pools.get((epoch, "")) or pooled(cells))},
-        regimes=around.pools,
+        pools={
+            epoch: made
+            for epoch, cells in around.cells.items()
+            if epoch in looked and (made := around.pools.get((epoch, "")) or pooled(cells))
+        },
+        regimes={key: made for key, made in around.pools.items() if key[0] in looked},
     )
 
 
@@ -241,7 +246,8 @@ def _notes(view: View, around: _Around) -> list[str]:
         elif cell in pool.apart:
             notes.append(f"{cell} scatters visibly more than the others: its own spread decides")
     if view.design == "blocked" and view.blocks is not None and (wide := [c for c in claim.cells if c in view.blocks.own]):
-        notes.append(f"{' and '.join(wide)} scatters visibly more than the others: judged by its own spread")
+        they, its = ("scatters", "its") if len(wide) == 1 else ("scatter", "their")
+        notes.append(f"{' and '.join(wide)} {they} visibly more than the others: judged by {its} own spread")
     still = [cell for cell, x in zip(claim.cells, view.columns(), strict=True) if float(x.max()) == float(x.min())]
     for cell in still:
         end = ", so nothing can be said" if view.still() else ""

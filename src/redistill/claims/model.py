@@ -308,8 +308,8 @@ class Summary:
     Attributes:
         counts: findings by verdict. judged: verdicts of size (value and gain), each false with at most 5 %.
         expected_false: 5 % of ``judged``: at most so many of them are expected to be false, *unclear* never being false.
-        holm: adjusted p-value of each claim of gain and order. pools: of all cells, by the epoch compared.
-        regimes: the pools that decide, by epoch and regime; one for all cells where no regimes are told.
+        holm: adjusted p-value of each claim of gain and order. pools: of all cells, by the epoch at which some claim was looked at.
+        regimes: the pools that decide, by such epochs and regime; one for all cells where no regimes are told.
     """
 
     counts: Mapping[Verdict, int]
