@@ -251,6 +251,22 @@ def test_sources_stand_side_by_side(tmp_path: Path) -> None:
     assert side_by_side([one]) == ""
 
 
+def test_two_files_of_one_name_are_two_pages(tmp_path: Path) -> None:
+    """Of a folder for each variant, as people have them: none is written over the other, and both stand side by side."""
+    for folder, value in (("a", 73.3), ("b", 71.3)):
+        (tmp_path / "runs" / folder).mkdir(parents=True)
+        rows = [f"CIFAR-100,resnet32x4,resnet8x4,KD,{seed},{value + 0.1 * seed}" for seed in range(3)]
+        text = "\n".join(["dataset,teacher,student,method,seed,last", *rows])
+        (tmp_path / "runs" / folder / "runs.csv").write_text(text, encoding="utf-8")
+    for more in ([], ["--source", "someone/runs@c0ffee"]):
+        to = tmp_path / f"out{len(more)}"
+        assert run_cli("audit", str(tmp_path / "runs"), "--paper", "tian2020", "-o", str(to), *more).returncode == 0
+        pages = {path.name: path.read_text(encoding="utf-8") for path in to.glob("*.md")}
+        assert sorted(pages) == ["runs-2.md", "runs.md", "side-by-side.md"]
+        assert "73.40" in pages["runs.md"] and "71.40" in pages["runs-2.md"]
+        assert "73.40" in pages["side-by-side.md"] and "71.40" in pages["side-by-side.md"]
+
+
 def test_the_command(tmp_path: Path) -> None:
     path = ours(tmp_path, *cell("KD", KD))
     done = run_cli("audit", str(path), "--json")
@@ -308,6 +324,9 @@ def test_errors_instead_of_accuracies_are_recognised_and_not_judged(tmp_path: Pa
         ({"published": {"a": 1}}, "published must be a list of objects"),
         ({"published_claims": ["x"]}, "published_claims must be a list of objects"),
         ({"caveats": "mind"}, "caveats must be a list of sentences"),
+        ({"published_claims": [{"method": "KD", "student": "x", "gain": "1.1"}]}, "published_claims, entry 1: gain is '1.1': a number"),
+        ({"published": [{"n": 3, "mean": "73.3 %"}]}, "published, entry 1: mean is '73.3 %': a number"),
+        ({"pairs": [{"only_float_correct": "a"}]}, "pairs, entry 1: only_float_correct is 'a': a number"),
         ({"source": "x"}, "has no source with a repository"),
     ],
 )
