@@ -201,7 +201,7 @@ LOSSES: Tree = {"key": "WeightedSumLoss", "kwargs": {"sub_terms": {
 }}}  # fmt: skip
 MD: Tree = {"EXPERIMENT": {"TAG": "kd"}, "DISTILLER": {"TYPE": "KD", "TEACHER": "resnet8", "STUDENT": "resnet8"},
             "KD": {"TEMPERATURE": 4, "LOSS": {"CE_WEIGHT": 0.1}}, "SOLVER": {"EPOCHS": 2, "LR": 0.05, "LR_DECAY_STAGES": [1]}}  # fmt: skip
-SPOILT = (None, "x", [], {}, -1, True, [1, "a"], {"a": 1}, float("nan"), float("inf"))
+SPOILT: tuple[Any, ...] = (None, "x", [], {}, -1, True, [1, "a"], {"a": 1}, float("nan"), float("inf"))
 
 
 def places(tree: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

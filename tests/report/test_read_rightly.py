@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from redistill import papers
 from redistill.claims import Claim, Measured, Published, judge
 from redistill.papers.plan import make
 from redistill.report.figures import curves_of
-from redistill.report.html import ET, table
+from redistill.report.html import table
 from redistill.report.paper import latex_cells, line, page
 from redistill.report.results import digits_methods
 from redistill.report.table import comparison, latex, markdown

@@ -255,8 +255,8 @@ def _cells(mistakes: ValidationErrors, paper: Paper) -> None:
         with mistakes.at(("checkpoint", number, "value")):
             ReportedValue.read(asked.value)
         for known_by in (asked.path, asked.sha256):  # an evaluation is known by its file: it has one answer
-            twin = first.setdefault(known_by, asked)
-            if any(getattr(asked, name) != getattr(twin, name) for name in ("sha256", "model", "data", "normalise")):
+            before = first.setdefault(known_by, asked)
+            if any(getattr(asked, name) != getattr(before, name) for name in ("sha256", "model", "data", "normalise")):
                 mistakes.add(
                     ("checkpoint", number),
                     f"{asked.path} stands there twice with another sha256, model, data or normalise: one file has one evaluation",

@@ -57,7 +57,7 @@ def compare(case: Case, computed: Mapping[str, Tensor | Array]) -> list[Compared
     An expected array that was not computed counts as an infinite error.
     """
     tolerances = (case.meta.get("tolerances") or {}).get("float64") or {}
-    loose = {"loss": tolerances.get("loss"), "grad": tolerances.get("grad", tolerances.get("loss"))}
+    loose: dict[str, Any] = {"loss": tolerances.get("loss"), "grad": tolerances.get("grad", tolerances.get("loss"))}
     if loose["loss"] is None:
         raise Damaged("the sidecar gives no float64 tolerance")
     got = {n: v.detach().numpy() if isinstance(v, Tensor) else np.asarray(v) for n, v in computed.items()}
