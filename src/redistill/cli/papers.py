@@ -228,7 +228,7 @@ def explain(
         print(f"{sum(map(len, missing))} runs are missing, {estimated(seconds)}")
     if missing and not dry_run:
         finish(wanted, out, resources(data_dir, device, budget=time_budget, jobs=jobs, no_cache=no_cache, threads=threads))
-    print("\n".join(sentences(effects(found, store, numbers), one)))
+    print("\n".join(sentences(effects(found, store, numbers), paper, one)))
     if scale != 1.0:
         print(f"scale {scale:g}: what a departure does at the published length may be another thing")
 
