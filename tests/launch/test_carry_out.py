@@ -27,9 +27,11 @@ from redistill.launch.jobs import Pool, Task
 from redistill.launch.local import environment, shared_out, tasks_of
 from redistill.launch.queue import Queue, plan
 from redistill.launch.stop import Stop
+from redistill.report.progress import Terminal
 from redistill.runs.compare import differences
 from redistill.runs.store import Store
 from redistill.sealed import PENDING, RECORD
+from redistill.user_code import locate
 
 SOURCE = str(Path(__file__).parents[2] / "src")
 
@@ -78,6 +80,22 @@ def test_workers_get_folders_a_path_and_nothing_of_the_current_folder(tmp_path: 
     assert "--trust-code" in task.command  # its file, which the user gave, says so
 
 
+def test_workers_may_run_the_code_of_a_teacher_that_is_there_where_somebody_said_so(tmp_path: Path, teacher_file: Path, make: Any) -> None:
+    shutil.copytree(teacher_file, tmp_path / "runs")
+    store, one = Store(tmp_path / "runs"), make(student={"model": "mlp", "args": {"inputs": 64}})
+    [(task, group)] = tasks_of(Queue(plan([one]), store, device="cpu"), 1).values()
+    assert group == (one,) and "--trust-code" in task.command  # nets.py is named by a file of the user's
+    (tmp_path / "other.py").write_text((HERE / "nets.py").read_text() + "\n# somebody else's\n")
+    code = locate("./other.py:Small", tmp_path).code
+    [maker] = one.needs()
+    net = maker.student.model_copy(update={"file": str(tmp_path / "other.py"), "code": code})
+    maker = maker.model_copy(update={"student": net})
+    assert one.teacher is not None
+    stranger = one.model_copy(update={"teacher": one.teacher.model_copy(update={"run": maker})})
+    commands = [task.command for task, group in tasks_of(Queue(plan([stranger]), store, device="cpu"), 1).values()]
+    assert commands and not any("--trust-code" in command for command in commands)  # a record may name it, and nobody has said so
+
+
 def test_no_process_stands_idle_beside_the_last_cohort() -> None:
     plan_of_18 = [tuple(small(seed=seed, recipe={"steps": steps}) for steps in range(1, 7)) for seed in range(3)]
     one, two, three = plan_of_18
@@ -95,11 +113,16 @@ def test_what_must_come_first_is_shared_out_by_itself(make: Any) -> None:
     assert shared_out(groups, 2) == groups and shared_out(groups[:2], 2) == [groups[0], (a,), (c,)]
 
 
-def test_students_of_a_cohort_that_is_cut_have_the_bits_of_the_whole(tmp_path: Path, teacher_file: Path, make: Any) -> None:
-    wanted = [make(evaluate={}), make(evaluate={}, method=[{"use": "CE"}, {"use": "KD"}])]
+def test_students_of_a_cohort_that_is_cut_have_the_bits_of_the_whole_and_tell_no_more(
+    tmp_path: Path, teacher_file: Path, make: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = [{"use": "CE"}, {"use": "KD"}]
+    wanted = [make(evaluate={}, method=both), make(evaluate={}, method=both, student={"model": "mlp", "args": {"inputs": 64}})]
     for name, jobs in (("whole", 1), ("cut", 2)):
         shutil.copytree(teacher_file, tmp_path / name)
-        assert carry_out(wanted, Store(tmp_path / name), Resources(jobs=jobs, threads=1, trust_code=True)).problems == []
+        assert carry_out(wanted, Store(tmp_path / name), Resources(jobs=jobs, threads=1, trust_code=True), Terminal()).problems == []
+        told = [line for line in capsys.readouterr().err.splitlines() if "share of the loss" in line]
+        assert len(told) == 1 and told[0].startswith("note: CE() + KD(): ")  # of both students, and of both processes
     for one in wanted:
         whole, cut = (Store(tmp_path / name).find(one) for name in ("whole", "cut"))
         assert whole is not None and cut is not None

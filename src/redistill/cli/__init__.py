@@ -14,7 +14,7 @@ import typer.core
 
 from redistill import __version__
 from redistill.allocator import keep_freed_memory
-from redistill.errors import LONGEST, RedistillError, plain, sentence
+from redistill.errors import LONGEST, NOTE, RedistillError, plain, sentence
 
 # first what makes runs, then what looks at them, papers, what data make of networks, and what there is
 ORDER = (
@@ -140,7 +140,7 @@ def _warned(
 ) -> None:
     """A warning is a note to a person: where it stands in the code is of no use to them."""
     if sys.stderr is not None:
-        print(f"note: {plain(str(message))}", file=sys.stderr)
+        print(f"{NOTE}{plain(str(message))}", file=sys.stderr)
 
 
 def _flush() -> None:

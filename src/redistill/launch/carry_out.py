@@ -23,7 +23,6 @@ from redistill.launch.local import Tasks, side_by_side
 from redistill.launch.named_code import refusal, vouch
 from redistill.launch.queue import Queue, plan
 from redistill.launch.stop import Interrupted, Stop
-from redistill.launch.tracking import warned_before
 from redistill.runs.store import Run, Store
 
 
@@ -126,7 +125,6 @@ def carry_out(
         try:
             _require_words(queue, given.trust_code)
             if given.jobs > 1:
-                warned_before(given.track, shown.note)
                 problems += side_by_side(queue, given.jobs, given.threads, shown.tasks)
             else:
                 problems += _one_by_one(queue, shown, given.debug)

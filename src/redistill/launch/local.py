@@ -13,7 +13,8 @@ from typing import Protocol
 from redistill.errors import RedistillError
 from redistill.launch.cohort import Cohort, group_label
 from redistill.launch.jobs import Pool, Task, threads_each
-from redistill.launch.named_code import names
+from redistill.launch.named_code import names, refusal, whole
+from redistill.launch.progress import gist
 from redistill.launch.queue import Queue
 from redistill.launch.stop import Interrupted
 
@@ -66,7 +67,8 @@ def tasks_of(queue: Queue, threads: int, jobs: int = 1) -> dict[str, tuple[Task,
             words.append("--no-cache")
         if queue.track:
             words += ["--track", ",".join(queue.track)]
-        if any(True for one in left for _ in names(one)):
+        every = [each for one in left for each in whole(one)]  # a teacher that is there already is code too
+        if any(True for one in every for _ in names(one)) and all(refusal(one) is None for one in every):
             words.append("--trust-code")  # this process was told so, by a file of the user's or by the same word
         title = f"{group_label(left)} {left[0].folder}"
         needs = frozenset(home[n.id] for one in left for n in one.needs() if n.id in home)
@@ -105,7 +107,14 @@ def side_by_side(
             return False
         return all(run is not None and run.diverged is None for run in runs)
 
-    pool = Pool(tasks, jobs, environment(each), there)
+    told: set[object] = set()
+
+    def note(text: str) -> None:
+        if (known := gist(text)) not in told:  # every process says it, and a person needs it once
+            told.add(known)
+            queue.note(text)
+
+    pool = Pool(tasks, jobs, environment(each), there, note)
     asked = False
     with display(tasks) as table:
         for changed in pool:
