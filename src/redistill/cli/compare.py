@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -171,6 +171,7 @@ def _show(
         first = next((title for title, found in cells.items() if found[0].cell in chosen), "")
         if not first:
             raise RedistillError(f"--baseline {baseline!r} is none of the cells compared: {', '.join(cells)}")
+    warn_other_images(cells, first, on)
     rows = comparison(accuracies, first)
     shown = [{**dataclasses.asdict(row), "runs": [run.id for run in cells[row.method]]} for row in rows]
     gone = [f"{r.label}, seed {r.seed}" for found in cells.values() for r in found if r.diverged is not None]
@@ -185,21 +186,60 @@ def _show(
 
 
 def cells_of(store: Store, names: Sequence[str]) -> dict[str, list[Run]]:
-    """The runs named, by cell; a cell is titled by its label, with its hash where labels are equal."""
+    """The runs named, by title (:func:`titled`); what is left out, or is out of date, is told on standard error."""
     from redistill.cli.look import warn_left_out
+    from redistill.runs.lookup import Today
 
-    cells: dict[str, dict[int, Run]] = {}
+    picked: list[Run] = []
     for name in names:
         if len(names) > 1 and _is_no_cell(store, name):
             continue  # compare runs/*: what a shell found beside the cells
-        for run in store.pick(name):
-            cells.setdefault(run.cell, {})[run.seed] = run
-    warn_left_out(store, [run for found in cells.values() for run in found.values()])
+        picked += store.pick(name)
+    cells = titled(picked)
+    every = [run for found in cells.values() for run in found]
+    warn_left_out(store, every)
+    today = Today(store)
+    for run in every:
+        if (why := today.stale(run)) is not None:
+            print(f"redistill: {run.label}, seed {run.seed} is stale: {why}", file=sys.stderr)
+    return cells
+
+
+def titled(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """Runs by cell, each cell in the order of its seeds and titled by its label, with its hash where labels are equal."""
+    cells: dict[str, dict[int, Run]] = {}
+    for run in runs:
+        cells.setdefault(run.cell, {})[run.seed] = run
     labels = [next(iter(found.values())).label for found in cells.values()]
-    titled = {}
+    made = {}
     for (cell, found), label in zip(cells.items(), labels, strict=True):
-        titled[label if labels.count(label) == 1 else f"{label} ({cell[:6]})"] = [found[seed] for seed in sorted(found)]
-    return titled
+        made[label if labels.count(label) == 1 else f"{label} ({cell[:6]})"] = [found[seed] for seed in sorted(found)]
+    return made
+
+
+def warn_other_images(cells: Mapping[str, Sequence[Run]], first: str, on: str) -> None:
+    """Say on standard error which cells were evaluated on other images than ``first``, seed by seed: a difference is then not one of
+    methods."""
+    mine = {run.seed: run for run in cells[first]}
+    for title, found in cells.items():
+        other = next((run for run in found if run.seed in mine and _images(run, on) != _images(mine[run.seed], on)), None)
+        if other is not None:
+            print(
+                f"redistill: {title} and {first} were not evaluated on the same images of {on!r} ({_about(other, on)}; "
+                f"{_about(mine[other.seed], on)}): their difference is not one of methods alone", file=sys.stderr,
+            )  # fmt: skip
+
+
+def _images(run: Run, on: str) -> object:
+    """What tells one evaluation set from another: its content, or all that is known of it; None where a record says nothing."""
+    known = run.entry.data.get(on, {})
+    return known.get("sha256") or {key: value for key, value in known.items() if key != "seen_by_teacher"} or None
+
+
+def _about(run: Run, on: str) -> str:
+    known = run.entry.data.get(on, {})
+    content = f", sha256 {str(known['sha256'])[:12]}" if "sha256" in known else ""
+    return f"{known.get('data', '?')}, {known.get('count', '?')} images{content}"
 
 
 def _is_no_cell(store: Store, name: str) -> bool:
