@@ -215,13 +215,16 @@ def test_formulas_are_looked_at_where_other_code_made_the_run(store: Store, monk
 READS = {
     "list models": (), "list terms": (), "list data": (), "runs": (), "show": ("RUN",), "watch": ("RUN", "--once"), "compare": ("RUN",),
     "plot": ("RUN", "--to", "TO"), "papers": (), "init": (), "runs --as ro-crate": (), "cache": (),
+    "diff": ("RUN", "OTHER"), "quotes --rules": (), "quotes": ("TABLE",),
 }  # fmt: skip
 
 
 def test_commands_that_only_read_never_wait_for_torch(store: Store, tmp_path: Path) -> None:
-    filled = {"RUN": store.finished()[0].id, "TO": str(tmp_path / "curves.svg")}
+    (tmp_path / "table.csv").write_text("teacher,student,method,dataset,top1\nresnet32x4,resnet8x4,KD,CIFAR-100,73.33\n")
+    first, other, *_ = store.finished()
+    filled = {"RUN": first.id, "OTHER": other.id, "TO": str(tmp_path / "curves.svg"), "TABLE": str(tmp_path / "table.csv")}
     lines = [[*command.split(), *(filled.get(word, word) for word in rest)] for command, rest in READS.items()]
-    lines = [line if line[0] in ("list", "papers", "init", "cache") else [*line, "--runs", str(store.root)] for line in lines]
+    lines = [line if line[0] in ("list", "papers", "init", "cache", "quotes") else [*line, "--runs", str(store.root)] for line in lines]
     text = f"""
 import sys
 from typer.testing import CliRunner
@@ -230,8 +233,11 @@ for line in {lines!r}:
     done = CliRunner().invoke(program(), line)
     assert done.exit_code == 0, (line, done.output, done.exception)
     assert "torch" not in sys.modules, line
+    assert not done.stderr, (line, done.stderr)
 """
-    facts = {**os.environ, "REDISTILL_CACHE": str(tmp_path / "cache")}  # with tables in it, cache reads their heads
+    (tmp_path / "home").touch()  # of which matplotlib would tell its log
+    # with tables in it, cache reads their heads
+    facts = {**os.environ, "HOME": str(tmp_path / "home"), "REDISTILL_CACHE": str(tmp_path / "cache")}
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, env=facts)
     assert done.returncode == 0, done.stderr
 
