@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from redistill.cli import app, tell
+from redistill.cli.cells import titled, warn_other_images
 from redistill.cli.options import Change, DataDir, Device, Json, NoCache, Out, Threads, Track, TrustCode, seeds_of, show_json
 
 if TYPE_CHECKING:
@@ -181,7 +182,6 @@ def report(outcomes: Sequence[Outcome], as_json: bool) -> None:
 
 def _compared(outcome: Outcome) -> None:
     """The cells of what was asked for beside each other, the first one the baseline."""
-    from redistill.cli.compare import titled, warn_other_images
     from redistill.report.table import comparison, markdown
 
     cells = titled(run for run in outcome.runs if run.diverged is None)
