@@ -51,6 +51,8 @@ def test_it_prints_nothing_and_says_what_came_of_it(tmp_path: Path, capfd: pytes
     assert again.found == {one.id} and again.status == 0 and again.problems == []
     assert capfd.readouterr() == ("", "")
     late = carry_out([small(recipe={"steps": 4})], store, Resources(budget=0.0))
+    again = carry_out([small(recipe={"steps": 4}), small()], store, Resources(budget=0.0))
+    assert again.status == 75 and again.found == {run.id for run in again.runs} == {small().id}  # nothing was written
     assert late.status == 75 and late.runs == [] and "the time budget is used up" in late.problems[0]
 
 

@@ -154,6 +154,14 @@ def test_small_steps_take_one_thread_and_give_the_others_back(monkeypatch: pytes
         trained(net(), threads=0)
 
 
+def test_what_no_cohort_is_made_of_is_said() -> None:
+    with pytest.raises(rd.RedistillError, match=r"a cohort is a list of \(student, method\) pairs"):
+        rd.fit_cohort([net()], None, DATA, rd.Recipe(epochs=1), seed=0)  # type: ignore[list-item]
+    for odd in ("x", float("nan"), -1.0, None):
+        with pytest.raises(rd.RedistillError, match=r"checkpoint_every=.*seconds between two checkpoints"):
+            trained(net(), checkpoint_every=odd)
+
+
 # -- several methods in one file --------------------------------------------------------------------------------------
 FILE = """
 [teacher]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -84,12 +86,12 @@ def allowance_of(teachers: str) -> float:
     """``--teachers 0.2`` as a number; 0 for the words."""
     if teachers in ("paper", "each"):
         return 0.0
-    try:
-        return float(teachers)
-    except ValueError:
-        raise RedistillError(
-            f"--teachers {teachers!r}: write paper (as the paper has them), each (one a seed), or what a teacher may add in points, 0.2"
-        ) from None
+    with contextlib.suppress(ValueError):
+        if 0 <= (points := float(teachers)) < math.inf:
+            return points
+    raise RedistillError(
+        f"--teachers {teachers!r}: write paper (as the paper has them), each (one a seed), or what a teacher may add in points, 0.2"
+    )
 
 
 def code_in(made: Plan) -> list[str]:

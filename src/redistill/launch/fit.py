@@ -169,6 +169,10 @@ def fit_cohort(
     trackers = names_of(track)
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         raise RedistillError(f"threads={threads!r}: a whole number from 1 on, or None")
+    if isinstance(checkpoint_every, bool) or not isinstance(checkpoint_every, int | float) or not checkpoint_every >= 0:
+        raise RedistillError(f"checkpoint_every={checkpoint_every!r}: seconds between two checkpoints, from 0 on")
+    if odd := next((one for one in students if not isinstance(one, tuple | list) or len(one) != 2), None):
+        raise RedistillError(f"a cohort is a list of (student, method) pairs, [(student, rd.CE() + rd.KD())], got a {type(odd).__name__}")
     if threads is None:
         threads = _threads(students, teacher, source, recipe, device)
     with using(threads):
