@@ -77,7 +77,7 @@ def run(
 def train(
     model: Annotated[str, typer.Argument(help="A network: redistill list models.")],
     data: Annotated[str, typer.Argument(help="A data set: redistill list data.")],
-    epochs: Annotated[int, typer.Option(min=1)] = 30,
+    epochs: Annotated[int, typer.Option(min=1, help="Of the training images.")] = 30,
     lr: Annotated[float, typer.Option(min=0.0, help="Highest learning rate; a cosine from it to 0.")] = 0.1,
     seeds: Seeds = None,
     change: Change = [],  # noqa: B006
