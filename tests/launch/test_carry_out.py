@@ -17,16 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from helpers.experiments import HERE
 from redistill import cli, files
 from redistill.errors import RedistillError, plain, sentence
 from redistill.experiment.value import Experiment
+from redistill.launch import local
 from redistill.launch.carry_out import Resources, Silent, carry_out
-from redistill.launch.jobs import Pool, Task
+from redistill.launch.jobs import Pool, Task, threads_each
 from redistill.launch.local import environment, shared_out, tasks_of
 from redistill.launch.queue import Queue, plan
 from redistill.launch.stop import Stop
+from redistill.launch.threads import using, wanted
 from redistill.report.progress import Terminal
 from redistill.runs.compare import differences
 from redistill.runs.store import Store
@@ -80,6 +83,35 @@ def test_workers_get_folders_a_path_and_nothing_of_the_current_folder(tmp_path: 
     own = Experiment.load(HERE / "teacher.toml", device="cpu")
     [(task, _)] = tasks_of(Queue(plan([own]), store, device="cpu"), 1).values()
     assert "--trust-code" in task.command  # its file, which the user gave, says so
+
+
+@pytest.mark.parametrize(("threads", "set_to", "expected"), [(None, None, None), (None, "5", "5"), (3, None, "3"), (3, "5", "3")])
+def test_workers_choose_their_threads_unless_somebody_says_how_many(
+    threads: int | None, set_to: str | None, expected: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if set_to is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", set_to)
+    seen: list[tuple[list[Task], dict[str, str]]] = []
+
+    class Nothing(Pool):
+        def __init__(self, tasks: Any, jobs: int, around: Any, *more: Any):
+            super().__init__(tasks, jobs, around, *more)
+            seen.append((self.tasks, self.environment))
+
+        def __iter__(self) -> Any:
+            return iter(())
+
+    monkeypatch.setattr(local, "Pool", Nothing)
+    local.side_by_side(Queue(plan([small()]), Store(tmp_path), device="cpu"), 2, threads, Silent().tasks)
+    [([task], around)] = seen
+    if expected is None:
+        assert "--threads" not in task.command and around["OMP_NUM_THREADS"] == str(threads_each(2))
+        monkeypatch.setattr(os, "environ", around)
+        with using(2):
+            assert wanted([torch.nn.Linear(1, 1)], (1,), 1, torch.device("cpu")) == 1  # its share is no word that it must take
+    else:
+        assert task.command[task.command.index("--threads") + 1] == around["OMP_NUM_THREADS"] == expected
 
 
 def test_workers_may_run_the_code_of_a_teacher_that_is_there_where_somebody_said_so(tmp_path: Path, teacher_file: Path, make: Any) -> None:

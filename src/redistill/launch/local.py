@@ -17,6 +17,7 @@ from redistill.launch.named_code import names, refusal, whole
 from redistill.launch.progress import gist
 from redistill.launch.queue import Queue
 from redistill.launch.stop import Interrupted
+from redistill.launch.threads import SHARE, word
 
 
 class Tasks(Protocol):
@@ -49,8 +50,10 @@ def shared_out(groups: Sequence[Cohort], jobs: int) -> list[Cohort]:
     return parts
 
 
-def tasks_of(queue: Queue, threads: int, jobs: int = 1) -> dict[str, tuple[Task, Cohort]]:
-    """One task a group of the plan, shared out among ``jobs``, by its name; what is there already, or may not run, is left out."""
+def tasks_of(queue: Queue, threads: int | None, jobs: int = 1) -> dict[str, tuple[Task, Cohort]]:
+    """One task a group of the plan, shared out among ``jobs``, by its name; what is there already, or may not run, is left out.
+
+    threads: said by somebody; None: each process chooses for the size of its steps."""
     tasks: dict[str, tuple[Task, Cohort]] = {}
     home: dict[str, str] = {}  # which task makes an experiment
     for left in shared_out([open_ones for group in queue.groups if (open_ones := queue.open(group))], jobs):
@@ -58,7 +61,7 @@ def tasks_of(queue: Queue, threads: int, jobs: int = 1) -> dict[str, tuple[Task,
         folders = [str(queue.store.begin(one)) for one in left]
         # -P: nothing is imported from the folder in which the command was given
         words = [sys.executable, "-P", "-m", "redistill", "run", *folders, "--runs", str(queue.store.root), "--device", queue.device]
-        words += ["--threads", str(threads), "--checkpoint-every", str(queue.every)]
+        words += ["--checkpoint-every", str(queue.every), *([] if threads is None else ["--threads", str(threads)])]
         if queue.data_dir is not None:
             words += ["--data-dir", str(queue.data_dir)]
         if not queue.wait:
@@ -95,8 +98,9 @@ def side_by_side(
     Raises:
         Interrupted: a signal or the time budget stopped all of them; every one has saved a checkpoint.
     """
-    each = threads if threads is not None else threads_each(jobs)
-    planned = tasks_of(queue, each, jobs)
+    said = threads if threads is not None else word()
+    planned = tasks_of(queue, said, jobs)
+    around = environment(said) if said is not None else {**environment(threads_each(jobs)), SHARE: "1"}
     tasks = [task for task, _ in planned.values()]
 
     def there(task: Task) -> bool:
@@ -114,7 +118,7 @@ def side_by_side(
             told.add(known)
             queue.note(text)
 
-    pool = Pool(tasks, jobs, environment(each), there, note)
+    pool = Pool(tasks, jobs, around, there, note)
     asked = False
     with display(tasks) as table:
         for changed in pool:
