@@ -171,3 +171,10 @@ def test_two_files_whose_methods_have_equal_names_are_four_rows(tmp_path: Path) 
     rows = [line.split("|")[1:4] for line in done.stdout.splitlines() if line.startswith(("| plain (", "| smooth ("))]
     assert [float(row[2]) for row in rows] == said and len(said) == 4
     assert len({row[0].strip() for row in rows}) == 4
+
+
+def test_a_tilde_behind_an_equals_sign_is_the_home_folder_too(out: Path, tmp_path: Path) -> None:
+    line = [*WORDS, "runs", "--as=ro-crate", "--runs=~/runs"]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, env={**environment(), "HOME": str(out.parent)}, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (out / "ro-crate-metadata.json").is_file() and not (tmp_path / "~").exists()

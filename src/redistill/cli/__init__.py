@@ -111,7 +111,7 @@ def main() -> None:
     commands = program()
     global debug
     debug = "--debug" in sys.argv[1:]
-    sys.argv[1:] = [word for word in sys.argv[1:] if word != "--debug"]
+    sys.argv[1:] = [_at_home(word) for word in sys.argv[1:] if word != "--debug"]
     sys.stdout = _safe(sys.stdout, encoding_only=False)
     warnings.showwarning = _warned
     # rich draws on a terminal's standard error and escapes what it is given; everything else there goes through ``tell``
@@ -133,6 +133,12 @@ def main() -> None:
             traceback.print_exc()
         _discard_output()
         sys.exit(tell(error))
+
+
+def _at_home(word: str) -> str:
+    """``--to=~/report`` with the home folder written out, as shells do where the tilde begins a word, and only there."""
+    name, equals, value = word.partition("=")
+    return f"{name}={os.path.expanduser(value)}" if equals and name.startswith("--") and value.startswith("~") else word
 
 
 def _warned(

@@ -118,10 +118,7 @@ def _trained(
         print(f"redistill: {problem}", file=sys.stderr)
     if len(outcome.runs) < len(every):
         raise typer.Exit(outcome.status or 1)
-    by_cell = {found[name].cell: name for name in asked}
-    cells: dict[str, list[Run]] = {}
-    for run in outcome.runs:
-        cells.setdefault(by_cell[run.cell], []).append(run)
+    cells = {name: [run for run in outcome.runs if run.cell == found[name].cell] for name in asked}
     table = _show(cells, Store(out), baseline, on, form, as_json)
     place = out / "comparisons"
     kept = _save(place, f"{data}-{common.student}".replace(":", "-").replace("/", "-"), table, why)

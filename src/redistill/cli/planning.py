@@ -11,6 +11,7 @@ import typer
 
 from redistill.cli.options import seeds_of, show_json
 from redistill.errors import RedistillError
+from redistill.paths import expanded
 
 if TYPE_CHECKING:
     from redistill.papers.plan import Plan
@@ -108,7 +109,7 @@ def files_of(teacher: list[str]) -> dict[str, Path]:
         name, equals, file = text.partition("=")
         if not equals:
             raise RedistillError(f"--teacher {text!r}: write NET=FILE, for example --teacher wrn-40-2=teacher.safetensors")
-        files[name] = Path(file)
+        files[name] = expanded(file)
     return files
 
 
