@@ -198,8 +198,14 @@ def test_one_file_holds_several_methods_and_goes_on_from_another(tmp_path: Path)
     warmer = Experiment.load_all(tmp_path / "all.toml", device="cpu", change=["method.KD.T=2", "recipe.epochs=3"])  # where KD stands
     assert [one.recipe.epochs for one in warmer] == [3] * 3 and warmer[1].method[1].settings["T"] == 2.0
     assert [one.method for one in warmer[::2]] == [plain.method, slow.method]
-    with pytest.raises(rd.RedistillError, match=r"--set 'method.KDD.T=2': unknown term 'KDD': did you mean KD"):
-        Experiment.load_all(tmp_path / "all.toml", device="cpu", change=["method.KDD.T=2"])
+    second = Experiment.load_all(tmp_path / "all.toml", device="cpu", change=["method.1.weight=0.5"])
+    assert [[part.weight for part in one.method] for one in second] == [[1.0], [0.1, 0.5], [1.0]]
+    for change, says in (
+        ("method.KDD.T=2", "unknown term 'KDD': did you mean KD"), ("method.2.weight=1", "unknown term '2'"), ("odd", "write key=value"),
+        ("method.KD.TT=2", "unknown setting of KD 'TT'"),
+    ):  # fmt: skip
+        with pytest.raises(rd.RedistillError, match=says):
+            Experiment.load_all(tmp_path / "all.toml", device="cpu", change=[change])
     (tmp_path / "bad.toml").write_text(FILE.replace('"KD", weight', '"KDD", weight'))
     with pytest.raises(rd.RedistillError, match=r'line 14, method\[1\].use = "KDD": unknown term'):
         Experiment.load_all(tmp_path / "bad.toml")

@@ -9,6 +9,7 @@ text ``"{M}"`` stands for the fact of that name (``papers/cells.py``), the one s
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import re
 from collections.abc import Mapping, Sequence
@@ -45,12 +46,18 @@ def changed(settings: Mapping[str, Any], changes: Sequence[str], *, one_of_sever
 
 
 def require_terms(several: Sequence[Mapping[str, Any]], changes: Sequence[str]) -> None:
-    """Refuse a change of a term that no method of several has."""
-    every = [row for settings in several if isinstance(rows := settings.get("method"), list) for row in rows]
-    unlike = {str(row.get("use")): row for row in every if isinstance(row, dict)}
+    """Refuse a change of a term that no method of several has; what else is wrong with it is told where it is made."""
+    methods = [rows for settings in several if isinstance(rows := settings.get("method"), list)]
+    uses = [str(row["use"]) for rows in methods for row in rows if isinstance(row, dict) and "use" in row]
+    longest = max(map(len, methods), default=0)
     for one in changes:
-        if (keys := _read(one)[0])[0] == "method" and len(keys) > 1 and not keys[1].isdecimal():
-            changed({"method": list(unlike.values())}, [one])
+        keys: tuple[str, ...] = ()
+        with contextlib.suppress(RedistillError):
+            keys = _read(one)[0]
+        if keys[:1] != ("method",) or len(keys) == 1 or keys[1] in uses or not methods:
+            continue
+        if not (keys[1].isdecimal() and len(keys[1]) < 6 and int(keys[1]) < longest):
+            raise NoTerm(f"--set {cut(repr(one), 80)}: {nearest(keys[1], uses, 'term')}")
 
 
 def _read(change: str) -> tuple[tuple[str, ...], Any]:
