@@ -38,7 +38,7 @@ def evaluate(
 ) -> None:
     """What a network says on a data set.
 
-    Accuracy with its interval, top-5, NLL, calibration, and agreement with a teacher, from one pass.
+    Accuracy with its interval, top-5, NLL, calibration error (ECE), and agreement with a teacher, from one pass.
     """
     from redistill.data.named import content, full_name, load_data
     from redistill.launch.threads import using, wanted
@@ -75,7 +75,7 @@ def evaluate(
     print(f"{what} on {data} ({found.images:,} images, normalised as {used})")
     print(f"  accuracy     {found.accuracy:.2f} %  (95 %: {low:.2f} to {high:.2f})")
     for label, value, unit in (
-        ("top-5", found.top5, " %"), ("NLL", found.nll, " nats"), ("calibration", found.calibration_error, " %"),
+        ("top-5", found.top5, " %"), ("NLL", found.nll, " nats"), ("ECE, 15 bins", found.calibration_error, " %"),
         ("agreement", found.agreement, " %"), ("KL(teacher||)", found.kl_from_teacher, " nats"),
         ("KL(||teacher)", found.kl_to_teacher, " nats"),
     ):  # fmt: skip
