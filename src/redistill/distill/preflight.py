@@ -27,7 +27,7 @@ from redistill.models import describe
 from redistill.paths import expanded
 from redistill.precision import resolve_device
 from redistill.runs.store import Store
-from redistill.settings.change import changed
+from redistill.settings.change import changed, require_terms
 
 SMALL_STEM = 96  # side from which a network with a CIFAR stem is dear
 
@@ -347,11 +347,12 @@ class _Preflight:
 
         def made(settings: dict[str, Any], folder: Path, seed: int, name: str, change: Sequence[str] = ()) -> Experiment:
             return Experiment.of(
-                changed({"name": name, **settings}, change), folder=folder, seed=seed, device=asked.resources.device,
+                changed({"name": name, **settings}, change, one_of_several=True), folder=folder, seed=seed, device=asked.resources.device,
                 data_dir=asked.resources.data_dir,
             )  # fmt: skip
 
         by_labels = methods.with_class_weights(methods.PLAIN) if asked.class_weights else list(methods.PLAIN)
+        require_terms([{"method": by_labels}, *({"method": list(way.rows)} for way in rows)], asked.change)
         teaching: dict[int, Experiment] = {}
         taught_by: dict[str, Any] = big.table()
         first = asked.seeds[0]
