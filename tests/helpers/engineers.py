@@ -72,3 +72,19 @@ class Drawn(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(x.flatten(1) @ self.glass)
+
+
+class Raises(nn.Module):
+    """Cannot be made."""
+
+    def __init__(self, num_classes: int):
+        super().__init__()
+        raise RuntimeError("no room")
+
+
+class Still(Small):
+    """Has nothing to train."""
+
+    def __init__(self, n_classes: int = 10):
+        super().__init__(n_classes)
+        self.requires_grad_(False)

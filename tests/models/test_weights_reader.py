@@ -276,6 +276,9 @@ def test_classes_in_another_order_are_refused_and_other_names_are_told() -> None
     message = require_same_order(["0", "1"], ["zero", "1"], "t.pth", "folder:x")
     assert message is not None and message.startswith("1 of 2 classes have other names: class 0 is '0' for t.pth and 'zero' for folder:x")
     assert require_same_order(["a"], ["a", "b"], "t", "d") == "t knows 1 class names, d has 2"
+    with pytest.raises(RedistillError, match=r"'c' is class 2 for t and class 1 for d: .* the same class folders \(a, b, c; a, c\)"):
+        require_same_order(["a", "b", "c"], ["a", "c"], "t", "d")
+    assert "1 of 3" in str(require_same_order(["crane", "b", "crane"], ["crane", "b", "c"], "t", "d"))  # ImageNet has two
 
 
 def test_padded_resnets_and_their_foreign_names(tmp_path: Path) -> None:

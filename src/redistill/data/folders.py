@@ -245,7 +245,10 @@ def folder(
         raise RedistillError(f"on_corrupt must be 'refuse' or 'skip', got {on_corrupt!r}")
     divided = labelled and _is_folder(root / "train")
     if divided and named is None:
-        raise RedistillError(f"{root} has a folder train/ but none called val/: add it, or hold images out of train")
+        raise RedistillError(
+            f"{root} has a folder train/ but none called val/: add it, or read {root / 'train'} by itself, of which a tenth then stands "
+            f"for val"
+        )
     below = named if divided and named is not None else root
     class_names = _classes(root, below, divided) if labelled else None
     files, labels = _listed(below, class_names, every=below.name == "train" or not divided)

@@ -111,7 +111,12 @@ def named(
     if file is None and (shipped or (not is_code(text) and text.lower().endswith(ENDINGS))):
         if not os.path.isfile(path):
             raise RedistillError(f"there is no file {path}: give the path of {FORMATS}")
-        model, args_in = model_in_file(path)
+        try:
+            model, args_in = model_in_file(path)
+        except RedistillError as error:
+            raise RedistillError(
+                f"{error}. Where the network is known, give it by name and the file beside it: ./file.py:Net and --teacher-weights {text}"
+            ) from error
         made = Named(text, model, {**args_in, **given}, path.resolve(), own)
         return _named_in_file(made)
     if is_code(text):

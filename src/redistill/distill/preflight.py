@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from redistill.data.subsets import whole
 from redistill.distill import cost, length, methods, photos, teacher
 from redistill.distill.asked import Asked
 from redistill.distill.family import WORDS, Candidate, chosen, family
@@ -24,6 +25,7 @@ from redistill.launch.carry_out import Resources
 from redistill.launch.materials import sizes_of
 from redistill.launch.threads import using, wanted
 from redistill.models import describe
+from redistill.models.classes import require_same_order
 from redistill.paths import expanded
 from redistill.precision import resolve_device
 from redistill.runs.store import Store
@@ -92,13 +94,27 @@ def plan(
     Raises:
         RedistillError: what cannot end well, in a sentence.
     """
+    if isinstance(seeds, int | str):
+        raise RedistillError(f"seeds are several numbers, got {seeds!r}: give seeds=(0, 1, 2)")
     asked = Asked(
         str(data), teacher, student, teacher_weights, teacher_normalise, student_weights, student_pretrained, train_teacher, method,
         epochs, time_budget,
-        tuple(seeds), size, batch_size, lr, precision, plain, evaluate, skip_unreadable, tuple(change), resources or Resources(),
+        tuple(dict.fromkeys(seeds)), size, batch_size, lr, precision, plain, evaluate, skip_unreadable, tuple(change),
+        resources or Resources(),
         length.PATIENT if recipe == "patient" and augment is None else augment, recipe, ema, early_stop, accumulate, class_weights,
         unlabelled,
     )  # fmt: skip
+    for role, one in (("teacher", teacher), ("student", student)):
+        if not isinstance(one, str) and (one is not None or role == "teacher"):
+            raise RedistillError(
+                f"the {role} of a plan is named, so that its runs can build it again: ./file.py:Net, timm:NAME, a folder or a file, got "
+                f"{type(one).__name__}; rd.fit takes networks as they are"
+            )
+    for what, count in (
+        ("train_teacher", train_teacher), ("epochs", epochs), ("size", size), ("batch_size", batch_size), ("early_stop", early_stop),
+        ("accumulate", accumulate),
+    ):  # fmt: skip
+        whole(what, 1 if count is None else count, 1)
     if recipe is not None and recipe not in length.RECIPES:
         raise RedistillError(nearest(recipe, length.RECIPES, "recipe"))
     return _Preflight(asked, Store(expanded(runs)), tell).plan()
@@ -212,6 +228,9 @@ class _Preflight:
             raise RedistillError("--class-weights weighs cross-entropy with labels, and these images have none: leave it out")
         self.say("training", f"{many}, augmented by {images.train.augment}, normalised as {images.train.normalise}")
         self.say("evaluation", f"{len(images.test):,} images: {images.how}" if images.test is not None else f"none: {images.how}")
+        shown = getattr(images.test, "class_names", None)
+        if images.labelled and (remark := require_same_order(self.class_names, shown, "the training images", "the evaluation images")):
+            self.say("", remark)
         return images
 
     # -- networks -----------------------------------------------------------------------------------------------------
@@ -240,6 +259,8 @@ class _Preflight:
             if "classes apart" in str(error) and role == "teacher":
                 raise RedistillError(f"{who}: {error}, or train its head on these images first with --train-teacher 10") from error
             raise RedistillError(f"{who}: {error}") from error
+        if (role == "student" or self.asked.train_teacher is not None) and not any(p.requires_grad for p in net.parameters()):
+            raise RedistillError(f"no parameter of {who} requires a gradient, so nothing of it can be trained")
         shape = (sizes["channels"], sizes["image_size"], sizes["image_size"])
         try:
             found = places_of(net, torch.zeros(2, *shape, device=self.device), trained=role == "student")
@@ -359,22 +380,23 @@ class _Preflight:
             teaching = {first: base.with_seed(first)}
             taught_by = {"run": base, "seed": first}
         plain: dict[int, Experiment] = {}
+        every = [by_labels, *(way.rows for way in rows)]
         if asked.plain and images.labelled:
             one = made(
                 {"student": small.table(), "method": by_labels, **shared, "recipe": recipe},
                 here,
                 0,
                 f"{title}: {_short(small)} plain",
-                asked.change,
+                methods.changes_for(by_labels, asked.change, every, alone=True),
             )
             plain = {seed: one.with_seed(seed) for seed in asked.seeds}
         distilled: dict[str, dict[int, Experiment]] = {}
         for way in rows:
             terms = methods.with_class_weights(way.rows) if asked.class_weights else list(way.rows)
             learning = {"teacher": taught_by, "student": small.table(), "method": terms, **shared, "recipe": recipe}
-            one = made(learning, way.folder, 0, f"{title}: {_short(small)} {way.name}", asked.change)
+            one = made(learning, way.folder, 0, f"{title}: {_short(small)} {way.name}", methods.changes_for(terms, asked.change, every))
             distilled[way.name] = {seed: one.with_seed(seed) for seed in asked.seeds}
-            weights = " + ".join(f"{row.get('weight', 1.0)} {row['use']}" for row in way.rows)
+            weights = " + ".join(f"{row.get('weight', 1.0)} {row['use']}" for row in one.written()["method"])
             self.say("method" if way is rows[0] else "", f"{way.name}: {weights}")
         if not plain:
             self.say("plain", "none: " + ("left out" if images.labelled else "without labels a student cannot learn alone"))

@@ -37,6 +37,19 @@ def changed(settings: Mapping[str, Any], changes: Sequence[str]) -> dict[str, An
     return made
 
 
+def of_term(change: str) -> tuple[str, str] | None:
+    """The term that a change names, and which of its settings; None for any other change, and for what is none.
+
+    >>> of_term("method.AT.weight=10"), of_term('method.KD=""'), of_term("recipe.lr=0.1")
+    (('AT', 'weight'), ('KD', ''), None)
+    """
+    try:
+        keys, _ = _read(change)
+    except RedistillError:
+        return None
+    return (keys[1], keys[2] if len(keys) > 2 else "") if keys[0] == "method" and len(keys) > 1 else None
+
+
 def _read(change: str) -> tuple[tuple[str, ...], Any]:
     """Keys and value of ``recipe.lr=0.05``."""
     key, equals, text = change.partition("=")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,8 +14,10 @@ from redistill.data import DataSet
 from redistill.features.places import is_traced
 from redistill.features.sight import bare
 from redistill.metrics import ImageSet
+from redistill.models.classes import require_same_order
 from redistill.recipe import Recipe
 from redistill.train.kept import HELD_OUT
+from redistill.train.preflight import TeacherWarning
 
 WAYS = "rd.data.arrays(file), rd.data.folder(path) or rd.data.Images(x, y, classes, name, normalise) makes one"
 
@@ -84,6 +87,7 @@ def require_cohort(
         )
     if recipe.accumulate > 1 and str(getattr(source, "augment", "")).endswith("+strong"):
         raise RedistillError("accumulate > 1 would part the two views of a batch: give accumulate=1, or an augmentation without '+strong'")
+    by_labels = False
     for net, what in students:
         if is_traced(bare(net)):
             raise RedistillError(
@@ -93,6 +97,7 @@ def require_cohort(
         method = Method.of(what)
         for _, term in method.parts():
             name = type(term).__name__
+            by_labels = by_labels or term.needs_labels
             if term.needs_teacher and teacher is None:
                 raise RedistillError(f"{name} compares with a teacher, but there is none: give a teacher or remove {name}")
             if term.needs_pairs and smallest == 1:
@@ -114,6 +119,12 @@ def require_cohort(
             raise RedistillError(
                 f"evaluation set {name!r} has images of shape {list(shown)}, the source {list(trained_on)}: make them the same"
             )
+        if by_labels and (remark := require_same_order(*map(_names, (source, images)), "the training images", f"evaluation set {name!r}")):
+            warnings.warn(remark, TeacherWarning, stacklevel=4)
+
+
+def _names(images: Source | ImageSet) -> tuple[str, ...] | None:
+    return getattr(images, "class_names", None)
 
 
 def lacking(counted: int, wanted: int) -> str:
