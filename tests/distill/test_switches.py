@@ -51,6 +51,16 @@ def test_a_change_of_a_term_is_for_the_students_that_have_it(planned: Callable[.
     assert numbered.distilled["KD+AT"][0].written()["method"][2]["weight"] == 5.0
 
 
+def test_arguments_of_constructors_are_what_is_planned_and_run(planned: Callable[..., Plan]) -> None:
+    made = planned(change=("teacher.args.width=20", "student.args.width=8"))
+    [lesson], plain, kd = made.teaching.values(), made.plain[0], made.distilled["KD"][0]
+    assert [one.student.args for one in (lesson, plain, kd)] == [{"width": 20}, {"width": 8}, {"width": 8}]
+    counts = [sum(p.numel() for p in one.made(made.sizes).parameters()) for one in (made.student, made.teacher)]
+    assert f"Small(width=8): {counts[0]:,} parameters of the teacher's {counts[1]:,}" in str(made)
+    other = planned(change=("teacher.args.width=20", "student.args.width=4"))
+    assert made.length is not None and other.length is not None and made.length.place != other.length.place
+
+
 def test_nothing_asked_is_nothing_written(planned: Callable[..., Plan]) -> None:
     one = settings(planned())
     assert not {"ema", "patience", "accumulate"} & one["recipe"].keys() and "held_out" not in one["source"]

@@ -12,10 +12,12 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from redistill import rng
 from redistill.core import RedistillError, nearest
 from redistill.errors import sentence
+from redistill.features.modes import evaluating
 from redistill.files import canonical
 from redistill.models import simkd as reused
 from redistill.models.arch import Network
@@ -204,11 +206,21 @@ def own_network(found: Own, sizes: Mapping[str, Any], args: Mapping[str, Any], s
     with rng.seeded(seed, "init", found.name, written):
         try:
             network = found.object(**given)
+            _shape_what_waits(network, {**sizes, **own})
         except Exception as error:  # somebody else's constructor
             raise RedistillError(f"{found.name} cannot be made with {', '.join(given) or 'no arguments'}: {sentence(error)}") from error
     if not isinstance(network, nn.Module):
         raise RedistillError(f"{found.name} must give a torch.nn.Module, it gave a {type(network).__name__}")
     return network
+
+
+def _shape_what_waits(network: Any, sizes: Mapping[str, Any]) -> None:
+    """Give layers whose shapes the first images decide (``LazyLinear``) these shapes, and first weights that are drawn here."""
+    if not isinstance(network, nn.Module) or not any(map(is_lazy, (*network.parameters(), *network.buffers()))):
+        return
+    shape = [sizes.get(name) or usual for name, usual in (("channels", 3), ("image_size", 32), ("image_size", 32))]
+    with evaluating(network), torch.no_grad():
+        network(torch.zeros(2, *shape))
 
 
 def _from_elsewhere(name: str, facts: dict[str, Any], seed: int, args: dict[str, Any]) -> nn.Module:

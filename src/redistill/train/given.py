@@ -119,12 +119,9 @@ def require_cohort(
             raise RedistillError(
                 f"evaluation set {name!r} has images of shape {list(shown)}, the source {list(trained_on)}: make them the same"
             )
-        if by_labels and (remark := require_same_order(*map(_names, (source, images)), "the training images", f"evaluation set {name!r}")):
+        mine, theirs = (getattr(one, "class_names", None) for one in (source, images))
+        if by_labels and (remark := require_same_order(mine, theirs, "the training images", f"evaluation set {name!r}")):
             warnings.warn(remark, TeacherWarning, stacklevel=4)
-
-
-def _names(images: Source | ImageSet) -> tuple[str, ...] | None:
-    return getattr(images, "class_names", None)
 
 
 def lacking(counted: int, wanted: int) -> str:
