@@ -171,6 +171,31 @@ def test_pictures_beside_class_folders_and_of_other_endings_are_told(planned: Ca
         planned(data=copy)
 
 
+def test_evaluation_images_that_were_trained_on_are_told(planned: Callable[..., Plan], photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(RedistillError, match=r"all 72 evaluation images are training images: .* Leave --evaluate out"):
+        planned(evaluate=str(photos / "train"))
+    copy = tmp_path / "copy"
+    shutil.copytree(photos, copy)
+    shutil.copy(copy / "train" / "red" / "0.png", copy / "val" / "red" / "again.png")
+    assert "1 of them are training images too" in str(planned(data=copy)) and "images too" not in str(planned())
+
+
+def test_folders_of_parts_and_of_images_without_labels_are_no_classes(
+    planned: Callable[..., Plan], photos: Path, tmp_path: Path
+) -> None:
+    for train, val in (("Train", "Val"), ("training", "validation")):
+        shutil.copytree(photos / "train", tmp_path / train / train)
+        shutil.copytree(photos / "val", tmp_path / train / val)
+        with pytest.raises(RedistillError, match=f"has the folder {train}, which holds folders and would be a class: call .* train/ and"):
+            planned(data=tmp_path / train)
+    shutil.copytree(photos / "train", tmp_path / "flat")
+    shutil.copytree(photos / "val" / "red", tmp_path / "flat" / "test")  # a class may be called so
+    assert "in 4 classes" in str(planned(data=tmp_path / "flat"))
+    shutil.move(tmp_path / "flat" / "test", tmp_path / "flat" / "unlabelled")
+    with pytest.raises(RedistillError, match="has unlabelled/ among its class folders, where it would be a class"):
+        planned(data=tmp_path / "flat")
+
+
 def test_unreadable_files_are_named_and_may_be_left_out(planned: Callable[..., Plan], photos: Path, tmp_path: Path) -> None:
     copy = tmp_path / "photos"
     shutil.copytree(photos, copy)

@@ -290,6 +290,9 @@ def folder(
 PARTS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 """Names of the folders that hold a part."""
 
+LIKE_PARTS = ("train", "training", "val", "valid", "validation", "test", "testing", "eval", "evaluation", "dev")
+"""Names, in small letters, under which people keep parts; folders of folders that are called so are no classes."""
+
 
 def in_memory(images: Any) -> Any:
     """Images in memory, decoded now where they lie on disk."""
@@ -311,6 +314,11 @@ def _classes(root: Path, below: Path, divided: bool) -> tuple[str, ...]:
     names = _folders(below)
     if not names:
         raise RedistillError(f"{below} holds no class folders: give every class a folder, or read it as 'images:{below}'")
+    if not divided and (part := next((n for n in names if n.lower() in LIKE_PARTS and _folders(below / n)), None)):
+        raise RedistillError(
+            f"{root} has the folder {part}, which holds folders and would be a class: call the folders of the parts train/ and val/ (or "
+            f"test/), in small letters, or give another name to a class that is called {part}"
+        )
     if divided and below.name != "train":
         known = _folders(root / "train")
         if odd := sorted(set(names) - set(known)):

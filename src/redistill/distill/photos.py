@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import statistics
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,7 +14,8 @@ from typing import Any
 
 from redistill.data import augmentation, decode, named
 from redistill.data.catalogue import OFFICIAL, OWN, candidates, divided, row_of
-from redistill.data.folders import PARTS, in_memory
+from redistill.data.folders import PARTS, Folder, in_memory
+from redistill.data.images import Images
 from redistill.errors import RedistillError
 from redistill.paths import expanded
 
@@ -209,6 +212,11 @@ def opened(
         raise RedistillError(
             f"{place.name} has one class ({only}): a network learns to tell classes apart, give at least two class folders"
         )
+    if train.class_names and UNLABELLED in train.class_names and place.survey is not None:
+        raise RedistillError(
+            f"{place.survey.root} has {UNLABELLED}/ among its class folders, where it would be a class: put the class folders into train/ "
+            f"beside it, or move it away and name it by --unlabelled"
+        )
     if len(train) < 2:
         raise RedistillError(f"{place.name} has {len(train)} training image: give at least two, and better a hundred a class")
     if test is not None and not test.labelled:
@@ -226,6 +234,20 @@ def opened(
         others = named.load_data(added, data_dir, trust_code=True, opening=opening if added.partition(":")[0] in named.PICTURES else {})
         train = in_memory(train).beside(in_memory(others))
     return Photos(train, test, train_name, test_name, how, opening, place.survey, added, content)
+
+
+def shared(train: Any, test: Any) -> int:
+    """How many evaluation images are training images too, pixel for pixel, or for pictures on disk, file for file; 0 where one set is
+    held in memory and the other is not."""
+    known = set(_pictures(train))
+    return sum(one in known for one in _pictures(test))
+
+
+def _pictures(images: Any) -> Iterator[object]:
+    if isinstance(images, Folder):
+        yield from ((images.root / file).resolve() for file in images.files)
+    elif isinstance(images, Images):
+        yield from (hashlib.blake2b(pixels.numpy().tobytes(), digest_size=16).digest() for pixels in images.x)
 
 
 def _beside(place: Place, unlabelled: str | None, here: Path) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from redistill.data.catalogue import row_of
 from redistill.data.subsets import whole
 from redistill.distill import cost, length, methods, photos, teacher
 from redistill.distill.asked import ARGS, Asked
@@ -248,6 +249,13 @@ class _Preflight:
             raise RedistillError("--class-weights weighs cross-entropy with labels, and these images have none: leave it out")
         self.say("training", f"{many}, augmented by {images.train.augment}, normalised as {images.train.normalise}")
         self.say("evaluation", f"{len(images.test):,} images: {images.how}" if images.test is not None else f"none: {images.how}")
+        if images.test is not None and row_of(str(images.test_name)) is None and (again := photos.shared(images.train, images.test)):
+            if again == len(images.test):
+                raise RedistillError(
+                    f"all {again:,} evaluation images are training images: an accuracy on them says nothing of others. Leave --evaluate out, "
+                    f"or name images that nobody trains on"
+                )
+            self.say("", f"{again:,} of them are training images too, on which an accuracy says nothing: remove them from one of the two")
         theirs = getattr(images.test, "class_names", None)
         if images.labelled and (remark := require_same_order(self.class_names, theirs, "the training images", "the evaluation images")):
             self.say("", remark)
