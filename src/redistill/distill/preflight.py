@@ -252,8 +252,8 @@ class _Preflight:
         if images.test is not None and row_of(str(images.test_name)) is None and (again := photos.shared(images.train, images.test)):
             if again == len(images.test):
                 raise RedistillError(
-                    f"all {again:,} evaluation images are training images: an accuracy on them says nothing of others. Leave --evaluate out, "
-                    f"or name images that nobody trains on"
+                    f"all {again:,} evaluation images are training images: an accuracy on them says nothing of others. Leave --evaluate "
+                    f"out, or name images that nobody trains on"
                 )
             self.say("", f"{again:,} of them are training images too, on which an accuracy says nothing: remove them from one of the two")
         theirs = getattr(images.test, "class_names", None)
