@@ -63,7 +63,9 @@ def fill(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
 def put_beside(net: nn.Module, buffers: Mapping[str, Tensor], where: str) -> None:
     """Buffers that no state dict holds, as they were when the network was saved."""
     mine = unsaved_buffers(net)
-    for name, value in buffers.items():
+    for held, value in buffers.items():
+        # of a whole network in a wrapper the names begin with the wrapper's
+        name = held if held in mine else max((one for one in mine if held.endswith(f".{one}")), key=len, default=held)
         if name not in mine or mine[name].shape != value.shape:
             has = f"has {list(mine[name].shape)}" if name in mine else "has none of that name"
             raise RedistillError(
