@@ -223,7 +223,7 @@ def test_args_do_not_change_what_a_file_computes(tmp_path: Path, net: Any) -> No
 
 
 OWN = """
-from torch.optim.swa_utils import AveragedModel
+from torch import nn
 class Net(nn.Module):
     def __init__(self, num_classes, width=4):
         super().__init__()
