@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import redistill as rd
-from helpers.photographs import NAMES, SMALL
+from helpers.photographs import HERE, NAMES, SMALL
 from redistill.distill import Distilled, Plan, cost
 from redistill.distill.results import gain
 from redistill.errors import RedistillError
@@ -162,3 +162,18 @@ def test_the_family_proposes_sizes_and_one_word_takes_one(planned: Any) -> None:
     ours = rd.distill.family(rd.distill.named("wrn-16-2"), {"classes": 10, "channels": 3, "image_size": 32})
     assert {c.word: c.network.name for c in ours if c.word} == {"half": "wrn-10-2", "quarter": "wrn-16-1"}
     assert all(c.share < 1 for c in ours)
+
+
+def test_a_lazy_layer_and_a_term_of_ones_own_end_in_folders_that_load(photos: Path, planned: Any, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "import redistill as rd\n\nclass Own(rd.Term):\n"
+        "    def forward(self, student, teacher, batch):\n        return (student.logits - teacher.logits).square().mean()\n"
+    )
+    made = planned(student=f"{HERE / 'engineers.py'}:Waiting", method=f"KD,{tmp_path}/own.py:Own", epochs=1, train_teacher=8)
+    *_, kd, own = made.carry_out().write(tmp_path / "out")
+    assert [kd.parent, own.parent] == [tmp_path / "out"] * 2 and own.name.endswith("own-py-Own")
+    images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert rd.models.load(own, trust_code=True)(images).shape == (2, 3)
+    # its first weights are those of the seed, whatever was drawn before
+    first, again = (rd.models.build(f"{HERE / 'engineers.py'}:Waiting", 3, image_size=16, seed=seed) for seed in (4, 4))
+    assert torch.equal(first.state_dict()["head.weight"], again.state_dict()["head.weight"])
