@@ -443,7 +443,7 @@ class _Preflight:
         else:
             self.say(
                 "plain",
-                f"the same student by cross-entropy alone on the {images.own_count} images with labels, for about as many steps "
+                f"the same student by cross-entropy alone on the {images.own_count:,} images with labels, for about as many steps "
                 f"({alone['epochs']} epochs of these), same seeds",
             )
         new = sum(
