@@ -14,6 +14,7 @@ from helpers.whole_record import REST
 from redistill import papers
 from redistill.claims.model import SIDE
 from redistill.cli import app
+from redistill.cli.planning import allowance_of
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
 from redistill.launch import rates
@@ -170,6 +171,9 @@ def test_a_teacher_a_seed_is_a_switch_of_the_plan_and_tables_say_which_teacher(t
     assert "differ by ±0.2 points" in last_rule["allowed"]
     with pytest.raises(RedistillError, match="none where every seed has its own teacher"):
         plan(teachers_each=True, allowance=0.1)
+    for odd in ("-0.2", "nan", "inf", "some"):
+        with pytest.raises(RedistillError, match=f"--teachers '{odd}': write paper"):
+            allowance_of(odd)
 
 
 def test_a_table_says_which_allowance_its_rules_have_and_not_which_one_a_report_is_asked_for(tmp_path: Path) -> None:

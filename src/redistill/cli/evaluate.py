@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -37,9 +38,9 @@ def evaluate(
 ) -> None:
     """What a network says on a data set.
 
-    Accuracy with its interval, top-5, NLL, calibration, and agreement with a teacher, from one pass.
+    Accuracy with its interval, top-5, NLL, calibration error (ECE), and agreement with a teacher, from one pass.
     """
-    from redistill.data.named import full_name, load_data
+    from redistill.data.named import content, full_name, load_data
     from redistill.launch.threads import using, wanted
     from redistill.metrics import BATCH
     from redistill.metrics import evaluate as measure
@@ -48,12 +49,16 @@ def evaluate(
     use_threads(threads)
     where = resolve_device(device)
     net, run = network_of(what, model, out, trust_code=trust_code)
-    own_word = data is not None
+    own_word, before, opening = data is not None, None, opening_of(run)
     if data is None:
         if run is None or "test" not in run.record["experiment"]["evaluate"]:
             raise RedistillError("say on which data: --data cifar10:test")
-        data = str(run.record["experiment"]["evaluate"]["test"])
-    images = load_data(full_name(data, "test", Path(), data_dir), data_dir, trust_code=own_word or trust_code)
+        shown = run.record["experiment"]["evaluate"]
+        data, before = str(shown["test"]), shown.get("content", {}).get("test")
+    full = full_name(data, "test", Path(), data_dir)
+    if before is not None and content(full, data_dir, opening) != before:
+        raise RedistillError(f"{data} has changed since {what} was evaluated on it: --data {shlex.quote(data)} takes it as it is now")
+    images = load_data(full, data_dir, trust_code=own_word or trust_code, opening=opening)
     require_fit(net, images, what)
     other = None if teacher is None else network_of(teacher, teacher_model, out, trust_code=trust_code)[0].to(where)
     if other is not None:
@@ -70,12 +75,19 @@ def evaluate(
     print(f"{what} on {data} ({found.images:,} images, normalised as {used})")
     print(f"  accuracy     {found.accuracy:.2f} %  (95 %: {low:.2f} to {high:.2f})")
     for label, value, unit in (
-        ("top-5", found.top5, " %"), ("NLL", found.nll, " nats"), ("calibration", found.calibration_error, " %"),
+        ("top-5", found.top5, " %"), ("NLL", found.nll, " nats"), ("ECE, 15 bins", found.calibration_error, " %"),
         ("agreement", found.agreement, " %"), ("KL(teacher||)", found.kl_from_teacher, " nats"),
         ("KL(||teacher)", found.kl_to_teacher, " nats"),
     ):  # fmt: skip
         if value is not None:
             print(f"  {label:<13}{value:.4g}{unit}")
+
+
+def opening_of(run: Run | None) -> dict[str, Any]:
+    """How picture files are shown to the network of a run: as they were while it learned; of a file nothing is known."""
+    from redistill.experiment.source.images import opening_written
+
+    return {} if run is None else opening_written(run.record["experiment"]["source"])
 
 
 def network_of(what: str, model: str | None, out: Path, *, trust_code: bool = False) -> tuple[nn.Module, Run | None]:

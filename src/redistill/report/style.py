@@ -16,6 +16,7 @@ from typing import Any
 
 from redistill.errors import plain
 from redistill.files import write
+from redistill.quiet import quiet
 
 INK, MUTED, GRID, PAPER = "#1b1f24", "#5f6873", "#e3e6ea", "#ffffff"
 ACCENT, RUST, GREEN, PURPLE, OLIVE, GREY = "#0072b2", "#b54a00", "#007a5a", "#9b3f82", "#7d6100", "#6b6f76"
@@ -24,12 +25,19 @@ MARKERS = "osv^D<>ph*"
 SVG = "http://www.w3.org/2000/svg"
 
 
+def matplotlib() -> Any:
+    """The library, whose first import tells its log of folders and fonts: a home that is no folder, a cache that it builds."""
+    with quiet():
+        import matplotlib
+        import matplotlib.font_manager
+    return matplotlib
+
+
 def panels(count: int = 1, *, width: float = 7.0, height: float = 4.4, columns: int = 1, size: float = 10) -> tuple[Any, list[Any]]:
     """A figure with ``count`` panels, each ``width`` x ``height`` inches, in ``columns`` columns; text of ``size`` points."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams.update(
+    library = matplotlib()
+    library.use("svg")
+    library.rcParams.update(
         {
             "svg.fonttype": "none",  # text stays text: searchable, small
             "svg.hashsalt": "redistill",  # the same numbers give the same file
