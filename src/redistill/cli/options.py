@@ -62,7 +62,7 @@ def seeds_of(text: str | None) -> list[int] | None:
     plain = text.replace(" ", "")
     if re.fullmatch(r"[1-9]\d*", plain):
         if len(plain) > 4 or int(plain) > MOST_SEEDS:
-            raise RedistillError(f"--seeds {cut(plain)} means that many seeds, from 0 on: write {cut(plain)}, with the comma for that one alone")
+            raise RedistillError(f"--seeds {cut(plain)} means so many, from 0 on: write {cut(plain)}, with the comma for that one alone")
         return list(range(int(plain)))
     if re.fullmatch(r"\d+,(\d+,)*\d*", plain):
         return list(dict.fromkeys(int(part) for part in plain.split(",") if part))
