@@ -100,7 +100,7 @@ def test_class_weights_need_labels(planned: Callable[..., Plan], photos: Path, t
 
 
 def test_images_without_labels_are_learned_from_beside_the_others(planned: Callable[..., Plan], photos: Path, tmp_path: Path) -> None:
-    """Named, or in a folder unlabelled/ beside train/; the plain student learns from the rows that have labels."""
+    """Named, or in a folder unlabelled/ beside train/."""
     more = tmp_path / "more"
     more.mkdir()
     for number, file in enumerate(sorted((photos / "val").rglob("*.png"))[:8]):
@@ -122,6 +122,23 @@ def test_images_without_labels_are_learned_from_beside_the_others(planned: Calla
     ):
         with pytest.raises(RedistillError, match=says):
             planned(**words)
+
+
+def test_who_learns_by_labels_alone_has_whole_batches_of_them(planned: Callable[..., Plan], photos: Path, tmp_path: Path) -> None:
+    """72 images with labels and 216 without: in the distilled student's batches three rows of four would teach the others nothing."""
+    more = tmp_path / "more"
+    more.mkdir()
+    picture = min((photos / "val").rglob("*.png"))
+    for number in range(216):
+        shutil.copy(picture, more / f"{number}.png")
+    made = planned(unlabelled=str(more), batch_size=8, epochs=10, train_teacher=6)
+    distilled, plain = settings(made), made.plain[0].written()
+    (lesson,) = (one.written() for one in made.teaching.values())
+    assert "beside" in distilled["source"] and not {"beside"} & (plain["source"].keys() | lesson["source"].keys())
+    assert (distilled["recipe"]["epochs"], plain["recipe"]["epochs"], lesson["recipe"]["epochs"]) == (10, 40, 6)
+    assert (distilled["recipe"]["warmup"], plain["recipe"]["warmup"]) == (1.0, 4.0)
+    assert (distilled["evaluate"]["every"], plain["evaluate"]["every"]) == (1, 2)
+    assert "cross-entropy alone on the 72 images with labels, for about as many steps (40 epochs of these)" in str(made)
 
 
 def test_deit_is_a_method_by_itself(planned: Callable[..., Plan]) -> None:

@@ -37,10 +37,12 @@ LONG = 300  # epochs from which a schedule is a long one
 
 @dataclass(frozen=True)
 class Length:
-    """recipe: the section of an experiment. lesson: that of a teacher that is trained first, by what it is made of itself. lines: (what,
-    sentence) of each choice. seconds: expected. place: file of the store where the choice is kept, and what it holds."""
+    """recipe: the section of an experiment. alone: that of the student without a teacher. lesson: that of a teacher that is trained
+    first, by what it is made of itself. lines: (what, sentence) of each choice. seconds: expected. place: file of the store where the
+    choice is kept, and what it holds."""
 
     recipe: dict[str, Any]
+    alone: dict[str, Any]
     lesson: dict[str, Any]
     lines: tuple[tuple[str, str], ...]
     seconds: float
@@ -82,7 +84,7 @@ def chosen(
     if asked.accumulate > 1:
         lines.append(("parts", f"{min(asked.accumulate, batch)} of each batch, one after the other: the step is that of the whole batch"))
     lines += kept_lines(asked)
-    steps = -(-len(images.train) // batch)
+    steps, own_steps = (-(-count // batch) for count in (len(images.train), images.own_count))
     with_teacher = cost.step_seconds(student, teacher, shape, batch, device)
     alone = cost.step_seconds(student, None, shape, batch, device)
     plain = alone if asked.plain and images.labelled else 0.0
@@ -91,7 +93,7 @@ def chosen(
     lines.append(("length", reason))
     seconds = epoch * epochs
     if asked.train_teacher:
-        seconds += steps * READING * asked.train_teacher * cost.step_seconds(teacher, None, shape, batch, device)
+        seconds += own_steps * READING * asked.train_teacher * cost.step_seconds(teacher, None, shape, batch, device)
     lines.append(("time", f"{_about(seconds)} on {device} with {cost.threads_text()}"))
     shared = {
         "epochs": epochs, "batch_size": batch, "schedule": {"kind": "cosine"}, "per": "step", "precision": precision,
@@ -99,7 +101,9 @@ def chosen(
     }  # fmt: skip
     recipe = {**shared, **own, **more}
     lesson = {**shared, **_optimiser(asked, teacher, batch)[0], **({"accumulate": more["accumulate"]} if "accumulate" in more else {})}
-    return Length(recipe, lesson, tuple(lines), seconds, place, {"batch": batch, "epochs": epochs, "words": words})
+    times = steps / own_steps  # where images without labels are added: of the others so many more epochs are as many steps
+    by_labels = {**recipe, "epochs": round(epochs * times), "warmup": round(recipe["warmup"] * times, 2)}
+    return Length(recipe, by_labels, lesson, tuple(lines), seconds, place, {"batch": batch, "epochs": epochs, "words": words})
 
 
 def more_settings(asked: Asked, batch: int) -> dict[str, Any]:

@@ -65,29 +65,15 @@ def with_class_weights(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**row, "class_weights": "balanced"} if row.get("use") == "CE" else dict(row) for row in rows]
 
 
-def changes_for(
-    rows: Sequence[dict[str, Any]], changes: Sequence[str], every: Sequence[Sequence[dict[str, Any]]], *, alone: bool = False
-) -> list[str]:
-    """Those of ``changes`` (:mod:`redistill.settings.change`) that are for the student of the terms ``rows``.
-
-    A change of a term is for the students that have it; what no student of ``every`` has is kept, to be refused by its name. A student
-    that learns ``alone`` shares the settings of its cross-entropy with the others, and not its weight, which then is 1.
-    """
+def for_the_plain(changes: Sequence[str]) -> list[str]:
+    """Those of ``changes`` (:mod:`redistill.settings.change`) that a student without a teacher shares with the others: of its
+    cross-entropy the settings, and not the weight, which then is 1."""
     kept = []
     for change in changes:
         name, setting = of_term(change) or ("", "")
-        if not name:
-            kept.append(change)
-        elif not any(_has(one, name) for one in every):
-            kept += [] if alone else [change]
-        elif _has(rows, name) and not (alone and (name.isdecimal() or setting in ("", "weight"))):
+        if not name or not (name.isdecimal() or setting in ("", "weight")):
             kept.append(change)
     return kept
-
-
-def _has(rows: Sequence[dict[str, Any]], name: str) -> bool:
-    """Whether one of the terms is called so, or has that number."""
-    return any(row.get("use") == name for row in rows) or (name.isdecimal() and int(name) < len(rows))
 
 
 def _rows(name: str, labelled: bool) -> list[dict[str, Any]]:

@@ -106,10 +106,16 @@ class Photos:
     def labelled(self) -> bool:
         return bool(self.train.labelled)
 
-    def source(self) -> dict[str, Any]:
-        """The section ``[source]``."""
+    @property
+    def own_count(self) -> int:
+        """How many training images there are without those of ``beside``: what a network learns from by its labels alone."""
+        labels = None if self.beside is None else self.train.all_labels
+        return len(self.train) if labels is None else int((labels >= 0).sum())
+
+    def source(self, beside: bool = True) -> dict[str, Any]:
+        """The section ``[source]``. beside: with the images without labels."""
         more = {} if self.own_content is None else {"content": self.own_content}
-        more |= {} if self.beside is None else {"beside": self.beside}
+        more |= {"beside": self.beside} if beside and self.beside is not None else {}
         return {"data": self.train_name, **self.opening, "normalise": self.train.normalise, "augment": self.train.augment, **more}
 
     def evaluate(self) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from redistill.models.classes import require_same_order
 from redistill.paths import expanded
 from redistill.precision import resolve_device
 from redistill.runs.store import Store
-from redistill.settings.change import changed
+from redistill.settings.change import changed, require_terms
 
 SMALL_STEM = 96  # side from which a network with a CIFAR stem is dear
 
@@ -386,19 +386,25 @@ class _Preflight:
         self, images: Photos, big: Named, small: Named, sizes: dict[str, Any], rows: Sequence[methods.Asked],
         made_length: length.Length, relatives: Sequence[Candidate],
     ) -> Plan:  # fmt: skip
-        asked, recipe = self.asked, made_length.recipe
-        every = max(1, -(-recipe["epochs"] // 20))
+        asked, recipe, alone = self.asked, made_length.recipe, made_length.alone
         held = {} if asked.early_stop is None else {"held_out": HELD}
-        shared = {"source": {**images.source(), **held}, "evaluate": {**images.evaluate(), "every": every}}
+
+        def seen(epochs: int, beside: bool) -> dict[str, Any]:
+            """Images of a run, and twenty looks at the evaluation set."""
+            return {
+                "source": {**images.source(beside), **held}, "evaluate": {**images.evaluate(), "every": max(1, -(-epochs // 20))}
+            }  # fmt: skip
+
         title = Path(asked.data.partition(":")[2] or asked.data).name or asked.data
 
         def made(settings: dict[str, Any], folder: Path, seed: int, name: str, change: Sequence[str] = ()) -> Experiment:
             return Experiment.of(
-                changed({"name": name, **settings}, change), folder=folder, seed=seed, device=asked.resources.device,
+                changed({"name": name, **settings}, change, one_of_several=True), folder=folder, seed=seed, device=asked.resources.device,
                 data_dir=asked.resources.data_dir,
             )  # fmt: skip
 
         by_labels = methods.with_class_weights(methods.PLAIN) if asked.class_weights else list(methods.PLAIN)
+        require_terms([{"method": by_labels}, *({"method": list(way.rows)} for way in rows)], self.changes)
         teaching: dict[int, Experiment] = {}
         taught_by: dict[str, Any] = big.table()
         first = asked.seeds[0]
@@ -406,33 +412,40 @@ class _Preflight:
         if asked.train_teacher is not None:
             rate = made_length.lesson["lr"] / (10 if big.weights is not None else 1)  # a network that knows something already is only tuned
             longer = {**made_length.lesson, "epochs": asked.train_teacher, "lr": rate, "warmup": length.warm_up(asked.train_teacher)}
-            lesson = {"student": big.table(), "method": by_labels, **shared, "recipe": longer}
+            looks = seen(recipe["epochs"], beside=False)
+            lesson = {"student": big.table(), "method": by_labels, **looks, "recipe": longer}
             base = made(lesson, here, 0, f"{title}: teacher {big.short}")
             teaching = {first: base.with_seed(first)}
             taught_by = {"run": base, "seed": first}
         plain: dict[int, Experiment] = {}
-        every = [by_labels, *(way.rows for way in rows)]
         if asked.plain and images.labelled:
             one = made(
-                {"student": small.table(), "method": by_labels, **shared, "recipe": recipe},
+                {"student": small.table(), "method": by_labels, **seen(alone["epochs"], beside=False), "recipe": alone},
                 here,
                 0,
                 f"{title}: {_short(small)} plain",
-                methods.changes_for(by_labels, self.changes, every, alone=True),
+                methods.for_the_plain(self.changes),
             )
             plain = {seed: one.with_seed(seed) for seed in asked.seeds}
         distilled: dict[str, dict[int, Experiment]] = {}
         for way in rows:
             terms = methods.with_class_weights(way.rows) if asked.class_weights else list(way.rows)
-            learning = {"teacher": taught_by, "student": small.table(), "method": terms, **shared, "recipe": recipe}
-            one = made(learning, way.folder, 0, f"{title}: {_short(small)} {way.name}", methods.changes_for(terms, self.changes, every))
+            looks = seen(recipe["epochs"], beside=True)
+            learning = {"teacher": taught_by, "student": small.table(), "method": terms, **looks, "recipe": recipe}
+            one = made(learning, way.folder, 0, f"{title}: {_short(small)} {way.name}", self.changes)
             distilled[way.name] = {seed: one.with_seed(seed) for seed in asked.seeds}
             weights = " + ".join(f"{row.get('weight', 1.0)} {row['use']}" for row in one.written()["method"])
             self.say("method" if way is rows[0] else "", f"{way.name}: {weights}")
         if not plain:
             self.say("plain", "none: " + ("left out" if images.labelled else "without labels a student cannot learn alone"))
-        else:
+        elif images.beside is None:
             self.say("plain", "the same student by cross-entropy alone, same images, epochs and seeds")
+        else:
+            self.say(
+                "plain",
+                f"the same student by cross-entropy alone on the {images.own_count:,} images with labels, for about as many steps "
+                f"({alone['epochs']} epochs of these), same seeds",
+            )
         new = sum(
             self.store.find(one) is None
             for one in (*teaching.values(), *plain.values(), *(e for by in distilled.values() for e in by.values()))

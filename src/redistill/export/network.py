@@ -66,7 +66,7 @@ class Subject:
             RedistillError: the images of the run are not here any more, or it had none.
         """
         asked = self.run.record["experiment"]
-        source = images_of(asked["source"])
+        source = _source(asked["source"])
         names = {
             "train": None if source is None else source.data,
             "test": next((v for k, v in asked["evaluate"].items() if _is_set(k)), None),
@@ -96,8 +96,8 @@ def _is_set(key: str) -> bool:
     return key not in ("every", "content", "from")
 
 
-def images_of(written: Any) -> ImagesSettings | None:
-    """The images of a source as a record has it, or of the first half that has some."""
+def _source(written: Any) -> ImagesSettings | None:
+    """The images of a run's source, or of the first half that has some."""
     from pydantic import TypeAdapter
 
     source: Any = TypeAdapter(SourceSettings).validate_python(written)

@@ -24,6 +24,7 @@ from redistill.errors import RedistillError
 from redistill.files import digest, write
 from redistill.papers.plan import Plan
 from redistill.report.html import DARK, Content, Element, el
+from redistill.report.style import matplotlib
 from redistill.report.web import PaperParts
 from redistill.report.web_parts import versions
 from redistill.report.written import Written
@@ -111,14 +112,12 @@ def typeset(made: Mapping[str, Any], pictures: Mapping[str, bytes], form: str = 
         import typst
     except ImportError as error:
         raise RedistillError("--pdf needs typst, which is not installed: pip install 'redistill[pdf]'") from error
-    import matplotlib
-
     with tempfile.TemporaryDirectory(prefix="redistill-") as place:
         folder = Path(place)
         form_of = files("redistill.report").joinpath("article.typ").read_bytes()
         for name, content in {"article.json": json.dumps(made).encode(), "article.typ": form_of, **pictures}.items():
             write(folder / name, content)
-        fonts = [str(Path(matplotlib.get_data_path()) / "fonts" / "ttf")]
+        fonts = [str(Path(matplotlib().get_data_path()) / "fonts" / "ttf")]
         try:
             found, warnings = typst.compile_with_warnings(
                 str(folder / "article.typ"), root=place, font_paths=fonts, ignore_system_fonts=True, format=form,

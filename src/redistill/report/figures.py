@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from redistill.errors import plain
-from redistill.report.style import ACCENT, GRID, INK, MUTED, RUST, heading, label_ends, name_of, panels, save
+from redistill.report.style import ACCENT, GRID, INK, MUTED, RUST, heading, label_ends, name_of, panels, room_for, save
 from redistill.report.table import Accuracies, Row
 
 Curve = Sequence[tuple[float, float]]
+BESIDE = 1.3
+"""Inches of a figure's height that its axes do not have: title, ticks and the name of the x axis."""
 
 
 def accuracy_figure(path: Path, rows: Sequence[Row], accuracies: Accuracies, baseline: str, title: str) -> Path:
@@ -46,7 +48,7 @@ def curves_of(
     curves: Mapping[str, Sequence[Curve]], *, title: str, ylabel: str, xlabel: str = "steps", width: float = 7.0, size: float = 10
 ) -> Any:
     """The mean over the seeds of each name, and between the lowest and the highest seed a band; named at its end."""
-    figure, (axes,) = panels(width=width, size=size)
+    figure, (axes,) = panels(width=width, height=max(4.4, room_for(curves, width, size) + BESIDE), size=size)
     ends = []
     for i, (name, seeds) in enumerate(curves.items()):
         drawn = [dict(points) for points in seeds]
@@ -130,7 +132,8 @@ def against_images(
     Args:
         printed: (M, accuracy in percent) by method. ours: (M, mean, low, high) by method.
     """
-    figure, (axes,) = panels(width=width, height=3.8, size=size)
+    labels = [f"{name}, paper" for name in printed] + [f"{name}, ours" for name in ours]
+    figure, (axes,) = panels(width=width, height=max(3.8, room_for(labels, width, size) + BESIDE), size=size)
     ends = []
     for i, name in enumerate(dict.fromkeys([*printed, *ours])):
         look = name_of(i)

@@ -11,8 +11,9 @@ from torch import nn
 from redistill.core import Method, RedistillError, Source, Term
 from redistill.core.batch import mixed_labels
 from redistill.data import DataSet
-from redistill.features.places import is_traced
+from redistill.features.modes import require_sizes
 from redistill.features.sight import bare
+from redistill.features.traced import is_traced
 from redistill.metrics import ImageSet
 from redistill.models.classes import require_same_order
 from redistill.recipe import Recipe
@@ -67,10 +68,19 @@ def require_cohort(
         if not isinstance(net, nn.Module):
             kind = f"the class {net.__name__}, not a network made of it" if isinstance(net, type) else f"a {type(net).__name__}"
             raise RedistillError(f"the {who} is {kind}: give a torch.nn.Module from images to logits")
+        require_sizes(net, f"the {who} {type(net).__name__}")
         if any(t.is_meta for t in (*net.parameters(), *net.buffers())):
             raise RedistillError(f"the {who} {type(net).__name__} has no weights: it lies on the meta device; build it on a real one")
     if len({id(net) for net, _ in students}) != len(students):
         raise RedistillError("the same network stands twice in the cohort: every student needs its own weights")
+    owners: dict[int, int] = {}  # of what learns: a frozen part may serve several
+    for number, (net, _) in enumerate(students):
+        for name, parameter in net.named_parameters():
+            if parameter.requires_grad and (other := owners.setdefault(id(parameter), number)) != number:
+                raise RedistillError(
+                    f"two students of the cohort ({other + 1} and {number + 1}) share weights ({name}), which each would move in its step: "
+                    f"every student needs its own (copy.deepcopy)"
+                )
     if teacher is not None and any(net is teacher for net, _ in students):
         raise RedistillError("teacher and student are one network: give the student its own weights (copy.deepcopy)")
     if len(students) > 1 and source.depends_on_student:
