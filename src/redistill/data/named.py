@@ -44,6 +44,8 @@ def full_name(name: str, part: Literal["train", "test"], folder: Path, data_dir:
         return f"{name}:{part if part in row.parts else row.evaluated_on}"
     every = [*OFFICIAL, *OWN]
     if kind not in every:
+        if expanded(name).is_dir():
+            raise RedistillError(f"{name} is a folder: write folder:{name} (its class folders) or images:{name} (without labels)")
         raise RedistillError(nearest(kind, every, "data"))
     if (row := OFFICIAL.get(kind)) is not None and name.partition(":")[2] not in row.parts:
         raise RedistillError(nearest(name, [f"{kind}:{one}" for one in row.parts], "part"))
