@@ -14,10 +14,16 @@ import typer.main
 
 from redistill import terms
 from redistill.cli import program
-from redistill.experiment.evaluate import Evaluate
 from redistill.experiment.networks import Net
 from redistill.experiment.source import KINDS
 from redistill.recipe import Constant, Cosine, MultiStep, Recipe, Step
+
+EVALUATE = (
+    ("`test`, or any name", "`str`", "the data's own test part", "a data set on which the student is evaluated; an empty section: none"),
+    ("`every`", "`int`", "20 evaluations over the run", "epochs between two evaluations"),
+    ("`from`", "`float`", "0", "share of the run from which on an evaluation may be the best"),
+)
+"""The keys of [evaluate], whose names are free."""
 
 
 def _cell(value: object) -> str:
@@ -30,16 +36,18 @@ def _kind(annotation: object) -> str:
     return re.sub(r"Annotated\[(\w+), FieldInfo\([^\]]*\]\)\]", r"\1", text)
 
 
-def _meanings(cls: type) -> dict[str, str]:
-    """What the docstrings of a class and of its bases say of each name in their lists of arguments or attributes."""
+def _meanings(cls: Any) -> dict[str, str]:
+    """What the docstrings of a class and of its bases say of each field in their lists of arguments or attributes."""
     found: dict[str, str] = {}
+    name = rf"(?:{'|'.join({word for key, field in cls.model_fields.items() for word in (key, field.alias or key)})})"
+    entry = re.compile(rf"\b((?:{name}, )*{name}): (.*?)(?= (?:{name}, )*{name}: |$)")
     for base in reversed(cls.__mro__):
         part = re.split(r"\n(?:Args|Attributes):\n", inspect.cleandoc(vars(base).get("__doc__") or ""))
         if len(part) < 2:
             continue
         lines = " ".join(line.strip() if line.startswith("     ") else "\0" + line.strip() for line in part[1].splitlines())
         for chunk in lines.split("\0"):
-            for names, text in re.findall(r"((?:\w+, )*\w+): (.*?)(?= (?:\w+, )*\w+: |$)", chunk):
+            for names, text in entry.findall(chunk):
                 found |= {name: text for name in names.split(", ")}
     return found
 
@@ -48,10 +56,12 @@ def _model(title: str, cls: Any) -> list[str]:
     rows = [f"### {title}", "", "| key | kind | default | meaning |", "|---|---|---|---|"]
     meanings = _meanings(cls)
     for name, field in cls.model_fields.items():
+        if name == "kind":
+            continue  # the title has it
         default = "needed" if field.is_required() else f"`{field.get_default(call_default_factory=True)!r}`"
         shown = field.alias or name
         rows.append(f"| `{shown}` | `{_cell(_kind(field.annotation))}` | {_cell(default)} | {_cell(meanings.get(name, '')).strip()} |")
-    return [*rows, ""]
+    return [*(rows if len(rows) > 4 else [rows[0], "", "No further key."]), ""]
 
 
 def _term(cls: Any) -> list[str]:
@@ -78,7 +88,9 @@ def text() -> str:
     schedules: tuple[tuple[str, Any], ...] = (("constant", Constant), ("step", Step), ("multistep", MultiStep), ("cosine", Cosine))
     for word, schedule in schedules:
         rows += _model(f"[recipe] schedule = {{ kind = \"{word}\" }}", schedule)
-    rows += _model("[evaluate]", Evaluate)
+    rows += ["### [evaluate]", "", "| key | kind | default | meaning |", "|---|---|---|---|"]
+    rows += [f"| {' | '.join(line)} |" for line in EVALUATE]
+    rows += [""]
     rows += ["### Terms", "", "| use | settings and defaults | |", "|---|---|---|"]
     for term in terms.ALL:
         rows += _term(term)

@@ -24,6 +24,9 @@ def plain(text: str) -> str:
 
 _HIDDEN = (*range(9), 11, 12, *range(14, 32), 13, *range(127, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 _CONTROL = {code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" for code in _HIDDEN}
+NOTE = "note: "
+"""How a line begins that a person should know of, whatever else is told of the progress; a process hands such lines of its workers on."""
+
 LONGEST = 8_000  # characters of a message: beyond that nobody reads it, and a value somewhere is much too long
 QUOTED = 60  # characters of a value or a name that a message quotes
 LISTED = 24  # names that a message lists: a longer list is a command's work

@@ -42,7 +42,12 @@ class Constant(Value):
 
 
 class Step(Value):
-    """Times ``gamma`` every ``every`` epochs (or steps)."""
+    """Times ``gamma`` every ``every`` epochs (or steps).
+
+    Args:
+        every: epochs (steps) between two drops. gamma: what the rate is multiplied by at each. unit: of ``every`` and ``late``.
+        late: as with milestones: how many epochs (steps) later the new rate is first used.
+    """
 
     kind: Literal["step"] = "step"
     every: float = Field(gt=0)
@@ -59,6 +64,7 @@ class MultiStep(Value):
 
     Args:
         at: milestones in epochs or steps; with ``unit="fraction"`` as parts of the whole run (0.6 = after 60 %).
+        gamma: what the rate is multiplied by at each. unit: of ``at`` and ``late``.
         late: how many epochs (steps) after the milestone the new rate is first used. 0: the first epoch counted from 0
             that equals the milestone; RepDistiller, whose epochs count from 1 and drop where ``epoch > 150``, has the new rate
             there too. 1: the published loops that call the scheduler after the epoch (ReviewKD: milestones 150, 180, 210, new
@@ -97,7 +103,7 @@ class Cosine(Value):
         T_max: length of the (first) half period; default: the whole run.
         eta_min: the rate at its end, absolute, not a factor.
         restarts: after T_max start again at the full rate; without it the cosine continues upward as its formula says.
-        T_mult: each period is this much longer than the one before.
+        T_mult: each period is this much longer than the one before. unit: of ``T_max`` and ``hold``.
         hold: the rate moves only every so many epochs (steps). The zero-shot loops decay once a block of ten student steps:
             ``Cosine(T_max=800_000, unit="step", hold=10)``.
     """
@@ -166,13 +172,14 @@ class Recipe(Value):
         lr: initial learning rate. 0.1: WRN (Zagoruyko & Komodakis 2016) and both zero-shot papers' baselines.
         batch_size: images a step. 128: the same. drop_last: leave out an epoch's last incomplete batch (PyTorch's
             default, and the published loops': False).
-        optimizer: ``sgd``, ``adam`` or ``adamw``. momentum .9, nesterov: off (attention-transfer, RepDistiller); betas,
-            eps: PyTorch's.
+        optimizer: ``sgd``, ``adam`` or ``adamw``. momentum: of sgd, 0.9 everywhere. nesterov: off (attention-transfer,
+            RepDistiller). betas, eps: PyTorch's.
         weight_decay: 5e-4 in every supervised recipe of the four projects, on students and on adapters.
         no_decay: what weight decay leaves out: any of ``"norm"`` (gains and shifts of PyTorch's normalisation layers), ``"bias"`` and
             ``"vector"`` (every parameter of one dimension: the former two and the variances of VID). The published recipes in
             PyTorch leave out nothing; TensorFlow's regularisers stand on kernels alone.
         schedule: a value of this module. warmup: epochs (or steps, see ``warmup_unit``) of linear rise to ``lr`` first.
+        warmup_unit: ``epoch`` or ``step``.
         per: whether the rate changes once an ``epoch`` (published supervised loops) or every ``step``.
         clip: largest norm of the student's gradient; None does not clip (zero-shot clips at 5). clip_per: ``"tensor"`` bounds
             the gradient of every parameter by itself, adapters' too (TensorFlow's ``clip_by_norm``); the norm told is the

@@ -21,6 +21,7 @@ import inspect
 import json
 import sys
 import sysconfig
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
@@ -168,6 +169,17 @@ def _module_file(module: str) -> tuple[Path | None, tuple[str, ...]]:
         assert spec is not None
         origin, is_package = spec.origin if spec.has_location else None, search is not None
     return None if origin is None else Path(origin), tuple(parts if is_package else parts[:-1])
+
+
+def lines_of(made: type) -> str | None:
+    """What a class of the user's own says, comments and layout left out; None for an installed one, or where its lines are gone."""
+    try:
+        file = Path(inspect.getsourcefile(made) or "").resolve()
+        if any(file.is_relative_to(folder) for folder in _installed()):
+            return None
+        return ast.dump(ast.parse(textwrap.dedent(inspect.getsource(made))))
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return None
 
 
 def _found(name: str, search: list[str] | None) -> ModuleSpec | None:

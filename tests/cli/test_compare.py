@@ -20,6 +20,10 @@ def test_methods_are_trained_compared_and_saved(tmp_path: Path, capsys: pytest.C
     compare(**given, dry_run=True)  # type: ignore[arg-type]
     printed = capsys.readouterr()
     assert printed.out.splitlines()[:2] == ["CE: 1 * CE, seeds 0, 1", "KD: 0.1 * CE + 0.9 * KD, seeds 0, 1"]
+    with pytest.raises(RedistillError, match=r"--set 'method.DKD.T=2': unknown term 'DKD': did you mean KD"):
+        compare(**given, dry_run=True, change=["method.DKD.T=2"])  # type: ignore[arg-type]
+    compare(**given, dry_run=True, change=["method.KD.weight=0.5"])  # type: ignore[arg-type]  # the row of CE has no KD
+    assert capsys.readouterr().out.splitlines()[:2] == ["CE: 1 * CE, seeds 0, 1", "KD: 0.1 * CE + 0.5 * KD, seeds 0, 1"]
     assert "left out: FSP: FSP needs maps of equal width" in printed.err and not (tmp_path / "runs").exists()
 
     compare(**given, no_cache=True)  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ from helpers.experiments import HERE
 from redistill.cli import program
 from redistill.errors import RedistillError
 from redistill.runs.store import Store
+from redistill.sealed import sealed
 from redistill.stats import paired_difference
 
 
@@ -214,13 +215,16 @@ def test_formulas_are_looked_at_where_other_code_made_the_run(store: Store, monk
 READS = {
     "list models": (), "list terms": (), "list data": (), "runs": (), "show": ("RUN",), "watch": ("RUN", "--once"), "compare": ("RUN",),
     "plot": ("RUN", "--to", "TO"), "papers": (), "init": (), "runs --as ro-crate": (), "cache": (),
+    "diff": ("RUN", "OTHER"), "quotes --rules": (), "quotes": ("TABLE",),
 }  # fmt: skip
 
 
 def test_commands_that_only_read_never_wait_for_torch(store: Store, tmp_path: Path) -> None:
-    filled = {"RUN": store.finished()[0].id, "TO": str(tmp_path / "curves.svg")}
+    (tmp_path / "table.csv").write_text("teacher,student,method,dataset,top1\nresnet32x4,resnet8x4,KD,CIFAR-100,73.33\n")
+    first, other, *_ = store.finished()
+    filled = {"RUN": first.id, "OTHER": other.id, "TO": str(tmp_path / "curves.svg"), "TABLE": str(tmp_path / "table.csv")}
     lines = [[*command.split(), *(filled.get(word, word) for word in rest)] for command, rest in READS.items()]
-    lines = [line if line[0] in ("list", "papers", "init", "cache") else [*line, "--runs", str(store.root)] for line in lines]
+    lines = [line if line[0] in ("list", "papers", "init", "cache", "quotes") else [*line, "--runs", str(store.root)] for line in lines]
     text = f"""
 import sys
 from typer.testing import CliRunner
@@ -229,8 +233,11 @@ for line in {lines!r}:
     done = CliRunner().invoke(program(), line)
     assert done.exit_code == 0, (line, done.output, done.exception)
     assert "torch" not in sys.modules, line
+    assert not done.stderr, (line, done.stderr)
 """
-    facts = {**os.environ, "REDISTILL_CACHE": str(tmp_path / "cache")}  # with tables in it, cache reads their heads
+    (tmp_path / "home").touch()  # of which matplotlib would tell its log
+    # with tables in it, cache reads their heads
+    facts = {**os.environ, "HOME": str(tmp_path / "home"), "REDISTILL_CACHE": str(tmp_path / "cache")}
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, env=facts)
     assert done.returncode == 0, done.stderr
 
@@ -241,3 +248,51 @@ def test_verify_is_the_proof(tmp_path: Path) -> None:
     assert done.exit_code == 0 and {row["outcome"] for row in json.loads(done.stdout)} <= {"pass", "not supported"}
     with pytest.raises(RedistillError, match="no folder"):
         CliRunner().invoke(program(), ["verify", str(tmp_path / "none")], catch_exceptions=False)
+
+
+def test_a_run_is_evaluated_on_the_pictures_as_it_was_shown_them(tmp_path: Path) -> None:
+    from helpers.photographs import SMALL, folder_of_photos
+    from redistill.experiment.value import Experiment
+
+    photos = folder_of_photos(tmp_path / "photos", 6, 12)  # of 16x16
+    one = Experiment.of(
+        {
+            "student": {"model": SMALL}, "method": [{"use": "CE"}], "source": {"data": f"folder:{photos}", "size": 8},
+            "recipe": {"epochs": 2, "batch_size": 6},
+        },
+        device="cpu",
+    )  # fmt: skip
+    place = Store(tmp_path / "runs")
+    run = one.run(place)
+    asked = ["evaluate", str(run.folder), "--json", "--trust-code"]
+    found = json.loads(ask(place, *asked).stdout)
+    shown = found["accuracy"]
+    assert shown == pytest.approx(run.accuracy()) and found["nll"] > 0
+    as_they_lie = json.loads(ask(place, "evaluate", str(run.folder), "--data", f"folder:{photos}:val", "--json", "--trust-code").stdout)
+    assert as_they_lie["nll"] == found["nll"]  # other folders too are opened as it learned to see
+    shutil.copy(photos / "val" / "red" / "0.png", photos / "val" / "blue" / "more.png")
+    with pytest.raises(RedistillError, match=r"has changed since \S+ was evaluated on it: --data folder:\S+ takes it as it is now"):
+        ask(place, *asked)
+
+
+def test_cells_with_other_evaluation_images_are_told(store: Store, tmp_path: Path) -> None:
+    assert ask(store, "compare", "CE", "KD").stderr == ""
+    place = Store(tmp_path / "runs")
+    shutil.copytree(store.root, place.root)
+    for run in place.pick("KD"):
+        record = {**run.record, "data": {**run.record["data"], "test": {**run.record["data"]["test"], "sha256": "0" * 64}}}
+        (run.folder / "record.json").write_text(json.dumps(sealed({k: v for k, v in record.items() if k != "sha256"})))
+    told = ask(place, "compare", "CE", "KD").stderr
+    assert told.startswith("redistill: KD and CE were not evaluated on the same images of 'test' (digits:test, 450 images, sha256 00000000")
+    assert "their difference is not one of methods alone" in told
+
+
+def test_a_stale_cell_is_told_where_it_is_compared(store: Store, tmp_path: Path) -> None:
+    place = Store(tmp_path / "runs")
+    shutil.copytree(store.root, place.root)
+    [teacher] = [run for run in place.finished() if run.label not in ("CE", "KD")]
+    weights = bytearray((teacher.folder / "weights.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (teacher.folder / "weights.safetensors").write_bytes(bytes(weights))
+    told = ask(place, "compare", "CE", "KD").stderr
+    assert "redistill: KD, seed 0 is stale: its teacher " in told and "has other weights by now" in told

@@ -70,6 +70,7 @@ def test_mistakes_end_with_a_sentence_and_no_traceback(tmp_path: Path) -> None:
     ("words", "says"),
     [
         (["--seeds", "x"], "write 3 for the seeds 0, 1, 2"),
+        (["--seeds", "20261127"], "write 20261127, with the comma for that one alone"),
         (["--time-budget", "soon"], "is no length of time"),
         (["--device", "gpu"], "unknown device 'gpu': use auto, cpu, cuda"),
         (["--set", "recipe.lrr=1"], "did you mean lr?"),
@@ -156,3 +157,25 @@ def test_jobs_are_stopped_together_and_go_on(out: Path) -> None:
     assert process.returncode == 75, errors
     assert "the rest is saved; run the same command again to go on" in errors
     assert list(out.glob("*/seed-0/checkpoint.safetensors"))
+
+
+def test_two_files_whose_methods_have_equal_names_are_four_rows(tmp_path: Path) -> None:
+    text = (
+        '[methods]\nplain = [{ use = "CE" }]\nsmooth = [{ use = "CE", smoothing = 0.1 }]\n'
+        '[student]\nmodel = "wrn-10-1"\n[source]\ndata = "digits"\nper_class = 2\n[recipe]\nepochs = 1\nbatch_size = 20\nlr = LR\n'
+    )
+    for name, lr in (("a", "0.1"), ("b", "0.2")):
+        (tmp_path / f"{name}.toml").write_text(text.replace("LR", lr))
+    done = redistill("run", tmp_path / "a.toml", tmp_path / "b.toml", "--out", tmp_path / "runs", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    said = [float(line.split("test ")[1].split(" %")[0]) for line in done.stdout.splitlines() if "(written" in line]
+    rows = [line.split("|")[1:4] for line in done.stdout.splitlines() if line.startswith(("| plain (", "| smooth ("))]
+    assert [float(row[2]) for row in rows] == said and len(said) == 4
+    assert len({row[0].strip() for row in rows}) == 4
+
+
+def test_a_tilde_behind_an_equals_sign_is_the_home_folder_too(out: Path, tmp_path: Path) -> None:
+    line = [*WORDS, "runs", "--as=ro-crate", "--runs=~/runs"]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, env={**environment(), "HOME": str(out.parent)}, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (out / "ro-crate-metadata.json").is_file() and not (tmp_path / "~").exists()

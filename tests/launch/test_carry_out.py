@@ -17,19 +17,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from helpers.experiments import HERE
 from redistill import cli, files
 from redistill.errors import RedistillError, plain, sentence
 from redistill.experiment.value import Experiment
+from redistill.launch import local
 from redistill.launch.carry_out import Resources, Silent, carry_out
-from redistill.launch.jobs import Pool, Task
+from redistill.launch.jobs import Pool, Task, threads_each
 from redistill.launch.local import environment, shared_out, tasks_of
 from redistill.launch.queue import Queue, plan
 from redistill.launch.stop import Stop
+from redistill.launch.threads import using, wanted
+from redistill.report.progress import Terminal
 from redistill.runs.compare import differences
 from redistill.runs.store import Store
 from redistill.sealed import PENDING, RECORD
+from redistill.user_code import locate
 
 SOURCE = str(Path(__file__).parents[2] / "src")
 
@@ -49,6 +54,8 @@ def test_it_prints_nothing_and_says_what_came_of_it(tmp_path: Path, capfd: pytes
     assert again.found == {one.id} and again.status == 0 and again.problems == []
     assert capfd.readouterr() == ("", "")
     late = carry_out([small(recipe={"steps": 4})], store, Resources(budget=0.0))
+    again = carry_out([small(recipe={"steps": 4}), small()], store, Resources(budget=0.0))
+    assert again.status == 75 and again.found == {run.id for run in again.runs} == {small().id}  # nothing was written
     assert late.status == 75 and late.runs == [] and "the time budget is used up" in late.problems[0]
 
 
@@ -78,6 +85,51 @@ def test_workers_get_folders_a_path_and_nothing_of_the_current_folder(tmp_path: 
     assert "--trust-code" in task.command  # its file, which the user gave, says so
 
 
+@pytest.mark.parametrize(("threads", "set_to", "expected"), [(None, None, None), (None, "5", "5"), (3, None, "3"), (3, "5", "3")])
+def test_workers_choose_their_threads_unless_somebody_says_how_many(
+    threads: int | None, set_to: str | None, expected: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if set_to is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", set_to)
+    seen: list[tuple[list[Task], dict[str, str]]] = []
+
+    class Nothing(Pool):
+        def __init__(self, tasks: Any, jobs: int, around: Any, *more: Any):
+            super().__init__(tasks, jobs, around, *more)
+            seen.append((self.tasks, self.environment))
+
+        def __iter__(self) -> Any:
+            return iter(())
+
+    monkeypatch.setattr(local, "Pool", Nothing)
+    local.side_by_side(Queue(plan([small()]), Store(tmp_path), device="cpu"), 2, threads, Silent().tasks)
+    [([task], around)] = seen
+    if expected is None:
+        assert "--threads" not in task.command and around["OMP_NUM_THREADS"] == str(threads_each(2))
+        monkeypatch.setattr(os, "environ", around)
+        with using(2):
+            assert wanted([torch.nn.Linear(1, 1)], (1,), 1, torch.device("cpu")) == 1  # its share is no word that it must take
+    else:
+        assert task.command[task.command.index("--threads") + 1] == around["OMP_NUM_THREADS"] == expected
+
+
+def test_workers_may_run_the_code_of_a_teacher_that_is_there_where_somebody_said_so(tmp_path: Path, teacher_file: Path, make: Any) -> None:
+    shutil.copytree(teacher_file, tmp_path / "runs")
+    store, one = Store(tmp_path / "runs"), make(student={"model": "mlp", "args": {"inputs": 64}})
+    [(task, group)] = tasks_of(Queue(plan([one]), store, device="cpu"), 1).values()
+    assert group == (one,) and "--trust-code" in task.command  # nets.py is named by a file of the user's
+    (tmp_path / "other.py").write_text((HERE / "nets.py").read_text() + "\n# somebody else's\n")
+    code = locate("./other.py:Small", tmp_path).code
+    [maker] = one.needs()
+    net = maker.student.model_copy(update={"file": str(tmp_path / "other.py"), "code": code})
+    maker = maker.model_copy(update={"student": net})
+    assert one.teacher is not None
+    stranger = one.model_copy(update={"teacher": one.teacher.model_copy(update={"run": maker})})
+    commands = [task.command for task, group in tasks_of(Queue(plan([stranger]), store, device="cpu"), 1).values()]
+    assert commands and not any("--trust-code" in command for command in commands)  # a record may name it, and nobody has said so
+
+
 def test_no_process_stands_idle_beside_the_last_cohort() -> None:
     plan_of_18 = [tuple(small(seed=seed, recipe={"steps": steps}) for steps in range(1, 7)) for seed in range(3)]
     one, two, three = plan_of_18
@@ -95,11 +147,16 @@ def test_what_must_come_first_is_shared_out_by_itself(make: Any) -> None:
     assert shared_out(groups, 2) == groups and shared_out(groups[:2], 2) == [groups[0], (a,), (c,)]
 
 
-def test_students_of_a_cohort_that_is_cut_have_the_bits_of_the_whole(tmp_path: Path, teacher_file: Path, make: Any) -> None:
-    wanted = [make(evaluate={}), make(evaluate={}, method=[{"use": "CE"}, {"use": "KD"}])]
+def test_students_of_a_cohort_that_is_cut_have_the_bits_of_the_whole_and_tell_no_more(
+    tmp_path: Path, teacher_file: Path, make: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = [{"use": "CE"}, {"use": "KD"}]
+    wanted = [make(evaluate={}, method=both), make(evaluate={}, method=both, student={"model": "mlp", "args": {"inputs": 64}})]
     for name, jobs in (("whole", 1), ("cut", 2)):
         shutil.copytree(teacher_file, tmp_path / name)
-        assert carry_out(wanted, Store(tmp_path / name), Resources(jobs=jobs, threads=1, trust_code=True)).problems == []
+        assert carry_out(wanted, Store(tmp_path / name), Resources(jobs=jobs, threads=1, trust_code=True), Terminal()).problems == []
+        told = [line for line in capsys.readouterr().err.splitlines() if "share of the loss" in line]
+        assert len(told) == 1 and told[0].startswith("note: CE() + KD(): ")  # of both students, and of both processes
     for one in wanted:
         whole, cut = (Store(tmp_path / name).find(one) for name in ("whole", "cut"))
         assert whole is not None and cut is not None

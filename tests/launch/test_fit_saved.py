@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,7 @@ def test_a_feature_term_that_drowns_the_labels_is_warned_of(capsys: pytest.Captu
     assert "warning: AT (weight 1e+06) leaves next to nothing" in capsys.readouterr().err
     rd.fit(student, teacher, rd.CE() + 1e6 * rd.KD(), DATA, recipe, seed=0)
     assert "warning" not in capsys.readouterr().err
-    told: set[tuple[str, bool]] = set()
+    told: set[object] = set()
     for seed in (0, 1):  # as a command does with the seeds of its cells
         loop = rd.Loop([(student, rd.CE() + rd.KD())], teacher, DATA, recipe, seed=seed)
         progress.watch(loop, f"seed {seed}", told=told)
@@ -72,6 +74,67 @@ def test_a_saved_fit_goes_on_bit_for_bit_and_at_its_end_is_only_read(tmp_path: P
     with pytest.raises(rd.RedistillError, match="holds a run with other networks"):
         trained(net(1), out=tmp_path / "run")
 
+OWN = """
+import redistill as rd
+from torch import nn
+
+
+class Plain(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(64, 3)
+
+    def forward(self, images):
+        return self.last(images.flatten(1))
+
+
+class Far(rd.Term):
+    def forward(self, student, teacher, batch):
+        return (student.logits - teacher.logits).abs().mean()
+"""
+
+
+def test_what_no_weights_show_is_noticed_when_a_saved_fit_is_asked_for_again(tmp_path: Path) -> None:
+    def asked(text: str = OWN, images: rd.data.Images = DATA) -> rd.Result:
+        (tmp_path / "mine.py").write_text(text)
+        load = {key: value for key, value in vars(module_of(tmp_path / "mine.py")).items() if key in ("Plain", "Far")}
+        torch.manual_seed(0)
+        recipe = rd.Recipe(epochs=1, batch_size=8, lr=0.05)
+        student, method = load["Plain"](), rd.CE() + load["Far"]()
+        return rd.fit(student, net(9), method, DATA, recipe, seed=0, evaluate={"test": images}, out=tmp_path / "run", quiet=True)
+
+    first = asked()
+    assert asked(OWN.replace("class Far", "# another word\nclass Far")).losses == first.losses
+    with pytest.raises(rd.RedistillError, match=r"other images of 'test', which have changed since: give out= another folder"):
+        asked(images=DATA.subset(torch.arange(6), ("few", {})))
+    for word, changed, whose in (("self.last(images", "2 * self.last(images", "Plain"), (".abs()", ".square()", "Far")):
+        with pytest.raises(rd.RedistillError, match=rf"holds a run with other lines of \S*{whose}, which have changed since"):
+            asked(OWN.replace(word, changed))
+    assert asked().losses == first.losses
+
+
+def module_of(path: Path) -> Any:
+    """A module of a file, as it is now."""
+    spec = importlib.util.spec_from_file_location("mine_of_fit", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["mine_of_fit"] = module
+    exec(compile(path.read_text(), str(path), "exec"), vars(module))  # never an older file's bytecode
+    return module
+
+
+def test_a_damaged_checkpoint_of_a_fit_is_told_and_one_of_another_version_is_left_alone(tmp_path: Path) -> None:
+    first = trained(net(), out=tmp_path / "run")
+    place = tmp_path / "run" / checkpoint.NAME
+    whole = place.read_bytes()
+    place.write_bytes(whole[:-3])
+    with pytest.warns(UserWarning, match=r"is damaged.*kept as checkpoint.damaged.safetensors, and the run goes on from what was saved"):
+        assert trained(net(), out=tmp_path / "run").losses == first.losses
+    state, facts = checkpoint.load(place)
+    checkpoint.save(place.parent, {key: value for key, value in state.items() if key != "students"}, facts)
+    with pytest.raises(checkpoint.Foreign, match=r"does not fit this run .KeyError.*another version of redistill wrote it"):
+        trained(net(), out=tmp_path / "run")
+
 
 def test_small_steps_take_one_thread_and_give_the_others_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -89,6 +152,14 @@ def test_small_steps_take_one_thread_and_give_the_others_back(monkeypatch: pytes
         torch.set_num_threads(before)
     with pytest.raises(rd.RedistillError, match="threads=0"):
         trained(net(), threads=0)
+
+
+def test_what_no_cohort_is_made_of_is_said() -> None:
+    with pytest.raises(rd.RedistillError, match=r"a cohort is a list of \(student, method\) pairs"):
+        rd.fit_cohort([net()], None, DATA, rd.Recipe(epochs=1), seed=0)  # type: ignore[list-item]
+    for odd in ("x", float("nan"), -1.0, None):
+        with pytest.raises(rd.RedistillError, match=r"checkpoint_every=.*seconds between two checkpoints"):
+            trained(net(), checkpoint_every=odd)
 
 
 # -- several methods in one file --------------------------------------------------------------------------------------
@@ -124,6 +195,17 @@ def test_one_file_holds_several_methods_and_goes_on_from_another(tmp_path: Path)
     assert more.recipe.epochs == 2 and more.recipe.batch_size == 50
     with pytest.raises(rd.RedistillError, match="holds several methods"):
         Experiment.load(tmp_path / "all.toml")
+    warmer = Experiment.load_all(tmp_path / "all.toml", device="cpu", change=["method.KD.T=2", "recipe.epochs=3"])  # where KD stands
+    assert [one.recipe.epochs for one in warmer] == [3] * 3 and warmer[1].method[1].settings["T"] == 2.0
+    assert [one.method for one in warmer[::2]] == [plain.method, slow.method]
+    second = Experiment.load_all(tmp_path / "all.toml", device="cpu", change=["method.1.weight=0.5"])
+    assert [[part.weight for part in one.method] for one in second] == [[1.0], [0.1, 0.5], [1.0]]
+    for change, says in (
+        ("method.KDD.T=2", "unknown term 'KDD': did you mean KD"), ("method.2.weight=1", "unknown term '2'"), ("odd", "write key=value"),
+        ("method.KD.TT=2", "unknown setting of KD 'TT'"),
+    ):  # fmt: skip
+        with pytest.raises(rd.RedistillError, match=says):
+            Experiment.load_all(tmp_path / "all.toml", device="cpu", change=[change])
     (tmp_path / "bad.toml").write_text(FILE.replace('"KD", weight', '"KDD", weight'))
     with pytest.raises(rd.RedistillError, match=r'line 14, method\[1\].use = "KDD": unknown term'):
         Experiment.load_all(tmp_path / "bad.toml")

@@ -60,3 +60,16 @@ def test_stopping_asks_all_and_starts_nothing_more(tmp_path: Path) -> None:
 
 def test_threads_are_shared_out() -> None:
     assert threads_each(10_000) == 1 and threads_each(1) >= threads_each(2) >= 1
+
+
+def test_what_processes_tell_a_person_is_handed_on_and_their_progress_is_not(tmp_path: Path) -> None:
+    says = "print('1 of 2 steps'); print('note: is {n}', flush=True); import time; time.sleep(0.3); print('note: ended'); "
+    says += "print('note: cut', end='')"
+    tasks = [task(tmp_path, name, says.format(n=name)) for name in ("a", "b")]
+    (tmp_path / "a.log").write_text("note: of another process\n")
+    heard: list[str] = []
+    at_once = False
+    pool = Pool(tasks, 2, note=heard.append)
+    for _ in pool:
+        at_once = at_once or bool(heard and pool.running())
+    assert sorted(heard) == ["ended", "ended", "is a", "is b"] and at_once

@@ -63,3 +63,18 @@ def test_a_campaign_stops_at_its_first_mistake(tmp_path: Path) -> None:
     done = campaign(*words, "--only", "ferles2020:4", REDISTILL_CACHE=str(tmp_path))
     assert done.returncode == 1, done.stdout + done.stderr
     assert "cifar-10" in done.stderr and "== ferles2020:4" in done.stderr
+
+
+def test_a_run_that_diverges_keeps_no_later_piece_from_its_turn(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    text = (ROOT / "src/redistill/cli/begin/paper.toml").read_text(encoding="utf-8").replace("epochs = 2", "epochs = 1")
+    paper = tmp_path / "mine.toml"
+    paper.write_text(text.replace('use = "KD", weight = 0.9', 'use = "KD", weight = 1e38'))
+    piece = f'[[piece]]\npaper = "{paper}"\ntables = ["1"]\nrows = ["10"]\nseeds = "1"\nwhy = ""\nonly = '
+    (tmp_path / "campaign.toml").write_text(f'{piece}["KD"]\n{piece}["alone"]\n')
+    facts = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    line = [sys.executable, "-m", "redistill", "campaign", str(tmp_path / "campaign.toml"), "--runs", str(tmp_path / "runs")]
+    done = subprocess.run(line, capture_output=True, text=True, env=facts, timeout=120)
+    assert done.returncode == 1 and "diverged" in done.stderr, done.stderr
+    assert "KD, seed 0: diverged (written:" in done.stdout and "alone, seed 0: test " in done.stdout
+    assert f"not all runs are there, or some diverged, of {paper}:1:KD\n" in done.stderr

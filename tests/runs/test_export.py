@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from redistill.runs.export import export
-from redistill.runs.store import Store
+from redistill.runs.export import export, teacher
+from redistill.runs.store import Run, Store
 
 
 def test_rules_go_with_the_runs_and_are_never_written_over(tmp_path: Path) -> None:
@@ -18,3 +18,12 @@ def test_rules_go_with_the_runs_and_are_never_written_over(tmp_path: Path) -> No
     other.rule(place, {"rule": {"tolerance": 9.0}, "written": "later"})
     export(other, tmp_path / "results")
     assert kept.written_rule(place) == store.written_rule(place)
+
+
+def test_a_teacher_of_ones_own_or_without_data_is_kept_inside_its_folder(teacher_file: Path, tmp_path: Path) -> None:
+    [run] = Store(teacher_file).finished()
+    asked = run.record["experiment"]
+    other = {**asked, "student": {**asked["student"], "model": "../sub/mine.py:Net"}, "source": {"kind": "zero-shot"}}
+    row = teacher(Run(run.folder, {**run.record, "experiment": other}), tmp_path / "here" / "teachers")
+    assert row["file"] == f"sub-mine.py-Net-zero-shot-{run.cell[:8]}-seed-{run.seed}.safetensors"
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.safetensors")] == [f"here/teachers/{row['file']}"]

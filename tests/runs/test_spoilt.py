@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -286,11 +287,26 @@ def test_a_chain_trained_twice_is_the_same_files_and_nothing_is_stale(make: Make
     assert "has other weights by now" in (stale(a, store) or "")
 
 
-def test_differences_name_the_largest_of_all_tensors_whatever_their_order() -> None:
-    from redistill.runs.compare import largest_difference
+def test_differences_name_the_largest_of_all_tensors_whatever_their_order(tmp_path: Path) -> None:
+    from redistill.runs.weights_differ import largest_difference, stored
+    from redistill.tensor_files import packed
 
-    a = {"a": torch.zeros(2), "b": torch.zeros(2), "c": torch.zeros(2)}
-    b = {"a": torch.tensor([0.0, 1e-6]), "b": torch.tensor([3.0, 0.5]), "c": torch.zeros(2)}
+    def of(**tensors: torch.Tensor) -> dict[str, Any]:
+        return stored(packed(tensors, {"some": "text"}), tmp_path)
+
+    zero = torch.zeros(2)
+    a, b = of(a=zero, b=zero, c=zero), of(a=torch.tensor([0.0, 1e-6]), b=torch.tensor([3.0, 0.5]), c=zero)
     says = "2 of 3 tensors differ, most of all b: 2 of 2 numbers differ, by up to 3"
     assert largest_difference(a, b) == says == largest_difference(dict(reversed(a.items())), b)
     assert largest_difference(a, dict(reversed(a.items()))) is None
+    assert largest_difference(of(a=zero), of(b=zero, c=zero)) == "a: only one of the two has it (and 2 more)"
+    nan = torch.tensor([math.nan, 0.0])
+    assert largest_difference(of(a=nan), of(a=nan.clone())) is None and "a: 1 of 2" in str(largest_difference(of(a=nan), of(a=zero)))
+    assert "1 of 2 numbers differ, by up to 0" in str(largest_difference(of(a=zero), of(a=torch.tensor([0.0, -0.0]))))
+    for kind in (torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int16, torch.uint8, torch.complex64):
+        one, two = (of(n=torch.tensor(3).to(kind), x=torch.tensor([[1, 2], [3, more]]).to(kind)) for more in (4, 100))
+        assert largest_difference(one, two) == "1 of 2 tensors differ, most of all x: 1 of 4 numbers differ, by up to 96"
+    assert "F32 (2,) and F64 (2,)" in str(largest_difference(of(a=zero), of(a=zero.double())))
+    eight = of(a=torch.ones(3).to(torch.float8_e4m3fn)), of(a=torch.zeros(3).to(torch.float8_e4m3fn))
+    assert str(largest_difference(*eight)).endswith("a: 3 of 3 numbers differ")
+    assert largest_difference(of(a=torch.zeros(0, 3)), of(a=torch.zeros(0, 3))) is None

@@ -20,6 +20,7 @@ from redistill.bench.measure import interleaved, row, where
 from redistill.bench.plain import Pictures
 from redistill.bench.rows import ROWS, library_loop, noise, package_loop, plain_loop
 from redistill.core import RedistillError, nearest
+from redistill.launch.local import environment
 from redistill.train.loop import Loop
 
 ZERO_SHOT = "zero-shot"
@@ -164,8 +165,8 @@ def _cohort(names: list[str], rounds: int, batch: int, kinds: list[str]) -> Iter
 
 def _peak(name: str, contender: str, batch: int) -> int:
     """Peak memory of three steps of one contender in a process of its own."""
-    words = [sys.executable, "-c", "from redistill.bench.run import _alone; _alone()", name, contender, str(batch)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    words = [sys.executable, "-P", "-c", "from redistill.bench.run import _alone; _alone()", name, contender, str(batch)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment(1))
     if done.returncode:
         why = (done.stderr.strip().splitlines() or ["it was killed"])[-1]
         raise RedistillError(f"{name}, {contender} could not be measured alone: {why}")

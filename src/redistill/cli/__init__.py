@@ -14,7 +14,7 @@ import typer.core
 
 from redistill import __version__
 from redistill.allocator import keep_freed_memory
-from redistill.errors import LONGEST, RedistillError, plain, sentence
+from redistill.errors import LONGEST, NOTE, RedistillError, plain, sentence
 
 # first what makes runs, then what looks at them, papers, what data make of networks, and what there is
 ORDER = (
@@ -111,7 +111,7 @@ def main() -> None:
     commands = program()
     global debug
     debug = "--debug" in sys.argv[1:]
-    sys.argv[1:] = [word for word in sys.argv[1:] if word != "--debug"]
+    sys.argv[1:] = [_at_home(word) for word in sys.argv[1:] if word != "--debug"]
     sys.stdout = _safe(sys.stdout, encoding_only=False)
     warnings.showwarning = _warned
     # rich draws on a terminal's standard error and escapes what it is given; everything else there goes through ``tell``
@@ -135,12 +135,18 @@ def main() -> None:
         sys.exit(tell(error))
 
 
+def _at_home(word: str) -> str:
+    """``--to=~/report`` with the home folder written out, as shells do where the tilde begins a word, and only there."""
+    name, equals, value = word.partition("=")
+    return f"{name}={os.path.expanduser(value)}" if equals and name.startswith("--") and value.startswith("~") else word
+
+
 def _warned(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
 ) -> None:
     """A warning is a note to a person: where it stands in the code is of no use to them."""
     if sys.stderr is not None:
-        print(f"note: {plain(str(message))}", file=sys.stderr)
+        print(f"{NOTE}{plain(str(message))}", file=sys.stderr)
 
 
 def _flush() -> None:

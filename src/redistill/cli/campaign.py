@@ -12,7 +12,8 @@ import typer
 from redistill.cli import app
 from redistill.cli.options import DataDir, Device, Json, Out, Threads, seeds_of, show_json
 from redistill.cli.papers import reproduce
-from redistill.cli.run import Budget, Jobs
+from redistill.cli.run import FAILED, Budget, Jobs
+from redistill.errors import RedistillError
 
 
 @app.command()
@@ -31,7 +32,7 @@ def campaign(
     """Work through the papers' cells that a file lists, in its order.
 
     Each piece is a line of reproduce. A run that was cut off goes on with the same command; the exit status is 75 where the time
-    was over before the last piece.
+    was over before the last piece, and 1 where some runs failed or diverged: the pieces after them have had their turn.
     """
     from redistill.launch.progress import estimated
     from redistill.launch.rates import rate
@@ -39,6 +40,8 @@ def campaign(
     from redistill.papers.campaign import read, standing
     from redistill.runs.store import Store
 
+    if as_json and not dry_run:
+        raise RedistillError("--json lists what is done and what is left: give it with --dry-run")
     end = None if time_budget is None else time.monotonic() + seconds(time_budget)
     pieces = read(file, only)
     if dry_run:
@@ -55,6 +58,7 @@ def campaign(
         else:
             print(f"in all: {estimated(3600 * total)}, one process at {speed / 1e9:.1f} GMAC/s")
         return
+    failed: list[str] = []
     for piece in pieces:
         left = None
         if end is not None:
@@ -62,7 +66,15 @@ def campaign(
             if end - time.monotonic() < 1:
                 raise typer.Exit(TRY_AGAIN)
         print(f"== {piece.name}: {piece.why}", file=sys.stderr, flush=True)
-        reproduce(
-            piece.paper, list(piece.tables), list(piece.only), list(piece.rows), list(piece.columns), piece.seeds, time_budget=left,
-            data_dir=data_dir, device=device, jobs=jobs, out=out, threads=threads, as_json=as_json,
-        )  # fmt: skip
+        try:
+            reproduce(
+                piece.paper, list(piece.tables), list(piece.only), list(piece.rows), list(piece.columns), piece.seeds, time_budget=left,
+                data_dir=data_dir, device=device, jobs=jobs, out=out, threads=threads,
+            )  # fmt: skip
+        except typer.Exit as left_with:
+            if left_with.exit_code != FAILED:
+                raise
+            failed.append(piece.name)  # a run that diverged will do so again: what comes after it must have its turn
+    if failed:
+        print(f"redistill: not all runs are there, or some diverged, of {', '.join(failed)}", file=sys.stderr)
+        raise typer.Exit(FAILED)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from redistill.cli import app
+from redistill.cli.cells import titled, warn_other_images
 from redistill.cli.options import Change, DataDir, Device, Json, NoCache, Out, Threads, seeds_of, show_json
 from redistill.errors import RedistillError
 from redistill.paths import expanded
@@ -117,10 +118,7 @@ def _trained(
         print(f"redistill: {problem}", file=sys.stderr)
     if len(outcome.runs) < len(every):
         raise typer.Exit(outcome.status or 1)
-    by_cell = {found[name].cell: name for name in asked}
-    cells: dict[str, list[Run]] = {}
-    for run in outcome.runs:
-        cells.setdefault(by_cell[run.cell], []).append(run)
+    cells = {name: [run for run in outcome.runs if run.cell == found[name].cell] for name in asked}
     table = _show(cells, Store(out), baseline, on, form, as_json)
     place = out / "comparisons"
     kept = _save(place, f"{data}-{common.student}".replace(":", "-").replace("/", "-"), table, why)
@@ -171,6 +169,7 @@ def _show(
         first = next((title for title, found in cells.items() if found[0].cell in chosen), "")
         if not first:
             raise RedistillError(f"--baseline {baseline!r} is none of the cells compared: {', '.join(cells)}")
+    warn_other_images(cells, first, on)
     rows = comparison(accuracies, first)
     shown = [{**dataclasses.asdict(row), "runs": [run.id for run in cells[row.method]]} for row in rows]
     gone = [f"{r.label}, seed {r.seed}" for found in cells.values() for r in found if r.diverged is not None]
@@ -185,21 +184,23 @@ def _show(
 
 
 def cells_of(store: Store, names: Sequence[str]) -> dict[str, list[Run]]:
-    """The runs named, by cell; a cell is titled by its label, with its hash where labels are equal."""
+    """The runs named, by title; what is left out, or is out of date, is told on standard error."""
     from redistill.cli.look import warn_left_out
+    from redistill.runs.lookup import Today
 
-    cells: dict[str, dict[int, Run]] = {}
+    picked: list[Run] = []
     for name in names:
         if len(names) > 1 and _is_no_cell(store, name):
             continue  # compare runs/*: what a shell found beside the cells
-        for run in store.pick(name):
-            cells.setdefault(run.cell, {})[run.seed] = run
-    warn_left_out(store, [run for found in cells.values() for run in found.values()])
-    labels = [next(iter(found.values())).label for found in cells.values()]
-    titled = {}
-    for (cell, found), label in zip(cells.items(), labels, strict=True):
-        titled[label if labels.count(label) == 1 else f"{label} ({cell[:6]})"] = [found[seed] for seed in sorted(found)]
-    return titled
+        picked += store.pick(name)
+    cells = titled(picked)
+    every = [run for found in cells.values() for run in found]
+    warn_left_out(store, every)
+    today = Today(store)
+    for run in every:
+        if (why := today.stale(run)) is not None:
+            print(f"redistill: {run.label}, seed {run.seed} is stale: {why}", file=sys.stderr)
+    return cells
 
 
 def _is_no_cell(store: Store, name: str) -> bool:

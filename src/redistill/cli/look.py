@@ -1,4 +1,4 @@
-"""Commands that look at runs: ``runs``, ``show``, ``compare``, ``diff``; and at what there is: ``list``."""
+"""Commands that look at runs: ``runs``, ``show``, ``diff``; and at what there is: ``list``."""
 
 from __future__ import annotations
 
@@ -206,8 +206,8 @@ def seen(train: dict[str, Any]) -> str:
 
 @app.command()
 def diff(
-    a: Annotated[str, typer.Argument(metavar="A")],
-    b: Annotated[str, typer.Argument(metavar="B")],
+    a: Annotated[str, typer.Argument(help="One run: its folder, the beginning of its id, or its name.", metavar="A")],
+    b: Annotated[str, typer.Argument(help="The other.", metavar="B")],
     out: Out = Path("runs"),
     assert_equal: Annotated[
         bool, typer.Option("--assert-equal", help="Exit status 1 if weights, curves or switches differ (time and machine may).")
@@ -217,12 +217,11 @@ def diff(
     """Every switch, version and number in which two runs differ."""
     import dataclasses
 
+    from redistill.runs.compare import differences
     from redistill.runs.store import Store
 
     store = Store(out)
     one, two = (_single(store, name) for name in (a, b))
-    from redistill.runs.compare import differences  # waits for torch, and a wrong name need not
-
     found = differences(one, two)
     if as_json:
         show_json([{**dataclasses.asdict(d), "matters": d.matters} for d in found])

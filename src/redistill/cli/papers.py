@@ -28,11 +28,13 @@ from redistill.cli.planning import (
     planned,
     show,
 )
-from redistill.cli.run import Alone, Budget, Jobs, NoWait, finish, resources
+from redistill.cli.run import FAILED, Alone, Budget, Jobs, NoWait, carried_out, resources
+from redistill.cli.run import report as told
 from redistill.errors import RedistillError
 
 if TYPE_CHECKING:
     from redistill.experiment.value import Experiment
+    from redistill.launch.carry_out import Outcome
     from redistill.papers.plan import Plan
     from redistill.runs.store import Store
 
@@ -167,13 +169,21 @@ def reproduce(
     )  # fmt: skip
     if scale == 1.0:
         write_rules(made, store)
-    finish(made.wanted, out, given, as_json=as_json)
-    for look in made.looks[1:] if scale == 1.0 else ():
-        wanted = _open(made, store, look)
-        if not wanted:
-            break
-        print(f"look at {look} seeds: {len(wanted)} runs of claims that are still open", file=sys.stderr)
-        finish(wanted, out, given, as_json=as_json)
+    outcomes: list[Outcome] = []
+    looks = made.looks[1:] if scale == 1.0 else ()
+    wanted, look = made.wanted, 0
+    while wanted:
+        outcomes.append(carried_out(wanted, out, given))
+        if not as_json:
+            told(outcomes[-1:], False)
+        if look == len(looks) or len(outcomes[-1].runs) < len({one.id for one in wanted}):
+            break  # what could not be made is still wanted
+        wanted, look = _open(made, store, looks[look]), look + 1
+        if wanted:
+            print(f"look at {looks[look - 1]} seeds: {len(wanted)} runs of claims that are still open", file=sys.stderr)
+    if as_json:
+        told(outcomes, True)
+    status = _unless_stopped(max((one.status for one in outcomes), default=0))
     if scale == 1.0 and not as_json:
         from redistill.claims import sentence
         from redistill.verdicts.tables import judged
@@ -182,6 +192,15 @@ def reproduce(
             for finding in one.findings:
                 if finding.reading is not None:
                     print(sentence(finding))
+    if status:
+        raise typer.Exit(status)
+
+
+def _unless_stopped(status: int) -> int:
+    """Leave a command that was stopped and can go on; beside a run that failed or diverged, and will again, the others stand."""
+    if status not in (0, FAILED):
+        raise typer.Exit(status)
+    return status
 
 
 @app.command()
@@ -226,11 +245,16 @@ def explain(
     if missing and dry_run:
         seconds = sum(cost(group) for group in missing) / rate(device)
         print(f"{sum(map(len, missing))} runs are missing, {estimated(seconds)}")
+    status = 0
     if missing and not dry_run:
-        finish(wanted, out, resources(data_dir, device, budget=time_budget, jobs=jobs, no_cache=no_cache, threads=threads))
-    print("\n".join(sentences(effects(found, store, numbers), one)))
+        outcome = carried_out(wanted, out, resources(data_dir, device, budget=time_budget, jobs=jobs, no_cache=no_cache, threads=threads))
+        told([outcome], False)
+        status = _unless_stopped(outcome.status)
+    print("\n".join(sentences(effects(found, store, numbers), paper, one)))
     if scale != 1.0:
         print(f"scale {scale:g}: what a departure does at the published length may be another thing")
+    if status:
+        raise typer.Exit(status)
 
 
 @app.command()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +11,7 @@ import typer
 
 from redistill.cli.options import seeds_of, show_json
 from redistill.errors import RedistillError
+from redistill.paths import expanded
 
 if TYPE_CHECKING:
     from redistill.papers.plan import Plan
@@ -84,12 +87,12 @@ def allowance_of(teachers: str) -> float:
     """``--teachers 0.2`` as a number; 0 for the words."""
     if teachers in ("paper", "each"):
         return 0.0
-    try:
-        return float(teachers)
-    except ValueError:
-        raise RedistillError(
-            f"--teachers {teachers!r}: write paper (as the paper has them), each (one a seed), or what a teacher may add in points, 0.2"
-        ) from None
+    with contextlib.suppress(ValueError):
+        if 0 <= (points := float(teachers)) < math.inf:
+            return points
+    raise RedistillError(
+        f"--teachers {teachers!r}: write paper (as the paper has them), each (one a seed), or what a teacher may add in points, 0.2"
+    )
 
 
 def code_in(made: Plan) -> list[str]:
@@ -106,7 +109,7 @@ def files_of(teacher: list[str]) -> dict[str, Path]:
         name, equals, file = text.partition("=")
         if not equals:
             raise RedistillError(f"--teacher {text!r}: write NET=FILE, for example --teacher wrn-40-2=teacher.safetensors")
-        files[name] = Path(file)
+        files[name] = expanded(file)
     return files
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from redistill.cli import app, tell
+from redistill.cli.cells import titled, warn_other_images
 from redistill.cli.options import Change, DataDir, Device, Json, NoCache, Out, Threads, Track, TrustCode, seeds_of, show_json
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ Budget = Annotated[
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="How many runs (or cohorts) work side by side.")]
 Alone = Annotated[bool, typer.Option("--alone", help="No cohorts: one student at a time.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Leave runs that another process has in hand to it, and end.")]
+FAILED = 1  # exit status: something could not be made; what was stopped and can go on has another one
 Every = Annotated[float, typer.Option("--checkpoint-every", min=0, help="Seconds between checkpoints.")]
 
 
@@ -75,7 +77,7 @@ def run(
 def train(
     model: Annotated[str, typer.Argument(help="A network: redistill list models.")],
     data: Annotated[str, typer.Argument(help="A data set: redistill list data.")],
-    epochs: Annotated[int, typer.Option(min=1)] = 30,
+    epochs: Annotated[int, typer.Option(min=1, help="Of the training images.")] = 30,
     lr: Annotated[float, typer.Option(min=0.0, help="Highest learning rate; a cosine from it to 0.")] = 0.1,
     seeds: Seeds = None,
     change: Change = [],  # noqa: B006
@@ -108,16 +110,21 @@ def train(
 def finish(wanted: list[Experiment], out: Path, resources: Resources, *, as_json: bool = False, table: bool = False) -> None:
     """Run what is wanted and say what came out, with ``table`` as a comparison too; exits with a status other than 0 unless all of
     it is there."""
-    from redistill.launch.carry_out import carry_out
-    from redistill.report.progress import Terminal
-    from redistill.runs.store import Store
-
-    outcome = carry_out(wanted, Store(out), resources, Terminal())
-    report(outcome, as_json)
+    outcome = carried_out(wanted, out, resources)
+    report([outcome], as_json)
     if table and not as_json:
         _compared(outcome)
     if outcome.status:
         raise typer.Exit(outcome.status)
+
+
+def carried_out(wanted: list[Experiment], out: Path, resources: Resources) -> Outcome:
+    """Run what is wanted, and show on standard error how far it is."""
+    from redistill.launch.carry_out import carry_out
+    from redistill.report.progress import Terminal
+    from redistill.runs.store import Store
+
+    return carry_out(wanted, Store(out), resources, Terminal())
 
 
 def resources(
@@ -156,31 +163,34 @@ def resources(
     )
 
 
-def report(outcome: Outcome, as_json: bool) -> None:
+def report(outcomes: Sequence[Outcome], as_json: bool) -> None:
     """What came out, on standard output; what went wrong, on standard error (with ``--json`` in the JSON too)."""
-    for problem in outcome.problems:
+    problems = [problem for outcome in outcomes for problem in outcome.problems]
+    for problem in problems:
         tell(problem)
     if as_json:
-        show_json({"runs": [summary(run) for run in outcome.runs], "problems": outcome.problems})
+        runs = {run.id: run for outcome in outcomes for run in outcome.runs}
+        show_json({"runs": [summary(run) for run in runs.values()], "problems": problems})
         return
-    for run in outcome.runs:
-        numbers = ", ".join(f"{name} {table['last']:.2f} %" for name, table in run.record["accuracy"].items())
-        how = "was there" if run.id in outcome.found else "written"
-        print(f"{run.label}, seed {run.seed}: {numbers or 'no evaluation set'} ({how}: {run.folder})")
+    for outcome in outcomes:
+        for run in outcome.runs:
+            numbers = ", ".join(f"{name} {table['last']:.2f} %" for name, table in run.record["accuracy"].items())
+            what = "diverged" if run.diverged is not None else numbers or "no evaluation set"
+            how = "was there" if run.id in outcome.found else "written"
+            print(f"{run.label}, seed {run.seed}: {what} ({how}: {run.folder})")
 
 
 def _compared(outcome: Outcome) -> None:
-    """The runs of a file of several methods beside each other, the first one the baseline."""
+    """The cells of what was asked for beside each other, the first one the baseline."""
     from redistill.report.table import comparison, markdown
 
-    good = [run for run in outcome.runs if run.diverged is None]
-    for name in dict.fromkeys(name for run in good for name in run.entry.accuracy):
-        values: dict[str, dict[int, float]] = {}
-        for run in good:
-            if name in run.entry.accuracy:
-                values.setdefault(run.label, {})[run.seed] = run.accuracy(name)
-        if len(values) > 1:
-            first = next(iter(values))
+    cells = titled(run for run in outcome.runs if run.diverged is None)
+    for name in dict.fromkeys(name for found in cells.values() for run in found for name in run.entry.accuracy):
+        shown = {title: having for title, found in cells.items() if (having := [run for run in found if name in run.entry.accuracy])}
+        if len(shown) > 1:
+            first = next(iter(shown))
+            warn_other_images(shown, first, name)
+            values = {title: {run.seed: run.accuracy(name) for run in found} for title, found in shown.items()}
             print(f"\n{name}, accuracy after the last step:\n\n{markdown(comparison(values, first), first)}", end="")
 
 

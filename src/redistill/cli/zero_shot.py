@@ -23,7 +23,7 @@ To = Annotated[Path, typer.Option("--to", help="Folder for figures and data.", m
 def toy(
     to: Annotated[Path, typer.Option("--to", "--out", help="Folder for panels, animation and numbers.", metavar="FOLDER")] = Path("toy"),
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of 50 point steps and 10 student steps.")] = 3000,
-    seed: Annotated[int, typer.Option(min=0)] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Of points and networks.")] = 4,
     as_json: Json = False,
 ) -> None:
     """Figure 1 of the zero-shot paper: fifty points teach a student.

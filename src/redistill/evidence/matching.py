@@ -9,7 +9,6 @@ from redistill.evidence import names
 from redistill.evidence.model import Trained
 from redistill.papers.cells import Cell, Paper
 from redistill.sources.variants import KINDS
-from redistill.verdicts.claims import regime
 
 KNOWN = ("method", "teacher", "student", "data", "trains", "M")
 """Facts of a cell that a run says of itself; a cell with another fact is of something else too."""
@@ -68,6 +67,8 @@ def epochs_of(paper: Paper, cell: Cell) -> int | None:
 def regime_of(paper: Paper, cell: Cell) -> str:
     """Cells that may be expected to scatter alike, as :func:`redistill.verdicts.claims.kind_of` has it; also of a cell of which no
     experiment can be made."""
+    from redistill.verdicts.claims import regime  # waits for torch, which a table of quotes does not need
+
     kind = "images"
     for case in paper.file.case:
         if case.holds(cell.facts) and case.source is not None:

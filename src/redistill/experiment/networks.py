@@ -34,9 +34,9 @@ class Net(Value):
     Args:
         model: a name of this package, or ``module:name`` / ``./file.py:name``. args: further keyword arguments of its
             constructor; number of classes, channels and image size come from the data.
-        code, file: of one's own network: SHA-256 of its file, and where it was.
-        weights: a file of weights (``from`` in TOML). run: the experiment whose student this is, with its ``seed`` rule.
-            Neither: drawn from (seed, "init", architecture).
+        code: SHA-256 of the file of one's own network, which a record has. file: where that was.
+        weights: a file of weights (``from`` in TOML). run: the experiment whose student this is. Where there is neither
+            they are drawn from (seed, "init", architecture). seed: of that experiment, that of the run (``same``) or a number.
         take: of that run, the network of the ``last`` step, or of the ``best`` evaluation (an epoch chosen on the test
             set; what several published codes save).
         normalise: the set in which it wants its images, a name or mean and standard deviation, where its file does not say so.

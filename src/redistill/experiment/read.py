@@ -21,7 +21,7 @@ from redistill.precision import arithmetic, compiling_may_pay, compiling_pays, r
 from redistill.recipe import Constant, Cosine, MultiStep, Recipe, Step
 from redistill.sealed import file_of, require_unaltered
 from redistill.settings import several
-from redistill.settings.change import changed
+from redistill.settings.change import changed, require_terms
 from redistill.settings.validation import ValidationErrors
 from redistill.values import Value
 from redistill.versions import numerics
@@ -41,8 +41,10 @@ def load(
     require_unaltered(path, id_of)
     where, trusted = None if data_dir is None else expanded(data_dir), trust_code or is_own_word(path)
     found, wrong = [], ValidationErrors(str(path))
-    for part, errors in several.divided(data, mistakes):
-        errors.data = settings = changed(part, change)
+    parts = several.divided(data, mistakes)
+    require_terms([part for part, _ in parts], change)
+    for part, errors in parts:
+        errors.data = settings = changed(part, change, one_of_several=len(parts) > 1)
         made = _experiment(settings, errors, Reading(path.parent, device, (path.resolve(),), where, trusted))
         wrong.found += errors.found
         if made is not None:

@@ -17,14 +17,14 @@ import torch
 from redistill.answers.folder import limit
 from redistill.errors import RedistillError, sentence
 from redistill.experiment.value import Experiment
+from redistill.files import there
 from redistill.launch.cohort import CohortRun
 from redistill.launch.jobs import Task
 from redistill.launch.local import Tasks, side_by_side
 from redistill.launch.named_code import refusal, vouch
 from redistill.launch.queue import Queue, plan
 from redistill.launch.stop import Interrupted, Stop
-from redistill.launch.tracking import warned_before
-from redistill.runs.store import Run, Store
+from redistill.runs.store import RECORD, Run, Store
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,7 @@ def carry_out(
     if given.threads is not None:
         torch.set_num_threads(given.threads)
     status, problems = 0, []
+    before = {one.id for one in wanted if there(store.folder(one) / RECORD)}
     listen = threading.current_thread() is threading.main_thread()  # signals go to no other
     with Stop(given.budget, listen=listen) as stop:
         groups = plan(wanted, cohort=given.cohort)
@@ -126,7 +127,6 @@ def carry_out(
         try:
             _require_words(queue, given.trust_code)
             if given.jobs > 1:
-                warned_before(given.track, shown.note)
                 problems += side_by_side(queue, given.jobs, given.threads, shown.tasks)
             else:
                 problems += _one_by_one(queue, shown, given.debug)
@@ -146,7 +146,7 @@ def carry_out(
     if not problems and (lost := [one for one in wanted if one.id not in made]):  # a process ended well and has made something else
         problems.append(f"{lost[0].label} (seed {lost[0].seed}) has no run in {store.folder(lost[0])}, although nothing failed")
     problems += [f"{run.label} (seed {run.seed}) diverged: {run.diverged}" for run in runs if run.diverged is not None]
-    return Outcome(runs, frozenset(run.id for run in queue.found), problems, status or int(bool(problems)))
+    return Outcome(runs, frozenset(before | {run.id for run in queue.found}), problems, status or int(bool(problems)))
 
 
 def _require_words(queue: Queue, trusted: bool) -> None:

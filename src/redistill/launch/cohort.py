@@ -177,15 +177,10 @@ class CohortRun:
         self._watches = [self._watch(one, loop.steps) for one in self.experiments]
         if step:
             picked = [one.states[step] for one in saved]
-            try:
+            with checkpoint.fitting(self.folders[0] / checkpoint.NAME):
                 loop.load_state(join([state for state, _ in picked]))
                 for watch, (state, _), student in zip(self._watches, picked, loop.students, strict=True):
                     watch.load_state(state.get("best", {}), student)
-            except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-                raise checkpoint.Foreign(
-                    f"{self.folders[0] / checkpoint.NAME} does not fit this run ({type(error).__name__}: {str(error)[:200]}): another "
-                    f"version of redistill wrote it. Go on with that one, or delete the checkpoints to begin again"
-                ) from error
             self._sessions = [list(facts["sessions"]) for _, facts in picked]
             if other := differing(self._sessions[0][-1]["hardware"], here):
                 self.notes.append(f"{self.folders[0]}: the checkpoint comes from {other}: the result may differ in its last bits")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from redistill import machine
+from redistill import machine, user_code
 from redistill.core import Method, RedistillError, Source, Term
 from redistill.files import Lock, canonical, digest, make_folder, pretty, sweep, there, write
 from redistill.launch.progress import watch
@@ -36,8 +37,9 @@ from redistill.train.result import Diverged, Progress, Result
 class _Saved:
     """A loop that leaves checkpoints in a folder, goes on from them, and stops with one when it is asked to."""
 
-    def __init__(self, loop: Loop, folder: Path, mine: str, every: float, stop: Stop):
+    def __init__(self, loop: Loop, folder: Path, mine: str, beside: Mapping[str, str], every: float, stop: Stop):
         self._loop, self._folder, self._mine, self._every, self._stop = loop, folder, mine, every, stop
+        self._beside = dict(beside)
         self._resume()
         self.step, self.steps = loop.step, loop.steps
         self._saved, self._points = time.monotonic(), -1
@@ -54,14 +56,21 @@ class _Saved:
                 state, facts = checkpoint.load(path)
             except checkpoint.Foreign:
                 raise
-            except RedistillError:  # damaged: put aside, the one before it may be whole
-                checkpoint.aside(path, "damaged")
+            except RedistillError as error:  # the one before it may be whole
+                kept = checkpoint.aside(path, "damaged")
+                warnings.warn(f"{error}; it is kept as {kept.name}, and the run goes on from what was saved before it", stacklevel=6)
                 continue
             if facts.get("id") != self._mine:
                 raise checkpoint.Foreign(
                     f"{self._folder} holds a run with other networks, images, recipe or seed: give out= another folder, or delete this one"
                 )
-            self._loop.load_state(state)
+            before = facts.get("beside", {})
+            if other := next((what for what, now in self._beside.items() if before.get(what, now) != now), None):
+                raise checkpoint.Foreign(
+                    f"{self._folder} holds a run with other {other}, which have changed since: give out= another folder, or delete this one"
+                )
+            with checkpoint.fitting(path):
+                self._loop.load_state(state)
             return
 
     def __iter__(self) -> _Saved:
@@ -82,7 +91,8 @@ class _Saved:
         return progress
 
     def save(self) -> None:
-        checkpoint.save(self._folder, self._loop.state(), {"id": self._mine, "sessions": [machine.hardware(self._loop.means.device)]})
+        sessions = [machine.hardware(self._loop.means.device)]
+        checkpoint.save(self._folder, self._loop.state(), {"id": self._mine, "beside": self._beside, "sessions": sessions})
         self._saved = time.monotonic()
 
     def _curves(self) -> None:
@@ -104,6 +114,24 @@ def _identity(students: Sequence[tuple[nn.Module, Method | Term]], teacher: nn.M
         about(), loop.recipe.settings(), loop.seed, loop.steps, sorted(loop.evaluate), loop.every,
     ]  # fmt: skip
     return digest(canonical(json.loads(json.dumps(facts, default=str))))
+
+
+def _beside(students: Sequence[tuple[nn.Module, Method | Term]], teacher: nn.Module | None, loop: Loop) -> dict[str, str]:
+    """Digests of what neither weights nor settings show: the images of evaluation, and the lines of classes of one's own."""
+    found = {
+        f"images of {name!r}": digest(canonical(json.loads(json.dumps(images.manifest(), default=str))))
+        for name, images in loop.evaluate.items()
+        if hasattr(images, "manifest")
+    }
+    things: list[object] = [loop.source]
+    for network in [net for net, _ in students] + ([] if teacher is None else [teacher]):
+        things += network.modules()
+    for student in loop.students:
+        things += [term for _, term in student.method.parts()]
+    for cls in {cls for thing in things for cls in type(thing).__mro__}:
+        if (lines := user_code.lines_of(cls)) is not None:
+            found[f"lines of {cls.__module__}.{cls.__qualname__}"] = digest(lines)
+    return found
 
 
 def fit_cohort(
@@ -130,7 +158,8 @@ def fit_cohort(
 
     Args:
         out: a folder in which the run is saved every ``checkpoint_every`` seconds, and when it is stopped (Ctrl-C, SIGTERM); the same
-            call goes on from there bit for bit, and once it is done only reads. Curves and, at the end, weights
+            call goes on from there bit for bit, and once it is done only reads; a call with other networks, images or settings, or after
+            a class of yours was changed, is refused. Curves and, at the end, weights
             (``student-0.safetensors`` ...) lie in it.
         threads: of this process; None: one where a step is small, else torch's own.
         quiet: tell nothing on standard error. cache: what the teacher says is looked up and remembered.
@@ -140,6 +169,10 @@ def fit_cohort(
     trackers = names_of(track)
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         raise RedistillError(f"threads={threads!r}: a whole number from 1 on, or None")
+    if isinstance(checkpoint_every, bool) or not isinstance(checkpoint_every, int | float) or not checkpoint_every >= 0:
+        raise RedistillError(f"checkpoint_every={checkpoint_every!r}: seconds between two checkpoints, from 0 on")
+    if odd := next((one for one in students if not isinstance(one, tuple | list) or len(one) != 2), None):
+        raise RedistillError(f"a cohort is a list of (student, method) pairs, [(student, rd.CE() + rd.KD())], got a {type(odd).__name__}")
     if threads is None:
         threads = _threads(students, teacher, source, recipe, device)
     with using(threads):
@@ -159,7 +192,7 @@ def fit_cohort(
             listen = threading.current_thread() is threading.main_thread()
             with Stop(listen=listen) as stop:
                 mine = _identity(students, teacher, loop)
-                saved = _Saved(loop, folder, mine, checkpoint_every, stop)
+                saved = _Saved(loop, folder, mine, _beside(students, teacher, loop), checkpoint_every, stop)
                 _drain(saved, label, quiet, trackers, folder, mine[:16])
             for number, (net, _) in enumerate(students):
                 save_weights(net, folder / f"student-{number}.safetensors")

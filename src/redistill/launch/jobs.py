@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from redistill.errors import NOTE
+
 State = Literal["waits", "runs", "done", "failed", "stopped"]
 POLL = 0.1  # seconds between two looks at the processes
 LIFELINE = "REDISTILL_LIFELINE"  # the read end of a pipe that only the parent holds open
@@ -44,12 +46,24 @@ class Task:
     ended: float = 0.0
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     log_start: int = 0
+    heard: int = 0  # bytes of the log whose notes were handed on
 
     @property
     def seconds(self) -> float:
         if not self.started:
             return 0.0
         return (self.ended or time.monotonic()) - self.started
+
+    def notes(self) -> list[str]:
+        """What the process has told a person (:data:`redistill.errors.NOTE`) since this was asked last."""
+        try:
+            with open(self.log, "rb") as file:
+                file.seek(self.heard)
+                new, newline, _ = file.read().rpartition(b"\n")
+        except OSError:
+            return []
+        self.heard += len(new + newline)
+        return [line.removeprefix(NOTE) for line in new.decode(errors="replace").splitlines() if line.startswith(NOTE)]
 
     def last_line(self) -> str:
         """The last line that the process has written."""
@@ -91,6 +105,7 @@ class Pool:
     Args:
         tasks: in the order in which they should start. environment: of the processes.
         there: whether what a task makes is there, whatever became of its process (somebody else may have made it).
+        note: takes what the processes tell a person, line by line.
     """
 
     def __init__(
@@ -99,8 +114,10 @@ class Pool:
         jobs: int,
         environment: Mapping[str, str] | None = None,
         there: Callable[[Task], bool] = lambda task: False,
+        note: Callable[[str], None] = lambda text: None,
     ):
         self.there = there
+        self.note = note
         self.tasks = list(tasks)
         self.jobs = jobs
         self.environment = dict(os.environ if environment is None else environment)
@@ -116,6 +133,8 @@ class Pool:
         ours, held = os.pipe()  # ``held`` is closed when this process ends, and then a read of ``ours`` ends
         try:
             while True:
+                for task in self.running():
+                    self._hear(task)
                 changed = self._settle() + self._block() + self._begin(ours)
                 yield changed
                 if not self.running() and (self._stopping or all(task.state != "waits" for task in self.tasks)):
@@ -133,6 +152,10 @@ class Pool:
             assert task.process is not None
             task.process.send_signal(number)
 
+    def _hear(self, task: Task) -> None:
+        for text in task.notes():
+            self.note(text)
+
     def _begin(self, lifeline: int) -> list[Task]:
         begun = []
         for task in self.tasks:
@@ -142,7 +165,7 @@ class Pool:
                 continue
             task.log.parent.mkdir(parents=True, exist_ok=True)
             with open(task.log, "ab") as log:
-                task.log_start = log.tell()
+                task.log_start = task.heard = log.tell()
                 # a session of its own: Ctrl-C reaches it through stop(), once
                 task.process = subprocess.Popen(
                     list(task.command), stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
@@ -160,6 +183,7 @@ class Pool:
             if status is None:
                 continue
             task.ended = time.monotonic()
+            self._hear(task)
             if status == 0 or self.there(task):
                 task.state = "done"
                 with contextlib.suppress(OSError):

@@ -13,9 +13,11 @@ from typing import Protocol
 from redistill.errors import RedistillError
 from redistill.launch.cohort import Cohort, group_label
 from redistill.launch.jobs import Pool, Task, threads_each
-from redistill.launch.named_code import names
+from redistill.launch.named_code import names, refusal, whole
+from redistill.launch.progress import gist
 from redistill.launch.queue import Queue
 from redistill.launch.stop import Interrupted
+from redistill.launch.threads import SHARE, word
 
 
 class Tasks(Protocol):
@@ -48,8 +50,10 @@ def shared_out(groups: Sequence[Cohort], jobs: int) -> list[Cohort]:
     return parts
 
 
-def tasks_of(queue: Queue, threads: int, jobs: int = 1) -> dict[str, tuple[Task, Cohort]]:
-    """One task a group of the plan, shared out among ``jobs``, by its name; what is there already, or may not run, is left out."""
+def tasks_of(queue: Queue, threads: int | None, jobs: int = 1) -> dict[str, tuple[Task, Cohort]]:
+    """One task a group of the plan, shared out among ``jobs``, by its name; what is there already, or may not run, is left out.
+
+    threads: said by somebody; None: each process chooses for the size of its steps."""
     tasks: dict[str, tuple[Task, Cohort]] = {}
     home: dict[str, str] = {}  # which task makes an experiment
     for left in shared_out([open_ones for group in queue.groups if (open_ones := queue.open(group))], jobs):
@@ -57,7 +61,7 @@ def tasks_of(queue: Queue, threads: int, jobs: int = 1) -> dict[str, tuple[Task,
         folders = [str(queue.store.begin(one)) for one in left]
         # -P: nothing is imported from the folder in which the command was given
         words = [sys.executable, "-P", "-m", "redistill", "run", *folders, "--runs", str(queue.store.root), "--device", queue.device]
-        words += ["--threads", str(threads), "--checkpoint-every", str(queue.every)]
+        words += ["--checkpoint-every", str(queue.every), *([] if threads is None else ["--threads", str(threads)])]
         if queue.data_dir is not None:
             words += ["--data-dir", str(queue.data_dir)]
         if not queue.wait:
@@ -66,7 +70,8 @@ def tasks_of(queue: Queue, threads: int, jobs: int = 1) -> dict[str, tuple[Task,
             words.append("--no-cache")
         if queue.track:
             words += ["--track", ",".join(queue.track)]
-        if any(True for one in left for _ in names(one)):
+        every = [each for one in left for each in whole(one)]  # a teacher that is there already is code too
+        if any(True for one in every for _ in names(one)) and all(refusal(one) is None for one in every):
             words.append("--trust-code")  # this process was told so, by a file of the user's or by the same word
         title = f"{group_label(left)} {left[0].folder}"
         needs = frozenset(home[n.id] for one in left for n in one.needs() if n.id in home)
@@ -93,8 +98,9 @@ def side_by_side(
     Raises:
         Interrupted: a signal or the time budget stopped all of them; every one has saved a checkpoint.
     """
-    each = threads if threads is not None else threads_each(jobs)
-    planned = tasks_of(queue, each, jobs)
+    said = threads if threads is not None else word()
+    planned = tasks_of(queue, said, jobs)
+    around = environment(said) if said is not None else {**environment(threads_each(jobs)), SHARE: "1"}
     tasks = [task for task, _ in planned.values()]
 
     def there(task: Task) -> bool:
@@ -105,7 +111,14 @@ def side_by_side(
             return False
         return all(run is not None and run.diverged is None for run in runs)
 
-    pool = Pool(tasks, jobs, environment(each), there)
+    told: set[object] = set()
+
+    def note(text: str) -> None:
+        if (known := gist(text)) not in told:  # every process says it, and a person needs it once
+            told.add(known)
+            queue.note(text)
+
+    pool = Pool(tasks, jobs, around, there, note)
     asked = False
     with display(tasks) as table:
         for changed in pool:

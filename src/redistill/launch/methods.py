@@ -20,7 +20,7 @@ from redistill.features.places import context
 from redistill.launch.materials import sizes_of
 from redistill.models.build import family
 from redistill.published.methods import METHODS, Listed, listed
-from redistill.settings.change import changed
+from redistill.settings.change import changed, require_terms
 
 SLOW = ("mobilenetv2", "shufflenetv1", "shufflenetv2")
 """Families that the CRD benchmark trains at a fifth of the rate."""
@@ -124,7 +124,7 @@ def settings(name: str, common: Ground, image_size: int, head: str) -> dict[str,
             early.pop("schedule")
         before = {**made, "name": f"{name}, first stage", "method": [dict(row) for row in one.first], "recipe": early}
         made = {**made, "student": {"run": before}}
-    return changed(made, common.changes)
+    return changed(made, common.changes, one_of_several=True)
 
 
 def _augment(common: Ground) -> str:
@@ -157,6 +157,7 @@ def rows(
 
     Every method is set up once on these networks and data, untrained: what they do not allow is told before anything runs.
     """
+    require_terms([{"method": listed(name, epochs=int(common.recipe["epochs"]), image_size=32)[1]} for name in names], common.changes)
     first = Experiment.of({**settings("CE", common, 32, "")}, device=device, data_dir=data_dir)
     built = first.source.build(0, data_dir).source
     size = int(tuple(built.image_shape)[-1])

@@ -46,6 +46,13 @@ def names(one: Experiment) -> Iterator[Named]:
     yield from (Named(name) for name in one.evaluate.sets.values() if is_own_data(name))
 
 
+def whole(one: Experiment) -> Iterator[Experiment]:
+    """An experiment and all that it needs."""
+    yield one
+    for before in one.needs():
+        yield from whole(before)
+
+
 def _net(net: Net) -> Iterator[Named]:
     if net.code is not None:
         yield Named(net.model, net.file, net.code, nn.Module)

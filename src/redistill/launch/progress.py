@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from redistill.core import reads_logits
-from redistill.errors import plain
+from redistill.errors import NOTE, plain
 
 if TYPE_CHECKING:
     from redistill.launch.tracking import Tracking
@@ -19,6 +19,7 @@ Tell = Callable[..., None]
 
 QUIET = 10.0  # seconds between two lines of a log without news
 OFTEN = 1.0  # and with news
+SHARE = ": share of the loss"
 LOOKED = 20  # steps after which the terms are weighed against each other
 WARNS = "; warning: "
 DROWNS = 0.9  # share of the loss above which one term leaves nothing to the others
@@ -113,10 +114,10 @@ class News:
 
     Args:
         say: takes a sentence that must not be lost among the lines of progress.
-        told: methods whose shares were said; one set for several loops says them once, and a warning once.
+        told: what was said (:func:`gist`); one set for several loops says each method's shares once, and a warning once.
     """
 
-    def __init__(self, say: Callable[[str], None], told: set[tuple[str, bool]] | None = None):
+    def __init__(self, say: Callable[[str], None], told: set[object] | None = None):
         self.say = say
         self.told = told if told is not None else set()
         self._points = -1
@@ -137,7 +138,7 @@ class News:
             self._looked = True
             for student in students:
                 text = shares(student, inner.step)
-                if text and (known := (repr(student.method), WARNS in text)) not in self.told:
+                if text and (known := gist(text)) not in self.told:
                     self.told.add(known)
                     self.say(text)
         points = sum(len(curve) for student in students for curve in student.curves.values())
@@ -149,6 +150,16 @@ class News:
         return self._text
 
     _looked = False
+
+
+def gist(note: str) -> object:
+    """What a note is about: the shares of one method are the same note with every seed, and another one with a warning.
+
+    >>> gist("CE() + KD(): share of the loss in the first step: CE 1 %, KD 99 %")
+    ('CE() + KD()', False)
+    """
+    method, share, _ = note.partition(SHARE)
+    return (method, WARNS in note) if share else note
 
 
 def _numbers(students: Any) -> str:
@@ -181,7 +192,7 @@ def shares(student: Any, steps: int) -> str:
     if not 0 < total < float("inf"):
         return ""
     text = ", ".join(f"{name} {100 * part / total:.0f} %" for name, part in zip(names, parts, strict=True))
-    line = f"share of the loss in the first {f'{len(losses)} steps' if len(losses) > 1 else 'step'}: {text}"
+    line = f"{student.method!r}{SHARE} in the first {f'{len(losses)} steps' if len(losses) > 1 else 'step'}: {text}"
     most = max(range(len(parts)), key=parts.__getitem__)
     term = [term for _, term in student.method.parts()][most]
     # soft targets carry what labels say and may be nearly all of a loss; features alone tell no class
@@ -194,14 +205,14 @@ def shares(student: Any, steps: int) -> str:
 
 
 def watch(
-    loop: Stepwise, label: str, tracking: Tracking | None = None, *, stream: TextIO | None = None, told: set[tuple[str, bool]] | None = None
+    loop: Stepwise, label: str, tracking: Tracking | None = None, *, stream: TextIO | None = None, told: set[object] | None = None
 ) -> None:
     """Drain ``loop``, telling the progress on ``stream`` (see :func:`progress`; ``told`` as in :class:`News`), and its numbers to
     ``tracking``."""
 
     def say(text: str) -> None:
         # looked up now: on a terminal the bar has put itself in the place of standard error, and goes on below what is said
-        print(plain(f"{label}: {text}"), file=stream if stream is not None else sys.stderr, flush=True)
+        print(f"{NOTE}{plain(text)}", file=stream if stream is not None else sys.stderr, flush=True)
 
     with progress(label, loop.steps, done=loop.step, stream=stream) as tell:
         news = News(say, told)

@@ -32,9 +32,10 @@ def seconds(text: str) -> float:
     (5400.0, 45.0)
     """
     units = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
-    if not re.fullmatch(r"\s*(?:\d+(?:\.\d+)?[dhms]?\s*)+", text) or (found := re.findall(r"([\d.]+)([dhms]?)", text)) is None:
+    # matched without going back: a long run of digits takes no time
+    if not re.fullmatch(r"\s*+(?:\d++(?:\.\d++)?[dhms]?\s*+)++", text):
         raise RedistillError(f"{text!r} is no length of time: write 90s, 30m, 1h30m or 2d")
-    return sum(float(number) * units[unit or "s"] for number, unit in found)
+    return sum(float(number) * units[unit or "s"] for number, unit in re.findall(r"([\d.]+)([dhms]?)", text))
 
 
 class Stop:

@@ -20,6 +20,16 @@ SMALL = 8e9
 """Floating point operations of the forwards of one step, below which one thread works: WRN-16-1 with 128 images of 32x32 has 7e9."""
 
 
+SHARE = "REDISTILL_SHARE_OF_CORES"
+"""In the environment of one of several processes: what OMP_NUM_THREADS says there is its share of the cores, and nobody's word."""
+
+
+def word() -> int | None:
+    """Threads that OMP_NUM_THREADS asks for, where somebody has set it."""
+    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(said) if said.isdecimal() and int(said) > 0 and SHARE not in os.environ else None
+
+
 def work_of(net: nn.Module, shape: tuple[int, ...]) -> float | None:
     """Floating point operations of one image [C, H, W]; None where they cannot be counted."""
     from torch.utils.flop_counter import FlopCounterMode
@@ -41,7 +51,7 @@ def wanted(nets: Iterable[nn.Module], shape: tuple[int, ...], batch_size: int, d
     What OMP_NUM_THREADS says stands, and so does a single thread.
     """
     now = torch.get_num_threads()
-    if now == 1 or "OMP_NUM_THREADS" in os.environ or device.type != "cpu":
+    if now == 1 or word() is not None or device.type != "cpu":
         return now
     with using(1):
         counted = [work_of(net, shape) for net in nets]

@@ -176,10 +176,3 @@ class Tracking:
         if text not in self._warned:
             self._warned.add(text)
             self._warn(text)
-
-
-def warned_before(names: Sequence[str], say: Callable[[str], None]) -> None:
-    """Say which packages are missing, where workers would say it to nobody."""
-    for name in names:
-        if (why := missing(name)) is not None:
-            say(why)

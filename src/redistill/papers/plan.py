@@ -183,7 +183,7 @@ def make(
     Raises:
         RedistillError: an impossible scale, a teacher that no cell needs, an experiment that cannot be made.
     """
-    if allowance < 0 or (allowance and teachers_each):
+    if not 0 <= allowance < float("inf") or (allowance and teachers_each):
         raise RedistillError(
             f"an allowance of {allowance:g} points for the teacher: at least 0, and none where every seed has its own teacher"
         )

@@ -40,6 +40,7 @@ class Scene:
 
 def panels(path: Path, scenes: Sequence[Scene], extent: float, title: str) -> Path:
     """The scenes in a row, as SVG; both axes run from -extent to extent."""
+    style.matplotlib()
     from matplotlib.colors import ListedColormap
 
     fills, dots = (ListedColormap([tuple(v / 255 for v in c) for c in table]) for table in (REGIONS, DOTS))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from redistill.errors import plain
+from redistill.errors import NOTE, plain
 from redistill.launch.jobs import Task
 from redistill.launch.progress import progress as progress
 from redistill.launch.progress import watch as watch
@@ -20,13 +20,13 @@ class Terminal:
     """Shows on standard error what :func:`redistill.launch.carry_out.carry_out` does."""
 
     def __init__(self) -> None:
-        self._told: set[tuple[str, bool]] = set()
+        self._told: set[object] = set()
 
     def note(self, text: str) -> None:
-        print(plain(text), file=sys.stderr, flush=True)
+        print(f"{NOTE}{plain(text)}", file=sys.stderr, flush=True)
 
     def drain(self, work: CohortRun) -> None:
-        work.say = work.warn = self.note
+        work.say, work.warn = lambda text: print(plain(text), file=sys.stderr, flush=True), self.note
         watch(work, work.label, told=self._told)
 
     def tasks(self, tasks: Sequence[Task]) -> AbstractContextManager[Table]:

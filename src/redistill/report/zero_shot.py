@@ -16,7 +16,7 @@ from torch import Tensor
 from redistill.belief import Over, Transition
 from redistill.data import Renormalise
 from redistill.files import write
-from redistill.report.style import ACCENT, INK, MUTED, RUST, heading, panels, save
+from redistill.report.style import ACCENT, INK, MUTED, RUST, heading, matplotlib, panels, save
 
 GAP, LABEL = 4, 14
 
@@ -132,9 +132,7 @@ def noise_figure(path: Path, counts: Mapping[str, Sequence[int]], class_names: S
 
 
 def _colours(count: int) -> list[Any]:
-    import matplotlib
-
-    table = matplotlib.colormaps["tab10" if count <= 10 else "turbo"]
+    table = matplotlib().colormaps["tab10" if count <= 10 else "turbo"]
     return [table(c if count <= 10 else c / (count - 1)) for c in range(count)]
 
 
@@ -143,6 +141,7 @@ def diagnostics_figure(path: Path, curves: Mapping[str, Any], title: str, togeth
 
     ``together``: student steps in a block, n_S; the axis counts blocks.
     """
+    matplotlib()
     from matplotlib.ticker import LogLocator
 
     points = [(step, numbers) for step, numbers in curves["source"] if "generator_loss" in numbers]

@@ -6,7 +6,9 @@ before it is kept as ``checkpoint.previous.safetensors``.
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +119,22 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise RedistillError(f"{path} is damaged: what its header says cannot be read ({type(error).__name__}: {error})") from error
     return state, facts
+
+
+@contextlib.contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """Loading a whole checkpoint into a loop: what does not fit is another version's.
+
+    Raises:
+        Foreign: it does not fit.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise Foreign(
+            f"{path} does not fit this run ({type(error).__name__}: {str(error)[:200]}): another version of redistill wrote it. Go on with "
+            f"that one, or delete the checkpoints to begin again"
+        ) from error
 
 
 def aside(path: Path, why: str) -> Path:

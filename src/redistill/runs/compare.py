@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from redistill.files import read
 from redistill.identity import all_differences, identity
 from redistill.runs.record import Origin, Record
 from redistill.runs.store import Run
-from redistill.tensor_files import tensors_of
+from redistill.runs.weights_differ import largest_difference, stored
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MATTERS = ("switches", "weights", "curves", "accuracy", "data", "teacher", "start", "adapters")
 """What bit-identity is about; versions, machine and time may differ between equal runs."""
@@ -72,7 +72,7 @@ def differences(a: Run, b: Run) -> list[Difference]:
     ]
     found = [Difference(part, *row) for part, x, y in parts for row in sorted(all_differences(x, y), key=lambda row: row[0])]
     if one.weights_sha256 != two.weights_sha256:
-        mine, theirs = (tensors_of(read(path := run.weights()), path) for run in (a, b))
+        mine, theirs = (stored(read(path := run.weights()), path) for run in (a, b))
         says = largest_difference(mine, theirs) or "the weights files differ"
         found.append(Difference("weights", says, one.weights_sha256[:12], two.weights_sha256[:12]))
     if (first := difference(a.curves(), b.curves())) is not None:
@@ -86,7 +86,7 @@ def difference(a: Any, b: Any, at: str = "") -> str | None:
     >>> difference({"rate": [0.1]}, {"rate": [0.2]})
     'rate/0: 0.1 and 0.2'
     """
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
+    if _is_tensor(a) and _is_tensor(b):
         return _tensors(a, b, at)
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         if missing := next((key for key in [*a, *b] if key not in a or key not in b), None):
@@ -101,28 +101,9 @@ def difference(a: Any, b: Any, at: str = "") -> str | None:
     return None if same else f"{at}: {_short(a)} and {_short(b)}"
 
 
-def largest_difference(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> str | None:
-    """How two networks differ, whatever the order of their tensors: how many do, and where the largest difference is.
-
-    >>> one, two = torch.zeros(3), torch.tensor([0.0, 2.0, 0.5])
-    >>> largest_difference({"x": one, "y": one}, {"y": two, "x": one + 1})
-    '2 of 2 tensors differ, most of all y: 2 of 3 numbers differ, by up to 2'
-    """
-    if missing := sorted(a.keys() ^ b.keys()):
-        return f"{missing[0]}: only one of the two has it" + (f" (and {len(missing) - 1} more)" if missing[1:] else "")
-    found = {name: says for name in sorted(a) if (says := _tensors(a[name], b[name], name)) is not None}
-    if not found:
-        return None
-
-    def size(name: str) -> float:
-        one, two = a[name].detach().cpu(), b[name].detach().cpu()
-        if one.shape != two.shape or one.dtype != two.dtype:
-            return math.inf
-        gap = float((one.double() - two.double()).abs().max())
-        return math.inf if math.isnan(gap) else gap
-
-    worst = max(sorted(found), key=size)  # of equal ones the first by name
-    return f"{len(found)} of {len(a)} tensors differ, most of all {found[worst]}"
+def _is_tensor(value: object) -> TypeGuard[Tensor]:
+    torch = sys.modules.get("torch")  # where nobody has imported it, nothing is a tensor
+    return torch is not None and isinstance(value, torch.Tensor)
 
 
 def _under(at: str, key: object) -> str:
@@ -130,10 +111,12 @@ def _under(at: str, key: object) -> str:
 
 
 def _short(value: object) -> str:
-    return f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+    return f"a tensor {tuple(value.shape)}" if _is_tensor(value) else repr(value)
 
 
 def _tensors(a: Tensor, b: Tensor, at: str) -> str | None:
+    import torch
+
     if a.shape != b.shape or a.dtype != b.dtype:
         return f"{at}: {a.dtype} {tuple(a.shape)} and {b.dtype} {tuple(b.shape)}"
     one, two = a.detach().cpu(), b.detach().cpu()
@@ -147,4 +130,6 @@ def _tensors(a: Tensor, b: Tensor, at: str) -> str | None:
 
 
 def _bits(tensor: Tensor) -> Tensor:
+    import torch
+
     return tensor.contiguous().reshape(-1).view(torch.uint8)

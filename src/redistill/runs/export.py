@@ -9,6 +9,7 @@ others. Larger ones are known by recipe and checksum. What is there already is l
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,10 @@ def placeless(value: Any) -> Any:
 def teacher(run: Run, folder: Path) -> dict[str, Any]:
     """What is said of a teacher; its weights are copied where they are small enough."""
     written, path = run.record["experiment"], run.weights()
-    name = f"{written['student']['model']}-{written['source']['data'].partition(':')[0]}-{run.cell[:8]}-seed-{run.seed}.safetensors"
+    # a network of one's own is named by a path, and one that learned from no data has a kind of source alone
+    network = re.sub(r"[^\w.+=-]+", "-", written["student"]["model"]).lstrip(".-")
+    learned = str(written["source"].get("data", written["source"]["kind"])).partition(":")[0]
+    name = f"{network}-{learned}-{run.cell[:8]}-seed-{run.seed}.safetensors"
     there = sum(file.stat().st_size for file in folder.glob("*.safetensors") if file.name != name)
     size = path.stat().st_size
     small = size <= EACH and there + size <= TOGETHER

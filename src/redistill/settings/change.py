@@ -22,8 +22,14 @@ _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _QUOTED = re.compile(r"""((?:[^"'=]|"[^"]*"|'[^']*')*)(=)(.*)""", re.DOTALL)
 
 
-def changed(settings: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+class NoTerm(RedistillError):
+    """A change of a term that the method does not have."""
+
+
+def changed(settings: Mapping[str, Any], changes: Sequence[str], *, one_of_several: bool = False) -> dict[str, Any]:
     """Settings shaped like the TOML file with some of them replaced, ``"recipe.lr=0.05"``.
+
+    ``one_of_several``: a term is changed where it stands, and a method without it is left as it is (see :func:`require_terms`).
 
     >>> changed({"recipe": {"lr": 0.1, "clip": 5}, "method": [{"use": "KD"}]}, ["recipe.lr=.05", "recipe.clip=", "method.KD.T=2"])
     {'recipe': {'lr': 0.05}, 'method': [{'use': 'KD', 'T': 2}]}
@@ -33,8 +39,35 @@ def changed(settings: Mapping[str, Any], changes: Sequence[str]) -> dict[str, An
         try:
             _put_one(made, *_read(one))
         except RedistillError as error:
-            raise RedistillError(f"--set {cut(repr(one), 80)}: {error}") from error
+            if not (one_of_several and isinstance(error, NoTerm)):
+                raise RedistillError(f"--set {cut(repr(one), 80)}: {error}") from error
     return made
+
+
+def of_term(change: str) -> tuple[str, str] | None:
+    """The term that a change names, and which of its settings; None for any other change, and for what is none.
+
+    >>> of_term("method.AT.weight=10"), of_term('method.KD=""'), of_term("recipe.lr=0.1")
+    (('AT', 'weight'), ('KD', ''), None)
+    """
+    try:
+        keys, _ = _read(change)
+    except RedistillError:
+        return None
+    return (keys[1], keys[2] if len(keys) > 2 else "") if keys[0] == "method" and len(keys) > 1 else None
+
+
+def require_terms(several: Sequence[Mapping[str, Any]], changes: Sequence[str]) -> None:
+    """Refuse a change of a term that no method of several has; what else is wrong with it is told where it is made."""
+    methods = [rows for settings in several if isinstance(rows := settings.get("method"), list)]
+    uses = [str(row["use"]) for rows in methods for row in rows if isinstance(row, dict) and "use" in row]
+    longest = max(map(len, methods), default=0)
+    for one in changes:
+        name, _ = of_term(one) or ("", "")
+        if not name or name in uses or not methods:
+            continue
+        if not (name.isdecimal() and len(name) < 6 and int(name) < longest):
+            raise NoTerm(f"--set {cut(repr(one), 80)}: {nearest(name, uses, 'term')}")
 
 
 def _read(change: str) -> tuple[tuple[str, ...], Any]:
@@ -126,4 +159,4 @@ def _row(rows: list[Any], part: str, what: str = "term of the method") -> dict[s
         return numbered
     if named:
         raise RedistillError(f"{part} stands there {len(named)} times: give its number, from 0")
-    raise RedistillError(nearest(part, [str(row.get("use")) for row in rows if isinstance(row, dict)], what))
+    raise NoTerm(nearest(part, [str(row.get("use")) for row in rows if isinstance(row, dict)], what))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,8 +15,10 @@ from redistill.features.modes import require_sizes
 from redistill.features.sight import bare
 from redistill.features.traced import is_traced
 from redistill.metrics import ImageSet
+from redistill.models.classes import require_same_order
 from redistill.recipe import Recipe
 from redistill.train.kept import HELD_OUT
+from redistill.train.preflight import TeacherWarning
 
 WAYS = "rd.data.arrays(file), rd.data.folder(path) or rd.data.Images(x, y, classes, name, normalise) makes one"
 
@@ -94,6 +97,7 @@ def require_cohort(
         )
     if recipe.accumulate > 1 and str(getattr(source, "augment", "")).endswith("+strong"):
         raise RedistillError("accumulate > 1 would part the two views of a batch: give accumulate=1, or an augmentation without '+strong'")
+    by_labels = False
     for net, what in students:
         if is_traced(bare(net)):
             raise RedistillError(
@@ -103,6 +107,7 @@ def require_cohort(
         method = Method.of(what)
         for _, term in method.parts():
             name = type(term).__name__
+            by_labels = by_labels or term.needs_labels
             if term.needs_teacher and teacher is None:
                 raise RedistillError(f"{name} compares with a teacher, but there is none: give a teacher or remove {name}")
             if term.needs_pairs and smallest == 1:
@@ -124,6 +129,9 @@ def require_cohort(
             raise RedistillError(
                 f"evaluation set {name!r} has images of shape {list(shown)}, the source {list(trained_on)}: make them the same"
             )
+        mine, theirs = (getattr(one, "class_names", None) for one in (source, images))
+        if by_labels and (remark := require_same_order(mine, theirs, "the training images", f"evaluation set {name!r}")):
+            warnings.warn(remark, TeacherWarning, stacklevel=4)
 
 
 def lacking(counted: int, wanted: int) -> str:

@@ -194,3 +194,9 @@ def opening_of(source: Settings | None) -> dict[str, Any]:
     """How picture files are shown that are opened like those of a source, also of one half of a mixture; empty where nothing is said."""
     parts = () if source is None else source.parts
     return shown_like(next((part.opening for part in parts if isinstance(part, ImagesSettings) and part.opening), {}))
+
+
+def opening_written(source: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of a source as a record has it."""
+    halves = [source, *(half for half in (source.get("first"), source.get("second")) if isinstance(half, Mapping))]
+    return shown_like(next((words for half in halves if half.get("kind") == "images" and (words := opening_words(half))), {}))

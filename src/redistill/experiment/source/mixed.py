@@ -19,7 +19,11 @@ Half = ImagesSettings | AdversarialSettings | GeneratedSettings | InvertedSettin
 
 
 class MixedSettings(Settings):
-    """Two sources in turn: ``take[0]`` batches of ``first``, then ``take[1]`` of ``second``."""
+    """Two sources in turn: ``take[0]`` batches of ``first``, then ``take[1]`` of ``second``.
+
+    Args:
+        first, second: each a ``[source]`` of another kind than this. take: how many batches of each in turn.
+    """
 
     kind: Literal["mixed"]
     first: Half = Field(discriminator="kind")

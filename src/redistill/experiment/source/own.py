@@ -18,6 +18,7 @@ class OwnSettings(Settings):
 
     Args:
         use: ``./file.py:name`` or ``module:name``. args: further keyword arguments. labelled: whether it has labels.
+        code: SHA-256 of its file, which a record has. file: where that was. seed: handed to it, that of the run (``same``) or a number.
     """
 
     kind: Literal["own"]
