@@ -12,6 +12,7 @@ import re
 import secrets
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -256,6 +257,9 @@ def pretty(value: Any) -> bytes:
     return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
+LOOKS = 4  # times that a lock is tried
+
+
 class Lock:
     """One process at a time in a run folder. The lock belongs to the process and goes with it, however it ends.
 
@@ -272,7 +276,7 @@ class Lock:
         with writing(self.path):
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            _locked(handle, wait=wait)
         except BlockingIOError:
             os.close(handle)
             return False
@@ -294,6 +298,18 @@ class Lock:
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
+
+
+def _locked(handle: int, *, wait: bool) -> None:
+    """Lock an open file; who only looks (:func:`held`) has it for some microseconds, and is waited for."""
+    for left in reversed(range(LOOKS)):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            return
+        except BlockingIOError:
+            if not left:
+                raise
+            time.sleep(0.01)
 
 
 def held(path: Path) -> bool:

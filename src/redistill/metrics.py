@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from redistill.core import RedistillError
 from redistill.features.modes import evaluating
 from redistill.features.normalised import Normalised, normalisation_of
-from redistill.features.outputs import NotFinite as NotFinite
 from redistill.features.outputs import name_of, require_comparable, require_finite
 from redistill.models.sizes import warn_of_size
 from redistill.precision import unrounded
@@ -68,7 +67,8 @@ def predict(
             and where it carries none, the data set's own.
 
     Raises:
-        NotFinite: a logit is infinite or no number.
+        RedistillError: no data set of this package, or images that the network does not take. Logits that are NaN or infinite are
+            returned as they are; :func:`accuracy` and :func:`evaluate` refuse them.
     """
     _require_set(images)
     if isinstance(net, Normalised):

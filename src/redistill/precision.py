@@ -148,18 +148,34 @@ def _older_cudnn() -> bool:
         return True
 
 
-@contextlib.contextmanager
-def ieee(device: torch.device, exact: bool) -> Iterator[None]:
-    """Around a step of a run: :func:`unrounded`.
+def require_undisturbed(device: torch.device) -> None:
+    """Refuse what the caller has set for the whole process and a run would obey.
 
     Raises:
-        RedistillError: the caller has autocast on, which would round what a run computes, and keep weights as they once were.
+        RedistillError: autocast, which would round what a run computes, and keep weights as they once were; another default type than
+            float32, in which first weights and other draws are other numbers; a default device, which the draws of a run cannot use.
     """
     if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
         raise RedistillError(
             f"a run decides by itself in what it computes, and torch.autocast({device.type!r}) is on around it: call it outside, and for "
             f"bf16 give precision='fast' in the recipe"
         )
+    if (kind := torch.get_default_dtype()) != torch.float32:
+        raise RedistillError(
+            f"torch.set_default_dtype({kind}) is in force, in which a run would draw other first weights than its seed stands for: set "
+            f"torch.float32 before; in what a run computes its recipe says (precision='double' for float64)"
+        )
+    if (place := torch.get_default_device()).type != "cpu":
+        raise RedistillError(
+            f"torch.set_default_device({str(place)!r}) is in force, and a run draws on the CPU, wherever it computes: set 'cpu' before, "
+            f"and say where to compute with device={str(place)!r}"
+        )
+
+
+@contextlib.contextmanager
+def ieee(device: torch.device, exact: bool) -> Iterator[None]:
+    """Around a step of a run: :func:`unrounded`, where nothing disturbs it (:func:`require_undisturbed`)."""
+    require_undisturbed(device)
     with unrounded(device, exact):
         yield
 

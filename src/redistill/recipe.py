@@ -6,6 +6,7 @@ the off-by-one forms of the published loops are settings and not accidents.
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, overload
@@ -16,6 +17,11 @@ from redistill.errors import RedistillError
 from redistill.values import Value
 
 NUMERICS = 1
+RESETS = 2
+"""Version of :meth:`Recipe.momentum_resets`, where it counts. 2: a warm-up, whose rate moves at every step, resets nothing."""
+PARTS = 2
+"""Version of periods that are no whole number. 2: three tenths of an epoch are three periods of a tenth, and not 2.9999999999999996."""
+HAIR = 1e-9  # of an epoch or step
 Unit = Literal["epoch", "step"]
 Precision = Literal["strict", "double", "fast"]
 
@@ -50,7 +56,7 @@ class Step(Value):
     late: int = Field(default=0, ge=0)
 
     def factor(self, now: float, total: float) -> float:
-        return float(self.gamma ** math.floor(max(now - self.late, 0.0) / self.every))
+        return float(self.gamma ** math.floor((max(now - self.late, 0.0) + HAIR) / self.every))
 
 
 class MultiStep(Value):
@@ -117,7 +123,7 @@ class Cosine(Value):
         period = self.T_max if self.T_max is not None else total
         if self.restarts:
             count = 0
-            while now >= period:
+            while now >= period - HAIR:
                 now -= period
                 period *= self.T_mult
                 count += 1
@@ -169,7 +175,7 @@ class Recipe(Value):
         optimizer: ``sgd``, ``adam`` or ``adamw``. momentum: of sgd, 0.9 everywhere. nesterov: off (attention-transfer,
             RepDistiller). betas, eps: PyTorch's.
         weight_decay: 5e-4 in every supervised recipe of the four projects, on students and on adapters.
-        no_decay: what weight decay leaves out: any of ``"norm"`` (gains and shifts of normalisation layers), ``"bias"`` and
+        no_decay: what weight decay leaves out: any of ``"norm"`` (gains and shifts of PyTorch's normalisation layers), ``"bias"`` and
             ``"vector"`` (every parameter of one dimension: the former two and the variances of VID). The published recipes in
             PyTorch leave out nothing; TensorFlow's regularisers stand on kernels alone.
         schedule: a value of this module. warmup: epochs (or steps, see ``warmup_unit``) of linear rise to ``lr`` first.
@@ -179,7 +185,8 @@ class Recipe(Value):
             the gradient of every parameter by itself, adapters' too (TensorFlow's ``clip_by_norm``); the norm told is the
             largest.
         accumulate: parts that a batch is computed in, one after the other, their gradients added in proportion to their images: the
-            memory of one part, the step of the whole batch. Batch statistics, and terms that compare images, see a part.
+            memory of one part, the step of the whole batch. Batch statistics, and terms that compare images, see a part; so do means
+            that are none over all images (of those that have a label, of classes with weights).
         ema: decay d of an average of the student's weights and running statistics, a <- d a + (1 - d) w after every step n, where d is
             at most (1 + n) / (10 + n) (TensorFlow's ``num_updates``), so that a short run forgets its first weights too. The average
             is what is evaluated and kept. None: no average; 0.999 to 0.9999 are usual.
@@ -264,30 +271,28 @@ class Recipe(Value):
             )
         return steps
 
+    def _ramp(self, steps_per_epoch: int) -> float:
+        """Steps of the warm-up."""
+        return self.warmup * (steps_per_epoch if self.warmup_unit == "epoch" else 1)
+
+    def _clock(self, step: int, steps_per_epoch: int) -> tuple[float, float]:
+        """Where a step stands, and how long the run is, in the unit of the schedule."""
+        total, unit = self.total_steps(steps_per_epoch), getattr(self.schedule, "unit", "epoch")
+        if unit == "step" or (unit == "fraction" and self.per == "step"):
+            return float(step), float(total)
+        epoch = step // steps_per_epoch
+        return float(epoch) if self.per == "epoch" else step / steps_per_epoch, total / steps_per_epoch
+
     def rate(self, step: int, steps_per_epoch: int) -> float:
         """Learning rate of one step (0-based)."""
-        total = self.total_steps(steps_per_epoch)
-        unit = getattr(self.schedule, "unit", "epoch")
-
-        def clock(which: str) -> float:
-            if which == "step" or (which == "fraction" and self.per == "step"):
-                return float(step)
-            epoch = step // steps_per_epoch
-            return float(epoch) if self.per == "epoch" else step / steps_per_epoch
-
-        if unit == "step" or (unit == "fraction" and self.per == "step"):
-            length = float(total)
-        else:
-            length = total / steps_per_epoch
-        now = clock(unit)
+        now, length = self._clock(step, steps_per_epoch)
         if self.warmup:
             # the ramp is continuous in steps whatever `per` says: a warm-up of two epochs at one value each is no warm-up
             done = (step + 1) / (steps_per_epoch if self.warmup_unit == "epoch" else 1)
             if done <= self.warmup:
                 return self.lr * done / self.warmup
             if isinstance(self.schedule, Cosine) and self.schedule.T_max is None:
-                per_unit = 1.0 if unit == "step" else float(steps_per_epoch)
-                ramp = self.warmup * (steps_per_epoch if self.warmup_unit == "epoch" else 1) / per_unit
+                ramp = self._ramp(steps_per_epoch) / (1.0 if self.schedule.unit == "step" else float(steps_per_epoch))
                 now, length = max(now - ramp, 0.0), length - ramp
         if isinstance(self.schedule, Cosine):
             low = self.schedule.eta_min
@@ -314,22 +319,23 @@ class Recipe(Value):
         schedule = self.schedule
         if not (isinstance(schedule, MultiStep) and schedule.reset_momentum):
             return set()
-        rates = self.rates(steps_per_epoch)
-        ramp = self.warmup * (steps_per_epoch if self.warmup_unit == "epoch" else 1)
-        begin = min(math.ceil(ramp) + 1, len(rates) - 1)
-        changes = {s for s in range(1, begin + 1) if rates[s] != rates[s - 1]}
-        # after the warm-up the rate only moves at milestones: between two equal rates there is none
-        spans = [(begin, len(rates) - 1)]
-        while spans:
-            low, high = spans.pop()
-            if rates[low] == rates[high]:
-                continue
-            if high - low == 1:
-                changes.add(high)
-            else:
-                middle = (low + high) // 2
-                spans += [(low, middle), (middle, high)]
-        return changes
+        steps = range(self.total_steps(steps_per_epoch))
+        after = math.floor(self._ramp(steps_per_epoch))  # a milestone inside the warm-up shows at its end
+        firsts = (
+            bisect.bisect_left(steps, mark, key=lambda step: schedule.passed(*self._clock(step, steps_per_epoch)))
+            for mark in range(1, len(schedule.at) + 1)
+        )
+        return {step for first in firsts if 0 < (step := max(first, after)) < len(steps)}
+
+    def numerics(self) -> dict[str, int]:
+        """Versions of what of a recipe computes otherwise than it once did, where this one uses it; part of an experiment's identity."""
+        schedule, found = self.schedule, dict[str, int]()
+        if isinstance(schedule, MultiStep) and schedule.reset_momentum and (self.warmup > 0 or schedule.gamma == 1):
+            found["recipe:resets"] = RESETS
+        periods = [schedule.every] if isinstance(schedule, Step) else []
+        if isinstance(schedule, Cosine) and schedule.restarts:
+            periods = [schedule.T_max or 0.0, schedule.T_mult]
+        return found | ({"recipe:parts": PARTS} if any(period % 1 for period in periods) else {})
 
     def settings(self) -> dict[str, Any]:
         """Every switch, defaults written out (but for those of ``LATER``), JSON-able."""

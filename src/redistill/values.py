@@ -126,6 +126,9 @@ WORDS = {
     "term": "use", "name": "use", "type": "kind", "grad_clip": "clip", "clip_grad": "clip", "gradient_clip": "clip",
     "gradient_clipping": "clip", "amp": "precision", "dtype": "precision", "fp16": "precision", "milestones": "at",
     "step_size": "every", "eta": "lr", "warmup_epochs": "warmup", "augmentation": "augment", "normalisation": "normalise",
-    "normalization": "normalise", "normalize": "normalise", "shots": "per_class", "images_per_class": "per_class",
+    "normalization": "normalise", "normalize": "normalise", "shots": "per_class", "images_per_class": "per_class", "temp": "T",
+    "layers": "at", "layer": "at", "places": "at", "hint_layer": "at", "lr_decay_epochs": "at", "decay_epochs": "at",
+    "label_smoothing": "smoothing", "lr_decay_rate": "gamma", "min_lr": "eta_min", "ema_decay": "ema", "early_stopping": "patience",
+    "accumulate_grad_batches": "accumulate", "gradient_accumulation_steps": "accumulate", "warmup_steps": "warmup",
 }  # fmt: skip
 """What other projects call our settings; a name is never accepted for another, but it is answered with ours."""

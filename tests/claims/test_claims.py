@@ -199,6 +199,24 @@ def test_contradicting_values_make_a_claim_disputed_and_each_is_judged() -> None
     assert "reproduced against 94.06, reproduced against 94.37, below against 95.50" in sentence(found)
 
 
+def test_a_disputed_claim_that_is_out_of_reach_is_a_sentence() -> None:
+    found = judge(value(Published(80.0, None, 1), contradicting=(Published(95.0, None, 1),)), {"A": runs(80.0, 82.0, 84.0)})
+    assert found.verdict == "disputed" and found.reading is not None and found.reading.interval is not None
+    assert f"inside ±{max(map(abs, found.reading.interval)):.2f}" in sentence(found)
+    assert "compatible against 80.00, below against 95.00" in sentence(found) and "(1 seed, " in sentence(found)
+
+
+def test_values_printed_otherwise_are_judged_after_holm_too() -> None:
+    """A gain that is shown alone and not beside others is unclear against every print: there is nothing to dispute."""
+    gain = Claim("g", "gain", "A", mean_of_3(2.0), "B", decides="unpaired", tolerance=9.0, contradicting=(mean_of_3(2.1),))
+    of = {"A": runs(82.0, 83.0, 82.4), "B": runs(81.0, 80.0, 80.5), "C": runs(81.0, 80.1, 80.4)}
+    [alone], _ = judge_table([gain], of)
+    others = [Claim(f"o{i}", "order", "B", baseline="C", decides="unpaired") for i in range(30)]
+    [among, *_], _ = judge_table([gain, *others], of)
+    assert (alone.verdict, among.verdict) == ("reproduced", "unclear")
+    assert [r.verdict for r in among.others if r.what == "against 2.10"] == ["unclear"]
+
+
 def test_seeds_beyond_the_plan_are_said() -> None:
     found = judge(value(mean_of_3(82.4)), {"A": runs(*OURS, 82.2, 82.4)})
     assert found.note.startswith("5 seeds instead of the 3 planned")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
@@ -81,6 +82,16 @@ def test_once_ends_although_the_run_goes_on(tmp_path: Path) -> None:
     assert watch("abcdef", "--runs", str(tmp_path), "--once").splitlines()[-1] == "epoch 1: CE 1"
     lock.release()
     assert look(folder).accuracy == {"test": ((3, 51.0),)}
+
+
+def test_a_look_does_not_keep_a_run_from_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / LOCK).touch()
+    lookers = [os.open(tmp_path / LOCK, os.O_RDONLY)]
+    fcntl.flock(lookers[0], fcntl.LOCK_SH)
+    monkeypatch.setattr(time, "sleep", lambda seconds: os.close(lookers.pop()) if lookers else None)  # the look ends meanwhile
+    lock = Lock(tmp_path / LOCK)
+    assert lock.take() and held(tmp_path / LOCK) and not Lock(tmp_path / LOCK).take()
+    lock.release()
 
 
 def test_runs_are_found_by_what_people_call_them(tmp_path: Path) -> None:

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, Optional
+
+import numpy as np
 import pytest
 import torch
 
-from redistill.core import Batch, Method, Output, Ramp, RedistillError, nearest, pairs_of
-from redistill.terms import CE, KD, by_name
+from redistill.core import Batch, Method, Output, Ramp, RedistillError, Term, nearest, pairs_of
+from redistill.core.kinds import declared
+from redistill.terms import ALL, CE, DKD, KD, MLKD, NKD, OFA, OFD, VID, DeiT, FitNet, Review, by_name
 
 
 def test_methods_print_as_they_are_written() -> None:
@@ -49,6 +55,26 @@ def test_ramps() -> None:
         (lambda: by_name("KDD"), "unknown term 'KDD': did you mean KD"),
         (lambda: pairs_of([("a", "b", "c")]), "every entry is a place"),
         (lambda: pairs_of([]), "names no place"),
+        (lambda: pairs_of({"stage1": "layer1"}), "a dict names no places; give a place"),  # type: ignore[arg-type]
+        (lambda: pairs_of(5), "a int names no places"),  # type: ignore[arg-type]
+        (lambda: pairs_of([5]), "every entry is a place"),  # type: ignore[list-item]
+        (lambda: OFA(at={"stage1"}), "names places of the student alone"),  # type: ignore[arg-type]
+        (lambda: DeiT(at=3), "names two heads of the student"),  # type: ignore[arg-type]
+        (lambda: OFD(norms=3), "names batch norms of the teacher"),  # type: ignore[arg-type]
+        (lambda: Ramp("0", 20), r"Ramp\(start='0'\): must be a number"),  # type: ignore[arg-type]
+        (lambda: Ramp(0, 20, last=True), r"Ramp\(last=True\): must be a number"),
+        (lambda: KD(temperature=4), "KD: unknown setting 'temperature': here it is called T"),  # type: ignore[call-arg]
+        (Term, "a Term is one formula: make one of redistill.terms"),
+        (lambda: KD(alpha=0.9), r"KD has no setting 'alpha': a weight stands before a term, 0.9 \* KD\(\)"),  # type: ignore[call-arg]
+        (lambda: FitNet(layers="stage2"), "unknown setting 'layers': here it is called at"),  # type: ignore[call-arg]
+        (lambda: KD(T="4"), "must be a number, got a str"),  # type: ignore[arg-type]
+        (lambda: KD(scale_T2="no"), "must be True or False, got a str"),  # type: ignore[arg-type]
+        (lambda: VID(mid=2.5), "must be a whole number or None, got a float"),  # type: ignore[arg-type]
+        (lambda: VID(init_log_scale="5"), "must be a number or None, got a str"),  # type: ignore[arg-type]
+        (lambda: MLKD(temperatures=4.0), "must be a list of numbers, got a float"),  # type: ignore[arg-type]
+        (lambda: MLKD(temperatures=(4.0, "3")), "must be a list of numbers, got a tuple"),  # type: ignore[arg-type]
+        (lambda: Review(levels=4), "must be a list, cells a side"),  # type: ignore[arg-type]
+        (lambda: FitNet(factor=float("nan")), "must be finite"),
     ],
 )
 def test_bad_values_are_sentences(make, says: str) -> None:  # type: ignore[no-untyped-def]
@@ -59,6 +85,48 @@ def test_bad_values_are_sentences(make, says: str) -> None:  # type: ignore[no-u
 def test_label_free_batches_say_who_asked() -> None:
     with pytest.raises(RedistillError, match="CE needs labels, but this batch has none"):
         CE()(Output(torch.zeros(2, 3)), None, Batch(torch.zeros(2, 1, 8, 8)))
+
+
+def test_numbers_of_numpy_are_settings_like_any() -> None:
+    term = MLKD(temperatures=(np.float32(4), np.int64(2)), slip=np.int64(1), standardise=np.bool_(True), views=1)  # type: ignore[arg-type]
+    plain = MLKD(temperatures=(4.0, 2.0), slip=1, standardise=True, views=1)
+    assert repr(term) == repr(plain) and term.settings() == plain.settings()
+    assert [type(value) for value in term.settings().values()] == [type(value) for value in plain.settings().values()]
+
+
+def test_every_number_and_switch_of_every_term_is_told_apart_from_a_text() -> None:
+    for cls in ALL:
+        for name in declared(cls).keys() & {field.name for field in fields(cls)}:  # type: ignore[arg-type]
+            with pytest.raises(RedistillError, match=rf"{cls.__name__}\({name}='x'\): must be "):
+                cls(**{name: "x"})
+
+
+OWN = """
+class Own(Term):
+    mid: int | None = None
+    other: Optional[int] = None
+    both: float | str = "auto"
+"""
+
+
+@pytest.mark.parametrize("future", ["", "from __future__ import annotations"])
+def test_a_term_of_ones_own_may_declare_a_number_or_none(future: str) -> None:
+    """As in a notebook, whose cells have no ``from __future__ import annotations``."""
+    own: dict[str, Any] = {"Term": Term, "Optional": Optional, "__name__": __name__}
+    exec(compile(future + OWN, "cell", "exec", dont_inherit=True), own)
+    made = own["Own"]
+    assert repr(made(mid=3, both="x")) == "Own(mid=3, both='x')" and made(other=None).settings()["other"] is None
+    with pytest.raises(RedistillError, match=r"Own\(mid='3'\): must be a whole number or None"):
+        made(mid="3")
+
+
+@pytest.mark.parametrize("make", [CE, DKD, NKD, lambda: DeiT(at=["logits", "logits"])])
+def test_labels_are_whole_numbers_of_either_length_and_classes(make: Callable[[], Term]) -> None:
+    z = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    labels, term = torch.tensor([0, 1, 2, 0]), make()
+    assert torch.equal(*(term(Output(z), Output(-z), Batch(z, labels=y)) for y in (labels, labels.int())))
+    with pytest.raises(RedistillError, match="labels run from 0 to 7, and logits of 3 classes"):
+        term(Output(z), Output(-z), Batch(z, labels=torch.tensor([0, 1, 7, 0])))
 
 
 def test_shapes_that_differ_are_told_with_both() -> None:

@@ -241,6 +241,14 @@ def test_hugging_face_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch, [], version="2.14.0")
     with pytest.raises(RedistillError, match=r"hf: needs datasets >= 3, got 2.14.0"):
         data.load("hf:x/y")
+    stand_in(monkeypatch, [])
+
+    def gone(name: str, split: str) -> None:
+        raise ConnectionError("no way to the hub\nand more")
+
+    sys.modules["datasets"].load_dataset = gone  # type: ignore[attr-defined]
+    with pytest.raises(RedistillError, match=r"hf:x/y: its split 'test' cannot be had: ConnectionError: no way to the hub$"):
+        data.load("hf:x/y:test")
     stand_in(monkeypatch, [], column="Value")
     with pytest.raises(RedistillError, match="has no column of images, only img, label"):
         data.load("hf:x/y")

@@ -33,6 +33,24 @@ class Columns(list[Any]):
     """As the hub's are: mappings."""
 
 
+class Torn(Pictures):
+    """Whose files are gone."""
+
+    def __getitem__(self, index: int) -> Any:
+        raise FileNotFoundError(2, "No such file", "torn.png")
+
+
+def test_pixels_of_other_numbers_are_scaled_by_their_white() -> None:
+    """Sixteen bits as in pictures (65535 is white), masks from black to white, rows that run backwards, bytes of another machine."""
+    wide = np.array([[0, 128, 257 * 7, 65535]], np.uint16)
+    made = [wide, torch.from_numpy(wide), wide.astype(">u2"), wide[:, ::-1]]
+    images = rd.data.of([(x, 0) for x in made])
+    assert images.x[:, 0, 0].tolist() == [[0, 0, 7, 255]] * 3 + [[255, 7, 0, 0]]
+    with Image.fromarray(wide) as picture:
+        assert torch.equal(rd.data.of([(picture, 0)]).x[0], images.x[0])
+    assert rd.data.of([(np.array([[False, True]]), 0)]).x.flatten().tolist() == [0, 255]
+
+
 @pytest.mark.parametrize(
     "made",
     [
@@ -74,6 +92,10 @@ def test_such_images_are_a_source() -> None:
         ([PIXELS[0], PIXELS[1, :, :4]], r"the images have 2 shapes, .*give size="),
         ([torch.zeros(5, 8, 8)], r"has the shape \[5, 8, 8\]"),
         ([("a.png", 0)], "is a str, expected a picture"),
+        ([()], "is a tuple, expected a picture"),
+        ([(np.array([["a"]]), 0)], "is an array of <U1, expected bytes"),
+        ([torch.zeros(3, 0, 0)], r"has the shape \[3, 0, 0\]"),
+        (Torn(), "item 0 of this data set cannot be read: torn.png: No such file"),
         ([], "holds no image"),
         (iter([]), "takes a data set with a length"),
     ],

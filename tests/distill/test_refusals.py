@@ -101,9 +101,18 @@ def test_folders_of_other_classes_are_named(whole: Any, planned: Callable[..., P
         ({"method": "KD,KD"}, "name each method once"),
         ({"method": "OFD"}, "no usual weight is known for it"),
         ({"batch_size": 10**9}, r"needs about .* free a run may take 80%: a batch of \d+ would fit"),
-        ({"time_budget": 1e-6}, "one epoch of all students takes about .* more than the budget"),
+        ({"time_budget": 1e-6}, "one epoch of all students takes .* here, more than the budget"),
         ({"data": "nowhere"}, "there is no folder .*nowhere, and no data set of that name"),
         ({"seeds": ()}, "give at least one seed"),
+        ({"seeds": 3}, r"seeds are several numbers, got 3: give seeds=\(0, 1, 2\)"),
+        ({"student": torch.nn.Linear(2, 2)}, "the student of a plan is named, .* got Linear; rd.fit takes networks as they are"),
+        ({"accumulate": 0}, "accumulate must be a whole number >= 1, got 0"),
+        ({"student": NETS}, "engineers.py is a file: say which network in it is meant, .*engineers.py:Name"),
+        ({"student": f"{NETS}:Raises"}, "Raises cannot be made with num_classes: RuntimeError: no room"),
+        ({"student": f"{NETS}:Still"}, "no parameter of the student .*Still requires a gradient"),
+        ({"student": f"{NETS}:Flat", "method": "KD+AT"}, r"--method KD\+AT: the student has no feature maps to pair"),
+        ({"change": ("student.args.depth=2",)}, "unknown argument 'depth'"),
+        ({"change": ("method.FitNet.weight=1",)}, "unknown term 'FitNet': known are CE, KD"),
         ({"teacher_weights": "none.pth"}, "there is no file none.pth: give the path of"),
         ({"teacher_normalise": "imagnet", "train_teacher": 1}, "did you mean imagenet"),
     ],
@@ -123,6 +132,68 @@ def test_folders_that_cannot_teach(planned: Callable[..., Plan], tmp_path: Path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(RedistillError, match="holds no images"):
         planned(data=tmp_path / "empty")
+
+
+@pytest.mark.parametrize("place", ["photos", "of: may"])
+def test_nobody_is_evaluated_on_what_was_trained_on(place: str, planned: Callable[..., Plan], photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos / "train", tmp_path / place)
+    for data in (tmp_path / place, f"folder:{tmp_path / place}", f"folder:{tmp_path / place}:train"):
+        made = planned(data=data)
+        seen, shown = (set(images.index.tolist()) for images in (made.photos.train, made.photos.test))
+        assert len(seen) == 65 and len(shown) == 7 and not seen & shown
+    made = planned(data=tmp_path / place, evaluate=str(photos / "val"))
+    assert len(made.photos.train) == 72 and len(made.photos.test) == 36  # nothing is split off where another set is evaluated on
+    named = planned(data=f"folder:{photos}:train")
+    assert named.photos.test_name == f"folder:{photos}:val" and "photos" in str(named) and "val beside train" in str(named)
+
+
+def test_classes_of_other_numbers_are_not_evaluated_on(planned: Callable[..., Plan], tmp_path: Path) -> None:
+    def other(*names: str) -> str:
+        return str(folder_of_photos(tmp_path / "-".join(names), 1, 2, names) / "val")
+
+    with pytest.raises(RedistillError, match="'green' is class 1 for the training images and class 2 for the evaluation images"):
+        planned(evaluate=other("blue", "brown", "green"))
+    with pytest.raises(RedistillError, match="has 2 classes, the training images 3: classes are numbered in the order of their names"):
+        planned(evaluate=other("blue", "red"))
+    assert "3 of 3 classes have other names: class 0 is 'blue' for" in str(planned(evaluate=other("rot", "gelb", "blau")))
+
+
+def test_pictures_beside_class_folders_and_of_other_endings_are_told(planned: Callable[..., Plan], photos: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(photos / "train", copy)
+    (copy / "red" / "phone.heic").write_bytes(b"")
+    (copy / "labels.csv").write_text("")
+    assert "72 picture files, 16x16 pixels; passed over for their endings: 1 .csv, 1 .heic" in str(planned(data=copy)).replace(
+        "1 .heic, 1 .csv", "1 .csv, 1 .heic"
+    )
+    photo(copy / "cover.png", 0, 0)
+    with pytest.raises(RedistillError, match=r"3 folders of pictures \(blue, green, red\) and pictures beside them \(cover.png\): move"):
+        planned(data=copy)
+
+
+def test_evaluation_images_that_were_trained_on_are_told(planned: Callable[..., Plan], photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(RedistillError, match=r"all 72 evaluation images are training images: .* Leave --evaluate out"):
+        planned(evaluate=str(photos / "train"))
+    copy = tmp_path / "copy"
+    shutil.copytree(photos, copy)
+    shutil.copy(copy / "train" / "red" / "0.png", copy / "val" / "red" / "again.png")
+    assert "1 of them are training images too" in str(planned(data=copy)) and "images too" not in str(planned())
+
+
+def test_folders_of_parts_and_of_images_without_labels_are_no_classes(
+    planned: Callable[..., Plan], photos: Path, tmp_path: Path
+) -> None:
+    for train, val in (("Train", "Val"), ("training", "validation")):
+        shutil.copytree(photos / "train", tmp_path / train / train)
+        shutil.copytree(photos / "val", tmp_path / train / val)
+        with pytest.raises(RedistillError, match=f"has the folder {train}, which holds folders and would be a class: call .* train/ and"):
+            planned(data=tmp_path / train)
+    shutil.copytree(photos / "train", tmp_path / "flat")
+    shutil.copytree(photos / "val" / "red", tmp_path / "flat" / "test")  # a class may be called so
+    assert "in 4 classes" in str(planned(data=tmp_path / "flat"))
+    shutil.move(tmp_path / "flat" / "test", tmp_path / "flat" / "unlabelled")
+    with pytest.raises(RedistillError, match="has unlabelled/ among its class folders, where it would be a class"):
+        planned(data=tmp_path / "flat")
 
 
 def test_unreadable_files_are_named_and_may_be_left_out(planned: Callable[..., Plan], photos: Path, tmp_path: Path) -> None:

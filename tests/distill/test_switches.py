@@ -40,6 +40,27 @@ def test_every_switch_stands_in_the_experiments_and_is_told(planned: Callable[..
     assert run.record["kept"]["average"] == 0.9 and run.record["experiment"]["source"]["augment"] == one["source"]["augment"]
 
 
+def test_a_change_of_a_term_is_for_the_students_that_have_it(planned: Callable[..., Plan]) -> None:
+    made = planned(method="KD,KD+AT", change=("method.AT.weight=5", "method.CE.weight=0.5", "method.CE.smoothing=0.1", "recipe.clip=2"))
+    plain, kd, both = (one.written() for one in made.experiments)
+    assert [row.get("weight") for row in both["method"]] == [0.5, 0.9, 5.0] and [row["weight"] for row in kd["method"]] == [0.5, 0.9]
+    assert "KD+AT: 0.5 CE + 0.9 KD + 5.0 AT" in str(made)
+    # the plain student has the same cross-entropy, of the weight 1
+    assert [(row["weight"], row["smoothing"]) for row in plain["method"]] == [(1.0, 0.1)] and plain["recipe"]["clip"] == 2
+    numbered = planned(method="KD,KD+AT", change=("method.2.weight=5",))
+    assert numbered.distilled["KD+AT"][0].written()["method"][2]["weight"] == 5.0
+
+
+def test_arguments_of_constructors_are_what_is_planned_and_run(planned: Callable[..., Plan]) -> None:
+    made = planned(change=("teacher.args.width=20", "student.args.width=8"))
+    [lesson], plain, kd = made.teaching.values(), made.plain[0], made.distilled["KD"][0]
+    assert [one.student.args for one in (lesson, plain, kd)] == [{"width": 20}, {"width": 8}, {"width": 8}]
+    counts = [sum(p.numel() for p in one.made(made.sizes).parameters()) for one in (made.student, made.teacher)]
+    assert f"Small(width=8): {counts[0]:,} parameters of the teacher's {counts[1]:,}" in str(made)
+    other = planned(change=("teacher.args.width=20", "student.args.width=4"))
+    assert made.length is not None and other.length is not None and made.length.place != other.length.place
+
+
 def test_nothing_asked_is_nothing_written(planned: Callable[..., Plan]) -> None:
     one = settings(planned())
     assert not {"ema", "patience", "accumulate"} & one["recipe"].keys() and "held_out" not in one["source"]

@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import redistill as rd
-from helpers.photographs import NAMES, SMALL
+from helpers.photographs import BIG, HERE, NAMES, SMALL, photo
+from redistill.cli import program
 from redistill.distill import Distilled, Plan, cost
 from redistill.distill.results import gain
 from redistill.errors import RedistillError
@@ -162,3 +164,44 @@ def test_the_family_proposes_sizes_and_one_word_takes_one(planned: Any) -> None:
     ours = rd.distill.family(rd.distill.named("wrn-16-2"), {"classes": 10, "channels": 3, "image_size": 32})
     assert {c.word: c.network.name for c in ours if c.word} == {"half": "wrn-10-2", "quarter": "wrn-16-1"}
     assert all(c.share < 1 for c in ours)
+
+
+def test_a_lazy_layer_and_a_term_of_ones_own_end_in_folders_that_load(photos: Path, planned: Any, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "import redistill as rd\n\nclass Own(rd.Term):\n"
+        "    def forward(self, student, teacher, batch):\n        return (student.logits - teacher.logits).square().mean()\n"
+    )
+    made = planned(student=f"{HERE / 'engineers.py'}:Waiting", method=f"KD,{tmp_path}/own.py:Own", epochs=1, train_teacher=8)
+    *_, kd, own = made.carry_out().write(tmp_path / "out")
+    assert [kd.parent, own.parent] == [tmp_path / "out"] * 2 and own.name.endswith("own-py-Own")
+    images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert rd.models.load(own, trust_code=True)(images).shape == (2, 3)
+    # its first weights are those of the seed, whatever was drawn before
+    first, again = (rd.models.build(f"{HERE / 'engineers.py'}:Waiting", 3, image_size=16, seed=seed) for seed in (4, 4))
+    assert torch.equal(first.state_dict()["head.weight"], again.state_dict()["head.weight"])
+
+
+def test_a_run_is_evaluated_on_pictures_as_it_saw_them(planned: Any, tmp_path: Path) -> None:
+    """Pictures of many sizes become squares of the run's size, wherever its network is named: by run, folder or file."""
+    for part, count in (("train", 16), ("val", 8)):
+        for number, name in enumerate(NAMES):
+            for i in range(count):
+                photo(tmp_path / "sizes" / part / name / f"{i}.png", 2 - number, 100 * number + i + 50 * (part == "val"), side=40 + i)
+    made = planned(data=tmp_path / "sizes", size=12, train_teacher=8, epochs=1)
+    found = made.carry_out()
+    found.write(tmp_path / "out")
+    teacher, student = found.rows[0], found.row("distilled")
+    assert student is not None
+
+    def accuracy(what: str, *words: str) -> float:
+        asked = ["evaluate", what, "--out", str(tmp_path / "runs"), "--trust-code", "--json", "--device", "cpu", *words]
+        return float(json.loads(CliRunner().invoke(program(), asked, catch_exceptions=False).stdout)["accuracy"])
+
+    data = ("--data", f"folder:{tmp_path / 'sizes'}:val")
+    lesson = teacher.runs[0]
+    assert accuracy(lesson.id) == accuracy(lesson.id, *data) == teacher.evaluations[0].accuracy > 80
+    assert accuracy(str(lesson.weights()), "--model", BIG, *data) == teacher.evaluations[0].accuracy
+    assert accuracy(str(tmp_path / "out" / "student"), *data) == student.evaluations[0].accuracy
+    exported = ["export", str(tmp_path / "out" / "student"), "--runs", str(tmp_path / "runs"), "--trust-code", "--to", "every-eval-ever"]
+    CliRunner().invoke(program(), [*exported, "--out", str(tmp_path / "eval.json")], catch_exceptions=False)
+    assert f"local/{student.runs[0].id}" in (tmp_path / "eval.json").read_text()

@@ -10,9 +10,10 @@ import pytest
 from scipy import stats as scipy_stats
 
 from helpers.others import SOURCE, Run, mdistiller, ours, run_cli
+from redistill.claims import summary_sentences
 from redistill.errors import RedistillError
 from redistill.evidence import significance
-from redistill.evidence.audit import audit, finding_rows, page, rows, side_by_side, unknown
+from redistill.evidence.audit import audit, finding_rows, finding_sentence, page, rows, side_by_side, unknown
 from redistill.evidence.bearing import bearings
 from redistill.evidence.files import Stated
 from redistill.evidence.matching import told_apart
@@ -83,6 +84,33 @@ def test_a_run_without_last_epoch_says_that_the_best_is_compared(tmp_path: Path)
     found, _ = bearings(evidence(tmp_path, [{**run, "last": None} for run in cell("KD", KD)]))
     (finding,) = found[0].findings
     assert finding.epoch == "best_on_test" and "the last epoch of" in finding.note and "best epoch on the test set" in finding.mismatch
+
+
+@pytest.mark.parametrize(("on", "words"), [("validation", "epoch chosen on validation images"), (None, "epoch not stated")])
+def test_numbers_of_another_epoch_are_not_called_last(tmp_path: Path, on: str | None, words: str) -> None:
+    found, _ = bearings(evidence(tmp_path, [{**run, "last": None, "best_on": on} for run in cell("KD", KD)]))
+    (finding,) = found[0].findings
+    text = finding_sentence(finding)
+    assert f"these runs give {np.mean([x + 0.3 for x in KD]):.2f}" in text and f"(mean of 5 seeds, {words})" in text
+    assert "the paper reports the last epoch" in finding.mismatch and found[0].summary is not None
+    assert all(words in line for line in summary_sentences(found[0].summary) if line.startswith("Spread"))
+
+
+def test_a_difference_of_unlike_epochs_says_so(tmp_path: Path) -> None:
+    runs = cell("CRD", [75.5, 75.4, 75.6]) + [{**run, "last": None, "best_on": "validation"} for run in cell("KD", KD[:3])]
+    found, _ = bearings(evidence(tmp_path, runs))
+    order = next(f for b in found for f in b.findings if f.claim.kind == "order")
+    assert order.epoch is None and "unlike epochs (last epoch, epoch chosen on validation images)" in order.mismatch
+    assert found[0].summary is not None and not any(line.startswith("Spread") for line in summary_sentences(found[0].summary))
+
+
+def test_a_cell_that_reports_another_epoch_than_its_paper_is_held_against_that_one(tmp_path: Path) -> None:
+    """ReviewKD's training keeps the best epoch; the file says so of these cells and not of the baselines that the table quotes."""
+    values = [71.8, 71.9, 71.85]
+    found, _ = bearings(evidence(tmp_path, cell("ReviewKD", values, "chen2021_reviewkd", teacher="ResNet56", student="ResNet20")))
+    judged = [f for b in found for f in b.findings if f.claim.kind == "value" and f.reading is not None]
+    assert judged and all(f.claim.published is not None and f.claim.published.which == "best_on_test" for f in judged)
+    assert all(f.epoch == "best_on_test" and f.ours is not None and f.ours.value == pytest.approx(72.15) for f in judged)
 
 
 def test_zero_shot_cells_of_no_images_are_not_those_of_labels(tmp_path: Path) -> None:
@@ -223,6 +251,22 @@ def test_sources_stand_side_by_side(tmp_path: Path) -> None:
     assert side_by_side([one]) == ""
 
 
+def test_two_files_of_one_name_are_two_pages(tmp_path: Path) -> None:
+    """Of a folder for each variant, as people have them: none is written over the other, and both stand side by side."""
+    for folder, value in (("a", 73.3), ("b", 71.3)):
+        (tmp_path / "runs" / folder).mkdir(parents=True)
+        rows = [f"CIFAR-100,resnet32x4,resnet8x4,KD,{seed},{value + 0.1 * seed}" for seed in range(3)]
+        text = "\n".join(["dataset,teacher,student,method,seed,last", *rows])
+        (tmp_path / "runs" / folder / "runs.csv").write_text(text, encoding="utf-8")
+    for more in ([], ["--source", "someone/runs@c0ffee"]):
+        to = tmp_path / f"out{len(more)}"
+        assert run_cli("audit", str(tmp_path / "runs"), "--paper", "tian2020", "-o", str(to), *more).returncode == 0
+        pages = {path.name: path.read_text(encoding="utf-8") for path in to.glob("*.md")}
+        assert sorted(pages) == ["runs-2.md", "runs.md", "side-by-side.md"]
+        assert "73.40" in pages["runs.md"] and "71.40" in pages["runs-2.md"]
+        assert "73.40" in pages["side-by-side.md"] and "71.40" in pages["side-by-side.md"]
+
+
 def test_the_command(tmp_path: Path) -> None:
     path = ours(tmp_path, *cell("KD", KD))
     done = run_cli("audit", str(path), "--json")
@@ -280,6 +324,9 @@ def test_errors_instead_of_accuracies_are_recognised_and_not_judged(tmp_path: Pa
         ({"published": {"a": 1}}, "published must be a list of objects"),
         ({"published_claims": ["x"]}, "published_claims must be a list of objects"),
         ({"caveats": "mind"}, "caveats must be a list of sentences"),
+        ({"published_claims": [{"method": "KD", "student": "x", "gain": "1.1"}]}, "published_claims, entry 1: gain is '1.1': a number"),
+        ({"published": [{"n": 3, "mean": "73.3 %"}]}, "published, entry 1: mean is '73.3 %': a number"),
+        ({"pairs": [{"only_float_correct": "a"}]}, "pairs, entry 1: only_float_correct is 'a': a number"),
         ({"source": "x"}, "has no source with a repository"),
     ],
 )

@@ -135,7 +135,7 @@ def test_a_misprinted_column_is_no_source(tmp_path: Path) -> None:
 
 def test_fewer_digits_fractions_and_errors_are_recognised_and_said(tmp_path: Path) -> None:
     (one,) = found(tmp_path, "a.csv", "teacher,student,method,acc\nvgg13,vgg8,KD,73.0\n", dataset="CIFAR-100")
-    assert one.status == "equal" and one.note == "to 1 decimals"
+    assert one.status == "equal" and one.note == "to 1 decimal"
     path = tmp_path / "f.csv"
     path.write_text("teacher,student,method,acc\nvgg13,vgg8,KD,0.7298\n", encoding="utf-8")
     table = read_table(path, "CIFAR-100")
@@ -144,6 +144,11 @@ def test_fewer_digits_fractions_and_errors_are_recognised_and_said(tmp_path: Pat
     with pytest.raises(RedistillError, match="they look like errors; say --unit error"):
         found(tmp_path, "a.csv", errors, dataset="CIFAR-100")
     assert Counter(one.status for one in found(tmp_path, "a.csv", errors, dataset="CIFAR-100", unit="error")) == {"equal": 2}
+    for numbers, name, unit in (("27.02 26.06", "error", None), ("27.02 26.06", "Top-1 error (%)", "error"),
+                                ("0.2702 0.2606", "err", None), ("72.98 73.94", "Acc. (%)", None)):  # fmt: skip
+        kd, crd = numbers.split()
+        text = f"teacher,student,method,{name}\nvgg13,vgg8,KD,{kd}\nvgg13,vgg8,CRD,{crd}\n"
+        assert {one.status for one in found(tmp_path, "a.csv", text, dataset="CIFAR-100", unit=unit)} == {"equal"}, (numbers, name)
 
 
 @pytest.mark.parametrize(

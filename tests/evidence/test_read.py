@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,6 +124,40 @@ def test_errors_are_recognised_by_their_column(tmp_path: Path) -> None:
     path.write_text("dataset,student,method,error\nCIFAR-10,WRN-16-1,AT,8.25\n", encoding="utf-8")
     found = one(path)
     assert found.runs[0].last == 91.75 and "holds errors" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "unit", "last"),
+    [(("8.25", "8.5"), "error", 91.75), (("8.25", "8.5"), "percent", 91.75), (("0.0825", "0.085"), None, 91.75),
+     (("0.25", "0.5"), "percent", 99.75), (("0.25", "0.5"), "fraction", 75.0)],
+)  # fmt: skip
+def test_errors_are_turned_once_whatever_is_said_of_their_unit(tmp_path: Path, rows: tuple[str, str], unit: Any, last: float) -> None:
+    path = tmp_path / "a.csv"
+    lines = [f"CIFAR-10,WRN-16-1,AT,{seed},{error}" for seed, error in enumerate(rows)]
+    path.write_text("\n".join(["dataset,student,method,seed,Test Error (%)", *lines]), encoding="utf-8")
+    assert one(path, unit=unit).runs[0].last == last
+    path.write_text("dataset,student,method,seed,error\nCIFAR-10,WRN-16-1,AT,0,0.2\nCIFAR-10,WRN-16-1,AT,1,8.3\n", encoding="utf-8")
+    with pytest.raises(RedistillError, match=r"errors of 0.2 and of 8.3: partly as fractions"):
+        one(path)
+
+
+def test_rows_of_epochs_are_no_runs(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    rows = [f"CIFAR-10,WRN-16-1,AT,{epoch},{50 - 10 * epoch}" for epoch in range(1, 5)]
+    path.write_text("\n".join(["dataset,student,method,epoch,error", *rows]), encoding="utf-8")
+    assert [(run.last, run.best, run.epochs) for run in one(path).runs] == [(90.0, 90.0, 4)]
+    path.write_text("\n".join(["dataset,student,method,epoch,last", *rows]), encoding="utf-8")
+    with pytest.raises(RedistillError, match="counts epochs, so each run is many rows, and 'last' is no last or best accuracy"):
+        one(path)
+    assert [run.last for run in one(path, columns={"value": "last"}).runs] == [10.0]
+
+
+@pytest.mark.parametrize("name", ["loss_weight", "memory_size", "drop_path_rate", "optimizer_name", "lr"])
+def test_a_setting_is_one_whatever_its_name_reminds_of(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.csv"
+    rows = [f"CIFAR-100,resnet20,CRD,{seed},70.{seed},{value}" for seed, value in enumerate("112")]
+    path.write_text("\n".join([f"dataset,student,method,seed,last,{name}", *rows]), encoding="utf-8")
+    assert sorted(len(members) for members in arms(one(path).runs).values()) == [1, 2]
 
 
 def test_json_lines(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_what_cannot_be_found_is_told_with_candidates(make, says: str) -> None: 
 
 def test_images_that_a_network_does_not_take_are_named() -> None:
     with pytest.raises(RedistillError, match=r"Sequential does not accept images of shape \[3, 8, 8\] .*channels.*that fit"):
-        places_of(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.LazyLinear(2)), torch.zeros(2, 3, 8, 8))
+        places_of(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(72, 2)), torch.zeros(2, 3, 8, 8))
 
 
 def test_a_compiled_reader_gives_what_the_plain_one_gives(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,8 @@ from redistill import RedistillError, precision
 from redistill.metrics import accuracy
 from redistill.precision import ieee, resolve_device
 from redistill.recipe import Recipe
+from redistill.terms import CE
+from redistill.train.loop import Loop
 
 KEYS = (*precision._ALL, *precision._EACH)
 newer = pytest.mark.skipif(not hasattr(torch._C, "_get_fp32_precision_getter"), reason="PyTorch before 2.9 has the older settings only")
@@ -117,6 +119,28 @@ def test_a_run_inside_autocast_is_refused(given: Any) -> None:
     refused = pytest.raises(RedistillError, match=r"autocast\('cpu'\) is on around it: call it outside")
     with torch.autocast("cpu", dtype=torch.bfloat16), refused:
         trained(net(), recipe=recipe)
+
+
+@pytest.mark.parametrize(
+    ("disturb", "says"),
+    [
+        (lambda: torch.set_default_dtype(torch.float64), r"set_default_dtype\(torch.float64\) is in force.*precision='double'"),
+        (lambda: torch.set_default_device("meta"), r"set_default_device\('meta'\) is in force.*device='meta'"),
+    ],
+)
+def test_a_run_under_other_defaults_is_refused(disturb: Callable[[], None], says: str) -> None:
+    """The same seed would stand for other first weights, or nothing could be drawn at all."""
+    student, recipe = net(), Recipe(epochs=1, batch_size=8)
+    loop = Loop([(net(), CE())], None, DATA, recipe, seed=0, device="cpu")
+    try:
+        disturb()
+        with pytest.raises(RedistillError, match=says):
+            trained(student, recipe=recipe)
+        with pytest.raises(RedistillError, match=says):
+            next(loop)
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
 
 
 def test_matrix_products_are_told_to_repeat_before_the_first_of_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,8 +124,8 @@ def test_a_long_schedule_asks_for_no_memory() -> None:
     assert recipe.momentum_resets(1000) == {5 * 10**8}
 
 
-def test_momentum_resets_are_where_the_rate_moves() -> None:
-    """Found by halving; here against the walk over every step."""
+def test_momentum_resets_are_where_the_rate_drops() -> None:
+    """Found by halving; here against the walk over every step. A rate that rises in a warm-up is no drop."""
     for recipe in (
         Recipe(epochs=30, schedule=MultiStep(at=(4, 9.5, 20), reset_momentum=True)),
         Recipe(epochs=30, warmup=3, schedule=MultiStep(at=(2, 10, 29), reset_momentum=True, late=1)),
@@ -140,7 +140,26 @@ def test_momentum_resets_are_where_the_rate_moves() -> None:
         Recipe(steps=1, schedule=MultiStep(at=(1,), reset_momentum=True)),
     ):
         rates = list(recipe.rates(5))
-        assert recipe.momentum_resets(5) == {s for s in range(1, len(rates)) if rates[s] != rates[s - 1]}
+        assert recipe.momentum_resets(5) == {s for s in range(1, len(rates)) if rates[s] < rates[s - 1]}
+
+
+def test_momentum_resets_at_milestones_that_leave_the_rate() -> None:
+    assert Recipe(epochs=6, schedule=MultiStep(at=(2, 4), gamma=1.0, reset_momentum=True)).momentum_resets(3) == {6, 12}
+
+
+def test_periods_of_parts_of_an_epoch_are_passed_where_they_end() -> None:
+    drops = Recipe(epochs=3, per="step", schedule=Step(every=0.1, gamma=0.9)).rates(10)
+    assert list(drops) == pytest.approx([0.1 * 0.9**step for step in range(30)])
+    again = Recipe(epochs=3, per="step", schedule=Cosine(T_max=0.1, restarts=True)).rates(10)
+    assert list(again) == pytest.approx([0.1] * 30)
+    assert Recipe(epochs=3, schedule=Step(every=0.1)).numerics() == {"recipe:parts": 2}
+    assert Recipe(epochs=3, schedule=Step(every=30.0)).numerics() == Recipe(epochs=3, schedule=Cosine(T_max=0.5)).numerics() == {}
+
+
+def test_a_recipe_whose_resets_were_others_once_says_so_in_its_identity() -> None:
+    plain, reset = MultiStep(at=(2,)), MultiStep(at=(2,), reset_momentum=True)
+    assert Recipe(epochs=3, warmup=1, schedule=plain).numerics() == Recipe(epochs=3, schedule=reset).numerics() == {}
+    assert Recipe(epochs=3, warmup=1, schedule=reset).numerics() == {"recipe:resets": 2}
 
 
 @pytest.mark.parametrize(

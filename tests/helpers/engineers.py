@@ -72,3 +72,42 @@ class Drawn(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(x.flatten(1) @ self.glass)
+
+
+class Raises(nn.Module):
+    """Cannot be made."""
+
+    def __init__(self, num_classes: int):
+        super().__init__()
+        raise RuntimeError("no room")
+
+
+class Still(Small):
+    """Has nothing to train."""
+
+    def __init__(self, n_classes: int = 10):
+        super().__init__(n_classes)
+        self.requires_grad_(False)
+
+
+class Flat(nn.Module):
+    """Has no stages."""
+
+    def __init__(self, num_classes: int, img_size: int):
+        super().__init__()
+        self.head = nn.Linear(3 * img_size * img_size, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(x.flatten(1))
+
+
+class Waiting(nn.Module):
+    """Does not know the width of its head before it has seen an image."""
+
+    def __init__(self, num_classes: int):
+        super().__init__()
+        self.features = block(3, 4, 2)
+        self.head = nn.LazyLinear(num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x).flatten(1))

@@ -17,6 +17,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from redistill import models
 from redistill.core import RedistillError
@@ -276,6 +277,9 @@ def test_classes_in_another_order_are_refused_and_other_names_are_told() -> None
     message = require_same_order(["0", "1"], ["zero", "1"], "t.pth", "folder:x")
     assert message is not None and message.startswith("1 of 2 classes have other names: class 0 is '0' for t.pth and 'zero' for folder:x")
     assert require_same_order(["a"], ["a", "b"], "t", "d") == "t knows 1 class names, d has 2"
+    with pytest.raises(RedistillError, match=r"'c' is class 2 for t and class 1 for d: .* the same class folders \(a, b, c; a, c\)"):
+        require_same_order(["a", "b", "c"], ["a", "c"], "t", "d")
+    assert "1 of 3" in str(require_same_order(["crane", "b", "crane"], ["crane", "b", "c"], "t", "d"))  # ImageNet has two
 
 
 def test_padded_resnets_and_their_foreign_names(tmp_path: Path) -> None:
@@ -306,6 +310,41 @@ class Destroyer:
 
     def __reduce__(self) -> Any:
         return os.mkdir, (os.environ["REDISTILL_TEST_TRAP"],)
+
+
+class Glass(nn.Module):
+    """Looks through a buffer that no state dict holds, and was drawn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 3)
+        self.register_buffer("glass", torch.randn(4), persistent=False)
+
+
+@pytest.mark.parametrize("around", [lambda n: n, nn.DataParallel, AveragedModel, lambda n: {"net": n}], ids=["whole", "dp", "swa", "in"])
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_whole_network_keeps_its_buffers_of_no_state_dict(around: Any, protocol: int, tmp_path: Path) -> None:
+    saved, fresh = Glass(), Glass()
+    torch.save(around(saved), tmp_path / "whole.pth", pickle_protocol=protocol)
+    models.weights.load_weights(fresh, tmp_path / "whole.pth")
+    assert torch.equal(fresh.glass, saved.glass) and torch.equal(fresh.head.weight, saved.head.weight)  # type: ignore[arg-type]
+
+
+def test_a_training_module_keeps_its_network_beside_other_things(tmp_path: Path) -> None:
+    def loaded(state: dict[str, Any]) -> nn.Module:
+        torch.save({"state_dict": state, "hyper_parameters": {"lr": 0.1}}, tmp_path / "epoch.ckpt")
+        net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+        models.weights.load_weights(net, tmp_path / "epoch.ckpt")
+        return net
+
+    made = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2)).state_dict()
+    under = {holder: {f"{holder}.{name}": value for name, value in made.items()} for holder in ("model", "own", "teacher", "student")}
+    for state in (under["own"], {**under["model"], "criterion.weight": torch.ones(2)}):
+        assert torch.equal(loaded(state).state_dict()["3.weight"], made["3.weight"])
+    with pytest.raises(RedistillError, match="is missing in the file"):  # which of them?
+        loaded({**under["teacher"], **under["student"]})
+    with pytest.raises(RedistillError, match="is missing in the file"):  # a part of a network that holds more
+        loaded({**under["own"], "head.weight": torch.ones(2, 2)})
 
 
 @pytest.mark.parametrize("around", [lambda net: net, lambda net: {"epoch": 3, "model": nn.DataParallel(net)}], ids=["whole", "inside"])

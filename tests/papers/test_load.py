@@ -110,7 +110,43 @@ def test_one_cell_with_two_numbers_is_refused(tmp_path: Path) -> None:
         load(path)
 
 
+def test_tables_are_in_percent(tmp_path: Path) -> None:
+    """Held against runs in percent, fractions would be verdicts of eighty points."""
+    rows = (('"50.0 ± 0.3", "60.00"', '"0.500 ± 0.003", "0.600"'), ('["20", "55.0", ', '["20", "0.55", '))
+    assert "are all at most 1, as fractions are: an accuracy stands in percent, 50 for 0.5" in refused(tmp_path, *rows)
+    error = ('page = "p. 1"\n', 'page = "p. 1"\nmetric = "error"\n')
+    assert "are all at most 1, as fractions are: an error stands" in refused(tmp_path, *rows, error)
+    load(small(tmp_path, ('"50.0 ± 0.3", "60.00"', '"0.50", "0.60"'), ('["20", "55.0", ', '["20", "0.55", '), error))  # errors of MNIST
+    load(small(tmp_path, *rows, ('page = "p. 1"\n', 'page = "p. 1"\nmetric = "mte"\n')))
+    assert "600 is no accuracy in percent, which lies between 0 and 100" in refused(tmp_path, ('"60.00"', '"600"'))
+
+
+FILE = """
+[[checkpoint]]
+table = "1"
+where = { M = 10, method = "KD" }
+path = "a/KD.pth"
+sha256 = "%s"
+model = "wrn-10-1"
+data = "digits:test"
+normalise = "%s"
+value = "%s"
+
+[table.1]
+"""
+
+
+def test_a_published_file_has_one_evaluation(tmp_path: Path) -> None:
+    one, other = FILE % ("a" * 64, "none", ""), FILE % ("a" * 64, "cifar10", "")
+    load(small(tmp_path, ("[table.1]\n", one.removesuffix("[table.1]\n") + one)))
+    twice = refused(tmp_path, ("[table.1]\n", one.removesuffix("[table.1]\n") + other))
+    assert "checkpoint[1]: a/KD.pth stands there twice with another sha256, model, data or normalise" in twice
+    assert "'about 60' is not a printed number" in refused(tmp_path, ("[table.1]\n", FILE % ("a" * 64, "none", "about 60")))
+
+
 def test_entries_must_speak_of_some_cell(tmp_path: Path) -> None:
+    reported = '[[reported]]\nwhich = "last"\nbecause = "b"\nwhere = { M = 30 }\n\n[table.1]'
+    assert "reported[0].where: holds for no cell of the paper" in refused(tmp_path, ("[table.1]\n", reported + "\n"))
     extra = '[[assumed]]\nabout = "a"\nours = "o"\nbecause = "b"\nwhere = { M = 30 }\n\n[table.1]'
     assert "assumed[0].where: holds for no cell of the paper" in refused(tmp_path, ("[table.1]\n", extra + "\n"))
     also = '[[also]]\ntable = "1"\nwhere = { M = 10 }\nvalue = "1"\nsource = "s"\n\n[table.1]'

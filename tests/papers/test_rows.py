@@ -133,10 +133,10 @@ def test_one_seed_of_a_departure_is_told_without_an_interval() -> None:
     paper = papers.load("ahn2019")
     cell = paper.cell("1:VID:2 %")
     plain, floor = variants(paper, cell, only=["floor"], device="cpu")
-    lines = sentences([Effect(plain, {0: 60.0, 1: 61.0}, None), Effect(floor, {1: 63.5}, None)], cell)
+    lines = sentences([Effect(plain, {0: 60.0, 1: 61.0}, None), Effect(floor, {1: 63.5}, None)], paper, cell)
     assert lines[0].startswith("ahn2019:1:VID:2 %: 60.50 (2 seeds), the paper prints 81.59")
     assert lines[1].startswith("floor: +2.50, of one seed: no interval; the least variance of VID")
-    assert sentences([Effect(plain, {}, None), Effect(floor, {1: 63.5}, None)], cell)[1].startswith("floor: not measured (1 seed)")
+    assert sentences([Effect(plain, {}, None), Effect(floor, {1: 63.5}, None)], paper, cell)[1].startswith("floor: not measured (1 seed)")
 
 
 def test_factor_transfer_is_planned_in_its_two_stages() -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import builtins
+import copy
+import functools
 import json
 import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -184,10 +187,49 @@ def test_what_torchdistill_cannot_mean_is_a_sentence(tree: Tree, message: str) -
     for criterion, why in (
         ({"key": "WeightedSumLoss", "kwargs": {"sub_terms": {"criterion": {"key": "KDLoss"}, "weight": 1.0}}}, "has no criterion"),
         ({"key": "WeightedSumLoss", "kwargs": {"sub_terms": {"x": term("CRDLoss")}}}, "no loss of it is a term here"),
-        ({"key": "KDLoss", "kwargs": {"alpha": 0.5}}, "needs a temperature"),
+        ({"key": "KDLoss", "kwargs": {"alpha": 0.5}}, "temperature must be a number, it is None"),
     ):
         with pytest.raises(rd.RedistillError, match=why):
             td(criterion, None)
+
+
+LOSSES: Tree = {"key": "WeightedSumLoss", "kwargs": {"sub_terms": {
+    "kd": term("KDLoss", 1.0, temperature=4.0, alpha=0.9, reduction="batchmean"),
+    "at": term("ATLoss", 1000.0, mode="code", at_pairs={"a": {who: {"io": "output", "path": "layer1"} for who in ("student", "teacher")}}),
+    "sp": term("SPKDLoss", 3000.0, student_output_path="layer4", teacher_output_path="layer4", reduction="batchmean"),
+    "ce": term("CrossEntropyLoss", 1.0, label_smoothing=0.1),
+}}}  # fmt: skip
+MD: Tree = {"EXPERIMENT": {"TAG": "kd"}, "DISTILLER": {"TYPE": "KD", "TEACHER": "resnet8", "STUDENT": "resnet8"},
+            "KD": {"TEMPERATURE": 4, "LOSS": {"CE_WEIGHT": 0.1}}, "SOLVER": {"EPOCHS": 2, "LR": 0.05, "LR_DECAY_STAGES": [1]}}  # fmt: skip
+SPOILT: tuple[Any, ...] = (None, "x", [], {}, -1, True, [1, "a"], {"a": 1}, float("nan"), float("inf"))
+
+
+def places(tree: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    for key, inner in tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ():
+        yield (*before, key)
+        yield from places(inner, (*before, key))
+
+
+@pytest.mark.parametrize(
+    ("tree", "read"),
+    [({**TD, "train": {**TD["train"], "criterion": LOSSES}}, torchdistill.translated), (MD, mdistiller.translated)],
+    ids=["torchdistill", "mdistiller"],
+)
+def test_whatever_stands_in_a_file_it_is_translated_or_refused_in_a_sentence(tree: Tree, read: Callable[..., Translation]) -> None:
+    """Every value of a file in turn taken away, or another one in its place."""
+    for *above, key in places(tree):
+        for spoilt in (*SPOILT, ...):
+            changed: Any = copy.deepcopy(tree)
+            inner = functools.reduce(lambda at, name: at[name], above, changed)
+            if spoilt is ...:
+                del inner[key]
+            else:
+                inner[key] = spoilt
+            try:
+                made = read(changed, Path("x.yaml"))
+            except rd.RedistillError:
+                continue
+            tomllib.loads(made.toml())
 
 
 def test_the_command_writes_a_file_once_and_says_what_it_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from redistill import stats
 from redistill.report import distilled
 from redistill.runs.measured import begin, keep
 
@@ -36,6 +37,22 @@ def test_a_records_table_is_that_of_its_numbers(name: str) -> None:
     plain, student = one["rows"][1:]
     gain = statistics.fmean(student["seeds"][s]["accuracy"] - plain["seeds"][s]["accuracy"] for s in "012")
     assert float(rows["distilled minus plain"][-1]) == pytest.approx(gain, abs=0.005) and student["gain"]["value"] == pytest.approx(gain)
+
+
+@pytest.mark.parametrize("name", list(distilled.WAYS))
+def test_what_helps_is_told_in_the_numbers_of_the_records(name: str) -> None:
+    one = distilled.record(ROOT / "results", name)
+    assert one is not None
+    plain, *students = (row for row in one["rows"] if row["kind"] != "teacher")
+    lines = [line for line in distilled.ways(ROOT / "results").splitlines() if line.startswith(f"| {distilled.WAYS[name]} ")]
+    assert len(lines) == len(students) > 0
+    for line, row in zip(lines, students, strict=True):
+        by_seed = [(row["seeds"][s]["accuracy"], plain["seeds"][s]["accuracy"]) for s in "012"]
+        told = stats.paired_difference(*zip(*by_seed, strict=True))
+        *_, alone, distilled_, gain, span = (cell.strip() for cell in line.split("|")[1:-1])
+        taught, untaught = (statistics.fmean(column) for column in zip(*by_seed, strict=True))
+        assert (float(alone), float(distilled_)) == pytest.approx((untaught, taught), abs=0.005)
+        assert [float(number) for number in (gain, *span.split(" to "))] == pytest.approx([told.value, told.low, told.high], abs=0.005)
 
 
 def test_pages_take_the_rows_that_they_have_room_for(tmp_path: Path) -> None:

@@ -217,6 +217,17 @@ def test_weight_decay_can_leave_out_norms_and_biases() -> None:
     assert [g["weight_decay"] for g in groups] == [5e-4, 0.0]
 
 
+def test_norms_are_all_normalisations_of_pytorch() -> None:
+    made = (
+        nn.BatchNorm1d(4), nn.BatchNorm2d(4), nn.BatchNorm3d(4), nn.SyncBatchNorm(4), nn.InstanceNorm1d(4, affine=True),
+        nn.InstanceNorm2d(4, affine=True), nn.InstanceNorm3d(4, affine=True), nn.LayerNorm(4), nn.GroupNorm(2, 4), nn.RMSNorm(4),
+    )  # fmt: skip
+    there = {name for name in vars(nn) if name.endswith(("Norm", "Norm1d", "Norm2d", "Norm3d")) and not name.startswith("Lazy")}
+    assert {type(layer).__name__ for layer in made} == there - {"LocalResponseNorm"}  # which has nothing that learns
+    (only,) = parameter_groups(made, Recipe(epochs=1, no_decay=("norm",)))
+    assert only["weight_decay"] == 0.0 and len(only["params"]) == sum(1 for layer in made for _ in layer.parameters())
+
+
 def test_a_network_of_another_normalisation_gets_the_affine_map_in_front() -> None:
     teacher, student = Net(8), Net()
     teacher.normalisation = "half"  # (x - .5) / .5 of what the stream ("none") gives
@@ -233,6 +244,10 @@ def test_a_network_of_another_normalisation_gets_the_affine_map_in_front() -> No
     assert torch.allclose(first, second, rtol=1e-4, atol=1e-6)
 
 
+def lazy() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(3))
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
@@ -245,6 +260,11 @@ def test_a_network_of_another_normalisation_gets_the_affine_map_in_front() -> No
         (lambda: fit(Net(), None, CE(), Blobs(), RECIPE, seed=0, device="cpuu"), "unknown device 'cpuu'"),
         (lambda: fit_cohort([], None, Blobs(), RECIPE, seed=0), "at least one"),
         (lambda: (lambda n: fit_cohort([(n, CE()), (n, CE())], None, Blobs(), RECIPE, seed=0))(Net()), "stands twice"),
+        (lambda: fit(lazy(), None, CE(), Blobs(), RECIPE, seed=0), r"student Sequential has lazy layers.*sizes yet \(1.weight\)"),
+        (lambda: fit(Net(), lazy(), KD(), Blobs(), RECIPE, seed=0), "the teacher Sequential has lazy layers"),
+        (lambda: places_of(lazy(), torch.zeros(2, 1, 8, 8)), "the network Sequential has lazy layers"),
+        (lambda: (lambda n: fit_cohort([(n, CE()), (nn.DataParallel(n), CE())], None, Blobs(), RECIPE, seed=0))(Net()),
+         r"two students of the cohort \(1 and 2\) share weights \(module.conv.weight\)"),
         (lambda: (lambda n: fit(n, n, KD(), Blobs(), RECIPE, seed=0))(Net()), "teacher and student are one network"),
         (lambda: fit_cohort([(Net(), CE()), (Net(), CE())], Net(), Blobs(), RECIPE.model_copy(update={"teacher_mode": "train"}),
                             seed=0), "run the students one by one"),

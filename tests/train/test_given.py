@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import redistill as rd
 from redistill.data import Normalisation, normalisation
+from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
 from redistill.rng import derive
 
@@ -160,3 +163,24 @@ def test_home_is_found_wherever_a_path_is_given(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "a.toml").write_text(text)
     one = Experiment.load("~/a.toml", device="cpu", data_dir="~")
     assert one.source.data == f"arrays:{tmp_path}/a.npz" and one.student.weights is not None
+
+
+def test_an_evaluation_set_means_the_same_by_its_numbers() -> None:
+    pixels = torch.randint(0, 256, (6, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    train = rd.data.Images(pixels, torch.arange(6) % 3, 3, "t", "half", class_names=("ant", "bee", "cow"))
+    net, recipe, of_teacher = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3)), rd.Recipe(steps=1, batch_size=6), rd.KD()
+
+    def fitted(*names: str, method: rd.Term | None = None, teacher: torch.nn.Module | None = None) -> None:
+        test = dataclasses.replace(train, class_names=names)
+        rd.fit(net, teacher, method or rd.CE(), train, recipe, seed=0, evaluate={"test": test}, quiet=True)
+
+    with pytest.raises(RedistillError, match=r"class 0 is 'ant' for the training images and 'bee' for evaluation set 'test': the same 3"):
+        fitted("bee", "ant", "cow")
+    with pytest.raises(RedistillError, match="'cow' is class 2 for the training images and class 1 for evaluation set 'test'"):
+        fitted("ant", "cow", "dog")
+    with pytest.warns(UserWarning, match="3 of 3 classes have other names: class 0 is 'ant' for the training images and 'Ameise'"):
+        fitted("Ameise", "Biene", "Kuh")
+    # where no label is learned from, the numbers are the teacher's
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a teacher at chance
+        fitted("bee", "ant", "cow", method=of_teacher, teacher=torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3)))

@@ -23,6 +23,7 @@ from redistill.core import RedistillError
 from redistill.features.modes import mode, set_mode
 from redistill.features.normalised import normalisation_of, normalised
 from redistill.launch.fit import fit
+from redistill.launch.threads import work_of
 from redistill.recipe import Recipe
 from redistill.terms import AT, CE, KD, VID, Review
 from redistill.train.loop import Loop
@@ -416,6 +417,14 @@ class Counting(nn.Module):
             self.calls += 1
             self.seen += 0.1
         return self.net(x) * (1 + 0.1 * self.calls + self.seen)
+
+
+def test_looks_before_the_first_step_leave_what_a_network_counts() -> None:
+    """Its places, what it gives for one image, the size of its work."""
+    few, student = TRAIN.fraction(33 / len(TRAIN), seed=0), Counting()
+    loop = Loop([(student, CE())], None, few, Recipe(epochs=1, batch_size=32), seed=0)
+    assert loop.smallest == 1 and (student.calls, float(student.seen)) == (0, 0.0)
+    assert work_of(student.train(), (1, 8, 8)) is not None and (student.calls, float(student.seen)) == (0, 0.0)
 
 
 def test_what_no_state_dict_holds_is_saved_too() -> None:

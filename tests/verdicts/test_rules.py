@@ -176,6 +176,27 @@ def test_a_teacher_a_seed_is_a_switch_of_the_plan_and_tables_say_which_teacher(t
             allowance_of(odd)
 
 
+def test_a_table_says_which_allowance_its_rules_have_and_not_which_one_a_report_is_asked_for(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    write_rules(plan(allowance=0.2), store)
+    asked_otherwise, asked_alike = judged(plan(), store)[0], judged(plan(allowance=0.2), store)[0]
+    assert {table.findings[0].claim.allowance for table in (asked_otherwise, asked_alike)} == {0.2}
+    assert asked_otherwise.rules == asked_alike.rules and "differ by ±0.2 points" in asked_otherwise.rules[-1]
+    write_rules(plan(), other := Store(tmp_path / "other"))
+    [table] = judged(plan(allowance=0.2), other)
+    assert table.findings[0].claim.allowance == 0.0 and table.rules[-1].startswith("With this teacher")
+
+
+@pytest.mark.parametrize("lost", ["rule", "planned", "late", "written"])
+def test_a_rule_with_a_part_lost_is_refused_in_a_sentence(tmp_path: Path, lost: str) -> None:
+    store = Store(tmp_path)
+    write_rules(plan(), store)
+    [file] = tmp_path.glob("rules/micaelli2019/1/*.json")
+    file.write_text(json.dumps({k: v for k, v in json.loads(file.read_text(encoding="utf-8")).items() if k != lost}), encoding="utf-8")
+    with pytest.raises(RedistillError, match=f"is incomplete \\('{lost}'\\): restore its file, or delete it"):
+        judged(plan(), store)
+
+
 def test_a_table_speaks_of_a_teacher_only_where_its_students_ran(tmp_path: Path) -> None:
     paper = papers.load("ahn2019")
     made = make(paper, select(paper, ["1"], columns=["2 %"], rows=["Student", "KD"]), device="cpu")

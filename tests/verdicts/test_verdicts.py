@@ -252,6 +252,11 @@ def test_transition_errors_are_judged_like_the_rest(tmp_path: Path) -> None:
     assert {f.claim.id: f.verdict for f in table.findings} == {
         "CIFAR-10 / zero-shot": "reproduced", "CIFAR-10, teacher's gradient / zero-shot": "below",
     }  # fmt: skip
+    old = Store(tmp_path / "old")  # beliefs of runs that are stale are stale too
+    for seed in range(3):
+        finished(old, one.with_seed(seed), 83.0, numerics={**one.numerics, "fit": 0}, folder=f"old/seed-{seed}")
+    [table] = judged(plan, old, beliefs=believed)
+    assert {f.verdict for f in table.findings} == {"stale"}
 
 
 def test_records_that_cannot_be_used_stop_a_report(tmp_path: Path) -> None:
@@ -315,6 +320,19 @@ def test_published_files_with_two_stories_are_refused(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text("{}", encoding="utf-8")
     with pytest.raises(RedistillError, match=r"b.json is no record of an evaluated file"):
         kept(tmp_path)
+
+
+def test_an_evaluation_that_was_asked_otherwise_does_not_answer(tmp_path: Path) -> None:
+    """A paper file that came to another normalisation asks anew: the old record is no answer to it."""
+    paper = papers.load("ferles2020")
+    asked = next(c for c in paper.file.checkpoint if c.table == "4" and not c.value)
+    made = {c.normalise: Checked(asked.file, asked.sha256, asked.data, c.normalise, 10_000, 90.97) for c in (
+        asked, asked.model_copy(update={"normalise": "none"}))}  # fmt: skip
+    plan = make(paper, [c for c in paper.cells_of("4") if asked.holds(c.facts)], device="cpu")
+    for normalise, one in made.items():
+        [table] = judged(plan, Store(tmp_path), {asked.sha256: one})
+        [finding] = [f for f in table.findings if f.claim.kind == "checkpoint" and f.claim.cell == f"file {asked.path}"]
+        assert (finding.verdict == "not attempted") == (normalise == "none")
 
 
 def test_spreads_without_a_number_of_runs_are_left_out() -> None:

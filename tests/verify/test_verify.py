@@ -17,7 +17,7 @@ from torch import nn
 import make_golden
 from redistill.core import RedistillError
 from redistill.verify import Verdict, report, verify, verify_case
-from redistill.verify.compare import relative_error, row_error
+from redistill.verify.compare import compare, relative_error, row_error
 from redistill.verify.losses import METHODS
 from redistill.verify.reader import Case, NotSupported, checksum, closed_entry, closed_form, fill_closed, probes
 
@@ -186,6 +186,14 @@ def test_what_we_do_not_know_is_not_supported(name: str, change: Change, reason:
         ("kd__T3", _set("expected_parts", "part_entropy", 1.0), "expected_parts part_entropy"),
         ("kd__T3", lambda s, a: s.update(expected_loss=1.0), "expected_loss"),
         ("kd__T3", lambda s, a: s.update(tolerances={}), "the sidecar gives no float64 tolerance"),
+        ("kd__T3", lambda s, a: s.update(tolerances=None), "the sidecar gives no float64 tolerance"),
+        ("kd__T3", lambda s, a: s["tolerances"].update(float64="x"),
+         "not the sidecar of a case: TypeError float64 of tolerances is no table"),
+        # a number that is none is no agreement
+        ("kd__T3", lambda s, a: s.update(expected_loss=float("nan")), "expected_loss is NaN, expected a finite number"),
+        ("kd__T3", lambda s, a: s.update(expected_loss="0.5"), 'expected_loss is "0.5", expected a finite number'),
+        ("kd__T3", _set("expected_parts", "loss", float("nan")), "expected_parts loss is NaN, expected a finite number"),
+        ("kd__T3", lambda s, a: a["out/loss"].fill(np.nan), "out/loss is not finite"),
         ("kd__T3", lambda s, a: a["in/student_logits"].fill(np.nan), "in/student_logits is not finite"),
         # an analytic zero is measured against the other gradients
         ("fitnet__teacher_twice", lambda s, a: s.update(grad_scale=1e-30), "grad/param/conv.bias"),
@@ -261,9 +269,18 @@ def test_errors_by_hand() -> None:
     assert relative_error(np.array([1.0, 2.5]), np.array([1.0, 2.0])) == 0.25
     assert relative_error(np.array([1.0]), np.array([1.0, 2.0])) == float("inf")
     assert relative_error(np.array([np.nan]), np.array([1.0])) == float("inf")
+    assert relative_error(np.array([1.0]), np.array([np.nan])) == relative_error(np.array([1.0]), np.array([np.inf])) == float("inf")
     want = np.array([[100.0, 1.0, 1.0], [0.01, 0.0, 0.0]])
     got = want + np.array([[0.0, 1.0, 0.0], [0.0, 0.001, 0.0]])
     assert row_error(got, want) == pytest.approx(0.01)  # rows against 100 and against the floor 0.1
+
+
+def test_a_gradient_that_vanishes_in_the_original_and_is_none_here_fails() -> None:
+    """A NaN among errors must not be smaller than the others."""
+    case = Case(OWN / "losses" / "fitnet__teacher_twice.json")
+    name = f"grad/{case.meta['zero_gradients'][0]}"
+    computed = {n: torch.from_numpy(v) for n, v in case.arrays.items()} | {name: torch.full(case.arrays[name].shape, torch.nan)}
+    assert {c.array: c.error for c in compare(case, computed)}[name] == float("inf")
 
 
 def test_a_taken_array_asks_for_the_gradient_that_is_expected() -> None:

@@ -10,7 +10,7 @@ seeds is measured in ``docs/verdicts.md``.
 Everything here speaks the unit of our runs, percent of test images classified correctly; error rates are turned into
 accuracies where a paper is read (100 - error: the spread stays, an order turns round).
 
-Floor 6; knows neither the files of papers nor run folders, and never waits for torch.
+Knows neither the files of papers nor run folders, and never waits for torch.
 """
 
 from __future__ import annotations

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 from typing import get_args
 
-from redistill.claims.model import Claim, Design, Epoch, Finding, Measured, Pool, Published, Reading, Summary, Verdict
+from redistill.claims.model import Claim, Design, Epoch, Finding, Measured, Pool, Published, Reading, Summary, Verdict, Which
 from redistill.claims.scatter import KEEP, Blocks, Print, blocks, pooled, printed
 from redistill.claims.view import ALPHA, MOST, View, deciding
-from redistill.claims.words import p_words
+from redistill.claims.words import p_words, widest
 from redistill.errors import RedistillError
 from redistill.stats import VarianceComponent, holm
 
@@ -56,13 +56,18 @@ def judge_table(
     sized = sum(
         found.claim.kind in ("value", "gain") and found.reading is not None and found.verdict != "disputed" for found in findings
     )
+    looked = {found.epoch for found in findings}
     return findings, Summary(
         counts=Counter(found.verdict for found in findings),
         judged=sized,
         expected_false=ALPHA * sized,
         holm={found.claim.id: found.p for found in findings if found.p is not None},
-        pools={epoch: made for epoch, cells in around.cells.items() if (made := around.pools.get((epoch, "")) or pooled(cells))},
-        regimes=around.pools,
+        pools={
+            epoch: made
+            for epoch, cells in around.cells.items()
+            if epoch in looked and (made := around.pools.get((epoch, "")) or pooled(cells))
+        },
+        regimes={key: made for key, made in around.pools.items() if key[0] in looked},
     )
 
 
@@ -80,7 +85,7 @@ class _Around:
             the paper's runs, for numbers that print a spread.
     """
 
-    pools: Mapping[tuple[Epoch, str], Pool] = field(default_factory=dict)
+    pools: Mapping[tuple[Which, str], Pool] = field(default_factory=dict)
     regimes: Mapping[str, str] = field(default_factory=dict)
     cells: Mapping[Epoch, Mapping[str, Mapping[int, float]]] = field(default_factory=dict)
     theirs: Mapping[Print, VarianceComponent] = field(default_factory=dict)
@@ -102,7 +107,7 @@ class _Around:
 
 def _surroundings(claims: Sequence[Claim], runs: Runs, regimes: Mapping[str, str]) -> _Around:
     cells = {epoch: _cells(runs, epoch) for epoch in get_args(Epoch)}
-    pools: dict[tuple[Epoch, str], Pool] = {}
+    pools: dict[tuple[Which, str], Pool] = {}
     for epoch, known in cells.items():
         for regime in dict.fromkeys(regimes.get(cell, "") for cell in known):
             made = pooled({cell: values for cell, values in known.items() if regimes.get(cell, "") == regime})
@@ -169,7 +174,8 @@ def _waiting(claim: Claim, runs: Runs) -> tuple[Verdict, str] | None:
     return "pending", f"{count} of {need} seeds{' in both cells' if both else ''} so far"
 
 
-def _mismatch(claim: Claim, epoch: Epoch) -> str:
+def mismatch(claim: Claim, epoch: Which) -> str:
+    """Where the paper's epoch is another than ours, in words; "" where they are alike."""
     words = {
         "last": "the last epoch",
         "best_on_test": "the best epoch on the test set",
@@ -179,7 +185,8 @@ def _mismatch(claim: Claim, epoch: Epoch) -> str:
     }
     printed = [p.which for p in (claim.published, claim.published_baseline) if p is not None and p.which != "none"]
     theirs = " and ".join(words[which] for which in dict.fromkeys(printed))
-    return f"the paper reports {theirs}, ours is {words[epoch]}" if any(which != epoch for which in printed) else ""
+    ours = "an epoch that is not stated" if epoch == "unknown" else words[epoch]
+    return f"the paper reports {theirs}, ours is {ours}" if any(which != epoch for which in printed) else ""
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -204,13 +211,13 @@ def _look(claim: Claim, runs: Runs, around: _Around) -> _Examined:
     if claim.kind == "checkpoint":
         return _Examined(_checkpoint(claim, runs[claim.cell]))
     epoch = _epoch(claim, runs)
-    mismatch = _mismatch(claim, epoch)
+    unlike = mismatch(claim, epoch)
     numbers = _numbers(claim, runs, epoch)
     assert numbers is not None
     n = min(map(len, numbers.values()))
     if n < 2:
         note = "no verdict from one seed"
-        return _Examined(Finding(claim, "unclear", epoch=epoch, more_seeds=2, mismatch=mismatch, note=note))
+        return _Examined(Finding(claim, "unclear", epoch=epoch, more_seeds=2, mismatch=unlike, note=note))
     layout = around.blocks(numbers, epoch) if len(numbers) == 2 else None
     design = _design(claim, layout)
     pools = around.pools_of(claim, epoch)
@@ -218,7 +225,7 @@ def _look(claim: Claim, runs: Runs, around: _Around) -> _Examined:
     reading = view.reading(_name(view))
     best = _numbers(claim, runs, "best_on_test") if epoch == "last" else None
     notes = _notes(view, around)
-    found = Finding(claim, reading.verdict, reading, _others(view, layout, best), epoch, mismatch=mismatch, note="; ".join(notes))
+    found = Finding(claim, reading.verdict, reading, _others(view, layout, best), epoch, mismatch=unlike, note="; ".join(notes))
     return _Examined(found, view)
 
 
@@ -239,7 +246,8 @@ def _notes(view: View, around: _Around) -> list[str]:
         elif cell in pool.apart:
             notes.append(f"{cell} scatters visibly more than the others: its own spread decides")
     if view.design == "blocked" and view.blocks is not None and (wide := [c for c in claim.cells if c in view.blocks.own]):
-        notes.append(f"{' and '.join(wide)} scatters visibly more than the others: judged by its own spread")
+        they, its = ("scatters", "its") if len(wide) == 1 else ("scatter", "their")
+        notes.append(f"{' and '.join(wide)} {they} visibly more than the others: judged by {its} own spread")
     still = [cell for cell, x in zip(claim.cells, view.columns(), strict=True) if float(x.max()) == float(x.min())]
     for cell in still:
         end = ", so nothing can be said" if view.still() else ""
@@ -261,7 +269,7 @@ def _name(view: View) -> str:
 
 
 def _others(view: View, layout: Blocks | None, best: Mapping[str, Mapping[int, float]] | None) -> tuple[Reading, ...]:
-    """The same claim with the other spread, the other designs, our best epoch where the paper names none, other prints."""
+    """The same claim with the other spread, the other designs, our best epoch where the paper names none."""
     claim, published, others = view.claim, view.claim.published, []
     alone = replace(view, pools={}, theirs={})
     if view.pools and view.design not in ("paired", "blocked"):
@@ -278,8 +286,6 @@ def _others(view: View, layout: Blocks | None, best: Mapping[str, Mapping[int, f
     if published is not None and published.which not in get_args(Epoch) and best is not None:
         other = replace(alone, numbers=best, design=view.design if view.design != "blocked" else "unpaired", blocks=None)
         readings.append(other.reading(f"{_name(other)}, our best epoch on the test set"))
-    for number in claim.contradicting:
-        readings.append(replace(view, published=number).reading(f"against {number.value:.{number.decimals}f}"))
     return tuple(readings)
 
 
@@ -289,20 +295,22 @@ def _decide(seen: _Examined, p: float | None, family: int) -> Finding:
     if view is None:
         return found
     verdict, more, bound, notes = view.verdict(p), None, None, [found.note] if found.note else []
-    against = [reading for reading in found.others if reading.what.startswith("against ")]
+    against = [replace(view, published=n).reading(f"against {n.value:.{n.decimals}f}", p) for n in found.claim.contradicting]
     if any(reading.verdict != verdict for reading in against):
         verdict = "disputed"
     elif against:
         notes.append(f"printed otherwise too ({', '.join(r.what.removeprefix('against ') for r in against)}): the same verdict")
     if verdict == "compatible":
-        bound = view.bound()
+        assert found.interval is not None
+        bound = widest(found.interval)
         if found.claim.reach is None:
-            notes.append(f"not even {MOST} seeds of ours would settle ±{found.claim.tolerance:g}: the print is too uncertain")
+            notes.append(f"not even {MOST} seeds of ours would settle ±{found.claim.tolerance:g}: print and seeds scatter too much")
     elif verdict == "unclear" and not view.still():
         more = view.more_seeds(family)
         if more is None:
             notes.append(f"not even 1000 more seeds of ours would settle it: ±{view.half_width(1000):.2f} stays open")
-    return replace(found, verdict=verdict, p=p, more_seeds=more, bound=bound, note="; ".join(notes))
+    others = (*found.others, *against)
+    return replace(found, verdict=verdict, others=others, p=p, more_seeds=more, bound=bound, note="; ".join(notes))
 
 
 def _checkpoint(claim: Claim, measured: Sequence[Measured]) -> Finding:

@@ -247,7 +247,7 @@ class Finding:
 
     Attributes:
         reading: the way of looking that decides. others: the same claim with the other spread, design, epoch or printed
-            value. epoch: of our numbers. All None or empty where there is nothing to judge.
+            value. epoch: of our numbers (of other people's it may be any). All None or empty where there is nothing to judge.
         p: adjusted by Holm in a table. more_seeds: for *unclear*, how many more seeds of ours settle it in four of five
             cases, were the truth what we see now; None: a thousand do not.
         bound: for *compatible*, the smallest tolerance at which it would be reproduced.
@@ -259,7 +259,7 @@ class Finding:
     verdict: Verdict
     reading: Reading | None = None
     others: tuple[Reading, ...] = ()
-    epoch: Epoch | None = None
+    epoch: Which | None = None
     p: float | None = None
     more_seeds: int | None = None
     bound: float | None = None
@@ -308,8 +308,8 @@ class Summary:
     Attributes:
         counts: findings by verdict. judged: verdicts of size (value and gain), each false with at most 5 %.
         expected_false: 5 % of ``judged``: at most so many of them are expected to be false, *unclear* never being false.
-        holm: adjusted p-value of each claim of gain and order. pools: of all cells, by the epoch compared.
-        regimes: the pools that decide, by epoch and regime; one for all cells where no regimes are told.
+        holm: adjusted p-value of each claim of gain and order. pools: of all cells, by the epoch at which some claim was looked at.
+        regimes: the pools that decide, by such epochs and regime; one for all cells where no regimes are told.
     """
 
     counts: Mapping[Verdict, int]
@@ -317,4 +317,4 @@ class Summary:
     expected_false: float
     holm: Mapping[str, float]
     pools: Mapping[Epoch, Pool]
-    regimes: Mapping[tuple[Epoch, str], Pool] = field(default_factory=dict)
+    regimes: Mapping[tuple[Which, str], Pool] = field(default_factory=dict)

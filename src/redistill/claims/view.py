@@ -181,8 +181,8 @@ class View:
         low, high = (difference or ours).interval(1 - 2 * self.side)
         return (high - low) / 2
 
-    def reading(self, what: str) -> Reading:
-        """As a value, tested alone."""
+    def reading(self, what: str, adjusted: float | None = None) -> Reading:
+        """As a value, tested alone; ``adjusted``: the p-value by which its verdict is given instead, where there is one."""
         ours, difference = self.estimates()
         p = self.apart().p() if self.design else None
         return Reading(
@@ -191,7 +191,7 @@ class View:
             difference=difference.value if difference else None,
             interval=difference.interval(1 - 2 * self.side) if difference else None,
             p=p,
-            verdict=self.verdict(p),
+            verdict=self.verdict(p if adjusted is None else adjusted),
             level=1 - 2 * self.side,
         )
 
@@ -230,13 +230,6 @@ class View:
         if difference is None:
             return True
         return Estimate(0.0, difference.parts).power_of(self.claim.tolerance, difference.error, self.side) >= LIKELY
-
-    def bound(self) -> float:
-        """The smallest tolerance at which the numbers would be called equal."""
-        _, difference = self.estimates()
-        assert difference is not None
-        low, high = difference.interval(1 - 2 * self.side)
-        return max(abs(low), abs(high))
 
     def more_seeds(self, family: int) -> int | None:
         """How many more seeds settle it in four of five cases, were the truth as it looks now; None: 1000 do not.

@@ -87,6 +87,11 @@ def p_words(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
+def widest(interval: tuple[float, float]) -> float:
+    """The smallest tolerance that an interval around a difference lies within."""
+    return max(map(abs, interval))
+
+
 def _size(finding: Finding, reading: Reading) -> str:
     claim, published = finding.claim, finding.claim.published
     assert published is not None and reading.interval is not None and reading.difference is not None
@@ -102,10 +107,9 @@ def _size(finding: Finding, reading: Reading) -> str:
     verdict = reading.verdict if finding.verdict == "disputed" else finding.verdict
     says = side[verdict]
     if verdict == "compatible":
-        assert finding.bound is not None
         says = (
-            f"inside ±{_number(claim, finding.bound)}, the smallest tolerance at which it would be reproduced; no affordable number "
-            f"of seeds can place it within ±{edge}"
+            f"inside ±{_number(claim, widest(reading.interval))}, the smallest tolerance at which it would be reproduced; no affordable "
+            f"number of seeds can place it within ±{edge}"
         )
     if verdict == "unclear" and -claim.tolerance <= reading.interval[0] and reading.interval[1] <= claim.tolerance:
         says = f"inside ±{edge}, but that there is a gain at all is not shown"
@@ -162,7 +166,7 @@ def _disputed(finding: Finding) -> str:
 
 
 def _source(published: Published) -> str:
-    runs = "number of runs not stated" if published.seeds is None else f"{published.seeds} seeds"
+    runs = "number of runs not stated" if published.seeds is None else counted(published.seeds, "seed")
     words = {
         "mean": f"mean of {runs}" if published.seeds else f"mean, {runs}",
         "median": f"median of {runs}" if published.seeds else f"median, {runs}",

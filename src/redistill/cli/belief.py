@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from redistill.cli import app
-from redistill.cli.evaluate import network_of, opening_of, require_fit
+from redistill.cli.evaluate import network_of, opening_for, require_fit
 from redistill.cli.options import DataDir, Device, Json, Out, Threads, TrustCode, show_json, use_threads
 from redistill.errors import RedistillError
 
@@ -81,8 +81,9 @@ def belief(
     if mean not in ("plain", "prefixes") or error not in ("images", "rows") or (mean, error) == ("prefixes", "rows"):
         raise RedistillError(f"--mean {mean} --error {error}: known are plain or prefixes, and images or rows (rows with plain only)")
     opened = [network_of(name, model[i] if i < len(model) else None, out, trust_code=trust_code) for i, name in enumerate(networks)]
-    opening = next((words for _, run in opened if (words := opening_of(run))), {})
-    images: Any = load_data(full_name(data, "test", Path(), data_dir), data_dir, trust_code=True, opening=opening)
+    full = full_name(data, "test", Path(), data_dir)
+    opening = next(filter(None, (opening_for(full, name, run) for name, (_, run) in zip(networks, opened, strict=True))), {})
+    images: Any = load_data(full, data_dir, trust_code=True, opening=opening)
     if normalise is not None:
         images = images.with_(normalise=normalise)
     for name, (net, _) in zip(networks, opened, strict=True):

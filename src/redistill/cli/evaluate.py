@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 @app.command()
 def evaluate(
-    what: Annotated[str, typer.Argument(help="A run, or a checkpoint file of any supported format.", metavar="RUN|CHECKPOINT")],
+    what: Annotated[
+        str, typer.Argument(help="A run, a folder of a student, or a checkpoint file of any supported format.", metavar="RUN|CHECKPOINT")
+    ],
     data: Annotated[str | None, typer.Option(help="Data set, cifar10:test; default for a run: its own test set.")] = None,
     model: Annotated[str | None, typer.Option(help="The network of a checkpoint, where the file does not say it.")] = None,
     normalise: Annotated[str | None, typer.Option(help="Normalisation set the network wants; default: the one it carries.")] = None,
@@ -49,13 +51,14 @@ def evaluate(
     use_threads(threads)
     where = resolve_device(device)
     net, run = network_of(what, model, out, trust_code=trust_code)
-    own_word, before, opening = data is not None, None, opening_of(run)
+    own_word, before = data is not None, None
     if data is None:
         if run is None or "test" not in run.record["experiment"]["evaluate"]:
             raise RedistillError("say on which data: --data cifar10:test")
         shown = run.record["experiment"]["evaluate"]
         data, before = str(shown["test"]), shown.get("content", {}).get("test")
     full = full_name(data, "test", Path(), data_dir)
+    opening = opening_for(full, what, run)
     if before is not None and content(full, data_dir, opening) != before:
         raise RedistillError(f"{data} has changed since {what} was evaluated on it: --data {shlex.quote(data)} takes it as it is now")
     images = load_data(full, data_dir, trust_code=own_word or trust_code, opening=opening)
@@ -83,26 +86,44 @@ def evaluate(
             print(f"  {label:<13}{value:.4g}{unit}")
 
 
-def opening_of(run: Run | None) -> dict[str, Any]:
-    """How picture files are shown to the network of a run: as they were while it learned; of a file nothing is known."""
-    from redistill.experiment.source.images import opening_written
-
-    return {} if run is None else opening_written(run.record["experiment"]["source"])
-
-
 def network_of(what: str, model: str | None, out: Path, *, trust_code: bool = False) -> tuple[nn.Module, Run | None]:
     """A network by run or by file, and the run where it is one."""
     from redistill import models
+    from redistill.models.folder import is_network_folder
     from redistill.models.shipped import place_of
     from redistill.runs.store import Store
 
     path = place_of(what) or expanded(what)
+    if is_network_folder(path):
+        return models.load(path, trust_code=trust_code), None
     if path.suffix.lower() in (".pth", ".pt", ".pt7", ".bin", ".tar", ".safetensors") or _is_file(path):
         return models.load(path, model=model), None
     found = Store(out).pick(what)
     if len(found) != 1:
         raise RedistillError(f"{what!r} means {len(found)} runs ({', '.join(str(r.folder) for r in found)}): give one of them")
     return found[0].network(trust_code=trust_code), found[0]
+
+
+def opening_for(data: str, what: str, run: Run | None) -> dict[str, Any]:
+    """How picture files are opened for a network of :func:`network_of`: as in its run, and at the size that its run, folder or file says;
+    convolutions take images of any size, and nothing else would say that these are not what they know."""
+    from redistill import models
+    from redistill.data.named import PICTURES
+    from redistill.experiment.source.images import opening_written
+    from redistill.models.folder import facts_of, is_network_folder
+    from redistill.models.shipped import place_of
+    from redistill.models.whole import kind_of
+
+    if data.partition(":")[0] not in PICTURES:
+        return {}
+    path = run.weights() if run is not None else place_of(what) or expanded(what)
+    if is_network_folder(path):
+        size = facts_of(path).sizes.get("image_size")
+    else:
+        about = {} if kind_of(path) is not None else models.read(path)[1]
+        size = (about.get("sizes") or {}).get("image_size") or (about.get("arch") or {}).get("image_size")
+    own = {} if run is None else opening_written(run.record["experiment"]["source"])
+    return ({"size": size} if isinstance(size, int) else {}) | own
 
 
 def _is_file(path: Path) -> bool:

@@ -47,11 +47,15 @@ def export(
     """
     from redistill.export.folder import write_folder
     from redistill.export.network import Subject
+    from redistill.models.folder import facts_of, is_network_folder
+    from redistill.paths import expanded
     from redistill.runs.store import Store
 
     use_threads(threads)
     if push is not None and to is not Form.hub:
         raise RedistillError("--push goes with --to hub, whose folder it uploads")
+    if is_network_folder(expanded(run)):  # of distill, or of an export: its run is meant
+        run = facts_of(expanded(run)).run or run
     found = Store(runs).pick(run)
     if len(found) != 1:
         raise RedistillError(f"{run!r} means {len(found)} runs ({', '.join(str(r.folder) for r in found)}): give one of them")

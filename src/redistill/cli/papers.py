@@ -250,7 +250,7 @@ def explain(
         outcome = carried_out(wanted, out, resources(data_dir, device, budget=time_budget, jobs=jobs, no_cache=no_cache, threads=threads))
         told([outcome], False)
         status = _unless_stopped(outcome.status)
-    print("\n".join(sentences(effects(found, store, numbers), one)))
+    print("\n".join(sentences(effects(found, store, numbers), paper, one)))
     if scale != 1.0:
         print(f"scale {scale:g}: what a departure does at the published length may be another thing")
     if status:

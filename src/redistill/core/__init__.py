@@ -24,6 +24,7 @@ from redistill.core.places import Context as Context
 from redistill.core.places import Pair as Pair
 from redistill.core.places import Place as Place
 from redistill.core.places import describe_places as describe_places
+from redistill.core.places import named_places as named_places
 from redistill.core.places import pairs_of as pairs_of
 from redistill.core.ramp import Ramp as Ramp
 from redistill.core.ramp import Weight as Weight

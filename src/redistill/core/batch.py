@@ -10,10 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from redistill.core.ramp import Ramp as Ramp
-from redistill.core.ramp import Weight as Weight
-from redistill.errors import RedistillError as RedistillError
-from redistill.errors import nearest as nearest
+from redistill.errors import RedistillError
 
 Shape = tuple[int, ...]
 
@@ -105,7 +102,7 @@ class Batch:
                     f"{logits.shape[1] - 1}"
                     + ("; where -1 stands for images without a label: Batch(..., partly=True), and a Method" if low == -1 else "")
                 )
-        return labels
+        return labels.long()  # torch picks classes by int64 alone
 
 
 UNLABELLED = -1

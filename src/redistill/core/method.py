@@ -6,7 +6,6 @@ import abc
 import copy
 import dataclasses
 import math
-import numbers
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -17,11 +16,11 @@ from torch import Tensor, nn
 from redistill import rng
 from redistill.core.batch import Batch, Output
 from redistill.core.handed import Learned, learned_by, taken_over
+from redistill.core.kinds import as_declared, declared, is_number, require_finite
 from redistill.core.places import Context, Pair
-from redistill.core.ramp import Ramp as Ramp
-from redistill.core.ramp import Weight as Weight
-from redistill.errors import RedistillError as RedistillError
-from redistill.errors import nearest as nearest
+from redistill.core.ramp import Ramp, Weight
+from redistill.errors import RedistillError, nearest
+from redistill.values import WORDS
 
 
 class Summand(nn.Module, abc.ABC):
@@ -39,9 +38,9 @@ class Summand(nn.Module, abc.ABC):
     __mul__ = __rmul__
 
     def __truediv__(self, factor: float) -> Method:
-        if _is_number(factor) and factor == 0:
+        if is_number(factor) and factor == 0:
             raise RedistillError(f"{self!r} cannot be divided by 0")
-        return self * (1.0 / factor if _is_number(factor) else factor)
+        return self * (1.0 / factor if is_number(factor) else factor)
 
     def __neg__(self) -> Method:
         return -1.0 * self
@@ -60,13 +59,9 @@ class Summand(nn.Module, abc.ABC):
         raise RedistillError(f"only terms can be added to {self!r}, got {other!r} ({type(other).__name__})")
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
 def _times(factor: Any, weight: Weight, term: Term) -> Weight:
     """``factor`` times a weight; whatever is no number stands alone, for :class:`Method` to take (a Ramp) or to refuse."""
-    if _is_number(factor):
+    if is_number(factor):
         return float(factor) * weight
     if isinstance(factor, Ramp) and not isinstance(weight, Ramp):
         return weight * factor
@@ -113,7 +108,14 @@ class Term(Summand):
     in_bf16: bool = False
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Term:
+        if cls is Term:
+            raise RedistillError("a Term is one formula: make one of redistill.terms, KD(T=4), or a class of your own from Term")
         cls.completed()
+        names = [f.name for f in dataclasses.fields(cls) if f.init]  # type: ignore[arg-type]  # every term is a dataclass
+        if odd := [name for name in kwargs if name not in names]:
+            if WORDS.get(odd[0].lower(), odd[0]) == "weight":
+                raise RedistillError(f"{cls.__name__} has no setting {odd[0]!r}: a weight stands before a term, 0.9 * {cls.__name__}()")
+            raise RedistillError(f"{cls.__name__}: {nearest(odd[0], names, 'setting', WORDS)}")
         return super().__new__(cls)
 
     @classmethod
@@ -139,22 +141,14 @@ class Term(Summand):
     def __post_init__(self) -> None:
         super().__init__()
         self.took_over: set[str] = set()  # parts that came from the stage before
-        for f in dataclasses.fields(self):  # type: ignore[arg-type]  # every term is a dataclass
-            if f.init:
-                self._require_number(f.name, f.type if isinstance(f.type, str) else f.type.__name__)
+        who, kinds = type(self).__name__, declared(type(self))
+        known = [f.name for f in dataclasses.fields(self) if f.init and f.name in kinds]  # type: ignore[arg-type]
+        for name in known:
+            kind, optional, several = kinds[name]
+            setattr(self, name, as_declared(who, name, getattr(self, name), kind, optional=optional, several=several))
         self.check()
-
-    def _require_number(self, name: str, kind: str) -> None:
-        """A setting that is written as a number is one: not a text, not True; numpy's become Python's own."""
-        if kind not in ("float", "int"):
-            return
-        value: Any = getattr(self, name)
-        kinds: tuple[type, ...] = (numbers.Real,) if kind == "float" else (numbers.Integral,)
-        if isinstance(value, bool) or not isinstance(value, kinds):
-            wanted = "a number" if kind == "float" else "a whole number"
-            raise RedistillError(f"{type(self).__name__}({name}={value!r}): must be {wanted}, got a {type(value).__name__}")
-        if type(value) not in (float, int):
-            setattr(self, name, float(value) if kind == "float" else int(value))  # type: ignore[arg-type, call-overload]
+        for name in known:
+            require_finite(who, name, getattr(self, name))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The loss; what is no output of a network is refused with the way to make one."""
@@ -272,7 +266,7 @@ class Method(Summand):
         for weight, term in parts:
             if not isinstance(term, Term):
                 raise RedistillError(f"a method is made of terms, got {term!r} ({type(term).__name__})")
-            if not (isinstance(weight, Ramp) or _is_number(weight)):
+            if not (isinstance(weight, Ramp) or is_number(weight)):
                 raise RedistillError(f"the weight of {term!r} must be a number or a Ramp, got {weight!r}")
             if not isinstance(weight, Ramp):
                 weight = float(weight)

@@ -9,10 +9,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from redistill.core.batch import Shape
-from redistill.core.ramp import Ramp as Ramp
-from redistill.core.ramp import Weight as Weight
-from redistill.errors import RedistillError as RedistillError
-from redistill.errors import nearest as nearest
+from redistill.errors import RedistillError, nearest
 
 
 @dataclass(frozen=True)
@@ -127,10 +124,15 @@ def pairs_of(at: At) -> tuple[Pair, ...] | None:
     """
     if at is None:
         return None
+    if not isinstance(at, str | list | tuple):  # of a dictionary the teacher's places would be lost, a set has no order
+        raise RedistillError(
+            f"at={at!r}: a {type(at).__name__} names no places; give a place ('stage2') or a list of places and of pairs "
+            f"(student place, teacher place)"
+        )
     entries = [at] if isinstance(at, str) else list(at)
     pairs: list[Pair] = []
     for entry in entries:
-        pair = (entry, entry) if isinstance(entry, str) else tuple(entry)
+        pair = (entry, entry) if isinstance(entry, str) else tuple(entry) if isinstance(entry, list | tuple) else ()
         if len(pair) != 2 or not all(isinstance(name, str) for name in pair):
             raise RedistillError(
                 f"at={at!r}: every entry is a place ('stage2') or a pair (student place, teacher place), got {entry!r}"
@@ -139,3 +141,14 @@ def pairs_of(at: At) -> tuple[Pair, ...] | None:
     if not pairs:
         raise RedistillError("at=[] names no place: leave it out for the default, or name at least one")
     return tuple(pairs)
+
+
+def named_places(at: At) -> tuple[str, ...]:
+    """Places of one network alone as a tuple; empty where something else was written.
+
+    >>> named_places("stage1"), named_places(["stage1", "stage2"]), named_places([("stage1", "layer1")])
+    (('stage1',), ('stage1', 'stage2'), ())
+    """
+    entries = [at] if isinstance(at, str) else list(at) if isinstance(at, list | tuple) else []
+    names = tuple(entry for entry in entries if isinstance(entry, str))
+    return names if len(names) == len(entries) else ()

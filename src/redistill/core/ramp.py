@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from redistill.core.kinds import is_number
 from redistill.errors import RedistillError
 
 NUMERICS = 1
@@ -35,6 +36,8 @@ class Ramp:
     unit: Literal["epoch", "step"] = "epoch"
 
     def __post_init__(self) -> None:
+        if odd := [f.name for f in dataclasses.fields(self)[:4] if not is_number(getattr(self, f.name))]:
+            raise RedistillError(f"Ramp({odd[0]}={getattr(self, odd[0])!r}): must be a number")
         if not self.end > self.start:
             raise RedistillError(f"Ramp({self.start}, {self.end}): the end must come after the start")
         if not all(map(math.isfinite, (self.start, self.end, self.first, self.last))):

@@ -11,10 +11,6 @@ from torch import Tensor, nn
 
 from redistill._moved import old_names
 from redistill.core.batch import Batch, Shape
-from redistill.core.ramp import Ramp as Ramp
-from redistill.core.ramp import Weight as Weight
-from redistill.errors import RedistillError as RedistillError
-from redistill.errors import nearest as nearest
 
 
 # ---------------------------------------------------------------------------------------------------------------------

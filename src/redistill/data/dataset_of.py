@@ -14,6 +14,7 @@ from redistill.core import RedistillError
 from redistill.core.batch import UNLABELLED
 from redistill.data import decode
 from redistill.data.images import Images
+from redistill.errors import sentence
 
 IMAGE_KEYS, LABEL_KEYS = ("image", "img", "pixel_values", "picture", "x"), ("label", "labels", "target", "fine_label", "y", "class")
 
@@ -42,8 +43,9 @@ def of(
 
     An item is an image with its label, an image alone, or a mapping with one of the usual names. Where some items have a label and
     others none (missing, None or -1), terms that need labels act on the former. An image is a picture of Pillow, bytes
-    [C, H, W] or [H, W, C], or floating point numbers between 0 and 1 (``ToTensor``), which are rounded to bytes. Transforms of the data
-    set run once for each image: leave random ones, and ``Normalize``, out of it, they belong to the stream.
+    [C, H, W] or [H, W, C], 16 bits without a sign (65535 is white), truth values (true is white), or floating point numbers between 0
+    and 1 (``ToTensor``), which are rounded to bytes. Transforms of the data set run once for each image: leave random ones, and
+    ``Normalize``, out of it, they belong to the stream.
 
     Args:
         classes: how many; default: the data set's own ``classes``, else the largest label + 1. class_names: default: its own.
@@ -67,7 +69,11 @@ def of(
     pixels: list[Tensor] = []
     labels: list[int] = []
     for index in range(len(dataset)):
-        shown, known = _parts(dataset[index], index, image, label)
+        try:
+            item = dataset[index]
+        except Exception as error:  # somebody else's reader
+            raise RedistillError(f"item {index} of this data set cannot be read: {sentence(error)}") from error
+        shown, known = _parts(item, index, image, label)
         pixels.append(_bytes(shown, index, size))
         labels.append(UNLABELLED if known is None else known)
     channels = max(len(p) for p in pixels)
@@ -107,13 +113,13 @@ def _parts(item: Any, index: int, image_key: str | None, label_key: str | None) 
         if label_key is not None and label_key not in item:
             raise RedistillError(f"item {index} has the keys {', '.join(map(str, item))} and no {label_key!r} among them")
         label = next((item[k] for k in (LABEL_KEYS if label_key is None else (label_key,)) if k in item), None)
-    elif isinstance(item, tuple | list):
+    elif isinstance(item, tuple | list) and item:
         image, label = item[0], item[1] if len(item) > 1 else None
     else:
         image, label = item, None
     if label is None:
         return image, None
-    if isinstance(label, Tensor | np.ndarray | np.generic) and getattr(label, "size", 1) is not None:
+    if isinstance(label, Tensor | np.ndarray | np.generic):
         flat = torch.as_tensor(label).flatten()
         if len(flat) != 1:
             raise RedistillError(f"item {index} has a label of {len(flat)} numbers, expected the number of one class")
@@ -136,12 +142,19 @@ def _bytes(image: Any, index: int, size: int | None) -> Tensor:
         return decode.tensor_of(picture if size is None else decode.whole_image(picture, size, size))
     if not isinstance(image, Tensor | np.ndarray):
         raise RedistillError(f"the image of item {index} is a {type(image).__name__}, expected a picture of Pillow, a tensor or an array")
-    x = torch.as_tensor(image)
+    try:  # the rows of an array may run backwards, and its bytes be those of another machine
+        x = image if isinstance(image, Tensor) else torch.from_numpy(np.ascontiguousarray(image, image.dtype.newbyteorder("=")))
+    except TypeError as error:
+        raise RedistillError(f"the image of item {index} is an array of {image.dtype}, expected bytes") from error
     x = x[None] if x.ndim == 2 else x
     if x.ndim == 3 and x.shape[0] not in (1, 3) and x.shape[2] in (1, 3):
         x = x.permute(2, 0, 1)
-    if x.ndim != 3 or x.shape[0] not in (1, 3):
+    if x.ndim != 3 or x.shape[0] not in (1, 3) or not x.numel():
         raise RedistillError(f"the image of item {index} has the shape {list(x.shape)}, expected [C, H, W] with one or three channels")
+    if x.dtype == torch.uint16:
+        x = (x.to(torch.int64) * 255 + 32767) // 65535  # as pictures of 16 bits
+    elif x.dtype == torch.bool:
+        x = x.to(torch.uint8) * 255
     if x.is_floating_point():
         low, high = float(x.min()), float(x.max())
         if not (0 <= low and high <= 1):

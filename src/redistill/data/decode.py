@@ -12,7 +12,7 @@ import stat
 import struct
 import warnings
 import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -69,11 +69,22 @@ def image_files(root: Path) -> list[str]:
 
     Each folder is entered once, links that lead upwards never; pipes and devices are no images, whatever their name.
     """
+    return sorted(file for file in _files(root) if file.lower().endswith(SUFFIXES) and _plain(os.path.join(root, file)))
+
+
+def other_endings(root: Path) -> Counter[str]:
+    """How many files below ``root`` are passed over for their ending, by ending (``.heic``; "none" where there is none)."""
+    return Counter(
+        os.path.splitext(file)[1].lower() or "none" for file in _files(root) if not file.lower().endswith(SUFFIXES)
+    )
+
+
+def _files(root: Path) -> Iterator[str]:
+    """Relative paths of all files below ``root`` that are not hidden."""
 
     def unreadable(error: OSError) -> None:
         raise RedistillError(f"the folder {shown(error.filename)} cannot be read ({error.strerror}): change its rights, or leave it out")
 
-    found = []
     been = places_above(root)
     for folder, folders, files in os.walk(root, followlinks=True, onerror=unreadable):
         inside = []
@@ -84,9 +95,7 @@ def image_files(root: Path) -> list[str]:
                 inside.append(name)
         folders[:] = inside
         here = Path(folder).relative_to(root)
-        named = (f for f in files if f.lower().endswith(SUFFIXES) and not passed_over(f))
-        found += [(here / f).as_posix() for f in named if _plain(os.path.join(folder, f))]
-    return sorted(found)
+        yield from ((here / f).as_posix() for f in files if not passed_over(f))
 
 
 def _plain(path: str) -> bool:

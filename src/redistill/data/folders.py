@@ -245,7 +245,10 @@ def folder(
         raise RedistillError(f"on_corrupt must be 'refuse' or 'skip', got {on_corrupt!r}")
     divided = labelled and _is_folder(root / "train")
     if divided and named is None:
-        raise RedistillError(f"{root} has a folder train/ but none called val/: add it, or hold images out of train")
+        raise RedistillError(
+            f"{root} has a folder train/ but none called val/: add it, or read {root / 'train'} by itself, of which a tenth then stands "
+            f"for val"
+        )
     below = named if divided and named is not None else root
     class_names = _classes(root, below, divided) if labelled else None
     files, labels = _listed(below, class_names, every=below.name == "train" or not divided)
@@ -287,6 +290,9 @@ def folder(
 PARTS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 """Names of the folders that hold a part."""
 
+LIKE_PARTS = ("train", "training", "val", "valid", "validation", "test", "testing", "eval", "evaluation", "dev")
+"""Names, in small letters, under which people keep parts; folders of folders that are called so are no classes."""
+
 
 def in_memory(images: Any) -> Any:
     """Images in memory, decoded now where they lie on disk."""
@@ -308,6 +314,11 @@ def _classes(root: Path, below: Path, divided: bool) -> tuple[str, ...]:
     names = _folders(below)
     if not names:
         raise RedistillError(f"{below} holds no class folders: give every class a folder, or read it as 'images:{below}'")
+    if not divided and (part := next((n for n in names if n.lower() in LIKE_PARTS and _folders(below / n)), None)):
+        raise RedistillError(
+            f"{root} has the folder {part}, which holds folders and would be a class: call the folders of the parts train/ and val/ (or "
+            f"test/), in small letters, or give another name to a class that is called {part}"
+        )
     if divided and below.name != "train":
         known = _folders(root / "train")
         if odd := sorted(set(names) - set(known)):

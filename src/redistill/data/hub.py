@@ -10,6 +10,7 @@ from redistill.core.batch import UNLABELLED
 from redistill.data import decode
 from redistill.data.formats import FEWEST
 from redistill.data.images import Images
+from redistill.errors import sentence
 
 
 def huggingface(name: str, part: str = "train", *, size: int | None = None) -> Images:
@@ -31,7 +32,10 @@ def huggingface(name: str, part: str = "train", *, size: int | None = None) -> I
     if int(datasets.__version__.split(".")[0]) < 3:
         # earlier versions could run a script that lies beside the data
         raise RedistillError(f"hf: needs datasets >= 3, got {datasets.__version__}: pip install --upgrade datasets")
-    rows = datasets.load_dataset(name, split=part)
+    try:
+        rows = datasets.load_dataset(name, split=part)
+    except Exception as error:  # of many kinds: no such set, no such split, no network
+        raise RedistillError(f"hf:{name}: its split {part!r} cannot be had: {sentence(error)}") from error
     columns = {kind: [c for c, f in rows.features.items() if type(f).__name__ == kind] for kind in ("Image", "ClassLabel")}
     if not columns["Image"]:
         raise RedistillError(f"hf:{name} has no column of images, only {', '.join(rows.features)}: choose an image data set")

@@ -15,7 +15,7 @@ from redistill.data import catalogue
 from redistill.data.augment import RESIZED
 from redistill.data.catalogue import OFFICIAL, OWN
 from redistill.data.folders import PARTS
-from redistill.errors import RedistillError, nearest
+from redistill.errors import RedistillError, nearest, sentence
 from redistill.files import digest
 from redistill.paths import expanded, is_there
 from redistill.user_code import load, locate
@@ -44,6 +44,8 @@ def full_name(name: str, part: Literal["train", "test"], folder: Path, data_dir:
         return f"{name}:{part if part in row.parts else row.evaluated_on}"
     every = [*OFFICIAL, *OWN]
     if kind not in every:
+        if expanded(name).is_dir():
+            raise RedistillError(f"{name} is a folder: write folder:{name} (its class folders) or images:{name} (without labels)")
         raise RedistillError(nearest(kind, every, "data"))
     if (row := OFFICIAL.get(kind)) is not None and name.partition(":")[2] not in row.parts:
         raise RedistillError(nearest(name, [f"{kind}:{one}" for one in row.parts], "part"))
@@ -121,7 +123,16 @@ def load_data(
     if wanted is not None and (found := content(name, data_dir, pictures)) != wanted:
         raise RedistillError(f"{name} has changed: its content is {str(found)[:12]}, the experiment was made with {wanted[:12]}")
     if is_own_data(name):
-        return load(name, Path(), code=locate(name, Path()).code, trusted=trust_code).object()
+        make = load(name, Path(), code=locate(name, Path()).code, trusted=trust_code).object
+        try:
+            made = make()
+        except RedistillError:
+            raise
+        except Exception as error:  # somebody else's function
+            raise RedistillError(f"{name} makes no data set: {sentence(error)}") from error
+        if not all(hasattr(made, needed) for needed in ("labelled", "classes", "image_shape", "batches")):
+            raise RedistillError(f"{name} must make images (redistill.data), it made a {type(made).__name__}: return rd.data.of(dataset)")
+        return made
     return catalogue.load(name, data_dir, **pictures)
 
 

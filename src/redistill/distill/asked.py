@@ -8,6 +8,9 @@ from pathlib import Path
 
 from redistill.launch.carry_out import Resources
 
+ARGS = ("teacher.args", "student.args")
+"""Beginnings of changes that decide what is built, and so how long it takes."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -45,7 +48,8 @@ class Asked:
     def words(self) -> dict[str, str]:
         """What was asked for as far as it decides how long and in which batches; later words only where they say something."""
         rest = {f.name: f.default for f in dataclasses.fields(self) if f.default is not dataclasses.MISSING}
-        return {
+        args = [one for one in self.change if one.strip().startswith(ARGS)]
+        return ({"args": "; ".join(args)} if args else {}) | {
             key: str(value) for key, value in vars(self).items()
             if key not in ("resources", "change", "seeds") and not (key in rest and value == rest[key])
         }  # fmt: skip

@@ -187,6 +187,12 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def threads_text() -> str:
+    """``1 thread``, ``8 threads``: with which torch works now."""
+    count = torch.get_num_threads()
+    return f"{count} thread{'' if count == 1 else 's'}"
+
+
 def bytes_text(size: float) -> str:
     """``1.4 MB`` for 1_400_000."""
     for unit in ("B", "kB", "MB", "GB"):

@@ -94,7 +94,7 @@ def chosen(
     seconds = epoch * epochs
     if asked.train_teacher:
         seconds += own_steps * READING * asked.train_teacher * cost.step_seconds(teacher, None, shape, batch, device)
-    lines.append(("time", f"about {estimated(seconds)} on {device} with {torch.get_num_threads()} threads"))
+    lines.append(("time", f"{_about(seconds)} on {device} with {cost.threads_text()}"))
     shared = {
         "epochs": epochs, "batch_size": batch, "schedule": {"kind": "cosine"}, "per": "step", "precision": precision,
         "warmup": warm_up(epochs), "warmup_unit": "epoch",
@@ -196,10 +196,14 @@ def _epochs(asked: Asked, epoch: float, steps: int, before: dict[str, Any]) -> t
     epochs = int(asked.time_budget / epoch)
     if epochs < 1:
         raise RedistillError(
-            f"one epoch of all students takes about {estimated(epoch)} here, more than the budget of "
+            f"one epoch of all students takes {_about(epoch)} here, more than the budget of "
             f"{estimated(asked.time_budget)}: give more time, fewer seeds or methods, or smaller images"
         )
     return epochs, f"{epochs} epochs of {steps} steps, which is what fits into {estimated(asked.time_budget)}"
+
+
+def _about(seconds: float) -> str:
+    return estimated(seconds) if seconds < 1 else f"about {estimated(seconds)}"
 
 
 def _patience(asked: Asked) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from redistill import terms
 from redistill.errors import RedistillError
 from redistill.paths import expanded
+from redistill.settings.change import of_term
 from redistill.settings.tables import MOST_BYTES, content_of, toml_of
 from redistill.user_code import is_code
 
@@ -61,7 +62,18 @@ def asked(text: str, labelled: bool) -> list[Asked]:
 
 def with_class_weights(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The same terms, cross-entropy weighted so that each class counts alike."""
-    return [{**row, "class_weights": "balanced"} if row["use"] == "CE" else dict(row) for row in rows]
+    return [{**row, "class_weights": "balanced"} if row.get("use") == "CE" else dict(row) for row in rows]
+
+
+def for_the_plain(changes: Sequence[str]) -> list[str]:
+    """Those of ``changes`` (:mod:`redistill.settings.change`) that a student without a teacher shares with the others: of its
+    cross-entropy the settings, and not the weight, which then is 1."""
+    kept = []
+    for change in changes:
+        name, setting = of_term(change) or ("", "")
+        if not name or not (name.isdecimal() or setting in ("", "weight")):
+            kept.append(change)
+    return kept
 
 
 def _rows(name: str, labelled: bool) -> list[dict[str, Any]]:

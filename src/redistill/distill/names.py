@@ -7,6 +7,7 @@ weights that says which network it is. Networks of timm and torchvision come wit
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -111,7 +112,12 @@ def named(
     if file is None and (shipped or (not is_code(text) and text.lower().endswith(ENDINGS))):
         if not os.path.isfile(path):
             raise RedistillError(f"there is no file {path}: give the path of {FORMATS}")
-        model, args_in = model_in_file(path)
+        try:
+            model, args_in = model_in_file(path)
+        except RedistillError as error:
+            raise RedistillError(
+                f"{error}. Where the network is known, give it by name and the file beside it: ./file.py:Net and --teacher-weights {text}"
+            ) from error
         made = Named(text, model, {**args_in, **given}, path.resolve(), own)
         return _named_in_file(made)
     if is_code(text):
@@ -183,7 +189,8 @@ def with_published_weights(one: Named, classes: int, folder: Path) -> Named:
     if not one.published:
         return one
     net, native = libraries.with_weights(one.model, classes, one.args)
-    file = folder / f"{one.model.replace(':', '-').replace('/', '-')}-{classes}.safetensors"
+    words = one.model + "".join(f"-{key}={value}" for key, value in sorted(one.args.items()))
+    file = folder / (re.sub(r"[^\w.=-]", "-", words) + f"-{classes}.safetensors")
     make_folder(folder)
     save(file, net.state_dict(), {"model": one.model})
     made = Named(one.name, one.model, one.args, file.resolve(), one.normalise, one.size, one.class_names, native, False)

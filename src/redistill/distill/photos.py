@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import statistics
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from redistill.data import augmentation, decode, named
-from redistill.data.catalogue import OFFICIAL, OWN, row_of
-from redistill.data.folders import PARTS, in_memory
+from redistill.data.catalogue import OFFICIAL, OWN, candidates, divided, row_of
+from redistill.data.folders import PARTS, Folder, in_memory
+from redistill.data.images import Images
 from redistill.errors import RedistillError
 from redistill.paths import expanded
 
 LARGEST_AUTO = 224  # what networks for photographs take
 UNLABELLED = "unlabelled"  # folder beside train/ whose images have no labels
+NOTHING = "nothing to evaluate on (--evaluate names a set)"
 HELD = 0.1  # share that is split off where nothing is there to evaluate on
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What lies in a folder. sizes: (width, height) of each readable picture; unreadable: file and reason."""
+    """What lies in a folder. sizes: (width, height) of each readable picture; unreadable: file and reason. others: files of endings
+    that are not read, by ending."""
 
     root: Path
     files: int
     sizes: Counter[tuple[int, int]]
     unreadable: tuple[tuple[str, str], ...]
+    others: Counter[str]
 
     @property
     def one_size(self) -> int | None:
@@ -46,7 +52,8 @@ class Survey:
         span = (
             f"{min(widths)} to {max(widths)} x {min(heights)} to {max(heights)}" if len(self.sizes) > 1 else "x".join(map(str, *self.sizes))
         )
-        return f"{self.files:,} picture files, {span} pixels"
+        over = ", ".join(f"{count:,} {ending}" for ending, count in self.others.most_common(5))
+        return f"{self.files:,} picture files, {span} pixels" + (f"; passed over for their endings: {over}" if over else "")
 
 
 def survey(root: Path) -> Survey:
@@ -55,7 +62,7 @@ def survey(root: Path) -> Survey:
     Raises:
         RedistillError: there is none, or none can be read.
     """
-    files = decode.image_files(root)
+    files, others = decode.image_files(root), decode.other_endings(root)
     if not files:
         raise RedistillError(f"{root} holds no images ({', '.join(decode.SUFFIXES)})")
     with decode.quietly():
@@ -64,7 +71,7 @@ def survey(root: Path) -> Survey:
     good = Counter(size for size in found if not isinstance(size, str))
     if not good:
         raise RedistillError(f"{root}: none of its {len(files)} picture files can be read; the first: {bad[0][0]} ({bad[0][1]})")
-    return Survey(root, len(files), good, bad)
+    return Survey(root, len(files), good, bad, others)
 
 
 def _size(root: Path, file: str) -> tuple[int, int] | str:
@@ -131,7 +138,7 @@ def looked_at(data: str) -> Place:
     """What ``data`` names: a folder as it lies, or a name of :func:`redistill.data.load`."""
     kind = data.partition(":")[0]
     if kind in OFFICIAL or kind in OWN or named.is_own_data(data):
-        root = expanded(data.partition(":")[2]) if kind in named.PICTURES else None
+        root = expanded(divided(data, Path.cwd())[1]) if kind in named.PICTURES else None
         return Place(data, survey(root) if root is not None and root.is_dir() else None)
     root = expanded(data)
     if not os.path.isdir(root):
@@ -145,10 +152,23 @@ def looked_at(data: str) -> Place:
 
 
 def _has_classes(root: Path) -> bool:
-    """Whether pictures lie in folders that can be classes: none directly in it, or it has a train/."""
+    """Whether pictures lie in folders that can be classes: none directly in it, or it has a train/.
+
+    Raises:
+        RedistillError: some lie in folders and others beside them: they may be a class each, or all be without labels.
+    """
     if any((root / name).is_dir() for name in PARTS["train"]):
         return True
-    return not any(p.is_file() and p.suffix.lower() in decode.SUFFIXES and not decode.passed_over(p.name) for p in root.iterdir())
+    inside = [p for p in root.iterdir() if not decode.passed_over(p.name)]
+    loose = sorted(p.name for p in inside if p.is_file() and p.suffix.lower() in decode.SUFFIXES)
+    folders = sorted(p.name for p in inside if p.is_dir() and decode.image_files(p)) if loose else []
+    if len(folders) > 1:
+        shown = ", ".join(loose[:3]) + (f" and {len(loose) - 3} more" if len(loose) > 3 else "")
+        raise RedistillError(
+            f"{root} has {len(folders)} folders of pictures ({', '.join(folders[:5])}) and pictures beside them ({shown}): move these away "
+            f"if the folders are classes, or give images:{root} to take all without labels"
+        )
+    return not loose
 
 
 def opened(
@@ -162,29 +182,28 @@ def opened(
             images. evaluate: another set to evaluate on. augment: of the training images; None: their own.
         unlabelled: images without labels beside the training images; None: ``unlabelled/`` beside ``train/``, where there is one.
     """
-    kind = place.name.partition(":")[0]
+    here = Path.cwd()
+    kind, path, part = divided(place.name, here)
     pictures = kind in named.PICTURES
     opening: dict[str, Any] = (
         {} if not pictures else {**({} if size is None else {"size": size}), **({"on_corrupt": "skip"} if skip_unreadable else {})}
     )
-    here = Path.cwd()
     test_name: str | None
     if kind == "folder":
-        beside = named.full_name(place.name, "test", here, data_dir)
-        divided = beside != named.full_name(place.name, "train", here, data_dir)
-        train_name = f"{place.name}:train" if place.name.count(":") == 1 else place.name
-        test_name = beside if divided else f"{place.name}:val"
-        how = (
-            f"{Path(beside.rpartition(':')[0]).name}/{beside.rpartition(':')[2]} beside train"
-            if divided
-            else "a tenth of the images, split off class by class (seed 0)"
-        )
+        parts = any((root / "train").is_dir() for root in candidates(path, data_dir))
+        # where another set is evaluated on, nothing is split off
+        whole = named.full_name(place.name, "train", here, data_dir)
+        train_name = whole if part or (evaluate is not None and not parts) else f"{whole}:train"
+        test_name = named.evaluated_on(train_name, data_dir)
+        how = "a tenth of the images, split off class by class (seed 0)"
+        if parts or test_name is None:
+            how = NOTHING if test_name is None else f"{Path(path).name}/{test_name.rpartition(':')[2]} beside train"
     elif kind == "images":
         train_name, test_name, how = place.name, None, "no labels, so nothing to measure an accuracy on"
     else:
         train_name = named.full_name(place.name, "train", here, data_dir)
         test_name = named.evaluated_on(train_name, data_dir)
-        how = "the set's own part" if test_name else "nothing to evaluate on"
+        how = "the set's own part" if test_name else NOTHING
     if evaluate is not None:
         looked = looked_at(evaluate).name
         test_name = named.full_name(looked, "test", here, data_dir)
@@ -199,10 +218,20 @@ def opened(
         raise RedistillError(
             f"{place.name} has one class ({only}): a network learns to tell classes apart, give at least two class folders"
         )
+    if train.class_names and UNLABELLED in train.class_names and place.survey is not None:
+        raise RedistillError(
+            f"{place.survey.root} has {UNLABELLED}/ among its class folders, where it would be a class: put the class folders into train/ "
+            f"beside it, or move it away and name it by --unlabelled"
+        )
     if len(train) < 2:
         raise RedistillError(f"{place.name} has {len(train)} training image: give at least two, and better a hundred a class")
     if test is not None and not test.labelled:
         raise RedistillError(f"{test_name} has no labels, and an accuracy needs them: give --evaluate a folder with class folders")
+    if test is not None and train.labelled and test.classes != train.classes:
+        raise RedistillError(
+            f"{test_name} has {test.classes} classes, the training images {train.classes}: classes are numbered in the order of their "
+            f"names, so both need the same class folders"
+        )
     content = None if row_of(train_name) else str(train.manifest()["sha256"])
     added = _beside(place, unlabelled, here)
     if added is not None:
@@ -211,6 +240,20 @@ def opened(
         others = named.load_data(added, data_dir, trust_code=True, opening=opening if added.partition(":")[0] in named.PICTURES else {})
         train = in_memory(train).beside(in_memory(others))
     return Photos(train, test, train_name, test_name, how, opening, place.survey, added, content)
+
+
+def shared(train: Any, test: Any) -> int:
+    """How many evaluation images are training images too, pixel for pixel, or for pictures on disk, file for file; 0 where one set is
+    held in memory and the other is not."""
+    known = set(_pictures(train))
+    return sum(one in known for one in _pictures(test))
+
+
+def _pictures(images: Any) -> Iterator[object]:
+    if isinstance(images, Folder):
+        yield from ((images.root / file).resolve() for file in images.files)
+    elif isinstance(images, Images):
+        yield from (hashlib.blake2b(pixels.numpy().tobytes(), digest_size=16).digest() for pixels in images.x)
 
 
 def _beside(place: Place, unlabelled: str | None, here: Path) -> str | None:

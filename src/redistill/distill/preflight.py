@@ -10,20 +10,24 @@ from typing import Any
 import torch
 from torch import nn
 
+from redistill.data.catalogue import row_of
+from redistill.data.subsets import whole
 from redistill.distill import cost, length, methods, photos, teacher
-from redistill.distill.asked import Asked
+from redistill.distill.asked import ARGS, Asked
 from redistill.distill.family import WORDS, Candidate, chosen, family
 from redistill.distill.names import Named, named, with_classes, with_published_weights
 from redistill.distill.photos import HELD, Photos
 from redistill.distill.plan import Plan
 from redistill.errors import RedistillError, nearest
+from redistill.experiment.method import made_method
 from redistill.experiment.value import Experiment
 from redistill.features.normalised import normalisation_of
-from redistill.features.places import places_of
+from redistill.features.places import Layers, meeting, places_of
 from redistill.launch.carry_out import Resources
 from redistill.launch.materials import sizes_of
 from redistill.launch.threads import using, wanted
 from redistill.models import describe
+from redistill.models.classes import require_same_order
 from redistill.paths import expanded
 from redistill.precision import resolve_device
 from redistill.runs.store import Store
@@ -78,7 +82,8 @@ def plan(
         epochs: of each student. time_budget: seconds for all students together, from which the epochs follow instead.
         size: side of the images; default: see the plan. batch_size, lr, precision: default: chosen, with a reason in the plan.
         plain: train beside each student the same one without a teacher. evaluate: another set to evaluate on.
-        skip_unreadable: leave out files that are no images. change: settings of the students, ``"recipe.weight_decay=1e-4"``.
+        skip_unreadable: leave out files that are no images. change: settings of the students, ``"recipe.weight_decay=1e-4"``; a term's
+            for those that have it; ``"teacher.args.depth=50"`` and ``"student.args.width=8"`` of the constructors.
         runs: folder of the runs. resources: device, threads, data folder.
         augment: of the training images, before teacher and student see them (:mod:`redistill.data.augment`); default: crop and flip.
         recipe: ``sgd``, ``adamw``, or ``patient`` (AdamW on random crops that are mixed evenly, for long schedules); default: by network.
@@ -92,13 +97,27 @@ def plan(
     Raises:
         RedistillError: what cannot end well, in a sentence.
     """
+    if isinstance(seeds, int | str):
+        raise RedistillError(f"seeds are several numbers, got {seeds!r}: give seeds=(0, 1, 2)")
     asked = Asked(
         str(data), teacher, student, teacher_weights, teacher_normalise, student_weights, student_pretrained, train_teacher, method,
         epochs, time_budget,
-        tuple(seeds), size, batch_size, lr, precision, plain, evaluate, skip_unreadable, tuple(change), resources or Resources(),
+        tuple(dict.fromkeys(seeds)), size, batch_size, lr, precision, plain, evaluate, skip_unreadable, tuple(change),
+        resources or Resources(),
         length.PATIENT if recipe == "patient" and augment is None else augment, recipe, ema, early_stop, accumulate, class_weights,
         unlabelled,
     )  # fmt: skip
+    for role, one in (("teacher", teacher), ("student", student)):
+        if not isinstance(one, str) and (one is not None or role == "teacher"):
+            raise RedistillError(
+                f"the {role} of a plan is named, so that its runs can build it again: ./file.py:Net, timm:NAME, a folder or a file, got "
+                f"{type(one).__name__}; rd.fit takes networks as they are"
+            )
+    for what, count in (
+        ("train_teacher", train_teacher), ("epochs", epochs), ("size", size), ("batch_size", batch_size), ("early_stop", early_stop),
+        ("accumulate", accumulate),
+    ):  # fmt: skip
+        whole(what, 1 if count is None else count, 1)
     if recipe is not None and recipe not in length.RECIPES:
         raise RedistillError(nearest(recipe, length.RECIPES, "recipe"))
     return _Preflight(asked, Store(expanded(runs)), tell).plan()
@@ -112,6 +131,13 @@ class _Preflight:
         self.device = resolve_device(asked.resources.device)
         self.lines: list[str] = []
         self.class_names: tuple[str, ...] | None = None
+        self.changes = [one for one in asked.change if not one.strip().startswith(ARGS)]
+
+    def args(self, role: str) -> dict[str, Any]:
+        """Further arguments of a constructor, as ``--set student.args.width=12`` gives them."""
+        asked = [one for one in self.asked.change if one.strip().startswith(f"{role}.args")]
+        found: dict[str, Any] = changed({role: {"args": {}}}, asked)[role].get("args", {})
+        return found
 
     def say(self, what: str, text: str) -> None:
         self.line(f"{what:<14}{text}")
@@ -125,7 +151,7 @@ class _Preflight:
         asked = self.asked
         if not asked.seeds:
             raise RedistillError("give at least one seed, --seeds 1")
-        big = named(asked.teacher, weights=asked.teacher_weights, normalise=asked.teacher_normalise)
+        big = named(asked.teacher, weights=asked.teacher_weights, normalise=asked.teacher_normalise, args=self.args("teacher"))
         if big.weights is None and not big.published and asked.train_teacher is None:
             raise RedistillError(
                 f"the teacher {big.name} has no weights: give its file, --teacher-weights FILE, or have it trained on these images "
@@ -158,18 +184,29 @@ class _Preflight:
         if asked.student is None:
             self.propose(big, relatives, net, sizes)
             return Plan(tuple(self.lines), images, big, big, sizes, {}, {}, {}, tuple(relatives), 0.0, self.store, None, asked.resources)
-        small = chosen(asked.student, big, relatives) if asked.student in WORDS else self.named_student(asked.student)
+        if asked.student in WORDS:
+            small = chosen(asked.student, big, relatives)
+            small = replace(small, args={**small.args, **self.args("student")})
+        else:
+            small = self.named_student(asked.student)
         small = self.fetched(small, sizes["classes"])
         if not images.labelled and images.test is None:
             small = with_classes(small, sizes["classes"])
         little = self.built(small, sizes, "student")
         self.compare(net, little, big, small, sizes)
         rows = methods.asked(asked.method, images.labelled)
-        self.places(net, little, images)
+        seen = self.places(net, little, images)
         chosen_length = length.chosen(asked, images, net, little, len(rows), self.device, self.store)
         for what, text in chosen_length.lines:
             self.say(what, text)
-        return self.experiments(images, big, small, sizes, rows, chosen_length, relatives)
+        made = self.experiments(images, big, small, sizes, rows, chosen_length, relatives)
+        for name, by_seed in made.distilled.items():
+            method = made_method(next(iter(by_seed.values())).method)
+            try:
+                method.setup(meeting(little, seen[1], net, seen[0], count=len(images.train), labels=images.train.all_labels))
+            except RedistillError as error:  # now, and not when a teacher has been trained for an hour
+                raise RedistillError(f"--method {name}: {error}") from error
+        return made
 
     # -- images -------------------------------------------------------------------------------------------------------
     def images(self, big: Named) -> Photos:
@@ -212,6 +249,16 @@ class _Preflight:
             raise RedistillError("--class-weights weighs cross-entropy with labels, and these images have none: leave it out")
         self.say("training", f"{many}, augmented by {images.train.augment}, normalised as {images.train.normalise}")
         self.say("evaluation", f"{len(images.test):,} images: {images.how}" if images.test is not None else f"none: {images.how}")
+        if images.test is not None and row_of(str(images.test_name)) is None and (again := photos.shared(images.train, images.test)):
+            if again == len(images.test):
+                raise RedistillError(
+                    f"all {again:,} evaluation images are training images: an accuracy on them says nothing of others. Leave --evaluate "
+                    f"out, or name images that nobody trains on"
+                )
+            self.say("", f"{again:,} of them are training images too, on which an accuracy says nothing: remove them from one of the two")
+        theirs = getattr(images.test, "class_names", None)
+        if images.labelled and (remark := require_same_order(self.class_names, theirs, "the training images", "the evaluation images")):
+            self.say("", remark)
         return images
 
     # -- networks -----------------------------------------------------------------------------------------------------
@@ -224,7 +271,7 @@ class _Preflight:
 
     def named_student(self, name: str) -> Named:
         wanted = self.asked.student_pretrained
-        one = named(name, weights=self.asked.student_weights, published=wanted)
+        one = named(name, weights=self.asked.student_weights, published=wanted, args=self.args("student"))
         if wanted and not one.published:
             raise RedistillError(f"--student-pretrained is for networks of timm and torchvision with published weights, {name} has none")
         return one
@@ -240,6 +287,8 @@ class _Preflight:
             if "classes apart" in str(error) and role == "teacher":
                 raise RedistillError(f"{who}: {error}, or train its head on these images first with --train-teacher 10") from error
             raise RedistillError(f"{who}: {error}") from error
+        if (role == "student" or self.asked.train_teacher is not None) and not any(p.requires_grad for p in net.parameters()):
+            raise RedistillError(f"no parameter of {who} requires a gradient, so nothing of it can be trained")
         shape = (sizes["channels"], sizes["image_size"], sizes["image_size"])
         try:
             found = places_of(net, torch.zeros(2, *shape, device=self.device), trained=role == "student")
@@ -318,16 +367,19 @@ class _Preflight:
                     f"is dear, and torchvision:NAME or timm:NAME have networks with another stem",
                 )
 
-    def places(self, net: nn.Module, little: nn.Module, images: Photos) -> None:
-        """Tell the stages that meet."""
+    def places(self, net: nn.Module, little: nn.Module, images: Photos) -> list[Layers]:
+        """Tell the stages that meet; what a look at the teacher and one at the student found."""
+        looks = []
         zeros = torch.zeros(2, *images.train.image_shape, device=self.device)
         for who, one in (("teacher", net), ("student", little)):
             found = places_of(one, zeros, trained=who == "student")
+            looks.append(found)
             stages = ", ".join(f"{name} {'x'.join(map(str, found.shapes[name][1:]))}" for name in found.stages)
             self.say(
                 "places" if who == "teacher" else "",
                 f"{who}: {stages or 'its stages cannot be told, methods that compare features need places by name'}",
             )
+        return looks
 
     # -- experiments --------------------------------------------------------------------------------------------------
     def experiments(
@@ -352,7 +404,7 @@ class _Preflight:
             )  # fmt: skip
 
         by_labels = methods.with_class_weights(methods.PLAIN) if asked.class_weights else list(methods.PLAIN)
-        require_terms([{"method": by_labels}, *({"method": list(way.rows)} for way in rows)], asked.change)
+        require_terms([{"method": by_labels}, *({"method": list(way.rows)} for way in rows)], self.changes)
         teaching: dict[int, Experiment] = {}
         taught_by: dict[str, Any] = big.table()
         first = asked.seeds[0]
@@ -372,7 +424,7 @@ class _Preflight:
                 here,
                 0,
                 f"{title}: {_short(small)} plain",
-                asked.change,
+                methods.for_the_plain(self.changes),
             )
             plain = {seed: one.with_seed(seed) for seed in asked.seeds}
         distilled: dict[str, dict[int, Experiment]] = {}
@@ -380,9 +432,9 @@ class _Preflight:
             terms = methods.with_class_weights(way.rows) if asked.class_weights else list(way.rows)
             looks = seen(recipe["epochs"], beside=True)
             learning = {"teacher": taught_by, "student": small.table(), "method": terms, **looks, "recipe": recipe}
-            one = made(learning, way.folder, 0, f"{title}: {_short(small)} {way.name}", asked.change)
+            one = made(learning, way.folder, 0, f"{title}: {_short(small)} {way.name}", self.changes)
             distilled[way.name] = {seed: one.with_seed(seed) for seed in asked.seeds}
-            weights = " + ".join(f"{row.get('weight', 1.0)} {row['use']}" for row in way.rows)
+            weights = " + ".join(f"{row.get('weight', 1.0)} {row['use']}" for row in one.written()["method"])
             self.say("method" if way is rows[0] else "", f"{way.name}: {weights}")
         if not plain:
             self.say("plain", "none: " + ("left out" if images.labelled else "without labels a student cannot learn alone"))
@@ -391,7 +443,7 @@ class _Preflight:
         else:
             self.say(
                 "plain",
-                f"the same student by cross-entropy alone on the {images.own_count} images with labels, for about as many steps "
+                f"the same student by cross-entropy alone on the {images.own_count:,} images with labels, for about as many steps "
                 f"({alone['epochs']} epochs of these), same seeds",
             )
         new = sum(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import statistics
 import warnings
 from collections.abc import Mapping
@@ -152,7 +153,8 @@ class Distilled:
         students = [row for row in self.rows if row.kind == "distilled"]
         for row in students:
             run = next(iter(row.runs.values()))
-            place = folder / ("student" if len(students) == 1 else f"student-{row.name.rpartition(' ')[2].replace('+', '-')}")
+            way = re.sub(r"\W+", "-", row.name.rpartition(" ")[2]).strip("-")  # ./sp.py:SP is no part of a path
+            place = folder / ("student" if len(students) == 1 else f"student-{way}")
             title = f"{self.plan.student.model.rpartition(':')[2]}, distilled"
             write_folder(run, place, title=title, table=f"{text(self)}\n", trust_code=True)
             written.append(place)
@@ -207,7 +209,7 @@ def _measured(
             row = dataclasses.replace(row, gain=gain(row.outputs, alone.outputs, labels))
         rows.append(row)
     names = getattr(test, "class_names", None) or tuple(map(str, range(sizes["classes"])))
-    return Distilled(plan, tuple(rows), labels, tuple(names), f"{device_name(device)}, {torch.get_num_threads()} threads")
+    return Distilled(plan, tuple(rows), labels, tuple(names), f"{device_name(device)}, {cost.threads_text()}")
 
 
 def _row(

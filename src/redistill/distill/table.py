@@ -101,7 +101,11 @@ def _sentences(found: Distilled) -> list[str]:
             )
     lines.append(
         f"Latencies are medians of interleaved forwards on {found.place}; memory is weights and the tensors that live at once. "
-        f"NLL, calibration error (15 bins) and top-5 are means over seeds."
+        + (
+            "NLL, calibration error (15 bins) and top-5 are means over seeds."
+            if found.labels is not None
+            else "Student and teacher were asked on the training images, for there are no others."
+        )
     )
     return lines
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -230,14 +231,25 @@ def finding_rows(bearing: Bearing) -> list[dict[str, Any]]:
     return made
 
 
-def side_by_side(audits: Sequence[Audit]) -> str:
-    """Claims that more than one source bears on, each source in its own line; "" where there is none. Nothing is pooled."""
-    by_claim: dict[tuple[str, str, str], list[tuple[Bearing, Finding]]] = {}
+def _names(audits: Sequence[Audit]) -> list[str]:
+    """What the pages of audits are called: two files of one name are two pages."""
+    seen: Counter[str] = Counter()
+    made = []
     for one in audits:
+        name = re.sub(r"[^\w.-]+", "-", one.evidence.name) or "evidence"
+        seen[name] += 1
+        made.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    return made
+
+
+def side_by_side(audits: Sequence[Audit]) -> str:
+    """Claims that more than one source, or file of one, bears on, each in its own line; "" where there is none. Nothing is pooled."""
+    by_claim: dict[tuple[str, str, str], list[tuple[str, Bearing, Finding]]] = {}
+    for page_of, one in zip(_names(audits), audits, strict=True):
         for bearing in one.bearings:
             for finding in bearing.findings:
-                by_claim.setdefault((bearing.paper, bearing.table, finding.claim.id), []).append((bearing, finding))
-    shared = {key: them for key, them in by_claim.items() if len({bearing.whose for bearing, _ in them}) > 1}
+                by_claim.setdefault((bearing.paper, bearing.table, finding.claim.id), []).append((page_of, bearing, finding))
+    shared = {key: them for key, them in by_claim.items() if len({(page_of, bearing.whose) for page_of, bearing, _ in them}) > 1}
     if not shared:
         return ""
     lines = [
@@ -249,18 +261,23 @@ def side_by_side(audits: Sequence[Audit]) -> str:
         "|---|---|--:|---|",
     ]
     for (paper, name, claim), them in shared.items():
-        for bearing, finding in them:
+        pages: dict[str, set[str]] = {}
+        for page_of, bearing, _ in them:
+            pages.setdefault(bearing.whose, set()).add(page_of)
+        for page_of, bearing, finding in them:
             runs = [bearing.arms[cell] for cell in finding.claim.cells if cell in bearing.arms]
             value = "" if finding.reading is None else f"{finding.reading.ours.value:.2f}"
             if finding.reading is None and len(runs) == 1 and len(runs[0]) == 1 and runs[0][0].last is not None:
                 value = f"{runs[0][0].last:.2f}"
             variant = f", {bearing.variant}" if bearing.variant else ""
-            lines.append(f"| {paper} {name}: {claim} | {bearing.whose}{variant} | {value} | {verdict_words(finding)} |")
+            file = f" ({page_of})" if len(pages[bearing.whose]) > 1 else ""
+            lines.append(f"| {paper} {name}: {claim} | {bearing.whose}{file}{variant} | {value} | {verdict_words(finding)} |")
     return "\n".join(lines) + "\n"
 
 
 def save(audits: Sequence[Audit], folder: Path) -> list[Path]:
-    """``NAME.md`` and ``NAME.json`` of each source, ``findings.csv`` and, where sources meet, ``side-by-side.md``."""
+    """``NAME.md`` and ``NAME.json`` of each source (``NAME-2`` of a second one), ``findings.csv`` and, where sources meet,
+    ``side-by-side.md``."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
 
@@ -268,8 +285,7 @@ def save(audits: Sequence[Audit], folder: Path) -> list[Path]:
         files.write(folder / name, text.encode())
         written.append(folder / name)
 
-    for one in audits:
-        name = re.sub(r"[^\w.-]+", "-", one.evidence.name) or "evidence"
+    for name, one in zip(_names(audits), audits, strict=True):
         write(f"{name}.md", page(one))
         write(f"{name}.json", json.dumps(rows(one), indent=1, ensure_ascii=False) + "\n")
     listed = [row for one in audits for bearing in one.bearings for row in finding_rows(bearing)]

@@ -10,6 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from redistill.claims import Claim, Finding, Measured, Summary, judge_table
+from redistill.claims.judge import mismatch
+from redistill.claims.model import Which
+from redistill.claims.words import EPOCH
 from redistill.errors import RedistillError, nearest
 from redistill.evidence import names
 from redistill.evidence.matching import combinations, epochs_of, key_of, key_of_run, regime_of
@@ -214,7 +217,7 @@ def _of_paper(paper: Paper, runs: Sequence[Trained], whose: str) -> tuple[list[B
 
 def _claims(paper: Paper, table: str, cells: Mapping[str, Cell], homes: Mapping[tuple[str, ...], str]) -> list[Claim]:
     """The claims of the cells that have runs: each printed number, each gain and order of the table between two of them."""
-    metric, protocol = paper.table(table).metric, paper.protocol(table)
+    metric, tolerance = paper.table(table).metric, paper.protocol(table).tolerance
     made: dict[str, Claim] = {}
     seen: set[tuple[str, str]] = set()
     numbers = {}
@@ -223,18 +226,19 @@ def _claims(paper: Paper, table: str, cells: Mapping[str, Cell], homes: Mapping[
         key = key_of(paper, cell)
         if key is None or key not in homes or cell.printed is None:
             continue
+        protocol = paper.protocol_of(cell)
         home, number = homes[key], published(cell.printed, protocol, metric)
         numbers[name], home_of[name] = number, home
         if (home, repr(number)) in seen:
             continue  # the same number of the same runs, printed in another column
         seen.add((home, repr(number)))
         also = [published(p, protocol, metric) for a in cell.also if (p := type(cell.printed).read(a.value)) is not None]
-        made[name] = Claim(name, "value", home, number, tolerance=protocol.tolerance, seeds=SEEDS, contradicting=tuple(also))
+        made[name] = Claim(name, "value", home, number, tolerance=tolerance, seeds=SEEDS, contradicting=tuple(also))
     for kind, left, right in couples(paper.table(table), list(cells.values())):
         one, two = label(left), label(right)
         if one in numbers and two in numbers and home_of[one] != home_of[two]:
             ends = (End(one, home_of[one], numbers[one]), End(two, home_of[two], numbers[two]))
-            if (claim := difference(kind, *ends, "unpaired", protocol.tolerance, SEEDS)) is not None:
+            if (claim := difference(kind, *ends, "unpaired", tolerance, SEEDS)) is not None:
                 made[claim.id] = claim
     return list(made.values())
 
@@ -267,7 +271,8 @@ def _judged(
         fresh = [f for f, key in zip(findings, keys, strict=True) if key not in listed]
         listed |= set(keys)
         if fresh:
-            noted = tuple(replace(f, note="; ".join(filter(None, [f.note, *_notes(f.claim, chosen)]))) for f in fresh)
+            noted = tuple(_noted(f, chosen) for f in fresh)
+            summary = _of_epochs(summary, chosen)
             made.append(Bearing(paper.name, table, whose, variant, chosen, noted, summary, apart if not made else (), _settings(chosen)))
     return made
 
@@ -294,14 +299,38 @@ def _measured(runs: Sequence[Trained]) -> list[Measured]:
     return made
 
 
+BEST: dict[str | None, Which] = {"test": "best_on_test", "validation": "best_on_validation", None: "unknown"}
+
+
+def _taken(cells: Iterable[Sequence[Trained]]) -> list[Which]:
+    """At which epochs the numbers that stand for a last one were taken, as far as the source says."""
+    return list(dict.fromkeys("last" if run.last is not None else BEST[run.best_on] for runs in cells for run in runs))
+
+
+def _noted(finding: Finding, chosen: Mapping[str, Sequence[Trained]]) -> Finding:
+    """With the epoch that its numbers really are of, and what else a reader must know of the runs."""
+    finding = replace(finding, note="; ".join(filter(None, [finding.note, *_notes(finding.claim, chosen)])))
+    taken = _taken(chosen[cell] for cell in finding.claim.cells)
+    if finding.epoch != "last" or taken == ["last"]:
+        return finding
+    if len(taken) == 1:
+        return replace(finding, epoch=taken[0], mismatch=mismatch(finding.claim, taken[0]))
+    return replace(finding, epoch=None, mismatch=f"these runs are of unlike epochs ({', '.join(EPOCH[one] for one in taken)})")
+
+
+def _of_epochs(summary: Summary, chosen: Mapping[str, Sequence[Trained]]) -> Summary:
+    """With spreads under the epoch that they are of; where that is several, under none."""
+    taken = _taken(chosen.values())
+    named = {(taken[0] if epoch == "last" else epoch, of): pool for (epoch, of), pool in summary.regimes.items()}
+    return replace(summary, pools={}, regimes=named if len(taken) == 1 else {})
+
+
 def _notes(claim: Claim, chosen: Mapping[str, Sequence[Trained]]) -> list[str]:
     lines = []
     for cell in claim.cells:
         runs = chosen[cell]
         if any(run.last is None for run in runs):
-            chosen_on = {run.best_on for run in runs if run.last is None}
-            on = "validation images" if chosen_on == {"validation"} else "the test images"
-            lines.append(f"the last epoch of {cell} is not known, the numbers are of an epoch chosen on {on}")
+            lines.append(f"the last epoch of {cell} is not known (its numbers: {', '.join(EPOCH[one] for one in _taken([runs]))})")
         same = [(a, b) for i, a in enumerate(runs) for b in runs[i + 1 :] if a.last == b.last and a.best == b.best and a.best is not None]
         if same:
             a, b = same[0]

@@ -10,7 +10,7 @@ from typing import Any
 from redistill.errors import RedistillError, nearest
 from redistill.evidence.files import Stated, content_of, lines_of, runs_of, value_in
 from redistill.evidence.model import Evidence
-from redistill.evidence.units import ERRORS, percent
+from redistill.evidence.units import ERRORS, Unit, column_name, of_errors, percent
 
 ROLES: dict[str, tuple[str, ...]] = {
     "dataset": ("dataset", "data", "data_set"),
@@ -21,17 +21,26 @@ ROLES: dict[str, tuple[str, ...]] = {
     "epochs": ("epochs", "n_epochs", "num_epochs"),
     "last": ("last", "last_acc", "final", "final_acc", "final_top1", "last_top1", "test_acc_final", "test_last"),
     "best": ("best", "best_acc", "best_top1", "best_test_acc", "max_acc"),
-    "value": ("acc", "accuracy", "top1", "test_acc", "test_accuracy", "acc1", "acc@1", "top-1", "test_top1"),
+    "value": (
+        "acc", "accuracy", "top1", "top_1", "test_acc", "test_accuracy", "acc1", "acc@1", "test_top1", "top1_acc", "top_1_acc",
+        "top1_accuracy", "top_1_accuracy",
+    ),
     "error": ERRORS,
     "paper": ("paper",),
     "best_on": ("best_on",),
 }
-"""What a column can be -> its names, in small letters. ``value``: an accuracy whose epoch the name does not tell."""
+"""What a column can be -> its names (:func:`redistill.evidence.units.column_name`). ``value``: an accuracy whose epoch no name tells."""
 
 MEASURED = re.compile(
     r"second|time|hour|duration|loss|top-?5|acc(?!um)|err(or)?\b|mem|date|path|file|log\b|^run|name|^id$|host|device", re.I
 )
 """Names of columns that are no settings."""
+
+SETTING = re.compile(
+    r"(^|_)(weights?|coef\w*|lambda|alpha|beta|gamma|tau|temperature|lr|(learning|drop|dropout|drop_path)_rate|momentum|decay|wd|factor|"
+    r"scale|type|fn|bank|(batch|memory|bank|queue)_size|freq|warmup|margin|optim\w*|schedul\w*)(_|$)"
+)
+"""Names that are settings whatever else stands in them: a ``loss_weight`` is no loss."""
 
 NOTHING = ("", "-", "none", "null", "na", "n/a")
 
@@ -80,16 +89,16 @@ def roles_of(header: Sequence[str], stated: Stated, where: str) -> dict[str, str
         RedistillError: two columns could be one role, no column is an accuracy, or ``--column`` names one that is not there.
     """
     roles: dict[str, str] = {}
-    for role, column in (stated.columns or {}).items():
+    for role, name in (stated.columns or {}).items():
         if role not in ROLES:
-            raise RedistillError(f"--column {role}={column}: {nearest(role, ROLES, 'role of a column')}")
-        if column not in header:
-            raise RedistillError(f"--column {role}={column}: {nearest(column, header, f'column of {where}')}")
-        roles[role] = column
+            raise RedistillError(f"--column {role}={name}: {nearest(role, ROLES, 'role of a column')}")
+        if name not in header:
+            raise RedistillError(f"--column {role}={name}: {nearest(name, header, f'column of {where}')}")
+        roles[role] = name
     for role, others in ROLES.items():
         if role in roles:
             continue
-        fits = [name for name in header if name.lower() in others and name not in roles.values()]
+        fits = [name for name in header if column_name(name) in others and name not in roles.values()]
         if len(fits) > 1:
             raise RedistillError(
                 f"{where}: columns {' and '.join(map(repr, fits))} could both be the {role}: say which with --column {role}={fits[0]}"
@@ -116,8 +125,15 @@ def _evidence(
     path: Path, records: Sequence[dict[str, Any]], header: Sequence[str], places: Sequence[str], stated: Stated, kind: str
 ) -> Evidence:
     roles = roles_of(header, stated, str(path))
-    notes = []
+    notes: list[str] = []
+    told: Unit | None = None
+    if (errors := roles.pop("error", None)) is not None:
+        records, words = _turned(records, places, errors, stated, str(path))
+        roles["value"], told = errors, "percent"
+        notes += words
     epoch = next((name for name in header if name.lower() == "epoch"), None)
+    if epoch is not None and "value" not in roles:
+        _no_epochs(records, roles, epoch, str(path))
     if epoch is not None and "value" in roles:
         records, places, words = _of_epochs(records, places, roles, epoch, str(path))
         header = list(records[0])
@@ -125,21 +141,16 @@ def _evidence(
         notes += words
     if "value" in roles:
         notes.append(f"{path}: column {roles['value']!r} does not say of which epoch it is: it is taken as the last")
-    if "error" in roles:
-        notes.append(f"{path}: column {roles['error']!r} holds errors: accuracies are 100 minus them, taken as those of the last epoch")
     if "best" in roles and "best_on" not in roles:
         notes.append(f"{path}: column {roles['best']!r} does not say on which images the epoch was chosen: it is taken as the test images")
     settings, measured, words = _kinds(records, header, roles, str(path))
     notes += words
     rows = []
     for place, record in zip(places, records, strict=True):
-        row: dict[str, Any] = {role: _empty(record.get(column)) for role, column in roles.items() if role not in ("value", "error")}
-        for role in ("last", "best", "value", "error"):
+        row: dict[str, Any] = {role: _empty(record.get(column)) for role, column in roles.items() if role != "value"}
+        for role in ("last", "best", "value"):
             if role in roles:
-                number = _number(record.get(roles[role]), place, roles[role])
-                if role == "error" and number is not None:
-                    number = percent(number, "error") if number > 1 else percent(100 * number, "error")
-                row["last" if role in ("value", "error") else role] = number
+                row["last" if role == "value" else role] = _number(record.get(roles[role]), place, roles[role])
         if row.get("best") is not None and not row.get("best_on"):
             row["best_on"] = "test"
         others = {name: value for name, value in record.items() if name in settings and _empty(value) is not None}
@@ -148,14 +159,37 @@ def _evidence(
         row["extra"] = {**(more.pop("extra") if isinstance(more.get("extra"), dict) else {}), **more}
         row["settings"] = {**row["settings"], **others}
         rows.append(row)
-    if "error" in roles:
-        small = [r for r in records if (n := _number(r.get(roles["error"]), "", "")) is not None and 0 < n <= 1]
-        if small and len(small) < len(records):
-            raise RedistillError(f"{path}: errors partly as fractions and partly in percent cannot be told: give all in percent")
-        if small:
-            notes.append(f"{path}: all errors lie between 0 and 1, so they are read as fractions")
-    runs, unit = runs_of(rows, places, str(path), stated)
+    runs, unit = runs_of(rows, places, str(path), stated, told)
     return Evidence(path.stem, kind, stated.origin(path, kind), runs, notes=(*notes, *unit))
+
+
+def _turned(
+    records: Sequence[dict[str, Any]], places: Sequence[str], errors: str, stated: Stated, where: str
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Records with accuracies in percent in the place of their errors, and what was recognised."""
+    numbers = [_number(record.get(errors), place, errors) for place, record in zip(places, records, strict=True)]
+    unit = of_errors([one for one in numbers if one is not None], stated.unit, where)
+    made = [
+        {**record, errors: None if one is None else percent(percent(one, unit), "error")}
+        for record, one in zip(records, numbers, strict=True)
+    ]
+    words = "errors as fractions" if unit == "fraction" else "errors"
+    return made, [f"{where}: column {errors!r} holds {words}: accuracies are 100 minus them"]
+
+
+def _no_epochs(records: Sequence[dict[str, Any]], roles: Mapping[str, str], epoch: str, where: str) -> None:
+    """Refuse a row an epoch under a name that promises a row a run: its rows would be judged as so many runs."""
+    groups: dict[tuple[str, ...], list[Any]] = {}
+    whose = [column for role, column in roles.items() if role not in ("last", "best")]
+    for record in records:
+        groups.setdefault(tuple(str(record.get(column, "")) for column in whose), []).append(record.get(epoch))
+    for counted in groups.values():
+        if len(counted) > 2 and any([str(one) for one in counted] == [str(n + first) for n in range(len(counted))] for first in (0, 1)):
+            name = roles.get("last") or roles.get("best")
+            raise RedistillError(
+                f"{where}: column {epoch!r} counts epochs, so each run is many rows, and {name!r} is no last or best accuracy: say "
+                f"--column value={name}"
+            )
 
 
 def _of_epochs(
@@ -166,7 +200,7 @@ def _of_epochs(
     Raises:
         RedistillError: epochs are missing or stand twice.
     """
-    whose = [column for role, column in roles.items() if role not in ("value", "error", "epochs")]
+    whose = [column for role, column in roles.items() if role not in ("value", "epochs")]
     groups: dict[tuple[str, ...], list[tuple[int, float, str]]] = {}
     for place, record in zip(places, records, strict=True):
         number, value = _number(record.get(epoch), place, epoch), _number(record.get(roles["value"]), place, roles["value"])
@@ -200,13 +234,16 @@ def _kinds(
 ) -> tuple[set[str], set[str], list[str]]:
     """The other columns: settings, which runs of one cell share, and measurements, which differ from run to run.
 
-    A column with a measurement's name, or with another value in more than half of the rows, is a measurement; where runs of one
-    cell would then have a seed twice, the latter are settings after all.
+    A column with a measurement's name, or with another value in more than half of the rows, is a measurement, but for those with a
+    setting's name; where runs of one cell would then have a seed twice, the latter are settings after all.
     """
     others = [name for name in header if name not in roles.values()]
-    named = {name for name in others if MEASURED.search(name) or name == "extra"}
+    asked = {name for name in others if SETTING.search(column_name(name))}
+    named = {name for name in others if name not in asked and (MEASURED.search(name) or name == "extra")}
     varied = {
-        name for name in others if name not in named and len({repr(r.get(name)) for r in records}) > len(records) / 2 and len(records) > 1
+        name
+        for name in set(others) - asked - named
+        if len({repr(r.get(name)) for r in records}) > len(records) / 2 and len(records) > 1
     }
     settings = set(others) - named - varied
     if varied and "seed" in roles:

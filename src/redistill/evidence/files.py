@@ -45,7 +45,7 @@ class Stated:
     def origin(self, path: Path, how: str) -> Source:
         """The source of a file that names none."""
         if self.source is None:
-            return Source(f"the file {path.name}", None, how)
+            return Source(f"the file {path}" if path.is_file() else f"the folder {path}", None, how)
         owner, at, commit = self.source.partition("@")
         if not at or not commit.strip() or not owner.strip():
             raise RedistillError(f"--source {self.source!r}: names no commit: write OWNER/NAME@COMMIT")
@@ -99,19 +99,26 @@ def read_ours(path: Path, stated: Stated | None = None) -> Evidence:
         kind="our evidence format",
         source=source,
         runs=runs,
-        published=_objects(data, "published", path),
-        claims=_objects(data, "published_claims", path),
+        published=_objects(data, "published", path, ("value", "mean", "std", "test_last", "test_last_std", "test_at_best_val",
+                                                     "test_at_best_val_std")),
+        claims=_objects(data, "published_claims", path, ("gain",)),
         teachers=_objects(data, "teachers", path),
-        pairs=_objects(data, "pairs", path),
+        pairs=_objects(data, "pairs", path, ("float_correct", "int8_correct", "only_float_correct", "only_int8_correct", "images")),
         caveats=_texts(data, "caveats", path),
         notes=notes,
     )
 
 
-def _objects(data: Mapping[str, Any], name: str, path: Path) -> tuple[Mapping[str, Any], ...]:
+def _objects(data: Mapping[str, Any], name: str, path: Path, numbers: Sequence[str] = ()) -> tuple[Mapping[str, Any], ...]:
+    """A list of objects; what of each stands in ``numbers`` is one, or null."""
     found = data.get(name) or []
     if not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found):
         raise RedistillError(f"{path}: {name} must be a list of objects")
+    for place, one in enumerate(found, 1):
+        for key in numbers:
+            value = one.get(key)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not finite(value)):
+                raise RedistillError(f"{path}: {name}, entry {place}: {key} is {cut(repr(value))}: a number in percent or a count, or null")
     return tuple(found)
 
 
@@ -137,9 +144,9 @@ def _source(path: Path, given: Any, stated: Stated) -> Source:
 
 
 def runs_of(
-    rows: Sequence[Mapping[str, Any]], places: Sequence[str], where: str, stated: Stated
+    rows: Sequence[Mapping[str, Any]], places: Sequence[str], where: str, stated: Stated, told: Unit | None = None
 ) -> tuple[tuple[Trained, ...], tuple[str, ...]]:
-    """Runs from rows with the keys of our format, and what was recognised about their unit."""
+    """Runs from rows with the keys of our format, and what was recognised about their unit; ``told``: the one that a reader knows."""
     for place, row in zip(places, rows, strict=True):
         for name in ("last", "best"):
             value = row.get(name)
@@ -149,9 +156,9 @@ def runs_of(
                 raise RedistillError(
                     f"{place}: {name} is {cut(str(value))}: a run that diverged has an accuracy too, give it or leave the run out"
                 )
-    unit, notes = stated.unit, ""
-    if unit is not None:
-        notes = f"{where}: numbers are read as {unit}, because --unit says so"
+    unit, notes = told or stated.unit, ""
+    if stated.unit is not None:
+        notes = f"{where}: numbers are read as {stated.unit}, because --unit says so"
     if unit is None:
         unit, notes = unit_of([float(row[n]) for row in rows for n in ("last", "best") if row.get(n) is not None], where)
     made = []

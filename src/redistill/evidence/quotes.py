@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from redistill.claims import counted
 from redistill.errors import RedistillError, nearest
 from redistill.evidence import names
 from redistill.evidence.registry import Key, Number, Registry, key_of, registry
@@ -158,9 +159,9 @@ def agree(cell: Quoted, number: Number) -> tuple[bool, str]:
         return True, "as an accuracy: the source prints the error" if number.error else ""
     unit = 10.0**-decimals
     if cell.decimals < number.decimals and abs(cell.value - number.accuracy) <= unit / 2 + 1e-9:
-        return True, f"to {cell.decimals} decimals"
+        return True, f"to {counted(cell.decimals, 'decimal')}"
     if cell.decimals > number.decimals and abs(cell.value - number.accuracy) <= unit / 2 + 1e-9:
-        return True, f"as far as the source goes, which prints {number.decimals} decimals"
+        return True, f"as far as the source goes, which prints {counted(number.decimals, 'decimal')}"
     return False, ""
 
 

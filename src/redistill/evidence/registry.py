@@ -225,13 +225,13 @@ def _paper_files(known: set[str]) -> list[Number]:
         for table, content in paper.file.table.items():
             if content.metric not in ("accuracy", "error"):
                 continue
-            protocol = paper.protocol(table)
             rows: dict[str, int] = {}
             columns: dict[str, int] = {}
             for cell in paper.cells_of(table):
                 facts = cell.facts
                 if cell.printed is None or facts.get("student") is None or facts.get("trains") == "teacher":
                     continue  # a teacher by itself is nobody's baseline
+                protocol = paper.protocol_of(cell)
                 method = names.STUDENT if from_labels(paper, cell) else facts.get("method", "")
                 other = ", ".join(f"{k} {v}" for k, v in facts.items() if k not in KNOWN)
                 many = setting_of(f"M={facts['M']}", names.method(method)) if facts.get("M", "").isdigit() else ""

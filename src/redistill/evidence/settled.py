@@ -222,7 +222,7 @@ def _best_minus_last(evidence: Evidence) -> list[Fact]:
             )
             row = {"on": on, "runs": len(gaps), "mean": float(np.mean(gaps)), "min": min(gaps), "max": largest}
             found.append(Fact("best minus last", text, (row,)))
-    unknown = [run for run in evidence.runs if run.last is None or (run.best is not None and run.best_on is None)]
+    unknown = [run for run in evidence.runs if run.best is not None and run.best_on is None]
     if unknown:
         found.append(Fact("epoch not known", f"Of {len(unknown)} runs it is not known at which epoch, or by what, their number was taken."))
     return found
@@ -298,6 +298,8 @@ def _grids(evidence: Evidence) -> list[Fact]:
         if distinct < GRID or len({run.seed for run in runs}) > 1:
             continue
         use_best = all(run.best is not None for run in runs)
+        if not use_best and any(run.last is None for run in runs):
+            continue  # numbers of unlike epochs have no largest
         values = np.array([run.best if use_best else run.last for run in runs], dtype=float)
         on = runs[0].best_on if use_best else "test"
         k, largest = len(values), float(values.max())
@@ -370,7 +372,7 @@ def _pairs(evidence: Evidence) -> list[Fact]:
     for pair in evidence.pairs:
         if not {"float_correct", "int8_correct", "only_float_correct", "only_int8_correct"} <= set(pair):
             continue
-        n, b, c = 10_000, int(pair["only_float_correct"]), int(pair["only_int8_correct"])
+        n, b, c = int(pair.get("images", 10_000)), int(pair["only_float_correct"]), int(pair["only_int8_correct"])
         difference, low, high = (100 * one for one in paired_accuracy(b, c, n))
         text = (
             f"Size {pair.get('size')}: the float file is right on {pair['float_correct']} and the int8 file on "

@@ -13,7 +13,7 @@ from redistill.evidence import names
 from redistill.evidence.files import content_of, finite, value_in
 from redistill.evidence.grid import Grid, grids
 from redistill.evidence.registry import Registry, decimals_of, key_of, registry
-from redistill.evidence.units import Unit, percent, unit_of
+from redistill.evidence.units import ERRORS, Unit, column_name, of_errors, percent, unit_of
 
 NUMBER = re.compile(
     r"(?P<value>[-−+]?\d+(?:\.(?P<decimals>\d+))?)\s*%?(?:\s*(?:±|\+/-|\(±?)\s*(?P<std>\d*\.?\d+)\)?)?\s*(?:\([^)]*\)|[↑↓][\d.]*)?"
@@ -21,9 +21,11 @@ NUMBER = re.compile(
 
 ROLES = {
     "dataset": ("dataset", "data"), "teacher": ("teacher",), "student": ("student",), "method": ("method", "distiller", "approach"),
-    "setting": ("setting",), "value": ("value", "quoted", "acc", "accuracy", "top-1", "top1", "acc@1", "error", "err"),
+    "setting": ("setting",),
+    "value": ("value", "quoted", "acc", "accuracy", "top_1", "top1", "acc@1", "top_1_acc", "top_1_accuracy", "top1_acc", "top1_accuracy",
+              "test_acc", "test_accuracy", *ERRORS),
 }  # fmt: skip
-"""Names of the columns of a long table, one number a row."""
+"""Names of the columns of a long table, one number a row, as :func:`redistill.evidence.units.column_name` writes them."""
 
 Found = tuple[float, int, float | None, str]
 """Value, decimals, spread and marks of an entry."""
@@ -31,7 +33,8 @@ Found = tuple[float, int, float | None, str]
 AVERAGES = ("avg", "avg.", "average", "mean", "δ", "year", "venue", "params", "#params", "flops")
 """Columns of numbers that nobody quotes."""
 
-ACC = ("", "acc", "acc.", "accuracy", "top-1", "top1", "top-1 acc", "top-1 accuracy", "acc@1", "acc (%)", "accuracy (%)")
+ACC = ("", "acc", "accuracy", "top_1", "top1", "top_1_acc", "top_1_accuracy", "acc@1")
+"""Labels of a row of accuracies below a row of networks, as :func:`redistill.evidence.units.column_name` writes them."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Quoted:
 
     Attributes:
         row, column: its labels in the table. text: as it stands there. value: in percent, as accuracy where ``--unit`` says error.
-        mark: footnote signs at the number or its name.
+        mark: footnote signs at the number or its name. turned: its column says that it is an error, and ``value`` is 100 minus it.
     """
 
     row: str
@@ -55,6 +58,7 @@ class Quoted:
     decimals: int
     std: float | None = None
     mark: str = ""
+    turned: bool = False
 
     @property
     def pair(self) -> str:
@@ -92,7 +96,7 @@ def read_table(path: Path, dataset: str | None = None, unit: Unit | None = None)
         wrong = []
         for number, grid in enumerate(grids(path, text), 1):
             try:
-                mine, words = _placed(path, text, _grid(grid, f"{path}, table {number}"), dataset, f"{path}, table {number}")
+                mine, words = _placed(path, text, _grid(grid, f"{path}, table {number}", unit), dataset, f"{path}, table {number}")
                 cells += mine
                 notes += [one for one in words if one not in notes]
             except RedistillError as error:
@@ -103,17 +107,24 @@ def read_table(path: Path, dataset: str | None = None, unit: Unit | None = None)
     cells, words = _placed(path, text, cells, dataset, str(path))
     notes += words
     if unit is None:
-        unit, words_of_unit = unit_of([cell.value for cell in cells], str(path))
+        unit, words_of_unit = unit_of([cell.value for cell in cells if not cell.turned], str(path))
         notes += [words_of_unit] if words_of_unit else []
     if unit == "fraction":
-        cells = [
-            replace(c, value=percent(c.value, unit), decimals=max(0, c.decimals - 2), std=None if c.std is None else percent(c.std, unit))
-            for c in cells
-        ]
+        cells = [cell if cell.turned else _of_fraction(cell) for cell in cells]
     elif unit == "error":
-        cells = [replace(c, value=percent(c.value, unit)) for c in cells]
+        cells = [cell if cell.turned else _of_error(cell) for cell in cells]
+    if any(cell.turned for cell in cells):
         notes.append(f"{path}: numbers are errors: compared as 100 minus them")
     return QuotingTable(path.stem, about, tuple(cells), tuple(notes))
+
+
+def _of_fraction(cell: Quoted) -> Quoted:
+    spread = None if cell.std is None else percent(cell.std, "fraction")
+    return replace(cell, value=percent(cell.value, "fraction"), decimals=max(0, cell.decimals - 2), std=spread)
+
+
+def _of_error(cell: Quoted) -> Quoted:
+    return replace(cell, value=percent(cell.value, "error"), turned=True)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -173,14 +184,14 @@ def number_of(text: str) -> Found | None:
     return float(found["value"].replace("−", "-")), len(found["decimals"] or ""), std, marks
 
 
-def _grid(grid: Grid, where: str) -> list[Quoted]:
-    long = _long(grid, where)
+def _grid(grid: Grid, where: str, unit: Unit | None) -> list[Quoted]:
+    long = _long(grid, where, unit)
     if long is not None:
         return long
     try:
         return _wide(grid, where)
     except RedistillError:
-        header = [names.plain(cell) for cell in grid[0]]
+        header = [column_name(names.plain(cell)) for cell in grid[0]]
         there = {role for role, others in ROLES.items() if any(name in others for name in header)}
         if "value" not in there or not there & {"teacher", "student"}:
             raise
@@ -191,9 +202,9 @@ def _grid(grid: Grid, where: str) -> list[Quoted]:
         ) from None
 
 
-def _long(grid: Grid, where: str) -> list[Quoted] | None:
+def _long(grid: Grid, where: str, unit: Unit | None) -> list[Quoted] | None:
     """One number a row under named columns; None where the table is not of that kind."""
-    header = [names.plain(cell) for cell in grid[0]]
+    header = [column_name(names.plain(cell)) for cell in grid[0]]
     roles = {role: [i for i, name in enumerate(header) if name in others] for role, others in ROLES.items()}
     if not roles["value"] or not roles["student"] or not roles["method"]:
         return None
@@ -209,13 +220,14 @@ def _long(grid: Grid, where: str) -> list[Quoted] | None:
                 continue
             raise RedistillError(f"{where}, row {number}: {row[at['value']]!r} is no number")
         value, decimals, std, mark = found
-        if header[at["value"]] in ("error", "err"):
-            value = percent(value, "error")
         text = {role: row[at[role]] if role in at else "" for role in ROLES}
         made.append(
             Quoted(text["method"], f"{text['teacher']} -> {text['student']}", text["dataset"], text["teacher"] or None, text["student"],
                    text["method"], text["setting"], row[at["value"]], value, decimals, std, mark + names.unmarked(text["method"])[1])
         )  # fmt: skip
+    if header[at["value"]] in ERRORS:
+        of = of_errors([one.value for one in made], unit, where)
+        made = [_of_error(_of_fraction(one) if of == "fraction" else one) for one in made]
     return made
 
 
@@ -304,7 +316,7 @@ def _wide(grid: Grid, where: str) -> list[Quoted]:
             for j, text in words.items():
                 columns[j].take(text, last_role)
             continue
-        if names.plain(label) in ACC and last_role:
+        if column_name(names.plain(label)) in ACC and last_role:
             method = names.TEACHER if last_role == "teacher" else names.STUDENT
         elif not label.strip():
             raise RedistillError(f"{where}, row {number}: its numbers stand under no name of a method, teacher or student")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal
 
@@ -9,8 +10,20 @@ from redistill.errors import RedistillError
 
 Unit = Literal["percent", "fraction", "error"]
 
-ERRORS = ("err", "error", "errors", "test_err", "test_error", "top1_err", "top1_error", "error_rate", "err1")
-"""Names of columns that hold errors."""
+ERRORS = (
+    "err", "error", "errors", "test_err", "test_error", "top1_err", "top1_error", "top_1_err", "top_1_error", "error_rate",
+    "test_error_rate", "err1",
+)  # fmt: skip
+"""Names of columns that hold errors, as :func:`column_name` writes them."""
+
+
+def column_name(name: str) -> str:
+    """A column's name in small letters, without its unit, words parted by ``_``.
+
+    >>> column_name("Top-1 Acc. (%)"), column_name("test error [%]"), column_name("acc@1")
+    ('top_1_acc', 'test_error', 'acc@1')
+    """
+    return re.sub(r"[\s_-]+", "_", re.sub(r"[(\[]\s*%\s*[)\]]|%|\.", " ", name).strip().lower())
 
 
 def unit_of(values: Sequence[float], where: str) -> tuple[Unit, str]:
@@ -30,6 +43,23 @@ def unit_of(values: Sequence[float], where: str) -> tuple[Unit, str]:
             f"give all in percent (or say --unit percent if {low[0]:g} % is meant)"
         )
     return "percent", ""
+
+
+def of_errors(values: Sequence[float], unit: Unit | None, where: str) -> Unit:
+    """Whether errors are in percent or fractions; ``unit``: what was said of them, where ``error`` and ``percent`` are one thing.
+
+    Raises:
+        RedistillError: some are at most 1 and some above.
+    """
+    if unit is not None:
+        return "fraction" if unit == "fraction" else "percent"
+    low = [value for value in values if 0 < value <= 1]
+    if low and len(low) < len([value for value in values if value > 0]):
+        raise RedistillError(
+            f"{where}: errors of {low[0]:g} and of {max(values):g}: partly as fractions and partly in percent cannot be told; give all in "
+            f"percent (or say --unit percent if {low[0]:g} % is meant)"
+        )
+    return "fraction" if low else "percent"
 
 
 def percent(value: float, unit: Unit) -> float:

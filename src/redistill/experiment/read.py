@@ -109,7 +109,7 @@ def _experiment(data: dict[str, Any], mistakes: ValidationErrors, reading: Readi
                 "recipe": recipe,
                 "evaluate": shown,
                 "arithmetic": Arithmetic(device=device.type, **arithmetic(recipe, device)),
-                "numerics": _numerics([term for _, term in method], chosen, (teacher, student), shown),
+                "numerics": recipe.numerics() | _numerics([term for _, term in method], chosen, (teacher, student), shown),
                 "seed": data.get("seed", 0),
                 "name": data.get("name", ""),
                 "notes": data.get("notes", ""),

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-_PLAIN = (bool, int, float, str)
+PLAIN = (bool, int, float, str)
 
 
 def unsaved_buffers(net: nn.Module) -> dict[str, Tensor]:
@@ -30,7 +30,7 @@ def _values(net: nn.Module) -> Iterator[tuple[str, nn.Module, str, Any]]:
     """Plain attributes and tensors without a gradient that are neither parameter nor buffer: name, module, attribute, value."""
     for path, module in net.named_modules():
         for name, value in vars(module).items():
-            if name != "training" and (isinstance(value, _PLAIN) or (isinstance(value, Tensor) and not value.requires_grad)):
+            if name != "training" and (isinstance(value, PLAIN) or (isinstance(value, Tensor) and not value.requires_grad)):
                 yield f"{path}.{name}".lstrip("."), module, name, value
 
 
@@ -101,7 +101,7 @@ def _standing(value: object, deep: int, away: bool) -> object:
         return "tensor", id(value), value.data_ptr(), held
     if isinstance(value, np.ndarray):
         return "array", value.tobytes()
-    if isinstance(value, _PLAIN) or value is None:
+    if isinstance(value, PLAIN) or value is None:
         return repr(value)  # of a number that is none too, which equals nothing
     if deep and isinstance(value, dict):
         return [(repr(key), _standing(inner, deep - 1, away)) for key, inner in value.items()]

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from redistill import rng
 from redistill._moved import old_names
+from redistill.errors import RedistillError
+from redistill.features.hidden_state import PLAIN
 
 
 def resting(net: nn.Module) -> list[nn.Module]:
@@ -68,20 +71,40 @@ def evaluating(*nets: nn.Module) -> Iterator[None]:
         yield
 
 
+def require_sizes(net: nn.Module, who: str) -> None:
+    """Refuse a network with lazy layers that no image has met: its first weights would be drawn by whoever looks first."""
+    for name, tensor in (*net.named_parameters(), *net.named_buffers()):
+        if is_lazy(tensor):
+            raise RedistillError(
+                f"{who} has lazy layers that do not know their sizes yet ({name}), so that a look at it would draw its first weights: "
+                f"call it once, where it is made, with images of the shape that it is for"
+            )
+
+
 @contextlib.contextmanager
 def untouched(*nets: nn.Module) -> Iterator[None]:
-    """Modes, buffers and generators of random numbers come back after a forward that was only a look."""
-    modes = [(m, m.training) for net in nets for m in net.modules()]
-    buffers = [(m, name, b, b.clone()) for net in nets for m in net.modules() for name, b in m._buffers.items() if b is not None]
-    first = next((p for net in nets for p in net.parameters()), None)
-    with rng.seeded(0, "look", device=first.device if first is not None else "cpu"):
+    """Modes, buffers, what modules count in plain attributes, and generators of random numbers come back after a forward that was only
+    a look."""
+    for net in nets:
+        require_sizes(net, f"the network {type(net).__name__}")
+    modules = [m for net in nets for m in net.modules()]
+    modes = [(m, m.training) for m in modules]
+    buffers = [(m, name, b, b.clone()) for m in modules for name, b in m._buffers.items() if b is not None]
+    counted = [(m, {name: value for name, value in vars(m).items() if value is None or isinstance(value, PLAIN)}) for m in modules]
+    devices = {t.device for net in nets for t in (*net.parameters(), *net.buffers()) if t.device.type not in ("cpu", "meta")}
+    with contextlib.ExitStack() as stack:
+        for device in sorted(devices, key=str) or [torch.device("cpu")]:
+            stack.enter_context(rng.seeded(0, "look", device=device))
         try:
             yield
         finally:
             with torch.no_grad():
                 for module, name, buffer, value in buffers:
-                    buffer.copy_(value)
+                    if buffer.shape == value.shape:  # a buffer that grew is put aside for the one of before
+                        buffer.copy_(value)
                     module._buffers[name] = buffer
+            for module, values in counted:
+                vars(module).update(values)
             for module, training in modes:
                 module.training = training
 

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from redistill import rng
 from redistill._moved import old_names
 from redistill.core import Context, Place, RedistillError, Shape
-from redistill.core.pairs import check_pairs as check_pairs
-from redistill.core.pairs import pair_stages as pair_stages
+from redistill.features.modes import untouched
 from redistill.features.outputs import WRAP, Key, described, entries, logits_of
 from redistill.features.outputs import candidates as candidates_of
 from redistill.features.stages import POOLS, Call, Heard, Stages, candidates, channels_of, find
 from redistill.features.tokens import grid_places, turned_stages
-from redistill.features.traced import is_traced as is_traced
 
 NUMERICS = 1
 
@@ -39,34 +35,6 @@ class Layers:
 
 
 NOBODY = Layers({}, {}, ())
-_PLAIN = int | float | bool | str | None
-
-
-@contextlib.contextmanager
-def _untouched(net: nn.Module, *, train: bool = False, gradients: bool = False) -> Iterator[None]:
-    """Evaluation or train mode for a while, without gradients; afterwards modes, buffers, what modules count in plain attributes,
-    and the generators of random numbers are what they were."""
-    modes = [(m, m.training) for m in net.modules()]
-    buffers = [(m, name, b, b.clone()) for m in net.modules() for name, b in m._buffers.items() if b is not None]
-    counted = [(m, {k: v for k, v in vars(m).items() if isinstance(v, _PLAIN)}) for m in net.modules()]
-    devices = {t.device for t in (*net.parameters(), *net.buffers()) if t.device.type == "cuda"}
-    with rng.seeded(0, "look"), torch.random.fork_rng(devices=sorted(d.index or 0 for d in devices)):
-        net.train(train)
-        try:
-            with torch.set_grad_enabled(gradients):
-                yield
-        finally:
-            with torch.no_grad():
-                for module, name, buffer, value in buffers:
-                    if buffer.shape == value.shape:
-                        buffer.copy_(value)
-                    module._buffers[name] = buffer
-            for module, values in counted:
-                vars(module).update(values)
-            for module, mode in modes:
-                module.training = mode
-
-
 def _tensor(value: object) -> Tensor | None:
     return value if isinstance(value, Tensor) else None
 
@@ -140,7 +108,8 @@ def _probe(net: nn.Module, images: Tensor, *, train: bool = False, gradients: bo
 
         handles += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
     try:
-        with _untouched(net, train=train, gradients=gradients):
+        with untouched(net), torch.set_grad_enabled(gradients):
+            net.train(train)
             output: object = net(images)
             logits = logits_of(output, net)
     except RedistillError:
@@ -193,7 +162,8 @@ def _of_equal_value(net: nn.Module, images: Tensor) -> list[Key]:
     """Entries in train mode that equal the logits of evaluation mode while every layer stays in evaluation mode."""
     pattern = torch.rand(images.shape, generator=torch.Generator().manual_seed(0)).to(images)
     inner = [m for m in net.modules() if next(m.children(), None) is None]
-    with _untouched(net):
+    with untouched(net), torch.no_grad():
+        net.eval()
         wanted = logits_of(net(pattern), net)
         for module in net.modules():
             module.training = module not in inner

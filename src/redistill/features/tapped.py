@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from redistill.core import Output, Place, RedistillError, nearest
-from redistill.core.pairs import check_pairs as check_pairs
-from redistill.core.pairs import pair_stages as pair_stages
+from redistill.features.modes import untouched
 from redistill.features.outputs import logits_of
-from redistill.features.places import Layers, _tensor, _untouched, places_of
+from redistill.features.places import Layers, _tensor, places_of
 
 
 class Tapped:
@@ -117,7 +116,8 @@ class Tapped:
 
     def prepare(self, images: Tensor) -> None:
         """Find the places that are overwritten in place, without touching the network."""
-        with _untouched(self.net):
+        with untouched(self.net), torch.no_grad():
+            self.net.eval()
             self(images)
 
     def compile(self) -> _Compiled:

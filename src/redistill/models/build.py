@@ -12,9 +12,12 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from redistill import rng
 from redistill.core import RedistillError, nearest
+from redistill.errors import sentence
+from redistill.features.modes import evaluating
 from redistill.files import canonical
 from redistill.models import simkd as reused
 from redistill.models.arch import Network
@@ -83,6 +86,8 @@ def _maker(name: str) -> Callable[..., Network]:
         return functools.partial(resnet, found[1])
     if (found := re.fullmatch(r"vgg(\d+)", name)) and int(found[1]) in CONVOLUTIONS:
         return functools.partial(vgg, int(found[1]))
+    if name.endswith(".py"):
+        raise RedistillError(f"{name} is a file: say which network in it is meant, {name}:Name")
     raise RedistillError(nearest(name, names(), "network"))
 
 
@@ -201,11 +206,21 @@ def own_network(found: Own, sizes: Mapping[str, Any], args: Mapping[str, Any], s
     with rng.seeded(seed, "init", found.name, written):
         try:
             network = found.object(**given)
-        except TypeError as error:
-            raise RedistillError(f"{found.name} cannot be made with {', '.join(given) or 'no arguments'}: {error}") from error
+            _shape_what_waits(network, {**sizes, **own})
+        except Exception as error:  # somebody else's constructor
+            raise RedistillError(f"{found.name} cannot be made with {', '.join(given) or 'no arguments'}: {sentence(error)}") from error
     if not isinstance(network, nn.Module):
         raise RedistillError(f"{found.name} must give a torch.nn.Module, it gave a {type(network).__name__}")
     return network
+
+
+def _shape_what_waits(network: Any, sizes: Mapping[str, Any]) -> None:
+    """Give layers whose shapes the first images decide (``LazyLinear``) these shapes, and first weights that are drawn here."""
+    if not isinstance(network, nn.Module) or not any(map(is_lazy, (*network.parameters(), *network.buffers()))):
+        return
+    shape = [sizes.get(name) or usual for name, usual in (("channels", 3), ("image_size", 32), ("image_size", 32))]
+    with evaluating(network), torch.no_grad():
+        network(torch.zeros(2, *shape))
 
 
 def _from_elsewhere(name: str, facts: dict[str, Any], seed: int, args: dict[str, Any]) -> nn.Module:
@@ -215,7 +230,12 @@ def _from_elsewhere(name: str, facts: dict[str, Any], seed: int, args: dict[str,
         raise RedistillError(f"{name}: the argument {unsafe[0]!r} lets the library fetch or run code and files, which is refused")
     classes = facts["classes"]
     with rng.seeded(seed, "init", f"{name}({classes},{sorted(args.items())})"):
-        net = _from_library(library, what, classes, args)
+        try:
+            net = _from_library(library, what, classes, args)
+        except RedistillError:
+            raise
+        except Exception as error:  # a library's own
+            raise RedistillError(f"{name} cannot be made with {', '.join(args) or 'no further arguments'}: {sentence(error)}") from error
     if not isinstance(net, nn.Module):
         raise RedistillError(f"{name} made a {type(net).__name__}, expected a torch.nn.Module")
     return net

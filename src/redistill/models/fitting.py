@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from redistill.core import RedistillError
 from redistill.features.hidden_state import unsaved_buffers
@@ -26,6 +27,8 @@ def require_fit(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> di
     wanted = net.state_dict()
     if odd := next((name for name, value in wanted.items() if not isinstance(value, Tensor)), None):
         raise RedistillError(f"{type(net).__name__} keeps {odd!r}, which is no tensor and stands in no file of weights")
+    if waits := next((name for name, value in wanted.items() if is_lazy(value)), None):
+        raise RedistillError(f"{type(net).__name__} has no shape for {waits!r} before it has seen an image (a lazy layer): show it one")
     try:
         state, _ = to_ours(tensors, list(wanted))
     except RedistillError as error:
@@ -60,7 +63,9 @@ def fill(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
 def put_beside(net: nn.Module, buffers: Mapping[str, Tensor], where: str) -> None:
     """Buffers that no state dict holds, as they were when the network was saved."""
     mine = unsaved_buffers(net)
-    for name, value in buffers.items():
+    for held, value in buffers.items():
+        # of a whole network in a wrapper the names begin with the wrapper's
+        name = held if held in mine else max((one for one in mine if held.endswith(f".{one}")), key=len, default=held)
         if name not in mine or mine[name].shape != value.shape:
             has = f"has {list(mine[name].shape)}" if name in mine else "has none of that name"
             raise RedistillError(

@@ -47,6 +47,9 @@ _WRAPPERS = ("module.", "_orig_mod.")
 _HOLDERS = ("model.", "net.", "network.", "student.", "backbone.")
 """Attributes under which training scripts and Lightning modules keep their network."""
 
+_NETWORKS = (".model.", ".net.", ".network.", ".student.")
+"""Of these the ones that hold a whole network, so that what stands beside them is none of it."""
+
 
 def unwrapped(name: str) -> str:
     """A name without the prefixes that DataParallel and torch.compile put in front; compiled parts have one in the middle."""
@@ -71,9 +74,17 @@ def stripped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _named_for(state: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
-    """As it is, without wrappers, or without the attribute that held the network too: whichever meets most of ``names``."""
+    """As it is, without wrappers, or without the attribute that held the network too: whichever meets most of ``names``.
+
+    Where a training module kept the network beside other things (the weights of a loss, a metric), what stands under its attribute.
+    """
     if all(name in state for name in names):
         return dict(state)
+    counted = [name for name in names if not name.endswith("num_batches_tracked")]
+    holders = {name.removesuffix(counted[0]) for name in state if name.endswith(f".{counted[0]}")} if counted else set()
+    whole = [holder for holder in holders if all(holder + name in state for name in counted)]
+    if len(whole) == 1 and (f".{whole[0]}".endswith(_NETWORKS) or all(name.startswith(whole[0]) for name in state)):
+        return {name: state[whole[0] + name] for name in names if whole[0] + name in state}
     ways = [dict(state), _renamed(state, [unwrapped(name) for name in state]), stripped(state)]
     met = [sum(name in way for name in names) for way in ways]
     return ways[met.index(max(met))] if max(met) else ways[-1]

@@ -25,6 +25,8 @@ _MAKERS: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
     ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
     ("torch", "Size"): torch.Size,
+    ("builtins", "set"): set,  # torch.save's protocol names it, newer ones have an operation of their own
+    ("__builtin__", "set"): set,
 }
 """All that is called: it makes tensors of bytes, and containers."""
 
@@ -63,9 +65,9 @@ class _Reader(pickle.Unpickler):
         return Part
 
 
-def weights_of(path: Path) -> dict[str, Tensor] | None:
-    """The state dict of the network (or of the only network in a dictionary) that a file of ``torch.save`` holds; None where it
-    holds none, or cannot be read so."""
+def weights_of(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]] | None:
+    """The tensors of the network (or of the only network in a dictionary) that a file of ``torch.save`` holds, and the names of those
+    that are of no state dict; None where it holds none, or cannot be read so."""
     reading = types.SimpleNamespace(Unpickler=_Reader, load=pickle.load, __name__="pickle")
     try:
         with path.open("rb") as file:
@@ -76,18 +78,20 @@ def weights_of(path: Path) -> dict[str, Tensor] | None:
     except Exception:  # whatever stand-ins lead to: then it is no plain network
         return None
     held = [loaded] if isinstance(loaded, Part) else list(loaded.values()) if isinstance(loaded, Mapping) else []
-    found = [named for part in held if isinstance(part, Part) and (named := dict(_tensors(part)))]
-    return found[0] if len(found) == 1 else None
+    found = [named for part in held if isinstance(part, Part) and (named := list(_tensors(part)))]
+    if len(found) != 1:
+        return None
+    return {name: value for name, value, _ in found[0]}, tuple(name for name, _, saved in found[0] if not saved)
 
 
-def _tensors(part: Part, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
-    """Parameters and saved buffers by name, as ``state_dict`` gives them."""
+def _tensors(part: Part, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor, bool]]:
+    """Parameters and buffers by name, as ``state_dict`` calls them, and whether it holds them."""
     unsaved = part.kept.get("_non_persistent_buffers_set")
     left_out = set(unsaved) if isinstance(unsaved, set | list) else set()
     for table in ("_parameters", "_buffers"):
         for name, value in _entries(part, table):
-            if isinstance(value, Tensor) and not (table == "_buffers" and name in left_out):
-                yield prefix + name, value.detach()
+            if isinstance(value, Tensor):
+                yield prefix + name, value.detach(), not (table == "_buffers" and name in left_out)
     for name, inner in _entries(part, "_modules"):
         if isinstance(inner, Part) and depth < DEPTH:
             yield from _tensors(inner, f"{prefix}{name}.", depth + 1)

@@ -48,8 +48,8 @@ def filled(name: str, made: Callable[..., Any], facts: Mapping[str, Any], args: 
     if missing:
         facts_known = ", ".join(names[0] for names in NAMES.values())
         raise RedistillError(
-            f"{name} needs {', '.join(missing)}, which nobody gives: write args = {{ {missing[0]} = ... }} (filled by themselves are "
-            f"{facts_known} and their usual names, such as num_classes and in_channels)"
+            f"{name} needs {', '.join(missing)}, which nobody gives: write args = {{ {missing[0]} = ... }}, or name a function beside it "
+            f"that makes the network (filled by themselves are {facts_known} and their usual names, such as num_classes and in_channels)"
         )
     return {**given, **args}
 

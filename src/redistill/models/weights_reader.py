@@ -14,7 +14,7 @@ import re
 import stat
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,8 @@ def tensors_of(path: str | Path) -> dict[str, Tensor]:
 
 
 def contents(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """``(tensors by name, header)`` of a file of weights of any format; only safetensors have a header.
+    """``(tensors by name, header)`` of a file of weights of any format; only safetensors have a header, and a whole network one that
+    names its buffers of no state dict.
 
     The format is told by the bytes, never by the name. A list of shards (``*.index.json``) is read with its shards.
     """
@@ -84,8 +85,9 @@ def contents(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise RedistillError(f"{path} {what}")
     if path.suffix.lower() == ".safetensors" and not (head[:2] == b"PK" or head[:1] == b"\x80"):
         return _safetensors(path)  # which says what is wrong with it
-    tensors = _state_dict(_torch(path, head), path)
-    return _bounded(tensors, path, size), {}
+    loaded, beside = _torch(path, head)
+    header = {"redistill": json.dumps({"beside": beside})} if beside else {}
+    return _bounded(_state_dict(loaded, path), path, size), header
 
 
 def _size(path: Path) -> int:
@@ -262,14 +264,15 @@ def _shards(path: Path) -> dict[str, Tensor]:
 
 
 # -- pickles of torch.save --------------------------------------------------------------------------------------------
-def _torch(path: Path, head: bytes) -> object:
+def _torch(path: Path, head: bytes) -> tuple[object, Sequence[str]]:
+    """What a file of torch.save holds, and of a whole network the names of the tensors that are of no state dict."""
     stand_ins: list[Any] = [(Beside, name) for name in _BESIDE if name != "argparse.Namespace"]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about pickle protocols: what cannot be read is refused below
             # an open file, because by a name that ends in .safetensors torch would choose another reader
             with torch.serialization.safe_globals([argparse.Namespace, *stand_ins]), path.open("rb") as file:
-                return torch.load(file, map_location="cpu", weights_only=True)
+                return torch.load(file, map_location="cpu", weights_only=True), ()
     except pickle.UnpicklingError as error:
         pickled = head.startswith((b"\x80", b"PK"))
         if (weights := weights_of(path)) is not None:  # a whole network, read as data

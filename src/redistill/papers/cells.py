@@ -165,6 +165,13 @@ class Paper:
         own = next((r for r in self.file.reported if r.holds(cell.facts)), None)
         return whole if own is None else whole.model_copy(update={"which": own.which, "because": own.because})
 
+    def accuracy(self, cell: Cell) -> float | None:
+        """The printed number as an accuracy in percent, 100 minus an error; None where none is printed, or it is neither."""
+        metric = self.table(cell.table).metric
+        if cell.printed is None or metric == "mte":
+            return None
+        return round(100.0 - cell.printed.value, cell.printed.decimals) if metric == "error" else cell.printed.value
+
     def assumed(self, cell: Cell) -> list[Assumption]:
         return [a for a in self.file.assumed if a.holds(cell.facts)]
 

@@ -92,11 +92,17 @@ def _values(one: Experiment, store: Store, seeds: Sequence[int]) -> dict[int, fl
     return {seed: run.accuracy() for seed, run in runs.items() if run is not None}
 
 
-def sentences(found: Sequence[Effect], cell: Cell) -> list[str]:
-    """The ranking as lines of text."""
+def sentences(found: Sequence[Effect], paper: Paper, cell: Cell) -> list[str]:
+    """The ranking as lines of text, accuracies in percent at the last step."""
     plain = found[0]
     mean = f"{sum(plain.values.values()) / len(plain.values):.2f}" if plain.values else "not run yet"
-    printed = f", the paper prints {cell.printed.value:.{cell.printed.decimals}f}" if cell.printed is not None else ""
+    printed = ""
+    if cell.printed is not None and (accuracy := paper.accuracy(cell)) is not None:
+        printed = f", the paper prints {accuracy:.{cell.printed.decimals}f}"
+        if paper.protocol_of(cell).which == "best_on_test":
+            printed += " of the best epoch on the test set"
+        if paper.table(cell.table).metric == "error":
+            printed += f" (an error of {cell.printed.value:.{cell.printed.decimals}f})"
     lines = [f"{cell.id}: {mean} ({counted(len(plain.values), 'seed')}){printed}"]
     for one in found[1:]:
         assert one.variant.departs is not None

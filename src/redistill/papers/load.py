@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from redistill.errors import RedistillError, nearest
 from redistill.papers.cells import Cell, Paper, ReportedValue
-from redistill.papers.schema import CellReference, PaperFile, Selector, Table
+from redistill.papers.schema import CellReference, Checkpoint, PaperFile, Selector, Table
 from redistill.paths import expanded
 from redistill.settings.lines import Path as Key
 from redistill.settings.lines import of_keys
@@ -182,6 +182,7 @@ def _table(mistakes: ValidationErrors, key: Key, table: Table, sizes_of: Any) ->
         for label in (label for pair in pairs for label in pair):
             if label not in labels:
                 mistakes.add((*key, kind), nearest(label, labels, "row or column"))
+    numbers: list[ReportedValue] = []
     for number, row in enumerate(table.rows):
         if len(row) != len(table.header):
             mistakes.add((*key, "rows", number), f"has {len(row)} entries, the header has {len(table.header)}")
@@ -189,9 +190,23 @@ def _table(mistakes: ValidationErrors, key: Key, table: Table, sizes_of: Any) ->
         for column, text in zip(table.header, row, strict=True):
             if column in table.column:
                 with mistakes.at((*key, "rows", number)):
-                    ReportedValue.read(text)
+                    if (printed := ReportedValue.read(text)) is not None:
+                        numbers.append(printed)
+                        if table.metric in ("accuracy", "error") and not 0 <= printed.value <= 100:
+                            mistakes.add((*key, "rows", number), f"{text} is no {table.metric} in percent, which lies between 0 and 100")
             elif column == "row" and text not in table.row:
                 mistakes.add((*key, "rows", number), nearest(text, table.row, "row (describe it in row)"))
+    if numbers and _fractions(table, numbers):
+        mistakes.add(
+            (*key, "rows"), f"are all at most 1, as fractions are: an {table.metric} stands in percent, {100 * numbers[0].value:g} for "
+            f"{numbers[0].value:g}",
+        )  # fmt: skip
+
+
+def _fractions(table: Table, numbers: Sequence[ReportedValue]) -> bool:
+    """Whether a table in percent seems to hold fractions; errors below 1 % are printed with fewer digits than such."""
+    small = all(one.value <= 1 for one in numbers) and any(one.value for one in numbers)
+    return small and (table.metric == "accuracy" or (table.metric == "error" and max(one.decimals for one in numbers) > 2))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -222,7 +237,8 @@ def _cells(mistakes: ValidationErrors, paper: Paper) -> None:
             if printed is not None and printed not in file.network:
                 mistakes.add(key, f"{cell.row} / {cell.column}: {nearest(printed, file.network, f'{role} (see [network])')}")
     everything = [cell.facts for cell in paper.cells]
-    for kind, entries in (("unknown", file.unknown), ("assumed", file.assumed), ("departs", file.departs)):
+    speaking = (("unknown", file.unknown), ("assumed", file.assumed), ("departs", file.departs), ("reported", file.reported))
+    for kind, entries in speaking:
         for number, entry in enumerate(entries):
             if not any(entry.holds(facts) for facts in everything):
                 mistakes.add((kind, number, "where"), "holds for no cell of the paper")
@@ -234,6 +250,18 @@ def _cells(mistakes: ValidationErrors, paper: Paper) -> None:
         with mistakes.at(("also", number, "value")):
             if ReportedValue.read(also.value) is None:
                 mistakes.add(("also", number, "value"), "holds no number")
+    first: dict[str, Checkpoint] = {}
+    for number, asked in enumerate(file.checkpoint):
+        with mistakes.at(("checkpoint", number, "value")):
+            ReportedValue.read(asked.value)
+        for known_by in (asked.path, asked.sha256):  # an evaluation is known by its file: it has one answer
+            before = first.setdefault(known_by, asked)
+            if any(getattr(asked, name) != getattr(before, name) for name in ("sha256", "model", "data", "normalise")):
+                mistakes.add(
+                    ("checkpoint", number),
+                    f"{asked.path} stands there twice with another sha256, model, data or normalise: one file has one evaluation",
+                )
+                break
 
 
 def checked(paper: Paper) -> list[str]:

@@ -5,7 +5,7 @@ numbers mean: which method is which sum of terms, and which source and recipe be
 *facts*: ``method``, ``teacher``, ``student``, ``data`` and whatever else the file declares (``M``, the images a class). The
 entries of ``[[case]]`` turn facts into settings, from the first to the last.
 
-Floor 5; knows TOML and sentences, never torch.
+Knows TOML and sentences, never torch.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ OWN_FACTS = ("method", "teacher", "student", "data", "trains", "seed", "gradient
 
 Which = Literal["last", "best_on_test", "best_on_validation", "at_step", "unknown", "none"]
 Aggregate = Literal["mean", "median", "single", "unknown"]
-Metric = Literal["accuracy", "error", "gain", "mte"]
+Metric = Literal["accuracy", "error", "mte"]
+"""Unit of a table: percent of images classified rightly, or wrongly; a mean transition error, from 0."""
 Pick = Literal["first", "random", "ferles"]
 
 
@@ -228,9 +229,7 @@ class Table(Value):
             numbers; any other names a fact, or is ``row``, whose entries ``row`` describes. A fact may quote another one
             of the same place, ``student = "{teacher}"``, and is taken away by "".
         gains, orders: pairs of column labels (compared within a row) or of row labels (within a column): the first minus
-            the second is a claimed gain; the one that is printed higher is claimed to be better.
-        images: of a transition error, which ones (see :func:`redistill.belief.transitions`).
-        published_seeds: the columns are single seeds of one experiment.
+            the second is a claimed gain; of an order, the better one is claimed to be better (by print, else the first).
     """
 
     caption: str

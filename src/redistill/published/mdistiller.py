@@ -50,7 +50,7 @@ def translated(given: Mapping[str, Any], path: Path, weights: Path | None = None
     kind = theirs.text("DISTILLER.TYPE")
     if kind not in TYPES:
         raise RedistillError(f"{path}: DISTILLER.TYPE {kind}: {nearest(kind, TYPES, 'method of mdistiller that is a term here')}")
-    settings: dict[str, Any] = {"name": theirs.take("EXPERIMENT.TAG") or path.stem}
+    settings: dict[str, Any] = {"name": theirs.text("EXPERIMENT.TAG") if theirs.take("EXPERIMENT.TAG") else path.stem}
     student, teacher = theirs.text("DISTILLER.STUDENT"), theirs.text("DISTILLER.TEACHER")
     imagenet = theirs.text("DATASET.TYPE") == "imagenet"
     if kind != "NONE":

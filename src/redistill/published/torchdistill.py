@@ -58,10 +58,15 @@ def translated(given: Mapping[str, Any], path: Path, weights: Path | None = None
     return Translation(f"torchdistill's {path.name}", settings, tuple(theirs.notes))
 
 
-def _named(table: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+def _table(value: Any) -> Mapping[str, Any]:
+    """A table; an empty one where something else, or nothing, is written."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _named(value: Any) -> tuple[str, Mapping[str, Any]]:
     """``key`` and ``kwargs`` of something that is built, in either spelling."""
-    arguments = table.get("kwargs", table.get("params"))
-    return str(table.get("key", table.get("type", table.get("name", "")))), arguments if isinstance(arguments, Mapping) else {}
+    table = _table(value)
+    return str(table.get("key", table.get("type", table.get("name", "")))), _table(table.get("kwargs", table.get("params")))
 
 
 def _network(theirs: Theirs, settings: dict[str, Any], role: str, key: str, small: bool) -> None:
@@ -96,17 +101,15 @@ def _losses(theirs: Theirs) -> Iterator[Mapping[str, Any]]:
         found = list(_loss(theirs, "train.criterion", name, arguments, 1.0))
     else:
         inside = arguments if "sub_terms" in arguments else table
-        terms = {**inside.get("sub_terms", {}), **({"org_term": inside["org_term"]} if "org_term" in inside else {})}
+        terms = {**_table(inside.get("sub_terms")), **({"org_term": inside["org_term"]} if "org_term" in inside else {})}
         found = []
         for label, part in terms.items():
             where = f"train.criterion.{label}"
             criterion = part.get("criterion") if isinstance(part, Mapping) else None
             if not isinstance(criterion, Mapping):
                 raise RedistillError(f"{theirs.where}: {where} has no criterion: its own code cannot read this file either")
-            weight = part.get("weight", part.get("factor"))
-            if isinstance(weight, bool) or not isinstance(weight, int | float):
-                raise RedistillError(f"{theirs.where}: {where}: its weight must be a number, it is {cut(repr(weight))}")
-            found += _loss(theirs, where, *_named(criterion), float(weight))
+            weight = theirs.real(f"{where}.weight", part.get("weight", part.get("factor")))
+            found += _loss(theirs, where, *_named(criterion), weight)
     if not found:
         raise RedistillError(f"{theirs.where}: no loss of it is a term here: {'; '.join(f'{k}: {v}' for k, v in theirs.notes[-4:])}")
     return _together(found)
@@ -130,14 +133,14 @@ def _loss(theirs: Theirs, where: str, name: str, given: Mapping[str, Any], weigh
         for key, value in given.items():
             if key not in ("reduction", "label_smoothing") or (key == "reduction" and value != "mean"):
                 theirs.note(f"{where}.{key}", f"{cut(str(value))}: not translated")
-        smoothing = given.get("label_smoothing", 0.0)
-        return [term("CE", weight, **({"smoothing": float(smoothing)} if smoothing else {}))]
+        smoothing = theirs.real(f"{where}.label_smoothing", given.get("label_smoothing", 0.0))
+        return [term("CE", weight, **({"smoothing": smoothing} if smoothing else {}))]
     if name == "KDLoss":
         if given.get("reduction", "batchmean") not in ("batchmean", "mean"):
             theirs.note(f"{where}.reduction", f"{given['reduction']}: grows with the batch; not translated, KD left out")
             return []
-        if not isinstance(given.get("temperature"), int | float):
-            raise RedistillError(f"{theirs.where}: {where}: KDLoss needs a temperature, it is {cut(repr(given.get('temperature')))}")
+        for key in ("temperature", *(one for one in ("alpha", "beta") if given.get(one) is not None)):
+            theirs.real(f"{where}.{key}", given.get(key))
         _at_the_logits(theirs, where, given)
         for key in given.keys() - KD_KEYS:
             theirs.note(f"{where}.{key}", f"{cut(str(given[key]))}: not translated")
@@ -146,16 +149,20 @@ def _loss(theirs: Theirs, where: str, name: str, given: Mapping[str, Any], weigh
         pairs = given.get("at_pairs")
         if not isinstance(pairs, Mapping) or not pairs:
             raise RedistillError(f"{theirs.where}: {where}: ATLoss needs at_pairs")
-        form = {"code": "mean", "paper": "norm"}.get(given.get("mode", "code"))
+        form = {"code": "mean", "paper": "norm"}.get(str(given.get("mode", "code")))
         if form is None:
             raise RedistillError(f"{theirs.where}: {where}.mode must be code or paper, it is {given.get('mode')}")
         by_weight: dict[float, list[list[str]]] = {}
         for label, pair in pairs.items():
-            by_weight.setdefault(float(pair.get("weight", pair.get("factor", 1))), []).append(_pair(theirs, f"{where}.{label}", pair))
+            each = theirs.real(f"{where}.{label}.weight", _table(pair).get("weight", _table(pair).get("factor", 1)))
+            by_weight.setdefault(each, []).append(_pair(theirs, f"{where}.{label}", _table(pair)))
         more = {} if form == "mean" else {"form": form}
         return [term("AT", weight * each, at=at, **more) for each, at in by_weight.items()]
     if name == "SPKDLoss" and given.get("reduction") == "batchmean":
-        return [term("SP", weight, at=[[_place(str(given["student_output_path"])), _place(str(given["teacher_output_path"]))]])]
+        paths = [given.get(f"{who}_output_path") for who in ("student", "teacher")]
+        if not all(isinstance(path, str) for path in paths):
+            raise RedistillError(f"{theirs.where}: {where}: SPKDLoss needs student_output_path and teacher_output_path")
+        return [term("SP", weight, at=[list(map(_place, map(str, paths)))])]
     why = "its features go through modules that the yaml builds" if name in ("MSELoss", "VIDLoss") else "no term here is known to be it"
     theirs.note(where, f"{name}, weight {weight:g}: left out, {why} (docs/alpha.md has its formula where it is one of ours)")
     return []
@@ -192,14 +199,15 @@ def _source(theirs: Theirs, settings: dict[str, Any], data: str | None) -> None:
     if data is None:
         theirs.note("datasets", f"{names}: write [source] with data = \"folder:DIR\", and its augmentation")
         return
-    splits = theirs.table(f"datasets.{data}").get("splits", {})
-    train = _named(splits.get("train", {}))[1]
-    transforms = [_named(one) for one in train.get("transform_configs", train.get("transform_params", [])) if isinstance(one, Mapping)]
+    train = _named(_table(theirs.table(f"datasets.{data}").get("splits")).get("train"))[1]
+    listed = train.get("transform_configs", train.get("transform_params"))
+    transforms = [_named(one) for one in (listed if isinstance(listed, list) else ())]
     found: dict[str, Any] = {"data": data, "augment": "none"}
     names_of = [name for name, _ in transforms]
     for name, given in transforms:
         if name == "Normalize":
-            mean, std = (" ".join(f"{v:g}" if isinstance(v, int) else repr(v) for v in given[key]) for key in ("mean", "std"))
+            both = (theirs.reals(f"datasets.{data}.splits.train, Normalize.{key}", given.get(key)) for key in ("mean", "std"))
+            mean, std = (" ".join(f"{v:g}" if v.is_integer() else repr(v) for v in one) for one in both)
             found["normalise"] = f"torchdistill (mean {mean}, std {std})"
         elif name == "RandomCrop" and {"size": 32, "padding": 4}.items() <= {**given}.items() and "RandomHorizontalFlip" in names_of:
             found["augment"] = "crop-flip:4"
@@ -217,18 +225,21 @@ def _recipe(theirs: Theirs) -> dict[str, Any]:
     made["optimizer"] = name.lower()
     defaults = {"SGD": {"momentum": 0.0, "weight_decay": 0.0, "nesterov": False}, "Adam": {"weight_decay": 0.0},
                 "AdamW": {"weight_decay": 0.01}}[name]  # fmt: skip
-    if not isinstance(given.get("lr"), int | float):
-        raise RedistillError(f"{theirs.where}: train.optimizer: lr must be a number, it is {cut(repr(given.get('lr')))}")
-    made |= {"lr": float(given["lr"]), **{key: given.get(key, value) for key, value in defaults.items()}}
+    made["lr"] = theirs.real("train.optimizer.lr", given.get("lr"))
+    for key, default in defaults.items():
+        made[key] = bool(given.get(key, default)) if key == "nesterov" else theirs.real(f"train.optimizer.{key}", given.get(key, default))
     for key, value in given.items():
         if key not in ("lr", *defaults):
             theirs.note(f"train.optimizer.{key}", f"{cut(str(value))}: not translated")
     if theirs.has("train.scheduler"):
         kind, schedule = _named(theirs.table("train.scheduler"))
+        gamma = theirs.real("train.scheduler.gamma", schedule.get("gamma", 0.1))
         if kind == "MultiStepLR":
-            made["schedule"] = {"kind": "multistep", "at": [float(v) for v in schedule["milestones"]], "gamma": schedule.get("gamma", 0.1)}
+            at = theirs.reals("train.scheduler.milestones", schedule.get("milestones"))
+            made["schedule"] = {"kind": "multistep", "at": at, "gamma": gamma}
         elif kind == "StepLR":
-            made["schedule"] = {"kind": "step", "every": schedule["step_size"], "gamma": schedule.get("gamma", 0.1)}
+            every = theirs.real("train.scheduler.step_size", schedule.get("step_size"))
+            made["schedule"] = {"kind": "step", "every": every, "gamma": gamma}
         elif kind == "CosineAnnealingLR" and schedule.get("T_max") == made["epochs"] and not schedule.get("eta_min"):
             made["schedule"] = {"kind": "cosine"}
         else:

@@ -6,6 +6,7 @@ import ast
 import contextlib
 import importlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,10 +53,19 @@ class Theirs:
 
     def number(self, key: str) -> float:
         """A number, or a sentence."""
-        value = _literal(self.take(key))
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        return self.real(key, _literal(self.take(key)))
+
+    def real(self, key: str, value: Any) -> float:
+        """A value that must be a finite number, or a sentence that calls it ``key``."""
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise RedistillError(f"{self.where}: {key} must be a number, it is {cut(repr(value))}")
         return float(value)
+
+    def reals(self, key: str, value: Any) -> list[float]:
+        """The same of a list of numbers."""
+        if not isinstance(value, list | tuple):
+            raise RedistillError(f"{self.where}: {key} must be a list of numbers, it is {cut(repr(value))}")
+        return [self.real(f"{key}, entry {number}", one) for number, one in enumerate(value, 1)]
 
     def whole(self, key: str) -> int:
         """A whole number, or a sentence."""
@@ -73,10 +83,7 @@ class Theirs:
 
     def numbers(self, key: str) -> list[float]:
         """A list of numbers, or a sentence."""
-        value = _literal(self.take(key))
-        if not isinstance(value, list | tuple) or not all(isinstance(one, int | float) and not isinstance(one, bool) for one in value):
-            raise RedistillError(f"{self.where}: {key} must be a list of numbers, it is {cut(repr(value))}")
-        return [float(one) for one in value]
+        return self.reals(key, _literal(self.take(key)))
 
     def note(self, key: str, text: str) -> None:
         self.notes.append((key, text))

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import statistics
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from redistill.errors import plain
-from redistill.report.style import ACCENT, GRID, INK, MUTED, RUST, heading, label_ends, name_of, panels, save
+from redistill.report.style import ACCENT, GRID, INK, MUTED, RUST, heading, label_ends, name_of, panels, room_for, save
 from redistill.report.table import Accuracies, Row
 
 Curve = Sequence[tuple[float, float]]
+BESIDE = 1.3
+"""Inches of a figure's height that its axes do not have: title, ticks and the name of the x axis."""
 
 
 def accuracy_figure(path: Path, rows: Sequence[Row], accuracies: Accuracies, baseline: str, title: str) -> Path:
@@ -46,7 +48,7 @@ def curves_of(
     curves: Mapping[str, Sequence[Curve]], *, title: str, ylabel: str, xlabel: str = "steps", width: float = 7.0, size: float = 10
 ) -> Any:
     """The mean over the seeds of each name, and between the lowest and the highest seed a band; named at its end."""
-    figure, (axes,) = panels(width=width, size=size)
+    figure, (axes,) = panels(width=width, height=max(4.4, room_for(curves, width, size) + BESIDE), size=size)
     ends = []
     for i, (name, seeds) in enumerate(curves.items()):
         drawn = [dict(points) for points in seeds]
@@ -96,10 +98,43 @@ VERDICT = {"reproduced": ACCENT, "above": RUST, "below": RUST}
 """Colours of verdicts; the others are grey. The word stands beside, so that no colour has to be told apart."""
 
 
+HIGHEST = 8.5
+"""Inches of a forest plot's rows: what a page of paper holds with title and axis."""
+
+
+def forests(rows: Sequence[Held], *, title: str, width: float = 4.9, size: float = 10) -> Iterator[tuple[Any, Sequence[Held]]]:
+    """:func:`forest` in as many figures as pages need, over one and the same axis, each with its rows."""
+    ends = [x for row in rows for x in (row.difference, row.low, row.high, row.tolerance, -row.tolerance) if x is not None]
+    margin = 0.05 * (max(ends) - min(ends)) or 1.0
+    parts: list[list[Held]] = [[]]
+    room = 0.0
+    for row in rows:
+        tall = _tall(_name_lines(row, width, size), size)
+        if parts[-1] and room + tall > HIGHEST:
+            parts.append([])
+            room = 0.0
+        parts[-1].append(row)
+        room += tall
+    for number, part in enumerate(parts, 1):
+        heading_of = title if len(parts) == 1 else f"{title} ({number} of {len(parts)})"
+        drawn = forest(part, title=heading_of, width=width, size=size)
+        drawn.axes[0].set_xlim(min(ends) - margin, max(ends) + margin)
+        yield drawn, part
+
+
+def _name_lines(row: Held, width: float, size: float) -> list[str]:
+    return textwrap.wrap(plain(f"{row.name}: {row.words}"), int(width * 13 * 10 / size))
+
+
+def _tall(lines: Sequence[str], size: float) -> float:
+    """Inches of a row of a forest plot."""
+    return 0.2 * size / 10 * len(lines) + 0.28
+
+
 def forest(rows: Sequence[Held], *, title: str, width: float = 4.9, size: float = 10) -> Any:
     """Ours minus the paper's, claim by claim, with the interval that decides and the tolerance as a band."""
-    names = [textwrap.wrap(plain(f"{row.name}: {row.words}"), int(width * 13 * 10 / size)) for row in rows]
-    tall = [0.2 * size / 10 * len(lines) + 0.28 for lines in names]
+    names = [_name_lines(row, width, size) for row in rows]
+    tall = [_tall(lines, size) for lines in names]
     figure, (axes,) = panels(width=width, height=sum(tall) + 1.1, size=size)
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x", color=GRID, linewidth=0.8)
@@ -130,7 +165,8 @@ def against_images(
     Args:
         printed: (M, accuracy in percent) by method. ours: (M, mean, low, high) by method.
     """
-    figure, (axes,) = panels(width=width, height=3.8, size=size)
+    labels = [f"{name}, paper" for name in printed] + [f"{name}, ours" for name in ours]
+    figure, (axes,) = panels(width=width, height=max(3.8, room_for(labels, width, size) + BESIDE), size=size)
     ends = []
     for i, name in enumerate(dict.fromkeys([*printed, *ours])):
         look = name_of(i)

@@ -53,16 +53,18 @@ def _fill(parent: Element, content: Iterable[Content]) -> None:
 
 
 def table(
-    head: Sequence[str], rows: Iterable[Sequence[Content]], caption: str, *, numbers: Sequence[int] = (), named: bool = True
-) -> Element:
+    head: Sequence[str], rows: Iterable[Sequence[Content]], caption: str, *, numbers: Sequence[int] = (), wide: int | None = None,
+    named: bool = True,
+) -> Element:  # fmt: skip
     """A table that can be sorted and read aloud; the first entry of a row names it.
 
     Args:
-        numbers: columns that hold numbers (on the right). named: whether the caption is shown; it is said in any case.
+        numbers: columns that hold numbers (on the right). wide: the column that holds sentences, which a phone does not make narrow.
+            named: whether the caption is shown; it is said in any case.
     """
 
     def aligned(column: int) -> str | None:
-        return "n" if column in numbers else None
+        return "n" if column in numbers else "note" if column == wide else None
 
     body = [
         el("tr", [el("td" if c else "th", entry, class_=aligned(c), scope=None if c else "row") for c, entry in enumerate(row)])

@@ -12,7 +12,7 @@ from redistill.claims.words import EPOCH
 from redistill.launch.progress import lasting
 from redistill.papers.cells import Cell, Paper, described
 from redistill.papers.plan import Plan
-from redistill.papers.schema import Protocol, Selector
+from redistill.papers.schema import Protocol, Selector, Table
 from redistill.report.table import bars
 from redistill.runs.store import Run
 from redistill.verdicts.claims import label
@@ -23,7 +23,7 @@ NOT_JUDGED = "not attempted"
 
 @dataclass(frozen=True)
 class Line:
-    """One finding as text, column by column; the same in all three formats."""
+    """One finding as text, column by column; the same in all three formats. An order has no difference to the paper: its sign decides."""
 
     claim: str
     kind: str
@@ -62,7 +62,7 @@ def line(finding: Finding, why: str = "") -> Line:
         low, high = number(reading.ours.low, sign), number(reading.ours.high, sign)
         ours = f"{number(reading.ours.value, sign)} [{low}, {high}]"
         n = str(reading.ours.n)
-        if reading.difference is not None and reading.interval is not None:
+        if reading.difference is not None and reading.interval is not None and claim.kind != "order":
             ends = ", ".join(number(x, True) for x in reading.interval)
             difference = f"{number(reading.difference, True)} [{ends}]"
     elif finding.measured is not None:
@@ -114,6 +114,7 @@ def latex_cells(paper: Paper, table: TableVerdict) -> str:
     found = {finding.claim.id: finding for finding in table.findings}
     rows, columns = (list(dict.fromkeys(part)) for part in zip(*((p.cell.row, p.cell.column) for p in table.planned), strict=True))
     cells = {(p.cell.row, p.cell.column): p.cell for p in table.planned}
+    errors = paper.table(table.table).metric == "error"
 
     def printed(cell: Cell | None) -> str:
         if cell is None or (number := cell.printed) is None:
@@ -128,7 +129,8 @@ def latex_cells(paper: Paper, table: TableVerdict) -> str:
         digits = max(2, finding.claim.published.decimals) if finding.claim.published is not None else 2
         half = "" if reading.ours.n < 2 else rf" \pm {(reading.ours.high - reading.ours.low) / 2:.{digits}f}"
         mark = _MARK.get(finding.verdict, "")
-        return rf"${reading.ours.value:.{digits}f}{half}{f'^{{{mark}}}' if mark else ''}$"
+        value = 100.0 - reading.ours.value if errors else reading.ours.value
+        return rf"${value:.{digits}f}{half}{f'^{{{mark}}}' if mark else ''}$"
 
     body = []
     for row in rows:
@@ -137,7 +139,7 @@ def latex_cells(paper: Paper, table: TableVerdict) -> str:
     caption = (
         f"{latex(paper.table(table.table).caption)}: as printed, and ours below, $\\pm$ half of the 95\\,\\% interval of the mean over our "
         "seeds. "
-        "r reproduced, a above, b below, u unclear, c compatible; -- not run."
+        f"r reproduced, a above, b below{', in accuracy' if errors else ''}, u unclear, c compatible; -- not run."
     )
     return "\n".join(
         [
@@ -205,6 +207,11 @@ def reported(protocol: Protocol) -> str:
     return f"{epoch}, {runs}; tolerance ±{protocol.tolerance:g}"
 
 
+def unit_of(table: Table) -> str:
+    """In which unit a table's claims stand here, where it is not the printed one: a sentence, or ""."""
+    return "The paper prints errors; the claims below are about accuracies, 100 minus them." if table.metric == "error" else ""
+
+
 def title_of(table: TableVerdict) -> str:
     """``Table 1``; a table that the paper file names by a word keeps it: ``tf``."""
     return f"Table {table.table}" if table.table[:1].isdigit() else table.table
@@ -214,7 +221,7 @@ def _section(paper: Paper, table: TableVerdict) -> list[str]:
     printed, protocol = paper.table(table.table), paper.protocol(table.table)
     out = [f"## {title_of(table)}", ""]
     rule = f"Reported: {reported(protocol)}." + (f" Because: {protocol.because}." if protocol.because else "")
-    out += [f"{printed.caption} ({printed.page}).", "", rule, ""]
+    out += [f"{printed.caption} ({printed.page}).", "", " ".join(filter(None, (rule, unit_of(printed)))), ""]
     if printed.note:
         out += [f"{printed.note}.", ""]
     if table.summary is not None:

@@ -39,8 +39,7 @@ def digits_methods(results: Path) -> str:
     if not (folder / "table.json").exists():
         return ""
     about, machine = measured(folder / "table.json"), read(folder / "table.json")["head"]["origin"]
-    rows = [Row(**{name: entry for name, entry in row.items() if name != "runs"}) for row in about["rows"]]
-    rows = [replace(row, low=max(0.0, row.low or 0.0), high=min(100.0, row.high or 100.0)) for row in rows]  # accuracies
+    rows = [_bounded(Row(**{name: entry for name, entry in row.items() if name != "runs"})) for row in about["rows"]]
     left_out = "\n".join(f"Left out: {name}: {why}" for name, why in about["left_out"].items())
     return (
         f"## Digits: every method\n\n`{about['command']}`: {about['runs']} runs, chains and teacher included, in "
@@ -48,6 +47,13 @@ def digits_methods(results: Path) -> str:
         f"each method's own source, for CIFAR; differences are paired by seed. Three seeds and thirty rows: some row looks good by "
         f"chance, and no row is a ranking.\n\n{markdown(rows, 'CE')}\n{left_out}\n"
     )
+
+
+def _bounded(row: Row) -> Row:
+    """A row of a record from before intervals of accuracies ended at 0 and 100 (:func:`redistill.stats.percent_interval`)."""
+    if row.low is None or row.high is None:  # one seed
+        return row
+    return replace(row, low=max(0.0, row.low), high=min(100.0, row.high))
 
 
 def checkpoints(results: Path) -> str:

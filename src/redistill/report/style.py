@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import textwrap
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,16 @@ def heading(figure: Any, title: str) -> None:
     figure.suptitle(textwrap.fill(plain(title), int(13 * figure.get_figwidth())), fontsize=11, color=INK, x=0.01, ha="left")
 
 
+def _in_lines(name: str, width: float) -> str:
+    """A label in as many lines as it needs within about a third of a figure that is ``width`` inches wide."""
+    return textwrap.fill(plain(name), round(3.6 * width))
+
+
+def room_for(names: Iterable[str], width: float, size: float) -> float:
+    """Inches that the labels of :func:`label_ends` take, one below the other; ``size`` of the figure's letters in points."""
+    return sum(1 + _in_lines(name, width).count("\n") for name in names) * (size - 1) * 1.25 / 72
+
+
 def label_ends(ax: Any, ends: Sequence[tuple[float, float, str, str]]) -> None:
     """Names right of the last points of lines, moved apart where they would lie on each other; instead of a legend.
 
@@ -84,12 +94,13 @@ def label_ends(ax: Any, ends: Sequence[tuple[float, float, str, str]]) -> None:
     """
     figure = ax.figure
     size = float(ax.xaxis.label.get_size()) - 1
-    wide = round(3.6 * figure.get_figwidth())  # letters to a line: about a third of the figure
-    shown = sorted(((y, x, textwrap.fill(plain(name), wide), colour) for x, y, name, colour in ends), key=lambda one: one[0])
+    width = figure.get_figwidth()
+    shown = sorted(((y, x, _in_lines(name, width), colour) for x, y, name, colour in ends), key=lambda one: one[0])
     names = [
         ax.annotate(
             text, xy=(x, y), xytext=(1.03, y), textcoords=ax.get_yaxis_transform(), va="center", color=colour, fontsize=size,
-            annotation_clip=False, arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2},
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "relpos": (0.0, 0.5), "shrinkA": 0, "shrinkB": 2},
         )
         for y, x, text, colour in shown
     ]  # fmt: skip

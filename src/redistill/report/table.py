@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from redistill.claims import counted
 from redistill.errors import RedistillError, nearest
 from redistill.stats import paired_difference, percent_interval
 
@@ -91,7 +92,7 @@ def _cells(rows: Sequence[Row], baseline: str) -> tuple[list[str], list[list[str
     body = []
     for r in rows:
         cells = [
-            r.method,
+            r.method.replace("|", "\\|"),
             str(r.n),
             f"{r.mean:.2f}",
             f"{r.low:.2f} to {r.high:.2f}" if r.low is not None else "one seed",
@@ -154,7 +155,7 @@ def latex(rows: Sequence[Row], baseline: str) -> str:
         gain = "" if r.difference is None else value(r.difference, half, signed=True)
         lines.append(f"{escaped(r.method)} & {value(r.mean, r.sd, bold=r.mean == best and len(rows) > 1)} & {gain} " + r"\\")
     seeds = sorted({row.n for row in rows})
-    over = f"{seeds[0]} seeds" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
+    over = counted(seeds[0], "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
     caption = (
         rf"Accuracy in \%, mean $\pm$ standard deviation over {over}; difference to {escaped(baseline)}, paired by seed, $\pm$ half of "
         rf"its 95\,\% interval."

@@ -10,9 +10,9 @@ from redistill.claims import Finding, counted, summary_sentences
 from redistill.papers.cells import Cell
 from redistill.papers.plan import Plan
 from redistill.papers.schema import Selector
-from redistill.report.figures import Held, against_images, curves_of, ends_of, forest
+from redistill.report.figures import Held, against_images, curves_of, ends_of, forests
 from redistill.report.html import Content, Element, el, facts, figure, page, table
-from redistill.report.paper import NOT_JUDGED, line, reported, scope_of, tested, title_of
+from redistill.report.paper import NOT_JUDGED, line, reported, scope_of, tested, title_of, unit_of
 from redistill.report.style import svg_text
 from redistill.report.web_parts import LETTER, WIDTH, methods, of_runs, sections
 from redistill.report.written import Written
@@ -101,14 +101,14 @@ def _table(plan: Plan, judged: TableVerdict, name: str, whole: bool) -> list[Con
     printed, protocol = plan.paper.table(judged.table), plan.paper.protocol(judged.table)
     out: list[Content] = [el("p", f"{printed.caption} ({printed.page}). {printed.note}".strip())]
     rule = f"Reported: {reported(protocol)}." + (f" Because: {protocol.because}." if protocol.because else "")
-    out.append(el("p", rule, class_="muted"))
+    out.append(el("p", " ".join(filter(None, (rule, unit_of(printed)))), class_="muted"))
     reasons = {label(p.cell): p.cell.unknown for p in judged.planned}
     looked = [f for f in judged.findings if f.reading is not None or f.measured is not None]
     figures: list[Content] = []
     if rested := [one for finding in looked if (one := held(finding)) is not None][:MOST]:
-        drawn = forest(rested, title="Ours minus the paper's", width=WIDTH, size=LETTER)
-        verdicts = "; ".join(f"{one.name}: {one.words}" for one in rested)
-        figures.append(figure(svg_text(drawn, f"Claims of table {judged.table}", verdicts), f"{name}-f"))
+        for part, (drawn, held_there) in enumerate(forests(rested, title="Ours minus the paper's", width=WIDTH, size=LETTER)):
+            verdicts = "; ".join(f"{one.name}: {one.words}" for one in held_there)
+            figures.append(figure(svg_text(drawn, f"Claims of table {judged.table}", verdicts), f"{name}-f{part or ''}"))
     if curves := tested(judged.runs):
         drawn = curves_of(curves, title="Test accuracy over the run", ylabel="test accuracy, %", width=WIDTH, size=LETTER)
         figures.append(figure(svg_text(drawn, f"Curves of table {judged.table}", ends_of(curves, "test accuracy, %")), f"{name}-c"))
@@ -121,11 +121,10 @@ def _table(plan: Plan, judged: TableVerdict, name: str, whole: bool) -> list[Con
             continue
         entry = line(finding, reasons.get(finding.claim.id, ""))
         verdict = el("span", entry.verdict, class_=f"v v-{entry.verdict.partition(',')[0]}")
-        note = el("span", entry.note)
-        rows.append((entry.claim, entry.paper, entry.ours, entry.n, entry.difference, verdict, note))
+        rows.append((entry.claim, entry.paper, entry.ours, entry.n, entry.difference, verdict, entry.note))
     if rows:
         head = ("claim", "paper", "ours [95 %]", "n", "difference [interval]", "verdict", "note")
-        out.append(table(head, rows, f"Claims of table {judged.table} beside our runs", numbers=(1, 2, 3, 4)))
+        out.append(table(head, rows, f"Claims of table {judged.table} beside our runs", numbers=(1, 2, 3, 4), wide=6))
     if left := len(judged.findings) - len(rows):
         out.append(el("p", f"{counted(left, 'further claim')} of this table: see What was not run."))
     if judged.summary is not None:
@@ -134,7 +133,9 @@ def _table(plan: Plan, judged: TableVerdict, name: str, whole: bool) -> list[Con
 
 
 def held(finding: Finding) -> Held | None:
-    """A claim as a forest plot shows it; None where nothing of ours stands beside it."""
+    """A claim as a forest plot shows it; None where nothing of ours stands beside it, and for an order, which is not judged by size."""
+    if finding.claim.kind == "order":
+        return None
     entry = line(finding)
     words = f"{entry.paper}, ours {entry.ours.partition(' ')[0]}: {finding.verdict}"
     if finding.measured is not None and finding.difference is not None:
@@ -147,8 +148,7 @@ def held(finding: Finding) -> Held | None:
 
 def _few(plan: Plan, judged: TableVerdict) -> str | None:
     """Accuracy against M, where the cells of a table differ by it and something of it ran."""
-    metric = plan.paper.table(judged.table).metric
-    if metric == "mte":
+    if plan.paper.table(judged.table).metric == "mte":
         return None
     printed: dict[str, list[tuple[float, float]]] = {}
     ours: dict[str, list[tuple[float, float, float, float]]] = {}
@@ -156,8 +156,8 @@ def _few(plan: Plan, judged: TableVerdict) -> str | None:
         if not p.cell.facts.get("M", "").isdigit():
             continue
         name, images = ", ".join(v for k, v in p.cell.facts.items() if k not in ("M", "seed")), float(p.cell.facts["M"])
-        if p.cell.printed is not None:
-            printed.setdefault(name, []).append((images, 100.0 - p.cell.printed.value if metric == "error" else p.cell.printed.value))
+        if (accuracy := plan.paper.accuracy(p.cell)) is not None:
+            printed.setdefault(name, []).append((images, accuracy))
         values = [run.accuracy() for run in judged.runs.get(label(p.cell), ())]
         if len(values) > 1:
             mean = percent_interval(values)
@@ -188,7 +188,7 @@ def _not_run(tables: Sequence[TableVerdict]) -> list[Content]:
             if finding.reading is None and finding.measured is None:
                 rows.append((f"{judged.table}: {finding.claim.id}", line(finding).paper, finding.verdict, finding.note))
     head = ("claim", "paper", "verdict", "why")
-    return [table(head, rows, "Claims without a reading of ours", numbers=(1,)) if rows else el("p", "Nothing.")]
+    return [table(head, rows, "Claims without a reading of ours", numbers=(1,), wide=3) if rows else el("p", "Nothing.")]
 
 
 def _transitions(beliefs: Sequence[Believed], runs: Mapping[str, Run]) -> list[Content]:

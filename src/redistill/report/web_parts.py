@@ -107,4 +107,4 @@ def versions(runs: Sequence[Run]) -> str:
 def _checklist(runs: Sequence[Run], plan: Plan | None) -> list[Content]:
     rows = [(one.question, one.group, one.answer, one.evidence) for one in checklist(runs, plan)]
     caption = "ML Reproducibility Checklist 2.0 and code completeness, from the records"
-    return [table(("question", "list", "answer", "evidence"), rows, caption)]
+    return [table(("question", "list", "answer", "evidence"), rows, caption, wide=3)]

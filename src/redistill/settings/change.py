@@ -9,7 +9,6 @@ text ``"{M}"`` stands for the fact of that name (``papers/cells.py``), the one s
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import re
 from collections.abc import Mapping, Sequence
@@ -45,19 +44,30 @@ def changed(settings: Mapping[str, Any], changes: Sequence[str], *, one_of_sever
     return made
 
 
+def of_term(change: str) -> tuple[str, str] | None:
+    """The term that a change names, and which of its settings; None for any other change, and for what is none.
+
+    >>> of_term("method.AT.weight=10"), of_term('method.KD=""'), of_term("recipe.lr=0.1")
+    (('AT', 'weight'), ('KD', ''), None)
+    """
+    try:
+        keys, _ = _read(change)
+    except RedistillError:
+        return None
+    return (keys[1], keys[2] if len(keys) > 2 else "") if keys[0] == "method" and len(keys) > 1 else None
+
+
 def require_terms(several: Sequence[Mapping[str, Any]], changes: Sequence[str]) -> None:
     """Refuse a change of a term that no method of several has; what else is wrong with it is told where it is made."""
     methods = [rows for settings in several if isinstance(rows := settings.get("method"), list)]
     uses = [str(row["use"]) for rows in methods for row in rows if isinstance(row, dict) and "use" in row]
     longest = max(map(len, methods), default=0)
     for one in changes:
-        keys: tuple[str, ...] = ()
-        with contextlib.suppress(RedistillError):
-            keys = _read(one)[0]
-        if keys[:1] != ("method",) or len(keys) == 1 or keys[1] in uses or not methods:
+        name, _ = of_term(one) or ("", "")
+        if not name or name in uses or not methods:
             continue
-        if not (keys[1].isdecimal() and len(keys[1]) < 6 and int(keys[1]) < longest):
-            raise NoTerm(f"--set {cut(repr(one), 80)}: {nearest(keys[1], uses, 'term')}")
+        if not (name.isdecimal() and len(name) < 6 and int(name) < longest):
+            raise NoTerm(f"--set {cut(repr(one), 80)}: {nearest(name, uses, 'term')}")
 
 
 def _read(change: str) -> tuple[tuple[str, ...], Any]:

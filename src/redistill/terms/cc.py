@@ -63,7 +63,7 @@ class CC(Term):
 
     def check(self) -> None:
         self.at = pairs_of(self.at)
-        if isinstance(self.dim, bool) or self.dim < 1:
+        if self.dim < 1:
             raise RedistillError(f"CC(dim={self.dim}): an embedding has at least 1 number")
 
     def setup(self, ctx: Context) -> None:

@@ -114,10 +114,8 @@ class CRD(CountingTerm):
 
     def check(self) -> None:
         self.at = pairs_of(self.at)
-        for name in ("dim", "K"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise RedistillError(f"CRD({name}={value!r}): must be a whole number, at least 1")
+        if self.dim < 1 or self.K < 1:
+            raise RedistillError(f"CRD(dim={self.dim}, K={self.K}): both must be at least 1")
         if not 0 < self.T < math.inf:
             raise RedistillError(f"CRD(T={self.T}): the temperature must be above 0 and finite")
         if not 0 <= self.momentum < 1:

@@ -85,8 +85,8 @@ class CTKD(Term):
             )
         if self.loops < 0:
             raise RedistillError(f"CTKD(loops={self.loops}): epochs of the curriculum, at least 0")
-        if self.steps is not None and (isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1):
-            raise RedistillError(f"CTKD(steps={self.steps!r}): steps of an epoch, a whole number of at least 1, or None")
+        if self.steps is not None and self.steps < 1:
+            raise RedistillError(f"CTKD(steps={self.steps}): steps of an epoch, at least 1, or None")
         if not math.isfinite(self.reversal):
             raise RedistillError(f"CTKD(reversal={self.reversal}): must be finite")
 

@@ -24,7 +24,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from redistill.core import At, Batch, Context, Output, Pair, RedistillError, Term, describe_places, require_ready
+from redistill.core import At, Batch, Context, Output, RedistillError, Term, describe_places, named_places, require_ready
 from redistill.terms.ce import cross_entropy, mixed_cross_entropy
 from redistill.terms.kd import Reduction, check_logits, softened_kl
 from redistill.terms.parts.wide import wide
@@ -79,13 +79,13 @@ class DeiT(Term):
         if self.reduction not in ("batch", "element"):
             raise RedistillError(f"DeiT(reduction={self.reduction!r}): known are 'batch' and 'element'")
         if self.at is not None:
-            self.at = (self.at,) if isinstance(self.at, str) else tuple(self.at)
-            if len(self.at) != 2 or not all(isinstance(name, str) for name in self.at):
+            if len(heads := named_places(self.at)) != 2:
                 raise RedistillError(f"DeiT(at={self.at!r}): names two heads of the student, for example ['head', 'head_dist']")
-            self._take(self.at)
+            self.at = heads
+            self._take(heads)
 
-    def _take(self, heads: tuple[object, ...]) -> None:
-        self.pairs = tuple[Pair, ...]((str(head), LOGITS) for head in heads)
+    def _take(self, heads: tuple[str, ...]) -> None:
+        self.pairs = tuple((head, LOGITS) for head in heads)
         self.ready = True
 
     def setup(self, ctx: Context) -> None:

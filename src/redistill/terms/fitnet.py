@@ -16,7 +16,7 @@ Where paper and codes differ:
 | CRD benchmark, mdistiller | `FitNet()` | jointly: CE + 100 · this |
 | TensorFlow code | `FitNet(norm=False, relu=False, bias=False, side="teacher")` | alone, every group; the *teacher's* map is regressed |
 
-The "FitNet" rows of the CRD, ReviewKD and DKD tables are the last line: regressor with batch norm and ReLU, one stage of
+The "FitNet" rows of the CRD, ReviewKD and DKD tables are `FitNet()`: regressor with batch norm and ReLU, one stage of
 training. For a map of N = C·H·W entries weight 100 there equals weight 200/N on the paper's ½ sum.
 """
 

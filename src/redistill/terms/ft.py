@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, Literal
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -122,7 +121,7 @@ class FT(Term):
         if not 0 < self.k < math.inf:
             raise RedistillError(f"FT(k={self.k}): the share of channels must be above 0 and finite")
         for name, power in (("p1", self.p1), ("p2", self.p2)):
-            if power != int(power) or power < 1:
+            if power < 1:
                 raise RedistillError(f"FT({name}={power}): a power is a whole number of at least 1")
         if self.p2 != 1 and self.p2 % 2:
             raise RedistillError(f"FT(p2={self.p2}): odd powers but 1 make a distance negative: give 1 or an even number")
@@ -162,7 +161,5 @@ class FT(Term):
         if self.learns == "translator" or not self.reconstruction:
             return factor_distance(self.translator(f_s), self.paraphraser.encoder(f_t), self.p1, self.p2)
         factor, again = self.paraphraser(f_t)
-        with torch.no_grad():
-            target = factor.detach()
         learnt = (again - f_t).square().mean()
-        return factor_distance(self.translator(f_s), target, self.p1, self.p2) + self.reconstruction * wide(learnt)
+        return factor_distance(self.translator(f_s), factor.detach(), self.p1, self.p2) + self.reconstruction * wide(learnt)

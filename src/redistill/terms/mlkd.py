@@ -25,6 +25,7 @@ twice. Both views pass the student in one forward here and in two there: batch n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -160,8 +161,8 @@ class MLKD(Term):
     theorems: ClassVar[tuple[str, ...]] = ("zero at match", "logit shift", "class permutation", "batch permutation", "non-negative")
 
     def check(self) -> None:
-        self.temperatures = tuple(float(T) for T in self.temperatures)
-        if not self.temperatures or not all(0 < T < float("inf") for T in self.temperatures):
+        self.temperatures = tuple(map(float, self.temperatures))
+        if not self.temperatures or not all(0 < T < math.inf for T in self.temperatures):
             raise RedistillError(f"MLKD(temperatures={list(self.temperatures)}): one or more, all above 0 and finite")
         if not 0 <= self.slip <= len(self.temperatures):
             raise RedistillError(f"MLKD(slip={self.slip}): between 0 and the number of temperatures, {len(self.temperatures)}")

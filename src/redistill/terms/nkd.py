@@ -62,7 +62,7 @@ class NKD(Term):
     def parts(self, student: Output, teacher: Output, batch: Batch) -> tuple[Tensor, Tensor]:
         """The target's and the other classes' cross-entropy, with T², without γ."""
         check_logits("NKD", student.logits, teacher.logits)
-        labels = batch.labels_for("NKD")
+        labels = batch.labels_for("NKD", teacher.logits)
         z_s, z_t = wide(student.logits), wide(teacher.logits)
         log_s, p_t = torch.log_softmax(z_s, dim=1), torch.softmax(z_t, dim=1)
         target = -(of_label(p_t, labels) * of_label(log_s, labels)).sum() / len(z_s)

@@ -26,7 +26,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from redistill import rng
-from redistill.core import At, Batch, Context, Output, RedistillError, Shape, Term, describe_places, require_ready
+from redistill.core import At, Batch, Context, Output, RedistillError, Shape, Term, describe_places, named_places, require_ready
 from redistill.terms.kd import check_logits
 from redistill.terms.parts.layers import total
 from redistill.terms.parts.wide import fitting, wide
@@ -125,9 +125,9 @@ class OFA(Term):
 
     def check(self) -> None:
         if self.at is not None:
-            self.at = (self.at,) if isinstance(self.at, str) else tuple(self.at)
-            if not self.at or not all(isinstance(name, str) for name in self.at):
+            if not (names := named_places(self.at)):
                 raise RedistillError(f"OFA(at={self.at!r}): names places of the student alone, for example ['stage1', 'stage2']")
+            self.at = names
         if not 1 <= self.eps < math.inf:
             raise RedistillError(f"OFA(eps={self.eps}): the exponent must be at least 1 and finite")
         if not 0 < self.T < math.inf:
@@ -161,7 +161,7 @@ class OFA(Term):
     def parts(self, student: Output, teacher: Output, batch: Batch) -> list[Tensor]:
         """One value a branch, then the student's own logits', without ``factor``."""
         require_ready(self)
-        labels = batch.labels_for("OFA")
+        labels = batch.labels_for("OFA", teacher.logits)
         logits_of_stages = [
             branch(fitting(student[mine], branch)) for branch, (mine, _) in zip(self.branches, self.pairs, strict=True)
         ]

@@ -29,7 +29,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from redistill import rng
-from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
+from redistill.core import At, Batch, Context, Output, RedistillError, Term, named_places, pairs_of, require_ready
 from redistill.terms.parts.layers import halved_upwards, paired_before_activation, total
 from redistill.terms.parts.maps import as_map, average_to, map_shape, same_shape
 from redistill.terms.parts.norms import norm_before
@@ -108,9 +108,10 @@ class OFD(Term):
 
     def check(self) -> None:
         self.at = pairs_of(self.at)
-        if isinstance(self.norms, str):
-            self.norms = (self.norms,)
-        self.norms = None if self.norms is None else tuple(self.norms)
+        if self.norms is not None:
+            if not (norms := named_places(self.norms)):
+                raise RedistillError(f"OFD(norms={self.norms!r}): names batch norms of the teacher, one a pair, by their paths")
+            self.norms = norms
         if not 0 < self.factor < math.inf:
             raise RedistillError(f"OFD(factor={self.factor}): the constant must be above 0 and finite")
         if self.kernel_size < 1 or self.kernel_size % 2 == 0:

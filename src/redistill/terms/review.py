@@ -111,7 +111,9 @@ class Review(Term):
 
     def check(self) -> None:
         self.at = pairs_of(self.at)
-        self.levels, self.weights = tuple(self.levels), tuple(self.weights)  # files have lists
+        if not isinstance(self.levels, list | tuple):
+            raise RedistillError(f"Review(levels={self.levels!r}): must be a list, cells a side and 'h' for the map itself")
+        self.levels = tuple(self.levels)  # files have lists
         self.pyramid = Pyramid(self.levels, self.weights, self.keep, self.count, self.denominator)
         if self.framework not in ("residual", "pairs", "sums", "levels"):
             raise RedistillError(f"Review(framework={self.framework!r}): known are 'residual', 'pairs', 'sums' and 'levels'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,11 +11,14 @@ from torch import nn
 from redistill.core import Method, RedistillError, Source, Term
 from redistill.core.batch import mixed_labels
 from redistill.data import DataSet
-from redistill.features.places import is_traced
+from redistill.features.modes import require_sizes
 from redistill.features.sight import bare
+from redistill.features.traced import is_traced
 from redistill.metrics import ImageSet
+from redistill.models.classes import require_same_order
 from redistill.recipe import Recipe
 from redistill.train.kept import HELD_OUT
+from redistill.train.preflight import TeacherWarning
 
 WAYS = "rd.data.arrays(file), rd.data.folder(path) or rd.data.Images(x, y, classes, name, normalise) makes one"
 
@@ -64,10 +68,19 @@ def require_cohort(
         if not isinstance(net, nn.Module):
             kind = f"the class {net.__name__}, not a network made of it" if isinstance(net, type) else f"a {type(net).__name__}"
             raise RedistillError(f"the {who} is {kind}: give a torch.nn.Module from images to logits")
+        require_sizes(net, f"the {who} {type(net).__name__}")
         if any(t.is_meta for t in (*net.parameters(), *net.buffers())):
             raise RedistillError(f"the {who} {type(net).__name__} has no weights: it lies on the meta device; build it on a real one")
     if len({id(net) for net, _ in students}) != len(students):
         raise RedistillError("the same network stands twice in the cohort: every student needs its own weights")
+    owners: dict[int, int] = {}  # of what learns: a frozen part may serve several
+    for number, (net, _) in enumerate(students):
+        for name, parameter in net.named_parameters():
+            if parameter.requires_grad and (other := owners.setdefault(id(parameter), number)) != number:
+                raise RedistillError(
+                    f"two students of the cohort ({other + 1} and {number + 1}) share weights ({name}), which each would move in its step: "
+                    f"every student needs its own (copy.deepcopy)"
+                )
     if teacher is not None and any(net is teacher for net, _ in students):
         raise RedistillError("teacher and student are one network: give the student its own weights (copy.deepcopy)")
     if len(students) > 1 and source.depends_on_student:
@@ -84,6 +97,7 @@ def require_cohort(
         )
     if recipe.accumulate > 1 and str(getattr(source, "augment", "")).endswith("+strong"):
         raise RedistillError("accumulate > 1 would part the two views of a batch: give accumulate=1, or an augmentation without '+strong'")
+    by_labels = False
     for net, what in students:
         if is_traced(bare(net)):
             raise RedistillError(
@@ -93,6 +107,7 @@ def require_cohort(
         method = Method.of(what)
         for _, term in method.parts():
             name = type(term).__name__
+            by_labels = by_labels or term.needs_labels
             if term.needs_teacher and teacher is None:
                 raise RedistillError(f"{name} compares with a teacher, but there is none: give a teacher or remove {name}")
             if term.needs_pairs and smallest == 1:
@@ -114,6 +129,9 @@ def require_cohort(
             raise RedistillError(
                 f"evaluation set {name!r} has images of shape {list(shown)}, the source {list(trained_on)}: make them the same"
             )
+        mine, theirs = (getattr(one, "class_names", None) for one in (source, images))
+        if by_labels and (remark := require_same_order(mine, theirs, "the training images", f"evaluation set {name!r}")):
+            warnings.warn(remark, TeacherWarning, stacklevel=4)
 
 
 def lacking(counted: int, wanted: int) -> str:

@@ -29,7 +29,7 @@ from redistill.metrics import ImageSet, accuracy
 from redistill.models.describe import describe
 from redistill.models.sizes import made_for
 from redistill.paths import expanded
-from redistill.precision import Arithmetic, compiling_may_pay, compiling_pays, resolve_device
+from redistill.precision import Arithmetic, compiling_may_pay, compiling_pays, require_undisturbed, resolve_device
 from redistill.recipe import Recipe
 from redistill.replay import Lanes, Recorder, Replayed, ReplayWarning, recorder_of
 from redistill.train.clock import Clock, Moment
@@ -87,6 +87,7 @@ class Loop:
         seed = int(seed)  # numpy's whole numbers too
         self.recipe, self.seed, self.source, self.cache = recipe, seed, source, cache
         self.means = Arithmetic.of(recipe, resolve_device(device))
+        require_undisturbed(self.means.device)
         self.evaluate = sets_of(evaluate)
         self.per_epoch = source.steps_per_epoch(recipe.batch_size, recipe.drop_last)
         self.schedule = SharedSchedule.of(recipe, self.means, seed, self.per_epoch)

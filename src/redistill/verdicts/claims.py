@@ -149,7 +149,7 @@ def _table(plan: Plan, name: str) -> Table:
 def _with_rule(plan: Plan, table: Table, claim: Claim) -> Claim:
     """With what the plan says of tolerance, looks and teachers, and whether an affordable number of seeds can settle it."""
     spread = table.spreads.get(claim.cell)
-    claim = replace(claim, looks=plan.looks, allowance=plan.allowance if _distilled(table, claim) else 0.0)
+    claim = replace(claim, looks=plan.looks, allowance=plan.allowance if distilled(table, claim) else 0.0)
     if plan.unit is not None and spread is not None:
         claim = replace(claim, tolerance=max(claim.tolerance, round(plan.unit * spread.sd, 2)))
     if spread is None or claim.kind not in ("value", "gain"):
@@ -157,7 +157,7 @@ def _with_rule(plan: Plan, table: Table, claim: Claim) -> Claim:
     return replace(claim, reach=within_reach(claim, spread, table.lenders(claim)))
 
 
-def _distilled(table: Table, claim: Claim) -> bool:
+def distilled(table: Table, claim: Claim) -> bool:
     """Whether some of its runs learn from a teacher."""
     return any(
         p.experiment is not None and p.experiment.teacher is not None and table.home[key(p)] in claim.cells for p in table.planned

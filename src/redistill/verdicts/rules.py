@@ -47,22 +47,22 @@ def ruled(plan: Plan, table: Table, found: Found) -> list[Ruled]:
             made.append(Ruled(claim, None))
             continue
         stored = found.store.written_rule(place(plan.paper.name, table.name, claim))
-        planned = () if claim.looks else plan.seeds
+        planned, late, written = plan.seeds, tuple[int, ...](), None
         if stored is not None:
-            claim = _as_written(claim, stored)
-            planned = () if claim.looks else tuple(stored["planned"])
-        needs = tuple(sorted({*planned, *_unfinished(table, claim, found)}))
-        late = tuple(stored["late"]) if stored is not None else ()
-        made.append(Ruled(replace(claim, needs=needs), None if stored is None else str(stored["written"]), late))
+            claim, planned, late, written = _as_written(claim, stored)
+        needs = tuple(sorted({*(() if claim.looks else planned), *_unfinished(table, claim, found)}))
+        made.append(Ruled(replace(claim, needs=needs), written, late))
     return made
 
 
-def _as_written(claim: Claim, stored: Mapping[str, Any]) -> Claim:
+def _as_written(claim: Claim, stored: Mapping[str, Any]) -> tuple[Claim, tuple[int, ...], tuple[int, ...], str]:
+    """The claim with its stored rule, the seeds that were planned and those that were late, and when it was written."""
     try:
         known = {**BEFORE, **stored["rule"]}
         rule = {name: known[name] for name in RULED}
-        return replace(claim, **{**rule, "looks": tuple(rule["looks"])})
-    except (KeyError, TypeError) as error:
+        planned, late = (tuple(int(seed) for seed in stored[name]) for name in ("planned", "late"))
+        return replace(claim, **{**rule, "looks": tuple(rule["looks"])}), planned, late, str(stored["written"])
+    except (KeyError, TypeError, ValueError) as error:
         raise RedistillError(f"the stored rule of claim {claim.id!r} is incomplete ({error}): restore its file, or delete it") from error
 
 

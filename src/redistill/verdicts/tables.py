@@ -6,11 +6,12 @@ stands in the store since its first run started; every seed of its cells that wa
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from redistill.claims import Claim, Finding, Measured, Summary, judge_table
+from redistill.claims import Claim, Finding, Measured, Summary, counted, judge_table
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
 from redistill.papers.plan import Plan, Planned, scale_of
@@ -18,7 +19,7 @@ from redistill.runs.lookup import Found
 from redistill.runs.store import Run, Store
 from redistill.verdicts.beliefs import Believed
 from redistill.verdicts.checkpoints import Checked, looked_for
-from redistill.verdicts.claims import Table, attacked, claims_of, key, label, published, tables_of, together
+from redistill.verdicts.claims import Table, attacked, claims_of, distilled, key, label, published, tables_of, together
 from redistill.verdicts.rules import ruled, sentences
 
 
@@ -76,13 +77,13 @@ def _judge(
         there, values = _measured(p, found, plan.seeds, at_step=protocol.which == "at_step")
         if metric == "mte":
             known = [beliefs.get((run.id, attacked(p.cell))) for run in there]
-            values = [Measured(run.seed, b.mte) for run, b in zip(there, known, strict=True) if b is not None]
+            values = [Measured(v.seed, b.mte, stale=v.stale) for v, b in zip(values, known, strict=True) if b is not None]
         runs[cell] = there
         if values:
             measured[cell] = values
         lost[cell] = ", ".join(filter(None, (_lost(p, there, found), shortened(p, found))))
     for checkpoint in plan.paper.file.checkpoint:
-        if (evaluated := files.get(checkpoint.sha256)) is not None:
+        if (evaluated := files.get(checkpoint.sha256)) is not None and evaluated.answers(checkpoint):
             measured[f"file {checkpoint.path}"] = [Measured(0, evaluated.accuracy)]
     if not table.claims:
         return TableVerdict(table.name, table.planned, runs, (), None)
@@ -91,7 +92,8 @@ def _judge(
     noted = [replace(f, note="; ".join(filter(None, [f.note, *_losses(f.claim, lost)]))) for f in findings]
     used = dict.fromkeys(run.id for several in runs.values() for run in several)
     notes = (f"{found.notes[one]}." for one in used if one in found.notes)
-    words = (*sentences(rules), *teachers(plan, table, runs), *standing_in(runs), *notes)
+    allowed = [rule.claim.allowance for rule in rules if rule.claim.kind != "checkpoint" and distilled(table, rule.claim)]
+    words = (*sentences(rules), *teachers(table, runs, allowed), *standing_in(runs), *notes)
     found_files = tuple(looked_for(finding, plan.paper, files) for finding in noted)
     return TableVerdict(table.name, table.planned, runs, found_files, summary, words)
 
@@ -125,18 +127,24 @@ def _losses(claim: Claim, lost: Mapping[str, str]) -> list[str]:
     return list(losses.values()) if len(claim.cells) == 1 else [f"{cell}: {words}" for cell, words in losses.items()]
 
 
-def teachers(plan: Plan, table: Table, runs: Mapping[str, Sequence[Run]]) -> list[str]:
-    """About which teacher the verdicts of a table are: of the cells that ran, or of all before any has."""
+def teachers(table: Table, runs: Mapping[str, Sequence[Run]], allowed: Sequence[float] = ()) -> list[str]:
+    """About which teacher the verdicts of a table are: of the cells that ran, or of all before any has.
+
+    Args:
+        allowed: of each claim about a distilled cell, what a teacher may add by the rule that counts, in points.
+    """
     ran = [p for p in table.planned if p.experiment is not None and runs.get(table.home[key(p)])]
-    distilled = [p.experiment for p in ran or table.planned if p.experiment is not None and p.experiment.teacher is not None]
-    if not distilled:
+    taught = [p.experiment for p in ran or table.planned if p.experiment is not None and p.experiment.teacher is not None]
+    if not taught:
         return []
-    one = [e for e in distilled if e.teacher is not None and (e.teacher.run is None or e.teacher.seed != "same")]
-    if plan.allowance:
-        return [f"Every interval allows for teachers that differ by ±{plan.allowance:g} points (one standard deviation), ours and theirs."]
+    one = [e for e in taught if e.teacher is not None and (e.teacher.run is None or e.teacher.seed != "same")]
+    if any(allowed):
+        counts = Counter(allowed)
+        by = [f"±{points:g} points" + (f" ({counted(n, 'claim')})" if len(counts) > 1 else "") for points, n in sorted(counts.items())]
+        return [f"Every interval allows for teachers that differ by {', '.join(by)} (one standard deviation), ours and theirs."]
     if one:
         return [
-            f"With this teacher: all seeds of {'these' if len(one) == len(distilled) else f'{len(one)} of {len(distilled)}'} cells learn "
+            f"With this teacher: all seeds of {'these' if len(one) == len(taught) else f'{len(one)} of {len(taught)}'} cells learn "
             f"from one network, so the verdicts are about that teacher; what another would add stands in no interval "
             f"(0.2 points of it would make 9 % of the verdicts at the edge false with three seeds and 19 % with ten, instead of 5 %: "
             f"docs/verdicts.md)."

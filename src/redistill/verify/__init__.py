@@ -80,7 +80,7 @@ def _verdict(sidecar: Path) -> Verdict:
         return Verdict(name, source, "not supported", reason=_one_line(reason))
     except (Damaged, RedistillError) as reason:
         return Verdict(name, source, "fail", reason=_one_line(reason))
-    except (LookupError, RuntimeError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         # shapes that do not fit together, say: a failure of this case, which must not hide the others
         return Verdict(name, source, "fail", reason=_one_line(f"{type(error).__name__}: {error}"))
     if worst is None:

@@ -176,7 +176,10 @@ def _require_tables(meta: Mapping[str, Any]) -> None:
     for key in ("arrays", "tolerances", "hyperparameters", "conventions", "expected_parts"):
         if not isinstance(meta.get(key) or {}, dict):
             raise TypeError(f"{key} is no table")
-    for name, tolerance in ((meta.get("tolerances") or {}).get("float64") or {}).items():
+    double = (meta.get("tolerances") or {}).get("float64") or {}
+    if not isinstance(double, dict):
+        raise TypeError("float64 of tolerances is no table")
+    for name, tolerance in double.items():
         if tolerance is not None and not positive(tolerance):
             raise TypeError(f"the float64 tolerance of {name} is {json.dumps(tolerance)[:40]}, expected a number above 0")
 

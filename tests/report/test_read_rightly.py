@@ -1,0 +1,104 @@
+"""Tables and figures that would be misread: orders beside tolerances, errors beside accuracies, labels outside of a figure."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pytest
+from matplotlib.text import Text
+
+from redistill import papers
+from redistill.claims import Claim, Measured, Published, judge
+from redistill.papers.plan import make
+from redistill.report.article import _Pictures
+from redistill.report.figures import Held, curves_of, forests
+from redistill.report.html import el, table
+from redistill.report.paper import latex_cells, line, page
+from redistill.report.results import digits_methods
+from redistill.report.table import comparison, latex, markdown
+from redistill.report.web import held
+from redistill.runs.measured import begin, keep
+from redistill.verdicts.claims import key
+from redistill.verdicts.tables import TableVerdict
+
+
+def measured(*values: float) -> list[Measured]:
+    return [Measured(seed, value) for seed, value in enumerate(values)]
+
+
+def test_an_order_is_not_held_against_a_tolerance() -> None:
+    """Its sign decides: three points above the printed difference it is reproduced, which no band of half a point shows."""
+    number = Published(75.0, seeds=3, which="last", aggregate="mean"), Published(74.0, seeds=3, which="last", aggregate="mean")
+    runs = {"A": measured(79, 79.1, 79.2), "B": measured(75, 75.1, 74.9)}
+    order = judge(Claim("o", "order", "A", number[0], "B", number[1], "unpaired"), runs)
+    gain = judge(Claim("g", "gain", "A", number[0], "B", number[1], "unpaired"), runs)
+    assert (order.verdict, gain.verdict) == ("reproduced", "above")
+    assert held(order) is None and held(gain) is not None
+    assert line(order).difference == "" and line(order).ours.startswith("+4.10") and line(gain).difference.startswith("+3.10")
+
+
+def test_a_table_of_errors_says_so_and_is_one_in_latex() -> None:
+    paper = papers.load("zagoruyko2017")
+    name = next(n for n, t in paper.file.table.items() if t.metric == "error")
+    cell = next(c for c in paper.cells_of(name) if c.printed is not None and not c.unknown)
+    plan = make(paper, [cell], device="cpu")
+    label = f"{cell.row} / {cell.column}"
+    assert cell.printed is not None and plan.cells[0].experiment is not None and key(plan.cells[0])
+    accuracy = 100.0 - cell.printed.value
+    published = Published(accuracy, seeds=3, which="last", aggregate="mean")
+    found = judge(Claim(label, "value", label, published), {label: measured(accuracy, accuracy + 0.1, accuracy - 0.1)})
+    verdict = TableVerdict(name, plan.cells, {}, (found,), None)
+    tex = latex_cells(paper, verdict)
+    assert rf"\quad ours & ${cell.printed.value:.2f} \pm" in tex and "b below, in accuracy" in tex
+    assert "The paper prints errors; the claims below are about accuracies" in page(plan, [verdict])
+    assert paper.accuracy(cell) == pytest.approx(accuracy)
+
+
+def test_a_figure_is_never_higher_than_a_page() -> None:
+    """Claims of a whole table: several plots over one axis, each with its own rows; whatever else is higher is made smaller."""
+    name = "of a long name that needs two lines to be said"
+    rows = [Held(f"claim {n} {name}", "75.00, ours 74.00: below", -1.0 - n, -2.0 - n, 0.0, 0.5, "below") for n in range(40)]
+    drawn = list(forests(rows, title="t", width=4.9, size=11))
+    assert [row for _, part in drawn for row in part] == rows and len(drawn) > 2
+    assert all(figure.get_figheight() < 10.0 for figure, _ in drawn)
+    assert len({figure.axes[0].get_xlim() for figure, _ in drawn}) == 1
+    tall = el("figure", el("svg", el("title", "t"), viewBox="0 0 350 1560"))
+    (node,) = _Pictures().flow(tall)
+    assert not isinstance(node, str) and node["attributes"]["width"] == 175.0
+    for figure, _ in drawn:
+        plt.close(figure)
+
+
+def test_notes_are_never_a_column_of_single_words() -> None:
+    made = ET.tostring(table(("claim", "n", "note"), [("A", "3", "many words")], "c", numbers=(1,), wide=2), encoding="unicode")
+    assert '<td class="note">many words</td>' in made and '<td class="n">3</td>' in made
+
+
+@pytest.mark.parametrize("count", [2, 20])
+def test_the_names_of_curves_stand_inside_their_figure(count: int) -> None:
+    curves = {f"CRD / resnet32x4 -> resnet8x4 number {n}": [[(1.0, 60.0), (2.0, 70.0 + 0.1 * n)]] for n in range(count)}
+    figure = curves_of(curves, title="t", ylabel="accuracy, %", width=4.9, size=11)
+    figure.canvas.draw()
+    whole = figure.bbox
+    names = [Text.get_window_extent(text) for text in figure.axes[0].texts]  # without the line to its curve
+    assert len(names) == count and all(whole.y0 <= box.y0 and box.y1 <= whole.y1 for box in names)
+    low = sorted(box.y0 for box in names)
+    high = sorted(box.y1 for box in names)
+    assert all(b >= a - 1.5 for a, b in zip(high, low[1:], strict=False)), "none lies on another"
+    plt.close(figure)
+
+
+def test_one_seed_has_no_interval_and_old_ones_end_at_100(tmp_path: Path) -> None:
+    none: dict[str, Any] = dict.fromkeys(("low", "high", "difference", "difference_low", "difference_high"))
+    rows = [{"method": "CE", "n": 1, "mean": 90.0, "runs": [], **none}, {"method": "A|B", "n": 3, "mean": 94.0, "runs": [], **none,
+                                                                           "low": 87.1, "high": 100.9}]  # fmt: skip
+    about = {"command": "c", "runs": 4, "cpu_seconds": 60.0, "rows": rows, "left_out": {}}
+    keep(tmp_path / "measured" / "digits-methods" / "table.json", about, begin())
+    text = digits_methods(tmp_path)
+    assert "| one seed |" in " ".join(text.split()) and "87.10 to 100.00" in text and "0.00 to" not in text.replace("100.00 to", "")
+    assert "A\\|B" in text and "over 1 seed;" in latex(comparison({"CE": {0: 80.0}}, "CE"), "CE") and "\\|" in markdown(
+        comparison({"a|b": {0: 80.0}}, "a|b"), "CE"
+    )
