@@ -1,6 +1,6 @@
 """The one exception and the sentence for an unknown name, for modules that must not wait for torch.
 
-Floor 0, below ``core``, which offers both under its own name too.
+On the lowest floor; ``core`` offers both under its own name too.
 """
 
 from __future__ import annotations

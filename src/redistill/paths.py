@@ -1,4 +1,4 @@
-"""Paths as people write them. Floor 0; imports nothing heavy."""
+"""Paths as people write them; imports nothing heavy."""
 
 from __future__ import annotations
 

@@ -56,6 +56,8 @@ def test_a_running_run_is_followed_until_it_ends(tmp_path: Path, monkeypatch: py
     ]  # fmt: skip
     assert watch(str(folder), "--once").splitlines()[-1].endswith("goes on")
     assert json.loads(watch(str(folder), "--json"))["state"] == "stopped"
+    (folder / PENDING).write_text("[]")  # of another program, or altered
+    assert watch(str(folder), "--once").startswith("?, seed-0\n")
 
 
 def test_a_terminal_gets_colours_and_no_escapes_as_text(tmp_path: Path) -> None:

@@ -123,6 +123,7 @@ class News:
         self._points = -1
         self._text = ""
         self._begun: tuple[float, int] | None = None
+        self._looked = False
 
     def of(self, loop: Any) -> str:
         """The news; "" where a loop has none (no students: points on a plane)."""
@@ -148,8 +149,6 @@ class News:
             speed = f"{inner.recipe.batch_size * steps / spent:,.0f} images/s" if steps and spent > 0 else ""
             self._text = ", ".join(part for part in (_numbers(students), speed) if part)
         return self._text
-
-    _looked = False
 
 
 def gist(note: str) -> object:

@@ -12,9 +12,6 @@ from redistill.files import canonical, make_folder, write
 from redistill.paths import cache_dir
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The rate of this machine
-# ---------------------------------------------------------------------------------------------------------------------
 def rates_file() -> Path | None:
     """Where rates are kept; None where nobody knows of a cache folder."""
     folder = cache_dir()

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from redistill.errors import RedistillError, nearest
 from redistill.files import held, json_of, there
-from redistill.runs.store import Run, Store, Unfinished, read_record
+from redistill.runs.store import Run, Store, Unfinished, read_record, unfinished
 from redistill.sealed import CURVES, LOCK, PENDING, RECORD
 
 Curve = tuple[tuple[float, float], ...]
@@ -72,7 +72,7 @@ def look(folder: Path) -> Live:
         label, why = f"{record['label']}, seed {record['seed']}", record["diverged"] or ""
         state = "diverged" if why else "done"
     elif there(folder / PENDING):
-        label = f"{json_of(folder / PENDING).get('label', '?')}, {folder.name}"
+        label = f"{unfinished(folder).label}, {folder.name}"
     elif not at_work and (folder / "student-0.safetensors").is_file():  # of rd.fit
         state = "done"
     accuracy: dict[str, Curve] = {}

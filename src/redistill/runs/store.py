@@ -100,7 +100,7 @@ class Store:
                 except RedistillError as error:
                     yield Damaged(folder, str(error))
             elif there(folder / PENDING):
-                yield _begun(folder)
+                yield unfinished(folder)
 
     def _folders(self) -> Iterator[Path | Damaged]:
         try:
@@ -265,7 +265,8 @@ def _told_apart(runs: Iterable[Run]) -> str:
     return ", ".join(shown)
 
 
-def _begun(folder: Path) -> Unfinished:
+def unfinished(folder: Path) -> Unfinished:
+    """The run that was begun in a folder; what its file does not say is unknown."""
     try:
         pending = json_of(folder / PENDING)
         label, experiment = pending["label"], pending["experiment"]
