@@ -329,7 +329,7 @@ class Recipe(Value):
 
     def numerics(self) -> dict[str, int]:
         """Versions of what of a recipe computes otherwise than it once did, where this one uses it; part of an experiment's identity."""
-        schedule, found = self.schedule, {}
+        schedule, found = self.schedule, dict[str, int]()
         if isinstance(schedule, MultiStep) and schedule.reset_momentum and (self.warmup > 0 or schedule.gamma == 1):
             found["recipe:resets"] = RESETS
         periods = [schedule.every] if isinstance(schedule, Step) else []

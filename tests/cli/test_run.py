@@ -70,6 +70,7 @@ def test_mistakes_end_with_a_sentence_and_no_traceback(tmp_path: Path) -> None:
     ("words", "says"),
     [
         (["--seeds", "x"], "write 3 for the seeds 0, 1, 2"),
+        (["--seeds", "20261127"], "write 20261127, with the comma for that one alone"),
         (["--time-budget", "soon"], "is no length of time"),
         (["--device", "gpu"], "unknown device 'gpu': use auto, cpu, cuda"),
         (["--set", "recipe.lrr=1"], "did you mean lr?"),

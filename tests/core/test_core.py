@@ -64,6 +64,7 @@ def test_ramps() -> None:
         (lambda: Ramp("0", 20), r"Ramp\(start='0'\): must be a number"),  # type: ignore[arg-type]
         (lambda: Ramp(0, 20, last=True), r"Ramp\(last=True\): must be a number"),
         (lambda: KD(temperature=4), "KD: unknown setting 'temperature': here it is called T"),  # type: ignore[call-arg]
+        (Term, "a Term is one formula: make one of redistill.terms"),
         (lambda: KD(alpha=0.9), r"KD has no setting 'alpha': a weight stands before a term, 0.9 \* KD\(\)"),  # type: ignore[call-arg]
         (lambda: FitNet(layers="stage2"), "unknown setting 'layers': here it is called at"),  # type: ignore[call-arg]
         (lambda: KD(T="4"), "must be a number, got a str"),  # type: ignore[arg-type]

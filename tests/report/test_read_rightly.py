@@ -6,13 +6,16 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pytest
+from matplotlib.text import Text
 
 from redistill import papers
 from redistill.claims import Claim, Measured, Published, judge
 from redistill.papers.plan import make
-from redistill.report.figures import curves_of
-from redistill.report.html import table
+from redistill.report.article import _Pictures
+from redistill.report.figures import Held, curves_of, forests
+from redistill.report.html import el, table
 from redistill.report.paper import latex_cells, line, page
 from redistill.report.results import digits_methods
 from redistill.report.table import comparison, latex, markdown
@@ -54,6 +57,21 @@ def test_a_table_of_errors_says_so_and_is_one_in_latex() -> None:
     assert paper.accuracy(cell) == pytest.approx(accuracy)
 
 
+def test_a_figure_is_never_higher_than_a_page() -> None:
+    """Claims of a whole table: several plots over one axis, each with its own rows; whatever else is higher is made smaller."""
+    name = "of a long name that needs two lines to be said"
+    rows = [Held(f"claim {n} {name}", "75.00, ours 74.00: below", -1.0 - n, -2.0 - n, 0.0, 0.5, "below") for n in range(40)]
+    drawn = list(forests(rows, title="t", width=4.9, size=11))
+    assert [row for _, part in drawn for row in part] == rows and len(drawn) > 2
+    assert all(figure.get_figheight() < 10.0 for figure, _ in drawn)
+    assert len({figure.axes[0].get_xlim() for figure, _ in drawn}) == 1
+    tall = el("figure", el("svg", el("title", "t"), viewBox="0 0 350 1560"))
+    (node,) = _Pictures().flow(tall)
+    assert not isinstance(node, str) and node["attributes"]["width"] == 175.0
+    for figure, _ in drawn:
+        plt.close(figure)
+
+
 def test_notes_are_never_a_column_of_single_words() -> None:
     made = ET.tostring(table(("claim", "n", "note"), [("A", "3", "many words")], "c", numbers=(1,), wide=2), encoding="unicode")
     assert '<td class="note">many words</td>' in made and '<td class="n">3</td>' in made
@@ -61,9 +79,6 @@ def test_notes_are_never_a_column_of_single_words() -> None:
 
 @pytest.mark.parametrize("count", [2, 20])
 def test_the_names_of_curves_stand_inside_their_figure(count: int) -> None:
-    import matplotlib.pyplot as plt
-    from matplotlib.text import Text
-
     curves = {f"CRD / resnet32x4 -> resnet8x4 number {n}": [[(1.0, 60.0), (2.0, 70.0 + 0.1 * n)]] for n in range(count)}
     figure = curves_of(curves, title="t", ylabel="accuracy, %", width=4.9, size=11)
     figure.canvas.draw()

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from redistill.errors import RedistillError
+from redistill.errors import RedistillError, cut
 
 Out = Annotated[Path, typer.Option("--runs", "--out", help="Folder of the runs (--out is its earlier name).", metavar="FOLDER")]
 
@@ -48,6 +48,9 @@ Change = Annotated[
 ]
 
 
+MOST_SEEDS = 1000  # of one command: a larger number was meant as a seed
+
+
 def seeds_of(text: str | None) -> list[int] | None:
     """``3`` is 0, 1, 2; a comma makes a list: ``4,7`` is 4 and 7, ``4,`` is 4 alone. None: the file's own seed.
 
@@ -58,6 +61,8 @@ def seeds_of(text: str | None) -> list[int] | None:
         return None
     plain = text.replace(" ", "")
     if re.fullmatch(r"[1-9]\d*", plain):
+        if len(plain) > 4 or int(plain) > MOST_SEEDS:
+            raise RedistillError(f"--seeds {cut(plain)} means so many, from 0 on: write {cut(plain)}, with the comma for that one alone")
         return list(range(int(plain)))
     if re.fullmatch(r"\d+,(\d+,)*\d*", plain):
         return list(dict.fromkeys(int(part) for part in plain.split(",") if part))

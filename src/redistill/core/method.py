@@ -108,6 +108,8 @@ class Term(Summand):
     in_bf16: bool = False
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Term:
+        if cls is Term:
+            raise RedistillError("a Term is one formula: make one of redistill.terms, KD(T=4), or a class of your own from Term")
         cls.completed()
         names = [f.name for f in dataclasses.fields(cls) if f.init]  # type: ignore[arg-type]  # every term is a dataclass
         if odd := [name for name in kwargs if name not in names]:

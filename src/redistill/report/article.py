@@ -61,7 +61,7 @@ def source(
         "Scope": f"{counted(len(found), 'claim')} of {counted(len(tables), 'table')} of {about.title} ({about.year}); "
                  f"{len(looked)} of them could be held against something that ran or was evaluated here.",
         "Methods": f"{counted(len(runs), 'run')} at the published length, seeds {', '.join(map(str, plan.seeds))}; each claim has its "
-                   f"rule (epoch, tolerance, seeds, interval) from the paper file, written down before its first run. "
+                   f"rule (epoch, tolerance, seeds, interval) from the paper file; when it was written down stands below its table. "
                    f"{versions([*runs.values()])}",
         "Results": parts.counts,
     }  # fmt: skip
@@ -159,7 +159,7 @@ def _lines(one: Element) -> Iterator[str]:
 # From elements of a page to what the template reads
 # ---------------------------------------------------------------------------------------------------------------------
 _LIGHT = {f"var(--c{number})": colour for number, colour in enumerate(DARK)}
-WIDTH = 470.0  # points between the margins of A4
+WIDTH, HEIGHT = 470.0, 780.0  # points between the margins of A4, and below them less a caption, as pictures are scaled there
 
 
 @dataclass
@@ -201,8 +201,9 @@ class _Pictures:
         for one in content:
             if one.tag == "svg":
                 texts = [found.text or "" for found in (one.find("title"), one.find("desc")) if found is not None]
-                width = float(one.get("viewBox", "0 0 360 0").split()[2])
-                yield self._picture(_svg(one), "svg", ". ".join(texts), caption, min(width, WIDTH))
+                width, height = map(float, one.get("viewBox", "0 0 360 0").split()[2:])
+                shrunk = min(1.0, WIDTH / width, HEIGHT / height if height else 1.0)  # what is higher than a page would be cut off
+                yield self._picture(_svg(one), "svg", ". ".join(texts), caption, width * shrunk)
             elif one.tag == "img" and (address := one.get("src", "")).startswith("data:image/png;base64,"):
                 png = base64.b64decode(address.partition(",")[2])
                 yield self._picture(png, "png", one.get("alt", ""), caption, min(0.75 * int.from_bytes(png[16:20]), WIDTH))
@@ -244,7 +245,7 @@ def _table(element: Element) -> Node:
     numbers = [cell.get("class") == "n" for cell in heads]
     longest = [max([len(name), *(len("".join(row[i].itertext())) for row in rows)]) for i, name in enumerate(head)]
     narrow = sum(longest) <= 95
-    room: Callable[[int, bool], float] = lambda letters, number: 0 if number or narrow or letters <= 14 else min(letters, 110) ** 0.8  # noqa: E731
+    room: Callable[[int, bool], float] = lambda letters, number: 0 if number or narrow or letters <= 20 else min(letters, 110) ** 0.8  # noqa: E731
     found = element.find("caption")
     return {
         "tag": "table",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,10 +98,43 @@ VERDICT = {"reproduced": ACCENT, "above": RUST, "below": RUST}
 """Colours of verdicts; the others are grey. The word stands beside, so that no colour has to be told apart."""
 
 
+HIGHEST = 8.5
+"""Inches of a forest plot's rows: what a page of paper holds with title and axis."""
+
+
+def forests(rows: Sequence[Held], *, title: str, width: float = 4.9, size: float = 10) -> Iterator[tuple[Any, Sequence[Held]]]:
+    """:func:`forest` in as many figures as pages need, over one and the same axis, each with its rows."""
+    ends = [x for row in rows for x in (row.difference, row.low, row.high, row.tolerance, -row.tolerance) if x is not None]
+    margin = 0.05 * (max(ends) - min(ends)) or 1.0
+    parts: list[list[Held]] = [[]]
+    room = 0.0
+    for row in rows:
+        tall = _tall(_name_lines(row, width, size), size)
+        if parts[-1] and room + tall > HIGHEST:
+            parts.append([])
+            room = 0.0
+        parts[-1].append(row)
+        room += tall
+    for number, part in enumerate(parts, 1):
+        heading_of = title if len(parts) == 1 else f"{title} ({number} of {len(parts)})"
+        drawn = forest(part, title=heading_of, width=width, size=size)
+        drawn.axes[0].set_xlim(min(ends) - margin, max(ends) + margin)
+        yield drawn, part
+
+
+def _name_lines(row: Held, width: float, size: float) -> list[str]:
+    return textwrap.wrap(plain(f"{row.name}: {row.words}"), int(width * 13 * 10 / size))
+
+
+def _tall(lines: Sequence[str], size: float) -> float:
+    """Inches of a row of a forest plot."""
+    return 0.2 * size / 10 * len(lines) + 0.28
+
+
 def forest(rows: Sequence[Held], *, title: str, width: float = 4.9, size: float = 10) -> Any:
     """Ours minus the paper's, claim by claim, with the interval that decides and the tolerance as a band."""
-    names = [textwrap.wrap(plain(f"{row.name}: {row.words}"), int(width * 13 * 10 / size)) for row in rows]
-    tall = [0.2 * size / 10 * len(lines) + 0.28 for lines in names]
+    names = [_name_lines(row, width, size) for row in rows]
+    tall = [_tall(lines, size) for lines in names]
     figure, (axes,) = panels(width=width, height=sum(tall) + 1.1, size=size)
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x", color=GRID, linewidth=0.8)

@@ -10,7 +10,7 @@ from redistill.claims import Finding, counted, summary_sentences
 from redistill.papers.cells import Cell
 from redistill.papers.plan import Plan
 from redistill.papers.schema import Selector
-from redistill.report.figures import Held, against_images, curves_of, ends_of, forest
+from redistill.report.figures import Held, against_images, curves_of, ends_of, forests
 from redistill.report.html import Content, Element, el, facts, figure, page, table
 from redistill.report.paper import NOT_JUDGED, line, reported, scope_of, tested, title_of, unit_of
 from redistill.report.style import svg_text
@@ -106,9 +106,9 @@ def _table(plan: Plan, judged: TableVerdict, name: str, whole: bool) -> list[Con
     looked = [f for f in judged.findings if f.reading is not None or f.measured is not None]
     figures: list[Content] = []
     if rested := [one for finding in looked if (one := held(finding)) is not None][:MOST]:
-        drawn = forest(rested, title="Ours minus the paper's", width=WIDTH, size=LETTER)
-        verdicts = "; ".join(f"{one.name}: {one.words}" for one in rested)
-        figures.append(figure(svg_text(drawn, f"Claims of table {judged.table}", verdicts), f"{name}-f"))
+        for part, (drawn, held_there) in enumerate(forests(rested, title="Ours minus the paper's", width=WIDTH, size=LETTER)):
+            verdicts = "; ".join(f"{one.name}: {one.words}" for one in held_there)
+            figures.append(figure(svg_text(drawn, f"Claims of table {judged.table}", verdicts), f"{name}-f{part or ''}"))
     if curves := tested(judged.runs):
         drawn = curves_of(curves, title="Test accuracy over the run", ylabel="test accuracy, %", width=WIDTH, size=LETTER)
         figures.append(figure(svg_text(drawn, f"Curves of table {judged.table}", ends_of(curves, "test accuracy, %")), f"{name}-c"))
