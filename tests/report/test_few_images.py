@@ -8,7 +8,7 @@ import statistics
 import pytest
 from scipy import stats as scipy_stats
 
-from redistill.report.few_images import _apart
+from redistill.report.few_images import _alone, _apart
 
 
 def test_the_interval_is_cochrans_of_both_spreads() -> None:
@@ -18,6 +18,7 @@ def test_the_interval_is_cochrans_of_both_spreads() -> None:
     t = (u * scipy_stats.t.ppf(0.975, 5) + v * scipy_stats.t.ppf(0.975, 2)) / (u + v)
     gap, half = statistics.fmean(values) - mean, t * math.sqrt(u + v)
     assert (ours, difference) == ("55.67 ± 1.08 (6)", f"{gap:+.2f}")
+    assert _alone(sd, n) == pytest.approx(scipy_stats.t.ppf(0.975, 2) * math.sqrt(v))
     assert interval == f"{gap - half:+.2f} to {gap + half:+.2f}" and says == "neither shown nor excluded"
 
 

@@ -79,7 +79,16 @@ def beside_repdistiller(results: Path) -> str:
     for name, (mean, sd, n) in THEIRS.items():
         if len(values := list(accuracies.get(name, {}).values())) > 1:
             lines.append(bars((name, f"{mean:.1f} ± {sd:.1f} ({n})", *_apart(values, mean, sd, n))))
+    alone = ", ".join(f"±{_alone(sd, n):.1f} for {name}" for name, (_, sd, n) in THEIRS.items())
+    lines.append(
+        f"\nTheir three runs alone leave {alone}, however many of ours there are: only more of theirs can exclude a point."
+    )
     return "\n".join(lines) + "\n"
+
+
+def _alone(sd: float, n: int) -> float:
+    """Half of the 95 % interval of the mean of ``n`` results of that standard deviation."""
+    return Estimate(0.0, (VarianceComponent(sd**2 / n, n - 1),)).interval(0.95)[1]
 
 
 def _apart(values: list[float], mean: float, sd: float, n: int) -> tuple[str, str, str, str]:
