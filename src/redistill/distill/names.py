@@ -61,6 +61,12 @@ class Named:
         """Its name without folders, for tables."""
         return self.model.rpartition(":")[2] if is_code(self.model) else self.model
 
+    @property
+    def with_args(self) -> str:
+        """Its short name and its arguments, ``Net(width=8)``."""
+        more = ", ".join(f"{key}={value}" for key, value in self.args.items())
+        return f"{self.short}({more})" if more else self.short
+
     def table(self) -> dict[str, Any]:
         """The section ``[teacher]`` or ``[student]``."""
         rows: dict[str, Any] = {"model": self.model}

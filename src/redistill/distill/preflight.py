@@ -15,12 +15,12 @@ from redistill.data.subsets import whole
 from redistill.distill import cost, length, methods, photos, teacher
 from redistill.distill.asked import ARGS, Asked
 from redistill.distill.family import WORDS, Candidate, chosen, family
+from redistill.distill.lessons import Classroom, Lessons
 from redistill.distill.names import Named, named, with_classes, with_published_weights
-from redistill.distill.photos import HELD, Photos
+from redistill.distill.photos import Photos
 from redistill.distill.plan import Plan
 from redistill.errors import RedistillError, nearest
 from redistill.experiment.method import made_method
-from redistill.experiment.value import Experiment
 from redistill.features.normalised import normalisation_of
 from redistill.features.places import Layers, meeting, places_of
 from redistill.launch.carry_out import Resources
@@ -31,7 +31,7 @@ from redistill.models.classes import require_same_order
 from redistill.paths import expanded
 from redistill.precision import resolve_device
 from redistill.runs.store import Store
-from redistill.settings.change import changed, require_terms
+from redistill.settings.change import changed
 
 SMALL_STEM = 96  # side from which a network with a CIFAR stem is dear
 
@@ -199,14 +199,18 @@ class _Preflight:
         chosen_length = length.chosen(asked, images, net, little, len(rows), self.device, self.store)
         for what, text in chosen_length.lines:
             self.say(what, text)
-        made = self.experiments(images, big, small, sizes, rows, chosen_length, relatives)
-        for name, by_seed in made.distilled.items():
+        lessons = Classroom(asked, images, big, small, chosen_length, self.changes).lessons(rows)
+        missing = self.told(lessons, images, chosen_length)
+        for name, by_seed in lessons.distilled.items():
             method = made_method(next(iter(by_seed.values())).method)
             try:
                 method.setup(meeting(little, seen[1], net, seen[0], count=len(images.train), labels=images.train.all_labels))
             except RedistillError as error:  # now, and not when a teacher has been trained for an hour
                 raise RedistillError(f"--method {name}: {error}") from error
-        return made
+        return Plan(
+            tuple(self.lines), images, big, small, sizes, lessons.teaching, lessons.plain, lessons.distilled, tuple(relatives),
+            chosen_length.seconds if missing else 0.0, self.store, chosen_length, asked.resources,
+        )  # fmt: skip
 
     # -- images -------------------------------------------------------------------------------------------------------
     def images(self, big: Named) -> Photos:
@@ -382,61 +386,13 @@ class _Preflight:
         return looks
 
     # -- experiments --------------------------------------------------------------------------------------------------
-    def experiments(
-        self, images: Photos, big: Named, small: Named, sizes: dict[str, Any], rows: Sequence[methods.Asked],
-        made_length: length.Length, relatives: Sequence[Candidate],
-    ) -> Plan:  # fmt: skip
-        asked, recipe, alone = self.asked, made_length.recipe, made_length.alone
-        held = {} if asked.early_stop is None else {"held_out": HELD}
-
-        def seen(epochs: int, beside: bool) -> dict[str, Any]:
-            """Images of a run, and twenty looks at the evaluation set."""
-            return {
-                "source": {**images.source(beside), **held}, "evaluate": {**images.evaluate(), "every": max(1, -(-epochs // 20))}
-            }  # fmt: skip
-
-        title = Path(asked.data.partition(":")[2] or asked.data).name or asked.data
-
-        def made(settings: dict[str, Any], folder: Path, seed: int, name: str, change: Sequence[str] = ()) -> Experiment:
-            return Experiment.of(
-                changed({"name": name, **settings}, change, one_of_several=True), folder=folder, seed=seed, device=asked.resources.device,
-                data_dir=asked.resources.data_dir,
-            )  # fmt: skip
-
-        by_labels = methods.with_class_weights(methods.PLAIN) if asked.class_weights else list(methods.PLAIN)
-        require_terms([{"method": by_labels}, *({"method": list(way.rows)} for way in rows)], self.changes)
-        teaching: dict[int, Experiment] = {}
-        taught_by: dict[str, Any] = big.table()
-        first = asked.seeds[0]
-        here = Path.cwd()
-        if asked.train_teacher is not None:
-            rate = made_length.lesson["lr"] / (10 if big.weights is not None else 1)  # a network that knows something already is only tuned
-            longer = {**made_length.lesson, "epochs": asked.train_teacher, "lr": rate, "warmup": length.warm_up(asked.train_teacher)}
-            looks = seen(recipe["epochs"], beside=False)
-            lesson = {"student": big.table(), "method": by_labels, **looks, "recipe": longer}
-            base = made(lesson, here, 0, f"{title}: teacher {big.short}")
-            teaching = {first: base.with_seed(first)}
-            taught_by = {"run": base, "seed": first}
-        plain: dict[int, Experiment] = {}
-        if asked.plain and images.labelled:
-            one = made(
-                {"student": small.table(), "method": by_labels, **seen(alone["epochs"], beside=False), "recipe": alone},
-                here,
-                0,
-                f"{title}: {_short(small)} plain",
-                methods.for_the_plain(self.changes),
-            )
-            plain = {seed: one.with_seed(seed) for seed in asked.seeds}
-        distilled: dict[str, dict[int, Experiment]] = {}
-        for way in rows:
-            terms = methods.with_class_weights(way.rows) if asked.class_weights else list(way.rows)
-            looks = seen(recipe["epochs"], beside=True)
-            learning = {"teacher": taught_by, "student": small.table(), "method": terms, **looks, "recipe": recipe}
-            one = made(learning, way.folder, 0, f"{title}: {_short(small)} {way.name}", self.changes)
-            distilled[way.name] = {seed: one.with_seed(seed) for seed in asked.seeds}
-            weights = " + ".join(f"{row.get('weight', 1.0)} {row['use']}" for row in one.written()["method"])
-            self.say("method" if way is rows[0] else "", f"{way.name}: {weights}")
-        if not plain:
+    def told(self, lessons: Lessons, images: Photos, chosen_length: length.Length) -> int:
+        """Tell what is trained; how many runs of it are missing."""
+        for number, (name, by_seed) in enumerate(lessons.distilled.items()):
+            terms = next(iter(by_seed.values())).written()["method"]
+            weights = " + ".join(f"{row.get('weight', 1.0)} {row['use']}" for row in terms)
+            self.say("" if number else "method", f"{name}: {weights}")
+        if not lessons.plain:
             self.say("plain", "none: " + ("left out" if images.labelled else "without labels a student cannot learn alone"))
         elif images.beside is None:
             self.say("plain", "the same student by cross-entropy alone, same images, epochs and seeds")
@@ -444,25 +400,12 @@ class _Preflight:
             self.say(
                 "plain",
                 f"the same student by cross-entropy alone on the {images.own_count:,} images with labels, for about as many steps "
-                f"({alone['epochs']} epochs of these), same seeds",
+                f"({chosen_length.alone['epochs']} epochs of these), same seeds",
             )
-        new = sum(
-            self.store.find(one) is None
-            for one in (*teaching.values(), *plain.values(), *(e for by in distilled.values() for e in by.values()))
-        )
-        self.say(
-            "runs", f"{new} to train in {self.store.root}, {len(teaching) + len(plain) + sum(map(len, distilled.values())) - new} are there"
-        )
-        return Plan(
-            tuple(self.lines), images, big, small, sizes, teaching, plain, distilled, tuple(relatives), made_length.seconds if new else 0.0,
-            self.store, made_length, asked.resources,
-        )  # fmt: skip
-
-
-def _short(one: Named) -> str:
-    more = ", ".join(f"{key}={value}" for key, value in one.args.items())
-    return f"{one.short}({more})" if more else one.short
+        missing = sum(self.store.find(one) is None for one in lessons.every)
+        self.say("runs", f"{missing} to train in {self.store.root}, {len(lessons.every) - missing} are there")
+        return missing
 
 
 def _with_args(one: Named) -> str:
-    return _short(one) if one.args else one.name
+    return one.with_args if one.args else one.name
