@@ -47,14 +47,16 @@ def changed(settings: Mapping[str, Any], changes: Sequence[str], *, one_of_sever
 def of_term(change: str) -> tuple[str, str] | None:
     """The term that a change names, and which of its settings; None for any other change, and for what is none.
 
-    >>> of_term("method.AT.weight=10"), of_term('method.KD=""'), of_term("recipe.lr=0.1")
-    (('AT', 'weight'), ('KD', ''), None)
+    >>> of_term("method.AT.weight=10"), of_term('method.KD=""'), of_term("recipe.lr=0.1"), of_term("method.T=2")
+    (('AT', 'weight'), ('KD', ''), None, None)
     """
     try:
-        keys, _ = _read(change)
+        keys, value = _read(change)
     except RedistillError:
         return None
-    return (keys[1], keys[2] if len(keys) > 2 else "") if keys[0] == "method" and len(keys) > 1 else None
+    if keys[0] != "method" or len(keys) < 2 or (len(keys) == 2 and value != ""):
+        return None
+    return keys[1], keys[2] if len(keys) > 2 else ""
 
 
 def require_terms(several: Sequence[Mapping[str, Any]], changes: Sequence[str]) -> None:
