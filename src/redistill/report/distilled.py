@@ -28,9 +28,9 @@ ABOUT = {
     ),
 }
 WAYS = {
-    "cifar10-methods": "50 epochs of the thousand",
-    "cifar10-mixed": "the same, images mixed evenly (`--augment crop-flip:4+mixup:1`)",
-    "cifar10-unlabelled": "as many steps, 9,000 further images without labels (`--unlabelled`)",
+    "cifar10": "the thousand images",
+    "cifar10-mixed": "the thousand images, mixed evenly (`--augment crop-flip:4+mixup:1`)",
+    "cifar10-unlabelled": "these and 9,000 without labels (`--unlabelled`), as many steps",
 }
 """The same folder of CIFAR-10, teacher and student in other ways, by record."""
 FEW = ("accuracy %", "95 % interval", "distilled minus plain", "95 % over seeds", "parameters", "MACs an image", "file")
