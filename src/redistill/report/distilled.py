@@ -28,7 +28,7 @@ ABOUT = {
     ),
 }
 WAYS = {
-    "cifar10": "the thousand images",
+    "cifar10-methods": "the thousand images",
     "cifar10-mixed": "the thousand images, mixed evenly (`--augment crop-flip:4+mixup:1`)",
     "cifar10-unlabelled": "these and 9,000 without labels (`--unlabelled`), as many steps",
 }
