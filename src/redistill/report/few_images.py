@@ -70,7 +70,8 @@ def beside_repdistiller(results: Path) -> str:
         "RepDistiller's own networks and losses ran under the protocol above (teacher wrn-16-2); of them only means and spreads are "
         f"known, and they differed from the first three seeds of ours, which stand above. To ask whether that is chance, other seeds were "
         f"taken: {seeds}, "
-        f"`redistill run experiments/real/m100/{{ce,at,fitnet}}.toml --seeds {seeds.replace(' ', '')} --data-dir D`; records in "
+        f"`redistill run {' '.join(f'experiments/real/m100/{one}.toml' for one in ('ce', 'at', 'fitnet'))} "
+        f"--seeds {seeds.replace(' ', '')} --data-dir D`; records in "
         f"`results/runs/` ({costs(runs[0])}).\n",
         markdown(comparison({name: accuracies[name] for name in ("CE", *THEIRS) if name in accuracies}, "CE"), "CE"),
         "| method | RepDistiller | ours | ours - theirs | 95 % interval | a difference of more than a point |",
