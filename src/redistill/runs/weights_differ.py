@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, deserialize
 
 from redistill.errors import RedistillError
 
@@ -42,12 +42,9 @@ class Stored:
 def stored(content: bytes, path: Path) -> dict[str, Stored]:
     """The tensors of a safetensors file, by name."""
     try:
-        start = 8 + int.from_bytes(content[:8], "little")
-        head = {name: about for name, about in json.loads(content[8:start]).items() if name != "__metadata__"}
-        places = {name: slice(*(start + at for at in about["data_offsets"])) for name, about in head.items()}
-        return {name: Stored(about["dtype"], tuple(about["shape"]), content[places[name]]) for name, about in head.items()}
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise RedistillError(f"{path} is damaged: its header cannot be read ({len(content)} bytes)") from error
+        return {name: Stored(one["dtype"], tuple(one["shape"]), bytes(one["data"])) for name, one in deserialize(content)}
+    except SafetensorError as error:
+        raise RedistillError(f"{path} is damaged: {error} ({len(content)} bytes)") from error
 
 
 def largest_difference(a: Mapping[str, Stored], b: Mapping[str, Stored]) -> str | None:
