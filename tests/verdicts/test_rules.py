@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import redistill.cli.papers  # noqa: F401  it adds its commands to app
-from helpers.whole_record import REST
+from helpers.finished_runs import begun, finished
 from redistill import papers
 from redistill.claims.model import SIDE
 from redistill.cli import app
@@ -21,30 +21,12 @@ from redistill.launch import rates
 from redistill.papers.plan import Plan, make, select
 from redistill.report.rule_text import lines, rows
 from redistill.runs.store import Store
-from redistill.sealed import FORMAT, PENDING
 from redistill.stats import pocock
 from redistill.verdicts.claims import claimed_order, claims_of, tables_of
 from redistill.verdicts.rules import place, write_rules
 from redistill.verdicts.tables import judged
 
 MICAELLI = papers.load("micaelli2019")
-
-
-def finished(store: Store, one: Experiment, last: float, diverged: str | None = None) -> None:
-    table = {"data": "x", "last": last, "best": last, "best_step": 1, "best_is": ""}
-    record = {
-        "format": FORMAT, "id": one.id, "cell": one.cell, "seed": one.seed, "name": one.name, "label": one.label,
-        "experiment": one.written(), "accuracy": {"test": table}, "diverged": diverged, "steps": 1, "teacher": None, **REST,
-    }  # fmt: skip
-    folder = store.root / one.folder
-    folder.mkdir(parents=True)
-    store.finish(folder, record, {"accuracy": {"test": [(1, last)]}, "losses": {}, "rates": [], "source": []}, b"weights")
-
-
-def begun(store: Store, one: Experiment) -> None:
-    folder = store.root / one.folder
-    folder.mkdir(parents=True)
-    (folder / PENDING).write_text(json.dumps({"experiment": one.written(), "label": one.label}), encoding="utf-8")
 
 
 def plan(seeds: tuple[int, ...] = (0, 1, 2), only: str = "zero-shot", **how: Any) -> Plan:

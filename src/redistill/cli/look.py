@@ -91,8 +91,8 @@ def runs(
                 continue
             row |= {"id": run.id, "label": run.label, "seed": run.seed, "state": "done"}
             row["accuracy"] = {name: found.last for name, found in run.entry.accuracy.items()}
-            if run.diverged is not None:
-                row |= {"state": "diverged", "why": run.diverged}
+            if run.diverged is not None:  # what it reached on the way is not what it came to
+                row |= {"state": "diverged", "why": run.diverged, "accuracy": {}}
             elif (why := today.stale(run)) is not None:
                 row |= {"state": "stale", "why": why}
         elif isinstance(run, Damaged):
@@ -169,6 +169,7 @@ def _tell(run: Run, old: str | None) -> None:
         print(f"  DIVERGED: {run.diverged}")
     for name, table in record.accuracy.items():
         what = "at the last step" if record.kept is None else "of the network that is kept"
+        what = what if run.diverged is None else "at the last evaluation before that"
         print(f"  {name} ({table.data}): {table.last:.2f} % {what}; {table.best:.2f} % is {table.best_is}")
     if record.kept is not None:
         print(f"  kept: {record.kept['why']} (step {record.kept['step']:,} of {record.steps:,})")

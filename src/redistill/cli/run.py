@@ -202,7 +202,7 @@ def summary(run: Run) -> dict[str, Any]:
         "seed": run.seed,
         "label": run.label,
         "folder": str(run.folder),
-        "accuracy": {name: table["last"] for name, table in run.record["accuracy"].items()},
+        "accuracy": {name: table["last"] for name, table in run.record["accuracy"].items() if run.diverged is None},
         "diverged": run.diverged,
         "seconds": run.record["time"]["wall"],
     }

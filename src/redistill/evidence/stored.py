@@ -16,24 +16,28 @@ def is_store(path: Path) -> bool:
 
 
 def read_store(path: Path, stated: Stated) -> Evidence:
-    """Every finished run of a store that was tested.
+    """Every finished run of a store that was tested, or diverged before it could be.
 
     Raises:
         RedistillError: none is there.
     """
     from redistill.runs.store import Damaged, Run, Store
+    from redistill.verdicts.diverged import counts, counts_for, why
 
     rows: list[dict[str, Any]] = []
     places: list[str] = []
     problems: list[str] = []
+    diverged: list[str] = []
     commits: set[str] = set()
     for run in Store(path).runs():
         if isinstance(run, Damaged):
             problems.append(run.why)
-        if not isinstance(run, Run) or "test" not in run.record["accuracy"]:
+        if not isinstance(run, Run) or not counts(run):
             continue
-        row = _row(run.record)
-        rows.append(row)
+        last, best = counts_for(run)
+        rows.append({**_row(run.record), "last": last, "best": best})
+        if run.diverged is not None:
+            diverged.append(f"run {run.id} (seed {run.seed}) diverged and counts as guessing, {last:g} %: {why(run)}")
         places.append(f"run {run.id}")
         if (git := run.record.get("git") or {}).get("commit"):
             commits.add(str(git["commit"]))
@@ -43,16 +47,16 @@ def read_store(path: Path, stated: Stated) -> Evidence:
     commit = ", ".join(sorted(one[:10] for one in commits)) or None
     ours = Source(f"the store {path}", commit, "records of redistill runs")
     source = stated.origin(path, "store of redistill") if stated.source else ours
-    return Evidence(path.name, "a store of ours", source, runs, notes=notes, problems=tuple(problems), store=path)
+    return Evidence(path.name, "a store of ours", source, runs, notes=(*notes, *diverged), problems=tuple(problems), store=path)
 
 
 def _row(record: dict[str, Any]) -> dict[str, Any]:
     from redistill.sources.variants import KINDS
 
-    asked, tested = record["experiment"], record["accuracy"]["test"]
+    asked = record["experiment"]
     train = asked.get("source") or {}
     generated = train.get("kind", "images") in KINDS
-    data = str(tested["data"]).partition(":")[0]
+    data = str(asked["evaluate"]["test"]).partition(":")[0]
     terms = [str(term["use"]) for term in asked["method"]]
     others = "+".join(sorted(use for use in terms if use != "CE"))
     teacher = asked.get("teacher") or {}
@@ -69,8 +73,6 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
         "settings": settings,
         "seed": record["seed"],
         "epochs": (asked.get("recipe") or {}).get("epochs"),
-        "last": tested["last"],
-        "best": tested["best"],
         "best_on": "test",
         "extra": {"name": record.get("label", "")},
     }

@@ -135,8 +135,9 @@ def crate(store: Store) -> bytes:
         entry, place = run.entry, f"{run.folder.relative_to(store.root).as_posix()}/"
         names = [name for name in (RECORD, CURVES, *sorted(entry.files)) if (run.folder / name).is_file()]
         files = list(dict.fromkeys(names))
+        when = "after the last step" if run.diverged is None else "at the last evaluation before it diverged"
         accuracy = [
-            {"@id": f"#{run.id}-{name}", "@type": "PropertyValue", "name": f"accuracy on {found.data} after the last step",
+            {"@id": f"#{run.id}-{name}", "@type": "PropertyValue", "name": f"accuracy on {found.data} {when}",
              "value": found.last, "unitText": "percent"}
             for name, found in entry.accuracy.items()
         ]  # fmt: skip

@@ -35,12 +35,14 @@ class Effect:
 
     Attributes:
         values: accuracy of the variant at the last step, by seed. effect: variant minus the cell as planned, paired by
-            seed, with its 95 % interval; None where fewer than two seeds of both are there.
+            seed, with its 95 % interval; None where fewer than two seeds of both are there. diverged: seeds without an
+            accuracy, because their training diverged.
     """
 
     variant: Variant
     values: Mapping[int, float]
     effect: Interval | None
+    diverged: tuple[int, ...] = ()
 
 
 def variants(
@@ -77,25 +79,27 @@ def variants(
 
 def effects(found: Sequence[Variant], store: Store, seeds: Sequence[int]) -> list[Effect]:
     """What the runs in the store say: the plain cell first, then by size of the effect, unmeasured ones last."""
-    values = [_values(variant.experiment, store, seeds) for variant in found]
+    values, lost = zip(*(_values(variant.experiment, store, seeds) for variant in found), strict=True)
     plain = values[0]
-    made = [Effect(found[0], plain, None)]
-    for variant, mine in zip(found[1:], values[1:], strict=True):
+    made = [Effect(found[0], plain, None, lost[0])]
+    for variant, mine, gone in zip(found[1:], values[1:], lost[1:], strict=True):
         both = [seed for seed in seeds if seed in mine and seed in plain]
         interval = paired_difference([mine[s] for s in both], [plain[s] for s in both]) if len(both) > 1 else None
-        made.append(Effect(variant, mine, interval))
+        made.append(Effect(variant, mine, interval, gone))
     return made[:1] + sorted(made[1:], key=lambda e: -abs(e.effect.value) if e.effect is not None else 1.0)
 
 
-def _values(one: Experiment, store: Store, seeds: Sequence[int]) -> dict[int, float]:
-    runs = {seed: store.find(one.with_seed(seed)) for seed in seeds}
-    return {seed: run.accuracy() for seed, run in runs.items() if run is not None}
+def _values(one: Experiment, store: Store, seeds: Sequence[int]) -> tuple[dict[int, float], tuple[int, ...]]:
+    """Accuracies by seed, and the seeds that diverged."""
+    runs = {seed: run for seed in seeds if (run := store.find(one.with_seed(seed))) is not None}
+    lost = tuple(seed for seed, run in runs.items() if run.diverged is not None)
+    return {seed: run.accuracy() for seed, run in runs.items() if seed not in lost}, lost
 
 
 def sentences(found: Sequence[Effect], paper: Paper, cell: Cell) -> list[str]:
     """The ranking as lines of text, accuracies in percent at the last step."""
     plain = found[0]
-    mean = f"{sum(plain.values.values()) / len(plain.values):.2f}" if plain.values else "not run yet"
+    mean = ", ".join(filter(None, (_mean(plain), _lost(plain)))) or "not run yet"
     printed = ""
     if cell.printed is not None and (accuracy := paper.accuracy(cell)) is not None:
         printed = f", the paper prints {accuracy:.{cell.printed.decimals}f}"
@@ -103,16 +107,30 @@ def sentences(found: Sequence[Effect], paper: Paper, cell: Cell) -> list[str]:
             printed += " of the best epoch on the test set"
         if paper.table(cell.table).metric == "error":
             printed += f" (an error of {cell.printed.value:.{cell.printed.decimals}f})"
-    lines = [f"{cell.id}: {mean} ({counted(len(plain.values), 'seed')}){printed}"]
+    lines = [f"{cell.id}: {mean}{printed}"]
     for one in found[1:]:
         assert one.variant.departs is not None
         about = one.variant.departs
         shared = [seed for seed in one.values if seed in plain.values]
         if one.effect is None and len(shared) == 1:
             effect = f"{one.values[shared[0]] - plain.values[shared[0]]:+.2f}, of one seed: no interval"
+        elif one.effect is None and one.values and plain.diverged and not plain.values:
+            effect = f"{_mean(one)}, nothing to compare it with"
         elif one.effect is None:
             effect = f"not measured ({counted(len(one.values), 'seed')})"
         else:
             effect = f"{one.effect.value:+.2f} [{one.effect.low:+.2f}, {one.effect.high:+.2f}], {one.effect.n} seeds"
-        lines.append(f"{about.name}: {effect}; {about.about}: {about.theirs}")
+        lines.append(f"{about.name}: {', '.join(filter(None, (effect, _lost(one))))}; {about.about}: {about.theirs}")
     return lines
+
+
+def _mean(one: Effect) -> str:
+    values = one.values.values()
+    return f"{sum(values) / len(values):.2f} ({counted(len(values), 'seed')})" if values else ""
+
+
+def _lost(one: Effect) -> str:
+    """Seeds that diverged: they have no accuracy, so they are in no mean and no effect, and are named."""
+    if not one.diverged:
+        return ""
+    return f"seed{'s' if len(one.diverged) > 1 else ''} {', '.join(map(str, one.diverged))} diverged"

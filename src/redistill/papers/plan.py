@@ -215,7 +215,7 @@ def make(
         made[cell.id] = known[text]
     unused = [name for name in files if not _teaches(name, made.values(), paper)]
     if unused:
-        names = {one.teacher.model for one in made.values() if one is not None and one.teacher is not None}
+        names = {model for one in made.values() for model in _teachers(one)}
         raise RedistillError(f"--teacher: {nearest(unused[0], names, 'teacher of the chosen cells')}")
     planned = [Planned(cell, made[cell.id]) for cell in cells]
     planned = [_passed(one, planned, paper) for one in planned]
@@ -264,7 +264,14 @@ def imported(settings: dict[str, Any], files: Mapping[str, Path], paper: Paper) 
 
 def _teaches(name: str, experiments: Iterable[Experiment | None], paper: Paper) -> bool:
     model = paper.file.network.get(name, name)
-    return any(one.teacher is not None and one.teacher.model == model for one in experiments if one is not None)
+    return any(model in _teachers(one) for one in experiments)
+
+
+def _teachers(one: Experiment | None) -> set[str]:
+    """Architectures that teach an experiment, or what its student goes on from."""
+    if one is None:
+        return set()
+    return ({one.teacher.model} if one.teacher is not None else set()) | _teachers(one.student.run)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from redistill.papers.schema import Protocol, Selector, Table
 from redistill.report.table import bars
 from redistill.runs.store import Run
 from redistill.verdicts.claims import label
+from redistill.verdicts.diverged import counts_for
 from redistill.verdicts.tables import TableVerdict
 
 NOT_JUDGED = "not attempted"
@@ -231,7 +232,7 @@ def _section(paper: Paper, table: TableVerdict) -> list[str]:
     else:
         out += [bars(("cell", "ours", "n")), "|---|--:|--:|"]
         for p in table.planned:
-            values = [run.accuracy() for run in table.runs.get(label(p.cell), ())]
+            values = [counts_for(run)[0] for run in table.runs.get(label(p.cell), ())]
             mean = f"{sum(values) / len(values):.2f}" if values else ""
             out.append(bars((label(p.cell), mean or (p.cell.unknown and f"none: {p.cell.unknown}"), str(len(values)))))
         out.append("")

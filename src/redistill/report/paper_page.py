@@ -12,6 +12,7 @@ from redistill.papers.plan import Plan
 from redistill.papers.schema import Table
 from redistill.report.paper import line, reported, scope_of, title_of
 from redistill.report.table import bars
+from redistill.verdicts.diverged import came_to
 from redistill.verdicts.tables import TableVerdict
 
 MARK = "<!-- made from src/redistill/papers/*.toml{} by scripts/make_docs.py; do not edit -->"
@@ -71,7 +72,7 @@ def beside(tables: Sequence[TableVerdict]) -> list[str]:
         for finding in found:
             shown, claim = line(finding), finding.claim
             mine = table.runs.get(claim.cells[0], ()) if claim.kind == "value" else ()
-            runs = ", ".join(f"{run.accuracy():.2f} ({run.seed})" for run in mine)
+            runs = ", ".join(f"{came_to(run).removesuffix(' %')} ({run.seed})" for run in mine)
             out.append(bars((shown.claim, shown.paper, runs, shown.ours, shown.difference, shown.verdict)))
         out += ["", *(f"* {sentence(finding)}" for finding in found), ""]
         out += [" ".join(table.rules), ""] if table.rules else []

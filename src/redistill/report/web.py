@@ -20,6 +20,7 @@ from redistill.runs.store import Run
 from redistill.stats import percent_interval
 from redistill.verdicts.beliefs import Believed
 from redistill.verdicts.claims import label
+from redistill.verdicts.diverged import counts_for
 from redistill.verdicts.tables import TableVerdict
 
 MOST = 40
@@ -158,7 +159,7 @@ def _few(plan: Plan, judged: TableVerdict) -> str | None:
         name, images = ", ".join(v for k, v in p.cell.facts.items() if k not in ("M", "seed")), float(p.cell.facts["M"])
         if (accuracy := plan.paper.accuracy(p.cell)) is not None:
             printed.setdefault(name, []).append((images, accuracy))
-        values = [run.accuracy() for run in judged.runs.get(label(p.cell), ())]
+        values = [counts_for(run)[0] for run in judged.runs.get(label(p.cell), ())]
         if len(values) > 1:
             mean = percent_interval(values)
             ours.setdefault(name, []).append((images, mean.value, mean.low, mean.high))

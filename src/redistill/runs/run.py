@@ -65,8 +65,15 @@ class Run:
         return None if found is None else str(found)
 
     def accuracy(self, name: str = "test") -> float:
-        """Accuracy after the last step on one evaluation set, in percent."""
+        """Accuracy after the last step on one evaluation set, in percent.
+
+        Raises:
+            RedistillError: it was not evaluated there; or it diverged, so that there is no network after the last step (what it
+                reached on the way stands in ``record["accuracy"]`` and ``curves()``).
+        """
         table = self.record["accuracy"]
+        if self.diverged is not None:
+            raise RedistillError(f"{self.label} (seed {self.seed}) diverged, so it has no accuracy after its last step: {self.diverged}")
         if name not in table:
             raise RedistillError(f"{self.folder}: {nearest(name, table, 'evaluation set')}")
         return float(table[name]["last"])

@@ -15,12 +15,15 @@ from redistill.claims import Claim, Finding, Measured, Summary, counted, judge_t
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
 from redistill.papers.plan import Plan, Planned, scale_of
+from redistill.papers.schema import Metric
 from redistill.runs.lookup import Found
 from redistill.runs.store import Run, Store
 from redistill.verdicts.beliefs import Believed
 from redistill.verdicts.checkpoints import Checked, looked_for
 from redistill.verdicts.claims import Table, attacked, claims_of, distilled, key, label, published, tables_of, together
+from redistill.verdicts.diverged import came_to, counts, counts_for, why
 from redistill.verdicts.rules import ruled, sentences
+from redistill.verdicts.taught import Substitutes
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,9 @@ def judged(
 ) -> list[TableVerdict]:
     """Findings for every table of a plan.
 
+    Where no run of a trained teacher's students is there, but runs that learned from a file of weights are, these are judged, and
+    the table says which file taught (:class:`redistill.verdicts.taught.Substitutes`).
+
     Args:
         files: accuracies of published files by SHA-256 (:mod:`redistill.verdicts.checkpoints`).
         beliefs: transition errors by run and attacked network (:mod:`redistill.verdicts.beliefs`).
@@ -57,7 +63,9 @@ def judged(
     if plan.scale != 1.0:
         raise RedistillError(f"a plan at scale {plan.scale:g} earns no verdict: judge one at the published length")
     found = Found(store)
-    return [_judge(plan, table, found, files or {}, beliefs or {}) for table in tables_of(plan)]
+    substitutes = Substitutes(found)
+    plan = substitutes.plan(plan)
+    return [_judge(plan, table, found, files or {}, beliefs or {}, substitutes) for table in tables_of(plan)]
 
 
 def _judge(
@@ -66,6 +74,7 @@ def _judge(
     found: Found,
     files: Mapping[str, Checked],
     beliefs: Mapping[tuple[str, str], Believed],
+    substitutes: Substitutes,
 ) -> TableVerdict:
     metric, protocol = plan.paper.table(table.name).metric, plan.paper.protocol(table.name)
     runs: dict[str, tuple[Run, ...]] = {}
@@ -81,7 +90,8 @@ def _judge(
         runs[cell] = there
         if values:
             measured[cell] = values
-        lost[cell] = ", ".join(filter(None, (_lost(p, there, found), shortened(p, found))))
+        others = substitutes.notes(p, {run.id for run in there})
+        lost[cell] = ", ".join(filter(None, (_lost(p, there, found, metric), shortened(p, found), others)))
     for checkpoint in plan.paper.file.checkpoint:
         if (evaluated := files.get(checkpoint.sha256)) is not None and evaluated.answers(checkpoint):
             measured[f"file {checkpoint.path}"] = [Measured(0, evaluated.accuracy)]
@@ -98,10 +108,14 @@ def _judge(
     return TableVerdict(table.name, table.planned, runs, found_files, summary, words)
 
 
-def _lost(planned: Planned, there: tuple[Run, ...], found: Found) -> str:
+def _lost(planned: Planned, there: tuple[Run, ...], found: Found, metric: Metric) -> str:
     """Seeds of a cell that are not what they should be: diverged ones count, those begun are waited for."""
     assert planned.experiment is not None
-    words = [f"seed {run.seed} diverged and counts" for run in there if run.diverged is not None]
+    words = []
+    for run in there:
+        if run.diverged is not None:
+            counts = "has no transition error" if metric == "mte" else f"counts as guessing, {counts_for(run)[0]:g} %"
+            words.append(f"seed {run.seed} diverged and {counts}: {why(run)}")
     words += [f"seed {seed} was begun and is not finished" for seed in found.unfinished(planned.experiment)]
     return ", ".join(words)
 
@@ -115,8 +129,8 @@ def shortened(planned: Planned, found: Found) -> str:
                 by_scale.setdefault(scale, []).append(run)
     words = []
     for scale, runs in sorted(by_scale.items(), key=lambda pair: float(pair[0])):
-        last = ((run.seed, run.accuracy()) for run in sorted(runs, key=lambda run: run.seed) if run.record["accuracy"])
-        values = ", ".join(f"{value:.2f} % (seed {seed})" for seed, value in last)
+        last = ((run.seed, came_to(run)) for run in sorted(runs, key=lambda run: run.seed))
+        values = ", ".join(f"{words} (seed {seed})" for seed, words in last if words)
         words.append(f"at {scale} of the published length {values or 'nothing was evaluated'}: no verdict")
     return "; ".join(words)
 
@@ -173,12 +187,12 @@ def standing_in(runs: Mapping[str, Sequence[Run]]) -> list[str]:
 # ---------------------------------------------------------------------------------------------------------------------
 def to_measure(plan: Plan, found: Found) -> Iterator[tuple[Run, Experiment, str]]:
     """Runs of cells that print a transition error, with the attacked network."""
-    for p in plan.cells:
+    for p in Substitutes(found).plan(plan).cells:
         if p.experiment is None or plan.paper.table(p.cell.table).metric != "mte":
             continue
         for seed in sorted({*plan.seeds, *found.seeds(p.experiment)}):
             one = p.experiment.with_seed(seed)
-            if (run := found.find(one)) is not None:
+            if (run := found.find(one)) is not None and run.diverged is None:
                 yield run, one, attacked(p.cell)
 
 
@@ -193,10 +207,9 @@ def _measured(
         mine = planned.experiment.with_seed(seed)
         for one in (mine, *(other.with_seed(seed) for other in planned.elsewhere)):
             run = found.find(one)
-            if run is None or "test" not in run.record["accuracy"]:
+            if run is None or not counts(run):
                 continue
-            table = run.record["accuracy"]["test"]
-            last, best = float(table["last"]), float(table["best"])
+            last, best = counts_for(run)
             if at_step and one is not mine:
                 curve = {int(step): float(value) for step, value in run.curves()["accuracy"]["test"]}
                 if (step := mine.recipe.steps) not in curve:

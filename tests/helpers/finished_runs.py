@@ -1,0 +1,30 @@
+"""Runs in a store, finished or begun, without training."""
+
+from __future__ import annotations
+
+import json
+
+from helpers.whole_record import REST
+from redistill.experiment.value import Experiment
+from redistill.runs.store import Store
+from redistill.sealed import FORMAT, PENDING
+
+
+def finished(store: Store, one: Experiment, last: float | None, diverged: str | None = None) -> None:
+    """``last``: its accuracy on ``test``; None: it was never evaluated."""
+    table = {"data": "x", "last": last, "best": last, "best_step": 1, "best_is": ""}
+    record = {
+        "format": FORMAT, "id": one.id, "cell": one.cell, "seed": one.seed, "name": one.name, "label": one.label,
+        "experiment": one.written(), "accuracy": {} if last is None else {"test": table}, "diverged": diverged, "steps": 1,
+        "teacher": None, **REST,
+    }  # fmt: skip
+    folder = store.root / one.folder
+    folder.mkdir(parents=True)
+    curve = [] if last is None else [(1, last)]
+    store.finish(folder, record, {"accuracy": {"test": curve}, "losses": {}, "rates": [], "source": []}, b"weights")
+
+
+def begun(store: Store, one: Experiment) -> None:
+    folder = store.root / one.folder
+    folder.mkdir(parents=True)
+    (folder / PENDING).write_text(json.dumps({"experiment": one.written(), "label": one.label}), encoding="utf-8")

@@ -1,0 +1,106 @@
+"""A run that diverged has no network after its last step: nowhere does what it reached on the way count as what it came to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from helpers.finished_runs import finished
+from redistill import papers
+from redistill.cli.run import summary
+from redistill.errors import RedistillError
+from redistill.evidence.files import Stated
+from redistill.evidence.stored import read_store
+from redistill.experiment.value import Experiment
+from redistill.export.formats import crate
+from redistill.papers.explain import effects, sentences, variants
+from redistill.papers.plan import Plan, make, select
+from redistill.report.paper_page import beside
+from redistill.runs.lookup import Found
+from redistill.runs.store import Run, Store
+from redistill.verdicts.diverged import counts_for
+from redistill.verdicts.tables import judged, to_measure
+
+WHY = "CE (weight 1) became nan at step 5 of 9 (learning rate 0.1): lower the rate or the weight, or clip the gradient"
+MICAELLI = papers.load("micaelli2019")
+
+
+@pytest.fixture
+def plan() -> Plan:
+    return make(MICAELLI, select(MICAELLI, ["1"], rows=["WRN-40-2, WRN-16-2"], only=["KD+AT"]), device="cpu")
+
+
+@pytest.fixture
+def one(plan: Plan) -> Experiment:
+    found = plan.cells[0].experiment
+    assert found is not None
+    return found
+
+
+def run_of(store: Store, one: Experiment) -> Run:
+    run = store.find(one)
+    assert run is not None
+    return run
+
+
+def test_it_counts_as_guessing_and_its_best_epoch_as_what_it_was(tmp_path: Path, plan: Plan, one: Experiment) -> None:
+    store = Store(tmp_path)
+    finished(store, one.with_seed(0), 86.3)
+    finished(store, one.with_seed(1), 86.4)
+    finished(store, one.with_seed(2), 91.0, WHY)  # a dead network would have lifted the mean
+    [table] = judged(plan, store)
+    [found] = table.findings
+    assert found.ours is not None and found.ours.n == 3
+    assert found.ours.value == pytest.approx((86.3 + 86.4 + 10.0) / 3)
+    assert "seed 2 diverged and counts as guessing, 10 %: CE (weight 1) became nan at step 5 of 9 (learning rate 0.1)" in found.note
+    assert counts_for(run_of(store, one.with_seed(2))) == (10.0, 91.0) and counts_for(run_of(store, one)) == (86.3, 86.3)
+    assert "86.30 (0), 86.40 (1), diverged (2)" in "\n".join(beside([table]))
+
+
+def test_a_seed_that_diverged_before_its_first_evaluation_counts_too(tmp_path: Path, plan: Plan, one: Experiment) -> None:
+    store = Store(tmp_path)
+    for seed, last in enumerate((86.3, 86.4, None)):
+        finished(store, one.with_seed(seed), last, WHY if last is None else None)
+    [found] = judged(plan, store)[0].findings
+    assert found.ours is not None and found.ours.n == 3 and found.verdict != "pending"
+    evidence = read_store(tmp_path, Stated())
+    assert sorted(run.last for run in evidence.runs if run.last is not None) == [10.0, 86.3, 86.4]
+    assert any("(seed 2) diverged and counts as guessing, 10 %" in note for note in evidence.notes)
+
+
+def test_no_transition_error_of_a_dead_network_is_measured(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    plan = make(MICAELLI, select(MICAELLI, ["2"]), seeds=[0], device="cpu")
+    cell = next(p.experiment for p in plan.cells if p.experiment is not None)
+    finished(store, cell, 80.0, WHY)
+    assert list(to_measure(plan, Found(store))) == []
+    notes = [found.note for found in judged(plan, store)[0].findings]
+    assert any("seed 0 diverged and has no transition error" in note for note in notes)
+
+
+def test_it_has_no_accuracy_after_its_last_step(tmp_path: Path, one: Experiment) -> None:
+    store = Store(tmp_path)
+    finished(store, one, 91.0, WHY)
+    run = run_of(store, one)
+    with pytest.raises(RedistillError, match=r"\(seed 0\) diverged, so it has no accuracy after its last step: CE \(weight 1\)"):
+        run.accuracy()
+    assert summary(run)["accuracy"] == {} and summary(run)["diverged"] == WHY
+    assert "accuracy on x at the last evaluation before it diverged" in crate(store).decode()
+
+
+def test_a_departure_is_not_ranked_by_what_a_dead_run_reached(tmp_path: Path) -> None:
+    store, ahn = Store(tmp_path), papers.load("ahn2019")
+    cell = ahn.cell("1:VID:2 %")
+    plain, floor = variants(ahn, cell, only=["floor"], device="cpu")
+    for seed, (dead, alive) in enumerate(((50.0, 70.0), (51.0, 72.0))):
+        finished(store, plain.experiment.with_seed(seed), dead, WHY)
+        finished(store, floor.experiment.with_seed(seed), alive)
+    head, row = sentences(effects([plain, floor], store, (0, 1)), ahn, cell)
+    assert head == "ahn2019:1:VID:2 %: seeds 0, 1 diverged, the paper prints 81.59"
+    assert row.startswith("floor: 71.00 (2 seeds), nothing to compare it with; the least variance of VID: ")
+    finished(store, plain.experiment.with_seed(2), 60.0)
+    finished(store, floor.experiment.with_seed(2), 73.0, WHY)
+    head, row = sentences(effects([plain, floor], store, (0, 1, 2)), ahn, cell)
+    assert head.startswith("ahn2019:1:VID:2 %: 60.00 (1 seed), seeds 0, 1 diverged, the paper prints")
+    assert row.startswith("floor: not measured (2 seeds), seed 2 diverged; ")
