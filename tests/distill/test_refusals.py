@@ -99,7 +99,7 @@ def test_folders_of_other_classes_are_named(whole: Any, planned: Callable[..., P
         ({"student": f"{NETS}:Smal"}, "unknown name in .*: did you mean Small"),
         ({"method": "KDD"}, "unknown term 'KDD'"),
         ({"method": "KD,KD"}, "name each method once"),
-        ({"method": "OFD"}, "no usual weight is known for it"),
+        ({"method": "Anchor"}, "no usual weight is known for it"),
         ({"batch_size": 10**9}, r"needs about .* free a run may take 80%: a batch of \d+ would fit"),
         ({"time_budget": 1e-6}, "one epoch of all students takes .* here, more than the budget"),
         ({"data": "nowhere"}, "there is no folder .*nowhere, and no data set of that name"),

@@ -1,4 +1,4 @@
-"""What ``--method`` means: terms with the weights that their authors' codes or the benchmark of Tian et al. give them.
+"""What ``--method`` means: terms as ``redistill compare`` has them (:mod:`redistill.published.methods`).
 
 ``KD,DKD`` are two students, ``KD+AT`` is one that learns by both, ``mine.toml`` is whatever its ``[[method]]`` says.
 """
@@ -13,23 +13,22 @@ from typing import Any
 from redistill import terms
 from redistill.errors import RedistillError
 from redistill.paths import expanded
+from redistill.published.methods import METHODS, listed
 from redistill.settings.change import of_term
 from redistill.settings.tables import MOST_BYTES, content_of, toml_of
 from redistill.user_code import is_code
 
 PLAIN: tuple[dict[str, Any], ...] = ({"use": "CE"},)
 
-WEIGHTS: dict[str, float] = {
-    # beside 1 CE: the scripts of RepDistiller (Tian et al. 2020, arXiv:1910.10699), which print one number for each
-    "FitNet": 100.0, "AT": 1000.0, "SP": 3000.0, "CC": 0.02, "VID": 1.0, "RKD": 1.0, "PKT": 30_000.0, "NST": 50.0, "CRD": 0.8,
-    "FT": 200.0,
-    # the authors' codes
-    "DKD": 1.0, "DIST": 1.0, "Review": 1.0,
-}  # fmt: skip
-"""Weight of a term beside cross-entropy of weight 1."""
+CIFAR = 32
+"""Pixels of the images that the weights were chosen on. AT's is not turned to others here, as a comparison on small images does: the
+first maps of a network for photographs are as large as those of a network for CIFAR."""
 
-KD = ({"use": "CE", "weight": 0.1}, {"use": "KD", "weight": 0.9, "T": 4.0})
-"""RepDistiller's and the few-image papers' KD: 0.1 and 0.9 at T = 4."""
+ALONE: dict[str, dict[str, Any]] = {
+    # both networks of FT learn beside the student, where its code has a stage of its own for the teacher's
+    "FT": {"use": "FT", "weight": 200.0},
+}
+"""Terms that are trained in one stage here, whatever their authors do."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +40,12 @@ class Asked:
     folder: Path
 
 
-def asked(text: str, labelled: bool) -> list[Asked]:
+def asked(text: str, labelled: bool, epochs: int) -> list[Asked]:
     """The methods that the words name, in their order.
 
     Args:
         labelled: whether the images have labels; without, cross-entropy is left out, and KD has the weight 1.
+        epochs: of the run; weights that grow take their share of it.
     """
     if text.lower().endswith(".toml"):
         path = expanded(text)
@@ -57,7 +57,7 @@ def asked(text: str, labelled: bool) -> list[Asked]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names or len(set(names)) != len(names):
         raise RedistillError(f"--method {text!r}: name each method once, KD, KD,DKD (two students) or KD+AT (both at once)")
-    return [Asked(name, tuple(_rows(name, labelled)), Path.cwd()) for name in names]
+    return [Asked(name, tuple(_rows(name, labelled, epochs)), Path.cwd()) for name in names]
 
 
 def with_class_weights(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -76,28 +76,17 @@ def for_the_plain(changes: Sequence[str]) -> list[str]:
     return kept
 
 
-def _rows(name: str, labelled: bool) -> list[dict[str, Any]]:
+def _rows(name: str, labelled: bool, epochs: int) -> list[dict[str, Any]]:
+    """The terms of a sum such as ``KD+AT``: each as its own row of the comparison has it, and cross-entropy once, with the least of
+    the weights that it has there."""
     parts = [part.strip() for part in name.split("+")]
-    for part in parts:
-        if not is_code(part):
-            terms.by_name(part)  # refuses with the nearest
+    if "DeiT" in parts and len(parts) > 1:
+        raise RedistillError(f"--method {name}: DeiT has a part for the labels of its own; write the sum into a file, [[method]]")
     rows: list[dict[str, Any]] = []
-    if "DeiT" in parts:
-        if len(parts) > 1:
-            raise RedistillError(f"--method {name}: DeiT has a part for the labels of its own; write the sum into a file, [[method]]")
-        rows.append({"use": "DeiT", "weight": 1.0})
-    elif "KD" in parts:
-        rows += [dict(row) for row in KD]
-    elif "CE" not in parts:
-        rows.append({"use": "CE"})
     for part in parts:
-        if part in ("KD", "DeiT"):
-            continue
-        if part not in WEIGHTS and part != "CE" and not is_code(part):
-            raise RedistillError(
-                f"--method {part}: no usual weight is known for it; write it into a file, [[method]] use = {part!r} weight = ..."
-            )
-        rows.append({"use": part, "weight": WEIGHTS.get(part, 1.0)})
+        rows += [row for row in _rows_of(part, epochs) if row["use"] not in [known["use"] for known in rows] or row["use"] == "CE"]
+    by_labels = [row for row in rows if row["use"] == "CE"]
+    rows = [*sorted(by_labels, key=lambda row: float(row.get("weight", 1.0)))[:1], *(row for row in rows if row["use"] != "CE")]
     if not labelled:
         rows = [{**row, "weight": 1.0} if row["use"] == "KD" else row for row in rows if row["use"] != "CE"]
         for row in rows:
@@ -105,4 +94,27 @@ def _rows(name: str, labelled: bool) -> list[dict[str, Any]]:
                 raise RedistillError(
                     f"--method {row['use']} needs labels, and these images have none: KD, AT, FitNet, SP and others do without"
                 )
+    return rows
+
+
+def _rows_of(part: str, epochs: int) -> list[dict[str, Any]]:
+    """One method as :data:`redistill.published.methods.METHODS` has it, beside cross-entropy."""
+    if is_code(part):
+        return [*PLAIN, {"use": part, "weight": 1.0}]
+    term = terms.by_name(part)  # refuses with the nearest
+    if part == "DeiT":
+        return [{"use": "DeiT", "weight": 1.0}]
+    if part in ALONE:
+        return [*PLAIN, dict(ALONE[part])]
+    if part not in METHODS:
+        raise RedistillError(
+            f"--method {part}: no usual weight is known for it; write it into a file, [[method]] use = {part!r} weight = ..."
+        )
+    one, rows = listed(part, epochs=epochs, image_size=CIFAR)
+    if one.first or one.network != "body" or one.views > 1 or one.teacher not in ("given", "none"):
+        needs = (
+            "learns in two stages" if one.first else "puts the teacher's classifier on the student" if one.network != "body"
+            else "needs two views of every image"
+        )
+        raise RedistillError(f"--method {term.__name__} {needs}, which distill does not make: redistill compare --methods {part} does")
     return rows

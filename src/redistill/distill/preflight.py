@@ -194,9 +194,10 @@ class _Preflight:
             small = with_classes(small, sizes["classes"])
         little = self.built(small, sizes, "student")
         self.compare(net, little, big, small, sizes)
-        rows = methods.asked(asked.method, images.labelled)
+        count = len(methods.asked(asked.method, images.labelled, epochs=1))  # refused before anything is measured
         seen = self.places(net, little, images)
-        chosen_length = length.chosen(asked, images, net, little, len(rows), self.device, self.store)
+        chosen_length = length.chosen(asked, images, net, little, count, self.device, self.store)
+        rows = methods.asked(asked.method, images.labelled, chosen_length.recipe["epochs"])
         for what, text in chosen_length.lines:
             self.say(what, text)
         lessons = Classroom(asked, images, big, small, chosen_length, self.changes).lessons(rows)
