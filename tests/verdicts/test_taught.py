@@ -9,6 +9,7 @@ import pytest
 from helpers.finished_runs import begun, finished
 from redistill import models, papers
 from redistill.papers.plan import Plan, make, select
+from redistill.report.paper_page import beside
 from redistill.runs.lookup import Found
 from redistill.runs.store import Store
 from redistill.verdicts.tables import TableVerdict, judged
@@ -107,3 +108,15 @@ def test_the_teacher_of_what_a_student_goes_on_from_counts_too(tmp_path: Path, f
     fill(store, make(ahn, cells, device="cpu", teachers={"WRN-40-2": files[0]}), (56.0, 56.5, 57.0))
     found = table_of(store, make(ahn, cells, device="cpu")).findings[0]
     assert found.ours is not None and found.ours.value == pytest.approx(56.5)
+
+
+def test_a_page_shows_what_waits_for_seeds_and_what_no_paper_prints(tmp_path: Path, files: list[Path]) -> None:
+    store, ahn = Store(tmp_path / "runs"), papers.load("ahn2019")
+    cells = select(ahn, ["1", "vid-maps"], columns=["2 %"], only=["VID", "VID, three maps"])
+    taught = make(ahn, cells, device="cpu", teachers={"WRN-40-2": files[0]})
+    for cell in (0, 1):
+        fill(store, taught, (70.0,), cell)
+    text = "\n".join(beside(judged(make(ahn, cells, device="cpu"), store)))
+    assert "0 of 1 claim judged." in text and "| VID / 2 % | 81.59 | 70.00 (0) |  |  | pending |" in text
+    assert "* VID / 2 % is pending: 1 of 3 seeds so far (the paper's 81.59)." in text
+    assert "### vid-maps, which no paper prints" in text and "| three maps / 2 % | 70.00 (0) |" in text

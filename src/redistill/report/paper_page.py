@@ -60,25 +60,43 @@ def printed(paper: Paper, name: str, table: Table) -> list[str]:
 
 
 def beside(tables: Sequence[TableVerdict]) -> list[str]:
-    """Claims of which something was run or evaluated, beside that: seeds, mean, difference, verdict."""
+    """Claims of which something was run or evaluated, beside that: seeds, mean, difference, verdict. Numbers that wait for seeds
+    stand there too, and what was run that the paper prints no number of."""
     out = []
     for table in tables:
-        found = [f for f in table.findings if f.reading is not None or f.measured is not None]
+        if table.summary is None:
+            out += _asked(table)
+            continue
+        judged = [f for f in table.findings if f.reading is not None or f.measured is not None]
+        found = [f for f in table.findings if f in judged or (f.claim.kind == "value" and table.runs.get(f.claim.cells[0]))]
         if not found:
             continue
-        out += [f"### {title_of(table)}, beside ours", "", f"{len(found)} of {counted(len(table.findings), 'claim')} judged.", ""]
+        out += [f"### {title_of(table)}, beside ours", "", f"{len(judged)} of {counted(len(table.findings), 'claim')} judged.", ""]
         out += [bars(("claim", "paper", "our runs, last step (seed)", "ours [95 %]", "difference [interval]", "verdict"))]
         out += ["|---|--:|---|--:|--:|---|"]
         for finding in found:
             shown, claim = line(finding), finding.claim
-            mine = table.runs.get(claim.cells[0], ()) if claim.kind == "value" else ()
-            runs = ", ".join(f"{came_to(run).removesuffix(' %')} ({run.seed})" for run in mine)
+            runs = _runs(table, claim.cells[0]) if claim.kind == "value" else ""
             out.append(bars((shown.claim, shown.paper, runs, shown.ours, shown.difference, shown.verdict)))
         out += ["", *(f"* {sentence(finding)}" for finding in found), ""]
         out += [" ".join(table.rules), ""] if table.rules else []
     if not out:
         return []
     return ["## Claims beside our runs", "", "From the records in `results/`; what a verdict means: [verdicts](../verdicts.md).", "", *out]
+
+
+def _runs(table: TableVerdict, cell: str) -> str:
+    """What the runs of a cell came to after the last step, with their seeds."""
+    return ", ".join(f"{came_to(run).removesuffix(' %')} ({run.seed})" for run in table.runs.get(cell, ()))
+
+
+def _asked(table: TableVerdict) -> list[str]:
+    """Of a table without printed numbers, the cells that were run."""
+    rows = [bars((cell, found)) for cell in table.runs if (found := _runs(table, cell))]
+    if not rows:
+        return []
+    head = [f"### {title_of(table)}, which no paper prints", "", bars(("cell", "our runs, last step (seed)")), "|---|---|"]
+    return [*head, *rows, "", *([" ".join(table.rules), ""] if table.rules else [])]
 
 
 def page(paper: Paper, tables: Sequence[TableVerdict] = ()) -> str:

@@ -96,7 +96,7 @@ def _judge(
         if (evaluated := files.get(checkpoint.sha256)) is not None and evaluated.answers(checkpoint):
             measured[f"file {checkpoint.path}"] = [Measured(0, evaluated.accuracy)]
     if not table.claims:
-        return TableVerdict(table.name, table.planned, runs, (), None)
+        return TableVerdict(table.name, table.planned, runs, (), None, tuple(standing_in(runs)))
     rules = ruled(plan, table, found)
     findings, summary = judge_table([rule.claim for rule in rules], measured, table.regimes)
     noted = [replace(f, note="; ".join(filter(None, [f.note, *_losses(f.claim, lost)]))) for f in findings]
