@@ -69,6 +69,21 @@ def test_a_seed_that_diverged_before_its_first_evaluation_counts_too(tmp_path: P
     assert any("(seed 2) diverged and counts as guessing, 10 %" in note for note in evidence.notes)
 
 
+def test_a_cell_of_which_every_seed_diverged_is_below(tmp_path: Path) -> None:
+    """And nobody wonders whether its seeds do anything, because they all gave the same number."""
+    store, ahn = Store(tmp_path), papers.load("ahn2019")
+    plan = make(ahn, select(ahn, ["1"], columns=["2 %"], only=["alone", "VID"]), device="cpu")
+    student, vid = (p.experiment for p in plan.cells)
+    assert student is not None and vid is not None
+    for seed, value in enumerate((55.0, 56.1, 57.9)):
+        finished(store, student.with_seed(seed), value)
+        finished(store, vid.with_seed(seed), 81.0 + seed, WHY)
+    found = {f.claim.id: f for f in judged(plan, store)[0].findings}["VID / 2 %"]
+    assert found.verdict == "below" and found.ours is not None and found.ours.value == 10.0
+    assert "seeds 0, 1, 2 diverged and count as guessing, 10 %: CE (weight 1) became nan at step 5 of 9" in found.note
+    assert "do they do anything" not in found.note
+
+
 def test_no_transition_error_of_a_dead_network_is_measured(tmp_path: Path) -> None:
     store = Store(tmp_path)
     plan = make(MICAELLI, select(MICAELLI, ["2"]), seeds=[0], device="cpu")

@@ -224,7 +224,8 @@ def _look(claim: Claim, runs: Runs, around: _Around) -> _Examined:
     view = View(claim, numbers, pools, design, claim.published, layout if design == "blocked" else None, around.theirs)
     reading = view.reading(_name(view))
     best = _numbers(claim, runs, "best_on_test") if epoch == "last" else None
-    notes = _notes(view, around)
+    dead = {cell for cell in claim.cells if all(run.diverged for run in runs[cell] if not run.stale)}
+    notes = _notes(view, around, dead)
     found = Finding(claim, reading.verdict, reading, _others(view, layout, best), epoch, mismatch=unlike, note="; ".join(notes))
     return _Examined(found, view)
 
@@ -234,8 +235,8 @@ def _design(claim: Claim, layout: Blocks | None) -> Design | None:
     return "unpaired" if claim.decides == "blocked" and layout is None else claim.decides
 
 
-def _notes(view: View, around: _Around) -> list[str]:
-    """What a reader must know about spreads and seeds."""
+def _notes(view: View, around: _Around, dead: set[str]) -> list[str]:
+    """What a reader must know about spreads and seeds. dead: cells of which every run diverged: they do not wonder at equal numbers."""
     claim, notes = view.claim, []
     for cell in claim.cells:
         pool = view.pools.get(cell)
@@ -249,7 +250,7 @@ def _notes(view: View, around: _Around) -> list[str]:
         they, its = ("scatters", "its") if len(wide) == 1 else ("scatter", "their")
         notes.append(f"{' and '.join(wide)} {they} visibly more than the others: judged by {its} own spread")
     still = [cell for cell, x in zip(claim.cells, view.columns(), strict=True) if float(x.max()) == float(x.min())]
-    for cell in still:
+    for cell in (cell for cell in still if cell not in dead):
         end = ", so nothing can be said" if view.still() else ""
         notes.append(f"all {len(view.numbers[cell])} seeds of {cell} gave the same number: do they do anything?{end}")
     if view.n() > claim.seeds and not claim.looks:

@@ -115,13 +115,15 @@ class Published:
 class Measured:
     """One run of ours: accuracies in percent at the last epoch and at the best one on the test set.
 
-    ``stale``: made before something changed that moves its numbers; never judged.
+    ``stale``: made before something changed that moves its numbers; never judged. ``diverged``: its last network guesses, and so
+    it counts.
     """
 
     seed: int
     last: float
     best_on_test: float | None = None
     stale: bool = False
+    diverged: bool = False
 
     def __post_init__(self) -> None:
         for name, value in (("last", self.last), ("best_on_test", self.best_on_test)):

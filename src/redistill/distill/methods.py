@@ -85,8 +85,8 @@ def _rows(name: str, labelled: bool, epochs: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for part in parts:
         rows += [row for row in _rows_of(part, epochs) if row["use"] not in [known["use"] for known in rows] or row["use"] == "CE"]
-    by_labels = [row for row in rows if row["use"] == "CE"]
-    rows = [*sorted(by_labels, key=lambda row: float(row.get("weight", 1.0)))[:1], *(row for row in rows if row["use"] != "CE")]
+    by_labels = sorted((row for row in rows if row["use"] == "CE"), key=lambda row: float(row.get("weight", 1.0)))
+    rows = [*by_labels[:1], *(row for row in rows if row["use"] != "CE")]
     if not labelled:
         rows = [{**row, "weight": 1.0} if row["use"] == "KD" else row for row in rows if row["use"] != "CE"]
         for row in rows:

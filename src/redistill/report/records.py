@@ -27,6 +27,13 @@ def generated(run: Run) -> bool:
     return bool(run.record["experiment"]["source"]["kind"] == "adversarial")
 
 
+def ended(run: Run) -> str:
+    """What a run came to after its last step, set by set."""
+    if run.diverged is not None:
+        return "diverged"
+    return ", ".join(f"{found['last']:.2f} ({name})" for name, found in run.record["accuracy"].items())
+
+
 def costs(run: Run) -> str:
     """Precision, and what the whole cohort cost on which machine."""
     where = run.record["sessions"][-1]["hardware"]

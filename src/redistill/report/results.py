@@ -14,7 +14,7 @@ from redistill.report import distilled
 from redistill.report.few_images import beside_repdistiller, cifar10_few, of_m100
 from redistill.report.figures import curve_figure
 from redistill.report.marked import block, filled
-from redistill.report.records import costs, earlier, finished, generated, read
+from redistill.report.records import costs, earlier, ended, finished, generated, read
 from redistill.report.strict_fast import strict_fast
 from redistill.report.table import Row, bars, markdown
 from redistill.report.web import command_of
@@ -151,10 +151,9 @@ def real_runs(results: Path) -> str:
         teacher = run.record.get("teacher")
         has_teacher = any(by_name(part["use"]).needs_teacher for part in run.record["experiment"]["method"])
         teacher_text = "none" if not teacher or not has_teacher else f"{teacher['model']} ({teacher['accuracy']['test']:.2f} %)"
-        for name, found in run.record["accuracy"].items():
-            cells = (run.label, run.seed, teacher_text, run.record["data"]["train"].get("count", "none"), run.record["steps"],
-                     f"{found['last']:.2f} ({name})", costs(run))  # fmt: skip
-            lines.append(bars(cells))
+        images = run.record["data"]["train"].get("count", "none")
+        if came := ended(run):
+            lines.append(bars((run.label, run.seed, teacher_text, images, run.record["steps"], came, costs(run))))
     if not lines:
         return ""
     head = [
@@ -190,8 +189,8 @@ def cells_of_papers(results: Path) -> str:
     for run in finished(results):
         if (cell := cell_of(run)) is not None:
             shown.append(run)
-            accuracy = ", ".join(f"{found['last']:.2f} ({name})" for name, found in run.record["accuracy"].items())
-            lines.append(bars((cell.id, run.seed, run.record["steps"], accuracy, costs(run), f"`{command_of(cell)}`")))
+            command = " ".join(filter(None, (command_of(cell), _with_file(run))))
+            lines.append(bars((cell.id, run.seed, run.record["steps"], ended(run), costs(run), f"`{command}`")))
     if not lines:
         return ""
     head = [
@@ -202,6 +201,12 @@ def cells_of_papers(results: Path) -> str:
         "|---|--:|--:|--:|---|---|",
     ]
     return "\n".join([*head, *lines, *_note(shown)]) + "\n"
+
+
+def _with_file(run: Run) -> str:
+    """The option that names the file which taught, where one did."""
+    teacher = run.record["experiment"].get("teacher") or {}
+    return f"--teacher {teacher['model']}={Path(teacher['from']['path']).name}" if "from" in teacher else ""
 
 
 def alike(a: Path, b: Path) -> bool:

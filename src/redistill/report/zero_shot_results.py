@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from redistill.report.records import costs, earlier, finished, generated
+from redistill.report.records import costs, earlier, ended, finished, generated
 from redistill.report.table import bars
 from redistill.runs.measured import every
 from redistill.runs.store import Run
@@ -61,11 +61,10 @@ def zero_shot(results: Path) -> str:
         "|---|--:|--:|--:|--:|--:|---|",
     ]
     for run in filter(generated, finished(results)):
-        last = ", ".join(f"{a['last']:.2f} ({n})" for n, a in run.record["accuracy"].items())
         blocks = run.record["steps"] // run.record["experiment"]["source"]["n_S"]
         logged = [numbers for _, numbers in run.curves()["source"]]
         sure = [sum(row[f"{who}_confidence"] for row in logged) / len(logged) for who in ("teacher", "student")]
-        cells = (run.label, run.seed, blocks, last, *(f"{p:.2f}" for p in sure), costs(run))
+        cells = (run.label, run.seed, blocks, ended(run), *(f"{p:.2f}" for p in sure), costs(run))
         out.append(bars(cells))
     if note := earlier([run.record["experiment"]["numerics"] for run in filter(generated, finished(results))]):
         out += ["", note]

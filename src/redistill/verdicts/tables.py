@@ -112,10 +112,14 @@ def _lost(planned: Planned, there: tuple[Run, ...], found: Found, metric: Metric
     """Seeds of a cell that are not what they should be: diverged ones count, those begun are waited for."""
     assert planned.experiment is not None
     words = []
-    for run in there:
-        if run.diverged is not None:
-            counts = "has no transition error" if metric == "mte" else f"counts as guessing, {counts_for(run)[0]:g} %"
-            words.append(f"seed {run.seed} diverged and {counts}: {why(run)}")
+    if dead := [run for run in there if run.diverged is not None]:
+        several = len(dead) > 1
+        seeds = f"seed{'s' if several else ''} {', '.join(str(run.seed) for run in dead)} diverged and"
+        if metric == "mte":
+            as_what = "have no transition error" if several else "has no transition error"
+        else:
+            as_what = f"count{'' if several else 's'} as guessing, {counts_for(dead[0])[0]:g} %"
+        words.append(f"{seeds} {as_what}: {why(dead[0])}" + (f" (seed {dead[0].seed})" if several else ""))
     words += [f"seed {seed} was begun and is not finished" for seed in found.unfinished(planned.experiment)]
     return ", ".join(words)
 
@@ -216,7 +220,8 @@ def _measured(
                     continue  # not evaluated there
                 last = curve[step]
             runs.append(run)
-            values.append(Measured(seed, last, None if at_step else best, stale=found.stale(run, one)))
+            dead = run.diverged is not None
+            values.append(Measured(seed, last, None if at_step else best, stale=found.stale(run, one), diverged=dead))
             break
     return tuple(runs), values
 
