@@ -42,6 +42,11 @@ def asked(written: Any) -> Any:
     return [asked(value) for value in written] if isinstance(written, list | tuple) else written
 
 
+def wanted(written: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells one cell from another, on whatever device and by whatever version it is run."""
+    return identity(asked({name: value for name, value in written.items() if name != "seed"}))
+
+
 def stale(run: Run, experiment: Experiment | None, store: Store) -> str | None:
     """Why a run is out of date, or None: its formulas have changed since, or a network that it used has other weights by now.
 
@@ -134,7 +139,7 @@ class Found:
         return run.folder != self.store.root / run.cell / f"seed-{run.seed}", run.folder
 
     def _key(self, written: Mapping[str, Any]) -> str:
-        return digest(canonical(identity(asked({name: value for name, value in written.items() if name != "seed"}))))
+        return digest(canonical(wanted(written)))
 
     def find(self, one: Experiment) -> Run | None:
         """Its own run where that is there, else one that was asked the same; fresh ones first."""

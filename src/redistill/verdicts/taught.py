@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from redistill.experiment.value import Experiment, Net
 from redistill.files import canonical, digest
-from redistill.identity import identity
 from redistill.papers.plan import Plan, Planned
-from redistill.runs.lookup import Found, asked
+from redistill.runs.lookup import Found, asked, wanted
 from redistill.runs.store import Run
 
 
@@ -22,6 +21,7 @@ class Substitutes:
     """Of a store, the runs whose teacher is a file, by what was asked of them apart from the teacher."""
 
     found: Found
+    _known: dict[str, list[Run]] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def runs(self) -> Mapping[str, list[Run]]:
@@ -34,7 +34,11 @@ class Substitutes:
 
     def of(self, one: Experiment) -> list[Run]:
         """Runs that were asked the same but for their teacher, which is a file."""
-        return self.runs.get(_but_teacher(one.written(seed=False)), []) if self.runs else []
+        if not self.runs:
+            return []
+        if one.cell not in self._known:  # a plan, its tables and their notes ask again
+            self._known[one.cell] = self.runs.get(_but_teacher(one.written(seed=False)), [])
+        return self._known[one.cell]
 
     def plan(self, plan: Plan) -> Plan:
         """The plan with the file that taught in the place of a trained teacher, where no run of that teacher's own students is there.
@@ -111,7 +115,7 @@ def _sha(run: Run) -> str:
 
 def _but_teacher(written: Mapping[str, Any]) -> str:
     """What is asked, whoever teaches: only the teacher's architecture is left of it, in what a student goes on from too."""
-    return digest(canonical(_blank(identity(asked({name: value for name, value in written.items() if name != "seed"})))))
+    return digest(canonical(_blank(wanted(written))))
 
 
 def _blank(identified: Mapping[str, Any]) -> dict[str, Any]:
