@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 import helpers.libraries
-from redistill import cli
+from redistill import cli, precision
 from redistill.bench import gate, library, measure, plain, rows, run, zero_shot
 from redistill.bench.gate import OtherWork, checked
 from redistill.runs.measured import measured
@@ -67,6 +68,50 @@ def test_other_pixels_get_no_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "plain_parts", lambda images, variant: real(images, variant ^ 1))  # mirrored
     with pytest.raises(OtherWork, match="no ratio"):
         checked(rows.ROWS["KD"], ["strict"])
+
+
+class _Bent:
+    """Steps of the package whose gradients are off: on the batches of these numbers, in fp32 only."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, draws: set[int]):
+        self.asked: list[int] = []
+        real_noise, real_step = rows.noise, gate.of_package
+
+        def noise(count: int, seed: int = 0) -> Any:
+            self.asked.append(seed)
+            return real_noise(count, seed)
+
+        def step(loop: Any) -> gate.Step:
+            found = real_step(loop)
+            if loop.means.dtype is torch.float64 or self.asked[-1] not in draws:
+                return found
+            return gate.Step(found.loss, {name: 1.001 * value for name, value in found.gradients.items()})
+
+        monkeypatch.setattr(gate, "noise", noise)
+        monkeypatch.setattr(gate, "of_package", step)
+
+
+def test_a_kink_on_one_batch_is_not_other_work_but_a_difference_on_every_batch_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    bent = _Bent(monkeypatch, {0, 1})
+    found = checked(rows.ROWS["KD"], ["strict"])
+    assert found["strict"] < 1e-5 and found["contiguous"] < 1e-5 and max(bent.asked) >= 2
+    _Bent(monkeypatch, set(range(gate.DRAWS)))
+    with pytest.raises(OtherWork, match=r"in fp32 the first steps differ by 1.0e-03, allowed 1e-05: no ratio"):
+        checked(rows.ROWS["KD"], ["strict"])
+
+
+@pytest.mark.parametrize("name", rows.ROWS)
+def test_in_bf16_the_package_is_as_near_as_autocast(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On any processor: bf16 is computed without units for it too, only slowly."""
+    monkeypatch.setattr(precision, "has_bf16_matrix_units", lambda device: True)
+    found = checked(rows.ROWS[name], ["fast"])
+    assert found["fast"] > 1e-4
+
+
+def test_that_the_drawn_teacher_knows_nothing_is_no_news() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rows.package_loop([rows.ROWS["KD"].method()], rows.noise(4), kind="strict", batch=4, steps=1)
 
 
 def test_parameters_that_only_one_loop_trains_are_named() -> None:

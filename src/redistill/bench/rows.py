@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from redistill.data import Images
 from redistill.recipe import Recipe
 from redistill.terms import AT, CE, KD, VID, FitNet, Review
 from redistill.train.loop import Loop
+from redistill.train.preflight import TeacherWarning
 
 STAGES = ("stage1", "stage2", "stage3")
 TEACHER, STUDENT = "wrn-40-2", "wrn-16-1"
@@ -92,9 +94,9 @@ SIX: dict[str, Row] = {
 """The methods of the plan (:mod:`redistill.bench.plan`)."""
 
 
-def noise(count: int = IMAGES) -> Images:
+def noise(count: int = IMAGES, seed: int = 0) -> Images:
     """Images of noise: the work does not depend on what they show."""
-    g = torch.Generator().manual_seed(0)
+    g = torch.Generator().manual_seed(seed)
     x = torch.randint(0, 256, (count, 3, 32, 32), generator=g, dtype=torch.uint8)
     y = torch.randint(0, 10, (count,), generator=g)
     return Images(x, y, 10, "noise", "cifar10-kuangliu", "crop-flip")
@@ -114,7 +116,7 @@ KINDS = ("strict", "fast", "fast compiled")
 def package_loop(
     methods: list[Method], images: Images, *, kind: str, batch: int, steps: int, cache: bool | Path = False, contiguous: bool = False
 ) -> Loop:
-    """The package's loop. kind: one of :data:`KINDS`, or ``double``."""
+    """The package's loop. kind: one of :data:`KINDS`, or ``double``. That the teacher knows nothing of noise is no news here."""
     precision, _, more = kind.partition(" ")
     recipe = Recipe.model_validate(
         {
@@ -122,7 +124,9 @@ def package_loop(
             "channels_last": False if contiguous else None,
         }
     )  # fmt: skip
-    return Loop([(student(), method) for method in methods], teacher(), images, recipe, seed=0, device="cpu", cache=cache)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TeacherWarning)
+        return Loop([(student(), method) for method in methods], teacher(), images, recipe, seed=0, device="cpu", cache=cache)
 
 
 def plain_loop(row: Row, like: Loop, images: Images, pictures: Pictures, dtype: torch.dtype = torch.float32) -> PlainLoop:

@@ -17,7 +17,8 @@ image by image, fp32, forward hooks, losses from `torch.nn.functional`, SGD, met
 teaches WRN-16-1.
 
 **Same work or no ratio.** Before anything is timed the pixels must equal Pillow's, and loss and every gradient of the first step
-the plain loop's: to 1e-9 in double precision, 1e-5 in fp32 and the same memory layout, 2e-2 in bf16. Then contenders take turns
+the plain loop's: to 1e-9 in double precision, 1e-5 in fp32 and the same memory layout. In another layout, and in bf16,
+it may be as far from the exact step as four times the plain loop (under `torch.autocast` in bf16) is. Then contenders take turns
 in one process; each is compared with the plain loop turn by turn, by the CPU time of the process, which other work moves less
 than the clock on the wall. Median (range).
 
