@@ -137,7 +137,7 @@ def test_the_whole_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     out = capsys.readouterr()
     found = json.loads(out.out)
     assert found == measured(tmp_path / "b.json") and found["rounds"] == 1 and found["threads"] == 1
-    assert [(row["work"], row["contender"]) for row in found["same_step"]] == [
+    assert [(row["work"], row["contender"]) for row in found["same_step"] if row["contender"] != library.NAME] == [
         ("KD", "strict"), ("KD", "fast"), ("KD+AT", "strict"), ("KD+AT", "fast")
     ]  # fmt: skip
     tables = [row["work"] for row in found["same_table"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from redistill.errors import RedistillError
 from redistill.experiment import length
 from redistill.experiment.value import Experiment
 from redistill.launch import rates
+from redistill.launch.cohort import Cohort
 from redistill.papers import cost
-from redistill.papers.plan import Plan, estimate, make, scaled, select
+from redistill.papers.plan import Plan, make, scaled, select
 from redistill.runs.store import Store
 
 MICAELLI = papers.load("micaelli2019")
@@ -161,6 +163,27 @@ def test_cost_of_a_distillation_by_hand() -> None:
     images = 5_000 * 2_000
     tests = 20 * 10_000 * student + 10_000 * teacher
     assert cost.cost([one]) == pytest.approx(images * (teacher + 3 * student) + tests, rel=1e-3)
+
+
+def estimate(groups: Iterable[Cohort], rate: float) -> float:
+    return sum(cost.cost(group) for group in groups) / rate
+
+
+def test_hours_know_what_will_be_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """5,000 epochs of 2,000 images ask for 10 million answers; 162 variants of each are 324,000, and the rest is looked up."""
+    monkeypatch.setattr(cost, "rate", lambda device, precision: {"strict": 1.0, "fast": 2.0}[precision])
+    both = experiment("1", "WRN-40-2, WRN-16-1", "KD+AT")
+    kd = both.model_copy(update={"method": tuple(term for term in both.method if term.use != "AT")})
+    teacher = length.macs_of(kd.teacher, "cifar10")
+    saved = (5_000 - 162) * 2_000 * teacher
+    assert cost.seconds([kd], "cpu") == pytest.approx(cost.cost([kd]) - saved)
+    assert cost.seconds([kd], "cpu", remembers=False) == cost.cost([kd])
+    assert cost.seconds([both], "cpu") == cost.cost([both])  # 75 GB of features
+    assert cost.seconds([kd, both], "cpu") == cost.cost([kd, both])
+    fast = kd.model_copy(update={"recipe": kd.recipe.model_copy(update={"precision": "fast"})})
+    assert cost.seconds([fast], "cpu") == cost.seconds([kd], "cpu") / 2
+    monkeypatch.setenv("REDISTILL_CACHE_LIMIT", "0")
+    assert cost.seconds([kd], "cpu") == cost.cost([kd])
 
 
 def test_cost_of_a_zero_shot_block_by_hand() -> None:

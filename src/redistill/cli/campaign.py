@@ -45,9 +45,9 @@ def campaign(
     end = None if time_budget is None else time.monotonic() + seconds(time_budget)
     pieces = read(file, only)
     if dry_run:
-        speed, rows, total = rate(device), [], 0.0
+        rows, total = [], 0.0
         for number, one in enumerate(standing(pieces, Store(out), device, {p.seeds: seeds_of(p.seeds) or [] for p in pieces}), 1):
-            hours = one.work / speed / 3600
+            hours = one.seconds / 3600
             total += hours
             rows.append({"piece": one.piece.name, "why": one.piece.why, "done": one.done, "runs": one.runs, "hours": hours})
             if not as_json:
@@ -56,7 +56,7 @@ def campaign(
         if as_json:
             show_json({"pieces": rows, "hours": total})
         else:
-            print(f"in all: {estimated(3600 * total)}, one process at {speed / 1e9:.1f} GMAC/s")
+            print(f"in all: {estimated(3600 * total)}, one process at {rate(device) / 1e9:.1f} GMAC/s")
         return
     failed: list[str] = []
     for piece in pieces:

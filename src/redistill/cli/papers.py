@@ -156,7 +156,7 @@ def reproduce(
     store = Store(out)
     use_threads(threads)
     show(made, store, device, jobs, sys.stdout if dry_run and not as_json else sys.stderr, as_json=as_json and dry_run,
-         rules=dry_run and scale == 1.0)  # fmt: skip
+         rules=dry_run and scale == 1.0, remembers=not no_cache)  # fmt: skip
     for named in code_in(made):
         print(f"code of its own, run only with --trust-code: {named}", file=sys.stderr)
     if dry_run:
@@ -225,8 +225,7 @@ def explain(
     """
     from redistill.launch.progress import estimated
     from redistill.launch.queue import plan
-    from redistill.launch.rates import rate
-    from redistill.papers.cost import cost
+    from redistill.papers.cost import seconds
     from redistill.papers.explain import effects, sentences, variants
     from redistill.papers.load import load
     from redistill.runs.store import Store
@@ -243,8 +242,8 @@ def explain(
     wanted = [variant.experiment.with_seed(seed) for seed in numbers for variant in found]
     missing = [group for g in plan(wanted) if (group := tuple(e for e in g if store.find(e) is None))]
     if missing and dry_run:
-        seconds = sum(cost(group) for group in missing) / rate(device)
-        print(f"{sum(map(len, missing))} runs are missing, {estimated(seconds)}")
+        long = sum(seconds(group, device, remembers=not no_cache) for group in missing)
+        print(f"{sum(map(len, missing))} runs are missing, {estimated(long)}")
     status = 0
     if missing and not dry_run:
         outcome = carried_out(wanted, out, resources(data_dir, device, budget=time_budget, jobs=jobs, no_cache=no_cache, threads=threads))

@@ -113,16 +113,17 @@ def files_of(teacher: list[str]) -> dict[str, Path]:
     return files
 
 
-def show(made: Plan, store: Store, device: str, jobs: int, to: object, *, as_json: bool = False, rules: bool = False) -> None:
+def show(
+    made: Plan, store: Store, device: str, jobs: int, to: object, *, as_json: bool = False, rules: bool = False, remembers: bool = True
+) -> None:
     """The plan: what cannot be run, cohort by cohort what is still to run and how long it takes, and the totals."""
     from redistill.launch.progress import estimated
     from redistill.launch.rates import rate
-    from redistill.papers.cost import cost
+    from redistill.papers.cost import seconds
     from redistill.report import rule_text
 
     missing = made.missing(store)
-    speed = rate(device)
-    hours = [cost(group) / speed / 3600 for group in missing]
+    hours = [seconds(group, device, remembers=remembers) / 3600 for group in missing]
     unknown = [p.cell for p in made.cells if p.cell.unknown]
     if as_json:
         rows = [
@@ -144,6 +145,6 @@ def show(made: Plan, store: Store, device: str, jobs: int, to: object, *, as_jso
     done = len(made.runs) - sum(map(len, missing))
     if done:
         out.append(f"{done} of {len(made.runs)} runs are there already")
-    out.append(f"at {speed / 1e9:.1f} GMAC/s a process, {jobs} side by side" if jobs > 1 else f"at {speed / 1e9:.1f} GMAC/s")
+    out.append(f"at {rate(device) / 1e9:.1f} GMAC/s{f' a process, {jobs} side by side' if jobs > 1 else ''}")
     out.append(made.last_line(3600 * sum(hours) / jobs))
     print("\n".join(out), file=to)  # type: ignore[call-overload]

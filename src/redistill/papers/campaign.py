@@ -17,7 +17,7 @@ import pydantic
 from pydantic import Field
 
 from redistill.errors import RedistillError, nearest
-from redistill.papers.cost import cost
+from redistill.papers.cost import seconds
 from redistill.papers.load import load
 from redistill.papers.plan import make, select
 from redistill.runs.store import Store
@@ -79,13 +79,13 @@ def read(path: Path, only: Sequence[str] = ()) -> tuple[Piece, ...]:
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a piece is: runs that are there, runs in all, and the work still to do in multiply-accumulates. A run that an earlier
+    """How far a piece is: runs that are there, runs in all, and the seconds still to go of one process here. A run that an earlier
     piece needs too is work of that one."""
 
     piece: Piece
     done: int
     runs: int
-    work: float
+    seconds: float
 
 
 def standing(pieces: Sequence[Piece], store: Store, device: str, seeds: dict[str, list[int]]) -> Iterator[Standing]:
@@ -97,4 +97,4 @@ def standing(pieces: Sequence[Piece], store: Store, device: str, seeds: dict[str
         missing = plan.missing(store)
         still = [group for found in missing if (group := tuple(run for run in found if run.id not in seen))]
         seen |= {run.id for run in plan.runs}
-        yield Standing(one, len(plan.runs) - sum(map(len, missing)), len(plan.runs), sum(map(cost, still)))
+        yield Standing(one, len(plan.runs) - sum(map(len, missing)), len(plan.runs), sum(seconds(group, device) for group in still))

@@ -9,13 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from redistill.answers.folder import limit
 from redistill.data.named import looks
 from redistill.experiment.length import learning, macs_of_networks, steps_of
 from redistill.experiment.source.adversarial import AdversarialSettings
 from redistill.experiment.source.inverted import InvertedSettings
 from redistill.experiment.value import Experiment
 from redistill.files import canonical
+from redistill.launch.rates import rate
 from redistill.models.describe import macs_by_name
+from redistill.precision import resolve_device
 
 
 def making(group: Sequence[Experiment]) -> float:
@@ -35,11 +38,28 @@ def making(group: Sequence[Experiment]) -> float:
     return blocks * batch * (source.n_G * (3 * made + 2 * students + 2 * teacher) + source.asked * source.n_S * made)
 
 
-def cost(group: Sequence[Experiment]) -> float:
-    """Multiply-accumulates of a cohort, with its evaluations."""
+def cost(group: Sequence[Experiment], *, again: bool = True) -> float:
+    """Multiply-accumulates of a cohort, with its evaluations. ``again``: see :func:`~redistill.experiment.length.learning`."""
     one = group[0]
     students, teacher = macs_of_networks(group)
     steps, epoch = steps_of(one)
     looked = 20 if one.evaluate.every is None else math.ceil(steps / epoch / one.evaluate.every)
     tested = sum(looks(name).images for name in one.evaluate.sets.values())
-    return learning(group) + making(group) + looked * tested * students + tested * teacher
+    return learning(group, again=again) + making(group) + looked * tested * students + tested * teacher
+
+
+def seconds(group: Sequence[Experiment], device: str = "auto", *, remembers: bool = True) -> float:
+    """Seconds that a cohort takes one process of this machine, at the rate of its precision.
+
+    Args:
+        remembers: whether what a teacher says is looked up (``--no-cache`` does not). Counted on is the table of its logits, which
+            is small; features of augmented images seldom fit, and where they do a run is sooner done than this says.
+    """
+    one = group[0]
+    again = not (remembers and resolve_device(device).type == "cpu" and not any(reads_features(member) for member in group))
+    return cost(group, again=again or limit() == 0) / rate(device, one.recipe.precision)
+
+
+def reads_features(one: Experiment) -> bool:
+    """Whether a term of the method has places: such have a field ``at``."""
+    return any("at" in term.settings for term in one.method)

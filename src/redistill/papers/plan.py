@@ -13,7 +13,6 @@ from redistill.experiment.value import Experiment
 from redistill.launch.cohort import Cohort
 from redistill.launch.queue import plan as grouped
 from redistill.papers.cells import Cell, Paper
-from redistill.papers.cost import cost
 from redistill.runs.store import Store
 
 
@@ -333,9 +332,4 @@ def _part(number: int, scale: float, multiple: int = 1) -> int:
     return max(1, round(number * scale / multiple)) * multiple
 
 
-def estimate(groups: Iterable[Cohort], rate: float) -> float:
-    """Seconds of one process for these cohorts, at ``rate`` multiply-accumulates a second."""
-    return sum(cost(group) for group in groups) / rate
-
-
-__all__ = ["Plan", "Planned", "estimate", "make", "scaled", "select"]
+__all__ = ["Plan", "Planned", "make", "scaled", "select"]
