@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import json
 import pickle
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -303,7 +304,6 @@ def test_files_that_do_not_fit_say_why(tmp_path: Path) -> None:
         (lambda: models.build("./nowhere.py:Net"), "there is no file nowhere.py"),
         (lambda: models.build("nopackage.x:Net"), "no module 'nopackage'"),
         (lambda: models.build("torch.nn:Linaer"), "unknown name in torch.nn 'Linaer': did you mean Linear"),
-        (lambda: models.build("timm:resnet18"), "needs the package timm"),
         (lambda: models.generator(image_size=30), "multiple of 4, got 30"),
         (lambda: models.wrn(10, 1)(torch.zeros(2, 1, 32, 32)), r"takes images \[batch, 3, height, width\], got \[2, 1, 32, 32\]"),
         (lambda: models.vgg(8)(torch.zeros(2, 3, 4, 4)), "at least 8x8, got 4x4"),
@@ -321,6 +321,13 @@ def test_files_that_do_not_fit_say_why(tmp_path: Path) -> None:
 def test_what_cannot_be_built_is_told(make, says: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(RedistillError, match=says):
         make()
+
+
+@pytest.mark.parametrize("library", ["timm", "torchvision"])
+def test_a_library_that_is_not_there_is_named_with_its_extra(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(RedistillError, match=rf"needs the package {library}, .*pip install 'redistill\[{library}\]'"):
+        models.build(f"{library}:resnet18")
 
 
 def test_a_network_of_the_users_own(tmp_path: Path) -> None:

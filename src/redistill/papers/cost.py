@@ -55,9 +55,8 @@ def seconds(group: Sequence[Experiment], device: str = "auto", *, remembers: boo
         remembers: whether what a teacher says is looked up (``--no-cache`` does not). Counted on is the table of its logits, which
             is small; features of augmented images seldom fit, and where they do a run is sooner done than this says.
     """
-    one = group[0]
-    again = not (remembers and resolve_device(device).type == "cpu" and not any(reads_features(member) for member in group))
-    return cost(group, again=again or limit() == 0) / rate(device, one.recipe.precision)
+    looked_up = remembers and limit() > 0 and resolve_device(device).type == "cpu" and not any(map(reads_features, group))
+    return cost(group, again=not looked_up) / rate(device, group[0].recipe.precision)
 
 
 def reads_features(one: Experiment) -> bool:
