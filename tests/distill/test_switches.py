@@ -155,3 +155,16 @@ def test_a_teacher_is_trained_as_its_own_kind_wants_it(planned: Callable[..., Pl
     lesson, one = next(iter(made.teaching.values())).written()["recipe"], settings(made, "DeiT")["recipe"]
     assert (lesson["optimizer"], lesson["lr"], lesson["clip"]) == ("sgd", 0.0125, None)
     assert (one["optimizer"], one["lr"], one["clip"]) == ("adamw", 6.25e-5, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("units", "why"),
+    [(True, "--precision fast uses this processor's bf16 units and may take half the time"), (False, "this processor is no faster")],
+)
+def test_a_processor_with_bf16_units_is_spoken_of(
+    units: bool, why: str, planned: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Strict stays the default: the same command gives the same numbers on the next machine."""
+    monkeypatch.setattr("redistill.distill.length.has_bf16_matrix_units", lambda device: units)
+    made = planned()
+    assert settings(made)["recipe"]["precision"] == "strict" and why in str(made)

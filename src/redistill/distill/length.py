@@ -19,6 +19,7 @@ from redistill.distill.photos import Photos
 from redistill.errors import RedistillError
 from redistill.files import canonical, digest, json_of, make_folder, pretty, there, write
 from redistill.launch.progress import estimated
+from redistill.precision import has_bf16_matrix_units
 from redistill.runs.store import Store
 
 BATCHES = (128, 64, 32, 16, 8)
@@ -169,7 +170,9 @@ def _precision(asked: Asked, device: torch.device) -> tuple[str, str]:
         return asked.precision, "as asked for"
     if device.type == "cuda":
         return "fast", "bf16 where the device has units for it"
-    return "strict", "IEEE fp32, because a CPU is no faster otherwise"
+    if has_bf16_matrix_units(device):
+        return "strict", "IEEE fp32, whose numbers repeat; --precision fast uses this processor's bf16 units and may take half the time"
+    return "strict", "IEEE fp32, because this processor is no faster otherwise"
 
 
 def _optimiser(asked: Asked, student: nn.Module, batch: int) -> tuple[dict[str, Any], str]:
