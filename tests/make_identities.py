@@ -15,10 +15,11 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
-from redistill import papers
+from redistill import papers, precision
 from redistill.experiment.value import Experiment
 from redistill.files import canonical, digest
 from redistill.identity import SHORT, identity
@@ -86,8 +87,12 @@ def row(hashed: Mapping[str, Any], known: Mapping[str, int]) -> str:
 
 
 def rows(tmp: Path, known: Mapping[str, int] | None = None) -> dict[str, Any]:
-    """The content of the file; ``known``: the versions to take, default: those of today."""
-    asked = {name: dict(identity(one.written())) for each in (files(tmp), cells()) for name, one in each}
+    """The content of the file; ``known``: the versions to take, default: those of today.
+
+    ``fast`` is another arithmetic where the processor has bf16 units, and another experiment: here it has none, wherever this runs.
+    """
+    with mock.patch.object(precision, "has_bf16_matrix_units", return_value=False):
+        asked = {name: dict(identity(one.written())) for each in (files(tmp), cells()) for name, one in each}
     if known is None:
         known = {key: value for one in asked.values() for key, value in versions(one).items()}
     kept = {place: f"{record['cell']} {record['id']}" for place, record in records()}
