@@ -312,6 +312,29 @@ def _locked(handle: int, *, wait: bool) -> None:
             time.sleep(0.01)
 
 
+def share(handle: int) -> None:
+    """Say that an open file is in use, until it is closed, so that :func:`shared` knows; nothing where there are no locks."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+def shared(path: Path) -> bool:
+    """Whether somebody, this process too, has the file open and said so by :func:`share`."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return False
+
+
 def held(path: Path) -> bool:
     """Whether another process holds the lock of this file; it is not taken for longer than the look."""
     try:

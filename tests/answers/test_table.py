@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from redistill.answers.folder import NoRoom, make_room
 from redistill.answers.table import HEAD, Prints, Shape, Sum, Table, header
 from redistill.files import Spoilt, digest
 
@@ -274,3 +275,21 @@ def test_a_table_that_is_looked_up_for_hours_is_not_the_oldest(tmp_path: Path, m
     monkeypatch.setattr("redistill.answers.table.TOUCHED", -1.0)
     made.read(rows, FEW)
     assert made.path.stat().st_mtime > 1e9
+
+
+def test_room_is_made_of_what_nobody_has_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table without its name would take its place on the disk until its run ends, and be lost to whoever goes on."""
+    at_work, _ = filled(tmp_path / "one.table", draw(10, 7))
+    left, _ = filled(tmp_path / "two.table", draw(10, 7))
+    size = left.path.stat().st_size
+    os.utime(at_work.path, (1, 1))  # used before the other
+    monkeypatch.setenv("REDISTILL_CACHE_LIMIT", str(2 * size))
+    with pytest.raises(NoRoom, match="beside what runs at work look up: REDISTILL_CACHE_LIMIT allows more") as refused:
+        make_room(tmp_path, size)
+    assert not refused.value.broken and at_work.path.exists() and left.path.exists()
+    path = left.path
+    del left
+    make_room(tmp_path, size)
+    assert at_work.path.exists() and not path.exists()
+    with pytest.raises(NoRoom):
+        make_room(tmp_path, 2 * size)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from redistill.errors import RedistillError
-from redistill.files import json_of, make_folder, why
+from redistill.files import json_of, make_folder, shared, why
 from redistill.paths import cache_dir
 
 LIMIT = 4 * 2**30
@@ -153,6 +153,8 @@ def remove(path: Path) -> None:
 def make_room(folder: Path, size: int, beside: Collection[Path] = ()) -> None:
     """See that ``size`` more bytes fit the limit and the disk: what was not used for longest goes first.
 
+    What a run at work has open stays: without its name it would take its place on the disk all the same, until that run ends.
+
     Args:
         beside: files there that are used together with what comes; they count with it and stay.
 
@@ -169,17 +171,25 @@ def make_room(folder: Path, size: int, beside: Collection[Path] = ()) -> None:
     _require_within(size + sum(kept.size for kept in here if kept.path in beside), most, folder)
     if not os.access(folder, os.W_OK | os.X_OK):
         raise NoRoom(f"{folder} cannot be written: permission denied")
-    total = sum(kept.size for kept in here)
+    over = sum(kept.size for kept in here) + size - most
+    gone: list[Kept] = []
     for kept in reversed(here):
-        if total + size <= most:
+        if over <= sum(one.size for one in gone):
             break
-        if kept.path in beside:
-            continue
+        if kept.path not in beside and not shared(kept.path):
+            gone.append(kept)
+    else:
+        if over > sum(one.size for one in gone):
+            raise NoRoom(
+                f"{shown(size)} do not fit into the {shown(most)} that may be remembered in {folder} beside what runs at work look up: "
+                f"REDISTILL_CACHE_LIMIT allows more",
+                broken=False,
+            )
+    for kept in gone:
         try:
             remove(kept.path)
         except RedistillError as error:
             raise NoRoom(str(error)) from error
-        total -= kept.size
     free = shutil.disk_usage(folder).free
     if size > free:
         raise NoRoom(f"the disk of {folder} has {shown(free)} left, and {shown(size)} may be needed")

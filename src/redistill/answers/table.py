@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from redistill.files import UNREADABLE, Spoilt, canonical, digest, partial_of
+from redistill.files import UNREADABLE, Spoilt, canonical, digest, partial_of, share
 
 MAGIC = b"redistill answers\n"
 FORMAT = 1
@@ -212,6 +212,7 @@ class Table:
                     raise Spoilt(self.path, "it holds the answers of something else")
                 file = os.open(self.path, os.O_RDWR)
                 if os.stat(file).st_size == self.head.length:
+                    share(file)
                     os.utime(file)
                     return file
                 os.close(file)
