@@ -174,17 +174,17 @@ def make_room(folder: Path, size: int, beside: Collection[Path] = ()) -> None:
     over = sum(kept.size for kept in here) + size - most
     gone: list[Kept] = []
     for kept in reversed(here):
-        if over <= sum(one.size for one in gone):
+        if over <= 0:
             break
         if kept.path not in beside and not shared(kept.path):
             gone.append(kept)
-    else:
-        if over > sum(one.size for one in gone):
-            raise NoRoom(
-                f"{shown(size)} do not fit into the {shown(most)} that may be remembered in {folder} beside what runs at work look up: "
-                f"REDISTILL_CACHE_LIMIT allows more",
-                broken=False,
-            )
+            over -= kept.size
+    if over > 0:
+        raise NoRoom(
+            f"{shown(size)} do not fit into the {shown(most)} that may be remembered in {folder} beside what runs at work look up: "
+            f"REDISTILL_CACHE_LIMIT allows more",
+            broken=False,
+        )
     for kept in gone:
         try:
             remove(kept.path)

@@ -91,7 +91,6 @@ def checked(row: Row, kinds: list[str]) -> dict[str, float]:
             f"{row.name}: in double precision the first steps differ by {found['double']:.1e} (allowed {DOUBLE:.0e}), the pixels by "
             f"{pixels:.1e}: no ratio"
         )
-
     found["contiguous"] = math.inf
     for draw in range(DRAWS):
         mine, by_hand, _ = first("strict", draw, contiguous=True)
