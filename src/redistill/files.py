@@ -320,31 +320,24 @@ def share(handle: int) -> None:
 
 def shared(path: Path) -> bool:
     """Whether somebody, this process too, has the file open and said so by :func:`share`."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(handle)
-    return False
+    return isinstance(_refused(path, fcntl.LOCK_EX), BlockingIOError)
 
 
 def held(path: Path) -> bool:
     """Whether another process holds the lock of this file; it is not taken for longer than the look."""
+    return _refused(path, fcntl.LOCK_SH) is not None
+
+
+def _refused(path: Path, kind: int) -> OSError | None:
+    """Why a lock of this kind cannot be had now, or None; one that can is let go at once. A file that cannot be opened has none."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except OSError:
-        return False
+        return None
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except OSError as error:
+        return error
     finally:
         os.close(handle)
-    return False
+    return None
