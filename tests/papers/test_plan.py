@@ -180,6 +180,8 @@ def test_hours_know_what_will_be_remembered(monkeypatch: pytest.MonkeyPatch) -> 
     assert cost.seconds([kd], "cpu", remembers=False) == cost.cost([kd])
     assert cost.seconds([both], "cpu") == cost.cost([both])  # 75 GB of features
     assert cost.seconds([kd, both], "cpu") == cost.cost([kd, both])
+    settled = Experiment.of({**kd.written(), "method": [{"use": "SRRL"}]}, device="cpu")
+    assert not any("at" in term.settings for term in settled.method) and cost.reads_features(settled) and not cost.reads_features(kd)
     fast = kd.model_copy(update={"recipe": kd.recipe.model_copy(update={"precision": "fast"})})
     assert cost.seconds([fast], "cpu") == cost.seconds([kd], "cpu") / 2
     monkeypatch.setenv("REDISTILL_CACHE_LIMIT", "0")

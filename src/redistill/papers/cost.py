@@ -19,6 +19,7 @@ from redistill.files import canonical
 from redistill.launch.rates import rate
 from redistill.models.describe import macs_by_name
 from redistill.precision import resolve_device
+from redistill.terms import by_name
 
 
 def making(group: Sequence[Experiment]) -> float:
@@ -60,5 +61,5 @@ def seconds(group: Sequence[Experiment], device: str = "auto", *, remembers: boo
 
 
 def reads_features(one: Experiment) -> bool:
-    """Whether a term of the method has places: such have a field ``at``."""
-    return any("at" in term.settings for term in one.method)
+    """Whether a term of the method reads places: it has a field ``at``, or says of itself that it compares logits besides."""
+    return any("at" in term.settings or (term.code is None and by_name(term.use).compares_logits) for term in one.method)
