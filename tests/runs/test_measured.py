@@ -26,10 +26,17 @@ def test_every_measurement_has_the_one_head_and_is_as_it_was_written(path: Path)
 def test_results_have_three_layouts_and_documents() -> None:
     """``runs`` with the teachers they need, ``measured``, ``figures``; the documents: ``audit``, ``articles`` and the front page.
 
-    And, as long as there are such, checkpoints of runs that go on another day.
+    And, as long as there are such, ``unfinished``: checkpoints of runs that go on another day. None outlives its record.
     """
-    documents = {"figures", "audit", "articles", "index.html"}
-    assert {path.name for path in RESULTS.iterdir()} - {"unfinished"} == {"runs", "teachers", "measured", *documents}
+    unfinished = RESULTS / "unfinished"
+    begun = {str(path.parent.relative_to(unfinished)) for path in unfinished.glob("*/*/experiment.json")}
+    documents = {"figures", "audit", "articles", "index.html", *({"unfinished"} if begun else ())}
+    assert {path.name for path in RESULTS.iterdir()} == {"runs", "teachers", "measured", *documents}
+    assert [run for run in begun if (RESULTS / "runs" / run / "record.json").exists()] == []
+    text = (unfinished / "README.md").read_text(encoding="utf-8") if begun else ""
+    for run in begun:
+        files = {path.name for path in (unfinished / run).iterdir()}
+        assert files == {"checkpoint.safetensors", "curves.json", "experiment.json"} and Path(run).parts[0] in text
 
 
 def test_what_was_kept_comes_back_and_a_changed_digit_does_not(tmp_path: Path) -> None:
