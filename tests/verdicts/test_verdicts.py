@@ -24,7 +24,7 @@ from redistill.verdicts.checkpoints import Checked, kept
 from redistill.verdicts.claims import published, together
 from redistill.verdicts.tables import judged, to_measure
 
-MICAELLI = papers.load("micaelli2019")
+MICAELLI, TIAN = papers.load("micaelli2019"), papers.load("tian2020")
 CURVES: dict[str, Any] = {"accuracy": {"test": []}, "losses": {}, "rates": [], "source": []}
 
 
@@ -72,6 +72,30 @@ def test_where_the_print_has_it_the_other_way_round_so_has_the_claim(tmp_path: P
     assert order.id == "WRN-16-2, WRN-16-1 / KD+AT above WRN-16-2, WRN-16-1 / zero-shot"
     assert order.claimed == pytest.approx(84.54 - 82.44)
     assert {f.verdict for f in table.findings} == {"not attempted"}
+
+
+def test_a_verdict_is_the_same_whichever_cells_are_asked_for(tmp_path: Path) -> None:
+    """Spreads, their blocks, the paper's own spread and Holm's family are those of the printed table."""
+    whole, store = make(TIAN, select(TIAN, ["same"]), device="cpu"), Store(tmp_path)
+    column = "wrn-40-2 -> wrn-16-2"
+    cells = {p.cell.row: p.experiment for p in whole.cells if p.cell.column == column}
+    for i, row in enumerate(("KD", "FitNet", "AT", "CRD")):
+        one = cells[row]
+        assert one is not None
+        for seed in range(3):
+            finished(store, one.with_seed(seed), 73 + i + (0.1 + 0.3 * i) * (seed - 1) + 0.05 * seed**2)
+    of_all = {f.claim.id: f for table in judged(whole, store) for f in table.findings}
+    judged_ones: set[str] = set()
+    for asked in (["KD"], ["CRD"], ["KD", "CRD"], ["AT", "Student"]):
+        narrow = make(TIAN, select(TIAN, ["same"], rows=asked, columns=[column]), device="cpu")
+        [table] = judged(narrow, store)
+        assert set(table.runs) == {f"{row} / {column}" for row in asked}
+        for found in table.findings:
+            assert set(found.claim.cells) <= set(table.runs)
+            assert found == of_all[found.claim.id]
+        judged_ones |= {f.claim.id for f in table.findings if f.reading is not None}
+        assert table.summary is not None and sum(table.summary.counts.values()) == len(table.findings)
+    assert judged_ones == {f"{row} / {column}" for row in ("KD", "CRD", "AT")} | {f"CRD / {column} above KD / {column}"}
 
 
 def test_a_run_counts_whatever_device_made_it_and_is_stale_when_a_formula_moved(tmp_path: Path) -> None:

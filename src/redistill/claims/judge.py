@@ -33,7 +33,7 @@ def judge(claim: Claim, runs: Runs, pool: Pool | None = None) -> Finding:
 
 
 def judge_table(
-    claims: Sequence[Claim], runs: Runs, regimes: Mapping[str, str] | None = None
+    claims: Sequence[Claim], runs: Runs, regimes: Mapping[str, str] | None = None, company: Sequence[Claim] = ()
 ) -> tuple[list[Finding], Summary]:
     """All claims of a table: spread pooled over its cells, Holm over its claims of gain and order.
 
@@ -43,16 +43,18 @@ def judge_table(
     Args:
         regimes: cell -> its regime, as known before the runs (method family and images a class); only cells of one regime
             lend each other their spread. Cells that are not named are of one regime.
+        company: the table's other claims, of which nothing is returned: a verdict is the same whichever of them are looked at.
     """
-    twice = [name for name, count in Counter(claim.id for claim in claims).items() if count > 1]
+    every = (*claims, *company)
+    twice = [name for name, count in Counter(claim.id for claim in every).items() if count > 1]
     if twice:
         raise RedistillError(f"two claims of the table are named {twice[0]!r}: a finding is known by its claim's id")
-    around = _surroundings(claims, runs, regimes or {})
-    seen = [_look(claim, runs, around) for claim in claims]
+    around = _surroundings(every, runs, regimes or {})
+    seen = [_look(claim, runs, around) for claim in every]
     family = [s for s in seen if s.finding.claim.kind in ("gain", "order") and s.finding.verdict != "not attempted"]
     p = holm([1.0 if s.p is None else s.p for s in family])
     adjusted = {s.finding.claim.id: value for s, value in zip(family, p, strict=True)}
-    findings = [_decide(s, adjusted.get(s.finding.claim.id), max(1, len(family))) for s in seen]
+    findings = [_decide(s, adjusted.get(s.finding.claim.id), max(1, len(family))) for s in seen[: len(claims)]]
     sized = sum(
         found.claim.kind in ("value", "gain") and found.reading is not None and found.verdict != "disputed" for found in findings
     )

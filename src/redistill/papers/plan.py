@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,7 @@ class Plan:
 
     Attributes:
         cells: with their experiments. seeds: of every experiment. groups: cohorts in an order that works.
+        others: the rest of their tables, not asked for: never run, but what is there of them lends its spread to a verdict.
         scale: part of the published length; below 1 nothing earns a verdict.
         looks: numbers of seeds at which claims are judged, fixed before; (): one look, at all of ``seeds``.
         teachers_each: every seed has a teacher of its own, whatever the paper did. allowance: what one teacher may add, a
@@ -117,6 +119,7 @@ class Plan:
     allowance: float = 0.0
     unit: float | None = None
     printed_of_one: bool = False
+    others: tuple[Planned, ...] = ()
 
     @property
     def wanted(self) -> list[Experiment]:
@@ -199,28 +202,46 @@ def make(
         raise RedistillError(f"--scale {scale:g}: a part of the published length, above 0 and at most 1")
     if not cells:
         raise RedistillError("no cell is left: ask for fewer things at a time")
-    made: dict[str, Experiment | None] = {}
-    known: dict[str, Experiment] = {}
     files = dict(teachers or {})
-    for cell in cells:
-        made[cell.id] = None
-        if cell.unknown:
-            continue
-        settings = paper.settings(cell)
-        imported(settings, files, paper)
-        text = repr({**settings, "name": ""})
-        if text not in known:
-            known[text] = of(settings, device, scale)
-        made[cell.id] = known[text]
-    unused = [name for name in files if not _teaches(name, made.values(), paper)]
+    known: dict[str, Experiment] = {}
+    planned = [Planned(cell, _experiment(paper, cell, files, device, scale, known)) for cell in cells]
+    unused = [name for name in files if not _teaches(name, [p.experiment for p in planned], paper)]
     if unused:
-        names = {model for one in made.values() for model in _teachers(one)}
+        names = {model for p in planned for model in _teachers(p.experiment)}
         raise RedistillError(f"--teacher: {nearest(unused[0], names, 'teacher of the chosen cells')}")
-    planned = [Planned(cell, made[cell.id]) for cell in cells]
     planned = [_passed(one, planned, paper) for one in planned]
     wanted = _once(one for p in planned for one in _own(p, seeds))
     groups = tuple(grouped(wanted, cohort=cohort))
-    return Plan(paper, tuple(planned), tuple(seeds), groups, scale, tuple(looks), teachers_each, allowance, unit, printed_of_one)
+    others = _rest(paper, cells, files, device, known) if scale == 1.0 else ()
+    return Plan(
+        paper, tuple(planned), tuple(seeds), groups, scale, tuple(looks), teachers_each, allowance, unit, printed_of_one, others
+    )  # fmt: skip
+
+
+def _experiment(
+    paper: Paper, cell: Cell, files: Mapping[str, Path], device: str, scale: float, known: dict[str, Experiment]
+) -> Experiment | None:
+    """What a cell asks; None where the paper file cannot say it. ``known``: by settings without their name, added to."""
+    if cell.unknown:
+        return None
+    settings = paper.settings(cell)
+    imported(settings, files, paper)
+    text = repr({**settings, "name": ""})
+    if text not in known:
+        known[text] = of(settings, device, scale)
+    return known[text]
+
+
+def _rest(
+    paper: Paper, cells: Sequence[Cell], files: Mapping[str, Path], device: str, known: dict[str, Experiment]
+) -> tuple[Planned, ...]:
+    """The cells of the same tables that are not asked for; one that cannot be made is nobody's trouble here."""
+    asked, made = {cell.id for cell in cells}, []
+    for cell in (one for table in dict.fromkeys(cell.table for cell in cells) for one in paper.cells_of(table)):
+        if cell.id not in asked:
+            with suppress(RedistillError):
+                made.append(Planned(cell, _experiment(paper, cell, files, device, 1.0, known)))
+    return tuple(_passed(one, made, paper) for one in made)
 
 
 def of(settings: dict[str, Any], device: str, scale: float) -> Experiment:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -77,6 +77,8 @@ class Table:
 
     Attributes:
         planned: its cells. home: what is measured -> label of the first cell that it is measured for. claims: with their rules.
+        others, company: cells of the printed table that nobody asked for, and the claims of which one of them is a part. They are
+            judged along, so that no verdict depends on what else is asked for; nobody is told of them.
         regimes: label -> regime. spreads: label -> what its accuracies are expected to scatter by; of transition errors nothing is
             known. sizes: regime -> how many different
             cells of the whole printed table are of it, whichever of them are planned.
@@ -89,6 +91,13 @@ class Table:
     regimes: Mapping[str, str]
     spreads: Mapping[str, Expected]
     sizes: Mapping[str, int]
+    others: tuple[Planned, ...] = ()
+    company: tuple[Claim, ...] = ()
+
+    @property
+    def cells(self) -> tuple[Planned, ...]:
+        """Of the whole printed table, those that were asked for first."""
+        return (*self.planned, *self.others)
 
     def lenders(self, claim: Claim) -> int:
         """How many cells of the whole table can lend each other the spread of a claim's cell."""
@@ -100,7 +109,8 @@ class Table:
         known = tuple(spread for spread in spreads if spread is not None)
         if claim.kind == "checkpoint" or claim.claimed is None or len(known) < len(spreads):
             return None
-        return Power(claim, known, self.lenders(claim), sum(one.kind in ("gain", "order") for one in self.claims))
+        family = sum(one.kind in ("gain", "order") for one in (*self.claims, *self.company))
+        return Power(claim, known, self.lenders(claim), family)
 
 
 def claims_of(plan: Plan) -> dict[str, list[Claim]]:
@@ -113,10 +123,11 @@ def tables_of(plan: Plan) -> list[Table]:
 
 
 def _table(plan: Plan, name: str) -> Table:
-    planned = tuple(p for p in plan.cells if p.cell.table == name)
+    planned, others = (tuple(p for p in some if p.cell.table == name) for some in (plan.cells, plan.others))
+    everything = (*planned, *others)
     metric, protocol = plan.paper.table(name).metric, plan.paper.protocol(name)
     home: dict[str, str] = {}  # runs shared by several cells count once, under the first cell's label
-    for p in planned:
+    for p in everything:
         if p.experiment is not None:
             home.setdefault(key(p), label(p.cell))
     # a rule must not depend on which other cells somebody asks for: spreads and regimes are those of the whole table
@@ -131,19 +142,22 @@ def _table(plan: Plan, name: str) -> Table:
     by_id = {cell.id: kind for cell, kind in kinds}
     regimes: dict[str, str] = {}
     spreads: dict[str, Expected] = {}
-    for p in planned:
+    for p in everything:
         if p.experiment is not None and (here := home[key(p)]) not in regimes:
             mine = by_id[p.cell.id]
             regimes[here] = mine.regime
             if metric != "mte":
                 spreads[here] = expected(p.cell.facts, mine.generated, mine.started, printed.get(mine.regime, []))
-    table = Table(name, planned, home, (), regimes, spreads, {regime: len(cells) for regime, cells in different.items()})
-    claims = [_with_rule(plan, table, claim) for claim in _claims(plan, planned, home, metric, protocol)]
+    sizes = {regime: len(cells) for regime, cells in different.items()}
+    table = Table(name, planned, home, (), regimes, spreads, sizes, others)
+    asked = {p.cell.id for p in planned}
+    made = [(_with_rule(plan, table, claim), wanted) for claim, wanted in _claims(plan, everything, asked, home, metric, protocol)]
+    claims, company = ([claim for claim, shown in made if shown is wanted] for wanted in (True, False))
     for checkpoint in plan.paper.file.checkpoint:
         there = [p.cell for p in planned if checkpoint.table == name and checkpoint.holds(p.cell.facts)]
         if there and (claim := _file_claim(checkpoint, there[0], metric, protocol)) is not None:
             claims.append(claim)
-    return replace(table, claims=tuple(claims))
+    return replace(table, claims=tuple(claims), company=tuple(company))
 
 
 def _with_rule(plan: Plan, table: Table, claim: Claim) -> Claim:
@@ -160,7 +174,7 @@ def _with_rule(plan: Plan, table: Table, claim: Claim) -> Claim:
 def distilled(table: Table, claim: Claim) -> bool:
     """Whether some of its runs learn from a teacher."""
     return any(
-        p.experiment is not None and p.experiment.teacher is not None and table.home[key(p)] in claim.cells for p in table.planned
+        p.experiment is not None and p.experiment.teacher is not None and table.home[key(p)] in claim.cells for p in table.cells
     )
 
 
@@ -199,9 +213,12 @@ def merged(numbers: Sequence[Published]) -> Published:
     )
 
 
-def _claims(plan: Plan, planned: Sequence[Planned], home: Mapping[str, str], metric: Metric, protocol: Protocol) -> list[Claim]:
+def _claims(
+    plan: Plan, planned: Sequence[Planned], asked: Set[str], home: Mapping[str, str], metric: Metric, protocol: Protocol
+) -> list[tuple[Claim, bool]]:
+    """The claims of cells, and whether each is about cells that are asked for (ids): some of a mean's, both of a difference."""
     seeds = len(plan.seeds)
-    made: list[Claim] = []
+    made: list[tuple[Claim, bool]] = []
     values: dict[str, Published] = {}
     for group in _groups(planned, protocol):
         cell = group[0].cell
@@ -222,17 +239,8 @@ def _claims(plan: Plan, planned: Sequence[Planned], home: Mapping[str, str], met
                     one = published(other, own, metric, teachers)
                     also.append(one if len(singles) == 1 else merged([*singles[:i], one, *singles[i + 1 :]]))
         runs = home[key(group[0])] if group[0].experiment is not None else label(cell)
-        made.append(
-            Claim(
-                id=name,
-                kind="value",
-                cell=runs,
-                published=number,
-                tolerance=protocol.tolerance,
-                seeds=seeds,
-                contradicting=tuple(also),
-            )
-        )
+        claim = Claim(name, "value", runs, number, tolerance=protocol.tolerance, seeds=seeds, contradicting=tuple(also))
+        made.append((claim, any(c.id in asked for c in several)))
     of = {label(p.cell): p for p in planned}
     for kind, left, right in couples(plan.paper.table(planned[0].cell.table), [p.cell for p in planned]):
         first, second = of[label(left)], of[label(right)]
@@ -242,10 +250,10 @@ def _claims(plan: Plan, planned: Sequence[Planned], home: Mapping[str, str], met
         # what a seed brings to all cells is taken out where a table allows it; two cells alone are compared by their means
         blocked = protocol.aggregate != "median" and together(first.experiment, second.experiment)
         ends = (End(label(left), home[key(first)], a), End(label(right), home[key(second)], b))
-        claim = difference(kind, *ends, "blocked" if blocked else "unpaired", protocol.tolerance, seeds)
-        if claim is not None:
-            made.append(claim)
-    return list({claim.id: claim for claim in made}.values())
+        differs = difference(kind, *ends, "blocked" if blocked else "unpaired", protocol.tolerance, seeds)
+        if differs is not None:
+            made.append((differs, left.id in asked and right.id in asked))
+    return list({claim.id: (claim, wanted) for claim, wanted in made}.values())
 
 
 def _groups(planned: Sequence[Planned], protocol: Protocol) -> list[list[Planned]]:

@@ -40,9 +40,9 @@ class Ruled:
 
 
 def ruled(plan: Plan, table: Table, found: Found) -> list[Ruled]:
-    """The claims of a table with their stored rules, where such stand, and every seed that must be there."""
+    """The claims of a table with their stored rules, where such stand, and every seed that must be there; its company's last."""
     made = []
-    for claim in table.claims:
+    for claim in (*table.claims, *table.company):
         if claim.kind == "checkpoint":
             made.append(Ruled(claim, None))
             continue
@@ -95,11 +95,11 @@ def _runs(table: Table, claim: Claim) -> bool:
 
 
 def _finished(table: Table, claim: Claim, found: Found) -> list[int]:
-    return [s for p in table.planned if p.experiment and table.home[key(p)] in claim.cells for s in found.seeds(p.experiment)]
+    return [s for p in table.cells if p.experiment and table.home[key(p)] in claim.cells for s in found.seeds(p.experiment)]
 
 
 def _unfinished(table: Table, claim: Claim, found: Found) -> list[int]:
-    return [s for p in table.planned if p.experiment and table.home[key(p)] in claim.cells for s in found.unfinished(p.experiment)]
+    return [s for p in table.cells if p.experiment and table.home[key(p)] in claim.cells for s in found.unfinished(p.experiment)]
 
 
 def sentences(rules: Sequence[Ruled]) -> list[str]:

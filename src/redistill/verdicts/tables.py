@@ -80,16 +80,21 @@ def _judge(
     runs: dict[str, tuple[Run, ...]] = {}
     measured: dict[str, list[Measured]] = {}
     lost: dict[str, str] = {}
-    for p in table.planned:
-        if p.experiment is None or (cell := table.home[key(p)]) in runs:
+    looked: set[str] = set()
+    shown = {table.home[key(p)] for p in table.planned if p.experiment is not None}
+    for p in table.cells:
+        if p.experiment is None or (cell := table.home[key(p)]) in looked:
             continue
+        looked.add(cell)
         there, values = _measured(p, found, plan.seeds, at_step=protocol.which == "at_step")
         if metric == "mte":
             known = [beliefs.get((run.id, attacked(p.cell))) for run in there]
             values = [Measured(v.seed, b.mte, stale=v.stale) for v, b in zip(values, known, strict=True) if b is not None]
-        runs[cell] = there
         if values:
             measured[cell] = values
+        if cell not in shown:
+            continue
+        runs[cell] = there
         others = substitutes.notes(p, {run.id for run in there})
         lost[cell] = ", ".join(filter(None, (_lost(p, there, found, metric), shortened(p, found), others)))
     for checkpoint in plan.paper.file.checkpoint:
@@ -98,7 +103,8 @@ def _judge(
     if not table.claims:
         return TableVerdict(table.name, table.planned, runs, (), None, tuple(standing_in(runs)))
     rules = ruled(plan, table, found)
-    findings, summary = judge_table([rule.claim for rule in rules], measured, table.regimes)
+    rules, company = rules[: len(table.claims)], rules[len(table.claims) :]
+    findings, summary = judge_table([r.claim for r in rules], measured, table.regimes, [r.claim for r in company])
     noted = [replace(f, note="; ".join(filter(None, [f.note, *_losses(f.claim, lost)]))) for f in findings]
     used = dict.fromkeys(run.id for several in runs.values() for run in several)
     notes = (f"{found.notes[one]}." for one in used if one in found.notes)

@@ -47,7 +47,7 @@ class Substitutes:
         """
         files: dict[str, Counter[str]] = {}
         own: set[str] = set()
-        for one in (p.experiment for p in plan.cells if p.experiment is not None):
+        for one in (p.experiment for p in (*plan.cells, *plan.others) if p.experiment is not None):
             teacher = _teacher(one.written(seed=False))
             if "run" not in teacher:
                 continue
@@ -59,7 +59,8 @@ class Substitutes:
         }
         if not chosen:
             return plan
-        return replace(plan, cells=tuple(self._planned(p, chosen) for p in plan.cells))
+        cells, others = (tuple(self._planned(p, chosen) for p in some) for some in (plan.cells, plan.others))
+        return replace(plan, cells=cells, others=others)
 
     def _planned(self, planned: Planned, chosen: Mapping[str, str]) -> Planned:
         if planned.experiment is None or (mine := self._taught(planned.experiment, chosen)) is planned.experiment:
