@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +50,27 @@ def test_a_change_of_a_term_is_for_the_students_that_have_it(planned: Callable[.
     assert [(row["weight"], row["smoothing"]) for row in plain["method"]] == [(1.0, 0.1)] and plain["recipe"]["clip"] == 2
     numbered = planned(method="KD,KD+AT", change=("method.2.weight=5",))
     assert numbered.distilled["KD+AT"][0].written()["method"][2]["weight"] == 5.0
+
+
+@pytest.mark.parametrize(
+    ("change", "option"),
+    [
+        ("recipe.epochs=3", "--epochs"), ("recipe.batch_size = 8", "--batch-size"), ("recipe={lr=1}", "--recipe"),
+        ("source.data=digits", "--data"), ("student.model=wrn-10-1", "--student"), ("teacher=x", "--teacher"), ("method=[]", "--method"),
+    ],
+)  # fmt: skip
+def test_a_change_on_which_others_were_built_is_refused_with_its_option(
+    planned: Callable[..., Plan], change: str, option: str
+) -> None:
+    """The plan said 30 epochs, with their warm-up, and trained 3."""
+    with pytest.raises(RedistillError, match=re.escape(f"--set {change}: ") + f".*give {option}$"):
+        planned(change=(change,))
+
+
+def test_a_plan_says_which_settings_were_changed(planned: Callable[..., Plan]) -> None:
+    text = str(planned(change=("recipe.weight_decay=1e-3", "evaluate.every=2", "student.args.width=8")))
+    assert "recipe.weight_decay=1e-3, evaluate.every=2: in the place of what is said of it here" in text
+    assert "\nset " not in str(planned(change=("student.args.width=8",)))
 
 
 def test_arguments_of_constructors_are_what_is_planned_and_run(planned: Callable[..., Plan]) -> None:

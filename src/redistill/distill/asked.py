@@ -6,10 +6,22 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from redistill.errors import RedistillError
 from redistill.launch.carry_out import Resources
+from redistill.settings.change import keys_of
 
 ARGS = ("teacher.args", "student.args")
 """Beginnings of changes that decide what is built, and so how long it takes."""
+
+OPTIONS = {
+    "recipe.epochs": "--epochs", "recipe.steps": "--epochs", "recipe.batch_size": "--batch-size", "recipe.accumulate": "--accumulate",
+    "recipe.precision": "--precision", "recipe.ema": "--ema", "recipe.patience": "--early-stop", "recipe": "--recipe",
+    "source.data": "--data", "source.kind": "--data", "source.size": "--size", "source.augment": "--augment",
+    "source.beside": "--unlabelled", "source.held_out": "--early-stop", "source": "--data", "evaluate.test": "--evaluate",
+    "evaluate": "--evaluate", "method": "--method", "teacher": "--teacher", "student": "--student",
+}  # fmt: skip
+"""Settings on which others were built by the time a change is made (warm-up, ramps, time, memory, what was looked at), and the option
+that says them in time."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,21 @@ class Asked:
     accumulate: int = 1
     class_weights: bool = False
     unlabelled: str | None = None
+
+    @property
+    def of_students(self) -> list[str]:
+        """The changes of the students' settings.
+
+        Raises:
+            RedistillError: one is of a setting that an option says.
+        """
+        found = [one for one in self.change if not one.strip().startswith(ARGS)]
+        for one in found:
+            keys = keys_of(one)
+            setting = ".".join(keys[:1] if keys[:1] in (("teacher",), ("student",)) else keys[:2])
+            if (option := OPTIONS.get(setting)) is not None:
+                raise RedistillError(f"--set {one}: {setting} is chosen before, and what depends on it with it; give {option}")
+        return found
 
     def words(self) -> dict[str, str]:
         """What was asked for as far as it decides how long and in which batches; later words only where they say something."""

@@ -13,7 +13,7 @@ from torch import nn
 from redistill.data.catalogue import row_of
 from redistill.data.subsets import whole
 from redistill.distill import cost, length, methods, photos, teacher
-from redistill.distill.asked import ARGS, Asked
+from redistill.distill.asked import Asked
 from redistill.distill.family import WORDS, Candidate, chosen, family
 from redistill.distill.lessons import Classroom, Lessons
 from redistill.distill.names import Named, named, with_classes, with_published_weights
@@ -131,7 +131,7 @@ class _Preflight:
         self.device = resolve_device(asked.resources.device)
         self.lines: list[str] = []
         self.class_names: tuple[str, ...] | None = None
-        self.changes = [one for one in asked.change if not one.strip().startswith(ARGS)]
+        self.changes = asked.of_students
 
     def args(self, role: str) -> dict[str, Any]:
         """Further arguments of a constructor, as ``--set student.args.width=12`` gives them."""
@@ -200,6 +200,8 @@ class _Preflight:
         rows = methods.asked(asked.method, images.labelled, chosen_length.recipe["epochs"])
         for what, text in chosen_length.lines:
             self.say(what, text)
+        if self.changes:
+            self.say("set", f"{', '.join(self.changes)}: in the place of what is said of it here")
         lessons = Classroom(asked, images, big, small, chosen_length, self.changes).lessons(rows)
         missing = self.told(lessons, images, chosen_length)
         for name, by_seed in lessons.distilled.items():

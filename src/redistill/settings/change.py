@@ -72,6 +72,18 @@ def require_terms(several: Sequence[Mapping[str, Any]], changes: Sequence[str]) 
             raise NoTerm(f"--set {cut(repr(one), 80)}: {nearest(name, uses, 'term')}")
 
 
+def keys_of(change: str) -> tuple[str, ...]:
+    """The keys of the setting that a change names; () where it is no change, which is told where it is made.
+
+    >>> keys_of("recipe.lr=0.1"), keys_of("recipe.lr")
+    (('recipe', 'lr'), ())
+    """
+    try:
+        return _read(change)[0]
+    except RedistillError:
+        return ()
+
+
 def _read(change: str) -> tuple[tuple[str, ...], Any]:
     """Keys and value of ``recipe.lr=0.05``."""
     key, equals, text = change.partition("=")
