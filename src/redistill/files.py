@@ -13,7 +13,7 @@ import secrets
 import socket
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +180,19 @@ def there(path: Path) -> bool:
     except OSError as error:
         return error.errno != errno.ENAMETOOLONG
     return True
+
+
+def require_free(folder: Path, names: Iterable[str], mark: str, option: str) -> None:
+    """Refuse to write these files over somebody's own: some are there, and ``mark``, which we write beside them, is not.
+
+    Raises:
+        RedistillError: such a file is there; ``option`` is how the command is told of another folder.
+    """
+    if there(folder / mark):
+        return
+    for name in names:
+        if there(folder / name):
+            raise RedistillError(f"{folder / name} is there, and was not written here: give another folder with {option}, or move it away")
 
 
 def json_of(path: Path, largest: int = LARGEST) -> Any:

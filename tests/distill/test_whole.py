@@ -18,7 +18,7 @@ import redistill as rd
 from helpers.photographs import BIG, HERE, NAMES, SMALL, photo
 from redistill.cli import program
 from redistill.distill import Distilled, Plan, cost
-from redistill.distill.results import gain
+from redistill.distill.results import gain, require_place
 from redistill.errors import RedistillError
 from redistill.runs.store import Store
 from redistill.stats import paired_accuracy
@@ -123,6 +123,23 @@ def test_the_folder_is_a_teacher_again(whole: tuple[Distilled, Path], planned: C
     _, place = whole
     made = planned(teacher=str(place / "out" / "student-KD"), student=SMALL)
     assert "wants images normalised as imagenet" in str(made) and not made.teaching
+
+
+def test_nothing_of_one_s_own_is_written_over(whole: tuple[Distilled, Path], planned: Callable[..., Plan], tmp_path: Path) -> None:
+    """Neither a table of another kind nor a README, and not the network that teaches: told before anything is trained."""
+    for number, name in enumerate(("table.md", "student/README.md")):
+        mine = tmp_path / str(number) / name
+        mine.parent.mkdir(parents=True)
+        mine.write_text("mine", encoding="utf-8")
+        with pytest.raises(RedistillError, match=f"{name} is there, and was not written here"):
+            require_place(tmp_path / str(number), planned())
+    found, place = whole
+    shutil.copytree(place / "out" / "student-KD-AT", tmp_path / "out" / "student")
+    made = planned(teacher=str(tmp_path / "out" / "student"))
+    with pytest.raises(RedistillError, match="the weights of the teacher, lies where the new student goes"):
+        require_place(tmp_path / "out", made)
+    require_place(tmp_path / "elsewhere", made)
+    require_place(place / "out", found.plan)  # the same call again
 
 
 def test_the_same_call_only_reads(whole: tuple[Distilled, Path], photos: Path) -> None:

@@ -286,6 +286,34 @@ def test_a_cut_log_is_told_and_the_status_is_1(tmp_path: Path) -> None:
     assert done.returncode == 1 and "there is no such file or folder" in done.stderr
 
 
+def test_an_audit_is_no_evidence_and_no_evidence_is_written_over(tmp_path: Path) -> None:
+    """It wrote its page of some.json over some.json, and read its own pages the second time."""
+    path = ours(tmp_path, *cell("KD", KD))
+    before = path.read_bytes()
+    done = run_cli("audit", str(path), "-o", str(tmp_path))
+    assert done.returncode == 1 and f"{path} is there, and no audit has written it: give another folder" in done.stderr
+    assert path.read_bytes() == before and [one.name for one in tmp_path.iterdir()] == [path.name]
+    (tmp_path / "table.csv").write_text("dataset,student,method,seed,last\nCIFAR-100,wrn-16-1,student,0,60\n", encoding="utf-8")
+    (tmp_path / "table.md").write_text("what I think of it", encoding="utf-8")
+    assert run_cli("audit", str(tmp_path / "table.csv"), "-o", str(tmp_path)).returncode == 1
+    assert (tmp_path / "table.md").read_text(encoding="utf-8") == "what I think of it"
+    said = [run_cli("audit", str(tmp_path), "-o", str(tmp_path / "audit")) for _ in range(2)]
+    assert [one.returncode for one in said] == [0, 0] and said[0].stdout == said[1].stdout
+    assert (tmp_path / "audit" / "findings.csv").is_file() and len(read_evidence(tmp_path)) == 2
+
+
+def test_a_file_a_seed_is_told_to_be_joined(tmp_path: Path) -> None:
+    head = "dataset,teacher,student,method,seed,epochs,last\n"
+    for seed in range(3):
+        (tmp_path / f"seed{seed}.csv").write_text(f"{head}cifar100,resnet56,resnet20,KD,{seed},240,70.{seed}\n", encoding="utf-8")
+    (tmp_path / "other.csv").write_text(f"{head}cifar100,resnet56,resnet20,AT,7,240,70\n", encoding="utf-8")
+    (tmp_path / "again.csv").write_text(f"{head}cifar100,resnet56,resnet20,KD,2,240,70.2\n", encoding="utf-8")
+    notes = {one.name: one.notes for one in read_evidence(tmp_path)}
+    assert notes["other"] == ()
+    assert "seed1, seed2 hold other seeds of the same things" in notes["seed0"][0].replace("again, ", "")
+    assert notes["seed2"] == ("seed0, seed1 " + notes["seed0"][0].partition("seed2 ")[2],)  # again is a copy and no other seed
+
+
 def test_everything_in_the_shared_folder(shared: Path) -> None:
     """Whole sources: counts that their own README states."""
     if not (shared / "evidence").is_dir():

@@ -161,6 +161,19 @@ def test_without_a_token_nothing_is_pushed(tmp_path: Path, monkeypatch: Any) -> 
         hub.push(tmp_path, "a/b")
 
 
+def test_nobody_s_files_are_written_over(run: Run, tmp_path: Path) -> None:
+    for name in ("README.md", "engineers.py"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_text("mine", encoding="utf-8")
+        with pytest.raises(RedistillError, match=f"{name} is there, and was not written here: give another folder with --out"):
+            write_folder(run, tmp_path / name, trust_code=True)
+        assert [one.name for one in (tmp_path / name).iterdir()] == [name]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine", encoding="utf-8")
+    for _ in range(2):
+        assert write_folder(run, tmp_path / "other", trust_code=True).run == run.id
+
+
 def test_a_network_of_ours_has_a_folder_too(tmp_path: Path) -> None:
     made = trained({"model": "wrn-10-1"}, tmp_path / "runs", 1)
     write_folder(made, tmp_path / "folder", trust_code=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -104,6 +105,18 @@ def test_written_parts_come_from_where_one_works_then_from_the_package(tmp_path:
     (tmp_path / "own.md").write_bytes(b"## Results\n\n\xff")
     with pytest.raises(RedistillError, match="not UTF-8"):
         written_of("./own.toml")
+
+
+def test_a_report_does_not_take_the_place_of_what_people_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "banbury2021.md").write_text("## Scope\n\nMine.", encoding="utf-8")
+    shutil.copy(SMALL, tmp_path / "own.toml")
+    for paper, to in (("banbury2021", "papers"), ("own.toml", ".")):
+        done = CliRunner().invoke(app, ["report", paper, "--to", to, "--runs", "none"])
+        assert isinstance(done.exception, RedistillError)
+        assert "what you write about the paper has its place there" in str(done.exception)
+    assert (tmp_path / "papers" / "banbury2021.md").read_text(encoding="utf-8") == "## Scope\n\nMine."
 
 
 def test_without_typst_there_is_a_sentence_and_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,9 +85,11 @@ def distill(
     redistill distill --data photos --teacher ./mine.py:BigNet --teacher-weights big.pth --student ./mine.py:SmallNet
     """
     from redistill.distill.preflight import plan
+    from redistill.distill.results import require_place
     from redistill.launch.carry_out import Resources
     from redistill.launch.stop import seconds
     from redistill.launch.trackers import names_of
+    from redistill.paths import expanded
     from redistill.report.progress import Terminal
 
     trackers = names_of(track)
@@ -107,6 +109,7 @@ def distill(
         if as_json:
             show_json({"plan": list(made.lines), "seconds": made.seconds, "experiments": [one.written() for one in made.experiments]})
         return
+    require_place(expanded(out), made)
     found = made.carry_out(Terminal())
     written = found.write(out)
     if as_json:

@@ -289,8 +289,9 @@ def report(
     Of runs: the same without claims.
     """
     from redistill.papers.load import load, names
+    from redistill.paths import expanded
     from redistill.report.folder import save
-    from redistill.report.written import written_of
+    from redistill.report.written import places_of, written_of
     from redistill.runs.lookup import Found
     from redistill.runs.store import Store
     from redistill.verdicts import beliefs
@@ -304,6 +305,9 @@ def report(
         print(_report_of_runs(what, to, out))
         return
     paper = what[0]
+    if any(place.resolve().parent == expanded(to).resolve() for place in places_of(paper)):
+        raise RedistillError(f"--to {to}: what you write about the paper has its place there, and the report's pages the same name: "
+                             f"give another folder, {to / 'report'}")  # fmt: skip
     prose = written_of(paper)
     made = planned(paper, table, only, rows, columns, seeds, device=device, teacher=teacher, teachers=teachers, unit=unit)
     files = out / "checkpoints"

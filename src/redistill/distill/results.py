@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from redistill.distill import cost
 from redistill.errors import RedistillError
 from redistill.features.normalised import normalisation_of
-from redistill.files import make_folder, pretty, write
+from redistill.files import make_folder, pretty, require_free, write
 from redistill.launch.threads import using, wanted
 from redistill.machine import device_name
 from redistill.metrics import Evaluation, evaluation, predict
 from redistill.models import describe
+from redistill.models.folder import ABOUT
 from redistill.precision import resolve_device
 from redistill.runs.store import Run
 from redistill.stats import paired_accuracy, paired_difference, percent_interval
@@ -142,23 +143,50 @@ class Distilled:
         from redistill.paths import expanded
 
         folder = expanded(to)
+        require_place(folder, self.plan)
         make_folder(folder)
-        written = [folder / "table.md", folder / "table.json", folder / "plan.txt"]
+        written = [folder / name for name in FILES]
+        write(written[2], (str(self.plan) + "\n").encode())
         write(written[0], text(self).encode())
         write(written[1], pretty(self.as_json()))
-        write(written[2], (str(self.plan) + "\n").encode())
         if self.labels is not None:
             written.append(size_figure(folder / "size.svg", self))
             written.append(lost_figure(folder / "confusion.svg", self))
         students = [row for row in self.rows if row.kind == "distilled"]
         for row in students:
             run = next(iter(row.runs.values()))
-            way = re.sub(r"\W+", "-", row.name.rpartition(" ")[2]).strip("-")  # ./sp.py:SP is no part of a path
-            place = folder / ("student" if len(students) == 1 else f"student-{way}")
+            place = folder / _student(row.name, len(students))
             title = f"{self.plan.student.model.rpartition(':')[2]}, distilled"
             write_folder(run, place, title=title, table=f"{text(self)}\n", trust_code=True)
             written.append(place)
         return written
+
+
+FILES = ("table.md", "table.json", "plan.txt")
+
+
+def _student(way: str, of: int) -> str:
+    """The folder of the student of one of several methods; ./sp.py:SP is no part of a path."""
+    return "student" if of == 1 else "student-" + re.sub(r"\W+", "-", way.rpartition(" ")[2]).strip("-")
+
+
+def require_place(folder: Path, plan: Plan) -> None:
+    """That nothing of somebody's own would be written over, nor a network that the plan begins with.
+
+    Raises:
+        RedistillError: it would.
+    """
+    from redistill.export.folder import WRITTEN
+
+    require_free(folder, FILES, FILES[2], "--out")
+    for name in (_student(way, len(plan.distilled)) for way in plan.distilled):
+        require_free(folder / name, WRITTEN, ABOUT, "--out")
+        place = (folder / name).resolve()
+        for role, net in (("teacher", plan.teacher), ("student", plan.student)):
+            if net.weights is not None and Path(net.weights).resolve().is_relative_to(place):
+                raise RedistillError(
+                    f"{net.weights}, the weights of the {role}, lies where the new student goes: give another folder with --out"
+                )
 
 
 def measured(plan: Plan, teaching: Mapping[int, Run], plain: Mapping[int, Run], distilled: Mapping[str, Mapping[int, Run]]) -> Distilled:

@@ -14,8 +14,10 @@ from typing import Any
 
 from redistill import files
 from redistill.claims import Finding, sentence, summary_sentences, verdict_words
+from redistill.errors import RedistillError
 from redistill.evidence.bearing import Bearing, bearings
 from redistill.evidence.model import Evidence
+from redistill.evidence.read import FINDINGS, is_audit
 from redistill.evidence.settled import Fact, settled
 from redistill.evidence.significance import Tested, tested
 
@@ -277,7 +279,15 @@ def side_by_side(audits: Sequence[Audit]) -> str:
 
 def save(audits: Sequence[Audit], folder: Path) -> list[Path]:
     """``NAME.md`` and ``NAME.json`` of each source (``NAME-2`` of a second one), ``findings.csv`` and, where sources meet,
-    ``side-by-side.md``."""
+    ``side-by-side.md``.
+
+    Raises:
+        RedistillError: a file of such a name is there that no audit has written, the evidence itself for example.
+    """
+    names = _names(audits)
+    for name, proof in (*((f"{name}{end}", f"{name}.json") for name in names for end in (".json", ".md")), ("findings.csv",) * 2):
+        if files.there(folder / name) and not is_audit(folder / proof):
+            raise RedistillError(f"{folder / name} is there, and no audit has written it: give another folder, --to {folder / 'audit'}")
     folder.mkdir(parents=True, exist_ok=True)
     written = []
 
@@ -285,14 +295,13 @@ def save(audits: Sequence[Audit], folder: Path) -> list[Path]:
         files.write(folder / name, text.encode())
         written.append(folder / name)
 
-    for name, one in zip(_names(audits), audits, strict=True):
-        write(f"{name}.md", page(one))
+    for name, one in zip(names, audits, strict=True):
         write(f"{name}.json", json.dumps(rows(one), indent=1, ensure_ascii=False) + "\n")
+        write(f"{name}.md", page(one))
     listed = [row for one in audits for bearing in one.bearings for row in finding_rows(bearing)]
     if listed:
         text = io.StringIO()
-        columns = [name for name in listed[0] if name not in ("runs", "seeds", "interval", "level", "sentence")]
-        writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+        writer = csv.DictWriter(text, FINDINGS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(_short(listed))
         write("findings.csv", text.getvalue())

@@ -42,6 +42,9 @@ SETTING = re.compile(
 )
 """Names that are settings whatever else stands in them: a ``loss_weight`` is no loss."""
 
+CSV, LINES = "CSV with named columns", "JSON lines with named keys"
+"""Kinds of evidence that are read here."""
+
 NOTHING = ("", "-", "none", "null", "na", "n/a")
 
 
@@ -61,7 +64,7 @@ def read_csv(path: Path, stated: Stated) -> Evidence:
         if len(row) != len(header):
             raise RedistillError(f"{path}, line {number}: has {len(row)} entries, the header has {len(header)}")
     records = [dict(zip(header, (cell.strip() for cell in row), strict=True)) for row in rows[1:]]
-    return _evidence(path, records, header, [f"{path.name}, line {n}" for n in range(2, len(rows) + 1)], stated, "CSV with named columns")
+    return _evidence(path, records, header, [f"{path.name}, line {n}" for n in range(2, len(rows) + 1)], stated, CSV)
 
 
 def read_lines(path: Path, stated: Stated) -> Evidence:
@@ -79,7 +82,7 @@ def read_lines(path: Path, stated: Stated) -> Evidence:
     if not records:
         raise RedistillError(f"{path}: holds no runs")
     header = list(dict.fromkeys(name for record in records for name in record))
-    return _evidence(path, records, header, places, stated, "JSON lines with named keys")
+    return _evidence(path, records, header, places, stated, LINES)
 
 
 def roles_of(header: Sequence[str], stated: Stated, where: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from redistill.data import normalisation
 from redistill.errors import RedistillError
 from redistill.export.formats import eval_results
 from redistill.features.hidden_state import unsaved_buffers
-from redistill.files import make_folder, pretty, read, there, write
+from redistill.files import make_folder, pretty, read, require_free, there, write
 from redistill.models.folder import ABOUT, CONFIG, WEIGHTS, Facts, config_text
 from redistill.models.signature import filled
 from redistill.models.weights import save
@@ -19,6 +19,10 @@ from redistill.runs.store import Run
 from redistill.sealed import CODE, RECORD
 from redistill.tensor_files import header
 from redistill.user_code import is_code, load
+
+CARD, USE = "README.md", "use.py"
+WRITTEN = (CARD, USE, WEIGHTS, CONFIG, RECORD)
+"""What stands in the folder beside :data:`ABOUT` and the source files."""
 
 
 def facts_of_run(run: Run) -> Facts:
@@ -49,31 +53,32 @@ def write_folder(run: Run, to: Path, *, title: str | None = None, table: str = "
             constructor takes.
 
     Raises:
-        RedistillError: the run diverged, or keeps no source file.
+        RedistillError: the run diverged, or keeps no source file; in the folder stands what was not exported.
     """
     if run.diverged is not None:
         raise RedistillError(f"{run.label} (seed {run.seed}) diverged, so there is no network to hand on: {run.diverged}")
     facts = facts_of_run(run)
     net = run.network(trust_code=trust_code)
-    make_folder(to)
-    kept = run.folder / CODE
+    kept, sources = run.folder / CODE, []
     if is_code(facts.model) and facts.model.rpartition(":")[0].endswith(".py"):
         if not there(kept):
             raise RedistillError(f"{run.folder} keeps no source file of {facts.model}: an earlier version made it; run it again")
-        for file in sorted(path for path in kept.rglob("*.py")):
-            place = to / file.relative_to(kept)
-            make_folder(place.parent)
-            write(place, read(file))
+        sources = sorted(file.relative_to(kept) for file in kept.rglob("*.py"))
+    require_free(to, [*WRITTEN, *map(str, sources)], ABOUT, "--out")
+    make_folder(to)
+    write(to / ABOUT, pretty(facts.as_json()))  # first: whoever was stopped here finds the folder to be an export's
+    for file in sources:
+        make_folder((to / file).parent)
+        write(to / file, read(kept / file))
     beside = sorted(unsaved_buffers(net))
     save(net, to / WEIGHTS, normalisation=facts.normalise, class_names=facts.class_names, extra={"format": "pt"})
     write(to / CONFIG, config_text(arguments(facts, to)))
-    write(to / ABOUT, pretty(facts.as_json()))
     write(to / RECORD, read(run.folder / RECORD))
-    write(to / "use.py", use_text(facts, to, beside).encode())
+    write(to / USE, use_text(facts, to, beside).encode())
     if (results := eval_results(run)) is not None:
         make_folder(to / ".eval_results")
         write(to / ".eval_results" / "redistill.yaml", results)
-    write(to / "README.md", card_of(run, facts, title=title, table=table, beside=beside).encode())
+    write(to / CARD, card_of(run, facts, title=title, table=table, beside=beside).encode())
     return facts
 
 

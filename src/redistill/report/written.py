@@ -35,16 +35,20 @@ def written_of(paper: str) -> dict[str, list[Element]]:
     Raises:
         RedistillError: a heading that no article has, text before the first heading, or a file that cannot be read.
     """
-    path = expanded(paper)
-    if path.suffix == ".toml":
-        places = [path.with_suffix(".md"), Path("papers") / f"{path.stem}.md"]
-    else:
-        places = [Path("papers") / f"{paper}.md"]
-    for place in places:
+    for place in places_of(paper):
         if place.is_file():
             return parts_of(_text(place), str(place))
     inside = files("redistill.papers") / f"{paper}.md"
-    return parts_of(inside.read_text(encoding="utf-8"), f"{paper}.md") if path.suffix != ".toml" and inside.is_file() else {}
+    own = paper.endswith(".toml")
+    return parts_of(inside.read_text(encoding="utf-8"), f"{paper}.md") if not own and inside.is_file() else {}
+
+
+def places_of(paper: str) -> list[Path]:
+    """Where somebody may write about a paper, the first that is there counts."""
+    path = expanded(paper)
+    if path.suffix == ".toml":
+        return [path.with_suffix(".md"), Path("papers") / f"{path.stem}.md"]
+    return [Path("papers") / f"{paper}.md"]
 
 
 def _text(path: Path) -> str:
