@@ -16,7 +16,9 @@ from redistill.experiment.value import Experiment
 from redistill.export.formats import crate
 from redistill.papers.explain import effects, sentences, variants
 from redistill.papers.plan import Plan, make, select
+from redistill.report.paper import page
 from redistill.report.paper_page import beside
+from redistill.report.web import paper_page
 from redistill.runs.lookup import Found
 from redistill.runs.store import Run, Store
 from redistill.verdicts.diverged import counts_for
@@ -82,6 +84,21 @@ def test_a_cell_of_which_every_seed_diverged_is_below(tmp_path: Path) -> None:
     assert found.verdict == "below" and found.ours is not None and found.ours.value == 10.0
     assert "seeds 0, 1, 2 diverged and count as guessing, 10 %: CE (weight 1) became nan at step 5 of 9" in found.note
     assert "do they do anything" not in found.note
+
+
+def test_a_table_that_no_paper_prints_says_which_seeds_guess(tmp_path: Path) -> None:
+    ahn, store = papers.load("ahn2019"), Store(tmp_path)
+    asked = make(ahn, select(ahn, ["vid-maps"], rows=["three maps"], columns=["2 %"]), device="cpu")
+    found = asked.cells[0].experiment
+    assert found is not None
+    finished(store, found, 70.0)
+    finished(store, found.with_seed(1), 50.0, WHY)
+    [table] = judged(asked, store)
+    assert table.summary is None and len(table.rules) == 1
+    assert table.rules[0].startswith("three maps / 2 %: seed 1 diverged and counts as guessing, 10 %: CE (weight 1) became nan")
+    text = paper_page(asked, [table])
+    assert "seed 1 diverged and counts as guessing" in text and "<td" in text and "40.00" in text
+    assert "seed 1 diverged and counts as guessing" in page(asked, [table], [])
 
 
 def test_no_transition_error_of_a_dead_network_is_measured(tmp_path: Path) -> None:

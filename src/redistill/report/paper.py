@@ -230,16 +230,25 @@ def _section(paper: Paper, table: TableVerdict) -> list[str]:
         measured = [f for f in table.findings if f.reading is not None or f.measured is not None]
         out += [*(f"* {sentence(finding)}" for finding in measured), *([""] if measured else [])]
     else:
-        out += [bars(("cell", "ours", "n")), "|---|--:|--:|"]
-        for p in table.planned:
-            values = [counts_for(run)[0] for run in table.runs.get(label(p.cell), ())]
-            mean = f"{sum(values) / len(values):.2f}" if values else ""
-            out.append(bars((label(p.cell), mean or (p.cell.unknown and f"none: {p.cell.unknown}"), str(len(values)))))
-        out.append("")
+        out += [bars(ASKED), "|---|--:|--:|", *map(bars, asked_rows(table)), ""]
+        out += [" ".join(table.rules), ""] if table.rules else []
     for p in table.planned:
         for also in p.cell.also:
             out.append(f"* {label(p.cell)} is also printed as {also.value} ({also.source}){': ' + also.because if also.because else ''}.")
     return [*out, *([""] if out[-1] else [])]
+
+
+ASKED = ("cell", "ours", "n")
+
+
+def asked_rows(table: TableVerdict) -> list[tuple[str, str, str]]:
+    """Of a table that no paper prints, each cell with its mean and number of runs."""
+    rows = []
+    for p in table.planned:
+        values = [counts_for(run)[0] for run in table.runs.get(label(p.cell), ())]
+        mean = f"{sum(values) / len(values):.2f}" if values else ""
+        rows.append((label(p.cell), mean or (p.cell.unknown and f"none: {p.cell.unknown}"), str(len(values))))
+    return rows
 
 
 def scope_of(entry: Selector) -> str:

@@ -12,7 +12,7 @@ from redistill.papers.plan import Plan
 from redistill.papers.schema import Selector
 from redistill.report.figures import Held, against_images, curves_of, ends_of, forests
 from redistill.report.html import Content, Element, el, facts, figure, page, table
-from redistill.report.paper import NOT_JUDGED, line, reported, scope_of, tested, title_of, unit_of
+from redistill.report.paper import ASKED, NOT_JUDGED, asked_rows, line, reported, scope_of, tested, title_of, unit_of
 from redistill.report.style import svg_text
 from redistill.report.web_parts import LETTER, WIDTH, methods, of_runs, sections
 from redistill.report.written import Written
@@ -128,8 +128,10 @@ def _table(plan: Plan, judged: TableVerdict, name: str, whole: bool) -> list[Con
         out.append(table(head, rows, f"Claims of table {judged.table} beside our runs", numbers=(1, 2, 3, 4), wide=6))
     if left := len(judged.findings) - len(rows):
         out.append(el("p", f"{counted(left, 'further claim')} of this table: see What was not run."))
-    if judged.summary is not None:
-        out.append(el("p", " ".join([*summary_sentences(judged.summary), *judged.rules])))
+    if judged.summary is None and (asked := [row for row in asked_rows(judged) if whole or row[-1] != "0"]):
+        out.append(table(ASKED, asked, f"Cells of table {judged.table}, of which nothing is printed", numbers=(1, 2)))
+    if said := [*(() if judged.summary is None else summary_sentences(judged.summary)), *judged.rules]:
+        out.append(el("p", " ".join(said)))
     return out
 
 

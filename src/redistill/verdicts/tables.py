@@ -101,7 +101,8 @@ def _judge(
         if (evaluated := files.get(checkpoint.sha256)) is not None and evaluated.answers(checkpoint):
             measured[f"file {checkpoint.path}"] = [Measured(0, evaluated.accuracy)]
     if not table.claims:
-        return TableVerdict(table.name, table.planned, runs, (), None, tuple(standing_in(runs)))
+        said = (f"{cell}: {words}." for cell, words in lost.items() if words)
+        return TableVerdict(table.name, table.planned, runs, (), None, (*said, *standing_in(runs)))
     rules = ruled(plan, table, found)
     rules, company = rules[: len(table.claims)], rules[len(table.claims) :]
     findings, summary = judge_table([r.claim for r in rules], measured, table.regimes, [r.claim for r in company])
