@@ -49,7 +49,7 @@ def bench(
 
     def keep(found: dict[str, Any]) -> None:
         if to is not None:
-            kept(expanded(to), found, begun)
+            kept(expanded(to), found, begun, "benchmarks")
 
     found = run.bench(rows or run.NAMES, rounds=rounds, batch=batch, compiled=compiled, memory=memory, say=say, keep=keep)
     if as_json:

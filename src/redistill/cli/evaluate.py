@@ -177,7 +177,7 @@ def verify(
     rows, found = [dataclasses.asdict(verdict) for verdict in verdicts], verifier.totals(verdicts)
     if to is not None:
         given = "" if folder is None else f" {folder}"
-        keep(to, {"command": f"redistill verify{given}", "totals": found, "rows": rows}, begun)
+        keep(to, {"command": f"redistill verify{given}", "totals": found, "rows": rows}, begun, "verify")
     if as_json:
         show_json(rows)
     else:

@@ -38,10 +38,11 @@ def headed(content: Mapping[str, Any], kind: str, begun: Mapping[str, Any]) -> d
     return sealed_content(content, kind, origin=begun["hardware"], versions=begun["versions"], git=begun["git"], finished=finished)
 
 
-def keep(path: Path, content: Mapping[str, Any], begun: Mapping[str, Any]) -> None:
-    """Write ``measured/<kind>/<id>.json``, whole or not at all; the kind is its folder's name. begun: of :func:`begin`."""
+def keep(path: Path, content: Mapping[str, Any], begun: Mapping[str, Any], kind: str | None = None) -> None:
+    """Write ``measured/<kind>/<id>.json``, whole or not at all. begun: of :func:`begin`. kind: None, its folder's name; given
+    where the file may be written elsewhere and moved there."""
     make_folder(path.parent)
-    write(path, pretty(headed(content, path.resolve().parent.name, begun)))
+    write(path, pretty(headed(content, kind or path.resolve().parent.name, begun)))
 
 
 def measured(path: Path) -> dict[str, Any]:
