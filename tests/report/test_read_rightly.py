@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -17,7 +18,7 @@ from redistill.report.article import _Pictures
 from redistill.report.figures import Held, curves_of, forests
 from redistill.report.html import el, table
 from redistill.report.paper import latex_cells, line, page
-from redistill.report.results import digits_methods
+from redistill.report.results import digits_methods, with_file
 from redistill.report.table import comparison, latex, markdown
 from redistill.report.web import held
 from redistill.runs.measured import begin, keep
@@ -102,3 +103,13 @@ def test_one_seed_has_no_interval_and_old_ones_end_at_100(tmp_path: Path) -> Non
     assert "A\\|B" in text and "over 1 seed;" in latex(comparison({"CE": {0: 80.0}}, "CE"), "CE") and "\\|" in markdown(
         comparison({"a|b": {0: 80.0}}, "a|b"), "CE"
     )
+
+
+def test_the_command_names_the_file_that_taught_a_first_stage() -> None:
+    teacher = {"model": "wrn-40-2", "from": {"path": "/elsewhere/big.safetensors", "sha256": "0"}}
+    taught = {"teacher": teacher, "student": {"model": "wrn-16-1"}}
+    for experiment in (taught, {"teacher": None, "student": {"run": taught}}):
+        run: Any = SimpleNamespace(record={"experiment": experiment})
+        assert with_file(run) == "--teacher wrn-40-2=big.safetensors"
+    alone: Any = SimpleNamespace(record={"experiment": {"student": {"run": {"student": {"model": "wrn-16-1"}}}}})
+    assert with_file(alone) == ""

@@ -24,6 +24,7 @@ from redistill.runs.measured import every, measured
 from redistill.runs.store import Run
 from redistill.terms import by_name
 from redistill.verdicts.tables import TableVerdict
+from redistill.verdicts.taught import teacher_of
 
 
 def digits(results: Path) -> str:
@@ -189,7 +190,7 @@ def cells_of_papers(results: Path) -> str:
     for run in finished(results):
         if (cell := cell_of(run)) is not None:
             shown.append(run)
-            command = " ".join(filter(None, (command_of(cell), _with_file(run))))
+            command = " ".join(filter(None, (command_of(cell), with_file(run))))
             lines.append(bars((cell.id, run.seed, run.record["steps"], ended(run), costs(run), f"`{command}`")))
     if not lines:
         return ""
@@ -203,9 +204,9 @@ def cells_of_papers(results: Path) -> str:
     return "\n".join([*head, *lines, *_note(shown)]) + "\n"
 
 
-def _with_file(run: Run) -> str:
+def with_file(run: Run) -> str:
     """The option that names the file which taught, where one did."""
-    teacher = run.record["experiment"].get("teacher") or {}
+    teacher = teacher_of(run.record["experiment"])
     return f"--teacher {teacher['model']}={Path(teacher['from']['path']).name}" if "from" in teacher else ""
 
 

@@ -28,7 +28,7 @@ class Substitutes:
         made: dict[str, list[Run]] = {}
         for several in self.found.runs.values():
             for run in several:
-                if "from" in _teacher(run.record["experiment"]):
+                if "from" in teacher_of(run.record["experiment"]):
                     made.setdefault(_but_teacher(run.record["experiment"]), []).append(run)
         return made
 
@@ -48,7 +48,7 @@ class Substitutes:
         files: dict[str, Counter[str]] = {}
         own: set[str] = set()
         for one in (p.experiment for p in (*plan.cells, *plan.others) if p.experiment is not None):
-            teacher = _teacher(one.written(seed=False))
+            teacher = teacher_of(one.written(seed=False))
             if "run" not in teacher:
                 continue
             if self.found.seeds(one) or self.found.unfinished(one):
@@ -69,9 +69,9 @@ class Substitutes:
 
     def _taught(self, one: Experiment, chosen: Mapping[str, str]) -> Experiment:
         """The same experiment with the chosen file for its teacher, as its runs were asked; itself where there are none."""
-        teacher = _teacher(one.written(seed=False))
+        teacher = teacher_of(one.written(seed=False))
         run = next((run for run in self.of(one) if "run" in teacher and _sha(run) == chosen.get(teacher["model"])), None)
-        return one if run is None else _with(one, Net.model_validate(_teacher(asked(run.record["experiment"]))))
+        return one if run is None else _with(one, Net.model_validate(teacher_of(asked(run.record["experiment"]))))
 
     def notes(self, planned: Planned, counted: set[str]) -> str:
         """Seeds of a cell that learned from another file than those that are judged, in words; ``counted``: ids of these."""
@@ -81,7 +81,7 @@ class Substitutes:
                 by_file.setdefault(_sha(run), []).append(run)
         words = []
         for sha, runs in sorted(by_file.items()):
-            teacher, seeds = _teacher(runs[0].record["experiment"]), ", ".join(map(str, sorted(run.seed for run in runs)))
+            teacher, seeds = teacher_of(runs[0].record["experiment"]), ", ".join(map(str, sorted(run.seed for run in runs)))
             name = Path(teacher["from"]["path"]).name
             words.append(
                 f"seed{'s' if len(runs) > 1 else ''} {seeds} learned from another teacher, {name} (SHA-256 {sha[:12]}): "
@@ -90,12 +90,12 @@ class Substitutes:
         return ", ".join(words)
 
 
-def _teacher(written: Mapping[str, Any]) -> Mapping[str, Any]:
+def teacher_of(written: Mapping[str, Any]) -> Mapping[str, Any]:
     """The teacher of an experiment, or of what its student goes on from; {} where nobody teaches."""
     if written.get("teacher") is not None:
         return dict(written["teacher"])
     start = written["student"].get("run")
-    return {} if start is None else _teacher(start)
+    return {} if start is None else teacher_of(start)
 
 
 def _with(one: Experiment, teacher: Net) -> Experiment:
@@ -111,7 +111,7 @@ def _with(one: Experiment, teacher: Net) -> Experiment:
 
 
 def _sha(run: Run) -> str:
-    return str(_teacher(run.record["experiment"])["from"]["sha256"])
+    return str(teacher_of(run.record["experiment"])["from"]["sha256"])
 
 
 def _but_teacher(written: Mapping[str, Any]) -> str:
