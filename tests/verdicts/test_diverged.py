@@ -8,6 +8,7 @@ import pytest
 
 from helpers.finished_runs import finished
 from redistill import papers
+from redistill.claims import Claim, Finding, Measured, Published, judge_table, sentence
 from redistill.cli.run import summary
 from redistill.errors import RedistillError
 from redistill.evidence.files import Stated
@@ -84,6 +85,46 @@ def test_a_cell_of_which_every_seed_diverged_is_below(tmp_path: Path) -> None:
     assert found.verdict == "below" and found.ours is not None and found.ours.value == 10.0
     assert "seeds 0, 1, 2 diverged and count as guessing, 10 %: CE (weight 1) became nan at step 5 of 9" in found.note
     assert "do they do anything" not in found.note
+
+
+def test_dead_seeds_among_others_can_show_that_a_cell_is_below_and_nothing_else() -> None:
+    """70.94 and two that guess were *compatible, ± 209.58* with 81.59."""
+
+    def number(value: float) -> Published:
+        return Published(value, seeds=3, which="last", aggregate="mean")
+
+    def runs(*values: float | None) -> list[Measured]:
+        return [Measured(seed, 10.0 if value is None else value, 50.0, diverged=value is None) for seed, value in enumerate(values)]
+
+    def of(found: list[Finding]) -> dict[str, Finding]:
+        return {one.claim.id: one for one in found}
+
+    printed = {"low": 85.0, "like": 80.0, "one": 81.59, "calm": 76.0}
+    claims = [Claim(name, "value", name, number(value)) for name, value in printed.items()]
+    claims += [
+        Claim("gain", "gain", "calm", number(76.0), "like", number(80.0), "unpaired"),
+        Claim("loss", "gain", "low", number(85.0), "calm", number(76.0), "unpaired"),
+        Claim("order", "order", "calm", number(76.0), "none", number(50.0), "unpaired"),
+        Claim("neither", "gain", "low", number(85.0), "like", number(80.0), "unpaired"),
+    ]
+    lived = {"low": runs(80.0, 80.2, None, 79.9), "like": runs(80.1, None, 80.0, 79.8), "one": runs(None, None, 70.94)}
+    calm = {"calm": runs(76.1, 75.9, 76.0, 76.2), "none": runs(None, 10.1, 10.2)}
+    findings, summary = judge_table(claims, {**lived, **calm})
+    found = of(findings)
+    assert {name: one.verdict for name, one in found.items()} == {
+        "low": "below", "like": "unclear", "one": "unclear", "calm": "reproduced",
+        "gain": "unclear", "loss": "below", "order": "reproduced", "neither": "unclear",
+    }  # fmt: skip
+    low, one = found["low"], found["one"]
+    assert low.ours is not None and low.ours.value == pytest.approx((80.0 + 80.2 + 10.0 + 79.9) / 4) and low.others[0].ours.n == 3
+    assert "1 of 4 seeds diverged, so that nothing but below can be shown, by the seeds that lived: 80.03 [" in low.note
+    assert "and the seeds that lived lie wholly below -0.5 by themselves" in sentence(low)
+    assert "2 of 3 seeds diverged, so that nothing but below can be shown, and that takes two that lived" in one.note
+    assert one.ours is not None and (one.ours.low, one.ours.high) == (0.0, 100.0) and one.bound is None and one.more_seeds is None
+    assert one.interval is not None and one.interval == pytest.approx((-81.59, 18.41))
+    # whoever did not diverge is judged as if nobody had
+    spared, _ = judge_table(claims[3:4], {**calm, **{name: [run for run in given if not run.diverged] for name, given in lived.items()}})
+    assert spared[0] == found["calm"] and summary.pools["last"].spread.sd < 1
 
 
 def test_a_table_that_no_paper_prints_says_which_seeds_guess(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from redistill.claims.scatter import KEEP, Blocks, Print, blocks, pooled, printe
 from redistill.claims.view import ALPHA, MOST, View, deciding
 from redistill.claims.words import p_words, widest
 from redistill.errors import RedistillError
-from redistill.stats import VarianceComponent, holm
+from redistill.stats import Interval, VarianceComponent, holm
 
 POOL = KEEP
 """Where equality of spreads has a p-value below this, the widest cells leave the pool."""
@@ -74,8 +74,8 @@ def judge_table(
 
 
 def pool(runs: Runs, epoch: Epoch = "last") -> Pool | None:
-    """The spread common to all cells, from runs that are not stale; None where no cell has two."""
-    return pooled(_cells(runs, epoch))
+    """The spread common to all cells, from runs that are neither stale nor dead; None where no cell has two."""
+    return pooled(_cells(_lived(runs, epoch), epoch))
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,9 @@ class _Around:
     """What the other cells of a table say about one.
 
     Attributes:
-        pools: by epoch and regime. regimes: cell -> regime. cells: epoch -> cell -> seed -> percent. theirs: variance of one of
-            the paper's runs, for numbers that print a spread.
+        pools: by epoch and regime. regimes: cell -> regime. cells: epoch -> cell -> seed -> percent, of runs that did not diverge:
+            a network that guesses says nothing of a spread. theirs: variance of one of the paper's runs, for numbers that print a
+            spread.
     """
 
     pools: Mapping[tuple[Which, str], Pool] = field(default_factory=dict)
@@ -108,7 +109,7 @@ class _Around:
 
 
 def _surroundings(claims: Sequence[Claim], runs: Runs, regimes: Mapping[str, str]) -> _Around:
-    cells = {epoch: _cells(runs, epoch) for epoch in get_args(Epoch)}
+    cells = {epoch: _cells(_lived(runs, epoch), epoch) for epoch in get_args(Epoch)}
     pools: dict[tuple[Which, str], Pool] = {}
     for epoch, known in cells.items():
         for regime in dict.fromkeys(regimes.get(cell, "") for cell in known):
@@ -124,6 +125,11 @@ def _surroundings(claims: Sequence[Claim], runs: Runs, regimes: Mapping[str, str
 
 def _cells(runs: Runs, epoch: Epoch) -> dict[str, dict[int, float]]:
     return {cell: values for cell, measured in runs.items() if (values := _values(cell, measured, epoch))}
+
+
+def _lived(runs: Runs, epoch: Epoch) -> Runs:
+    """Without the runs that diverged, at the last epoch: at the best one they stand for what they reached."""
+    return runs if epoch != "last" else {cell: [run for run in measured if not run.diverged] for cell, measured in runs.items()}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -196,14 +202,20 @@ def mismatch(claim: Claim, epoch: Which) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class _Examined:
-    """A claim looked at, before the other claims of its table have their say."""
+    """A claim looked at, before the other claims of its table have their say.
+
+    Attributes:
+        view: by which it is decided; None where nothing is. p: of its difference, tested alone. may: the verdicts that it can get
+            where some of its seeds diverged, besides *unclear*; None: all.
+    """
 
     finding: Finding
     view: View | None = None
+    p: float | None = None
+    may: frozenset[Verdict] | None = None
 
-    @property
-    def p(self) -> float | None:
-        return self.finding.reading.p if self.finding.reading else None
+    def settled(self, verdict: Verdict) -> Verdict:
+        return verdict if self.may is None or verdict in self.may else "unclear"
 
 
 def _look(claim: Claim, runs: Runs, around: _Around) -> _Examined:
@@ -220,16 +232,64 @@ def _look(claim: Claim, runs: Runs, around: _Around) -> _Examined:
     if n < 2:
         note = "no verdict from one seed"
         return _Examined(Finding(claim, "unclear", epoch=epoch, more_seeds=2, mismatch=unlike, note=note))
-    layout = around.blocks(numbers, epoch) if len(numbers) == 2 else None
-    design = _design(claim, layout)
-    pools = around.pools_of(claim, epoch)
-    view = View(claim, numbers, pools, design, claim.published, layout if design == "blocked" else None, around.theirs)
+    diverged = {cell: sum(run.diverged for run in runs[cell] if not run.stale) for cell in claim.cells}
+    dead = {cell for cell, count in diverged.items() if count == len(numbers[cell])}
+    hurt = frozenset(cell for cell, count in diverged.items() if count and cell not in dead and epoch == "last")
+    view, layout = _view(claim, numbers, around, epoch, by_itself=bool(hurt))
     reading = view.reading(_name(view))
     best = _numbers(claim, runs, "best_on_test") if epoch == "last" else None
-    dead = {cell for cell in claim.cells if all(run.diverged for run in runs[cell] if not run.stale)}
-    notes = _notes(view, around, dead)
-    found = Finding(claim, reading.verdict, reading, _others(view, layout, best), epoch, mismatch=unlike, note="; ".join(notes))
-    return _Examined(found, view)
+    notes, others = _notes(view, around, dead), _others(view, layout, best)
+    found = Finding(claim, reading.verdict, reading, others, epoch, mismatch=unlike, note="; ".join(notes))
+    if not hurt:
+        return _Examined(found, view, reading.p)
+    # what a cell with dead networks comes to is no more than what its others do: these can show that it is less, and nothing else
+    lived = _numbers(claim, _lived(runs, epoch), epoch)
+    assert lived is not None
+    words = [f"{diverged[cell]} of {len(numbers[cell])} seeds{f' of {cell}' if len(numbers) > 1 else ''} diverged" for cell in sorted(hurt)]
+    may = _may(claim, hurt)
+    words.append(f"so that nothing but {next(iter(may))} can be shown" if may else "so that nothing can be shown")
+    if min(map(len, lived.values())) > 1:
+        view, _ = _view(claim, lived, around, epoch)
+        reading = view.reading("the seeds that lived")
+        found = replace(found, others=(reading, *others))
+        words.append(f"by the seeds that lived: {_interval(reading.ours)}")
+    elif may:
+        words.append("and that takes two that lived")
+    note = ", ".join(words)
+    return _Examined(replace(found, reading=_possible(found), note="; ".join([*notes, note])), view, reading.p, may)
+
+
+def _view(
+    claim: Claim, numbers: Mapping[str, Mapping[int, float]], around: _Around, epoch: Epoch, *, by_itself: bool = False
+) -> tuple[View, Blocks | None]:
+    """How a claim is looked at, and the blocks of its table. by_itself: without what other cells lend."""
+    layout = around.blocks(numbers, epoch) if len(numbers) == 2 and not by_itself else None
+    design = _design(claim, layout)
+    pools = {} if by_itself else around.pools_of(claim, epoch)
+    return View(claim, numbers, pools, design, claim.published, layout if design == "blocked" else None, around.theirs), layout
+
+
+def _may(claim: Claim, hurt: frozenset[str]) -> frozenset[Verdict]:
+    """The verdicts that fewer dead networks could not turn round, where some of these cells' diverged."""
+    if hurt == {claim.cell}:
+        return frozenset({"below"})
+    return frozenset({"above" if claim.kind == "gain" else "reproduced"}) if hurt == {claim.baseline} else frozenset()
+
+
+def _possible(found: Finding) -> Reading:
+    """A reading whose intervals hold nothing that accuracies cannot be: two heaps of numbers are no normal sample."""
+    reading, claim = found.reading, found.claim
+    assert reading is not None
+    low, high = (0.0, 100.0) if claim.kind == "value" else (-100.0, 100.0)
+    ours = replace(reading.ours, low=max(low, reading.ours.low), high=min(high, reading.ours.high))
+    if reading.interval is None or claim.claimed is None:
+        return replace(reading, ours=ours)
+    ends = (max(low - claim.claimed, reading.interval[0]), min(high - claim.claimed, reading.interval[1]))
+    return replace(reading, ours=ours, interval=ends)
+
+
+def _interval(ours: Interval) -> str:
+    return f"{ours.value:.2f} [{ours.low:.2f}, {ours.high:.2f}], {ours.n} seeds"
 
 
 def _design(claim: Claim, layout: Blocks | None) -> Design | None:
@@ -297,9 +357,9 @@ def _decide(seen: _Examined, p: float | None, family: int) -> Finding:
     found, view = seen.finding, seen.view
     if view is None:
         return found
-    verdict, more, bound, notes = view.verdict(p), None, None, [found.note] if found.note else []
+    verdict, more, bound, notes = seen.settled(view.verdict(p)), None, None, [found.note] if found.note else []
     against = [replace(view, published=n).reading(f"against {n.value:.{n.decimals}f}", p) for n in found.claim.contradicting]
-    if any(reading.verdict != verdict for reading in against):
+    if any(seen.settled(reading.verdict) != verdict for reading in against):
         verdict = "disputed"
     elif against:
         notes.append(f"printed otherwise too ({', '.join(r.what.removeprefix('against ') for r in against)}): the same verdict")
@@ -308,7 +368,7 @@ def _decide(seen: _Examined, p: float | None, family: int) -> Finding:
         bound = widest(found.interval)
         if found.claim.reach is None:
             notes.append(f"not even {MOST} seeds of ours would settle ±{found.claim.tolerance:g}: print and seeds scatter too much")
-    elif verdict == "unclear" and not view.still():
+    elif verdict == "unclear" and not view.still() and seen.may is None:
         more = view.more_seeds(family)
         if more is None:
             notes.append(f"not even 1000 more seeds of ours would settle it: ±{view.half_width(1000):.2f} stays open")

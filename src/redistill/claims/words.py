@@ -111,6 +111,8 @@ def _size(finding: Finding, reading: Reading) -> str:
             f"inside ±{_number(claim, widest(reading.interval))}, the smallest tolerance at which it would be reproduced; no affordable "
             f"number of seeds can place it within ±{edge}"
         )
+    if (verdict == "below" and reading.interval[1] > -claim.tolerance) or (verdict == "above" and reading.interval[0] < claim.tolerance):
+        says = f"and the seeds that lived lie {side[verdict]} by themselves"
     if verdict == "unclear" and -claim.tolerance <= reading.interval[0] and reading.interval[1] <= claim.tolerance:
         says = f"inside ±{edge}, but that there is a gain at all is not shown"
     return (
