@@ -242,21 +242,32 @@ def _look(claim: Claim, runs: Runs, around: _Around) -> _Examined:
     found = Finding(claim, reading.verdict, reading, others, epoch, mismatch=unlike, note="; ".join(notes))
     if not hurt:
         return _Examined(found, view, reading.p)
-    # what a cell with dead networks comes to is no more than what its others do: these can show that it is less, and nothing else
+    words = [f"{diverged[cell]} of {len(numbers[cell])} seeds{f' of {cell}' if len(numbers) > 1 else ''} diverged" for cell in sorted(hurt)]
     lived = _numbers(claim, _lived(runs, epoch), epoch)
     assert lived is not None
-    words = [f"{diverged[cell]} of {len(numbers[cell])} seeds{f' of {cell}' if len(numbers) > 1 else ''} diverged" for cell in sorted(hurt)]
+    return _by_the_living(replace(found, note="; ".join([*notes, *words])), view, lived, around, hurt)
+
+
+def _by_the_living(
+    found: Finding, view: View, lived: Mapping[str, Mapping[int, float]], around: _Around, hurt: frozenset[str]
+) -> _Examined:
+    """What can be shown where seeds of some cells (``hurt``) diverged and others did not.
+
+    A cell with dead networks comes to no more than its others do, so these can show that it comes to less than is printed, and nothing
+    else. view: of all seeds, which decides where fewer than two lived.
+    """
+    claim, p = found.claim, found.reading.p if found.reading else None
     may = _may(claim, hurt)
-    words.append(f"so that nothing but {next(iter(may))} can be shown" if may else "so that nothing can be shown")
+    words = [f"so that nothing but {next(iter(may))} can be shown" if may else "so that nothing can be shown"]
+    found = replace(found, reading=_possible(found))
     if min(map(len, lived.values())) > 1:
-        view, _ = _view(claim, lived, around, epoch)
+        view, _ = _view(claim, lived, around, "last")
         reading = view.reading("the seeds that lived")
-        found = replace(found, others=(reading, *others))
+        found, p = replace(found, others=(reading, *found.others)), reading.p
         words.append(f"by the seeds that lived: {_interval(reading.ours)}")
     elif may:
         words.append("and that takes two that lived")
-    note = ", ".join(words)
-    return _Examined(replace(found, reading=_possible(found), note="; ".join([*notes, note])), view, reading.p, may)
+    return _Examined(replace(found, note=", ".join([found.note, *words])), view, p, may)
 
 
 def _view(
