@@ -42,7 +42,7 @@ def _require_there(device: torch.device) -> None:
             raise RedistillError(f"there is no device {str(device)!r} here (torch {torch.__version__}): use cpu, or auto for what there is")
         if device.index is not None and device.index >= (count := module.device_count()):
             raise RedistillError(f"there is no device {str(device)!r} here: {count} of this kind, counted from 0")
-    elif device.type != "cpu":  # others that torch can name: one that holds no numbers (meta), or of which this build has nothing
+    elif device.type not in ("cpu", "meta"):  # others that torch can name; on meta, which holds no numbers, what devices do is walked
         try:
             torch.zeros(1, device=device).item()
         except (RuntimeError, NotImplementedError, AssertionError) as error:
