@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 from typing import get_args
 
-from redistill.claims.model import Claim, Design, Epoch, Finding, Measured, Pool, Published, Reading, Summary, Verdict, Which
+from redistill.claims.living import in_words, may_be, possible
+from redistill.claims.model import Claim, Design, Epoch, Finding, Measured, Pool, Reading, Summary, Verdict, Which
+from redistill.claims.published_file import judge_file
 from redistill.claims.scatter import KEEP, Blocks, Print, blocks, pooled, printed
 from redistill.claims.view import ALPHA, MOST, View, deciding
 from redistill.claims.words import p_words, widest
 from redistill.errors import RedistillError
-from redistill.stats import Interval, VarianceComponent, holm
+from redistill.stats import VarianceComponent, holm
 
 POOL = KEEP
 """Where equality of spreads has a p-value below this, the widest cells leave the pool."""
@@ -223,7 +224,7 @@ def _look(claim: Claim, runs: Runs, around: _Around) -> _Examined:
     if waiting is not None:
         return _Examined(Finding(claim, waiting[0], note=waiting[1]))
     if claim.kind == "checkpoint":
-        return _Examined(_checkpoint(claim, runs[claim.cell]))
+        return _Examined(judge_file(claim, runs[claim.cell]))
     epoch = _epoch(claim, runs)
     unlike = mismatch(claim, epoch)
     numbers = _numbers(claim, runs, epoch)
@@ -257,14 +258,14 @@ def _by_the_living(
     else. view: of all seeds, which decides where fewer than two lived.
     """
     claim, p = found.claim, found.reading.p if found.reading else None
-    may = _may(claim, hurt)
+    may = may_be(claim, hurt)
     words = [f"so that nothing but {next(iter(may))} can be shown" if may else "so that nothing can be shown"]
-    found = replace(found, reading=_possible(found))
+    found = replace(found, reading=possible(found))
     if min(map(len, lived.values())) > 1:
         view, _ = _view(claim, lived, around, "last")
         reading = view.reading("the seeds that lived")
         found, p = replace(found, others=(reading, *found.others)), reading.p
-        words.append(f"by the seeds that lived: {_interval(reading.ours)}")
+        words.append(f"by the seeds that lived: {in_words(reading.ours)}")
     elif may:
         words.append("and that takes two that lived")
     return _Examined(replace(found, note=", ".join([found.note, *words])), view, p, may)
@@ -278,29 +279,6 @@ def _view(
     design = _design(claim, layout)
     pools = {} if by_itself else around.pools_of(claim, epoch)
     return View(claim, numbers, pools, design, claim.published, layout if design == "blocked" else None, around.theirs), layout
-
-
-def _may(claim: Claim, hurt: frozenset[str]) -> frozenset[Verdict]:
-    """The verdicts that fewer dead networks could not turn round, where some of these cells' diverged."""
-    if hurt == {claim.cell}:
-        return frozenset({"below"})
-    return frozenset({"above" if claim.kind == "gain" else "reproduced"}) if hurt == {claim.baseline} else frozenset()
-
-
-def _possible(found: Finding) -> Reading:
-    """A reading whose intervals hold nothing that accuracies cannot be: two heaps of numbers are no normal sample."""
-    reading, claim = found.reading, found.claim
-    assert reading is not None
-    low, high = (0.0, 100.0) if claim.kind == "value" else (-100.0, 100.0)
-    ours = replace(reading.ours, low=max(low, reading.ours.low), high=min(high, reading.ours.high))
-    if reading.interval is None or claim.claimed is None:
-        return replace(reading, ours=ours)
-    ends = (max(low - claim.claimed, reading.interval[0]), min(high - claim.claimed, reading.interval[1]))
-    return replace(reading, ours=ours, interval=ends)
-
-
-def _interval(ours: Interval) -> str:
-    return f"{ours.value:.2f} [{ours.low:.2f}, {ours.high:.2f}], {ours.n} seeds"
 
 
 def _design(claim: Claim, layout: Blocks | None) -> Design | None:
@@ -385,39 +363,3 @@ def _decide(seen: _Examined, p: float | None, family: int) -> Finding:
             notes.append(f"not even 1000 more seeds of ours would settle it: ±{view.half_width(1000):.2f} stays open")
     others = (*found.others, *against)
     return replace(found, verdict=verdict, others=others, p=p, more_seeds=more, bound=bound, note="; ".join(notes))
-
-
-def _checkpoint(claim: Claim, measured: Sequence[Measured]) -> Finding:
-    """A published file evaluated: no seeds, no interval."""
-    fresh = [run for run in measured if not run.stale]
-    if len(fresh) != 1:
-        raise RedistillError(
-            f"claim {claim.id!r} is about one published file, but {claim.cell!r} holds {len(fresh)} evaluations: give one"
-        )
-    assert claim.published is not None
-    ours = Decimal(str(fresh[0].last))
-    verdict = _digits(ours, claim.published)
-    note = "the paper cuts digits off instead of rounding" if verdict == "reproduced" and _cut(ours, claim.published) else ""
-    for number in claim.contradicting:
-        also = _digits(ours, number)
-        if also != verdict:
-            return Finding(claim, "disputed", measured=fresh[0].last, note=note)
-    return Finding(claim, verdict, measured=fresh[0].last, note=note)
-
-
-def _digits(ours: Decimal, number: Published) -> Verdict:
-    """Whether an evaluation gives the printed digits, rounded or cut off."""
-    if _cut(ours, number):
-        return "reproduced"
-    unit = Decimal(1).scaleb(-number.decimals)
-    value = Decimal(str(number.value)).quantize(unit)
-    rounded = {ours.quantize(unit, rounding=rule) for rule in (ROUND_HALF_UP, ROUND_HALF_EVEN)}
-    return "reproduced" if value in rounded else "above" if ours > value else "below"
-
-
-def _cut(ours: Decimal, number: Published) -> bool:
-    """Whether the printed digits are ours cut off, where rounding would give others."""
-    unit = Decimal(1).scaleb(-number.decimals)
-    value = Decimal(str(number.value)).quantize(unit)
-    rounded = {ours.quantize(unit, rounding=rule) for rule in (ROUND_HALF_UP, ROUND_HALF_EVEN)}
-    return value not in rounded and value == ours.quantize(unit, rounding=ROUND_DOWN)
