@@ -331,3 +331,107 @@ def test_features_that_do_not_fit_leave_the_teacher_live(tmp_path: Path, monkeyp
     assert "may be remembered" in (counts(loop)[2] or "") and list(tmp_path.iterdir()) == []
 
 
+# -- what suffices of a feature ---------------------------------------------------------------------------------------
+MAPS = [("conv", "conv"), ("bn", "bn")]
+ATTENTION, HINT = rd.CE() + 10.0 * rd.AT(at=MAPS), rd.CE() + rd.FitNet(at=[("bn", "bn")])
+
+
+def _about(folder: Path) -> dict[str, int]:
+    """What lies there, with the bytes of an answer in fp32."""
+    return {kept.about.rpartition(" of ")[0]: (kept.size - HEAD) // kept.rows - 8 for kept in answers.listed(folder)}
+
+
+def test_attention_remembers_a_number_a_position_and_a_reader_of_the_map_the_map(tmp_path: Path) -> None:
+    attention = "attention(p=2.0, absolute=False) of"
+    run(tmp_path / "at", method=ATTENTION)
+    assert _about(tmp_path / "at") == {"logits": 16, f"{attention} conv": 4 * 64, f"{attention} bn": 4 * 64}
+    both = ATTENTION + rd.FitNet(at=[("bn", "bn")])
+    run(tmp_path / "both", method=both)
+    assert _about(tmp_path / "both") == {"logits": 16, f"{attention} conv": 4 * 64, "bn": 8 * 4 * 64}
+    assert weights(run(False, method=both)) == weights(run(tmp_path / "both", method=both))
+
+
+def test_one_exponent_is_not_read_for_another(tmp_path: Path) -> None:
+    run(tmp_path, method=ATTENTION)
+    for other in (rd.AT(at=MAPS, p=4.0), rd.AT(at=MAPS, p=3.0, absolute=True), rd.AT(at=MAPS, p=3.0)):
+        method = rd.CE() + 10.0 * other
+        loop = run(tmp_path, method=method)
+        assert counts(loop) == (100, 50, None) and weights(loop) == weights(run(False, method=method))
+    for same in (rd.AT(at=MAPS, form="norm"), rd.AT(at=MAPS, over="batch"), rd.AT(at=MAPS, normalise=False)):
+        method = rd.CE() + 0.1 * same
+        loop = run(tmp_path, method=method)
+        assert counts(loop) == (150, 0, None) and weights(loop) == weights(run(False, method=method))
+
+
+def test_two_exponents_of_one_map_are_both_remembered(tmp_path: Path) -> None:
+    method = ATTENTION + rd.AT(at=MAPS, p=4.0)
+    assert weights(run(tmp_path, method=method)) == weights(run(False, method=method)) == weights(run(tmp_path, method=method))
+    assert len(_about(tmp_path)) == 5
+
+
+def test_maps_that_are_there_already_are_looked_up_and_attention_has_its_bits_of_them(tmp_path: Path) -> None:
+    """A run of a term that reads the maps whole comes first: attention's run computes nothing, and begins no tables of its own."""
+    run(tmp_path, method=rd.CE() + rd.FitNet(at=[("conv", "conv")]) + rd.FitNet(at=[("bn", "bn")]))
+    before = _about(tmp_path)
+    loop = run(tmp_path, method=ATTENTION)
+    assert counts(loop) == (150, 0, None) and _about(tmp_path) == before
+    assert weights(loop) == weights(run(False, method=ATTENTION))
+
+
+def test_tables_of_maps_that_were_only_begun_are_left_for_less(tmp_path: Path) -> None:
+    """A table that is mostly holes saves nothing: what is small is filled instead of what is large."""
+    source = images(2000)
+    maps = rd.CE() + rd.FitNet(at=[("conv", "conv")]) + rd.FitNet(at=[("bn", "bn")])
+    run(tmp_path, source, method=maps, recipe=rd.Recipe(steps=2, lr=0.05, batch_size=40))
+    run(tmp_path, source, method=ATTENTION, recipe=rd.Recipe(steps=2, lr=0.05, batch_size=40))
+    assert sum(name.startswith("attention") for name in _about(tmp_path)) == 2
+
+
+class Pooled(Net):
+    """Half the height and width."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.avg_pool2d(x, 2))
+
+
+def test_a_map_that_meets_a_smaller_one_is_remembered_whole_because_it_is_averaged_before_it_is_raised(tmp_path: Path) -> None:
+    for student, about in ((Pooled(), {"logits", "conv", "bn"}), (Net(), None)):
+        teacher = Net(8, seed=1) if about else Pooled(8, seed=1)
+        made = []
+        for cache in (False, tmp_path / str(bool(about)), tmp_path / str(bool(about))):
+            loop = rd.Loop([(copy.deepcopy(student), ATTENTION)], teacher, images(), RECIPE, seed=3, device="cpu", cache=cache)
+            list(loop)
+            made.append(weights(loop))
+        assert len(set(made)) == 1 and counts(loop) == (150, 0, None)
+        found = set(_about(tmp_path / str(bool(about))))
+        assert found == about if about else {name.partition("(")[0] for name in found} == {"logits", "attention"}
+
+
+class Curious(rd.AT):
+    """A term of one's own that reads more than AT does."""
+
+    def forward(self, student: rd.Output, teacher: rd.Output, batch: rd.Batch) -> Tensor:
+        return super().forward(student, teacher, batch) + 0.01 * teacher["bn"].square().mean() * student.logits.square().mean()
+
+
+def test_a_subclass_that_reads_the_map_has_it(tmp_path: Path) -> None:
+    method = rd.CE() + Curious(at=MAPS)
+    assert weights(run(tmp_path, method=method)) == weights(run(False, method=method)) == weights(run(tmp_path, method=method))
+    assert set(_about(tmp_path)) == {"logits", "conv", "bn"}
+
+
+@pytest.mark.parametrize(
+    "of",
+    [lambda f: f.mean((1, 2, 3)) - f.mean(), lambda f: f.sum((1, 2, 3)) * (1.0 + len(f) / 64)],
+    ids=["its neighbours", "how many they are"],
+)
+def test_a_summary_that_depends_on_the_images_beside_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of: Any) -> None:
+    monkeypatch.setattr(rd.AT, "summaries", lambda self: {theirs: rd.core.Summary("odd", of) for _, theirs in self.pairs})
+    loop = run(tmp_path, method=ATTENTION)
+    assert set(_about(tmp_path)) == {"logits", "conv", "bn"} and weights(loop) == weights(run(False, method=ATTENTION))
+
+
+def test_a_rise_of_the_formulas_numerics_asks_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path, method=ATTENTION)
+    monkeypatch.setattr(rd.AT, "numerics", rd.AT.numerics + 1)
+    assert counts(run(tmp_path, method=ATTENTION)) == (100, 50, None)

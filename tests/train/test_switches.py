@@ -21,7 +21,8 @@ from redistill.recipe import Cosine, Recipe
 from redistill.runs import checkpoint
 from redistill.testing.resume import first_difference, watched
 from redistill.train.loop import Loop
-from redistill.train.remembered import NotRemembered, variants_of
+from redistill.train.remembered import variants_of
+from redistill.train.trial import NotRemembered
 
 
 def noise(count: int = 44, augment: str = "crop-flip", seed: int = 0) -> rd.data.Images:

@@ -35,6 +35,7 @@ from redistill.core.source import Source as Source
 from redistill.core.source import Stream as Stream
 from redistill.core.source import StreamContext as StreamContext
 from redistill.core.source import Tabled as Tabled
+from redistill.core.summary import Summary as Summary
 from redistill.errors import RedistillError as RedistillError
 from redistill.errors import nearest as nearest
 

@@ -6,7 +6,7 @@ import abc
 import copy
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -19,6 +19,7 @@ from redistill.core.handed import Learned, learned_by, taken_over
 from redistill.core.kinds import as_declared, declared, is_number, require_finite
 from redistill.core.places import Context, Pair
 from redistill.core.ramp import Ramp, Weight
+from redistill.core.summary import Summary
 from redistill.errors import RedistillError, nearest
 from redistill.values import WORDS
 
@@ -86,6 +87,7 @@ class Term(Summand):
       default, so that an experiment that knew nothing of them keeps its id,
     * optionally ``compares_logits``: whether it needs a teacher of the same classes; None: it has a teacher and reads no places,
     * optionally ``quicker(bf16=...)``: called once after ``setup`` in a run of ``precision = "fast"``,
+    * optionally ``summaries()``: what it can do with instead of a feature of the teacher, where that is less to remember,
     * optionally ``begins_with()``: which of those parts it takes over from the stage before,
     * optionally ``setup(ctx)``: called once; sees shapes and builds adapters, anchors, banks as parameters and buffers,
     * ``forward(student, teacher, batch) -> scalar``. A term never reads the epoch.
@@ -169,6 +171,14 @@ class Term(Summand):
     def begins_with(self) -> tuple[str, ...]:
         """Parts that the stage before has trained, which this term goes on with; default: none."""
         return ()
+
+    def summaries(self) -> Mapping[str, Summary]:
+        """By place of the teacher, what this term can do with instead of the feature; known after ``setup``. Default: nothing.
+
+        Where no other term needs the feature whole, and what the teacher says is remembered, ``forward`` may find
+        ``teacher.taps[summary.at(place)]`` in its stead. A subclass of one's own, which may read more, does not inherit it.
+        """
+        return {}
 
     def quicker(self, *, bf16: bool) -> None:
         """The run is ``fast``: what computes the same in fewer passes, with another rounding, may do so. Default: only says whether
@@ -337,6 +347,13 @@ class Method(Summand):
         """Every place that some term reads, in a fixed order. Known after ``setup``."""
         which = 0 if whose == "student" else 1
         return tuple(dict.fromkeys(pair[which] for _, term in self.parts() for pair in term.pairs))
+
+    def reading(self) -> list[tuple[tuple[str, ...], Mapping[str, Summary]]]:
+        """Of every term the places of the teacher that it reads, and what it can do with instead. Known after ``setup``."""
+        return [
+            (tuple(theirs for _, theirs in term.pairs), term.summaries() if "summaries" in vars(type(term)) else {})
+            for _, term in self.parts()
+        ]
 
     def weights_at(self, epoch: int, step: int) -> tuple[float, ...]:
         """The weights of one step."""

@@ -26,17 +26,19 @@ Zagoruyko's "β about 0.1 = 10³ / (elements of the map · batch)" holds for 8x8
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
+from redistill.core import At, Batch, Context, Output, RedistillError, Summary, Term, pairs_of, require_ready
 from redistill.core.pairs import require_common_stages
 from redistill.terms.parts.layers import named_at, total
-from redistill.terms.parts.maps import named_or_paired, to_smaller
+from redistill.terms.parts.maps import as_map, average_to, map_shape, named_or_paired, to_smaller
 from redistill.terms.parts.wide import wide
 
 Form = Literal["mean", "sum", "norm"]
@@ -58,11 +60,19 @@ def attention_map(
     >>> attention_map(torch.tensor([[[[1.0, 0.0]], [[1.0, 2.0]]]]), normalise=False)     # (1+1)/2, (0+4)/2
     tensor([[1., 2.]])
     """
-    feature, channels = wide(feature), feature.shape[1]
+    attention = _over_channels(feature, p, absolute)
+    return _of_unit_length(attention, over) if normalise else attention
+
+
+def _over_channels(feature: Tensor, p: float, absolute: bool) -> Tensor:
+    """(1/C) Σ_c A_c^p, [B, H·W] of [B, C, H, W], [B, N] of tokens [B, N, C]."""
+    feature = wide(as_map(feature))
+    channels = feature.shape[1]
     raised = (feature.abs() if absolute else feature).pow(p)
-    attention = raised.sum(dim=1).flatten(1) / channels
-    if not normalise:
-        return attention
+    return raised.sum(dim=1).flatten(1) / channels
+
+
+def _of_unit_length(attention: Tensor, over: Over) -> Tensor:
     length: Tensor = torch.linalg.vector_norm(attention, dim=1 if over == "image" else (0, 1), keepdim=True)
     return attention / length.clamp_min(1e-12)  # the codes' guard against a dead map
 
@@ -123,6 +133,7 @@ class AT(Term):
 
     def check(self) -> None:
         self.at, self.pairs, self.ready = named_at(self.at)
+        self._sizes: dict[str, tuple[int, int]] = {}  # of the teacher's maps of which sums over channels suffice
         if not 1 <= self.p < math.inf:
             raise RedistillError(
                 f"AT(p={self.p}): the exponent must be a number of 1 or more (below 1 the gradient is infinite wherever an activation "
@@ -146,7 +157,25 @@ class AT(Term):
                         f"AT compares where maps [B, C, H, W] are active, but {place!r} has shape {list(shape)}: "
                         f"name places with more than one position"
                     )
+        larger = set()  # these are averaged down before they are raised to p
+        for mine, theirs in self.pairs:
+            (_, h_s, w_s), (_, h_t, w_t) = map_shape("AT", ctx, "student", mine), map_shape("AT", ctx, "teacher", theirs)
+            self._sizes[theirs] = (h_t, w_t)
+            larger |= {theirs} if h_t > h_s or w_t > w_s else set()
+        self._sizes = {theirs: size for theirs, size in self._sizes.items() if theirs not in larger}
         self.ready = True
+
+    def summaries(self) -> Mapping[str, Summary]:
+        return dict.fromkeys(self._sizes, self._summary)
+
+    @property
+    def _summary(self) -> Summary:
+        """Of each position one number instead of its C channels."""
+        return Summary(
+            f"attention(p={float(self.p)!r}, absolute={bool(self.absolute)})",
+            partial(_over_channels, p=self.p, absolute=self.absolute),
+            self.numerics,
+        )
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         require_ready(self)
@@ -154,11 +183,15 @@ class AT(Term):
 
     def distances(self, student: Output, teacher: Output) -> list[Tensor]:
         """One distance a pair, in the order of ``pairs``, without ``factor``."""
-        found = []
+        found, summary = [], self._summary
         for mine, theirs in self.pairs:
-            f_s, f_t = to_smaller(wide(student[mine]), wide(teacher[theirs]))
-            q_s, q_t = (
-                attention_map(f, self.p, absolute=self.absolute, normalise=self.normalise, over=self.over) for f in (f_s, f_t)
-            )
+            f_s, a_t = wide(student[mine]), teacher.taps.get(summary.at(theirs))
+            if a_t is None:
+                f_s, f_t = to_smaller(f_s, wide(teacher[theirs]))
+                a_t = summary.of(f_t)
+            else:
+                f_s = average_to(as_map(f_s), *self._sizes[theirs])
+            attention = summary.of(f_s), a_t
+            q_s, q_t = (_of_unit_length(a, self.over) for a in attention) if self.normalise else attention
             found.append(attention_distance(q_s, q_t, self.form))
         return found

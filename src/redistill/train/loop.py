@@ -20,6 +20,7 @@ from torch import nn
 from redistill import rng
 from redistill.answers.folder import default_folder
 from redistill.core import Batch, Context, ExplainsNonfinite, Method, Output, RedistillError, Source, StreamContext, Term, reads_logits
+from redistill.core.summary import needed
 from redistill.features.modes import set_mode, whole_or_as_before
 from redistill.features.normalised import innermost, normalisation_of
 from redistill.features.outputs import NotFinite
@@ -36,12 +37,13 @@ from redistill.train.clock import Clock, Moment
 from redistill.train.given import lacking, require_cohort, sets_of, source_of
 from redistill.train.learner import Learner
 from redistill.train.preflight import check_student, check_teacher
-from redistill.train.remembered import NotRemembered, variants_of
+from redistill.train.remembered import variants_of
 from redistill.train.result import Progress, Result
 from redistill.train.schedule import SharedSchedule
 from redistill.train.smallest import require_one_image, smallest_batch
 from redistill.train.steps import Replays, as_written
 from redistill.train.teacher import Teacher
+from redistill.train.trial import NotRemembered
 
 ONE_LANE = Lanes()
 NUMERICS = 2
@@ -278,7 +280,8 @@ class Loop:
             self.teacher.read(wanted, compiled=self.recipe.compile is True)
             if self.cache is not False:
                 folder = default_folder() if self.cache is True else expanded(self.cache)
-                self.teacher.remember(self.source, wanted, folder, fit=NUMERICS, compiled=self.recipe.compile is True)
+                what = needed(wanted, [read for s in self.students for read in s.method.reading()])
+                self.teacher.remember(self.source, what, folder, fit=NUMERICS, compiled=self.recipe.compile is True)
         if self.smallest == 1:
             require_one_image(self.students, self.teacher, self.means, self.source, self.recipe)
         sights = {id(s.net): s.sight for s in self.students} | ({id(self.teacher.net): self.teacher.sight} if self.teacher else {})

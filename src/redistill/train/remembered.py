@@ -9,7 +9,7 @@ the teacher said of these is part of the key.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from redistill import precision, rng
+from redistill import precision
 from redistill.answers.folder import TABLE, NoRoom, make_room
 from redistill.answers.network import Untold, network_key
 from redistill.answers.numbers import here
 from redistill.answers.table import HEAD, Prints, Shape, Table
 from redistill.core import Batch, Output, Source
+from redistill.core.summary import Needed, summarised
 from redistill.data import DataSet, augment, images, normalise
 from redistill.data.augment import augmentation
 from redistill.errors import RedistillError
@@ -30,11 +31,9 @@ from redistill.features import places as feature_places
 from redistill.files import canonical, digest, why
 from redistill.precision import Arithmetic
 from redistill.tensor_files import tensors_digest
+from redistill.train.trial import LOGITS, Live, NotRemembered, chosen, outputs_of, shape_of, tried
 
 NUMERICS = 1
-TRIED = 64  # images of noise before the first step: two micro-batches
-LOGITS = "logits"
-Live = Callable[[Tensor], Output]
 
 
 class CacheWarning(UserWarning):
@@ -55,14 +54,6 @@ class Answered:
         if self.off is None:
             return counts
         return {**counts, "off": self.off} if any(counts.values()) else {"off": self.off}
-
-
-class NotRemembered(RedistillError):
-    """There are no tables for this teacher and source; the message is the reason. broken: somebody may want to mend it."""
-
-    def __init__(self, reason: str, *, broken: bool = False):
-        super().__init__(reason)
-        self.broken = broken
 
 
 def variants_of(source: Source) -> int:
@@ -88,26 +79,31 @@ class Remembered:
 
     Attributes:
         tables, shapes: by place, the logits under :data:`LOGITS`; the logits alone where the features do not fit: then every answer
-            is computed, and its logits are there for runs that read no more. variants: of an image. counts: for the record.
+            is computed, and its logits are there for runs that read no more. variants: of an image. counts: for the
+            record. summaries: what of the features suffices and is remembered instead of them.
     """
 
     tables: dict[str, Table]
     shapes: dict[str, Shape]
     variants: int
     counts: Answered
+    summaries: Needed = field(default_factory=dict)
     _prints: Prints = field(default_factory=Prints)
     _warned: int = 0
     _stopped: bool = False
 
     @classmethod
     def of(
-        cls, net: nn.Module, trial: Live, source: Source, means: Arithmetic, *, folder: Path, fit: int, compiled: bool, space: str
+        cls, net: nn.Module, trial: Live, source: Source, means: Arithmetic, *, folder: Path, fit: int, compiled: bool, space: str,
+        wanted: Needed,
     ) -> Remembered:  # fmt: skip
         """Open the tables.
 
         Args:
             net: a copy of the teacher in evaluation mode, to be tried. trial: what this says of images, in micro-batches.
             folder: of the tables. fit: numerics of the loop. space: normalisation of the stream.
+            wanted: the features that ``trial`` gives, and what suffices of them. That is remembered, where its bits are those that a
+                term makes of a whole batch, and where the features are not there already.
 
         Raises:
             NotRemembered: there are none, and why.
@@ -118,7 +114,7 @@ class Remembered:
         assert isinstance(source, DataSet)
         try:
             who = network_key(net)
-            teacher_output = _tried(net, who, trial, tuple(source.image_shape), means)
+            teacher_output, few = tried(net, who, trial, tuple(source.image_shape), means, wanted)
         except Untold as error:
             raise NotRemembered(f"what the teacher computes cannot be told: {error}") from error
         except NotRemembered:
@@ -126,10 +122,7 @@ class Remembered:
         except Exception as error:  # a network may refuse noise, which is no image of its kind
             what = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
             raise NotRemembered(f"the teacher cannot be tried on noise ({what})") from error
-        outputs = {LOGITS: teacher_output.logits, **teacher_output.taps}
-        shapes = {name: shape for name, one in outputs.items() if (shape := Shape.of(one)) is not None}
-        if odd := [name for name in outputs if name not in shapes]:
-            raise NotRemembered(f"{odd[0]} of the teacher is no plain block of numbers")
+        outputs, numerics = outputs_of(teacher_output), {one.at(place): one.numerics for place, ones in wanted.items() for one in ones}
         key = {
             "teacher": who,
             "space": space,
@@ -143,10 +136,20 @@ class Remembered:
             },
         }  # fmt: skip
         label = f"{type(net).__name__} on {source.name}, {source.normalise}, {source.augment}: {len(source)} images x {variants}"
-        keys = {
-            name: digest(canonical({**key, "place": name, "shape": shape.written(), "said": tensors_digest({"": outputs[name]})}))
-            for name, shape in shapes.items()
-        }
+
+        def key_of(name: str, said: Tensor) -> str:
+            summary = {"summary": numerics[name]} if name in numerics else {}
+            what = {"place": name, "shape": shape_of(name, said).written(), "said": tensors_digest({"": said}), **summary}
+            return digest(canonical(key | what))
+
+        keys = {name: key_of(name, said) for name, said in outputs.items()}
+        if few is not None:
+            instead = {name: key_of(name, said) for name, said in outputs_of(few).items()}
+            if _there(folder, instead) or not _there(folder, keys):
+                outputs, keys = outputs_of(few), instead
+            else:
+                few = None
+        shapes = {name: shape_of(name, said) for name, said in outputs.items()}
         rows, off = len(source) * variants, None
         try:
             try:
@@ -160,9 +163,13 @@ class Remembered:
             raise NotRemembered(str(error), broken=error.broken) from error
         except OSError as error:
             raise NotRemembered(f"nothing can be remembered in {folder}: {why(error)}", broken=True) from error
-        made = cls(tables, shapes, variants, Answered(off=off))
+        made = cls(tables, shapes, variants, Answered(off=off), {} if few is None else wanted)
         made._tell()
         return made
+
+    def reader(self, read: Live) -> Live:
+        """``read``, with what is remembered in place of the features."""
+        return (lambda images: summarised(read(images), self.summaries)) if self.summaries else read
 
     def answer(self, batch: Batch, live: Live) -> Output:
         """What the teacher says of a batch: known rows looked up, the others computed by ``live`` and remembered."""
@@ -192,15 +199,15 @@ class Remembered:
         made = {name: self.shapes[name].unpacked(words) for name, (_, words) in found.items()}
         if count < len(rows):
             new = (~known).nonzero()[:, 0]
-            teacher_output = live(_chosen(batch.images, new))
-            for name, fresh in _outputs(teacher_output).items():
+            teacher_output = live(chosen(batch.images, new))
+            for name, fresh in outputs_of(teacher_output).items():
                 made[name][new] = fresh
             self._keep(rows[new], prints[new], teacher_output)
         return Output(made.pop(LOGITS), made)
 
     def _keep(self, rows: Tensor, prints: Tensor, teacher_output: Output) -> None:
         try:
-            for name, fresh in _outputs(teacher_output).items():
+            for name, fresh in outputs_of(teacher_output).items():
                 self.tables[name].write(rows, prints, self.shapes[name].packed(fresh))
         except OSError as error:
             self._switch_off(error)
@@ -228,55 +235,22 @@ class Remembered:
         self._warned = len(notes)
 
 
-def _outputs(teacher_output: Output) -> Mapping[str, Tensor]:
-    return {LOGITS: teacher_output.logits, **teacher_output.taps}
-
-
-def _chosen(shown: Tensor, which: Tensor) -> Tensor:
-    """Some images of a batch, in its layout."""
-    last = shown.ndim == 4 and shown.is_contiguous(memory_format=torch.channels_last)
-    few = shown.index_select(0, which)
-    return few.contiguous(memory_format=torch.channels_last) if last else few.contiguous()
-
-
 def _opened(folder: Path, keys: Mapping[str, str], label: str, rows: int, shapes: Mapping[str, Shape]) -> dict[str, Table]:
     """The tables of these keys, all of them or none: what does not fit together is not begun."""
-    paths = {name: folder / f"{key[:32]}{TABLE}" for name, key in keys.items()}
+    paths = {name: _path(folder, key) for name, key in keys.items()}
     if missing := [shapes[name].words for name, path in paths.items() if not path.is_file()]:
         make_room(folder, sum(HEAD + 8 * rows * (1 + words) for words in missing), set(paths.values()))
     return {name: Table(path, keys[name], f"{name} of {label}", rows, shapes[name]) for name, path in paths.items()}
 
 
-def _tried(net: nn.Module, who: str, live: Live, shape: tuple[int, ...], means: Arithmetic) -> Output:
-    """What the teacher, whose key is ``who``, says of :data:`TRIED` images of noise.
-
-    Raises:
-        NotRemembered: it draws, it changes by being asked, or what it says of an image depends on those beside it.
-    """
-    noise = torch.randn(TRIED, *shape, generator=rng.stream(0, "answers"), dtype=torch.float64).to(means.dtype)
-    if means.channels_last:
-        noise = noise.contiguous(memory_format=torch.channels_last)
-    order = torch.randperm(TRIED, generator=rng.stream(0, "answers", "order"))[: TRIED // 2 + 8]  # a full micro-batch and a filled one
-    with torch.no_grad(), means.ieee(), means.autocast():
-        with rng.seeded(0, "answers", 1) as moved:
-            one, two = live(noise[: TRIED // 2]), live(noise[TRIED // 2 :])
-            drew = moved()
-        with rng.seeded(0, "answers", 2):
-            again = live(_chosen(noise, order))
-    teacher_output = Output(torch.cat([one.logits, two.logits]), {name: torch.cat([tap, two.taps[name]]) for name, tap in one.taps.items()})
-    if drew:
-        raise NotRemembered("the teacher draws random numbers in evaluation mode")
-    if network_key(net) != who:
-        raise NotRemembered("the teacher changes by being asked")
-    for name, whole in _outputs(teacher_output).items():
-        part, first = _outputs(again)[name], _outputs(one)[name]
-        if Shape.of(first) != Shape.of(whole):  # a batch of one micro-batch would have another layout than a larger one
-            raise NotRemembered(f"{name} of the teacher is no plain block of numbers")
-        if len(whole) != TRIED or not torch.equal(_bits(whole[order]), _bits(part)):
-            raise NotRemembered(f"{name} of the teacher for an image depends on the images beside it, or is drawn")
-    return teacher_output
+def _there(folder: Path, keys: Mapping[str, str]) -> bool:
+    """Whether there are tables of all these keys that know most of what they may be asked."""
+    paths = [_path(folder, key) for key in keys.values()]
+    try:
+        return all(2 * 512 * (facts := path.stat()).st_blocks >= facts.st_size for path in paths)
+    except OSError:
+        return False
 
 
-def _bits(tensor: Tensor) -> Tensor:
-    """NaN equals itself bit by bit."""
-    return tensor.contiguous().view(torch.uint8)
+def _path(folder: Path, key: str) -> Path:
+    return folder / f"{key[:32]}{TABLE}"

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from redistill.core import Batch, Output, RedistillError, Source
+from redistill.core.summary import Needed
 from redistill.features.drawing import OwnStream
 from redistill.features.hidden_state import hidden_state, load_hidden_state, plain_values
 from redistill.features.modes import mode
@@ -25,7 +26,8 @@ from redistill.features.sight import Sight
 from redistill.features.tapped import Tapped
 from redistill.precision import Arithmetic
 from redistill.train.narrow import narrowed, same_bits
-from redistill.train.remembered import Answered, CacheWarning, NotRemembered, Remembered
+from redistill.train.remembered import Answered, CacheWarning, Remembered
+from redistill.train.trial import NotRemembered
 
 ROWS = 32  # on a CPU: below 16 rows convolutions sum in another order; 32 stay in the cache of a core
 
@@ -148,13 +150,15 @@ class Teacher:
         """What it says of images in evaluation mode, computed now."""
         assert self.tapped is not None
         with mode(self.net, False) if self.borrowed else contextlib.nullcontext():
-            return in_micro_batches(self.tapped, images, self.rows or len(images))
+            read = self.tapped if self.memory is None else self.memory.reader(self.tapped)
+            return in_micro_batches(read, images, self.rows or len(images))
 
-    def remember(self, source: Source, wanted: Sequence[str], folder: Path | None, *, fit: int, compiled: bool) -> None:
+    def remember(self, source: Source, wanted: Needed, folder: Path | None, *, fit: int, compiled: bool) -> None:
         """Before the first step, after :meth:`read`: look up what it said in earlier runs, where that can be done exactly.
 
         Args:
-            wanted: features that are read. folder: of the tables; None: nowhere. fit: numerics of the loop.
+            wanted: features that are read, and what suffices of them: it is remembered instead. folder: of the tables; None:
+                nowhere. fit: numerics of the loop.
         """
         try:
             if folder is None:
@@ -164,10 +168,11 @@ class Teacher:
             if self.borrowed:
                 raise NotRemembered("the teacher cannot be copied")
             twin = private_copy(self.net)  # to be tried on: the teacher itself is asked nothing that it is not asked without this
-            tapped = Sight.of(twin, self.space, tuple(source.image_shape), self.means, trained=False).tapped(wanted)
+            tapped = Sight.of(twin, self.space, tuple(source.image_shape), self.means, trained=False).tapped(tuple(wanted))
             self.memory = Remembered.of(
-                twin, partial(in_micro_batches, tapped), source, self.means, folder=folder, fit=fit, compiled=compiled, space=self.space
-            )
+                twin, partial(in_micro_batches, tapped), source, self.means,
+                folder=folder, fit=fit, compiled=compiled, space=self.space, wanted=wanted,
+            )  # fmt: skip
             self.answered = self.memory.counts
         except NotRemembered as error:
             self.answered = Answered(off=str(error))
