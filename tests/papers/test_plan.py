@@ -178,8 +178,15 @@ def test_hours_know_what_will_be_remembered(monkeypatch: pytest.MonkeyPatch) -> 
     saved = (5_000 - 162) * 2_000 * teacher
     assert cost.seconds([kd], "cpu") == pytest.approx(cost.cost([kd]) - saved)
     assert cost.seconds([kd], "cpu", remembers=False) == cost.cost([kd])
-    assert cost.seconds([both], "cpu") == cost.cost([both])  # 75 GB of features
-    assert cost.seconds([kd, both], "cpu") == cost.cost([kd, both])
+    hint = Experiment.of({**kd.written(), "method": [{"use": "CE"}, {"use": "FitNet"}]}, device="cpu")
+    assert cost.seconds([hint], "cpu") == cost.cost([hint])  # 75 GB of features
+    assert cost.seconds([kd, hint], "cpu") == cost.cost([kd, hint]) and cost.seconds([both, hint], "cpu") == cost.cost([both, hint])
+    assert cost.summary_bytes(both) == 2_000 * 162 * 4 * (32 * 32 + 16 * 16 + 8 * 8)  # 1.7 GB of sums over channels
+    assert cost.seconds([both], "cpu") == pytest.approx(cost.cost([both]) - saved)
+    whole = Experiment.of({**both.written(), "source": {"kind": "images", "data": "cifar10"}}, device="cpu")
+    assert cost.seconds([whole], "cpu") == cost.cost([whole])  # 44 GB
+    named = Experiment.of({**both.written(), "method": [{"use": "AT", "at": ["stage3"]}]}, device="cpu")
+    assert cost.summary_bytes(named) == 2_000 * 162 * 4 * 32 * 32 and cost.summary_bytes(kd) == 0
     settled = Experiment.of({**kd.written(), "method": [{"use": "SRRL"}]}, device="cpu")
     assert not any("at" in term.settings for term in settled.method) and cost.reads_features(settled) and not cost.reads_features(kd)
     fast = kd.model_copy(update={"recipe": kd.recipe.model_copy(update={"precision": "fast"})})

@@ -10,9 +10,12 @@ import math
 from collections.abc import Sequence
 
 from redistill.answers.folder import limit
-from redistill.data.named import looks
+from redistill.data.augment import augmentation
+from redistill.data.named import is_own_data, looks
 from redistill.experiment.length import learning, macs_of_networks, steps_of
+from redistill.experiment.method import TermSpec
 from redistill.experiment.source.adversarial import AdversarialSettings
+from redistill.experiment.source.images import ImagesSettings
 from redistill.experiment.source.inverted import InvertedSettings
 from redistill.experiment.value import Experiment
 from redistill.files import canonical
@@ -53,13 +56,33 @@ def seconds(group: Sequence[Experiment], device: str = "auto", *, remembers: boo
     """Seconds that a cohort takes one process of this machine, at the rate of its precision.
 
     Args:
-        remembers: whether what a teacher says is looked up (``--no-cache`` does not). Counted on is the table of its logits, which
-            is small; features of augmented images seldom fit, and where they do a run is sooner done than this says.
+        remembers: whether what a teacher says is looked up (``--no-cache`` does not). Counted on are tables of its logits, which
+            are small, and of summaries that fit; features of augmented images seldom do, and where they do a run is sooner done
+            than this says.
     """
-    looked_up = remembers and limit() > 0 and resolve_device(device).type == "cpu" and not any(map(reads_features, group))
+    looked_up = remembers and limit() > 0 and resolve_device(device).type == "cpu"
+    looked_up = looked_up and not any(map(reads_features, group)) and max(map(summary_bytes, group)) <= limit()
     return cost(group, again=not looked_up) / rate(device, group[0].recipe.precision)
 
 
 def reads_features(one: Experiment) -> bool:
-    """Whether a term of the method reads places: it has a field ``at``, or says of itself that it compares logits besides."""
-    return any("at" in term.settings or (term.code is None and by_name(term.use).compares_logits) for term in one.method)
+    """Whether a term of the method reads places of which no summary suffices: it has a field ``at``, or says of itself that it
+    compares logits besides."""
+    whole = [term for term in one.method if not _summarises(term)]
+    return any("at" in term.settings or (term.code is None and by_name(term.use).compares_logits) for term in whole)
+
+
+def summary_bytes(one: Experiment) -> int:
+    """About what a table of summaries takes, one number in fp32 for each position of maps that halve from stage to stage (the
+    three of a network for CIFAR, where none are named); 0 where no term takes them."""
+    source = one.source
+    maps = [len(named) if isinstance(named := term.settings.get("at"), list | tuple) else 3 for term in one.method if _summarises(term)]
+    if not maps or not isinstance(source, ImagesSettings) or is_own_data(source.data) or not (done := augmentation(source.augment)).bounded:
+        return 0
+    size = looks(source.data).size
+    positions: int = sum(size * size // 4**stage for stage in range(max(maps)))
+    return source.count * done.variants * 4 * positions
+
+
+def _summarises(term: TermSpec) -> bool:
+    return term.code is None and "summaries" in vars(by_name(term.use))
