@@ -169,6 +169,22 @@ def test_a_table_says_which_allowance_its_rules_have_and_not_which_one_a_report_
     assert table.findings[0].claim.allowance == 0.0 and table.rules[-1].startswith("With this teacher")
 
 
+def test_a_number_that_is_another_than_when_its_rule_was_written_is_told(tmp_path: Path) -> None:
+    """A paper file may be corrected, or another one have its name: the rule stays, and says for which number it was made."""
+    store = Store(tmp_path)
+    write_rules(plan(), store)
+    assert not [rule for rule in judged(plan(), store)[0].rules if "printed number" in rule]
+    [file] = tmp_path.glob("rules/micaelli2019/1/*.json")
+    stored = json.loads(file.read_text(encoding="utf-8"))
+    assert stored["printed"] == 89.71
+    file.write_text(json.dumps(stored | {"printed": 86.9}), encoding="utf-8")
+    [told] = [rule for rule in judged(plan(), store)[0].rules if "printed number" in rule]
+    assert "was written for the printed number 86.9, the paper file has 89.71 now" in told
+    del stored["printed"]
+    file.write_text(json.dumps(stored), encoding="utf-8")  # of an earlier version
+    assert not [rule for rule in judged(plan(), store)[0].rules if "printed number" in rule]
+
+
 @pytest.mark.parametrize("lost", ["rule", "planned", "late", "written"])
 def test_a_rule_with_a_part_lost_is_refused_in_a_sentence(tmp_path: Path, lost: str) -> None:
     store = Store(tmp_path)

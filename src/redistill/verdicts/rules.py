@@ -31,12 +31,19 @@ def place(paper: str, table: str, claim: Claim) -> str:
 class Ruled:
     """A claim with the rule that counts. ``written``: when that was written, None where no rule stands in the store.
 
-    ``late``: seeds that were begun or finished before it was written.
+    ``late``: seeds that were begun or finished before it was written. ``printed``: the number that the claim had then, where that
+    stands in the store.
     """
 
     claim: Claim
     written: str | None
     late: tuple[int, ...] = ()
+    printed: float | None = None
+
+    @property
+    def moved(self) -> bool:
+        """Whether the paper file prints another number than when the rule was written."""
+        return self.printed is not None and self.printed != self.claim.claimed
 
 
 def ruled(plan: Plan, table: Table, found: Found) -> list[Ruled]:
@@ -47,11 +54,12 @@ def ruled(plan: Plan, table: Table, found: Found) -> list[Ruled]:
             made.append(Ruled(claim, None))
             continue
         stored = found.store.written_rule(place(plan.paper.name, table.name, claim))
-        planned, late, written = plan.seeds, tuple[int, ...](), None
+        planned, late, written, printed = plan.seeds, tuple[int, ...](), None, None
         if stored is not None:
+            printed = stored.get("printed")
             claim, planned, late, written = _as_written(claim, stored)
         needs = tuple(sorted({*(() if claim.looks else planned), *_unfinished(table, claim, found)}))
-        made.append(Ruled(replace(claim, needs=needs), written, late))
+        made.append(Ruled(replace(claim, needs=needs), written, late, printed))
     return made
 
 
@@ -113,6 +121,13 @@ def sentences(rules: Sequence[Ruled]) -> list[str]:
         lines.append(f"{whose} written before {'its' if len(written) == 1 else 'their'} first run, from {min(written)} on.")
     if late:
         lines.append(f"Of {counted(late, 'claim')} the rule was written when some runs were there already.")
+    for one in judged:
+        if one.moved:
+            now = "none" if one.claim.claimed is None else f"{one.claim.claimed:.6g}"
+            lines.append(
+                f"The rule of {one.claim.id} was written for the printed number {one.printed:.6g}, the paper file has {now} now: another "
+                f"edition of the file, or another file of its name."
+            )
     if none:
         lines.append(f"For {counted(none, 'claim')} no rule stands in the store: the paper file's of today is used.")
     return lines
