@@ -14,7 +14,8 @@ from pathlib import Path
 from redistill.claims import Claim, Finding, Measured, Summary, counted, judge_table
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
-from redistill.papers.plan import Plan, Planned, scale_of
+from redistill.papers.plan import Plan, Planned
+from redistill.papers.scale import scale_of
 from redistill.papers.schema import Metric
 from redistill.runs.lookup import Found
 from redistill.runs.store import Run, Store
