@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from helpers.finished_runs import begun, finished
-from redistill import models, papers
+from redistill import papers
 from redistill.papers.plan import Plan, make, select
 from redistill.report.paper_page import beside
 from redistill.runs.lookup import Found
@@ -21,14 +21,6 @@ MICAELLI = papers.load("micaelli2019")
 def plan(file: Path | None = None) -> Plan:
     cells = select(MICAELLI, ["1"], rows=["WRN-40-2, WRN-16-2"], only=["KD+AT", "zero-shot"])
     return make(MICAELLI, cells, device="cpu", teachers={} if file is None else {"WRN-40-2": file})
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> list[Path]:
-    made = [tmp_path / f"{name}.safetensors" for name in ("good", "other")]
-    for seed, path in enumerate(made):
-        models.save(models.wrn(40, 2, classes=10, seed=seed), path, normalisation="cifar10-kuangliu")
-    return made
 
 
 def fill(store: Store, of: Plan, values: tuple[float, ...], cell: int = 0) -> None:

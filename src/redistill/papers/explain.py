@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from redistill.claims import counted
@@ -12,7 +12,7 @@ from redistill.experiment.value import Experiment
 from redistill.papers.cells import Cell, Paper, filled
 from redistill.papers.plan import imported, listed, of
 from redistill.papers.schema import Deviation
-from redistill.runs.store import Store
+from redistill.runs.store import Run, Store
 from redistill.settings.change import put_over
 from redistill.stats import Interval, paired_difference
 
@@ -79,21 +79,26 @@ def variants(
 
 def effects(found: Sequence[Variant], store: Store, seeds: Sequence[int]) -> list[Effect]:
     """What the runs in the store say: the plain cell first, then by size of the effect, unmeasured ones last."""
-    values, lost = zip(*(_values(variant.experiment, store, seeds) for variant in found), strict=True)
-    plain = values[0]
-    made = [Effect(found[0], plain, None, lost[0])]
-    for variant, mine, gone in zip(found[1:], values[1:], lost[1:], strict=True):
-        both = [seed for seed in seeds if seed in mine and seed in plain]
-        interval = paired_difference([mine[s] for s in both], [plain[s] for s in both]) if len(both) > 1 else None
-        made.append(Effect(variant, mine, interval, gone))
-    return made[:1] + sorted(made[1:], key=lambda e: -abs(e.effect.value) if e.effect is not None else 1.0)
+    return ranked(
+        [(one, {seed: run for seed in seeds if (run := store.find(one.experiment.with_seed(seed))) is not None}) for one in found]
+    )
 
 
-def _values(one: Experiment, store: Store, seeds: Sequence[int]) -> tuple[dict[int, float], tuple[int, ...]]:
+def ranked(found: Sequence[tuple[Variant, Mapping[int, Run]]]) -> list[Effect]:
+    """Effects of variants with their runs by seed, the plain cell's first: that first, then by size of the effect."""
+    plain, *others = (_told(variant, runs) for variant, runs in found)
+    made = []
+    for one in others:
+        both = [seed for seed in one.values if seed in plain.values]
+        interval = paired_difference([one.values[s] for s in both], [plain.values[s] for s in both]) if len(both) > 1 else None
+        made.append(replace(one, effect=interval))
+    return [plain, *sorted(made, key=lambda e: -abs(e.effect.value) if e.effect is not None else 1.0)]
+
+
+def _told(variant: Variant, runs: Mapping[int, Run]) -> Effect:
     """Accuracies by seed, and the seeds that diverged."""
-    runs = {seed: run for seed in seeds if (run := store.find(one.with_seed(seed))) is not None}
     lost = tuple(seed for seed, run in runs.items() if run.diverged is not None)
-    return {seed: run.accuracy() for seed, run in runs.items() if seed not in lost}, lost
+    return Effect(variant, {seed: run.accuracy() for seed, run in runs.items() if seed not in lost}, None, lost)
 
 
 def sentences(found: Sequence[Effect], paper: Paper, cell: Cell) -> list[str]:
@@ -108,20 +113,23 @@ def sentences(found: Sequence[Effect], paper: Paper, cell: Cell) -> list[str]:
         if paper.table(cell.table).metric == "error":
             printed += f" (an error of {cell.printed.value:.{cell.printed.decimals}f})"
     lines = [f"{cell.id}: {mean}{printed}"]
-    for one in found[1:]:
-        assert one.variant.departs is not None
-        about = one.variant.departs
-        shared = [seed for seed in one.values if seed in plain.values]
-        if one.effect is None and len(shared) == 1:
-            effect = f"{one.values[shared[0]] - plain.values[shared[0]]:+.2f}, of one seed: no interval"
-        elif one.effect is None and one.values and plain.diverged and not plain.values:
-            effect = f"{_mean(one)}, nothing to compare it with"
-        elif one.effect is None:
-            effect = f"not measured ({counted(len(one.values), 'seed')})"
-        else:
-            effect = f"{one.effect.value:+.2f} [{one.effect.low:+.2f}, {one.effect.high:+.2f}], {one.effect.n} seeds"
-        lines.append(f"{about.name}: {', '.join(filter(None, (effect, _lost(one))))}; {about.about}: {about.theirs}")
-    return lines
+    return [*lines, *(told_of(one, plain) for one in found[1:])]
+
+
+def told_of(one: Effect, plain: Effect) -> str:
+    """One departure's effect as a line of text."""
+    assert one.variant.departs is not None
+    about = one.variant.departs
+    shared = [seed for seed in one.values if seed in plain.values]
+    if one.effect is None and len(shared) == 1:
+        effect = f"{one.values[shared[0]] - plain.values[shared[0]]:+.2f}, of one seed: no interval"
+    elif one.effect is None and one.values and plain.diverged and not plain.values:
+        effect = f"{_mean(one)}, nothing to compare it with"
+    elif one.effect is None:
+        effect = f"not measured ({counted(len(one.values), 'seed')})"
+    else:
+        effect = f"{one.effect.value:+.2f} [{one.effect.low:+.2f}, {one.effect.high:+.2f}], {one.effect.n} seeds"
+    return f"{about.name}: {', '.join(filter(None, (effect, _lost(one))))}; {about.about}: {about.theirs}"
 
 
 def _mean(one: Effect) -> str:

@@ -11,6 +11,7 @@ from redistill.claims import Finding, counted, sentence, summary_sentences, verd
 from redistill.claims.words import EPOCH
 from redistill.launch.progress import lasting
 from redistill.papers.cells import Cell, Paper, described
+from redistill.papers.explain import told_of
 from redistill.papers.plan import Plan
 from redistill.papers.schema import Protocol, Selector, Table
 from redistill.report.table import bars
@@ -232,10 +233,25 @@ def _section(paper: Paper, table: TableVerdict) -> list[str]:
     else:
         out += [bars(ASKED), "|---|--:|--:|", *map(bars, asked_rows(table)), ""]
         out += [" ".join(table.rules), ""] if table.rules else []
+    out += departed_list(table)
     for p in table.planned:
         for also in p.cell.also:
             out.append(f"* {label(p.cell)} is also printed as {also.value} ({also.source}){': ' + also.because if also.because else ''}.")
     return [*out, *([""] if out[-1] else [])]
+
+
+DEPARTED = "One departure at a time, the others as planned (`redistill explain`): the change minus the cell, in points of accuracy."
+
+
+def departed_lines(table: TableVerdict) -> list[str]:
+    """What came of taking one departure of a cell the other way, a line each, where such ran."""
+    return [f"{cell}, {told_of(one, plain)}" for cell, (plain, *others) in table.departed.items() for one in others]
+
+
+def departed_list(table: TableVerdict) -> list[str]:
+    """The same as Markdown; [] where none ran."""
+    rows = departed_lines(table)
+    return [DEPARTED, "", *(f"* {row}." for row in rows), ""] if rows else []
 
 
 ASKED = ("cell", "ours", "n")

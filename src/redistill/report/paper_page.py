@@ -10,7 +10,7 @@ from redistill.claims import counted, sentence
 from redistill.papers import Paper
 from redistill.papers.plan import Plan
 from redistill.papers.schema import Table
-from redistill.report.paper import line, reported, scope_of, title_of
+from redistill.report.paper import departed_list, line, reported, scope_of, title_of
 from redistill.report.table import bars
 from redistill.verdicts.diverged import came_to
 from redistill.verdicts.tables import TableVerdict
@@ -80,6 +80,7 @@ def beside(tables: Sequence[TableVerdict]) -> list[str]:
             out.append(bars((shown.claim, shown.paper, runs, shown.ours, shown.difference, shown.verdict)))
         out += ["", *(f"* {sentence(finding)}" for finding in found), ""]
         out += [" ".join(table.rules), ""] if table.rules else []
+        out += departed_list(table)
     if not out:
         return []
     return ["## Claims beside our runs", "", "From the records in `results/`; what a verdict means: [verdicts](../verdicts.md).", "", *out]
@@ -96,7 +97,7 @@ def _asked(table: TableVerdict) -> list[str]:
     if not rows:
         return []
     head = [f"### {title_of(table)}, which no paper prints", "", bars(("cell", "our runs, last step (seed)")), "|---|---|"]
-    return [*head, *rows, "", *([" ".join(table.rules), ""] if table.rules else [])]
+    return [*head, *rows, "", *([" ".join(table.rules), ""] if table.rules else []), *departed_list(table)]
 
 
 def page(paper: Paper, tables: Sequence[TableVerdict] = ()) -> str:

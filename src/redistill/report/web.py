@@ -11,8 +11,20 @@ from redistill.papers.cells import Cell
 from redistill.papers.plan import Plan
 from redistill.papers.schema import Selector
 from redistill.report.figures import Held, against_images, curves_of, ends_of, forests
-from redistill.report.html import Content, Element, el, facts, figure, page, table
-from redistill.report.paper import ASKED, NOT_JUDGED, asked_rows, line, reported, scope_of, tested, title_of, unit_of
+from redistill.report.html import Content, Element, el, facts, figure, listed, page, table
+from redistill.report.paper import (
+    ASKED,
+    DEPARTED,
+    NOT_JUDGED,
+    asked_rows,
+    departed_lines,
+    line,
+    reported,
+    scope_of,
+    tested,
+    title_of,
+    unit_of,
+)
 from redistill.report.style import svg_text
 from redistill.report.web_parts import LETTER, WIDTH, methods, of_runs, sections
 from redistill.report.written import Written
@@ -132,6 +144,8 @@ def _table(plan: Plan, judged: TableVerdict, name: str, whole: bool) -> list[Con
         out.append(table(ASKED, asked, f"Cells of table {judged.table}, of which nothing is printed", numbers=(1, 2)))
     if said := [*(() if judged.summary is None else summary_sentences(judged.summary)), *judged.rules]:
         out.append(el("p", " ".join(said)))
+    if changed := departed_lines(judged):
+        out += [el("p", DEPARTED.replace("`", "")), listed(changed)]
     return out
 
 

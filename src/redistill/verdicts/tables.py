@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from redistill.claims import Claim, Finding, Measured, Summary, counted, judge_table
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
+from redistill.papers.explain import Effect
 from redistill.papers.plan import Plan, Planned
 from redistill.papers.scale import scale_of
 from redistill.papers.schema import Metric
@@ -22,6 +23,7 @@ from redistill.runs.store import Run, Store
 from redistill.verdicts.beliefs import Believed
 from redistill.verdicts.checkpoints import Checked, looked_for
 from redistill.verdicts.claims import Table, attacked, claims_of, distilled, key, label, published, tables_of, together
+from redistill.verdicts.departed import effects_of
 from redistill.verdicts.diverged import came_to, counts, counts_for, why
 from redistill.verdicts.rules import ruled, sentences
 from redistill.verdicts.taught import Substitutes
@@ -35,7 +37,8 @@ class TableVerdict:
         planned: its cells. runs: what was found for each, by the label of its cell. findings: in the order of the cells,
             then gains, orders, published files. summary: None where nothing can be judged (no number is printed).
         rules: how old the rules are, about which teacher the verdicts are, and which of two records of one run counts, in
-            sentences.
+            sentences. departed: by the label of a cell, what came of taking one departure the other way, where that was run:
+            the cell as planned first.
     """
 
     table: str
@@ -44,6 +47,7 @@ class TableVerdict:
     findings: tuple[Finding, ...]
     summary: Summary | None
     rules: tuple[str, ...] = ()
+    departed: Mapping[str, tuple[Effect, ...]] = field(default_factory=dict)
 
 
 def judged(
@@ -81,6 +85,7 @@ def _judge(
     runs: dict[str, tuple[Run, ...]] = {}
     measured: dict[str, list[Measured]] = {}
     lost: dict[str, str] = {}
+    departed: dict[str, tuple[Effect, ...]] = {}
     looked: set[str] = set()
     shown = {table.home[key(p)] for p in table.planned if p.experiment is not None}
     for p in table.cells:
@@ -96,6 +101,8 @@ def _judge(
         if cell not in shown:
             continue
         runs[cell] = there
+        if there and (effects := effects_of(plan.paper, p, found)):
+            departed[cell] = effects
         others = substitutes.notes(p, {run.id for run in there})
         lost[cell] = ", ".join(filter(None, (_lost(p, there, found, metric), shortened(p, found), others)))
     for checkpoint in plan.paper.file.checkpoint:
@@ -103,7 +110,7 @@ def _judge(
             measured[f"file {checkpoint.path}"] = [Measured(0, evaluated.accuracy)]
     if not table.claims:
         said = (f"{cell}: {words}." for cell, words in lost.items() if words)
-        return TableVerdict(table.name, table.planned, runs, (), None, (*said, *standing_in(runs)))
+        return TableVerdict(table.name, table.planned, runs, (), None, (*said, *standing_in(runs)), departed)
     rules = ruled(plan, table, found)
     rules, company = rules[: len(table.claims)], rules[len(table.claims) :]
     findings, summary = judge_table([r.claim for r in rules], measured, table.regimes, [r.claim for r in company])
@@ -113,7 +120,7 @@ def _judge(
     allowed = [rule.claim.allowance for rule in rules if rule.claim.kind != "checkpoint" and distilled(table, rule.claim)]
     words = (*sentences(rules), *teachers(table, runs, allowed), *standing_in(runs), *notes)
     found_files = tuple(looked_for(finding, plan.paper, files) for finding in noted)
-    return TableVerdict(table.name, table.planned, runs, found_files, summary, words)
+    return TableVerdict(table.name, table.planned, runs, found_files, summary, words, departed)
 
 
 def _lost(planned: Planned, there: tuple[Run, ...], found: Found, metric: Metric) -> str:

@@ -71,7 +71,7 @@ class Substitutes:
         """The same experiment with the chosen file for its teacher, as its runs were asked; itself where there are none."""
         teacher = teacher_of(one.written(seed=False))
         run = next((run for run in self.of(one) if "run" in teacher and _sha(run) == chosen.get(teacher["model"])), None)
-        return one if run is None else _with(one, Net.model_validate(teacher_of(asked(run.record["experiment"]))))
+        return one if run is None else taught_by(one, Net.model_validate(teacher_of(asked(run.record["experiment"]))))
 
     def notes(self, planned: Planned, counted: set[str]) -> str:
         """Seeds of a cell that learned from another file than those that are judged, in words; ``counted``: ids of these."""
@@ -98,7 +98,7 @@ def teacher_of(written: Mapping[str, Any]) -> Mapping[str, Any]:
     return {} if start is None else teacher_of(start)
 
 
-def _with(one: Experiment, teacher: Net) -> Experiment:
+def taught_by(one: Experiment, teacher: Net) -> Experiment:
     """With this teacher where a network of its architecture is trained to teach. (Reading the run's own experiment again would want
     the file, which need not be on this machine.)
     """
@@ -106,7 +106,7 @@ def _with(one: Experiment, teacher: Net) -> Experiment:
     if one.teacher is not None and one.teacher.run is not None and one.teacher.model == teacher.model:
         changed["teacher"] = teacher
     if one.student.run is not None:
-        changed["student"] = one.student.model_copy(update={"run": _with(one.student.run, teacher)})
+        changed["student"] = one.student.model_copy(update={"run": taught_by(one.student.run, teacher)})
     return one.model_copy(update=changed)
 
 
