@@ -72,9 +72,24 @@ def variants(
     made = [Variant(None, of(settings, device, scale))]
     for departs in switches:
         if not wanted or departs.name in wanted:
-            other = {**put_over(settings, filled(departs.change, cell.facts)), "name": f"{cell.id} with {departs.name} changed"}
+            other = {**put_over(settings, filled(departs.change, cell.facts)), "name": name_of(cell.id, departs.name)}
             made.append(Variant(departs, of(other, device, scale)))
     return made
+
+
+def name_of(cell: str, departure: str) -> str:
+    """What the experiment of a cell with one departure the other way is called."""
+    return f"{cell} with {departure} changed"
+
+
+def asked_by(name: str) -> tuple[str, str] | None:
+    """The cell and the departure of such a name; None of another one.
+
+    >>> asked_by(name_of("ahn2019:1:VID:2 %", "floor")), asked_by("ahn2019:1:VID:2 %")
+    (('ahn2019:1:VID:2 %', 'floor'), None)
+    """
+    cell, between, rest = name.rpartition(" with ")
+    return (cell, rest.removesuffix(" changed")) if between and rest.endswith(" changed") else None
 
 
 def effects(found: Sequence[Variant], store: Store, seeds: Sequence[int]) -> list[Effect]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from redistill.papers.cells import Cell
+from redistill.papers.explain import asked_by
 from redistill.papers.plan import Plan
 from redistill.report import distilled
 from redistill.report.few_images import beside_repdistiller, cifar10_few, of_m100
@@ -173,11 +175,15 @@ def _note(runs: Sequence[Run]) -> list[str]:
 
 
 def cell_of(run: Run) -> Cell | None:
-    """The cell of a paper that a run is of, None for one of an experiment file or of a part of the length."""
+    """The cell of a paper that a run is of, with a departure changed too; None for one of an experiment file or of a part of the
+    length."""
     from redistill import papers
 
     paper = run.label.partition(":")[0]
-    return papers.load(paper).cell(run.label) if paper in papers.names() and not scaled(run) else None
+    if paper not in papers.names() or scaled(run):
+        return None
+    cell, _ = asked_by(run.label) or (run.label, "")
+    return papers.load(paper).cell(cell)
 
 
 def scaled(run: Run) -> bool:
@@ -190,8 +196,10 @@ def cells_of_papers(results: Path) -> str:
     for run in finished(results):
         if (cell := cell_of(run)) is not None:
             shown.append(run)
-            command = " ".join(filter(None, (command_of(cell), with_file(run))))
-            lines.append(bars((cell.id, run.seed, run.record["steps"], ended(run), costs(run), f"`{command}`")))
+            departed = asked_by(run.label)
+            asked = command_of(cell) if departed is None else f"redistill explain {shlex.quote(cell.id)} --only {shlex.quote(departed[1])}"
+            command = " ".join(filter(None, (asked, with_file(run))))
+            lines.append(bars((run.label, run.seed, run.record["steps"], ended(run), costs(run), f"`{command}`")))
     if not lines:
         return ""
     head = [
