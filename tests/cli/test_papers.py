@@ -13,9 +13,13 @@ from typer.testing import CliRunner
 
 import redistill.cli.papers  # noqa: F401  it adds its commands to app
 from helpers.experiments import HERE
-from redistill import papers
+from helpers.finished_runs import finished
+from redistill import models, papers
 from redistill.cli import app
 from redistill.launch import rates
+from redistill.papers.explain import variants
+from redistill.papers.load import load
+from redistill.runs.store import Store
 
 SMALL = (HERE / "small.toml").read_text(encoding="utf-8")
 invoke = CliRunner().invoke
@@ -143,6 +147,20 @@ def test_departures_are_ranked_by_what_they_do(small: Path, tmp_path: Path) -> N
     assert lines[0].startswith("small:1:10:KD: ") and lines[0].endswith("the paper prints 60.00")
     sizes = [abs(float(text.split()[1])) for text in lines[1:]]
     assert sizes == sorted(sizes, reverse=True) and {text.split(":")[0] for text in lines[1:]} == {"temperature", "rate"}
+
+
+def test_runs_of_another_teacher_are_told_where_a_cell_is_explained(tmp_path: Path) -> None:
+    """Without ``--teacher`` a cell is asked of a trained teacher, and what learned from a file is not there: it says so."""
+    store, paper, file = Store(tmp_path / "runs"), load("ahn2019"), tmp_path / "big.safetensors"
+    models.save(models.wrn(40, 2, classes=10, seed=0), file, normalisation="cifar10-kuangliu")
+    plain, floor = variants(paper, paper.cell("1:VID:2 %"), only=["floor"], device="cpu", teachers={"wrn-40-2": file})
+    for one, value in ((plain, 70.0), (floor, 61.0)):
+        finished(store, one.experiment.with_seed(0), value)
+    words = ["explain", "ahn2019:1:VID:2 %", "--only", "floor", "--runs", str(tmp_path / "runs"), "--device", "cpu", "--dry-run"]
+    untold, told = (invoke(app, [*words, *more]).stdout.splitlines() for more in ([], ["--teacher", f"wrn-40-2={file}"]))
+    assert untold[-1].startswith("seed 0 learned from another teacher, big.safetensors (SHA-256 ")
+    assert untold[-1].endswith("): not counted here, --teacher wrn-40-2=FILE judges them") and "not run yet" in untold[1]
+    assert told[-1].startswith("floor: -9.00, of one seed: no interval") and len(told) == len(untold) - 1
 
 
 def test_what_cannot_be_explained(small: Path) -> None:

@@ -228,7 +228,10 @@ def explain(
     from redistill.papers.cost import seconds
     from redistill.papers.explain import effects, sentences, variants
     from redistill.papers.load import load
+    from redistill.papers.plan import Planned
+    from redistill.runs.lookup import Found
     from redistill.runs.store import Store
+    from redistill.verdicts.taught import of_other_teachers
 
     name, colon, rest = cell.partition(":")
     paper = load(name)
@@ -250,6 +253,8 @@ def explain(
         told([outcome], False)
         status = _unless_stopped(outcome.status)
     print("\n".join(sentences(effects(found, store, numbers), paper, one)))
+    if others := of_other_teachers(Planned(one, found[0].experiment), Found(store)):
+        print(others)
     if scale != 1.0:
         print(f"scale {scale:g}: what a departure does at the published length may be another thing")
     if status:

@@ -90,6 +90,13 @@ class Substitutes:
         return ", ".join(words)
 
 
+def of_other_teachers(planned: Planned, found: Found) -> str:
+    """Seeds of a cell that learned from a file which its experiment does not name, in words; "" where there are none."""
+    one = planned.experiment
+    mine = () if one is None else (found.find(one.with_seed(seed)) for seed in found.seeds(one))
+    return Substitutes(found).notes(planned, {run.id for run in mine if run is not None})
+
+
 def teacher_of(written: Mapping[str, Any]) -> Mapping[str, Any]:
     """The teacher of an experiment, or of what its student goes on from; {} where nobody teaches."""
     if written.get("teacher") is not None:
