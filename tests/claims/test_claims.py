@@ -18,6 +18,7 @@ import scipy.stats
 from redistill.claims import Claim, Finding, Measured, Published, judge, judge_table, pool, sentence, summary_sentences, verdict_words
 from redistill.claims.model import Aggregate, Which
 from redistill.errors import RedistillError
+from redistill.report.marked import block, filled
 from redistill.runs.measured import measured
 from redistill.stats import Spread, median_factor
 
@@ -585,6 +586,20 @@ def test_the_marked_numbers_of_the_page_are_those_of_the_record(simulation: Modu
     page, now = simulation.write.__globals__["page"], (ROOT / "docs" / "verdicts.md").read_text()
     assert page(now, stored) == now, "run python benchmarks/verdict_rates.py --redraw"
     assert page(now, {**stored, "side": 0.04}).count("4 %<!-- end of side -->") == 3
+
+
+def test_cells_with_dead_seeds_are_simulated_by_the_package_and_told_from_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    living = importlib.import_module("verdict_living")
+    record, page = measured(ROOT / "results" / "measured" / "verdict-living" / "rates.json"), (ROOT / "docs" / "verdicts.md").read_text()
+    assert filled(page, {"living": block(living.table(record))}) == page, "run python benchmarks/verdict_living.py --redraw"
+    # nothing but below can be shown, and of what lives it is false no more often than promised, unless it is the best that die
+    for row in record["rows"]:
+        assert set(row["verdicts"]) <= {"below", "unclear"} and row["others_false"] <= 0.05
+        if row["truth"] >= -0.5 and row["who"] != "the best":
+            assert row["verdicts"].get("below", 0.0) <= 0.05
+    again = living.row(3, 1, "any", -2.0, 40)
+    assert again["verdicts"].keys() == {"below", "unclear"} and again["verdicts"]["below"] > 0.4
 
 
 # ---------------------------------------------------------------------------------------------------------------------
