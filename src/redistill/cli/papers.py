@@ -252,8 +252,9 @@ def explain(
         outcome = carried_out(wanted, out, resources(data_dir, device, budget=time_budget, jobs=jobs, no_cache=no_cache, threads=threads))
         told([outcome], False)
         status = _unless_stopped(outcome.status)
-    print("\n".join(sentences(effects(found, store, numbers), paper, one)))
-    if others := of_other_teachers(Planned(one, found[0].experiment), Found(store)):
+    plain, *changed = effects(found, store, numbers)
+    print("\n".join(sentences([plain, *changed], paper, one)))
+    if not (plain.values or plain.diverged) and (others := of_other_teachers(Planned(one, found[0].experiment), Found(store))):
         print(others)
     if scale != 1.0:
         print(f"scale {scale:g}: what a departure does at the published length may be another thing")

@@ -101,7 +101,7 @@ def effects(found: Sequence[Variant], store: Store, seeds: Sequence[int]) -> lis
 
 def ranked(found: Sequence[tuple[Variant, Mapping[int, Run]]]) -> list[Effect]:
     """Effects of variants with their runs by seed, the plain cell's first: that first, then by size of the effect."""
-    plain, *others = (_told(variant, runs) for variant, runs in found)
+    plain, *others = (_measured(variant, runs) for variant, runs in found)
     made = []
     for one in others:
         both = [seed for seed in one.values if seed in plain.values]
@@ -110,7 +110,7 @@ def ranked(found: Sequence[tuple[Variant, Mapping[int, Run]]]) -> list[Effect]:
     return [plain, *sorted(made, key=lambda e: -abs(e.effect.value) if e.effect is not None else 1.0)]
 
 
-def _told(variant: Variant, runs: Mapping[int, Run]) -> Effect:
+def _measured(variant: Variant, runs: Mapping[int, Run]) -> Effect:
     """Accuracies by seed, and the seeds that diverged."""
     lost = tuple(seed for seed, run in runs.items() if run.diverged is not None)
     return Effect(variant, {seed: run.accuracy() for seed, run in runs.items() if seed not in lost}, None, lost)

@@ -145,6 +145,11 @@ class AT(Term):
             raise RedistillError(f"AT(form={self.form!r}): known are 'mean', 'sum' and 'norm'")
         if self.over not in ("image", "batch"):
             raise RedistillError(f"AT(over={self.over!r}): known are 'image' and 'batch'")
+        self._summary = Summary(  # of each position one number instead of its C channels
+            f"attention(p={float(self.p)!r}, absolute={bool(self.absolute)})",
+            partial(_over_channels, p=self.p, absolute=self.absolute),
+            self.numerics,
+        )
 
     def setup(self, ctx: Context) -> None:
         if self.at is None:
@@ -167,15 +172,6 @@ class AT(Term):
 
     def summaries(self) -> Mapping[str, Summary]:
         return dict.fromkeys(self._sizes, self._summary)
-
-    @property
-    def _summary(self) -> Summary:
-        """Of each position one number instead of its C channels."""
-        return Summary(
-            f"attention(p={float(self.p)!r}, absolute={bool(self.absolute)})",
-            partial(_over_channels, p=self.p, absolute=self.absolute),
-            self.numerics,
-        )
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         require_ready(self)

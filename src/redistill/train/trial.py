@@ -83,11 +83,14 @@ def tried(
             raise NotRemembered(f"{name} of the teacher for an image depends on the images beside it, or is drawn")
     if not any(wanted.values()):
         return teacher_output, None
-    of_a_batch, in_parts, in_order = (means.wide(one) for one in (teacher_output, _joined(*few[:2]), few[2]))
+    summaries = _joined(*few[:2])
+    of_a_batch, in_parts, in_order = (means.wide(one) for one in (teacher_output, summaries, few[2]))
     for name, tap in summarised(of_a_batch, wanted).taps.items():
-        if Shape.of(few[0].taps[name]) is None or not _equal(tap, in_parts.taps[name]) or not _equal(tap[order], in_order.taps[name]):
+        if (lies := Shape.of(few[0].taps[name])) is None or lies != Shape.of(summaries.taps[name]):
             return teacher_output, None
-    return teacher_output, _joined(*few[:2])
+        if not _equal(tap, in_parts.taps[name]) or not _equal(tap[order], in_order.taps[name]):
+            return teacher_output, None
+    return teacher_output, summaries
 
 
 def _joined(one: Output, two: Output) -> Output:

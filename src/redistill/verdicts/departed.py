@@ -9,9 +9,9 @@ from redistill.experiment.value import Experiment, Net
 from redistill.papers.cells import Paper
 from redistill.papers.explain import Effect, ranked, variants
 from redistill.papers.plan import Planned
-from redistill.runs.lookup import Found, wanted
+from redistill.runs.lookup import Found, asked, wanted
 from redistill.runs.store import Run
-from redistill.verdicts.taught import taught_by
+from redistill.verdicts.taught import taught_by, teacher_of
 
 
 def effects_of(paper: Paper, planned: Planned, found: Found) -> tuple[Effect, ...]:
@@ -25,10 +25,11 @@ def effects_of(paper: Paper, planned: Planned, found: Found) -> tuple[Effect, ..
         plain, *others = variants(paper, planned.cell, device="cpu")
     except RedistillError:  # a switch that cannot be made of this cell is told where it is asked for
         return ()
-    teacher = _file(planned.experiment)
+    teacher = teacher_of(asked(planned.experiment.written(seed=False)))
+    file = Net.model_validate(teacher) if "from" in teacher else None
 
     def asked_of(one: Experiment) -> Experiment:
-        return one if teacher is None else taught_by(one, teacher)
+        return one if file is None else taught_by(one, file)
 
     if wanted(asked_of(plain.experiment).written(seed=False)) != wanted(planned.experiment.written(seed=False)):
         return ()  # a plan of its own, with a teacher a seed: explain has no such
@@ -43,10 +44,3 @@ def _runs(one: Experiment, found: Found) -> Mapping[int, Run]:
         if (run := found.find(mine)) is not None and not found.stale(run, mine):
             made[seed] = run
     return made
-
-
-def _file(one: Experiment) -> Net | None:
-    """The file that teaches an experiment, or what its student goes on from."""
-    if one.teacher is not None:
-        return one.teacher if one.teacher.run is None else None
-    return None if one.student.run is None else _file(one.student.run)
