@@ -118,6 +118,29 @@ def test_a_print_that_no_affordable_number_of_seeds_settles_is_compatible_within
     assert judge(value(mean_of_3(82.44), reach=False), {"A": runs(*OURS)}).verdict == "compatible"
 
 
+def test_a_compatible_names_the_other_printed_numbers_that_it_would_be_said_of() -> None:
+    ours = {"hint": runs(54.1, 61.4, 58.2), "alone": runs(54.8, 55.9, 57.8), "far": runs(70.0, 70.5, 71.0)}
+    print_of = {"hint": 68.9, "alone": 58.84, "far": 98.0}
+    numbers = {cell: Published(x, None, None, None, "unknown", "unknown") for cell, x in print_of.items()}
+
+    def table(said: Published) -> list[Claim]:
+        values = [Claim(cell, "value", cell, said if cell == "hint" else number, reach=False) for cell, number in numbers.items()]
+        order = Claim("order", "order", "far", numbers["far"], "hint", said, "unpaired")
+        return [*values, Claim("gain", "gain", "hint", said, "alone", numbers["alone"], "unpaired", reach=False), order]
+
+    hint, _, _, gain, _ = judge_table(table(numbers["hint"]), ours)[0]
+    assert hint.verdict == "compatible" and "had the paper printed 58.84 (alone), that would be compatible too" in sentence(hint)
+    assert "far" not in hint.note  # it is compared with it too, and too far off to be taken for it
+    assert gain.verdict == "compatible" and "had the paper printed no gain, that would be compatible too" in sentence(gain)
+    # and so it is, if they are printed there, where it would have been said of the other number in turn
+    for said in (58.84, 97.0):
+        turned, *_ = judge_table(table(dataclasses.replace(numbers["hint"], value=said)), ours)[0]
+        assert turned.verdict == ("compatible" if said == 58.84 else "below")
+    # nothing is said of a number that nothing is compared with, and of other verdicts
+    assert "had the paper" not in judge_table([table(numbers["hint"])[0]], ours)[0][0].note
+    assert "had the paper" not in judge_table([dataclasses.replace(c, reach=True) for c in table(numbers["hint"])], ours)[0][0].note
+
+
 def test_one_seed_gives_no_verdict() -> None:
     found = judge(value(mean_of_3(82.3), seeds=1), {"A": runs(82.3)})
     assert (found.verdict, found.more_seeds, found.note) == ("unclear", 2, "no verdict from one seed")

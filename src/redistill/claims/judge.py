@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import get_args
 
+from redistill.claims.alike import told
 from redistill.claims.living import in_words, may_be, possible
 from redistill.claims.model import Claim, Design, Epoch, Finding, Measured, Pool, Reading, Summary, Verdict, Which
 from redistill.claims.published_file import judge_file
@@ -55,7 +56,8 @@ def judge_table(
     family = [s for s in seen if s.finding.claim.kind in ("gain", "order") and s.finding.verdict != "not attempted"]
     p = holm([1.0 if s.p is None else s.p for s in family])
     adjusted = {s.finding.claim.id: value for s, value in zip(family, p, strict=True)}
-    findings = [_decide(s, adjusted.get(s.finding.claim.id), max(1, len(family))) for s in seen[: len(claims)]]
+    decided = (_decide(s, adjusted.get(s.finding.claim.id), max(1, len(family))) for s in seen[: len(claims)])
+    findings = [told(found, every) for found in decided]
     sized = sum(
         found.claim.kind in ("value", "gain") and found.reading is not None and found.verdict != "disputed" for found in findings
     )
