@@ -13,17 +13,22 @@ from matplotlib.text import Text
 
 from redistill import papers
 from redistill.claims import Claim, Measured, Published, judge
+from redistill.errors import RedistillError
 from redistill.papers.plan import make
 from redistill.report.article import _Pictures
-from redistill.report.figures import Held, curves_of, forests
+from redistill.report.figures import Held, curves_of, ends_of, forests
 from redistill.report.html import el, table
 from redistill.report.paper import latex_cells, line, page
 from redistill.report.results import digits_methods, with_file
 from redistill.report.table import comparison, latex, markdown
+from redistill.report.traces import Traces, traces
 from redistill.report.web import held
 from redistill.runs.measured import begin, keep
+from redistill.runs.store import Store
 from redistill.verdicts.claims import key
 from redistill.verdicts.tables import TableVerdict
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
 def measured(*values: float) -> list[Measured]:
@@ -80,7 +85,7 @@ def test_notes_are_never_a_column_of_single_words() -> None:
 
 @pytest.mark.parametrize("count", [2, 20])
 def test_the_names_of_curves_stand_inside_their_figure(count: int) -> None:
-    curves = {f"CRD / resnet32x4 -> resnet8x4 number {n}": [[(1.0, 60.0), (2.0, 70.0 + 0.1 * n)]] for n in range(count)}
+    curves = {f"CRD / resnet32x4 -> resnet8x4 number {n}": Traces([[(1.0, 60.0), (2.0, 70.0 + 0.1 * n)]]) for n in range(count)}
     figure = curves_of(curves, title="t", ylabel="accuracy, %", width=4.9, size=11)
     figure.canvas.draw()
     whole = figure.bbox
@@ -90,6 +95,33 @@ def test_the_names_of_curves_stand_inside_their_figure(count: int) -> None:
     high = sorted(box.y1 for box in names)
     assert all(b >= a - 1.5 for a, b in zip(high, low[1:], strict=False)), "none lies on another"
     plt.close(figure)
+
+
+def test_a_curve_is_of_the_seeds_that_lived_and_a_cross_says_where_another_died() -> None:
+    """The mean over the steps that all seeds have would end where the first died, and its label far right as if it went on."""
+    lived, dead = [(1.0, 40.0), (2.0, 60.0), (3.0, 70.0)], [(1.0, 42.0)]
+    curves = {"VID": Traces([lived], [dead, []]), "gone": Traces([], [dead]), "CE": Traces([lived, lived])}
+    figure = curves_of(curves, title="t", ylabel="accuracy, %")
+    drawn = [(tuple(line.get_xdata()), tuple(line.get_ydata()), line.get_marker()) for line in figure.axes[0].lines]
+    assert [line for line in drawn if line[2] == "x"] == [((1.0,), (42.0,), "x")] * 2
+    assert ((1.0, 2.0, 3.0), (40.0, 60.0, 70.0)) in {line[:2] for line in drawn}
+    said = {text.get_text().replace("\n", " "): text.xy for text in figure.axes[0].texts}
+    assert said == {"VID (2 of 3 diverged)": (3.0, 70.0), "gone (1 of 1 diverged)": (1.0, 42.0), "CE": (3.0, 70.0)}
+    assert "×: last evaluation before a seed diverged" in figure.axes[0].get_xlabel()
+    assert ends_of(curves, "accuracy, %") == "Last accuracy, %: VID (2 of 3 diverged) 70.00; gone (1 of 1 diverged); CE 70.00."
+    plt.close(figure)
+
+
+def test_of_records_the_dead_are_told_from_those_that_lived() -> None:
+    runs = [run for run in Store(RESULTS / "runs").finished() if run.label == "ahn2019:1:VID:2 %"]
+    found = traces({"VID": runs}, "test")["VID"]
+    assert (len(found.lived), len(found.dead), found.named("VID")) == (1, 2, "VID (2 of 3 diverged)")
+    assert [points[-1][0] for points in (*found.lived, *found.dead)] == [8000, 800, 1600] and found.lived[0][-1][1] == pytest.approx(70.94)
+    alive = [run for run in runs if run.diverged is None]
+    with pytest.raises(RedistillError, match="evaluation set"):
+        traces({"VID": alive}, "tset")
+    dead = [run for run in runs if run.diverged is not None]
+    assert traces({"never evaluated": dead}, "tset") == {}, "it diverged, perhaps before: nothing to draw, and nothing to refuse"
 
 
 def test_one_seed_has_no_interval_and_old_ones_end_at_100(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from redistill.errors import RedistillError, nearest
 from redistill.paths import expanded
 
 if TYPE_CHECKING:
-    from redistill.runs.store import Run
+    pass
 
 
 @app.command()
@@ -60,6 +60,7 @@ def plot(
     """
     from redistill.cli.compare import cells_of
     from redistill.report.figures import seeds_figure
+    from redistill.report.traces import traces
     from redistill.runs.store import Store
 
     place = expanded(to)
@@ -67,13 +68,8 @@ def plot(
         raise RedistillError(f"--to {to}: a figure is a .svg, .png or .pdf file")
     if not place.parent.is_dir():
         raise RedistillError(f"cannot write {place}: there is no folder {place.parent}")
-    curves = {title: [_curve(run, on) for run in found] for title, found in cells_of(Store(out), names).items()}
+    curves = traces(cells_of(Store(out), names), on)
+    if not curves:
+        raise RedistillError(f"nothing to draw of {', '.join(names)}: diverged before anything was evaluated on {on}")
     seeds_figure(place, curves, title=f"accuracy on {on}", line=line)
     print(place)
-
-
-def _curve(run: Run, on: str) -> list[tuple[int, float]]:
-    curves = run.curves()["accuracy"]
-    if on not in curves:
-        raise RedistillError(f"{run.folder}: {nearest(on, curves, 'evaluation set')}")
-    return [(int(step), float(value)) for step, value in curves[on]]

@@ -12,8 +12,8 @@ from typing import Any
 from redistill.errors import plain
 from redistill.report.style import ACCENT, GRID, INK, MUTED, RUST, heading, label_ends, name_of, panels, room_for, save
 from redistill.report.table import Accuracies, Row
+from redistill.report.traces import Curve, Traces
 
-Curve = Sequence[tuple[float, float]]
 BESIDE = 1.3
 """Inches of a figure's height that its axes do not have: title, ticks and the name of the x axis."""
 
@@ -40,40 +40,55 @@ def accuracy_figure(path: Path, rows: Sequence[Row], accuracies: Accuracies, bas
 
 def curve_figure(path: Path, curves: Mapping[str, Curve], *, title: str, ylabel: str, xlabel: str = "steps") -> Path:
     """One line a name over the steps of a run, named at its end."""
-    figure = curves_of({name: [points] for name, points in curves.items()}, title=title, ylabel=ylabel, xlabel=xlabel)
-    return save(figure, path, title, ends_of({name: [points] for name, points in curves.items()}, ylabel))
+    single = {name: Traces([points]) for name, points in curves.items()}
+    return save(curves_of(single, title=title, ylabel=ylabel, xlabel=xlabel), path, title, ends_of(single, ylabel))
 
 
 def curves_of(
-    curves: Mapping[str, Sequence[Curve]], *, title: str, ylabel: str, xlabel: str = "steps", width: float = 7.0, size: float = 10
+    curves: Mapping[str, Traces], *, title: str, ylabel: str, xlabel: str = "steps", width: float = 7.0, size: float = 10
 ) -> Any:
-    """The mean over the seeds of each name, and between the lowest and the highest seed a band; named at its end."""
-    figure, (axes,) = panels(width=width, height=max(4.4, room_for(curves, width, size) + BESIDE), size=size)
+    """The mean over the seeds of each name, and between the lowest and the highest seed a band; named at its end.
+
+    A seed that diverged is a line of its own that ends in a cross: the mean is of those that lived.
+    """
+    names = [seeds.named(name) for name, seeds in curves.items()]
+    figure, (axes,) = panels(width=width, height=max(4.4, room_for(names, width, size) + BESIDE), size=size)
     ends = []
-    for i, (name, seeds) in enumerate(curves.items()):
-        drawn = [dict(points) for points in seeds]
-        steps = sorted(set.intersection(*map(set, drawn)))
-        if not steps:
-            continue
+    for i, (name, seeds) in enumerate(zip(names, curves.values(), strict=True)):
         look = name_of(i)
+        for x, y in (zip(*points, strict=True) for points in seeds.dead if points):
+            axes.plot(x, y, color=look["color"], linewidth=0.9, linestyle=":")
+            axes.plot(x[-1:], y[-1:], "x", color=look["color"], markersize=6)
+        drawn = [dict(points) for points in seeds.lived]
+        steps = sorted(set.intersection(*map(set, drawn))) if drawn else []
+        if not steps:
+            if died := [points[-1] for points in seeds.dead if points]:
+                ends.append((*max(died), name, look["color"]))
+            continue
         mean = [statistics.fmean(one[step] for one in drawn) for step in steps]
         if len(drawn) > 1:
             low, high = ([pick(one[step] for one in drawn) for step in steps] for pick in (min, max))
             axes.fill_between(steps, low, high, color=look["color"], alpha=0.18, linewidth=0)
         axes.plot(steps, mean, markersize=3, linewidth=1.3, **look)
         ends.append((steps[-1], mean[-1], name, look["color"]))
-    band = any(len(seeds) > 1 for seeds in curves.values())
-    axes.set_xlabel(f"{xlabel}{'  (line: mean; band: lowest to highest seed)' if band else ''}")
+    key = ["line: mean; band: lowest to highest seed"] if any(len(seeds.lived) > 1 for seeds in curves.values()) else []
+    key += ["×: last evaluation before a seed diverged"] if any(map(any, (seeds.dead for seeds in curves.values()))) else []
+    axes.set_xlabel("\n".join([xlabel, *key]))
     axes.set_ylabel(ylabel)
     heading(figure, title)
     label_ends(axes, ends)
     return figure
 
 
-def ends_of(curves: Mapping[str, Sequence[Curve]], ylabel: str) -> str:
+def ends_of(curves: Mapping[str, Traces], ylabel: str) -> str:
     """What the curves say, for who cannot see them: where each ends."""
-    last = {name: statistics.fmean(points[-1][1] for points in seeds) for name, seeds in curves.items() if all(seeds)}
-    return f"Last {ylabel}: {'; '.join(f'{name} {value:.2f}' for name, value in last.items())}."
+    words = []
+    for name, seeds in curves.items():
+        if last := [points[-1][1] for points in seeds.lived if points]:
+            words.append(f"{seeds.named(name)} {statistics.fmean(last):.2f}")
+        elif seeds.dead:
+            words.append(seeds.named(name))
+    return f"Last {ylabel}: {'; '.join(words)}."
 
 
 @dataclass(frozen=True)
@@ -158,14 +173,16 @@ def forest(rows: Sequence[Held], *, title: str, width: float = 4.9, size: float 
 
 def against_images(
     printed: Mapping[str, Curve], ours: Mapping[str, Sequence[tuple[float, float, float, float]]], *, title: str,
-    width: float = 4.9, size: float = 10,
+    diverged: Mapping[str, str] | None = None, width: float = 4.9, size: float = 10,
 ) -> Any:  # fmt: skip
     """Accuracy against the number of images a class M: dashed what the paper prints, solid ours with 95 % intervals.
 
     Args:
-        printed: (M, accuracy in percent) by method. ours: (M, mean, low, high) by method.
+        printed: (M, accuracy in percent) by method. ours: (M, mean, low, high) by method. diverged: what is said of ours, by method.
     """
-    labels = [f"{name}, paper" for name in printed] + [f"{name}, ours" for name in ours]
+    lost = diverged or {}
+    mine_of = {name: f"{name}, ours{f' ({lost[name]})' if name in lost else ''}" for name in ours}
+    labels = [f"{name}, paper" for name in printed] + list(mine_of.values())
     figure, (axes,) = panels(width=width, height=max(3.8, room_for(labels, width, size) + BESIDE), size=size)
     ends = []
     for i, name in enumerate(dict.fromkeys([*printed, *ours])):
@@ -177,7 +194,7 @@ def against_images(
             at, mean, low, high = zip(*mine, strict=True)
             ends_at = [[m - a for m, a in zip(mean, low, strict=True)], [b - m for m, b in zip(mean, high, strict=True)]]
             axes.errorbar(at, mean, yerr=ends_at, linewidth=1.6, markersize=4, capsize=2, **look)
-            ends.append((at[-1], mean[-1], f"{name}, ours", look["color"]))
+            ends.append((at[-1], mean[-1], mine_of[name], look["color"]))
     every = [m for points in printed.values() for m, _ in points] + [row[0] for rows in ours.values() for row in rows]
     if min(every) > 0 and max(every) > 20 * min(every):
         axes.set_xscale("log")
@@ -189,7 +206,7 @@ def against_images(
     return figure
 
 
-def seeds_figure(path: Path, curves: Mapping[str, Sequence[Curve]], *, title: str, line: float | None = None) -> Path:
+def seeds_figure(path: Path, curves: Mapping[str, Traces], *, title: str, line: float | None = None) -> Path:
     """Mean over the seeds of each cell, a band from the lowest to the highest, its name at the end; ``line``: a value across."""
     figure = curves_of(curves, title=title, ylabel="accuracy, %")
     if line is not None:

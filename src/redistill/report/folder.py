@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from redistill.errors import RedistillError
@@ -12,7 +12,8 @@ from redistill.papers.plan import Plan
 from redistill.report import style
 from redistill.report.figures import curves_of, ends_of
 from redistill.report.html import MARK
-from redistill.report.paper import csv_text, latex_cells, latex_text, page, tested
+from redistill.report.paper import csv_text, latex_cells, latex_text, page
+from redistill.report.traces import Traces, traces
 from redistill.report.web import paper_page, paper_parts
 from redistill.report.web_runs import runs_page, subject
 from redistill.report.written import Written
@@ -71,8 +72,8 @@ def save(
         keep(f"{short}.csv", csv_text(table).encode())
         keep(f"{short}.tex", latex_cells(plan.paper, table).encode())
         keep(f"{short}-claims.tex", latex_text(plan.paper, table).encode())
-        if any(table.runs.values()):
-            figures.append(_curves(folder, short, table))
+        if shown := traces(table.runs):
+            figures.append(_curves(folder, short, shown))
             made.append(folder / figures[-1])
     keep(f"{plan.paper.name}.md", page(plan, tables, figures).encode())
     for name, content in put.items():
@@ -88,8 +89,7 @@ def save_runs(runs: Sequence[Run], folder: Path, notes: Sequence[str] = ()) -> P
     return folder / "index.html"
 
 
-def _curves(folder: Path, short: str, table: TableVerdict) -> str:
+def _curves(folder: Path, short: str, shown: Mapping[str, Traces]) -> str:
     """Test accuracy over the run, mean and range over the seeds of every cell that ran."""
-    shown = tested(table.runs)
     figure = curves_of(shown, title=short, ylabel="test accuracy, %")
     return style.save(figure, folder / f"{short}.svg", short, ends_of(shown, "test accuracy, %")).name

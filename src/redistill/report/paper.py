@@ -298,14 +298,3 @@ def _cost(tables: Sequence[TableVerdict]) -> list[str]:
         out.append(bars((run.label, str(run.seed), str(run.record["steps"]), time, f"`{run.id}`")))
     total = lasting(sum(float(run.record["time"]["own"]) for run in runs.values()))
     return [*out, "", f"{len(runs)} runs, {total} of the students' own steps.", ""]
-
-
-def tested(runs: Mapping[str, Sequence[Run]]) -> dict[str, list[list[tuple[float, float]]]]:
-    """Accuracy over the steps, seed by seed, of everything that ran: on ``test``, or on the first set that a run has."""
-    found = {}
-    for name, several in runs.items():
-        accuracies = [run.curves()["accuracy"] for run in several]
-        curves = [[(step, value) for step, value in a.get("test") or next(iter(a.values()), ())] for a in accuracies]
-        if curves and all(curves):
-            found[name] = curves
-    return found

@@ -100,7 +100,8 @@ def label_ends(ax: Any, ends: Sequence[tuple[float, float, str, str]]) -> None:
         ax.annotate(
             text, xy=(x, y), xytext=(1.03, y), textcoords=ax.get_yaxis_transform(), va="center", color=colour, fontsize=size,
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "relpos": (0.0, 0.5), "shrinkA": 0, "shrinkB": 2},
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "linestyle": (0, (1, 2)),  # no line of the figure's
+                        "relpos": (0.0, 0.5), "shrinkA": 0, "shrinkB": 2},
         )
         for y, x, text, colour in shown
     ]  # fmt: skip

@@ -10,7 +10,8 @@ from redistill.claims import Finding, counted, summary_sentences
 from redistill.papers.cells import Cell
 from redistill.papers.plan import Plan
 from redistill.papers.schema import Selector
-from redistill.report.figures import Held, against_images, curves_of, ends_of, forests
+from redistill.report.by_images import by_images
+from redistill.report.figures import Held, curves_of, ends_of, forests
 from redistill.report.html import Content, Element, el, facts, figure, listed, page, table
 from redistill.report.paper import (
     ASKED,
@@ -21,18 +22,16 @@ from redistill.report.paper import (
     line,
     reported,
     scope_of,
-    tested,
     title_of,
     unit_of,
 )
 from redistill.report.style import svg_text
+from redistill.report.traces import traces
 from redistill.report.web_parts import LETTER, WIDTH, methods, of_runs, sections
 from redistill.report.written import Written
 from redistill.runs.store import Run
-from redistill.stats import percent_interval
 from redistill.verdicts.beliefs import Believed
 from redistill.verdicts.claims import label
-from redistill.verdicts.diverged import counts_for
 from redistill.verdicts.tables import TableVerdict
 
 MOST = 40
@@ -122,10 +121,10 @@ def _table(plan: Plan, judged: TableVerdict, name: str, whole: bool) -> list[Con
         for part, (drawn, held_there) in enumerate(forests(rested, title="Ours minus the paper's", width=WIDTH, size=LETTER)):
             verdicts = "; ".join(f"{one.name}: {one.words}" for one in held_there)
             figures.append(figure(svg_text(drawn, f"Claims of table {judged.table}", verdicts), f"{name}-f{part or ''}"))
-    if curves := tested(judged.runs):
+    if curves := traces(judged.runs):
         drawn = curves_of(curves, title="Test accuracy over the run", ylabel="test accuracy, %", width=WIDTH, size=LETTER)
         figures.append(figure(svg_text(drawn, f"Curves of table {judged.table}", ends_of(curves, "test accuracy, %")), f"{name}-c"))
-    if (few := _few(plan, judged)) is not None:
+    if (few := by_images(plan, judged)) is not None:
         figures.append(figure(few, f"{name}-m"))
     out += [el("div", figures, class_="figures")] if figures else []
     rows = []
@@ -161,29 +160,6 @@ def held(finding: Finding) -> Held | None:
     if reading is None or reading.difference is None or reading.interval is None:
         return None
     return Held(finding.claim.id, words, reading.difference, *reading.interval, finding.claim.tolerance, finding.verdict)
-
-
-def _few(plan: Plan, judged: TableVerdict) -> str | None:
-    """Accuracy against M, where the cells of a table differ by it and something of it ran."""
-    if plan.paper.table(judged.table).metric == "mte":
-        return None
-    printed: dict[str, list[tuple[float, float]]] = {}
-    ours: dict[str, list[tuple[float, float, float, float]]] = {}
-    for p in judged.planned:
-        if not p.cell.facts.get("M", "").isdigit():
-            continue
-        name, images = ", ".join(v for k, v in p.cell.facts.items() if k not in ("M", "seed")), float(p.cell.facts["M"])
-        if (accuracy := plan.paper.accuracy(p.cell)) is not None:
-            printed.setdefault(name, []).append((images, accuracy))
-        values = [counts_for(run)[0] for run in judged.runs.get(label(p.cell), ())]
-        if len(values) > 1:
-            mean = percent_interval(values)
-            ours.setdefault(name, []).append((images, mean.value, mean.low, mean.high))
-    if not ours or len({m for points in (*printed.values(),) for m, _ in points}) < 2:
-        return None
-    mine = {name: points for name, points in printed.items() if name in ours}
-    drawn = against_images(mine, ours, title="Accuracy against images a class", width=WIDTH, size=LETTER)
-    return svg_text(drawn, f"Accuracy against M, table {judged.table}")
 
 
 def _where(entries: Sequence[Selector], shown: Sequence[Mapping[str, str]]) -> list[Content]:

@@ -9,8 +9,8 @@ from redistill.claims import counted
 from redistill.files import digest
 from redistill.report.figures import curves_of, ends_of
 from redistill.report.html import Content, el, figure, page, table
-from redistill.report.paper import tested
 from redistill.report.style import svg_text
+from redistill.report.traces import traces
 from redistill.report.web_parts import LETTER, WIDTH, methods, of_runs, sections
 from redistill.runs.store import Run
 from redistill.stats import percent_interval
@@ -40,7 +40,7 @@ def runs_page(runs: Sequence[Run], notes: Sequence[str] = ()) -> str:
             seeds = f"{', '.join(str(run.seed) for run in several)}{f' (diverged: {chr(44).join(lost)})' if lost else ''}"
             rows.append((name, data, text, str(len(values)), seeds))
     out: list[Content] = [table(("run", "set", "accuracy % [95 %]", "n", "seeds"), rows, "Accuracy after the last step", numbers=(2, 3))]
-    if curves := tested(named):
+    if curves := traces(named):
         drawn = curves_of(curves, title="Accuracy over the run", ylabel="accuracy, %", width=WIDTH, size=LETTER)
         out.append(el("div", figure(svg_text(drawn, "Accuracy over the run", ends_of(curves, "accuracy, %")), "runs"), class_="figures"))
     again = [(f"{run.label}, seed {run.seed}", el("code", f"redistill run {shlex.quote(str(run.folder))}")) for run in runs]

@@ -1,0 +1,72 @@
+"""A table's accuracies against the number of images a class, the paper's beside ours, as a drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from redistill.papers.plan import Plan
+from redistill.report.figures import against_images
+from redistill.report.style import svg_text
+from redistill.report.web_parts import LETTER, WIDTH
+from redistill.runs.store import Run
+from redistill.stats import percent_interval
+from redistill.verdicts.claims import label
+from redistill.verdicts.diverged import counts_for
+from redistill.verdicts.tables import TableVerdict
+
+Point = tuple[float, float, float, float]
+
+
+def by_images(plan: Plan, judged: TableVerdict) -> str | None:
+    """An SVG, where the cells of a table differ by M and something of it ran with two seeds; else None."""
+    if plan.paper.table(judged.table).metric == "mte":
+        return None
+    facts: dict[str, dict[str, str]] = {}
+    printed: dict[str, list[tuple[float, float]]] = {}
+    ours: dict[str, list[Point]] = {}
+    lost: dict[str, str] = {}
+    for cell in (p.cell for p in judged.planned if p.cell.facts.get("M", "").isdigit()):
+        about = {k: v for k, v in cell.facts.items() if k not in ("M", "seed")}
+        name, images = ", ".join(about.values()), float(cell.facts["M"])
+        facts[name] = about
+        if (accuracy := plan.paper.accuracy(cell)) is not None:
+            printed.setdefault(name, []).append((images, accuracy))
+        runs = judged.runs.get(label(cell), ())
+        if len(runs) > 1:
+            ours.setdefault(name, []).append((images, *_living(runs)))
+            if dead := sum(run.diverged is not None for run in runs):
+                lost[name] = f"{dead} of {len(runs)} diverged"
+    if not ours or len({m for points in printed.values() for m, _ in points}) < 2:
+        return None
+    brief = dict(zip(ours, short([facts[name] for name in ours]), strict=True))
+    drawn = against_images(
+        {brief[name]: points for name, points in printed.items() if name in brief},
+        {brief[name]: points for name, points in ours.items()},
+        diverged={brief[name]: words for name, words in lost.items()},
+        title="Accuracy against images a class", width=WIDTH, size=LETTER,
+    )  # fmt: skip
+    return svg_text(drawn, f"Accuracy against M, table {judged.table}")
+
+
+def _living(runs: Sequence[Run]) -> tuple[float, float, float]:
+    """Mean and 95 % interval of the runs that trained to their end; where none did, of what guessing comes to.
+
+    Between a network that guesses and one that does not there is no mean worth drawing.
+    """
+    values = [counts_for(run)[0] for run in runs if run.diverged is None] or [counts_for(run)[0] for run in runs]
+    if len(values) == 1:
+        return values[0], values[0], values[0]
+    found = percent_interval(values)
+    return found.value, found.low, found.high
+
+
+def short(facts: Sequence[Mapping[str, str]]) -> list[str]:
+    """Names without what all of them have in common, as long as they stay different.
+
+    >>> short([{"data": "cifar10", "method": "KD"}, {"data": "cifar10", "method": "AT"}, {"data": "cifar10", "method": "AT"}])
+    ['KD', 'AT', 'AT']
+    """
+    every = {key for one in facts for key in one}
+    unlike = {key for key in every if len({one[key] for one in facts if key in one}) > 1}
+    whole, brief = ([", ".join(v for k, v in one.items() if k in keys) for one in facts] for keys in (every, unlike))
+    return brief if all(brief) and len(set(brief)) == len(set(whole)) else whole
