@@ -72,6 +72,8 @@ def test_the_table_says_what_was_measured_and_what_it_shows(whole: tuple[Distill
     for word in ("accuracy %", "95 % interval", "NLL", "calibration error", "parameters", "MACs", "1 image, ms", "memory", "over seeds"):
         assert word in text
     assert f"{found.rows[2].mean('accuracy'):.2f}" in text and "interleaved" in text
+    # what is not over the seeds of a table of several says so
+    assert "| 95 % images, 1st seed |" in text and f"the interval of {found.rows[0].name}, one network, is over images" in text
     table = json.loads((place / "out" / "table.json").read_text())
     assert table["rows"][1]["seeds"]["1"]["accuracy"] == found.rows[1].evaluations[1].accuracy
     for name in ("size.svg", "confusion.svg", "plan.txt"):

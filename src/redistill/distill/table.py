@@ -31,7 +31,7 @@ def _column(found: Distilled, row: Row | None) -> list[str]:
             else []
         )
         gains = (
-            ["distilled minus plain", "95 % over images", *(["95 % over seeds"] if seeds > 1 else [])]
+            ["distilled minus plain", *(["95 % images, 1st seed", "95 % over seeds"] if seeds > 1 else ["95 % over images"])]
             if any(r.gain for r in found.rows)
             else []
         )
@@ -102,12 +102,19 @@ def _sentences(found: Distilled) -> list[str]:
     lines.append(
         f"Latencies are medians of interleaved forwards on {found.place}; memory is weights and the tensors that live at once. "
         + (
-            "NLL, calibration error (15 bins) and top-5 are means over seeds."
+            f"NLL, calibration error (15 bins) and top-5 are means over seeds{_one_network(found)}."
             if found.labels is not None
             else "Student and teacher were asked on the training images, for there are no others."
         )
     )
     return lines
+
+
+def _one_network(found: Distilled) -> str:
+    """Whose interval is over images in a table of several seeds."""
+    several = any(len(row.evaluations) > 1 for row in found.rows)
+    one = [row.name for row in found.rows if several and len(row.evaluations) == 1]
+    return f"; the interval of {' and '.join(one)}, one network, is over images" if one else ""
 
 
 def _times(ratio: float) -> str:
