@@ -14,7 +14,7 @@ from redistill.papers.plan import imported, listed, of
 from redistill.papers.schema import Deviation
 from redistill.runs.store import Run, Store
 from redistill.settings.change import put_over
-from redistill.stats import Interval, paired_difference
+from redistill.stats import Interval, paired_difference, percent_interval
 
 
 @dataclass(frozen=True)
@@ -138,13 +138,33 @@ def told_of(one: Effect, plain: Effect) -> str:
     shared = [seed for seed in one.values if seed in plain.values]
     if one.effect is None and len(shared) == 1:
         effect = f"{one.values[shared[0]] - plain.values[shared[0]]:+.2f}, of one seed: no interval"
-    elif one.effect is None and one.values and plain.diverged and not plain.values:
+    elif one.effect is None and one.values and plain.diverged and not shared:
         effect = f"{_mean(one)}, nothing to compare it with"
     elif one.effect is None:
         effect = f"not measured ({counted(len(one.values), 'seed')})"
     else:
         effect = f"{one.effect.value:+.2f} [{one.effect.low:+.2f}, {one.effect.high:+.2f}], {one.effect.n} seeds"
-    return f"{about.name}: {', '.join(filter(None, (effect, _lost(one))))}; {about.about}: {about.theirs}"
+    came = _came_to(one, [seed for seed in one.values if seed in plain.diverged])
+    return f"{about.name}: {', '.join(filter(None, (effect, _lost(one))))}; {about.about}: {about.theirs}{came}"
+
+
+def _came_to(one: Effect, lived: Sequence[int]) -> str:
+    """The accuracy with the departure taken the other way, by itself: an effect is over the seeds that lived in both.
+
+    Args:
+        lived: seeds of it that the cell as planned has not, because they diverged there.
+    """
+    if not one.values:
+        return ""
+    values = list(one.values.values())
+    mean = percent_interval(values) if len(values) > 1 else None
+    words = f"{mean.value:.2f} [{mean.low:.2f}, {mean.high:.2f}] with it" if mean else f"{values[0]:.2f} with it"
+    words += f" ({_seeds(list(one.values))})"
+    return f"; {words}" + (f", alive with {_seeds(lived)} where the cell as planned diverged" if lived else "")
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def _mean(one: Effect) -> str:
@@ -156,4 +176,4 @@ def _lost(one: Effect) -> str:
     """Seeds that diverged: they have no accuracy, so they are in no mean and no effect, and are named."""
     if not one.diverged:
         return ""
-    return f"seed{'s' if len(one.diverged) > 1 else ''} {', '.join(map(str, one.diverged))} diverged"
+    return f"{_seeds(one.diverged)} diverged"

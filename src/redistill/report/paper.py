@@ -240,7 +240,10 @@ def _section(paper: Paper, table: TableVerdict) -> list[str]:
     return [*out, *([""] if out[-1] else [])]
 
 
-DEPARTED = "One departure at a time, the others as planned (`redistill explain`): the change minus the cell, in points of accuracy."
+DEPARTED = (
+    "One departure at a time, the others as planned (`redistill explain`): the change minus the cell, in points of accuracy, and the "
+    "accuracy that it comes to."
+)
 
 
 def departed_lines(table: TableVerdict) -> list[str]:
