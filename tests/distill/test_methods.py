@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+
 import pytest
 
 from redistill import terms
 from redistill.core import RedistillError
-from redistill.distill.methods import asked
+from redistill.distill.methods import asked, of_few_images
 from redistill.published.methods import METHODS, listed
+from redistill.report import distilled
+from redistill.report.distilled import WAYS
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
 def rows(text: str, labelled: bool = True, epochs: int = 240) -> list[dict[str, object]]:
@@ -33,6 +40,23 @@ def test_a_sum_has_each_term_once_and_the_least_cross_entropy() -> None:
     assert rows("AT+SP") == [{"use": "CE"}, at, {"use": "SP", "weight": 3000.0}]
     assert [row["use"] for row in rows("KD+SRRL")] == ["CE", "KD", "SRRL"] and rows("KD+SRRL")[1] == half[1]
     assert rows("KD+AT", labelled=False) == [{**half[1], "weight": 1.0}, at]
+
+
+def test_a_plan_by_kd_alone_on_few_images_says_what_was_measured_there() -> None:
+    said = of_few_images(["KD"], 100.0, False)
+    assert said is not None and said.startswith("few images: ") and "--method KD,KD+AT,KD+SP" in said and "--unlabelled" in said
+    assert "--unlabelled" not in (of_few_images(["KD"], 100.0, True) or "--unlabelled")
+    assert all(of_few_images(names, each, False) is None for names, each in ((["KD"], 500.0), (["KD", "KD+AT"], 100.0), (["KD"], math.inf)))
+    # and it is what the records say: a sentence about numbers does not outlive them
+    interval = {}
+    for name in WAYS:
+        record = distilled.record(RESULTS, name)
+        assert record is not None
+        for row in (row for row in record["rows"] if row["kind"] == "distilled"):
+            interval[name, row["name"].rpartition(" ")[2]] = row["gain"]["over_seeds"]
+    low, high = interval["cifar10-methods", "KD"]
+    assert low < 0 < high
+    assert all(interval["cifar10-methods", name][0] > 0 for name in ("KD+AT", "KD+SP")) and interval["cifar10-unlabelled", "KD"][0] > 0
 
 
 def test_what_takes_more_than_one_training_is_refused_with_what_makes_it() -> None:

@@ -60,6 +60,25 @@ def asked(text: str, labelled: bool, epochs: int) -> list[Asked]:
     return [Asked(name, tuple(_rows(name, labelled, epochs)), Path.cwd()) for name in names]
 
 
+FEW = 200
+"""Labelled images a class, up to which a plan speaks of what was measured with 100."""
+
+
+def of_few_images(names: Sequence[str], each: float, beside: bool) -> str | None:
+    """What a plan by KD alone says where there are few labelled images; None elsewhere.
+
+    Args:
+        names: of the methods. each: labelled images a class, their median. beside: whether images without labels are there.
+    """
+    if list(names) != ["KD"] or each > FEW:
+        return None
+    more = "" if beside else ", and so did images without labels (--unlabelled DIR)"
+    return (
+        f"few images: with 100 a class of CIFAR-10, KD alone brought a small network nothing that shows, KD+AT and KD+SP did "
+        f"(--method KD,KD+AT,KD+SP compares them here){more}: docs/distill.md, The table"
+    )
+
+
 def with_class_weights(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The same terms, cross-entropy weighted so that each class counts alike."""
     return [{**row, "class_weights": "balanced"} if row.get("use") == "CE" else dict(row) for row in rows]

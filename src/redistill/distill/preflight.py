@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -395,6 +397,9 @@ class _Preflight:
             terms = next(iter(by_seed.values())).written()["method"]
             weights = " + ".join(f"{row.get('weight', 1.0)} {row['use']}" for row in terms)
             self.say("" if number else "method", f"{name}: {weights}")
+        each = statistics.median(images.train.class_counts()) if images.labelled else math.inf
+        if (remark := methods.of_few_images(list(lessons.distilled), each, images.beside is not None)) is not None:
+            self.say("", remark)
         if not lessons.plain:
             self.say("plain", "none: " + ("left out" if images.labelled else "without labels a student cannot learn alone"))
         elif images.beside is None:
