@@ -56,7 +56,8 @@ def plot(
 ) -> None:
     """Draw the accuracy over the run, cell by cell.
 
-    Mean over seeds, a band from the lowest to the highest of them, and each curve's name at its end.
+    Mean over seeds, a band from the lowest to the highest of them, and each curve's name at its end; of a seed that diverged a line
+    that ends in a cross.
     """
     from redistill.cli.compare import cells_of
     from redistill.report.figures import seeds_figure
