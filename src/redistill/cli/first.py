@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,9 +12,6 @@ from redistill.cli import app
 from redistill.cli.options import Out
 from redistill.errors import RedistillError, nearest
 from redistill.paths import expanded
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command()
