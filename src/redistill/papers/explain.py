@@ -139,7 +139,7 @@ def told_of(one: Effect, plain: Effect) -> str:
     if one.effect is None and len(shared) == 1:
         effect = f"{one.values[shared[0]] - plain.values[shared[0]]:+.2f}, of one seed: no interval"
     elif one.effect is None and one.values and plain.diverged and not shared:
-        effect = f"{_mean(one)}, nothing to compare it with"
+        effect = "nothing to compare it with"
     elif one.effect is None:
         effect = f"not measured ({counted(len(one.values), 'seed')})"
     else:
