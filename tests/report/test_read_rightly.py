@@ -120,8 +120,10 @@ def test_of_records_the_dead_are_told_from_those_that_lived() -> None:
     alive = [run for run in runs if run.diverged is None]
     with pytest.raises(RedistillError, match="evaluation set"):
         traces({"VID": alive}, "tset")
-    dead = [run for run in runs if run.diverged is not None]
-    assert traces({"never evaluated": dead}, "tset") == {}, "it diverged, perhaps before: nothing to draw, and nothing to refuse"
+    with pytest.raises(RedistillError, match="evaluation set"):  # they were evaluated before they died, on another set
+        traces({"VID": [run for run in runs if run.diverged is not None]}, "tset")
+    at_once: Any = SimpleNamespace(diverged="CE became nan", curves=lambda: {"accuracy": {}})
+    assert traces({"never evaluated": [at_once]}, "test") == {} and len(traces({"VID": [*runs, at_once]})["VID"].dead) == 3
 
 
 def test_one_seed_has_no_interval_and_old_ones_end_at_100(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from redistill.papers.plan import Plan
 from redistill.report.figures import against_images
 from redistill.report.style import svg_text
+from redistill.report.traces import lost
 from redistill.report.web_parts import LETTER, WIDTH
 from redistill.runs.store import Run
 from redistill.stats import percent_interval
@@ -24,7 +25,7 @@ def by_images(plan: Plan, judged: TableVerdict) -> str | None:
     facts: dict[str, dict[str, str]] = {}
     printed: dict[str, list[tuple[float, float]]] = {}
     ours: dict[str, list[Point]] = {}
-    lost: dict[str, str] = {}
+    died: dict[str, tuple[int, int]] = {}
     for cell in (p.cell for p in judged.planned if p.cell.facts.get("M", "").isdigit()):
         about = {k: v for k, v in cell.facts.items() if k not in ("M", "seed")}
         name, images = ", ".join(about.values()), float(cell.facts["M"])
@@ -34,15 +35,15 @@ def by_images(plan: Plan, judged: TableVerdict) -> str | None:
         runs = judged.runs.get(label(cell), ())
         if len(runs) > 1:
             ours.setdefault(name, []).append((images, *_living(runs)))
-            if dead := sum(run.diverged is not None for run in runs):
-                lost[name] = f"{dead} of {len(runs)} diverged"
+            dead, ran = died.get(name, (0, 0))
+            died[name] = dead + sum(run.diverged is not None for run in runs), ran + len(runs)
     if not ours or len({m for points in printed.values() for m, _ in points}) < 2:
         return None
     brief = dict(zip(ours, short([facts[name] for name in ours]), strict=True))
     drawn = against_images(
         {brief[name]: points for name, points in printed.items() if name in brief},
         {brief[name]: points for name, points in ours.items()},
-        diverged={brief[name]: words for name, words in lost.items()},
+        diverged={brief[name]: lost(*counts) for name, counts in died.items()},
         title="Accuracy against images a class", width=WIDTH, size=LETTER,
     )  # fmt: skip
     return svg_text(drawn, f"Accuracy against M, table {judged.table}")

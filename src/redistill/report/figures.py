@@ -178,10 +178,9 @@ def against_images(
     """Accuracy against the number of images a class M: dashed what the paper prints, solid ours with 95 % intervals.
 
     Args:
-        printed: (M, accuracy in percent) by method. ours: (M, mean, low, high) by method. diverged: what is said of ours, by method.
+        printed: (M, accuracy in percent) by method. ours: (M, mean, low, high) by method. diverged: what stands behind ours, by method.
     """
-    lost = diverged or {}
-    mine_of = {name: f"{name}, ours{f' ({lost[name]})' if name in lost else ''}" for name in ours}
+    mine_of = {name: f"{name}, ours{(diverged or {}).get(name, '')}" for name in ours}
     labels = [f"{name}, paper" for name in printed] + list(mine_of.values())
     figure, (axes,) = panels(width=width, height=max(3.8, room_for(labels, width, size) + BESIDE), size=size)
     ends = []

@@ -27,9 +27,16 @@ class Traces(NamedTuple):
         >>> Traces([[(1, 50.0)]], [[], []]).named("VID")
         'VID (2 of 3 diverged)'
         """
-        if not self.dead:
-            return name
-        return f"{name} ({len(self.dead)} of {len(self.lived) + len(self.dead)} diverged)"
+        return f"{name}{lost(len(self.dead), len(self.lived) + len(self.dead))}"
+
+
+def lost(dead: int, of: int) -> str:
+    """What stands behind a name where runs diverged; "" where none did.
+
+    >>> lost(2, 3), lost(0, 3)
+    (' (2 of 3 diverged)', '')
+    """
+    return f" ({dead} of {of} diverged)" if dead else ""
 
 
 def traces(runs: Mapping[str, Sequence[Run]], on: str | None = None) -> dict[str, Traces]:
@@ -39,7 +46,7 @@ def traces(runs: Mapping[str, Sequence[Run]], on: str | None = None) -> dict[str
         on: the evaluation set; None: ``test``, or the first that a run has.
 
     Raises:
-        RedistillError: a run that trained to its end was not evaluated on the set that is asked for.
+        RedistillError: a run was evaluated, or trained to its end, and not on the set that is asked for.
     """
     found = {}
     for name, several in runs.items():
@@ -52,7 +59,7 @@ def traces(runs: Mapping[str, Sequence[Run]], on: str | None = None) -> dict[str
 
 def _curve(run: Run, on: str | None) -> Curve:
     curves = run.curves()["accuracy"]
-    if on is not None and on not in curves and run.diverged is None:
+    if on is not None and on not in curves and (curves or run.diverged is None):
         raise RedistillError(f"{run.folder}: {nearest(on, curves, 'evaluation set')}")
     points = curves.get("test" if on is None else on) or (next(iter(curves.values()), ()) if on is None else ())
     return [(int(step), float(value)) for step, value in points]
