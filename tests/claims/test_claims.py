@@ -15,7 +15,19 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from redistill.claims import Claim, Finding, Measured, Published, judge, judge_table, pool, sentence, summary_sentences, verdict_words
+from redistill.claims import (
+    Claim,
+    Finding,
+    Measured,
+    Published,
+    judge,
+    judge_table,
+    pool,
+    sentence,
+    sentences,
+    summary_sentences,
+    verdict_words,
+)
 from redistill.claims.model import Aggregate, Which
 from redistill.errors import RedistillError
 from redistill.report.marked import block, filled
@@ -116,6 +128,19 @@ def test_a_print_that_no_affordable_number_of_seeds_settles_is_compatible_within
     # what the plan said before the runs stands, whatever the spreads look like now
     assert judge(dataclasses.replace(claim, reach=True), {"A": runs(*OURS)}).verdict == "unclear"
     assert judge(value(mean_of_3(82.44), reach=False), {"A": runs(*OURS)}).verdict == "compatible"
+
+
+def test_what_is_to_be_minded_of_every_claim_alike_is_said_once() -> None:
+    said = Published(80.0, None, None, None, "unknown", "unknown")
+    found = judge_table([Claim(cell, "value", cell, said) for cell in "AB"], {"A": runs(*OURS), "B": runs(*OURS)})[0]
+    unlike = "the paper reports an epoch that it does not name, ours is the last epoch"
+    assert all(finding.mismatch == unlike for finding in found)
+    *each, last = sentences(found)
+    assert last == f"Mind of all of these that {unlike}." and len(each) == 2 and not any("mind that" in one for one in each)
+    # a single one says it itself, and so does each where they differ
+    assert sentences(found[:1]) == [sentence(found[0])] and unlike in sentence(found[0])
+    differing = [found[0], dataclasses.replace(found[1], mismatch="")]
+    assert sentences(differing) == [sentence(one) for one in differing]
 
 
 def test_a_compatible_names_the_other_printed_numbers_that_it_would_be_said_of() -> None:

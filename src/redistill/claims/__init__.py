@@ -18,7 +18,7 @@ from __future__ import annotations
 from redistill.claims.judge import POOL, judge, judge_table, pool
 from redistill.claims.model import Claim, Finding, Measured, Pool, Published, Reading, Summary, Verdict
 from redistill.claims.view import ALPHA
-from redistill.claims.words import counted, sentence, summary_sentences, verdict_words
+from redistill.claims.words import counted, sentence, sentences, summary_sentences, verdict_words
 
 __all__ = [
     "ALPHA",
@@ -36,6 +36,7 @@ __all__ = [
     "judge_table",
     "pool",
     "sentence",
+    "sentences",
     "summary_sentences",
     "verdict_words",
 ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from redistill.claims.model import Claim, Finding, Published, Reading, Summary
 from redistill.claims.view import ALPHA
 
@@ -36,6 +39,14 @@ def sentence(finding: Finding) -> str:
     if finding.mismatch:
         ends.append(f"mind that {finding.mismatch}")
     return f"{claim.id} is {verdict_words(finding)}: {'; '.join(ends)}."
+
+
+def sentences(findings: Sequence[Finding]) -> list[str]:
+    """A sentence a finding (:func:`sentence`); what is to be minded of every one alike is said once, at the end."""
+    shared = {finding.mismatch for finding in findings}
+    if len(findings) < 2 or len(shared) > 1 or not any(shared):
+        return [sentence(finding) for finding in findings]
+    return [*(sentence(replace(finding, mismatch="")) for finding in findings), f"Mind of all of these that {shared.pop()}."]
 
 
 def verdict_words(finding: Finding) -> str:

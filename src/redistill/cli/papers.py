@@ -185,13 +185,12 @@ def reproduce(
         told(outcomes, True)
     status = _unless_stopped(max((one.status for one in outcomes), default=0))
     if scale == 1.0 and not as_json:
-        from redistill.claims import sentence
+        from redistill.claims import sentences
         from redistill.verdicts.tables import judged
 
         for one in judged(made, store):
-            for finding in one.findings:
-                if finding.reading is not None:
-                    print(sentence(finding))
+            for words in sentences([finding for finding in one.findings if finding.reading is not None]):
+                print(words)
     if status:
         raise typer.Exit(status)
 

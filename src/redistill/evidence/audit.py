@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from redistill import files
-from redistill.claims import Finding, sentence, summary_sentences, verdict_words
+from redistill.claims import Finding, sentence, sentences, summary_sentences, verdict_words
 from redistill.errors import RedistillError
 from redistill.evidence.bearing import Bearing, bearings
 from redistill.evidence.model import Evidence
@@ -73,7 +73,11 @@ def unknown(evidence: Evidence) -> list[str]:
 
 def finding_sentence(finding: Finding) -> str:
     """A finding in a sentence that does not call other people's runs ours."""
-    text = sentence(finding)
+    return _theirs(sentence(finding))
+
+
+def _theirs(text: str) -> str:
+    """What the judge says of runs, where they are other people's."""
     for ours, theirs in (
         (r"\bours is\b", "these runs are of"), (r" seeds of ours\b", " seeds"), (r"; ours\b", "; these runs"),
         (r": ours\b", ": these runs give"),
@@ -125,7 +129,7 @@ def _bearing(bearing: Bearing) -> list[str]:
     lines = [f"**{bearing.paper}, table {bearing.table}** (runs of {bearing.whose}{variant})", ""]
     if bearing.findings:
         lines += table(bearing), ""
-        lines += [f"- {finding_sentence(finding)}" for finding in bearing.findings if finding.reading is not None]
+        lines += [f"- {_theirs(text)}" for text in sentences([finding for finding in bearing.findings if finding.reading is not None])]
         if bearing.summary is not None and any(finding.reading is not None for finding in bearing.findings):
             whole = sum(bearing.summary.counts.values()) == len(bearing.findings)
             # of a second combination of settings only what differs is listed, so that its counts are not those of the list

@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from redistill.claims import Finding, counted, sentence, summary_sentences, verdict_words
+from redistill.claims import Finding, counted, sentences, summary_sentences, verdict_words
 from redistill.claims.words import EPOCH
 from redistill.launch.progress import lasting
 from redistill.papers.cells import Cell, Paper, described
@@ -229,7 +229,7 @@ def _section(paper: Paper, table: TableVerdict) -> list[str]:
     if table.summary is not None:
         out += [*markdown_table(table), "", " ".join([*summary_sentences(table.summary), *table.rules]), ""]
         measured = [f for f in table.findings if f.reading is not None or f.measured is not None]
-        out += [*(f"* {sentence(finding)}" for finding in measured), *([""] if measured else [])]
+        out += [*(f"* {words}" for words in sentences(measured)), *([""] if measured else [])]
     else:
         out += [bars(ASKED), "|---|--:|--:|", *map(bars, asked_rows(table)), ""]
         out += [" ".join(table.rules), ""] if table.rules else []

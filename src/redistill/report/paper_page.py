@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from redistill import papers
-from redistill.claims import counted, sentence
+from redistill.claims import counted, sentences
 from redistill.papers import Paper
 from redistill.papers.plan import Plan
 from redistill.papers.schema import Table
@@ -78,7 +78,7 @@ def beside(tables: Sequence[TableVerdict]) -> list[str]:
             shown, claim = line(finding), finding.claim
             runs = _runs(table, claim.cells[0]) if claim.kind == "value" else ""
             out.append(bars((shown.claim, shown.paper, runs, shown.ours, shown.difference, shown.verdict)))
-        out += ["", *(f"* {sentence(finding)}" for finding in found), ""]
+        out += ["", *(f"* {words}" for words in sentences(found)), ""]
         out += [" ".join(table.rules), ""] if table.rules else []
         out += departed_list(table)
     if not out:
