@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,15 +19,16 @@ from redistill.papers.plan import make
 from redistill.report.article import _Pictures
 from redistill.report.figures import Held, curves_of, ends_of, forests
 from redistill.report.html import el, table
-from redistill.report.paper import latex_cells, line, page
+from redistill.report.paper import asked_rows, latex_cells, line, page
+from redistill.report.paper_page import beside
 from redistill.report.results import digits_methods, with_file
 from redistill.report.table import comparison, latex, markdown
 from redistill.report.traces import Traces, traces
 from redistill.report.web import held
 from redistill.runs.measured import begin, keep
-from redistill.runs.store import Store
+from redistill.runs.store import Run, Store
 from redistill.verdicts.claims import key
-from redistill.verdicts.tables import TableVerdict
+from redistill.verdicts.tables import TableVerdict, judged
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
@@ -44,6 +46,20 @@ def test_an_order_is_not_held_against_a_tolerance() -> None:
     assert (order.verdict, gain.verdict) == ("reproduced", "above")
     assert held(order) is None and held(gain) is not None
     assert line(order).difference == "" and line(order).ours.startswith("+4.10") and line(gain).difference.startswith("+3.10")
+
+
+def test_a_cell_that_is_printed_nowhere_stands_beside_the_claims_of_its_table(tmp_path: Path) -> None:
+    """Tables of which most is printed: what was run of the rest stood on no page."""
+    paper = papers.load("ahn2019")
+    plan = make(paper, [cell for cell in paper.cells_of("tf-plots") if cell.column == "2 %"], device="cpu")
+    [none] = judged(plan, Store(tmp_path))
+    assert none.summary is not None and [row[0] for row in asked_rows(none)] == ["VID / 2 %"] and beside([none]) == []
+    run = next(run for run in Store(RESULTS / "runs").runs() if isinstance(run, Run) and run.label == "ahn2019:1:KD:2 %" and run.seed == 0)
+    some = replace(none, runs={"VID / 2 %": (run,)})
+    assert asked_rows(some) == [("VID / 2 %", "63.32", "1")]
+    text = "\n".join(beside([some]))
+    assert "### tf-plots, beside ours" in text and "| VID / 2 % | 63.32 (0) |" in text and "0 of 9 claims judged" in text
+    assert "| VID / 2 % | 63.32 | 1 |" in page(plan, [some]) and "| VID / 2 % |  | 0 |" in page(plan, [none])
 
 
 def test_a_table_of_errors_says_so_and_is_one_in_latex() -> None:

@@ -230,9 +230,10 @@ def _section(paper: Paper, table: TableVerdict) -> list[str]:
         out += [*markdown_table(table), "", " ".join([*summary_sentences(table.summary), *table.rules]), ""]
         measured = [f for f in table.findings if f.reading is not None or f.measured is not None]
         out += [*(f"* {words}" for words in sentences(measured)), *([""] if measured else [])]
-    else:
-        out += [bars(ASKED), "|---|--:|--:|", *map(bars, asked_rows(table)), ""]
-        out += [" ".join(table.rules), ""] if table.rules else []
+    if asked := asked_rows(table):
+        out += [bars(ASKED), "|---|--:|--:|", *map(bars, asked), ""]
+    if table.summary is None and table.rules:
+        out += [" ".join(table.rules), ""]
     out += departed_list(table)
     for p in table.planned:
         for also in p.cell.also:
@@ -261,9 +262,11 @@ ASKED = ("cell", "ours", "n")
 
 
 def asked_rows(table: TableVerdict) -> list[tuple[str, str, str]]:
-    """Of a table that no paper prints, each cell with its mean and number of runs."""
+    """Each cell that is asked for and printed nowhere, with its mean and number of runs."""
     rows = []
     for p in table.planned:
+        if p.cell.printed is not None:
+            continue
         values = [counts_for(run)[0] for run in table.runs.get(label(p.cell), ())]
         mean = f"{sum(values) / len(values):.2f}" if values else ""
         rows.append((label(p.cell), mean or (p.cell.unknown and f"none: {p.cell.unknown}"), str(len(values))))

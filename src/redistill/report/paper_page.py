@@ -12,6 +12,7 @@ from redistill.papers.plan import Plan
 from redistill.papers.schema import Table
 from redistill.report.paper import departed_list, line, reported, scope_of, title_of
 from redistill.report.table import bars
+from redistill.verdicts.claims import label
 from redistill.verdicts.diverged import came_to
 from redistill.verdicts.tables import TableVerdict
 
@@ -64,21 +65,24 @@ def beside(tables: Sequence[TableVerdict]) -> list[str]:
     stand there too, and what was run that the paper prints no number of."""
     out = []
     for table in tables:
-        if table.summary is None:
-            out += _asked(table)
-            continue
         judged = [f for f in table.findings if f.reading is not None or f.measured is not None]
         found = [f for f in table.findings if f in judged or (f.claim.kind == "value" and table.runs.get(f.claim.cells[0]))]
-        if not found:
+        asked = _asked(table)
+        if not found and not asked:
             continue
-        out += [f"### {title_of(table)}, beside ours", "", f"{len(judged)} of {counted(len(table.findings), 'claim')} judged.", ""]
-        out += [bars(("claim", "paper", "our runs, last step (seed)", "ours [95 %]", "difference [interval]", "verdict"))]
-        out += ["|---|--:|---|--:|--:|---|"]
-        for finding in found:
-            shown, claim = line(finding), finding.claim
-            runs = _runs(table, claim.cells[0]) if claim.kind == "value" else ""
-            out.append(bars((shown.claim, shown.paper, runs, shown.ours, shown.difference, shown.verdict)))
-        out += ["", *(f"* {words}" for words in sentences(found)), ""]
+        if table.summary is None:
+            out += [f"### {title_of(table)}, which no paper prints", ""]
+        else:
+            out += [f"### {title_of(table)}, beside ours", "", f"{len(judged)} of {counted(len(table.findings), 'claim')} judged.", ""]
+        if found:
+            out += [bars(("claim", "paper", "our runs, last step (seed)", "ours [95 %]", "difference [interval]", "verdict"))]
+            out += ["|---|--:|---|--:|--:|---|"]
+            for finding in found:
+                shown, claim = line(finding), finding.claim
+                runs = _runs(table, claim.cells[0]) if claim.kind == "value" else ""
+                out.append(bars((shown.claim, shown.paper, runs, shown.ours, shown.difference, shown.verdict)))
+            out += ["", *(f"* {words}" for words in sentences(found)), ""]
+        out += asked
         out += [" ".join(table.rules), ""] if table.rules else []
         out += departed_list(table)
     if not out:
@@ -92,12 +96,10 @@ def _runs(table: TableVerdict, cell: str) -> str:
 
 
 def _asked(table: TableVerdict) -> list[str]:
-    """Of a table without printed numbers, the cells that were run."""
-    rows = [bars((cell, found)) for cell in table.runs if (found := _runs(table, cell))]
-    if not rows:
-        return []
-    head = [f"### {title_of(table)}, which no paper prints", "", bars(("cell", "our runs, last step (seed)")), "|---|---|"]
-    return [*head, *rows, "", *([" ".join(table.rules), ""] if table.rules else []), *departed_list(table)]
+    """The cells that were run though nothing is printed of them; [] where there are none."""
+    cells = [label(p.cell) for p in table.planned if p.cell.printed is None]
+    rows = [bars((cell, found)) for cell in cells if (found := _runs(table, cell))]
+    return [bars(("cell, printed nowhere", "our runs, last step (seed)")), "|---|---|", *rows, ""] if rows else []
 
 
 def page(paper: Paper, tables: Sequence[TableVerdict] = ()) -> str:

@@ -139,7 +139,7 @@ def _table(plan: Plan, judged: TableVerdict, name: str, whole: bool) -> list[Con
         out.append(table(head, rows, f"Claims of table {judged.table} beside our runs", numbers=(1, 2, 3, 4), wide=6))
     if left := len(judged.findings) - len(rows):
         out.append(el("p", f"{counted(left, 'further claim')} of this table: see What was not run."))
-    if judged.summary is None and (asked := [row for row in asked_rows(judged) if whole or row[-1] != "0"]):
+    if asked := [row for row in asked_rows(judged) if whole or row[-1] != "0"]:
         out.append(table(ASKED, asked, f"Cells of table {judged.table}, of which nothing is printed", numbers=(1, 2)))
     if said := [*(() if judged.summary is None else summary_sentences(judged.summary)), *judged.rules]:
         out.append(el("p", " ".join(said)))
