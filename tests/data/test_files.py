@@ -281,6 +281,19 @@ def test_an_archive_is_unpacked_and_checked(thing: tuple[Place, tuple[File, ...]
     assert fetch.obtain(place, files, base, download=False)[0].read_bytes() == b"first", "what is missing comes again"
 
 
+def test_unpacking_again_writes_into_no_file_that_another_process_reads(
+    thing: tuple[Place, tuple[File, ...], Path], tmp_path: Path
+) -> None:
+    place, files, base = thing
+    (base / "thing.tar.gz").write_bytes((tmp_path / "thing.tar.gz").read_bytes())
+    first, second = fetch.obtain(place, files, base, download=False)
+    second.unlink()
+    with first.open("rb") as read_by_another:
+        fetch.obtain(place, files, base, download=False)
+        assert os.stat(first).st_ino != os.fstat(read_by_another.fileno()).st_ino, "a new file stands in its place"
+        assert read_by_another.read() == b"first" and second.read_bytes() == b"second"
+
+
 def test_an_altered_file_is_named_with_both_sums(thing: tuple[Place, tuple[File, ...], Path]) -> None:
     place, files, base = thing
     (base / "thing").mkdir()

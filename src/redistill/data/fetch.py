@@ -193,7 +193,8 @@ def unpack(archive: Path, base: Path, folder: str) -> None:
     """Write the files below ``folder`` of a tar or zip archive to ``base/folder``.
 
     An archive with a member that is neither a file nor a folder, or whose path leaves the folder, is refused. The folder
-    appears under its name only when all of it is there.
+    appears under its name only when all of it is there; where it is there already, what it holds is replaced file by file, each in
+    one step, because another process may be reading them.
     """
     with tempfile.TemporaryDirectory(prefix=f".{folder}-", dir=base) as scratch:
         try:
@@ -207,10 +208,10 @@ def unpack(archive: Path, base: Path, folder: str) -> None:
             raise RedistillError(f"{archive} cannot be unpacked ({reason}): delete it and download it again") from error
         if not (Path(scratch) / folder).exists():
             raise RedistillError(f"{archive} holds no folder {folder}: delete it and download it again")
-        if (base / folder).exists():  # some of its files were missing
-            shutil.copytree(Path(scratch) / folder, base / folder, dirs_exist_ok=True)
-        else:
+        try:
             (Path(scratch) / folder).rename(base / folder)
+        except OSError:  # some of its files were missing, or another process has just unpacked it
+            shutil.copytree(Path(scratch) / folder, base / folder, copy_function=os.replace, dirs_exist_ok=True)
 
 
 def _inside(archive: Path, name: str, folder: str) -> PurePosixPath:
