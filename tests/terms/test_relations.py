@@ -181,14 +181,14 @@ def test_a_new_switch_of_kd_is_written_only_where_it_is_used() -> None:
     assert KD(standardise=True).fresh().standardise
 
 
-def ready_crd(n: int = 12, **settings: Any) -> CRD:
+def ready_crd(n: int = 12, seed: int = 0, **settings: Any) -> CRD:
     from torch import nn
 
     from redistill.core import Context
 
     term = CRD(at="place", **{"dim": 3, "K": 4, **settings})
     shapes = {"place": (2, 5)}
-    term.setup(Context(nn.Identity(), nn.Identity(), shapes, shapes, (), (), 3, count=n, labels=torch.arange(n) % 3))
+    term.setup(Context(nn.Identity(), nn.Identity(), shapes, shapes, (), (), 3, count=n, labels=torch.arange(n) % 3, seed=seed))
     return term.double().train()
 
 
@@ -224,6 +224,12 @@ def test_crd_draws_images_of_other_classes_once_each_and_anew_each_step() -> Non
     assert not torch.equal(found, term.negatives(torch.tensor([0, 4, 11])))
     kin = ready_crd(positive="class").positives(torch.tensor([0, 4, 11] * 50))
     assert torch.equal(kin % 3, torch.tensor([0, 1, 2] * 50)) and len(kin.unique()) == 12
+
+
+def test_crd_takes_any_seed_that_a_run_takes() -> None:
+    index = torch.tensor([0, 1, 2, 3])
+    drawn_by = [ready_crd(seed=seed).negatives(index) for seed in (2**63 - 1, 2**63, 2**64, 2**70, 2**70 + 1)]
+    assert not any(torch.equal(a, b) for i, a in enumerate(drawn_by) for b in drawn_by[:i])
 
 
 def test_looking_at_crd_moves_no_memory() -> None:

@@ -148,8 +148,9 @@ class CRD(CountingTerm):
         self.memory_student, self.memory_teacher = (nn.Buffer((2 * drawn - 1) * bound) for drawn in first)
         self.Z = nn.Buffer(torch.full((2,), -1.0))  # of the student's and the teacher's scores; below 0: not set yet
         self.step = nn.Buffer(torch.zeros((), dtype=torch.int64))
-        self.seed = nn.Buffer(torch.tensor(ctx.seed, dtype=torch.int64))  # of the draws to come: part of the state
-        self.count_in(step=0, seed=ctx.seed)
+        seed = ctx.seed if ctx.seed < 2**63 else rng.derive(ctx.seed)  # no buffer holds a larger one
+        self.seed = nn.Buffer(torch.tensor(seed, dtype=torch.int64))  # of the draws to come: part of the state
+        self.count_in(step=0, seed=seed)
         # images sorted by class: those of other classes are all but one run of this list; known anew from the data
         labels = ctx.labels.cpu()
         order = torch.argsort(labels, stable=True)
