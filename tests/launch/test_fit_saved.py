@@ -63,6 +63,7 @@ def test_a_saved_fit_goes_on_bit_for_bit_and_at_its_end_is_only_read(tmp_path: P
         patched.setattr(checkpoint, "save", stops)
         with pytest.raises(Interrupted, match="step 6 of 12 is saved"):
             trained(whole, out=tmp_path / "run", checkpoint_every=0.0)
+    assert not whole.training, "stopped between two steps, it is given back in evaluation mode all the same"
     assert len(json.loads((tmp_path / "run" / "curves.json").read_text())["accuracy"]["test"]) == 2  # written as they came
     again = trained(later := net(), out=tmp_path / "run")
     assert again.accuracy == alone.accuracy and again.losses == alone.losses
@@ -72,7 +73,8 @@ def test_a_saved_fit_goes_on_bit_for_bit_and_at_its_end_is_only_read(tmp_path: P
     back = rd.models.load(tmp_path / "run" / "student-0.safetensors")
     assert torch.equal(next(back.parameters()), next(reference.parameters()))
     with pytest.raises(rd.RedistillError, match="holds a run with other networks"):
-        trained(net(1), out=tmp_path / "run")
+        trained(refused := net(1), out=tmp_path / "run")
+    assert not refused.training
 
 OWN = """
 import redistill as rd

@@ -7,6 +7,7 @@ import threading
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -175,8 +176,11 @@ def fit_cohort(
         raise RedistillError(f"a cohort is a list of (student, method) pairs, [(student, rd.CE() + rd.KD())], got a {type(odd).__name__}")
     if threads is None:
         threads = _threads(students, teacher, source, recipe, device)
-    with using(threads):
-        loop = Loop(students, teacher, source, recipe, seed=seed, evaluate=evaluate, every=every, device=device, cache=cache)
+    with (
+        using(threads),
+        # whatever ends it, a refusal or a stop between two steps too, gives the students back in evaluation mode
+        closing(Loop(students, teacher, source, recipe, seed=seed, evaluate=evaluate, every=every, device=device, cache=cache)) as loop,
+    ):
         label = " | ".join(repr(student.method) for student in loop.students[:2])
         label += f" and {len(loop.students) - 2} more" if len(loop.students) > 2 else ""
         if out is None:
