@@ -338,7 +338,7 @@ def shared(path: Path) -> bool:
 
 def held(path: Path) -> bool:
     """Whether another process holds the lock of this file; it is not taken for longer than the look."""
-    return _refused(path, fcntl.LOCK_SH) is not None
+    return isinstance(_refused(path, fcntl.LOCK_SH), BlockingIOError)
 
 
 def _refused(path: Path, kind: int) -> OSError | None:

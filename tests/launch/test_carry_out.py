@@ -323,6 +323,7 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(fcntl, "flock", none)
     shown = Noting()
     outcome = carry_out([small()], Store(tmp_path), display=shown)
+    assert not files.held(outcome.runs[0].folder / "lock"), "nobody is said to be at it"
     assert outcome.status == 0 and len(outcome.runs) == 1
     assert len(shown.notes) == 1 and "has no locks" in shown.notes[0] and str(tmp_path) in shown.notes[0]
 

@@ -162,6 +162,29 @@ def test_runs_in_hand_of_another_process_are_left_to_it(place: Store, make: Any)
     assert drain(Queue(plan([a, b]), place, wait=False)) == [CohortRun((a,), place).label]
 
 
+def test_a_cohort_whose_folder_cannot_be_made_holds_none_of_its_locks(place: Store, make: Any) -> None:
+    a, b = make(), make(recipe={"lr": 0.01})
+    place.folder(b).parent.mkdir(parents=True)
+    place.folder(b).touch()
+    with pytest.raises(RedistillError, match="cannot make the folder"):
+        CohortRun((a, b), place).take()
+    again = Lock(place.folder(a) / "lock")
+    assert again.take(), "the same process may go on with the other run"
+    again.release()
+
+
+def test_who_waits_for_a_cohort_reads_none_of_its_checkpoints(place: Store, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    *before, ones = plan([make(), make(method=[{"use": "CE"}])])
+    drain(Queue(before, place))
+    work = CohortRun(ones, place)
+    assert len(ones) == 2 and work.take()
+    read: list[Path] = []
+    monkeypatch.setattr("redistill.launch.queue.saved_step", lambda folder, one: read.append(folder))
+    queue = Queue([ones], place, wait=False)
+    assert drain(queue) == [] and queue.blocked.keys() == {one.id for one in ones} and read == []
+    work.release()
+
+
 def test_a_second_process_waits_and_then_reads(
     place: Store, make: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

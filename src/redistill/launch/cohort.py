@@ -100,16 +100,21 @@ class CohortRun:
     # -- folders ------------------------------------------------------------------------------------------------------
     def take(self) -> bool:
         """Take the locks of all folders, or none of them and say False."""
-        for number, (folder, lock) in enumerate(zip(self.folders, self._locks, strict=True)):
-            make_folder(folder)
-            taken = lock.take()
-            if lock.missing and lock.missing not in self.notes:
-                self.notes.append(lock.missing)
-            if not taken:
-                for earlier in self._locks[:number]:
-                    earlier.release()
-                return False
-        return True
+        taken = False
+        try:
+            taken = all(self._taken(folder, lock) for folder, lock in zip(self.folders, self._locks, strict=True))
+        finally:
+            if not taken:  # one is held, or cannot be made: the others are free again
+                for lock in self._locks:
+                    lock.release()
+        return taken
+
+    def _taken(self, folder: Path, lock: Lock) -> bool:
+        make_folder(folder)
+        taken = lock.take()
+        if lock.missing and lock.missing not in self.notes:
+            self.notes.append(lock.missing)
+        return taken
 
     def release(self) -> None:
         if self._tracking is not None:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
-from redistill.files import canonical
+from redistill.files import canonical, held
 from redistill.identity import identity
 from redistill.launch.cohort import Cohort, CohortRun
 from redistill.launch.saved import saved_step, tidy
 from redistill.launch.stop import Stop
 from redistill.runs.store import Run, Store
+from redistill.sealed import LOCK
 
 
 def shared_key(experiment: Experiment) -> str:
@@ -98,6 +99,9 @@ class Queue:
                 open_ones = self._open(group, given_up)
                 if not open_ones:
                     progressed = True
+                    continue
+                if all(held(self.store.folder(one) / LOCK) for one in open_ones):
+                    busy.append(open_ones)  # not even looked into: who waits reads no checkpoints twice a second
                     continue
                 open_ones, *others = self._by_saved_step(open_ones)
                 busy += others
