@@ -35,6 +35,10 @@ REASONS = {
 }
 
 
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES)
+"""What a file system without hard links says."""
+
+
 def why(error: OSError) -> str:
     """The reason of an operating system error in words."""
     return REASONS.get(error.errno or 0, error.strerror or str(error))
@@ -98,9 +102,9 @@ def _second_name(path: Path, keep: Path) -> None:
         try:
             os.link(path, second)
         except OSError as error:
-            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES):
+            if error.errno not in NO_LINKS:
                 raise
-            _write_synced(second, path.read_bytes())  # a file system without hard links
+            _write_synced(second, path.read_bytes())
         os.replace(second, keep)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -132,6 +136,26 @@ def write(path: Path, content: bytes, *, keep: Path | None = None) -> None:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
             raise
+        _sync_folder(path.parent)
+
+
+def write_first(path: Path, content: bytes) -> None:
+    """Write ``path`` in one step where nothing stands there; what another process wrote meanwhile stays."""
+    with writing(path):
+        partial = partial_of(path)
+        try:
+            _write_synced(partial, content)
+            try:
+                os.link(partial, path)  # a replacement would go over it
+            except FileExistsError:
+                return
+            except OSError as error:
+                if error.errno not in NO_LINKS:
+                    raise
+                os.replace(partial, path)
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
         _sync_folder(path.parent)
 
 

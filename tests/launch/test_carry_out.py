@@ -305,8 +305,9 @@ def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "link", none)
     files.write(tmp_path / "a", b"one")
     files.write(tmp_path / "a", b"two", keep=tmp_path / "b")
-    assert (tmp_path / "a").read_bytes() == b"two" and (tmp_path / "b").read_bytes() == b"one"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]
+    files.write_first(tmp_path / "c", b"three")
+    assert [(tmp_path / name).read_bytes() for name in "abc"] == [b"two", b"one", b"three"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b", "c"]
 
 
 def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redistill.errors import RedistillError, cut, nearest
-from redistill.files import Spoilt, canonical, digest, file_digest, json_of, make_folder, pretty, read, there, why, write, writing
+from redistill.files import (
+    Spoilt,
+    canonical,
+    digest,
+    file_digest,
+    json_of,
+    make_folder,
+    pretty,
+    read,
+    there,
+    why,
+    write,
+    write_first,
+    writing,
+)
 from redistill.identity import all_differences, identity
 from redistill.paths import expanded
 from redistill.runs.run import Run as Run
@@ -197,7 +211,7 @@ class Store:
         path = self.root / place
         if not there(path):
             make_folder(path.parent)
-            write(path, pretty(dict(rule)))
+            write_first(path, pretty(dict(rule)))
         return self.written_rule(place) or dict(rule)
 
     def written_rule(self, place: str) -> dict[str, Any] | None:
