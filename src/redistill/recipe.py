@@ -1,6 +1,6 @@
 """How a student is optimised: one frozen value, complete, that prints, hashes and stands in TOML.
 
-Floor 0; imports no torch. The learning rate of every step is a table made before the run (:meth:`Recipe.rates`), so that
+Imports no torch. The learning rate of every step is a table made before the run (:meth:`Recipe.rates`), so that
 the off-by-one forms of the published loops are settings and not accidents.
 """
 

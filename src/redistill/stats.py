@@ -1,6 +1,6 @@
 """Intervals and equivalence for a handful of seeds.
 
-Floor 0; knows numbers only. Everything assumes that the results of one cell (equal settings, different seeds) scatter
+Knows numbers only. Everything assumes that the results of one cell (equal settings, different seeds) scatter
 normally; what happens where spreads differ is measured in ``docs/verdicts.md``.
 
 References: Student 1908 (t); Welch 1947 and Satterthwaite 1946 (unequal spreads); Cochran and Cox 1950

@@ -1,4 +1,4 @@
-"""The base of every value that may stand in a TOML file, and pydantic's findings as sentences. Floor 0; imports no torch."""
+"""The base of every value that may stand in a TOML file, and pydantic's findings as sentences. Imports no torch."""
 
 from __future__ import annotations
 

@@ -30,7 +30,6 @@ LISTS = {
 }  # fmt: skip
 """What others call the three lists."""
 
-RunNames = typer.Argument(help="Folders, beginnings of ids or cells, or names.", metavar="RUN...")
 
 
 def columns(rows: Iterable[Sequence[str]]) -> str:

@@ -201,9 +201,6 @@ class Term(Summand):
         """The same formula with the same settings and no state."""
         return type(self)(**copy.deepcopy(self.settings()))
 
-    def extra_repr(self) -> str:
-        return ", ".join(f"{k}={v!r}" for k, v in self.settings().items())
-
     def __repr__(self) -> str:
         defaults = {f.name: f.default for f in dataclasses.fields(self)}  # type: ignore[arg-type]
         shown = [f"{k}={v!r}" for k, v in self.settings().items() if v != defaults[k]]

@@ -1,6 +1,6 @@
 """Which stage of the student learns from which stage of the teacher.
 
-Floor 0: it sees names and shapes only, so that terms can pair without knowing how features are read.
+It sees names and shapes only, so that terms can pair without knowing how features are read.
 """
 
 from __future__ import annotations

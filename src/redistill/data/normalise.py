@@ -16,7 +16,7 @@ from typing import SupportsIndex
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from redistill.core import RedistillError, nearest
 
@@ -192,13 +192,6 @@ class Renormalise:
     def between(cls, a: str, b: str) -> Renormalise:
         """From the named set ``a`` to ``b``."""
         return cls(*affine_between(a, b))
-
-    @classmethod
-    def wanted_by(cls, net: nn.Module, stream: str) -> Renormalise | None:
-        """What stands between a stream and a network trained in another normalisation (``net.normalisation``, a name or a set);
-        None where it says none, or the same."""
-        own = getattr(net, "normalisation", None)
-        return None if own is None or str(own) == stream else cls.between(stream, str(own))
 
     def __call__(self, images: Tensor) -> Tensor:
         made = images.new_tensor if images.device.type == "cpu" else functools.partial(_there, dtype=images.dtype, device=images.device)

@@ -27,8 +27,8 @@ class Plan:
     """What will be done.
 
     Attributes:
-        lines: what was found and chosen, a sentence each. photos: the images. teaching: the experiment that trains the teacher, None
-            where it has weights. plain: by seed, empty where there are none. distilled: by name of the method and seed.
+        lines: what was found and chosen, a sentence each. photos: the images. teaching: the experiments that train the teacher, by
+            seed, empty where it has weights. plain: by seed, empty where there are none. distilled: by name of the method and seed.
         relatives: smaller networks of the teacher's family. seconds: expected, of the training that is still to be done.
     """
 

@@ -181,7 +181,7 @@ class _Preflight:
     def _of_networks(self, big: Named, net: nn.Module, images: Photos, sizes: dict[str, int]) -> Plan:
         """What follows once the images are known and the teacher is built."""
         asked = self.asked
-        big = self.knowing(big, net, images, sizes)
+        big = self.knowing(big, net, images)
         relatives = family(big, sizes) if asked.student is None or asked.student in WORDS else []
         if asked.student is None:
             self.propose(big, relatives, net, sizes)
@@ -310,7 +310,7 @@ class _Preflight:
             raise RedistillError(f"{who} tells {outputs} classes apart, the data have {sizes['classes']}: they must agree")
         return net
 
-    def knowing(self, big: Named, net: nn.Module, images: Photos, sizes: Mapping[str, Any]) -> Named:
+    def knowing(self, big: Named, net: nn.Module, images: Photos) -> Named:
         who = f"the teacher {big.name}"
         for line in teacher.order_table(big.class_names, getattr(images.train, "class_names", None)):
             self.line("  " + line)

@@ -67,7 +67,7 @@ class Quoted:
 
 @dataclass(frozen=True)
 class QuotingTable:
-    """A whole file. ``notes``: what was recognised, in sentences. ``left``: rows whose label is no method that could be quoted."""
+    """A whole file. ``about``: what it says of itself. ``notes``: what was recognised, in sentences."""
 
     name: str
     about: Mapping[str, Any]

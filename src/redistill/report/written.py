@@ -91,24 +91,20 @@ def parts_of(text: str, where: str) -> dict[str, list[Element]]:
     return {name: content for name, content in made.items() if content}
 
 
-def elements(markdown: str, *, deeper: int = 0) -> list[Element]:
-    """Markdown (CommonMark and tables) as elements of a page.
-
-    Args:
-        deeper: by how much headings are lowered.
-    """
+def elements(markdown: str) -> list[Element]:
+    """Markdown (CommonMark and tables) as elements of a page."""
     try:
         from markdown_it import MarkdownIt
         from markdown_it.tree import SyntaxTreeNode
     except ImportError as error:  # rich brings it
         raise RedistillError("written parts need the package markdown-it-py, which is not installed: pip install markdown-it-py") from error
     tree = SyntaxTreeNode(MarkdownIt("commonmark", {"html": False}).enable("table").parse(markdown))
-    return [one for one in (_block(node, deeper) for node in tree.children) if one is not None]
+    return [one for one in map(_block, tree.children) if one is not None]
 
 
-def _block(node: SyntaxTreeNode, deeper: int) -> Element | None:
+def _block(node: SyntaxTreeNode) -> Element | None:
     if node.type == "heading":
-        return el(f"h{min(6, int(node.tag[1]) + deeper)}", _inside(node))
+        return el(node.tag, _inside(node))
     if node.type == "table":
         return _table(node)
     if node.type in ("fence", "code_block"):
@@ -116,15 +112,15 @@ def _block(node: SyntaxTreeNode, deeper: int) -> Element | None:
     if node.type == "hr":
         return el("hr")
     if node.type in ("bullet_list", "ordered_list"):
-        return el(node.tag, [el("li", [_item(child, deeper) for child in item.children]) for item in node.children])
+        return el(node.tag, [el("li", [_item(child) for child in item.children]) for item in node.children])
     if node.type == "blockquote":
-        return el("blockquote", [_block(child, deeper) for child in node.children])
+        return el("blockquote", [_block(child) for child in node.children])
     return el("p", _inside(node))
 
 
-def _item(node: SyntaxTreeNode, deeper: int) -> Content:
+def _item(node: SyntaxTreeNode) -> Content:
     """What stands in a list: the paragraph of a tight list is no paragraph of its own."""
-    return _inside(node) if node.type == "paragraph" and node.hidden else _block(node, deeper)
+    return _inside(node) if node.type == "paragraph" and node.hidden else _block(node)
 
 
 def _table(node: SyntaxTreeNode) -> Element:

@@ -215,7 +215,7 @@ class InversionStream:
     """Rounds of images in one run.
 
     Attributes:
-        memory: what the student draws from. losses: of the current block's last step and of the kept images.
+        memory: what the student draws from. bank: what the contrast is drawn from.
     """
 
     def __init__(self, source: DeepInversion, room: StreamContext):

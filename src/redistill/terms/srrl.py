@@ -82,7 +82,7 @@ class SRRL(Term):
         require_pairs("SRRL", student["pooled"])  # its batch norm sees one position an image
         feature = fitting(student["pooled"], self.connector)[:, :, None, None]
         made, target = wide(self.connector(feature)).flatten(1), wide(teacher["pooled"])
-        student_logits, teacher_logits = classified(made, layer, frozen=True), wide(teacher.logits)
+        student_logits, teacher_logits = classified(made, layer), wide(teacher.logits)
         check_logits("SRRL", student_logits, teacher_logits)
         return (made - target).square().sum() / target.numel(), (student_logits - teacher_logits).square().sum() / teacher_logits.numel()
 

@@ -48,11 +48,7 @@ def map_before_pooling(who: str, ctx: Context, whose: Literal["student", "teache
     return (wide_ones or maps)[-1]
 
 
-def classified(
-    values: Float[Tensor, "batch width"], layer: nn.Linear, *, frozen: bool = False
-) -> Float[Tensor, "batch classes"]:
-    """``layer`` of vectors [B, D] in fp32 at least; ``frozen``: no gradient reaches its weights."""
-    weight, bias = wide(layer.weight), None if layer.bias is None else wide(layer.bias)
-    if frozen:
-        weight, bias = weight.detach(), None if bias is None else bias.detach()
+def classified(values: Float[Tensor, "batch width"], layer: nn.Linear) -> Float[Tensor, "batch classes"]:
+    """``layer`` of vectors [B, D] in fp32 at least; no gradient reaches its weights."""
+    weight, bias = wide(layer.weight.detach()), None if layer.bias is None else wide(layer.bias.detach())
     return F.linear(wide(values).to(weight.dtype), weight, bias)
