@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +113,25 @@ def test_memory_decides_no_pixel_no_crop_and_no_step(tree: Path, augment: str | 
         assert torch.equal(a.labels, b.labels) and torch.equal(a.index, b.index)  # type: ignore[arg-type, union-attr]
     with pytest.raises(RedistillError, match="'resized-crop' needs the original pictures"):
         held.with_(augment="resized-crop")
+
+
+def test_a_stream_that_nobody_holds_is_gone_with_its_threads_and_the_networks_of_its_run(tree: Path) -> None:
+    found = folder(tree, "train", size=12, memory=0, workers=2)
+    kept = room(5)
+    stream = found.start(kept)
+    stream.batch(0)
+    seen = weakref.ref(kept)
+    gc.disable()  # it does not wait for the garbage to be collected
+    try:
+        for step in range(1, kept.steps):
+            stream.batch(step)
+        del stream, kept
+        until = time.monotonic() + 5
+        while seen() is not None and time.monotonic() < until:  # a thread lets go of its last picture a moment after it is there
+            time.sleep(0.01)
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_streaming_is_random_access_and_equal_for_any_number_of_workers(tree: Path) -> None:

@@ -31,7 +31,6 @@ LISTS = {
 """What others call the three lists."""
 
 
-
 def columns(rows: Iterable[Sequence[str]]) -> str:
     """Aligned plain text; nothing is cut, so that it can be read by other programs."""
     table = [list(row) for row in rows]

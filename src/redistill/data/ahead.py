@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
@@ -19,11 +20,12 @@ class Ahead(Generic[Known]):
     How many threads there are, and in which order they end, shows in no pixel: every piece of work is a pure function.
 
     Args:
-        workers: threads. steps: of the run; beyond it nothing is made ahead.
+        workers: threads. steps: of the run; beyond it nothing is made ahead. chosen: a method of the stream that this belongs to, which
+            is not kept alive by it: a circle would hold threads and networks of a run that is over until the garbage is collected.
     """
 
     def __init__(self, workers: int, steps: int, chosen: Callable[[int], tuple[Known, Sequence[Callable[[], Tensor]]]]):
-        self.steps, self.chosen = steps, chosen
+        self.steps, self._chosen = steps, weakref.WeakMethod(chosen)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="picture")
         self._begun: dict[int, tuple[Known, list[Future[Tensor]]]] = {}
 
@@ -33,9 +35,11 @@ class Ahead(Generic[Known]):
         for old in [s for s in self._begun if s not in wanted]:
             for future in self._begun.pop(old)[1]:
                 future.cancel()
+        chosen = self._chosen()
+        assert chosen is not None  # who asks is alive
         for soon in wanted:
             if soon not in self._begun:
-                known, work = self.chosen(soon)
+                known, work = chosen(soon)
                 self._begun[soon] = known, [self._pool.submit(one) for one in work]
         known, futures = self._begun.pop(step)
         return known, torch.stack([future.result() for future in futures]).contiguous()
