@@ -149,6 +149,23 @@ def test_departures_are_ranked_by_what_they_do(small: Path, tmp_path: Path) -> N
     assert sizes == sorted(sizes, reverse=True) and {text.split(":")[0] for text in lines[1:]} == {"temperature", "rate"}
 
 
+def test_a_run_that_diverged_long_ago_is_a_fact_and_no_failure_of_explain(small: Path, tmp_path: Path) -> None:
+    store, paper = Store(tmp_path / "runs"), load(str(small))
+    plain, _ = variants(paper, paper.cell("1:10:KD"), only=["rate"], device="cpu")
+    finished(store, plain.experiment.with_seed(0), 50.0, diverged="KD (weight 0.9) became nan at step 5 of 9: lower the rate")
+    words = ["explain", f"{small}:1:10:KD", "--only", "rate", "--runs", str(tmp_path / "runs"), "--device", "cpu", "--seeds", "1"]
+    assert "2 runs are missing" in invoke(app, [*words, "--dry-run"]).stdout  # of the departure, and of its teacher
+    result = invoke(app, words)
+    assert result.exit_code == 0 and "became nan" not in result.output, result.output
+    head, row = result.stdout.splitlines()[-2:]
+    assert head.startswith("small:1:10:KD: seed 0 diverged, the paper prints 60.00") and ", alive with seed 0 where " in row
+    # what this command has run and diverged is its failure, once
+    small.write_text(SMALL.replace("recipe.lr = 0.0", "recipe.lr = 1e30"), encoding="utf-8")
+    result = invoke(app, words)
+    assert result.exit_code == 1 and "with rate changed (seed 0) diverged: " in result.output, result.output
+    assert invoke(app, words).exit_code == 0
+
+
 def test_runs_of_another_teacher_are_told_where_a_cell_is_explained(tmp_path: Path) -> None:
     """Without ``--teacher`` a cell is asked of a trained teacher, and what learned from a file is not there: it says so."""
     store, paper, file = Store(tmp_path / "runs"), load("ahn2019"), tmp_path / "big.safetensors"

@@ -220,8 +220,10 @@ def explain(
 ) -> None:
     """Change one departure of a cell at a time, and rank them.
 
-    Each is run with the same seeds; the effect is on the accuracy.
+    Each is run with the same seeds; the effect is on the accuracy. The exit status is about what this command has run: runs that
+    were there and diverged are facts that it tells.
     """
+    from redistill.claims import counted
     from redistill.launch.progress import estimated
     from redistill.launch.queue import plan
     from redistill.papers.cost import seconds
@@ -241,11 +243,13 @@ def explain(
     use_threads(threads)
     found = variants(paper, one, only=only, device=device, scale=scale, teachers=files_of(teacher))
     store = Store(out)
-    wanted = [variant.experiment.with_seed(seed) for seed in numbers for variant in found]
+    asked = [variant.experiment.with_seed(seed) for seed in numbers for variant in found]
+    wanted = [each for each in asked if store.find(each) is None]  # how one ended that is there is no news, and no failure of this command
     missing = [group for g in plan(wanted) if (group := tuple(e for e in g if store.find(e) is None))]
     if missing and dry_run:
         long = sum(seconds(group, device, remembers=not no_cache) for group in missing)
-        print(f"{sum(map(len, missing))} runs are missing, {estimated(long)}")
+        count = sum(map(len, missing))
+        print(f"{counted(count, 'run')} {'is' if count == 1 else 'are'} missing, {estimated(long)}")
     status = 0
     if missing and not dry_run:
         outcome = carried_out(wanted, out, resources(data_dir, device, budget=time_budget, jobs=jobs, no_cache=no_cache, threads=threads))
