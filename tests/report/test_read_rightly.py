@@ -94,6 +94,32 @@ def test_a_figure_is_never_higher_than_a_page() -> None:
         plt.close(figure)
 
 
+def test_one_wide_interval_squeezes_no_other_row_and_is_not_hidden() -> None:
+    """With seeds that diverged an interval is of all that accuracies can be; the others were hairlines on its axis."""
+    rows = [Held(f"c{n}", "75.00, ours 74.00: unclear", -1.0, -4.0, 2.0, 0.5, "unclear") for n in range(4)]
+    wide = Held("VID", "81.59, ours 30.31: unclear", -51.28, -81.59, 18.41, 0.5, "unclear")
+    [(drawn, _)] = forests([*rows, wide], title="t")
+    low, high = drawn.axes[0].get_xlim()
+    assert -60 < low < wide.difference and 2 < high < 18
+    marks = [(line.get_marker(), float(line.get_xdata()[0])) for line in drawn.axes[0].lines]
+    assert {("<", low), (">", high), ("D", wide.difference)} <= set(marks) and len([m for m, _ in marks if m in "<>"]) == 2
+    said = " ".join(text.get_text() for text in drawn.axes[0].texts)
+    assert "unclear [-81.59, +18.41]" in " ".join(said.split()) and said.count("[") == 1
+    assert "arrow: it goes on, its ends are written" in drawn.axes[0].get_xlabel()
+    # where all are as wide, or hardly wider than the tolerance, none is cut
+    for same in ([wide, wide], [replace(rows[0], low=-1.01, high=-0.99), *rows]):
+        [(drawn, _)] = forests(same, title="t")
+        assert not [line for line in drawn.axes[0].lines if line.get_marker() in ("<", ">")] and "arrow" not in drawn.axes[0].get_xlabel()
+    plt.close("all")
+
+
+def test_compatible_never_stands_in_a_figure_without_its_bound() -> None:
+    number = Published(75.0, which="last", aggregate="mean")
+    found = judge(Claim("c", "value", "A", number), {"A": measured(74.0, 76.0, 75.5)})
+    shown = held(found)
+    assert found.verdict == "compatible" and shown is not None and shown.words.endswith(f": compatible, ± {found.bound:.2f}")
+
+
 def test_notes_are_never_a_column_of_single_words() -> None:
     made = ET.tostring(table(("claim", "n", "note"), [("A", "3", "many words")], "c", numbers=(1,), wide=2), encoding="unicode")
     assert '<td class="note">many words</td>' in made and '<td class="n">3</td>' in made

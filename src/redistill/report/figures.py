@@ -116,15 +116,18 @@ VERDICT = {"reproduced": ACCENT, "above": RUST, "below": RUST}
 HIGHEST = 8.5
 """Inches of a forest plot's rows: what a page of paper holds with title and axis."""
 
+WIDE = 7
+"""An interval that is wider than so many times those of the narrowest quarter (and than twenty tolerances) would squeeze every other
+row: it ends in an arrow at the edge, and its ends are written."""
+
 
 def forests(rows: Sequence[Held], *, title: str, width: float = 4.9, size: float = 10) -> Iterator[tuple[Any, Sequence[Held]]]:
     """:func:`forest` in as many figures as pages need, over one and the same axis, each with its rows."""
-    ends = [x for row in rows for x in (row.difference, row.low, row.high, row.tolerance, -row.tolerance) if x is not None]
-    margin = 0.05 * (max(ends) - min(ends)) or 1.0
+    ends = _ends(rows)
     parts: list[list[Held]] = [[]]
     room = 0.0
     for row in rows:
-        tall = _tall(_name_lines(row, width, size), size)
+        tall = _tall(_name_lines(row, ends, width, size), size)
         if parts[-1] and room + tall > HIGHEST:
             parts.append([])
             room = 0.0
@@ -132,13 +135,29 @@ def forests(rows: Sequence[Held], *, title: str, width: float = 4.9, size: float
         room += tall
     for number, part in enumerate(parts, 1):
         heading_of = title if len(parts) == 1 else f"{title} ({number} of {len(parts)})"
-        drawn = forest(part, title=heading_of, width=width, size=size)
-        drawn.axes[0].set_xlim(min(ends) - margin, max(ends) + margin)
-        yield drawn, part
+        yield forest(part, title=heading_of, width=width, size=size, ends=ends), part
 
 
-def _name_lines(row: Held, width: float, size: float) -> list[str]:
-    return textwrap.wrap(plain(f"{row.name}: {row.words}"), int(width * 13 * 10 / size))
+def _ends(rows: Sequence[Held]) -> tuple[float, float]:
+    """Of the axis: every difference and tolerance is within, and every interval but those that are much wider than the others."""
+    spans = sorted(row.high - row.low for row in rows if row.low is not None and row.high is not None)
+    most = max([20 * row.tolerance for row in rows] + [WIDE * spans[(len(spans) - 1) // 4]] if spans else [0.0])
+    within = [x for row in rows for x in (row.difference, row.tolerance, -row.tolerance)]
+    for row in rows:
+        if row.low is not None and row.high is not None and row.high - row.low <= most:
+            within += [row.low, row.high]
+    margin = 0.05 * (max(within) - min(within)) or 1.0
+    return min(within) - margin, max(within) + margin
+
+
+def _goes_on(row: Held, ends: tuple[float, float]) -> bool:
+    """Whether an interval ends beyond the axis."""
+    return row.low is not None and row.high is not None and (row.low < ends[0] or row.high > ends[1])
+
+
+def _name_lines(row: Held, ends: tuple[float, float], width: float, size: float) -> list[str]:
+    written = f" [{row.low:+.2f}, {row.high:+.2f}]" if _goes_on(row, ends) else ""
+    return textwrap.wrap(plain(f"{row.name}: {row.words}{written}"), int(width * 13 * 10 / size))
 
 
 def _tall(lines: Sequence[str], size: float) -> float:
@@ -146,9 +165,16 @@ def _tall(lines: Sequence[str], size: float) -> float:
     return 0.2 * size / 10 * len(lines) + 0.28
 
 
-def forest(rows: Sequence[Held], *, title: str, width: float = 4.9, size: float = 10) -> Any:
-    """Ours minus the paper's, claim by claim, with the interval that decides and the tolerance as a band."""
-    names = [_name_lines(row, width, size) for row in rows]
+def forest(
+    rows: Sequence[Held], *, title: str, width: float = 4.9, size: float = 10, ends: tuple[float, float] | None = None
+) -> Any:
+    """Ours minus the paper's, claim by claim, with the interval that decides and the tolerance as a band.
+
+    Args:
+        ends: of the axis; None: as these rows need it. An interval that goes on beyond them ends in an arrow, and is written.
+    """
+    ends = _ends(rows) if ends is None else ends
+    names = [_name_lines(row, ends, width, size) for row in rows]
     tall = [_tall(lines, size) for lines in names]
     figure, (axes,) = panels(width=width, height=sum(tall) + 1.1, size=size)
     axes.grid(visible=False, axis="y")
@@ -159,14 +185,18 @@ def forest(rows: Sequence[Held], *, title: str, width: float = 4.9, size: float 
         colour = VERDICT.get(row.verdict, MUTED)
         axes.fill_betweenx([top - high + 0.02, y + 0.1], -row.tolerance, row.tolerance, color=GRID, linewidth=0)
         if row.low is not None and row.high is not None:
-            axes.plot([row.low, row.high], [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
+            axes.plot([max(row.low, ends[0]), min(row.high, ends[1])], [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
+            for beyond, end, arrow in ((row.low < ends[0], ends[0], "<"), (row.high > ends[1], ends[1], ">")):
+                if beyond:
+                    axes.plot([end], [y], arrow, color=colour, markersize=7, clip_on=False)
         axes.plot([row.difference], [y], "D", color=colour, markersize=5)
         axes.text(0.0, top - 0.02, "\n".join(lines), transform=axes.get_yaxis_transform(), va="top", color=INK, fontsize=size - 1)
         top -= high
     axes.axvline(0.0, color=MUTED, linewidth=1, linestyle=":")
-    axes.set(ylim=(top, 0.05), yticks=[])
+    axes.set(xlim=ends, ylim=(top, 0.05), yticks=[])
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel("ours minus the paper's, points\n(bar: the interval that decides; band: tolerance)")
+    further = ";\narrow: it goes on, its ends are written" if any(_goes_on(row, ends) for row in rows) else ""
+    axes.set_xlabel(f"ours minus the paper's, points\n(bar: the interval that decides; band: tolerance{further})")
     heading(figure, title)
     return figure
 

@@ -153,7 +153,7 @@ def held(finding: Finding) -> Held | None:
     if finding.claim.kind == "order":
         return None
     entry = line(finding)
-    words = f"{entry.paper}, ours {entry.ours.partition(' ')[0]}: {finding.verdict}"
+    words = f"{entry.paper}, ours {entry.ours.partition(' ')[0]}: {entry.verdict}"
     if finding.measured is not None and finding.difference is not None:
         return Held(finding.claim.id, words, finding.difference, None, None, 0.0, finding.verdict)
     reading = finding.reading
