@@ -15,6 +15,7 @@ from redistill.experiment.value import Experiment
 from redistill.launch import rates
 from redistill.launch.cohort import Cohort
 from redistill.papers import cost
+from redistill.papers.explain import variants
 from redistill.papers.plan import Plan, make, scaled, select
 from redistill.runs.store import Store
 
@@ -89,6 +90,15 @@ def test_filters_that_cannot_be() -> None:
         make(MICAELLI, select(MICAELLI, ["1"]), scale=2.0)
     with pytest.raises(RedistillError, match="--teacher: unknown teacher of the chosen cells 'wrn-16-1'"):
         make(MICAELLI, select(MICAELLI, ["1"]), device="cpu", teachers={"wrn-16-1": Path("x.safetensors")})
+    ahn = papers.load("ahn2019")
+    with pytest.raises(RedistillError, match=r"^--teacher wrn-40-2: no network teaches the chosen cells \(ahn2019:1:.* \.\.\.\): leave"):
+        make(ahn, select(ahn, ["1"], rows=["Student"]), device="cpu", teachers={"wrn-40-2": Path("x.safetensors")})
+    for cell, file, says in (
+        ("1:Student:2 %", "wrn-40-2", r"no network teaches the chosen cells \(ahn2019:1:Student:2 %\): leave the option out"),
+        ("1:VID:2 %", "wrn-40-9", "unknown teacher of the chosen cells 'wrn-40-9': did you mean wrn-40-2"),  # it was left out in silence
+    ):
+        with pytest.raises(RedistillError, match=says):
+            variants(ahn, ahn.cell(cell), device="cpu", teachers={file: Path("x.safetensors")})
 
 
 def test_tables_by_the_names_people_give_them() -> None:

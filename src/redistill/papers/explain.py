@@ -10,7 +10,7 @@ from redistill.claims import counted
 from redistill.errors import RedistillError, nearest
 from redistill.experiment.value import Experiment
 from redistill.papers.cells import Cell, Paper, filled
-from redistill.papers.plan import imported, listed, of
+from redistill.papers.plan import imported, listed, of, teach
 from redistill.papers.schema import Deviation
 from redistill.runs.store import Run, Store
 from redistill.settings.change import put_over
@@ -57,7 +57,8 @@ def variants(
     """The cell as planned, then one variant for every departure that can be switched.
 
     Raises:
-        RedistillError: no experiment can be made of the cell, it has no such departure, or none at all.
+        RedistillError: no experiment can be made of the cell, it has no such departure, or none at all; a network of ``teachers``
+            does not teach it.
     """
     settings = paper.settings(cell)
     imported(settings, teachers or {}, paper)
@@ -74,6 +75,7 @@ def variants(
         if not wanted or departs.name in wanted:
             other = {**put_over(settings, filled(departs.change, cell.facts)), "name": name_of(cell.id, departs.name)}
             made.append(Variant(departs, of(other, device, scale)))
+    teach(teachers or {}, {cell.id: made[0].experiment}, paper)
     return made
 
 

@@ -205,10 +205,7 @@ def make(
     files = dict(teachers or {})
     known: dict[str, Experiment] = {}
     planned = [Planned(cell, _experiment(paper, cell, files, device, scale, known)) for cell in cells]
-    unused = [name for name in files if not _teaches(name, [p.experiment for p in planned], paper)]
-    if unused:
-        names = {model for p in planned for model in _teachers(p.experiment)}
-        raise RedistillError(f"--teacher: {nearest(unused[0], names, 'teacher of the chosen cells')}")
+    teach(files, {p.cell.id: p.experiment for p in planned}, paper)
     planned = [_passed(one, planned, paper) for one in planned]
     wanted = _once(one for p in planned for one in _own(p, seeds))
     groups = tuple(grouped(wanted, cohort=cohort))
@@ -282,9 +279,19 @@ def imported(settings: dict[str, Any], files: Mapping[str, Path], paper: Paper) 
             settings[role] = {"model": model, "from": str(file.expanduser().resolve())}
 
 
-def _teaches(name: str, experiments: Iterable[Experiment | None], paper: Paper) -> bool:
-    model = paper.file.network.get(name, name)
-    return any(model in _teachers(one) for one in experiments)
+def teach(files: Mapping[str, Path], experiments: Mapping[str, Experiment | None], paper: Paper) -> None:
+    """Refuse files of weights for networks that teach nothing. experiments: by the id of their cell.
+
+    Raises:
+        RedistillError: a network of ``files`` teaches none of them.
+    """
+    names = {model for one in experiments.values() for model in _teachers(one)}
+    unused = [name for name in files if paper.file.network.get(name, name) not in names]
+    if unused and not names:
+        cells = f"{', '.join([*experiments][:3])}{' ...' if len(experiments) > 3 else ''}"
+        raise RedistillError(f"--teacher {unused[0]}: no network teaches the chosen cells ({cells}): leave the option out")
+    if unused:
+        raise RedistillError(f"--teacher: {nearest(unused[0], names, 'teacher of the chosen cells')}")
 
 
 def _teachers(one: Experiment | None) -> set[str]:
