@@ -357,6 +357,8 @@ def test_holm_stands_over_gains_and_orders_and_those_that_wait_count() -> None:
     assert p[0] is not None and p[1] is not None and 2 * p[0] < p[1] < 0.05
     findings, summary = judge_table(orders, ours)
     assert [f.p for f in findings] == pytest.approx([2 * p[0], max(2 * p[0], p[1])])
+    # an interval beside it is of this difference alone: it may leave out a zero that the p-value, of all of them, does not
+    assert " after Holm)" in sentence(findings[0]) and "Holm" not in sentence(alone[0])
     assert summary.holm == {"A": findings[0].p, "C": findings[1].p}
     waiting = [*orders, Claim("D", "order", "D", baseline="B", decides="paired")]
     assert judge_table(waiting, ours)[1].holm["A"] == pytest.approx(2 * p[0])  # not attempted: not in the family

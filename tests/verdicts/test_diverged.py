@@ -127,6 +127,29 @@ def test_dead_seeds_among_others_can_show_that_a_cell_is_below_and_nothing_else(
     assert spared[0] == found["calm"] and summary.pools["last"].spread.sd < 1
 
 
+def test_dead_networks_alone_are_below_whoever_stands_beside_them_and_reproduce_nothing() -> None:
+    """Alone they were *unclear*, with an interval that lay wholly below; beside a living cell *below*."""
+
+    def of(printed: float, dead: int, *others: str) -> dict[str, Finding]:
+        number = Published(printed, which="last", aggregate="mean")
+        student = Published(60.0, which="last", aggregate="mean")
+        claims = [Claim("A", "value", "A", number)]
+        claims += [Claim("B", "value", "B", student), Claim("gain", "gain", "A", number, "B", student, "unpaired")] if others else []
+        runs = {"A": [Measured(seed, 10.0 if seed < dead else 71.0 + seed / 4, diverged=seed < dead) for seed in range(3)]}
+        runs |= {name: [Measured(seed, 60.0 + seed / 8) for seed in range(3)] for name in others}
+        return {one.claim.id: one for one in judge_table(claims, runs)[0]}
+
+    for found in (of(81.59, 3), of(81.59, 3, "B")):
+        assert found["A"].verdict == "below" and found["A"].note == "3 of 3 seeds diverged, so that nothing but below can be shown"
+        assert "wholly below -0.5" in sentence(found["A"])
+    for found in (of(10.0, 3), of(10.0, 3, "B")):
+        assert found["A"].verdict == "unclear" and found["A"].bound is None
+    assert "inside ±0.5, of which nothing follows; 3 of 3 seeds diverged" in sentence(of(10.0, 3)["A"])
+    assert of(81.59, 3, "B")["gain"].verdict == "below"
+    # a p-value of the seeds that lived does not stand beside the interval of all as if it were of that
+    assert " by the seeds that lived), the paper's +21.59" in sentence(of(81.59, 1, "B")["gain"])
+
+
 def test_a_table_that_no_paper_prints_says_which_seeds_guess(tmp_path: Path) -> None:
     ahn, store = papers.load("ahn2019"), Store(tmp_path)
     asked = make(ahn, select(ahn, ["vid-maps"], rows=["three maps"], columns=["2 %"]), device="cpu")

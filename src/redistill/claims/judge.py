@@ -13,7 +13,7 @@ from redistill.claims.model import Claim, Design, Epoch, Finding, Measured, Pool
 from redistill.claims.published_file import judge_file
 from redistill.claims.scatter import KEEP, Blocks, Print, blocks, pooled, printed
 from redistill.claims.view import ALPHA, MOST, View, deciding
-from redistill.claims.words import p_words, widest
+from redistill.claims.words import LIVED, p_words, widest
 from redistill.errors import RedistillError
 from redistill.stats import VarianceComponent, holm
 
@@ -235,13 +235,13 @@ def _look(claim: Claim, runs: Runs, around: _Around) -> _Examined:
     if n < 2:
         note = "no verdict from one seed"
         return _Examined(Finding(claim, "unclear", epoch=epoch, more_seeds=2, mismatch=unlike, note=note))
-    diverged = {cell: sum(run.diverged for run in runs[cell] if not run.stale) for cell in claim.cells}
-    dead = {cell for cell, count in diverged.items() if count == len(numbers[cell])}
-    hurt = frozenset(cell for cell, count in diverged.items() if count and cell not in dead and epoch == "last")
-    view, layout = _view(claim, numbers, around, epoch, by_itself=bool(hurt))
+    diverged = {cell: sum(run.diverged for run in runs[cell] if not run.stale) for cell in claim.cells if epoch == "last"}
+    dead = frozenset(cell for cell, count in diverged.items() if count == len(numbers[cell]))
+    hurt = frozenset(cell for cell, count in diverged.items() if count)
+    view, layout = _view(claim, numbers, around, epoch, dead, by_itself=bool(hurt - dead))
     reading = view.reading(_name(view))
     best = _numbers(claim, runs, "best_on_test") if epoch == "last" else None
-    notes, others = _notes(view, around, dead), _others(view, layout, best)
+    notes, others = _notes(view, around), _others(view, layout, best)
     found = Finding(claim, reading.verdict, reading, others, epoch, mismatch=unlike, note="; ".join(notes))
     if not hurt:
         return _Examined(found, view, reading.p)
@@ -254,18 +254,20 @@ def _look(claim: Claim, runs: Runs, around: _Around) -> _Examined:
 def _by_the_living(
     found: Finding, view: View, lived: Mapping[str, Mapping[int, float]], around: _Around, hurt: frozenset[str]
 ) -> _Examined:
-    """What can be shown where seeds of some cells (``hurt``) diverged and others did not.
+    """What can be shown where seeds of some cells (``hurt``) diverged.
 
     A cell with dead networks comes to no more than its others do, so these can show that it comes to less than is printed, and nothing
-    else. view: of all seeds, which decides where fewer than two lived.
+    else; nor does one that has dead networks alone. view: of all seeds, which decides where fewer than two lived.
     """
     claim, p = found.claim, found.reading.p if found.reading else None
     may = may_be(claim, hurt)
     words = [f"so that nothing but {next(iter(may))} can be shown" if may else "so that nothing can be shown"]
+    if hurt == view.dead:
+        return _Examined(replace(found, note=", ".join([found.note, *words])), view, p, may)
     found = replace(found, reading=possible(found))
     if min(map(len, lived.values())) > 1:
         view, _ = _view(claim, lived, around, "last")
-        reading = view.reading("the seeds that lived")
+        reading = view.reading(LIVED)
         found, p = replace(found, others=(reading, *found.others)), reading.p
         words.append(f"by the seeds that lived: {in_words(reading.ours)}")
     elif may:
@@ -274,13 +276,20 @@ def _by_the_living(
 
 
 def _view(
-    claim: Claim, numbers: Mapping[str, Mapping[int, float]], around: _Around, epoch: Epoch, *, by_itself: bool = False
+    claim: Claim,
+    numbers: Mapping[str, Mapping[int, float]],
+    around: _Around,
+    epoch: Epoch,
+    dead: frozenset[str] = frozenset(),
+    *,
+    by_itself: bool = False,
 ) -> tuple[View, Blocks | None]:
-    """How a claim is looked at, and the blocks of its table. by_itself: without what other cells lend."""
+    """How a claim is looked at, and the blocks of its table. dead: cells of which every run diverged. by_itself: without what other
+    cells lend."""
     layout = around.blocks(numbers, epoch) if len(numbers) == 2 and not by_itself else None
     design = _design(claim, layout)
     pools = {} if by_itself else around.pools_of(claim, epoch)
-    return View(claim, numbers, pools, design, claim.published, layout if design == "blocked" else None, around.theirs), layout
+    return View(claim, numbers, pools, design, claim.published, layout if design == "blocked" else None, around.theirs, dead), layout
 
 
 def _design(claim: Claim, layout: Blocks | None) -> Design | None:
@@ -288,8 +297,8 @@ def _design(claim: Claim, layout: Blocks | None) -> Design | None:
     return "unpaired" if claim.decides == "blocked" and layout is None else claim.decides
 
 
-def _notes(view: View, around: _Around, dead: set[str]) -> list[str]:
-    """What a reader must know about spreads and seeds. dead: cells of which every run diverged: they do not wonder at equal numbers."""
+def _notes(view: View, around: _Around) -> list[str]:
+    """What a reader must know about spreads and seeds."""
     claim, notes = view.claim, []
     for cell in claim.cells:
         pool = view.pools.get(cell)
@@ -303,7 +312,7 @@ def _notes(view: View, around: _Around, dead: set[str]) -> list[str]:
         they, its = ("scatters", "its") if len(wide) == 1 else ("scatter", "their")
         notes.append(f"{' and '.join(wide)} {they} visibly more than the others: judged by {its} own spread")
     still = [cell for cell, x in zip(claim.cells, view.columns(), strict=True) if float(x.max()) == float(x.min())]
-    for cell in (cell for cell in still if cell not in dead):
+    for cell in (cell for cell in still if cell not in view.dead):  # nobody wonders that dead networks guess alike
         end = ", so nothing can be said" if view.still() else ""
         notes.append(f"all {len(view.numbers[cell])} seeds of {cell} gave the same number: do they do anything?{end}")
     if view.n() > claim.seeds and not claim.looks:
@@ -350,8 +359,10 @@ def _decide(seen: _Examined, p: float | None, family: int) -> Finding:
         return found
     verdict, more, bound, notes = seen.settled(view.verdict(p)), None, None, [found.note] if found.note else []
     against = [replace(view, published=n).reading(f"against {n.value:.{n.decimals}f}", p) for n in found.claim.contradicting]
-    if any(seen.settled(reading.verdict) != verdict for reading in against):
-        verdict = "disputed"
+    against = [replace(reading, verdict=seen.settled(reading.verdict)) for reading in against]
+    if any(reading.verdict != verdict for reading in against):
+        assert found.reading is not None
+        found, verdict = replace(found, reading=replace(found.reading, verdict=verdict)), "disputed"
     elif against:
         notes.append(f"printed otherwise too ({', '.join(r.what.removeprefix('against ') for r in against)}): the same verdict")
     if verdict == "compatible":

@@ -52,6 +52,7 @@ class View:
             ``blocks``, which it needs.
         published: the printed number compared with (the claim's, or one that contradicts it).
         theirs: variance of one of the paper's runs, for printed numbers whose spread is pooled over those of like cells.
+        dead: cells of which every run diverged: their numbers are equal because they guess, and not because seeds do nothing.
     """
 
     claim: Claim
@@ -61,6 +62,7 @@ class View:
     published: Published | None
     blocks: Blocks | None = None
     theirs: Mapping[Print, VarianceComponent] = field(default_factory=dict)
+    dead: frozenset[str] = frozenset()
     _made: dict[int, tuple[Estimate, Estimate | None]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     @property
@@ -219,7 +221,7 @@ class View:
             return float(np.ptp(self.pairs())) < NOTHING
         if self.design == "blocked":
             return False
-        nothing = [c for c, x in zip(self.claim.cells, self.columns(), strict=True) if np.ptp(x) == 0.0]
+        nothing = [c for c, x in zip(self.claim.cells, self.columns(), strict=True) if np.ptp(x) == 0.0 and c not in self.dead]
         return any(self.own(cell) or not self.pools[cell].parts for cell in nothing)
 
     def reach(self) -> bool:

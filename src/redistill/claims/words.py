@@ -17,6 +17,9 @@ EPOCH = {
     "none": "",
 }
 
+LIVED = "the seeds that lived"
+"""What a reading is called that leaves out the seeds that diverged."""
+
 
 def sentence(finding: Finding) -> str:
     """One finding in one sentence: verdict, ours, the paper's, the difference, and what to mind."""
@@ -124,8 +127,12 @@ def _size(finding: Finding, reading: Reading) -> str:
         )
     if (verdict == "below" and reading.interval[1] > -claim.tolerance) or (verdict == "above" and reading.interval[0] < claim.tolerance):
         says = f"and the seeds that lived lie {side[verdict]} by themselves"
-    if verdict == "unclear" and -claim.tolerance <= reading.interval[0] and reading.interval[1] <= claim.tolerance:
+    below, above = (end > claim.tolerance for end in (-reading.interval[0], reading.interval[1]))
+    outside = reading.interval[1] < -claim.tolerance or reading.interval[0] > claim.tolerance
+    if verdict == "unclear" and not (below or above) and claim.kind == "gain":
         says = f"inside ±{edge}, but that there is a gain at all is not shown"
+    elif verdict == "unclear" and (outside or not (below or above)):  # by seeds that do nothing, or guess: the note says so
+        says = f"{'wholly outside' if outside else 'inside'} ±{edge}, of which nothing follows"
     return (
         f"{_ours(finding, reading)}, the paper's {_number(claim, claim.claimed, sign=claim.kind == 'gain')} "
         f"({_source(published)}); the difference {_number(claim, reading.difference, sign=True)} has the "
@@ -154,7 +161,11 @@ def _ours(finding: Finding, reading: Reading) -> str:
         what += f", {EPOCH[finding.epoch]}"
     if not differs:
         return f"ours {value} [{low}, {high}] ({what})"
-    p = f", {p_words(finding.p)}" if finding.p is not None else ""
+    p = ""
+    if finding.p is not None:
+        shown = lived if (lived := next((r for r in finding.others if r.what == LIVED), None)) is not None else reading
+        whose = " by the seeds that lived" if shown is lived else ""
+        p = f", {p_words(finding.p)}{whose}{' after Holm' if finding.p != shown.p else ''}"
     assert finding.reading is not None
     design = finding.reading.what.rpartition(", ")[2]
     return f"{claim.cell} minus {claim.baseline} is {value} [{low}, {high}] ({design}, {what}{p})"

@@ -92,7 +92,7 @@ def beside(tables: Sequence[TableVerdict]) -> list[str]:
 
 def _runs(table: TableVerdict, cell: str) -> str:
     """What the runs of a cell came to after the last step, with their seeds."""
-    return ", ".join(f"{came_to(run).removesuffix(' %')} ({run.seed})" for run in table.runs.get(cell, ()))
+    return ", ".join(f"{came_to(run)} ({run.seed})" for run in table.runs.get(cell, ()))
 
 
 def _asked(table: TableVerdict) -> list[str]:

@@ -33,8 +33,9 @@ def why(run: Run) -> str:
     return (run.diverged or "").partition(": ")[0]
 
 
-def came_to(run: Run) -> str:
-    """The accuracy after the last step on ``test``, or that there is none; "" where nothing was evaluated."""
+def came_to(run: Run, unit: str = "") -> str:
+    """The accuracy after the last step on ``test``, in percent, with a unit behind it (" %"), or that there is none; "" where nothing
+    was evaluated."""
     if run.diverged is not None:
         return "diverged"
-    return f"{run.accuracy():.2f} %" if "test" in run.record["accuracy"] else ""
+    return f"{run.accuracy():.2f}{unit}" if "test" in run.record["accuracy"] else ""

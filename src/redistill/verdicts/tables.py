@@ -148,7 +148,7 @@ def shortened(planned: Planned, found: Found) -> str:
                 by_scale.setdefault(scale, []).append(run)
     words = []
     for scale, runs in sorted(by_scale.items(), key=lambda pair: float(pair[0])):
-        last = ((run.seed, came_to(run)) for run in sorted(runs, key=lambda run: run.seed))
+        last = ((run.seed, came_to(run, " %")) for run in sorted(runs, key=lambda run: run.seed))
         values = ", ".join(f"{words} (seed {seed})" for seed, words in last if words)
         words.append(f"at {scale} of the published length {values or 'nothing was evaluated'}: no verdict")
     return "; ".join(words)
