@@ -190,7 +190,7 @@ def test_two_runs_in_one_log_and_unequal_epochs(tmp_path: Path) -> None:
         {"seed": None, "settings": {"n": n}, "epochs": e, "extra": {"log": "a.txt", "part": f"{n} of 2"}} for n, e in ((1, 240), (2, 480))
     ]
     found = facts(tmp_path, runs)
-    assert "1 logs hold more than one run: a.txt" in found["two runs in one log"] and "240 (KD); 480 (KD)" in found["unequal epochs"]
+    assert "1 log holds more than one run: a.txt" in found["two runs in one log"] and "240 (KD); 480 (KD)" in found["unequal epochs"]
 
 
 def test_the_largest_of_a_grid_beside_what_chance_brings(tmp_path: Path) -> None:
@@ -198,7 +198,10 @@ def test_the_largest_of_a_grid_beside_what_chance_brings(tmp_path: Path) -> None
     assert expected_maximum(40) == pytest.approx(rng.standard_normal((20_000, 40)).max(axis=1).mean(), abs=0.02)
     runs = [{"seed": 230, "settings": {"alpha": a}, "best": 84 + a} for a in (0.1, 0.2, 0.3, 0.4, 0.5)]
     text = facts(tmp_path, runs)["largest of a grid"]
-    assert "5 settings" in text and "the largest is 84.50, +0.20 from their mean 84.30" in text and "1.16 spreads" in text
+    assert ", one seed, evaluated" in text and "1.16 spreads" in text
+    assert "5 settings" in text and "the largest is 84.50, +0.20 from their mean 84.30" in text
+    unsaid = facts(tmp_path, [{**run, "seed": None} for run in runs])["largest of a grid"]
+    assert ", a run each, seeds not stated, evaluated" in unsaid  # what nobody said is not one seed
 
 
 def test_published_means_are_recomputed(tmp_path: Path) -> None:
@@ -241,6 +244,17 @@ def test_the_page_says_whose_runs_and_never_ours(tmp_path: Path) -> None:
     text = page(audit(found))
     assert "someone/runs@0123456789" in text and " ours" not in text.replace("our evidence format", "")
     assert "| KD / resnet32x4 -> resnet8x4 | 73.33 | 73.32 | 5 |" in text
+
+
+def test_counts_are_those_of_the_list_and_an_order_is_not_held_against_the_tolerance(tmp_path: Path) -> None:
+    """*Reproduced* beside an interval of -0.51 to +0.56 and a tolerance of 0.5; seven claims judged under a list of six."""
+    crd = cell("CRD", [75.5, 75.4, 75.6], settings={"tau": 0.07}) + cell("CRD", [75.2, 75.1, 75.4], settings={"tau": 0.1})
+    text = page(audit(evidence(tmp_path, cell("KD", KD) + crd)))
+    orders = [line for line in text.splitlines() if line.startswith("| CRD / resnet32x4 -> resnet8x4 above KD / ")]
+    assert len(orders) == 2 and all(line.endswith(" | 3 |  | reproduced |") for line in orders), orders
+    first, second = text.split("tau 0.1)")
+    assert "- Of 3 claims: " in first and "2 claims of value or gain were judged" in second
+    assert "- These are 2 of 3 claims; the others rest on the same runs as above and stand there. Counted together:" in second
 
 
 def test_sources_stand_side_by_side(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from redistill import files
-from redistill.claims import Finding, sentence, sentences, summary_sentences, verdict_words
+from redistill.claims import Finding, counted, sentence, sentences, summary_sentences, verdict_words
 from redistill.errors import RedistillError
 from redistill.evidence.bearing import Bearing, bearings
 from redistill.evidence.model import Evidence
@@ -131,9 +131,13 @@ def _bearing(bearing: Bearing) -> list[str]:
         lines += table(bearing), ""
         lines += [f"- {_theirs(text)}" for text in sentences([finding for finding in bearing.findings if finding.reading is not None])]
         if bearing.summary is not None and any(finding.reading is not None for finding in bearing.findings):
-            whole = sum(bearing.summary.counts.values()) == len(bearing.findings)
-            # of a second combination of settings only what differs is listed, so that its counts are not those of the list
-            lines += [f"- {text}" for text in summary_sentences(bearing.summary)[0 if whole else 1 :]]
+            every, said = sum(bearing.summary.counts.values()), summary_sentences(bearing.summary)
+            if every != len(bearing.findings):  # of a second combination of settings only what differs is listed
+                said[0] = (
+                    f"These are {len(bearing.findings)} of {counted(every, 'claim')}; the others rest on the same runs as above and stand "
+                    "there. Counted together:"
+                )
+            lines += [f"- {text}" for text in said]
     lines += [f"- {text}" for text in (*bearing.apart, *bearing.rules)]
     return [*lines, ""]
 
@@ -147,7 +151,8 @@ def table(bearing: Bearing) -> str:
         printed = "" if claim.claimed is None else f"{claim.claimed:+.2f}" if claim.baseline else f"{claim.claimed:.2f}"
         if reading is not None:
             value = f"{reading.ours.value:+.2f}" if claim.baseline else f"{reading.ours.value:.2f}"
-            interval = "" if reading.interval is None or reading.difference is None else (
+            # an order has no difference to the paper: its sign decides
+            interval = "" if reading.interval is None or reading.difference is None or claim.kind == "order" else (
                 f"{reading.difference:+.2f} [{reading.interval[0]:+.2f}, {reading.interval[1]:+.2f}]")  # fmt: skip
         else:
             single = [mine[0].last for mine in runs if len(mine) == 1]

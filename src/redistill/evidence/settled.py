@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from redistill.claims import counted
 from redistill.evidence import names
 from redistill.evidence.model import Evidence, Trained, arm_of, arms
 from redistill.evidence.registry import decimals_of
@@ -34,6 +35,16 @@ class Fact:
     about: str
     text: str
     rows: tuple[Mapping[str, Any], ...] = field(default=())
+
+
+NAMED = {"neither": "neither its last nor its best", "closing test": "its closing test"}
+
+SINGULAR = {"are": "is", "have": "has", "stand": "stands", "hold": "holds"}
+
+
+def _are(n: int, what: str, verb: str = "are") -> str:
+    """``2 logs are``, ``1 log is``."""
+    return f"{counted(n, what)} {SINGULAR[verb] if n == 1 else verb}"
 
 
 def settled(evidence: Evidence) -> list[Fact]:
@@ -100,11 +111,10 @@ def _published(evidence: Evidence) -> list[Fact]:
         )  # fmt: skip
     counts = Counter(str(row["is"]) for row in rows)
     text = (
-        f"{len(rows)} published numbers stand beside a run: "
-        + ", ".join(f"{count} are {which}" for which, count in counts.most_common())
+        f"{_are(len(rows), 'published number', 'stand')} beside a run: "
+        + ", ".join(f"{count} {'is' if count == 1 else 'are'} {NAMED.get(which, which)}" for which, count in counts.most_common())
         + "."
     )
-    text = text.replace("are neither", "are neither its last nor its best")
     gaps = [
         (float(str(row["published"])) - run.best)
         for row, (_, run) in zip(rows, pairs, strict=True)
@@ -120,7 +130,8 @@ def _published(evidence: Evidence) -> list[Fact]:
     cut = [row for row in rows if row["how"] == "cut"]
     if cut:
         listed = ", ".join(f"{row['published']:g} ({row['of']})" for row in cut)
-        facts.append(Fact("cut", f"{len(cut)} published numbers are the run's number cut off instead of rounded: {listed}.", tuple(cut)))
+        text = f"{_are(len(cut), 'published number')} the run's number cut off instead of rounded: {listed}."
+        facts.append(Fact("cut", text, tuple(cut)))
     once = {str(row["where"]): row for row in rows}
     claimed = next((m for caveat in evidence.caveats if (m := re.search(r"averages? (?:over|of) (\w+) (trials|runs|seeds)", caveat))), None)
     if claimed is not None:
@@ -133,7 +144,7 @@ def _published(evidence: Evidence) -> list[Fact]:
     ]
     if lost:
         listed = "; ".join(f"{row.get('method')} {row.get('teacher')} -> {row.get('student')} {row.get('value')}" for row in lost)
-        facts.append(Fact("without a run", f"{len(lost)} published numbers have no run here: {listed}.", tuple(lost)))
+        facts.append(Fact("without a run", f"{_are(len(lost), 'published number', 'have')} no run here: {listed}.", tuple(lost)))
     return facts
 
 
@@ -259,7 +270,7 @@ def _two_in_one(evidence: Evidence) -> list[Fact]:
     if not rows:
         return []
     listed = "; ".join(f"{log}: best {' and '.join(f'{run.best:g}' for run in runs if run.best is not None)}" for log, runs in logs.items())
-    return [Fact("two runs in one log", f"{len(logs)} logs hold more than one run: {listed}.", tuple(rows))]
+    return [Fact("two runs in one log", f"{_are(len(logs), 'log', 'hold')} more than one run: {listed}.", tuple(rows))]
 
 
 def _copies(evidence: Evidence) -> list[Fact]:
@@ -309,8 +320,9 @@ def _grids(evidence: Evidence) -> list[Fact]:
         chosen = "the test images" if on != "validation" else "validation images; the numbers are of the test images"
         top = runs[int(values.argmax())]
         grid = f" {key[-1]}" if key[-1] else ""
+        alike = "a run each, seeds not stated" if runs[0].seed is None else "one seed"
         text = (
-            f"A grid{grid} of {k} settings of {runs[0].words}, one seed, evaluated on {chosen}: the largest is {largest:.2f}, "
+            f"A grid{grid} of {k} settings of {runs[0].words}, {alike}, evaluated on {chosen}: the largest is {largest:.2f}, "
             f"{largest - mean:+.2f} from "
             f"their mean {mean:.2f}. Were all {k} settings equally good, a maximum {expect:.2f} spreads above the mean would be "
             f"expected by chance: "

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from redistill.claims import counted
 from redistill.papers.cells import Cell
 from redistill.papers.explain import asked_by
 from redistill.papers.plan import Plan
@@ -269,14 +270,16 @@ def others(results: Path) -> str:
     judged = [row for one in found for row in one["findings"] if row["value"] is not None]
     for row in judged:
         sign = "+" if row["kind"] in ("gain", "order") else ""
-        interval = "" if row["interval"] is None else f"{row['interval'][0]:+.2f} to {row['interval'][1]:+.2f}"
+        shown = row["interval"] is not None and row["kind"] != "order"  # which has no difference to the paper: its sign decides
+        interval = f"{row['interval'][0]:+.2f} to {row['interval'][1]:+.2f}" if shown else ""
         whose = ", ".join(filter(None, (row["whose"], row["settings"])))
         n = len(row["runs"]) // (2 if sign else 1)
         claim = f"{row['paper']}: {row['claim']}"
         cells = (claim, f"{row['printed']:{sign}.2f}", f"{row['value']:{sign}.2f}", n, interval, row["verdict"], whose)
         lines.append(bars(cells))
     waiting = sum(row["verdict"] == "pending" for one in found for row in one["findings"])
-    lines.append(f"\n{waiting} further findings rest on one run each and earn no verdict; they stand in the pages.\n")
+    fewer = f"{counted(waiting, 'further finding')} {'rests' if waiting == 1 else 'rest'} on fewer than three runs of a cell"
+    lines.append(f"\n{fewer} and {'earns' if waiting == 1 else 'earn'} no verdict; they stand in the pages.\n")
     lines.append("What the logs settle by themselves (the reader's caveats stand in the pages and belong to every line):\n")
     for one in found:
         source = f"{one['source']['owner']}@{one['source']['commit'][:10]}"
