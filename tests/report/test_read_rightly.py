@@ -76,6 +76,12 @@ def test_a_table_of_errors_says_so_and_is_one_in_latex() -> None:
     tex = latex_cells(paper, verdict)
     assert rf"\quad ours & ${cell.printed.value:.2f} \pm" in tex and "b below, in accuracy" in tex
     assert "The paper prints errors; the claims below are about accuracies" in page(plan, [verdict])
+    # no end of an interval lies where no accuracy can be, and its half is not told where it has none
+    wide = judge(Claim(label, "value", label, published), {label: measured(99.9, 93.0, 99.8)})
+    assert wide.ours is not None and wide.ours.high == 100.0 and wide.ours.low < 92.0 and " 100.00]" in line(wide).ours
+    tex = latex_cells(paper, TableVerdict(name, plan.cells, {}, (wide,), None))
+    mean, low = wide.ours.value, wide.ours.low
+    assert rf"\quad ours & ${100 - mean:.2f}_{{-{100 - mean:.2f}}}^{{+{mean - low:.2f}}}{{}}^{{" in tex
     assert paper.accuracy(cell) == pytest.approx(accuracy)
 
 

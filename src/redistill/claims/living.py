@@ -16,15 +16,13 @@ def may_be(claim: Claim, hurt: frozenset[str]) -> frozenset[Verdict]:
 
 
 def possible(found: Finding) -> Reading:
-    """A reading whose intervals hold nothing that accuracies cannot be: two heaps of numbers are no normal sample."""
+    """A reading whose interval holds nothing that accuracies cannot be: two heaps of numbers are no normal sample."""
     reading, claim = found.reading, found.claim
     assert reading is not None
     low, high = (0.0, 100.0) if claim.kind == "value" else (-100.0, 100.0)
-    ours = replace(reading.ours, low=max(low, reading.ours.low), high=min(high, reading.ours.high))
     if reading.interval is None or claim.claimed is None:
-        return replace(reading, ours=ours)
-    ends = (max(low - claim.claimed, reading.interval[0]), min(high - claim.claimed, reading.interval[1]))
-    return replace(reading, ours=ours, interval=ends)
+        return reading
+    return replace(reading, interval=(max(low - claim.claimed, reading.interval[0]), min(high - claim.claimed, reading.interval[1])))
 
 
 def in_words(ours: Interval) -> str:

@@ -228,7 +228,7 @@ class Reading:
 
     Attributes:
         what: spread and design (and what else is different), in words.
-        ours: our mean, median or difference of two, with its 95 % interval and n.
+        ours: our mean, median or difference of two, with its 95 % interval and n; no end lies where no accuracy can be.
         difference, interval: ours minus the paper's, with the interval that decides, at ``level`` (0.94 = 94 %); None where
             nothing is printed.
         p: two-sided p-value of "our difference is zero" (gain and order; as tested alone), else None.

@@ -187,9 +187,11 @@ class View:
         """As a value, tested alone; ``adjusted``: the p-value by which its verdict is given instead, where there is one."""
         ours, difference = self.estimates()
         p = self.apart().p() if self.design else None
+        shown = ours.describe(0.95, self.n())
+        least, most = (0.0, 100.0) if self.claim.kind == "value" else (-100.0, 100.0)  # what accuracies, and differences of them, can be
         return Reading(
             what=what,
-            ours=ours.describe(0.95, self.n()),
+            ours=replace(shown, low=max(least, shown.low), high=min(most, shown.high)),
             difference=difference.value if difference else None,
             interval=difference.interval(1 - 2 * self.side) if difference else None,
             p=p,

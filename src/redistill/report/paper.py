@@ -129,7 +129,14 @@ def latex_cells(paper: Paper, table: TableVerdict) -> str:
         if finding is None or (reading := finding.reading) is None:
             return "--" if cell is not None else ""
         digits = max(2, finding.claim.published.decimals) if finding.claim.published is not None else 2
-        half = "" if reading.ours.n < 2 else rf" \pm {(reading.ours.high - reading.ours.low) / 2:.{digits}f}"
+        up, down = reading.ours.high - reading.ours.value, reading.ours.value - reading.ours.low
+        if reading.ours.n < 2:
+            half = ""
+        elif abs(up - down) < 1e-9:
+            half = rf" \pm {up:.{digits}f}"
+        else:  # it ends at 0 or at 100 %
+            up, down = (down, up) if errors else (up, down)
+            half = f"_{{-{down:.{digits}f}}}^{{+{up:.{digits}f}}}{{}}"
         mark = _MARK.get(finding.verdict, "")
         value = 100.0 - reading.ours.value if errors else reading.ours.value
         return rf"${value:.{digits}f}{half}{f'^{{{mark}}}' if mark else ''}$"
@@ -140,7 +147,7 @@ def latex_cells(paper: Paper, table: TableVerdict) -> str:
         body.append(" & ".join([r"\quad ours", *(ours(cells.get((row, column))) for column in columns)]) + r" \\")
     caption = (
         f"{latex(paper.table(table.table).caption)}: as printed, and ours below, $\\pm$ half of the 95\\,\\% interval of the mean over our "
-        "seeds. "
+        "seeds (both parts, where it ends at 0 or 100\\,\\%). "
         f"r reproduced, a above, b below{', in accuracy' if errors else ''}, u unclear, c compatible; -- not run."
     )
     return "\n".join(
