@@ -227,6 +227,16 @@ def paired_difference(a: Sequence[float], b: Sequence[float], level: float = 0.9
     return mean_interval(list(x - y), level)
 
 
+def percent_difference(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> Interval:
+    """:func:`paired_difference` of accuracies in percent: no end lies outside -100 to 100, where none can be.
+
+    >>> percent_difference([93.0, 60.0], [50.0, 51.0]).high
+    100.0
+    """
+    found = paired_difference(a, b, level)
+    return replace(found, low=max(-100.0, found.low), high=min(100.0, found.high))
+
+
 def welch(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> Interval:
     """Mean of a minus mean of b, unpaired, with Welch's interval (Satterthwaite's degrees of freedom) and p-value.
 

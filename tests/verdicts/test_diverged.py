@@ -207,3 +207,13 @@ def test_a_departure_is_not_ranked_by_what_a_dead_run_reached(tmp_path: Path) ->
     row = sentences(effects([plain, floor], store, (0, 1, 2, 3)), ahn, cell)[1]
     assert row.startswith("floor: +7.50, of one seed: no interval, seed 2 diverged; ")
     assert row.endswith("; 70.33 [66.54, 74.13] with it (seeds 0, 1, 3), alive with seeds 0, 1 where the cell as planned diverged")
+
+
+def test_an_effect_is_never_told_beyond_what_two_accuracies_can_differ_by(tmp_path: Path) -> None:
+    store, ahn = Store(tmp_path), papers.load("ahn2019")
+    cell = ahn.cell("1:VID:2 %")
+    plain, floor = variants(ahn, cell, only=["floor"], device="cpu")
+    for seed, (one, other) in enumerate(((50.0, 70.0), (51.0, 52.0))):
+        finished(store, plain.experiment.with_seed(seed), one)
+        finished(store, floor.experiment.with_seed(seed), other)
+    assert sentences(effects([plain, floor], store, (0, 1)), ahn, cell)[1].startswith("floor: +10.50 [-100.00, +100.00], 2 seeds")

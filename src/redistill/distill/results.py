@@ -25,7 +25,7 @@ from redistill.models import describe
 from redistill.models.folder import ABOUT
 from redistill.precision import resolve_device
 from redistill.runs.store import Run
-from redistill.stats import paired_accuracy, paired_difference, percent_interval
+from redistill.stats import paired_accuracy, percent_difference, percent_interval
 from redistill.tensor_files import packed
 
 if TYPE_CHECKING:
@@ -273,7 +273,7 @@ def gain(distilled: Mapping[int, Tensor], plain: Mapping[int, Tensor], labels: T
     pairs = [[100.0 * float(part.double().mean()) for part in right[seed]] for seed in seeds]
     over_seeds = None
     if len(seeds) > 1:
-        found = paired_difference([a for a, _ in pairs], [b for _, b in pairs])
+        found = percent_difference([a for a, _ in pairs], [b for _, b in pairs])
         over_seeds = (found.low, found.high)
     value = statistics.fmean(a - b for a, b in pairs)
     return Gain(value, (100 * low, 100 * high), over_seeds, only_one, only_two)

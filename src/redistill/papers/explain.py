@@ -14,7 +14,7 @@ from redistill.papers.plan import imported, listed, of, teach
 from redistill.papers.schema import Deviation
 from redistill.runs.store import Run, Store
 from redistill.settings.change import put_over
-from redistill.stats import Interval, paired_difference, percent_interval
+from redistill.stats import Interval, percent_difference, percent_interval
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def ranked(found: Sequence[tuple[Variant, Mapping[int, Run]]]) -> list[Effect]:
     made = []
     for one in others:
         both = [seed for seed in one.values if seed in plain.values]
-        interval = paired_difference([one.values[s] for s in both], [plain.values[s] for s in both]) if len(both) > 1 else None
+        interval = percent_difference([one.values[s] for s in both], [plain.values[s] for s in both]) if len(both) > 1 else None
         made.append(replace(one, effect=interval))
     return [plain, *sorted(made, key=lambda e: -abs(e.effect.value) if e.effect is not None else 1.0)]
 

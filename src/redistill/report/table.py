@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from redistill.claims import counted
 from redistill.errors import RedistillError, nearest
-from redistill.stats import paired_difference, percent_interval
+from redistill.stats import percent_difference, percent_interval
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def comparison(accuracies: Accuracies, baseline: str, seconds: Mapping[str, floa
             pairs = [by_seed[s] for s in shared], [accuracies[baseline][s] for s in shared]
             difference = sum(a - b for a, b in zip(*pairs, strict=True)) / len(shared)
             if len(shared) > 1:
-                paired = paired_difference(*pairs)
-                low, high = max(-100.0, paired.low), min(100.0, paired.high)  # and a difference of two in -100 to 100
+                paired = percent_difference(*pairs)
+                low, high = paired.low, paired.high
         rows.append(
             Row(
                 method=method,
