@@ -63,6 +63,19 @@ def test_fewer_than_three_runs_earn_no_verdict(tmp_path: Path) -> None:
     assert [f.verdict for f in found[0].findings] == ["pending"]
 
 
+def test_runs_that_guess_are_dead_and_named(tmp_path: Path) -> None:
+    """As numbers among numbers they made *compatible, ± 172.07* of one run that lived."""
+    name = "CRD / resnet32x4 -> resnet8x4"
+    for values, verdict in (([75.5, 1.0, 1.0], "unclear"), ([1.0, 70.1, 70.0, 70.2], "below"), ([1.0, 1.0, 1.0], "below")):
+        found, _ = bearings(evidence(tmp_path, cell("KD", KD) + cell("CRD", values)))
+        finding = next(f for b in found for f in b.findings if f.claim.id == name)
+        dead = values.count(1.0)
+        assert finding.verdict == verdict and f"{dead} of {len(values)} seeds diverged" in finding.note
+        assert f"{'has' if dead == 1 else 'have'} the accuracy of guessing: taken as {'a run' if dead == 1 else 'runs'}" in finding.note
+        kept = next(f for b in found for f in b.findings if f.claim.id == "KD / resnet32x4 -> resnet8x4")
+        assert kept.verdict == "reproduced" and "guessing" not in kept.note
+
+
 def test_runs_of_unlike_settings_and_unlike_origin_are_not_pooled(tmp_path: Path) -> None:
     runs = cell("CRD", [75.5, 75.4, 75.6], settings={"tau": 0.07}) + cell("CRD", [74.0, 74.1, 73.9], settings={"tau": 0.1})
     found, _ = bearings(evidence(tmp_path, runs))

@@ -13,6 +13,7 @@ from redistill.claims import Claim, Finding, Measured, Summary, judge_table
 from redistill.claims.judge import mismatch
 from redistill.claims.model import Which
 from redistill.claims.words import EPOCH
+from redistill.data.catalogue import row_of
 from redistill.errors import RedistillError, nearest
 from redistill.evidence import names
 from redistill.evidence.matching import combinations, epochs_of, key_of, key_of_run, regime_of
@@ -295,8 +296,16 @@ def _measured(runs: Sequence[Trained]) -> list[Measured]:
         last = run.last if run.last is not None else run.best
         assert last is not None
         seed = run.seed if run.seed is not None and all(r.seed is not None for r in runs) else number
-        made.append(Measured(seed, last, best if run.last is not None or best is not None else None))
+        best = best if run.last is not None or best is not None else None
+        made.append(Measured(seed, last, best, diverged=guesses(run)))
     return made
+
+
+def guesses(run: Trained) -> bool:
+    """Whether its last network guesses, to the digit: of balanced test images codes print 100 / classes of one that diverged, whose
+    every answer is the same class."""
+    row = row_of(names.data(run.dataset))
+    return run.last is not None and row is not None and abs(run.last - 100 / row.classes) < 0.005
 
 
 BEST: dict[str | None, Which] = {"test": "best_on_test", "validation": "best_on_validation", None: "unknown"}
@@ -331,6 +340,9 @@ def _notes(claim: Claim, chosen: Mapping[str, Sequence[Trained]]) -> list[str]:
         runs = chosen[cell]
         if any(run.last is None for run in runs):
             lines.append(f"the last epoch of {cell} is not known (its numbers: {', '.join(EPOCH[one] for one in _taken([runs]))})")
+        if dead := [run.place for run in runs if guesses(run)]:
+            as_what = "has the accuracy of guessing: taken as a run" if len(dead) == 1 else "have the accuracy of guessing: taken as runs"
+            lines.append(f"{', '.join(dead)} {as_what} that diverged")
         same = [(a, b) for i, a in enumerate(runs) for b in runs[i + 1 :] if a.last == b.last and a.best == b.best and a.best is not None]
         if same:
             a, b = same[0]

@@ -154,7 +154,8 @@ def runs_of(
                 raise RedistillError(f"{place}: {name} is {value!r}, which is no number: an accuracy in percent, or null")
             if value is not None and not finite(value):
                 raise RedistillError(
-                    f"{place}: {name} is {cut(str(value))}: a run that diverged has an accuracy too, give it or leave the run out"
+                    f"{place}: {name} is {cut(str(value))}: a run that diverged has an accuracy too: give it, that of guessing if nothing "
+                    f"else"
                 )
     unit, notes = told or stated.unit, ""
     if stated.unit is not None:

@@ -65,7 +65,7 @@ class Trained:
                 continue
             if not math.isfinite(value):
                 raise RedistillError(
-                    f"{self.place}: {name} is {value}: a run that diverged has an accuracy too, give it or leave the run out"
+                    f"{self.place}: {name} is {value}: a run that diverged has an accuracy too: give it, that of guessing if nothing else"
                 )
             if not 0 <= value <= 100:
                 raise RedistillError(f"{self.place}: {name} = {value:g} is no accuracy in percent (0 to 100)")
