@@ -270,6 +270,12 @@ def test_counts_are_those_of_the_list_and_an_order_is_not_held_against_the_toler
     assert "- These are 2 of 3 claims; the others rest on the same runs as above and stand there. Counted together:" in second
 
 
+def test_the_runs_of_a_store_are_counted() -> None:
+    (found,) = read_evidence(Path(__file__).parents[2] / "results" / "runs")
+    rows = [line for line in page(audit(found, "ahn2019")).splitlines() if line.startswith(("| KD / 2 % |", "| KD / 2 % minus"))]
+    assert len(rows) == 2 and all(line.split(" | ")[3] == "3" for line in rows), rows
+
+
 def test_sources_stand_side_by_side(tmp_path: Path) -> None:
     one = audit(evidence(tmp_path, cell("KD", KD)))
     two = audit(evidence(tmp_path, cell("KD", [70.0, 70.1, 70.2]), source={**SOURCE, "repository": "other/runs"}))

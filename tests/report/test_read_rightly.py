@@ -187,6 +187,17 @@ def test_one_seed_has_no_interval_and_old_ones_end_at_100(tmp_path: Path) -> Non
     )
 
 
+def test_a_difference_says_of_how_many_seeds_it_is_where_these_are_not_the_rows() -> None:
+    """*3 seeds* and a difference beside them that was of the one seed which the baseline has."""
+    found = {"VID": {2: 70.9}, "KD": {0: 63.3, 1: 64.1, 2: 64.7}}
+    row = markdown(comparison(found, "VID"), "VID").splitlines()[-1]
+    assert [cell.strip() for cell in row.split("|")][1:3] == ["KD", "3"] and row.endswith("-6.20 |            one seed |")
+    found["VID"][1] = 71.0
+    assert "(2 seeds) |" in markdown(comparison(found, "VID"), "VID").splitlines()[-1]
+    found["VID"][0] = 72.0
+    assert "seeds)" not in markdown(comparison(found, "VID"), "VID")
+
+
 def test_the_command_names_the_file_that_taught_a_first_stage() -> None:
     teacher = {"model": "wrn-40-2", "from": {"path": "/elsewhere/big.safetensors", "sha256": "0"}}
     taught = {"teacher": teacher, "student": {"model": "wrn-16-1"}}

@@ -158,8 +158,8 @@ def table(bearing: Bearing) -> str:
             single = [mine[0].last for mine in runs if len(mine) == 1]
             one = len(claim.cells) == 1 and len(single) == 1 and single[0] is not None
             value, interval = (f"{single[0]:.2f}" if one else ""), ""
-        count = str(min((len(mine) for mine in runs), default=0)) if runs else ""
-        lines.append(f"| {claim.id} | {printed} | {value} | {count} | {interval} | {verdict_words(finding)} |")
+        behind = min(map(len, runs)) if runs else reading.ours.n if reading is not None else ""  # a store's runs stand in no arms
+        lines.append(f"| {claim.id} | {printed} | {value} | {behind} | {interval} | {verdict_words(finding)} |")
     return "\n".join(lines)
 
 

@@ -23,6 +23,7 @@ class Row:
             baseline itself.
         seconds: mean time of one run, or None; it stands in no table, for it depends on what else the machine was doing.
         sd: standard deviation over seeds (n - 1), None with one seed.
+        pairs: how many seeds the difference is of, those that both have; None where it was not counted.
     """
 
     method: str
@@ -35,6 +36,7 @@ class Row:
     difference_high: float | None
     seconds: float | None = None
     sd: float | None = None
+    pairs: int | None = None
 
 
 Accuracies = Mapping[str, Mapping[int, float]]
@@ -82,6 +84,7 @@ def comparison(accuracies: Accuracies, baseline: str, seconds: Mapping[str, floa
                 difference_high=high,
                 seconds=seconds.get(method) if seconds else None,
                 sd=statistics.stdev(values) if len(values) > 1 else None,
+                pairs=len(shared) if difference is not None else None,
             )
         )
     return rows
@@ -97,10 +100,20 @@ def _cells(rows: Sequence[Row], baseline: str) -> tuple[list[str], list[list[str
             f"{r.mean:.2f}",
             f"{r.low:.2f} to {r.high:.2f}" if r.low is not None else "one seed",
             f"{r.difference:+.2f}" if r.difference is not None else "",
-            f"{r.difference_low:+.2f} to {r.difference_high:+.2f}" if r.difference_low is not None else "",
+            _over(r),
         ]
         body.append(cells)
     return head, body
+
+
+def _over(row: Row) -> str:
+    """The interval of a difference, and of how many seeds it is where these are not all of the row's."""
+    if row.difference is None:
+        return ""
+    if row.difference_low is None:
+        return "one seed" if row.pairs is not None else ""
+    few = f" ({counted(row.pairs, 'seed')})" if row.pairs is not None and row.pairs < row.n else ""
+    return f"{row.difference_low:+.2f} to {row.difference_high:+.2f}{few}"
 
 
 def markdown(rows: Sequence[Row], baseline: str) -> str:
