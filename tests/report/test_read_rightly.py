@@ -13,7 +13,7 @@ import pytest
 from matplotlib.text import Text
 
 from redistill import papers
-from redistill.claims import Claim, Measured, Published, judge
+from redistill.claims import Claim, Finding, Measured, Published, judge, judge_table
 from redistill.errors import RedistillError
 from redistill.papers.plan import make
 from redistill.report.article import _Pictures
@@ -117,6 +117,25 @@ def test_one_wide_interval_squeezes_no_other_row_and_is_not_hidden() -> None:
         [(drawn, _)] = forests(same, title="t")
         assert not [line for line in drawn.axes[0].lines if line.get_marker() in ("<", ">")] and "arrow" not in drawn.axes[0].get_xlabel()
     plt.close("all")
+
+
+def test_transition_errors_are_no_points() -> None:
+    paper = papers.load("ferles2020")
+    name = next(n for n, t in paper.file.table.items() if t.metric == "mte")
+    plan = make(paper, [next(c for c in paper.cells_of(name) if c.printed is not None and not c.unknown)], device="cpu")
+    claim = Claim("c", "value", "A", Published(0.2, which="none", aggregate="mean"), tolerance=0.05)
+    [found], summary = judge_table([claim], {"A": measured(0.2, 0.21, 0.19)})
+    text = page(plan, [TableVerdict(name, plan.cells, {}, (found,), summary)])
+    assert "Spread over seeds, last epoch: 0.01 (2 degrees" in text
+    drawn = {unit: next(forests([held_of(found)], title="t", unit=unit))[0].axes[0].get_xlabel() for unit in (" points", "")}
+    assert drawn[" points"].startswith("ours minus the paper's, points\n(") and drawn[""].startswith("ours minus the paper's\n(")
+    plt.close("all")
+
+
+def held_of(found: Finding) -> Held:
+    shown = held(found)
+    assert shown is not None
+    return shown
 
 
 def test_compatible_never_stands_in_a_figure_without_its_bound() -> None:

@@ -66,8 +66,8 @@ def counted(n: int, what: str) -> str:
     return f"{n} {what}{'' if n == 1 else 's'}"
 
 
-def summary_sentences(summary: Summary) -> list[str]:
-    """A table in a few sentences: counts, how many verdicts are expected to be false, spreads, Holm."""
+def summary_sentences(summary: Summary, unit: str = " points") -> list[str]:
+    """A table in a few sentences: counts, how many verdicts are expected to be false, spreads, Holm. unit: of its numbers."""
     counts = ", ".join(f"{count} {verdict}" for verdict, count in summary.counts.items())
     lines = [f"Of {counted(sum(summary.counts.values()), 'claim')}: {counts}."]
     if summary.judged:
@@ -86,7 +86,7 @@ def summary_sentences(summary: Summary) -> list[str]:
             test += f"; by their own: {', '.join(sorted(pool.left))}"
         of = f" of {regime}" if regime else ""
         lines.append(
-            f"Spread over seeds{of}, {EPOCH[epoch]}: {pool.spread.sd:.2f} points "
+            f"Spread over seeds{of}, {EPOCH[epoch]}: {pool.spread.sd:.2f}{unit} "
             f"({counted(round(pool.spread.df), 'degree')} of freedom; {test})."
         )
     return lines

@@ -93,7 +93,7 @@ def ends_of(curves: Mapping[str, Traces], ylabel: str) -> str:
 
 @dataclass(frozen=True)
 class Held:
-    """One claim in a forest plot, in points of accuracy.
+    """One claim in a forest plot.
 
     Attributes:
         name: of the claim. words: what stands beside it, "58.84, ours 55.32: below". difference, low, high: ours minus the
@@ -121,7 +121,9 @@ WIDE = 7
 row: it ends in an arrow at the edge, and its ends are written."""
 
 
-def forests(rows: Sequence[Held], *, title: str, width: float = 4.9, size: float = 10) -> Iterator[tuple[Any, Sequence[Held]]]:
+def forests(
+    rows: Sequence[Held], *, title: str, width: float = 4.9, size: float = 10, unit: str = " points"
+) -> Iterator[tuple[Any, Sequence[Held]]]:
     """:func:`forest` in as many figures as pages need, over one and the same axis, each with its rows."""
     ends = _ends(rows)
     parts: list[list[Held]] = [[]]
@@ -135,7 +137,7 @@ def forests(rows: Sequence[Held], *, title: str, width: float = 4.9, size: float
         room += tall
     for number, part in enumerate(parts, 1):
         heading_of = title if len(parts) == 1 else f"{title} ({number} of {len(parts)})"
-        yield forest(part, title=heading_of, width=width, size=size, ends=ends), part
+        yield forest(part, title=heading_of, width=width, size=size, ends=ends, unit=unit), part
 
 
 def _ends(rows: Sequence[Held]) -> tuple[float, float]:
@@ -166,12 +168,14 @@ def _tall(lines: Sequence[str], size: float) -> float:
 
 
 def forest(
-    rows: Sequence[Held], *, title: str, width: float = 4.9, size: float = 10, ends: tuple[float, float] | None = None
+    rows: Sequence[Held], *, title: str, width: float = 4.9, size: float = 10, ends: tuple[float, float] | None = None,
+    unit: str = " points",
 ) -> Any:
     """Ours minus the paper's, claim by claim, with the interval that decides and the tolerance as a band.
 
     Args:
         ends: of the axis; None: as these rows need it. An interval that goes on beyond them ends in an arrow, and is written.
+        unit: of the differences.
     """
     ends = _ends(rows) if ends is None else ends
     names = [_name_lines(row, ends, width, size) for row in rows]
@@ -196,7 +200,8 @@ def forest(
     axes.set(xlim=ends, ylim=(top, 0.05), yticks=[])
     axes.spines["left"].set_visible(False)
     further = ";\narrow: it goes on, its ends are written" if any(_goes_on(row, ends) for row in rows) else ""
-    axes.set_xlabel(f"ours minus the paper's, points\n(bar: the interval that decides; band: tolerance{further})")
+    what = f"ours minus the paper's{unit and ',' + unit}"
+    axes.set_xlabel(f"{what}\n(bar: the interval that decides; band: tolerance{further})")
     heading(figure, title)
     return figure
 

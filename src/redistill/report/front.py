@@ -64,7 +64,9 @@ def _papers(papers: ByPaper, articles: Sequence[str]) -> list[Content]:
         judged = ", ".join(f"{n} {verdict}" for verdict, n in counts.items()) or "nothing yet"
         link: Content = el("a", "PDF", href=f"articles/{name}.pdf") if name in articles else ""
         rows.append((name, el("a", plan.paper.file.paper.title, href=f"../docs/papers/{name}.md"), str(len(findings)), judged, link))
-        if rested := [one for finding in findings if (one := held(finding)) is not None]:
+        # transition errors are no points of accuracy: their own page draws them
+        accuracies = [f for one in tables if plan.paper.table(one.table).metric != "mte" for f in one.findings]
+        if rested := [one for finding in accuracies if (one := held(finding)) is not None]:
             figures = forest(rested, title=f"{name}: ours minus the paper's", width=WIDTH, size=LETTER)
             words = "; ".join(f"{one.name}: {one.words}" for one in rested)
             drawn.append(figure(svg_text(figures, f"Judged claims of {name}", words), f"f-{name}"))

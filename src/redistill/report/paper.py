@@ -221,6 +221,11 @@ def unit_of(table: Table) -> str:
     return "The paper prints errors; the claims below are about accuracies, 100 minus them." if table.metric == "error" else ""
 
 
+def points_of(table: Table) -> str:
+    """What stands behind a difference of its numbers: " points" of accuracy, nothing behind transition errors."""
+    return "" if table.metric == "mte" else " points"
+
+
 def title_of(table: TableVerdict) -> str:
     """``Table 1``; a table that the paper file names by a word keeps it: ``tf``."""
     return f"Table {table.table}" if table.table[:1].isdigit() else table.table
@@ -234,7 +239,7 @@ def _section(paper: Paper, table: TableVerdict) -> list[str]:
     if printed.note:
         out += [f"{printed.note}.", ""]
     if table.summary is not None:
-        out += [*markdown_table(table), "", " ".join([*summary_sentences(table.summary), *table.rules]), ""]
+        out += [*markdown_table(table), "", " ".join([*summary_sentences(table.summary, points_of(printed)), *table.rules]), ""]
         measured = [f for f in table.findings if f.reading is not None or f.measured is not None]
         out += [*(f"* {words}" for words in sentences(measured)), *([""] if measured else [])]
     if asked := asked_rows(table):

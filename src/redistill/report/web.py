@@ -20,6 +20,7 @@ from redistill.report.paper import (
     asked_rows,
     departed_lines,
     line,
+    points_of,
     reported,
     scope_of,
     title_of,
@@ -117,8 +118,11 @@ def _table(plan: Plan, judged: TableVerdict, name: str, whole: bool) -> list[Con
     reasons = {label(p.cell): p.cell.unknown for p in judged.planned}
     looked = [f for f in judged.findings if f.reading is not None or f.measured is not None]
     figures: list[Content] = []
+    unit = points_of(plan.paper.table(judged.table))
     if rested := [one for finding in looked if (one := held(finding)) is not None][:MOST]:
-        for part, (drawn, held_there) in enumerate(forests(rested, title="Ours minus the paper's", width=WIDTH, size=LETTER)):
+        for part, (drawn, held_there) in enumerate(
+            forests(rested, title="Ours minus the paper's", width=WIDTH, size=LETTER, unit=unit)
+        ):
             verdicts = "; ".join(f"{one.name}: {one.words}" for one in held_there)
             figures.append(figure(svg_text(drawn, f"Claims of table {judged.table}", verdicts), f"{name}-f{part or ''}"))
     if curves := traces(judged.runs):
@@ -141,7 +145,7 @@ def _table(plan: Plan, judged: TableVerdict, name: str, whole: bool) -> list[Con
         out.append(el("p", f"{counted(left, 'further claim')} of this table: see What was not run."))
     if asked := [row for row in asked_rows(judged) if whole or row[-1] != "0"]:
         out.append(table(ASKED, asked, f"Cells of table {judged.table}, of which nothing is printed", numbers=(1, 2)))
-    if said := [*(() if judged.summary is None else summary_sentences(judged.summary)), *judged.rules]:
+    if said := [*(() if judged.summary is None else summary_sentences(judged.summary, unit)), *judged.rules]:
         out.append(el("p", " ".join(said)))
     if changed := departed_lines(judged):
         out += [el("p", DEPARTED.replace("`", "")), listed(changed)]
