@@ -149,6 +149,49 @@ def test_a_term_of_half_precision_outputs_has_the_value_and_gradient_of_the_same
         assert float((a - b).norm()) <= (3 * within + turned) * float(a.norm()) + 6e-8 * a.numel() ** 0.5
 
 
+@pytest.mark.parametrize("name", TERMS)
+def test_a_term_inside_autocast_computes_as_outside(name: str) -> None:
+    """Lightning's bf16-mixed and Trainer's bf16 call the loss there; PKT was seventeen times too large."""
+    student, teacher, batch = outputs(near=0.05)
+    student, teacher = as_type(student, torch.bfloat16), as_type(teacher, torch.bfloat16)
+    found = []
+    for inside in (False, True):
+        term = ready(TERMS[name])
+        leaves = [t.detach().requires_grad_() for t in (student.logits, *student.taps.values())]
+        out = Output(leaves[0], dict(zip(student.taps, leaves[1:], strict=True)))
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=inside):
+            loss = term(out, teacher, batch)
+            assert torch.is_autocast_enabled("cpu") == inside  # the caller's is on again
+        grads = torch.autograd.grad(loss, leaves, allow_unused=True) if loss.requires_grad else ()
+        found.append((loss.detach().float(), [g.float() for g in grads if g is not None]))
+    (want, wanted), (got, gotten) = found
+    assert float(got) == pytest.approx(float(want), rel=1e-5, abs=1e-7)
+    for a, b in zip(wanted, gotten, strict=True):
+        assert float((a - b).norm()) <= 1e-2 * float(a.norm()) + 1e-9  # handed back in bf16
+
+
+def test_products_of_features_do_not_overflow_inside_autocast() -> None:
+    student, teacher, batch = outputs()
+    large = as_type(Output(student.logits, {n: 300 * t for n, t in student.taps.items()}), torch.float16)
+    small = as_type(teacher, torch.float16)
+    with torch.autocast("cpu", dtype=torch.float16):
+        assert all(math.isfinite(float(ready(term)(large, small, batch).detach())) for term in (SP(), NST(), CC()))
+
+
+def test_a_term_of_ones_own_with_a_layer_works_inside_autocast() -> None:
+    class Mine(Term):
+        def setup(self, ctx: Context) -> None:
+            self.layer = nn.Linear(128, 128)
+
+        def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+            return (self.layer(student["pooled"]) - teacher["pooled"]).square().mean()
+
+    student, teacher, batch = outputs()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = ready(Mine())(as_type(student, torch.bfloat16), as_type(teacher, torch.bfloat16), batch)
+    assert loss.dtype == torch.float32
+
+
 def test_a_dead_map_and_large_activations_are_finite_in_half_precision() -> None:
     student, teacher, batch = outputs()
     dead = as_type(Output(student.logits, {n: torch.zeros_like(t) for n, t in student.taps.items()}), torch.float16)

@@ -16,7 +16,7 @@ from redistill import rng
 from redistill.core import Batch, Method, Output, Ramp, RedistillError, Term
 from redistill.features.places import context, places_of
 from redistill.features.tapped import Tapped
-from redistill.terms import ALL, AT, CE, KD, VID, Anchor, FitNet, Review, by_name
+from redistill.terms import ALL, AT, CE, CRD, KD, VID, Anchor, FitNet, Review, by_name
 
 FEATURES: dict[str, Callable[[], Term]] = {"AT": AT, "VID": VID, "FitNet": FitNet, "Review": Review}
 
@@ -215,3 +215,54 @@ def test_an_anchor_set_up_again_starts_again() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(768, 3))
     anchor.setup(context(net, None, IMAGES))
     assert value(anchor) == 0.0 and sorted(anchor.state_dict()) == ["start/1/bias", "start/1/weight"]
+
+
+# -- what people hand a term ------------------------------------------------------------------------------------------
+LOGITS, TWO = torch.zeros(2, 3), torch.tensor([0, 1])
+SAID = Output(LOGITS)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: Output({"logits": LOGITS, "loss": None}), r"got a dict of 'logits' \[2, 3\], 'loss' NoneType.*Tapped\(net\)\(images\)"),
+        (lambda: Output((LOGITS, LOGITS)), r"got a tuple of 0 \[2, 3\]"),
+        (lambda: Batch(IMAGES, [0, 1]), r"Batch: labels is a tensor.*got a list: torch.as_tensor\(labels\)"),
+        (lambda: Batch(IMAGES, TWO, TWO.numpy()), "Batch: index is a tensor.*got a ndarray"),
+        (lambda: KD()(LOGITS, LOGITS, Batch(IMAGES)), r"KD takes the student's output, got a tensor \[2, 3\]"),
+        (lambda: KD()(SAID, {"logits": LOGITS}, Batch(IMAGES)), "KD takes the teacher's output, got a dict of 'logits'"),
+        (lambda: KD()(SAID, None, Batch(IMAGES)), "KD compares with a teacher, but there is none"),
+        (lambda: KD()(SAID, SAID), r"batch is missing: term\(redistill.Output"),
+        (lambda: KD()(student=SAID, batch=Batch(IMAGES)), "teacher is missing"),
+        (lambda: CE()(SAID, None, TWO), r"CE takes a batch, got a tensor \[2\]: redistill.Batch\(images, labels\)"),
+        (lambda: CE()(SAID, None, None), "CE takes a batch, got a NoneType"),
+        (lambda: context(nn.Flatten(), IMAGES, nn.Flatten()), r"images are a tensor \[B, C, H, W\], two are enough, got a Flatten"),
+        (lambda: context(nn.Flatten(), None, IMAGES, count=3, labels=TWO), r"are \[3\], one an image, got \[2\]"),
+        (lambda: CE() + nn.Sequential(*[nn.Linear(9, 9)] * 9), r"got a Sequential \(Sequential\)$"),
+    ],
+)  # fmt: skip
+def test_what_is_no_output_or_batch_is_refused_with_the_way_to_make_one(call: Callable[[], object], says: str) -> None:
+    with pytest.raises(RedistillError, match=says):
+        call()
+
+
+def test_what_needs_no_teacher_or_batch_is_called_without() -> None:
+    assert float(CE()(SAID, None, Batch(IMAGES, TWO))) > 0
+    assert float(KD()(SAID, SAID, None)) == 0.0
+    assert float(KD()(student=SAID, teacher=SAID, batch=None)) == 0.0
+
+
+def test_crd_in_a_loop_of_ones_own_says_what_it_must_know() -> None:
+    student, teacher = (nn.Sequential(nn.Flatten(), nn.Linear(768, 4), nn.ReLU(), nn.Linear(4, 3)) for _ in "st")
+    with pytest.raises(RedistillError, match=r"in a loop of your own say them: redistill.context\(.*labels="):
+        CRD().setup(context(student, teacher, IMAGES))
+    term = CRD(K=2)
+    term.setup(context(student, teacher, IMAGES, labels=torch.tensor([0, 1, 0, 1])))
+    taps = {"pooled": torch.rand(2, 4)}
+    said = Output(LOGITS, taps), Output(LOGITS, taps)
+    with pytest.raises(RedistillError, match=r"in a loop of your own: Batch\(images, labels, index\)"):
+        term(*said, Batch(IMAGES, TWO))
+    for index in ([3, 4], [-1, 0]):
+        with pytest.raises(RedistillError, match=r"remembers 4 images, 0 to 3, and this batch holds"):
+            term(*said, Batch(IMAGES, TWO, torch.tensor(index)))
+    assert float(term(*said, Batch(IMAGES, TWO, torch.tensor([3, 0]))).detach()) > 0

@@ -47,6 +47,13 @@ class Batch:
     partly: bool = field(default=False, kw_only=True)
     teacher: Output | None = field(default=None, init=False, repr=False, compare=False)
 
+    def __post_init__(self) -> None:
+        for name in ("labels", "index"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, Tensor):
+                kind = type(value).__name__
+                raise RedistillError(f"Batch: {name} is a tensor int64 [B], one number an image, got a {kind}: torch.as_tensor({name})")
+
     def answered(self, teacher_output: Output) -> Batch:
         """This batch, with what the teacher said of it."""
         object.__setattr__(self, "teacher", teacher_output)  # a cache beside the value, which stays what it is
@@ -127,6 +134,13 @@ class Output:
     logits: Tensor
     taps: Mapping[str, Tensor] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.logits, Tensor):
+            raise RedistillError(
+                f"Output takes logits [B, classes], got {described(self.logits)}: give the entry that holds them, or let "
+                f"redistill.Tapped(net)(images) find it"
+            )
+
     def rows(self, which: slice | Tensor) -> Output:
         """What it said of some images of the batch."""
         return Output(self.logits[which], {place: tap[which] for place, tap in self.taps.items()})
@@ -137,3 +151,51 @@ class Output:
         if place not in self.taps:
             raise RedistillError(f"place {place!r} was not tapped: this output holds {sorted(self.taps) or 'logits only'}")
         return self.taps[place]
+
+
+def described(given: Any) -> str:
+    """What was given where an output was expected, in a few words.
+
+    >>> described({"logits": torch.zeros(2, 3), "loss": None})
+    "a dict of 'logits' [2, 3], 'loss' NoneType"
+    """
+    entries = given.items() if isinstance(given, Mapping) else enumerate(given) if isinstance(given, tuple | list) else ()
+    parts = [f"{key!r} {list(value.shape) if isinstance(value, Tensor) else type(value).__name__}" for key, value in entries]
+    return f"a {type(given).__name__}" + (f" of {', '.join(parts[:5])}" if parts else "")
+
+
+def require_handed(who: str, given: Mapping[str, Any], *, needs_teacher: bool, needs_labels: bool) -> None:
+    """Refuse to call a term with what is no (student output, teacher output, batch)."""
+    if missing := [name for name in ("student", "teacher", "batch") if name not in given]:
+        raise RedistillError(
+            f"{who} is called with (student output, teacher output, batch), and {' and '.join(missing)} {'are' if missing[1:] else 'is'} "
+            f"missing: term(redistill.Output(logits), redistill.Output(teacher_logits), redistill.Batch(images, labels))"
+        )
+    for name in ("student", "teacher"):
+        one = given[name]
+        if one is None and name == "teacher" and not needs_teacher:
+            continue
+        if one is None:
+            raise RedistillError(f"{who} compares with a teacher, but there is none: give the {name}'s output, redistill.Output(logits)")
+        if not hasattr(one, "logits"):
+            what = f"a tensor {list(one.shape)}" if isinstance(one, Tensor) else described(one)
+            raise RedistillError(
+                f"{who} takes the {name}'s output, got {what}: of logits, redistill.Output(logits) makes one; features come with "
+                f"redistill.Tapped"
+            )
+    batch = given["batch"]
+    if not hasattr(batch, "labels") and (needs_labels or batch is not None):
+        what = f"a tensor {list(batch.shape)}" if isinstance(batch, Tensor) else described(batch)
+        raise RedistillError(f"{who} takes a batch, got {what}: redistill.Batch(images, labels) makes one")
+
+
+def in_single(out: Any) -> Any:
+    """An output of half precision in fp32; None, and what is wider, as it is."""
+    if out is None:
+        return None
+    taps = {place: _single(tap) for place, tap in getattr(out, "taps", {}).items()}
+    return Output(_single(out.logits), taps)
+
+
+def _single(values: Tensor) -> Tensor:
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

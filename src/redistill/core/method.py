@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from redistill import rng
-from redistill.core.batch import Batch, Output
+from redistill.core.batch import Batch, Output, in_single, require_handed
 from redistill.core.handed import Learned, learned_by, taken_over
 from redistill.core.kinds import as_declared, declared, is_number, require_finite
 from redistill.core.places import Context, Pair
@@ -48,7 +48,7 @@ class Summand(nn.Module, abc.ABC):
 
     def __add__(self, other: Term | Method) -> Method:
         if not isinstance(other, Summand):
-            raise RedistillError(f"only terms can be added to {self!r}, got {other!r} ({type(other).__name__})")
+            raise RedistillError(f"only terms can be added to {self!r}, got {_shown(other)} ({type(other).__name__})")
         return Method([*self.as_method().parts(), *other.as_method().parts()])
 
     def __sub__(self, other: Term | Method) -> Method:
@@ -57,7 +57,13 @@ class Summand(nn.Module, abc.ABC):
     def __radd__(self, other: Any) -> Method:
         if isinstance(other, int) and other == 0:  # so that sum([...]) works
             return self.as_method()
-        raise RedistillError(f"only terms can be added to {self!r}, got {other!r} ({type(other).__name__})")
+        raise RedistillError(f"only terms can be added to {self!r}, got {_shown(other)} ({type(other).__name__})")
+
+
+def _shown(given: Any) -> str:
+    """What was given, in one line: a network prints in hundreds."""
+    said = repr(given)
+    return f"a {type(given).__name__}" if "\n" in said or len(said) > 200 else said
 
 
 def _times(factor: Any, weight: Weight, term: Term) -> Weight:
@@ -153,14 +159,18 @@ class Term(Summand):
             require_finite(who, name, getattr(self, name))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The loss; what is no output of a network is refused with the way to make one."""
-        for who, given in zip(("student", "teacher"), args, strict=False):
-            if isinstance(given, Tensor):
-                raise RedistillError(
-                    f"{type(self).__name__} takes the {who}'s output, got a tensor {list(given.shape)}: of logits, "
-                    f"redistill.Output(logits) makes one; features come with redistill.Tapped"
-                )
-        return super().__call__(*args, **kwargs)
+        """The loss; what is no output of a network, and no batch, is refused with the way to make one.
+
+        Inside ``torch.autocast`` it computes as outside: in fp32 where outputs are of half precision. There matrix products of features
+        would be rounded to 8 bits, or overflow in fp16, and a loss that compares images with each other is little but such products.
+        """
+        given = {**dict(zip(("student", "teacher", "batch"), args, strict=False)), **kwargs}
+        require_handed(type(self).__name__, given, needs_teacher=self.needs_teacher, needs_labels=self.needs_labels)
+        device = given["student"].logits.device.type
+        if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+            return super().__call__(*args, **kwargs)
+        with torch.autocast(device, enabled=False):
+            return super().__call__(**{who: in_single(one) if who in ("student", "teacher") else one for who, one in given.items()})
 
     def check(self) -> None:
         """Refuse settings that cannot work; called once on construction. Default: accepts everything."""
@@ -272,7 +282,7 @@ class Method(Summand):
         terms: list[Term] = []
         for weight, term in parts:
             if not isinstance(term, Term):
-                raise RedistillError(f"a method is made of terms, got {term!r} ({type(term).__name__})")
+                raise RedistillError(f"a method is made of terms, got {_shown(term)} ({type(term).__name__})")
             if not (isinstance(weight, Ramp) or is_number(weight)):
                 raise RedistillError(f"the weight of {term!r} must be a number or a Ramp, got {weight!r}")
             if not isinstance(weight, Ramp):
@@ -295,7 +305,7 @@ class Method(Summand):
         """A bare term has weight 1."""
         if isinstance(what, Summand):
             return what.as_method()
-        raise RedistillError(f"expected a method such as 0.1 * CE() + 0.9 * KD(T=4), got {what!r}")
+        raise RedistillError(f"expected a method such as 0.1 * CE() + 0.9 * KD(T=4), got {_shown(what)}")
 
     def parts(self) -> Iterator[tuple[Weight, Term]]:
         for weight, term in zip(self.weights, self.terms, strict=True):

@@ -257,7 +257,26 @@ def context(
     """What terms see in ``setup``: probes both networks with two of ``images`` [B, C, H, W].
 
     In your own loop: ``at = AT(); at.setup(context(student, teacher, images))``.
+
+    Args:
+        student, teacher: the networks, which are left as they are; teacher None: there is none.
+        classes: default: as many as the student has logits.
+        labels: int64 [count], of every training image in the order of ``Batch.index``, for terms that remember each image (CRD).
+            count: how many these are; default: as many as labels.
+        seed: of what a term draws, its adapters' first weights among it.
+
+    Raises:
+        RedistillError: what are no images, or none that both networks take; labels that are not ``count``.
     """
+    if not isinstance(images, Tensor):
+        raise RedistillError(
+            f"context(student, teacher, images): images are a tensor [B, C, H, W], two are enough, got a {type(images).__name__}"
+        )
+    if labels is not None:
+        labels = torch.as_tensor(labels)
+        count = len(labels) if count is None else count
+        if labels.shape != (count,):
+            raise RedistillError(f"context: labels of every training image are [{count}], one an image, got {list(labels.shape)}")
     few = images[:2]
     mine = places_of(student, few)
     theirs = places_of(teacher, few, trained=False) if teacher is not None else NOBODY

@@ -125,7 +125,10 @@ class CRD(CountingTerm):
 
     def setup(self, ctx: Context) -> None:
         if ctx.count is None or ctx.labels is None:
-            raise RedistillError("CRD remembers every training image and its class, but this source has no fixed set of labelled images")
+            raise RedistillError(
+                "CRD remembers every training image and its class, but this source has no fixed set of labelled images; in a loop of "
+                "your own say them: redistill.context(student, teacher, images, labels=...), one label for every training image"
+            )
         if int(ctx.labels.min()) < 0:
             raise RedistillError("CRD remembers every training image and its class, but some images have no label: leave these out")
         if int(ctx.labels.unique().numel()) < 2:
@@ -193,9 +196,17 @@ class CRD(CountingTerm):
         require_ready(self)
         batch.labels_for("CRD")
         if batch.index is None:
-            raise RedistillError("CRD must know which images a batch holds (Batch.index), and this source does not say")
+            raise RedistillError(
+                "CRD must know which images a batch holds (Batch.index), and this source does not say; in a loop of your own: "
+                "Batch(images, labels, index), the position of each among all training images"
+            )
         ((mine, theirs),) = self.pairs
         index = batch.index.cpu() if batch.positions is None else batch.positions
+        if len(index) and not 0 <= int(index.min()) <= int(index.max()) < self.count:
+            raise RedistillError(
+                f"CRD remembers {self.count} images, 0 to {self.count - 1}, and this batch holds {int(index.min())} to {int(index.max())}: "
+                f"Batch.index is the position of each among all training images"
+            )
         drawn = torch.cat([self.positives(index)[:, None], self.negatives(index)], dim=1)
         return self.contrasted(student[mine].flatten(1), teacher[theirs].flatten(1), index, drawn)
 
