@@ -12,17 +12,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
 from torch import nn
 
 import redistill as rd
 from helpers.photographs import HERE
+from redistill.data.decode import read as read_picture
 from redistill.errors import RedistillError
 from redistill.export import hub, onnx
-from redistill.export.folder import building, write_folder
+from redistill.export.folder import building, use_text, write_folder
 from redistill.export.network import Subject
 from redistill.export.program import write_program
+from redistill.models.folder import Facts
 from redistill.runs.store import Run, Store
 
 NETS = HERE / "engineers.py"
@@ -206,6 +210,35 @@ def test_a_buffer_of_no_state_dict_comes_along(tmp_path: Path, monkeypatch: Any)
     assert torch.equal(names["net"](images), net(images))
     lines = building(facts, tmp_path / "folder", ["glass"])
     assert all(line in (tmp_path / "folder" / page).read_text() for page in ("use.py", "README.md") for line in lines)
+
+
+@pytest.mark.parametrize(
+    "kind", ["sixteen.png", "sixteen.tif", "turned.png", "grey.png", "palette.png", "ink.jpg", "clear.png", "small.png"]
+)
+def test_the_folders_script_sees_a_picture_as_the_training_did(kind: str, tmp_path: Path) -> None:
+    """A 16-bit picture was cut off at 255 of 65535: nearly all of it was white."""
+    g = np.random.default_rng(0)
+    size = (9, 7) if kind.startswith("small") else (33, 21)
+    colours = Image.fromarray(g.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    turned = Image.Exif()
+    turned[0x112] = 6
+    sixteen = Image.fromarray(g.integers(0, 65536, (size[1], size[0]), dtype=np.uint16))
+    mode = {"grey": "L", "palette": "P", "ink": "CMYK", "clear": "RGBA"}.get(kind.split(".")[0], "RGB")
+    image = sixteen if kind.startswith("sixteen") else colours.convert(mode)
+    image.save(tmp_path / kind, **({"exif": turned} if kind.startswith("turned") else {}))
+    facts = Facts("mlp", {}, {"classes": 3, "image_size": 16}, None, "half")
+    lines = use_text(facts, tmp_path).split("net.eval()\n\n")[1].split("x = (torch")[0]
+    seen: dict[str, Any] = {"Image": Image, "ImageOps": ImageOps, "np": np, "SIZE": 16, "picture": tmp_path / kind}
+    exec(lines, seen)
+    trained_on = read_picture(tmp_path / kind, 16, 16).permute(1, 2, 0).float().numpy()
+    assert np.array_equal(seen["pixels"], trained_on)
+
+
+def test_the_folders_script_says_how_it_is_called(tmp_path: Path) -> None:
+    facts = Facts("mlp", {}, {"classes": 3, "image_size": 16}, None, "half")
+    (tmp_path / "use.py").write_text(use_text(facts, tmp_path))
+    done = subprocess.run([sys.executable, str(tmp_path / "use.py")], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.startswith("python use.py PICTURE:")
 
 
 @pytest.mark.parametrize("wrong", [{"sizes": 3}, {"model": 5}, {"args": []}, {"class_names": 4}, {"more": 1}])

@@ -138,10 +138,13 @@ def use_text(facts: Facts, folder: Path, beside: Sequence[str] = ()) -> str:
     return (
         '"""python use.py PICTURE: what the network in this folder says of a picture."""\n\n'
         "import os\nimport sys\n\nimport numpy as np\nimport torch\nfrom PIL import Image, ImageOps\n\n"
-        "picture = os.path.abspath(sys.argv[1])\nos.chdir(os.path.dirname(os.path.abspath(__file__)))\n"
+        "if len(sys.argv) != 2:\n    sys.exit(__doc__)\npicture = os.path.abspath(sys.argv[1])\nos.chdir(os.path.dirname(os.path.abspath(__file__)))\n"
         'sys.path.insert(0, ".")\n\n'
         f"{names}MEAN, STD, SIZE = {mean!r}, {std!r}, {size}\n\n" + "\n".join(building(facts, folder, beside)) + "\nnet.eval()\n\n"
-        f'image = ImageOps.exif_transpose(Image.open(picture)).convert("{"L" if channels == 1 else "RGB"}")\n'
+        "image = ImageOps.exif_transpose(Image.open(picture))\n"
+        'if image.mode.startswith("I"):  # 16 bits: scaled to 8 as in training, where convert would cut off at 255\n'
+        "    image = Image.fromarray(((np.asarray(image).astype(np.int64) * 255 + 32767) // 65535).astype(np.uint8))\n"
+        f'image = image.convert("{"L" if channels == 1 else "RGB"}")\n'
         "scale = SIZE / min(image.size)\n"
         "image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)\n"
         "left, top = round((image.width - SIZE) / 2), round((image.height - SIZE) / 2)\n"
@@ -177,8 +180,8 @@ def card_of(run: Run, facts: Facts, *, title: str | None = None, table: str = ""
         f"---\nlibrary_name: pytorch\npipeline_tag: image-classification\ntags:\n- knowledge-distillation\n- redistill\n{index}---\n\n"
         f"# {name}\n\n{table}\n## How it is built and fed\n\nIn this folder (`python use.py PICTURE` does it all):\n\n"
         f"```python\n{lines}\n```\n\n"
-        f"It takes {facts.sizes.get('channels', 3)}x{size}x{size} images: shorter side to {size}, the middle cut out, pixels divided by "
-        f"{own.peak}, mean {_numbers(own.mean)} taken off, divided by {_numbers(own.std)}. It returns logits. {classes}"
+        f"It takes {facts.sizes.get('channels', 3)}x{size}x{size} images: shorter side to {size}, the middle cut out, 16 bits scaled to 8, "
+        f"pixels divided by {own.peak}, mean {_numbers(own.mean)} taken off, divided by {_numbers(own.std)}. It returns logits. {classes}"
         f"What was asked for and measured stands in `{RECORD}` (run `{run.id}`, seed {run.seed}).\n"
     )
 
