@@ -69,7 +69,8 @@ class Plan:
         if self.teaching:
             made = _made(carry_out(list(self.teaching.values()), self.store, self.resources, display), self.teaching)
             if self.photos.test is not None:
-                teacher.require_knowing(made[min(made)].network(trust_code=True), self.photos.test, f"the teacher {self.teacher.name}")
+                net, who = made[min(made)].network(trust_code=True), f"the teacher {self.teacher.name}"
+                teacher.require_knowing(net, self.photos.test, who, self.photos.train)
         outcome = carry_out(self.experiments, self.store, self.resources, display)
         plain = _made(outcome, self.plain)
         distilled = {name: _made(outcome, by_seed) for name, by_seed in self.distilled.items()}

@@ -34,6 +34,7 @@ from redistill.paths import expanded
 from redistill.precision import resolve_device
 from redistill.runs.store import Store
 from redistill.settings.change import changed
+from redistill.user_code import LIBRARIES
 
 SMALL_STEM = 96  # side from which a network with a CIFAR stem is dear
 
@@ -257,7 +258,8 @@ class _Preflight:
         if asked.class_weights and not images.labelled:
             raise RedistillError("--class-weights weighs cross-entropy with labels, and these images have none: leave it out")
         self.say("training", f"{many}, augmented by {images.train.augment}, normalised as {images.train.normalise}")
-        self.say("evaluation", f"{len(images.test):,} images: {images.how}" if images.test is not None else f"none: {images.how}")
+        shown = "none" if images.test is None else f"{len(images.test):,} image{'' if len(images.test) == 1 else 's'}"
+        self.say("evaluation", f"{shown}: {images.how}")
         if images.test is not None and row_of(str(images.test_name)) is None and (again := photos.shared(images.train, images.test)):
             if again == len(images.test):
                 raise RedistillError(
@@ -265,6 +267,8 @@ class _Preflight:
                     f"out, or name images that nobody trains on"
                 )
             self.say("", f"{again:,} of them are training images too, on which an accuracy says nothing: remove them from one of the two")
+        if images.test is not None and not teacher.can_tell(images.test.all_labels.cpu(), images.test.classes):
+            self.say("", "so few, or so many of one class, that whoever is always right looks like chance: --evaluate DIR gives more")
         theirs = getattr(images.test, "class_names", None)
         if images.labelled and (remark := require_same_order(self.class_names, theirs, "the training images", "the evaluation images")):
             self.say("", remark)
@@ -289,12 +293,16 @@ class _Preflight:
         """The network, after a forward that shows that it takes these images."""
         who = f"the {role} {one.name}"
         if role == "teacher" and one.classes is not None and self.asked.train_teacher is None:
-            teacher.require_classes(one.classes, one.class_names, self.class_names, sizes["classes"], who)
+            tuned = one.model.partition(":")[0] in LIBRARIES and self.asked.teacher_weights is None
+            teacher.require_classes(one.classes, one.class_names, self.class_names, sizes["classes"], who, tuned=tuned)
         try:
             net = one.made(sizes).to(self.device)
         except RedistillError as error:
-            if "classes apart" in str(error) and role == "teacher":
-                raise RedistillError(f"{who}: {error}, or train its head on these images first with --train-teacher 10") from error
+            what, apart, _ = str(error).partition(": build it with classes=")
+            if apart:  # how many there are is what the data say
+                raise RedistillError(
+                    f"{who}: {what}, as the data have: give the folders of its classes, or a file whose last layer is for these"
+                ) from error
             raise RedistillError(f"{who}: {error}") from error
         if (role == "student" or self.asked.train_teacher is not None) and not any(p.requires_grad for p in net.parameters()):
             raise RedistillError(f"no parameter of {who} requires a gradient, so nothing of it can be trained")

@@ -33,11 +33,25 @@ class Known:
     @property
     def sentence(self) -> str:
         low, high = binomial_interval(self.right, self.n)
-        return f"{100 * self.right / self.n:.1f} % on {self.n:,} evaluation images (95 %: {100 * low:.1f} to {100 * high:.1f})"
+        return f"{100 * self.right / self.n:.1f} % on {counted(self.n)} (95 %: {100 * low:.1f} to {100 * high:.1f})"
 
 
-def require_classes(teacher_classes: int, mine: Sequence[str] | None, theirs: Sequence[str] | None, data_classes: int, who: str) -> None:
-    """Refuse folders that do not fit the teacher's outputs, with the classes that only one of the two has, where names say so."""
+def counted(count: int) -> str:
+    """
+    >>> counted(1), counted(2000)
+    ('1 evaluation image', '2,000 evaluation images')
+    """
+    return f"{count:,} evaluation image{'' if count == 1 else 's'}"
+
+
+def require_classes(
+    teacher_classes: int, mine: Sequence[str] | None, theirs: Sequence[str] | None, data_classes: int, who: str, *, tuned: bool = False
+) -> None:
+    """Refuse folders that do not fit the teacher's outputs, with the classes that only one of the two has, where names say so.
+
+    Args:
+        tuned: its head can be made anew and trained here, as that of a library's network.
+    """
     if teacher_classes == data_classes:
         return
     more = ""
@@ -48,8 +62,8 @@ def require_classes(teacher_classes: int, mine: Sequence[str] | None, theirs: Se
     elif theirs:
         more = f" ({_listed(theirs)})"
     raise RedistillError(
-        f"{who} tells {teacher_classes:,} classes apart, the data have {data_classes}{more}: give the folders of its classes, a teacher of "
-        f"these, or train its head on these images first with --train-teacher 10"
+        f"{who} tells {teacher_classes:,} classes apart, the data have {data_classes}{more}: give the folders of its classes, or a "
+        f"teacher of these" + (", or train its head on these images first with --train-teacher 10" if tuned else "")
     )
 
 
@@ -102,16 +116,35 @@ def best_normalisation(teacher: nn.Module, train: Any) -> tuple[str, str] | None
     )
 
 
+def above_chance(predicted: Tensor, labels: Tensor, classes: int) -> tuple[bool, float]:
+    """Whether predictions [N] are right more often than chance explains (p < 0.01), and the share that chance would have right."""
+    shares = [torch.bincount(x, minlength=classes).double() / len(labels) for x in (predicted, labels)]
+    chance = max(float((shares[0] * shares[1]).sum()), 1.0 / classes)
+    right = int((predicted == labels).sum())
+    return binomtest(right, len(labels), min(chance, 1.0), alternative="greater").pvalue < 0.01, chance
+
+
+def can_tell(labels: Tensor, classes: int) -> bool:
+    """Whether a network that is always right stands out from chance on images of these labels [N]: not where they are few, or nearly
+    all of one class.
+
+    >>> can_tell(torch.arange(8) % 4, 4), can_tell(torch.arange(3), 4), can_tell(torch.tensor([0] * 8 + [1]), 4)
+    (True, False, False)
+    """
+    return above_chance(labels, labels, classes)[0]
+
+
 def require_knowing(teacher: nn.Module, test: Any, who: str, train: Any = None) -> Known:
-    """How often the teacher is right on evaluation images; ``train``: images that help to tell another order of classes.
+    """How often the teacher is right on evaluation images; ``train``: images that help to tell another order of classes, and speak
+    where the evaluation images are too few, or too much of one class, to tell anybody from chance.
 
     Raises:
         RedistillError: near chance, with the order of classes, or the normalisation, under which it would not be; probabilities in
             place of logits.
     """
-    images: Any = test if len(test) <= MOST else sample(test, MOST)
-    labels = images.all_labels.cpu()
-    logits = predict(teacher, images)
+    shown: Any = test if len(test) <= MOST else sample(test, MOST)
+    labels = shown.all_labels.cpu()
+    logits = predict(teacher, shown)
     if logits.shape[1] != test.classes:
         raise OtherClasses(f"{who} tells {logits.shape[1]} classes apart, the data have {test.classes}")
     if are_probabilities(logits):
@@ -122,9 +155,7 @@ def require_knowing(teacher: nn.Module, test: Any, who: str, train: Any = None) 
     predicted, n, classes = logits.argmax(1), len(labels), logits.shape[1]
     known = Known(hits(logits, labels), n, classes)
     names = getattr(test, "class_names", None) or tuple(map(str, range(classes)))
-    shares = [torch.bincount(x, minlength=classes).double() / n for x in (predicted, labels)]
-    chance = max(float((shares[0] * shares[1]).sum()), 1.0 / classes)
-    above = binomtest(known.right, n, min(chance, 1.0), alternative="greater").pvalue < 0.01
+    above, chance = above_chance(predicted, labels, classes)
     seen, right = predicted, labels
     if not above and train is not None and train.labelled and (more := sample(train, TRIED)) is not None:
         seen, right = torch.cat([predicted, predict(teacher, more).argmax(1)]), torch.cat([labels, more.all_labels.cpu()])
@@ -132,13 +163,19 @@ def require_knowing(teacher: nn.Module, test: Any, who: str, train: Any = None) 
     if order is not None and 2 * known.right < (fitted := int((order[predicted] == labels).sum())):
         moved = [f"its {c} is {names[int(order[c])]}" for c in range(classes) if int(order[c]) != c]
         raise RedistillError(
-            f"{who} is right on {known.right} of {n} evaluation images, and would be right on {fitted} in another order of classes: "
+            f"{who} is right on {known.right} of {counted(n)}, and would be right on {fitted} in another order of classes: "
             f"{_listed(moved)}. Rename the class folders so that they sort into its order, or give its outputs theirs"
         )
     if above:
         return known
+    asked = f"{known.right} of {counted(n)} ({100 * known.right / n:.1f} %)"
+    if not can_tell(labels, classes):
+        above, chance = above_chance(seen, right, classes)
+        if above or not can_tell(right, classes):
+            return known
+        asked = f"{int((seen == right).sum())} of {len(right):,} images, those of training among them"
     raise RedistillError(
-        f"{who} is right on {known.right} of {n} evaluation images ({100 * known.right / n:.1f} %), which is chance "
-        f"({100 * chance:.1f} %), under every order of classes: it has nothing to teach. Are its weights the right ones "
-        f"(--teacher-weights), its normalisation (--teacher-normalise), its image size (--size)? --train-teacher 30 trains it here"
+        f"{who} is right on {asked}, which is chance ({100 * chance:.1f} %), under every order of classes: it has nothing to teach. "
+        f"Are its weights the right ones (--teacher-weights), its normalisation (--teacher-normalise), its image size (--size)? "
+        f"--train-teacher 30 trains it here"
     )

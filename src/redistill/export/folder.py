@@ -138,7 +138,8 @@ def use_text(facts: Facts, folder: Path, beside: Sequence[str] = ()) -> str:
     return (
         '"""python use.py PICTURE: what the network in this folder says of a picture."""\n\n'
         "import os\nimport sys\n\nimport numpy as np\nimport torch\nfrom PIL import Image, ImageOps\n\n"
-        "if len(sys.argv) != 2:\n    sys.exit(__doc__)\npicture = os.path.abspath(sys.argv[1])\nos.chdir(os.path.dirname(os.path.abspath(__file__)))\n"
+        "if len(sys.argv) != 2:\n    sys.exit(__doc__)\n"
+        "picture = os.path.abspath(sys.argv[1])\nos.chdir(os.path.dirname(os.path.abspath(__file__)))\n"
         'sys.path.insert(0, ".")\n\n'
         f"{names}MEAN, STD, SIZE = {mean!r}, {std!r}, {size}\n\n" + "\n".join(building(facts, folder, beside)) + "\nnet.eval()\n\n"
         "image = ImageOps.exif_transpose(Image.open(picture))\n"
