@@ -79,6 +79,8 @@ def predict(
     if wanted != images.normalise:
         images = images.with_(normalise=wanted)
     first = next(view.net.parameters(), None)
+    if first is not None and first.is_meta:
+        raise RedistillError(f"{name_of(view.net)} has no weights: it lies on the meta device; build it on a real one")
     device = first.device if first is not None else torch.device("cpu")
     dtype = first.dtype if first is not None else torch.float32
     many = at_once(getattr(images, "image_shape", None), BATCH)
@@ -232,8 +234,8 @@ def evaluation(
 def _require_set(images: object) -> None:
     if not hasattr(images, "batches") or not hasattr(images, "all_labels"):
         raise RedistillError(
-            f"a network is measured on a data set of this package, got a {type(images).__name__}: give rd.data.Images(pixels, labels, "
-            f"classes, name, normalise), rd.data.folder(...) or one of the named sets"
+            f"a network is measured on a data set of this package, got a {type(images).__name__}: give rd.data.of(dataset), "
+            f"rd.data.Images(pixels, labels, classes, name, normalise), rd.data.folder(...) or one of the named sets"
         )
 
 

@@ -17,13 +17,15 @@ from redistill.recipe import Recipe
 NUMERICS = 1
 
 
-def resolve_device(device: str | torch.device = "auto") -> torch.device:
-    """``auto``: the accelerator torch reports, else the CPU."""
+def resolve_device(device: str | torch.device = "auto", *, walk: bool = False) -> torch.device:
+    """``auto``: the accelerator torch reports, else the CPU. ``walk``: the meta device too, where steps are walked without numbers."""
     if str(device) != "auto":
         try:
             asked = torch.device(device)
         except (RuntimeError, TypeError) as error:
             raise RedistillError(f"unknown device {device!r}: use auto, cpu, cuda, cuda:1, mps ...") from error
+        if asked.type == "meta" and not walk:
+            raise RedistillError("on device 'meta' there are shapes and no numbers, and nothing can be trained or measured: use cpu")
         _require_there(asked)
     else:
         found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None

@@ -86,6 +86,9 @@ def test_such_images_are_a_source() -> None:
     ("given", "says"),
     [
         (TensorDataset(PIXELS / 255 * 2 - 1, LABELS), "leave Normalize out of the data set's transforms"),
+        (TensorDataset(PIXELS * 1.0, LABELS), "floating point numbers up to .*, expected 0 to 1: divide by 255, or give bytes"),
+        (TensorDataset(PIXELS * float("nan"), LABELS), "the image of item 0 holds NaN or infinity"),
+        ((PIXELS, LABELS), r"got a pair of arrays: give torch.utils.data.TensorDataset\(images, labels\)"),
         (DataLoader(TensorDataset(PIXELS, LABELS)), "give loader.dataset"),
         (TensorDataset(PIXELS, LABELS.float()), r"has the label 0\.0, expected the whole number of a class"),
         ([{"a": 1}], "has the keys a and no image among them"),

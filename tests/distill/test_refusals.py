@@ -104,7 +104,7 @@ def test_a_teacher_of_another_normalisation_is_fed_its_own(photos: Path, teacher
 
 def test_folders_of_other_classes_are_named(whole: Any, planned: Callable[..., Plan], tmp_path: Path, teacher_file: Path) -> None:
     other = folder_of_photos(tmp_path / "other", 12, 8, ("blue", "green"))
-    with pytest.raises(RedistillError, match="tells 3 classes apart, .*for 2, as the data have"):
+    with pytest.raises(RedistillError, match=r"tells 3 classes apart, .*for 2, as the data have"):
         planned(data=other, teacher=BIG, teacher_weights=teacher_file)
     with pytest.raises(RedistillError, match="tells 3 classes apart, the data have 2; only the teacher knows red: give the folders"):
         planned(data=other, teacher=str(whole[1] / "out" / "student-KD"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from helpers.experiments import HERE, Make
 from redistill import data
 from redistill.data import Images
 from redistill.errors import RedistillError
+from redistill.experiment.source.images import ImagesSettings
 from redistill.train.preflight import TeacherWarning
 
 REST = """
@@ -61,3 +63,15 @@ def test_a_peak_that_is_not_the_pixels_own_is_refused(make: Make, tmp_path: Path
     digits = make(source={"data": "digits", "normalise": "mine (mean 0.4, std 0.25, peak 16)"}).source.build(0, None).source
     assert isinstance(digits, Images)
     assert float(digits.normalised().max()) == pytest.approx((16 / 16 - 0.4) / 0.25)
+
+
+@pytest.mark.parametrize(
+    "rest", [{"held_out": 0.1}, {"held_out": 0.37}, {"held_out": 7, "fraction": 0.5}, {"held_out": 0.25, "fraction": 0.0001}]
+)
+def test_a_plan_counts_the_images_that_the_split_leaves(rest: dict[str, Any]) -> None:
+    """Shares of them were rounded down: a tenth of 1,347 is 135, and a plan had one image, and could have one step, too many."""
+    settings = ImagesSettings(data="digits:train", augment="none", normalise="digits", **rest)
+    images, _ = data.digits()
+    held = rest["held_out"]
+    left = images.held_out(held, seed=0)[0]
+    assert settings.count == len(left.fraction(rest["fraction"], seed=0) if "fraction" in rest else left)

@@ -22,6 +22,7 @@ from redistill.report.html import el, table
 from redistill.report.paper import asked_rows, latex_cells, line, page
 from redistill.report.paper_page import beside
 from redistill.report.results import digits_methods, with_file
+from redistill.report.style import svg_text
 from redistill.report.table import comparison, latex, markdown
 from redistill.report.traces import Traces, traces
 from redistill.report.web import held
@@ -225,3 +226,11 @@ def test_the_command_names_the_file_that_taught_a_first_stage() -> None:
         assert with_file(run) == "--teacher wrn-40-2=big.safetensors"
     alone: Any = SimpleNamespace(record={"experiment": {"student": {"run": {"student": {"model": "wrn-16-1"}}}}})
     assert with_file(alone) == ""
+
+
+def test_names_that_a_font_lacks_are_no_news(recwarn: pytest.WarningsRecorder) -> None:
+    """The text of an SVG stays text, which the reader's fonts draw; a command told of every such letter."""
+    figure, axes = plt.subplots()
+    axes.set_xlabel("\u84dd")
+    assert "\u84dd" in svg_text(figure, "classes")
+    assert not [str(one.message) for one in recwarn if "Glyph" in str(one.message)]

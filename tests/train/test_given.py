@@ -42,6 +42,8 @@ def loader() -> DataLoader[Any]:
         (None, {"evaluate": rd.data.digits()}, r'got a tuple of 2 .*: evaluate=\{"test": test\} of train, test = '),
         (None, {"evaluate": {1: rd.data.digits()[1]}}, r"takes sets by name, got the name 1"),
         (None, {"evaluate": {"test": rd.data.digits()[1].unlabelled()}}, r"evaluate\['test'\] has no labels"),
+        (None, {"device": "meta"}, "on device 'meta' there are shapes and no numbers, and nothing can be trained or measured"),
+        (None, {"device": "meta", "threads": 1}, "on device 'meta' there are shapes and no numbers"),
         (None, {"seed": -1}, "seed must be a whole number >= 0, got -1"),
         (None, {"seed": True}, "seed must be a whole number >= 0, got True"),
         (None, {"seed": 0.5}, "seed must be a whole number >= 0, got 0.5"),
@@ -51,6 +53,14 @@ def test_what_is_nearly_right_is_refused_with_the_way_out(source: Any, more: dic
     given = rd.data.digits()[0] if source is None else source()
     with pytest.raises(rd.RedistillError, match=says):
         rd.fit(net(), None, rd.CE(), given, rd.Recipe(steps=1, batch_size=16), **{"seed": 0, **more})
+
+
+def test_what_cannot_be_measured_is_refused_with_the_way_out() -> None:
+    test = rd.data.digits()[1]
+    with pytest.raises(rd.RedistillError, match="wrn-10-1 has no weights: it lies on the meta device"):
+        rd.accuracy(net().to("meta"), test)
+    with pytest.raises(rd.RedistillError, match=r"got a TensorDataset: give rd\.data\.of\(dataset\)"):
+        rd.accuracy(net(), loader().dataset)  # type: ignore[arg-type]
 
 
 def test_whole_numbers_of_numpy_are_whole_numbers(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -63,6 +64,11 @@ def of(
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
         raise RedistillError(
             f"rd.data.of takes a data set with a length and items by number, got a {type(dataset).__name__}: list(...) makes one of items"
+        )
+    if isinstance(dataset, tuple | list) and len(dataset) == 2 and getattr(dataset[0], "ndim", 0) == 4:
+        raise RedistillError(
+            "rd.data.of takes items, got a pair of arrays: give torch.utils.data.TensorDataset(images, labels), of tensors, or "
+            "rd.data.Images(images, labels, classes, name, normalise)"
         )
     if not len(dataset):
         raise RedistillError("this data set holds no image")
@@ -157,6 +163,12 @@ def _bytes(image: Any, index: int, size: int | None) -> Tensor:
         x = x.to(torch.uint8) * 255
     if x.is_floating_point():
         low, high = float(x.min()), float(x.max())
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise RedistillError(f"the image of item {index} holds NaN or infinity: mend it, or leave it out")
+        if 0 <= low and 2 < high <= 255:
+            raise RedistillError(
+                f"the image of item {index} has floating point numbers up to {high:.3g}, expected 0 to 1: divide by 255, or give bytes"
+            )
         if not (0 <= low and high <= 1):
             raise RedistillError(
                 f"the image of item {index} has numbers from {low:.3g} to {high:.3g}: leave Normalize out of the data set's transforms, "

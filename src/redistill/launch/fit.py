@@ -174,6 +174,7 @@ def fit_cohort(
         raise RedistillError(f"checkpoint_every={checkpoint_every!r}: seconds between two checkpoints, from 0 on")
     if odd := next((one for one in students if not isinstance(one, tuple | list) or len(one) != 2), None):
         raise RedistillError(f"a cohort is a list of (student, method) pairs, [(student, rd.CE() + rd.KD())], got a {type(odd).__name__}")
+    device = resolve_device(device)
     if threads is None:
         threads = _threads(students, teacher, source, recipe, device)
     with (
@@ -205,13 +206,13 @@ def fit_cohort(
             lock.release()
 
 
-def _threads(students: Any, teacher: Any, source: Any, recipe: Any, device: str | torch.device) -> int | None:
+def _threads(students: Any, teacher: Any, source: Any, recipe: Any, device: torch.device) -> int | None:
     """See :func:`redistill.launch.threads.wanted`; what is no network or no source is left for the loop to refuse."""
     nets = [net for net, _ in students] + ([teacher] if teacher is not None else [])
     shape, size = getattr(source, "image_shape", None), getattr(recipe, "batch_size", None)
     if not isinstance(shape, tuple) or not isinstance(size, int) or not all(isinstance(net, nn.Module) for net in nets):
         return None
-    return wanted(nets, tuple(shape), size, resolve_device(device))
+    return wanted(nets, tuple(shape), size, device)
 
 
 def _drain(loop: Any, label: str, quiet: bool, trackers: Sequence[str], folder: Path | None, which: str) -> None:

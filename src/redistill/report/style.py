@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import textwrap
+import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -140,7 +141,9 @@ def svg_text(figure: Any, title: str, described: str = "") -> str:
 
     drawn = io.BytesIO()
     try:
-        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": "redistill"})
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")  # text stays text: the reader's fonts have it
+            figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": "redistill"})
     finally:
         plt.close(figure)
     ET.register_namespace("", SVG)

@@ -88,7 +88,7 @@ class Loop:
         rng.derive(seed)  # refuses an impossible seed before any work
         seed = int(seed)  # numpy's whole numbers too
         self.recipe, self.seed, self.source, self.cache = recipe, seed, source, cache
-        self.means = Arithmetic.of(recipe, resolve_device(device))
+        self.means = Arithmetic.of(recipe, resolve_device(device, walk=True))
         require_undisturbed(self.means.device)
         self.evaluate = sets_of(evaluate)
         self.per_epoch = source.steps_per_epoch(recipe.batch_size, recipe.drop_last)

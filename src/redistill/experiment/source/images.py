@@ -137,10 +137,10 @@ class ImagesSettings(Settings):
         """Images in the source."""
         known = looks(self.data)
         held = self.held_out or 0
-        count = known.images - (int(held * known.images) if isinstance(held, float) else held)
+        count = known.images - (round(held * known.images) if isinstance(held, float) else held)
         if (few := self.per_class or self.first_per_class or self.per_class_ferles) is not None:
             return min(count, few * known.classes)
-        return round(count * self.fraction) if self.fraction is not None else count
+        return max(1, round(count * self.fraction)) if self.fraction is not None else count
 
     def steps_of_epoch(self, recipe: Recipe) -> int:
         return max(1, self.count // recipe.batch_size if recipe.drop_last else math.ceil(self.count / recipe.batch_size))
