@@ -12,7 +12,7 @@ from redistill.core import RedistillError
 from redistill.features.hidden_state import unsaved_buffers
 from redistill.features.modes import as_exact_as
 from redistill.models.arch import Arch
-from redistill.models.foreign import to_ours
+from redistill.models.foreign import parts_with, to_ours
 from redistill.models.guess import (
     differences,
     nearest_architecture,
@@ -33,6 +33,7 @@ def require_fit(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> di
         state, _ = to_ours(tensors, list(wanted))
     except RedistillError as error:
         raise RedistillError(f"{where}: {error}") from error
+    counted = [name for name in wanted if not name.endswith("num_batches_tracked")]
     # older files and functional networks have no step counters; they do not enter any computation
     for name, value in wanted.items():
         if name.endswith("num_batches_tracked"):
@@ -47,6 +48,12 @@ def require_fit(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> di
             raise RedistillError(
                 f"{where} tells {state[last].shape[0]} classes apart, the network {name} was built for {wanted[last].shape[0]}: "
                 f"build it with classes={state[last].shape[0]}"
+            )
+        if not any(name in state for name in counted) and (parts := parts_with(tensors, counted)):
+            shown = ", ".join(map(repr, parts[:5]))
+            raise RedistillError(
+                f"{where} holds more than {name}, whose names stand under {shown}: save one of these alone, "
+                f"torch.save({{k.removeprefix({parts[0]!r}): v for k, v in state.items() if k.startswith({parts[0]!r})}}, file)"
             )
         near = nearest_architecture(tensors)
         hint = f"; nearest is {near}" if near and near != name else ""

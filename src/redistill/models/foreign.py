@@ -73,6 +73,13 @@ def stripped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return _renamed(state, names)
 
 
+def parts_with(state: Mapping[str, Tensor], names: Sequence[str]) -> list[str]:
+    """Prefixes under which a state dict holds all of ``names``, counters of batches aside: ``["student.", "teacher."]``."""
+    counted = [name for name in names if not name.endswith("num_batches_tracked")]
+    found = {name.removesuffix(counted[0]): None for name in state if name.endswith(f".{counted[0]}")} if counted else {}
+    return [one for one in found if all(one + name in state for name in counted)]
+
+
 def _named_for(state: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
     """As it is, without wrappers, or without the attribute that held the network too: whichever meets most of ``names``.
 
@@ -80,9 +87,9 @@ def _named_for(state: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, T
     """
     if all(name in state for name in names):
         return dict(state)
-    counted = [name for name in names if not name.endswith("num_batches_tracked")]
-    holders = {name.removesuffix(counted[0]) for name in state if name.endswith(f".{counted[0]}")} if counted else set()
-    whole = [holder for holder in holders if all(holder + name in state for name in counted)]
+    whole = parts_with(state, names)
+    if len(whole) > 1:  # a distiller's student, whose names a deeper teacher has too
+        whole = [one for one in whole if all(name[len(one) :] in names for name in state if name.startswith(one))]
     if len(whole) == 1 and (f".{whole[0]}".endswith(_NETWORKS) or all(name.startswith(whole[0]) for name in state)):
         return {name: state[whole[0] + name] for name in names if whole[0] + name in state}
     ways = [dict(state), _renamed(state, [unwrapped(name) for name in state]), stripped(state)]

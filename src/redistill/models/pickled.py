@@ -1,8 +1,10 @@
-"""The weights in a file of ``torch.save(net)``: a pickle of the network itself, read as data, of which nothing is run.
+"""The weights in a file of ``torch.save(net)``: a pickle of the network itself, or of a checkpoint with objects beside its state dict,
+read as data, of which nothing is run.
 
 A pickle names classes and functions and says with what they are called. Here a name means one of the few that make tensors, and
 otherwise a stand-in, a record of what it was given. So the file becomes a tree of stand-ins with the attributes that every
-``nn.Module`` keeps, ``_parameters``, ``_buffers`` and ``_modules``, and these are its state dict. Only archives of
+``nn.Module`` keeps, ``_parameters``, ``_buffers`` and ``_modules``, and these are its state dict. A configuration, a history or an
+enumeration that a script left beside its state dict becomes a stand-in likewise, and is of no use. Only archives of
 PyTorch 1.6 and later are read; the earlier format is refused as before.
 """
 
@@ -65,9 +67,10 @@ class _Reader(pickle.Unpickler):
         return Part
 
 
-def weights_of(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]] | None:
+def weights_of(path: Path) -> tuple[dict[str, Any], tuple[str, ...]] | None:
     """The tensors of the network (or of the only network in a dictionary) that a file of ``torch.save`` holds, and the names of those
-    that are of no state dict; None where it holds none, or cannot be read so."""
+    that are of no state dict; of a dictionary with state dicts and no network the dictionary. None where it holds neither, or cannot be
+    read so."""
     reading = types.SimpleNamespace(Unpickler=_Reader, load=pickle.load, __name__="pickle")
     try:
         with path.open("rb") as file:
@@ -79,9 +82,17 @@ def weights_of(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]] | None:
         return None
     held = [loaded] if isinstance(loaded, Part) else list(loaded.values()) if isinstance(loaded, Mapping) else []
     found = [named for part in held if isinstance(part, Part) and (named := list(_tensors(part)))]
+    if not found and isinstance(loaded, Mapping) and any(_is_state(one) for one in (loaded, *loaded.values())):
+        return {str(key): value for key, value in loaded.items() if not isinstance(value, Part)}, ()
     if len(found) != 1:
         return None
     return {name: value for name, value, _ in found[0]}, tuple(name for name, _, saved in found[0] if not saved)
+
+
+def _is_state(found: object, depth: int = 0) -> bool:
+    """Whether it is a state dict, or a dictionary around one."""
+    inside = list(found.values()) if isinstance(found, Mapping) else []
+    return any(isinstance(one, Tensor) for one in inside) or (depth < 4 and any(_is_state(one, depth + 1) for one in inside))
 
 
 def _tensors(part: Part, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor, bool]]:

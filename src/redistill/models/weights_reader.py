@@ -1,6 +1,7 @@
 """One reader for every file of weights: what the file is, by its bytes; its tensors by name; and the texts of its header.
 
-A file is data: nothing in it is executed, pickles are read by ``torch.load(weights_only=True)`` alone. Whatever a library
+A file is data: nothing in it is executed, pickles are read by ``torch.load(weights_only=True)``, or as a tree of stand-ins
+(:mod:`redistill.models.pickled`). Whatever a library
 raises becomes a sentence that names the file.
 """
 
@@ -275,7 +276,7 @@ def _torch(path: Path, head: bytes) -> tuple[object, Sequence[str]]:
                 return torch.load(file, map_location="cpu", weights_only=True), ()
     except pickle.UnpicklingError as error:
         pickled = head.startswith((b"\x80", b"PK"))
-        if (weights := weights_of(path)) is not None:  # a whole network, read as data
+        if (weights := weights_of(path)) is not None:  # a whole network, or objects beside weights, read as data
             return weights
         raise RedistillError(f"{path} {_refused(str(error), _whole(path), pickled)}") from error
     except MemoryError as error:
