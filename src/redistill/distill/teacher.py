@@ -121,13 +121,14 @@ def above_chance(predicted: Tensor, labels: Tensor, classes: int) -> tuple[bool,
     shares = [torch.bincount(x, minlength=classes).double() / len(labels) for x in (predicted, labels)]
     chance = max(float((shares[0] * shares[1]).sum()), 1.0 / classes)
     right = int((predicted == labels).sum())
-    return binomtest(right, len(labels), min(chance, 1.0), alternative="greater").pvalue < 0.01, chance
+    return bool(binomtest(right, len(labels), min(chance, 1.0), alternative="greater").pvalue < 0.01), chance
 
 
 def can_tell(labels: Tensor, classes: int) -> bool:
     """Whether a network that is always right stands out from chance on images of these labels [N]: not where they are few, or nearly
     all of one class.
 
+    >>> import torch
     >>> can_tell(torch.arange(8) % 4, 4), can_tell(torch.arange(3), 4), can_tell(torch.tensor([0] * 8 + [1]), 4)
     (True, False, False)
     """
