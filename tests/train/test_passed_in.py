@@ -152,6 +152,15 @@ def test_what_is_no_weighted_sum_is_one_sentence(make: Any) -> None:
         make()
 
 
+def test_labels_that_count_from_one_are_spoken_of() -> None:
+    images, labels = torch.rand(8, 3, 8, 8), torch.arange(8) % 4
+    student = rd.models.wrn(10, 1, classes=4, image_size=8, seed=0)
+    for first, said in ((1, "the data have 5: they must agree .no image has label 0"), (2, "the data have 6: they must agree$")):
+        data = rd.data.of(torch.utils.data.TensorDataset(images, labels + first))
+        with pytest.raises(rd.RedistillError, match=said):
+            rd.fit(student, None, rd.CE(), data, rd.Recipe(epochs=1, batch_size=4), seed=0)
+
+
 def test_labels_that_are_no_classes_of_the_logits_are_one_sentence() -> None:
     student_output, teacher_output = rd.Output(torch.zeros(2, 3)), rd.Output(torch.ones(2, 3))
     wrong = (([1, 5], "run from 1 to 5"), ([1, -1], "run from -1 to 1"), ([1.0, 0.0], "whole number"), ([[1, 0], [0, 1]], "argmax"))

@@ -144,6 +144,14 @@ def lacking(counted: int, wanted: int) -> str:
     )
 
 
+def from_one(source: Any, told: int) -> str:
+    """What to mind where a set has a class more than a network tells apart (``told``) and no image of class 0; "" elsewhere."""
+    labels = source.all_labels if isinstance(source, DataSet) else None
+    if labels is None or source.classes != told + 1 or bool((labels == 0).any()):
+        return ""
+    return " (no image has label 0: labels count from 0)"
+
+
 def _what(given: Any) -> str:
     kind = type(given)
     if isinstance(given, tuple | list):

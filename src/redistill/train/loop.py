@@ -34,7 +34,7 @@ from redistill.precision import Arithmetic, compiling_may_pay, compiling_pays, r
 from redistill.recipe import Recipe
 from redistill.replay import Lanes, Recorder, Replayed, ReplayWarning, recorder_of
 from redistill.train.clock import Clock, Moment
-from redistill.train.given import lacking, require_cohort, sets_of, source_of
+from redistill.train.given import from_one, lacking, require_cohort, sets_of, source_of
 from redistill.train.learner import Learner
 from redistill.train.preflight import check_student, check_teacher
 from redistill.train.remembered import variants_of
@@ -336,6 +336,7 @@ class Loop:
         if expected is not None and ctx.classes != expected:
             raise RedistillError(
                 f"the student {type(net).__name__} tells {ctx.classes} classes apart, the data have {expected}: they must agree"
+                f"{from_one(self.source, ctx.classes)}"
             )
         for name, images in self.evaluate.items():
             if images.classes is not None and images.classes != ctx.classes:
