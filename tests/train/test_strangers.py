@@ -76,7 +76,7 @@ def on_meta() -> nn.Module:
         (lambda: fit(teacher=on_meta()), "the teacher Plain has no weights"),
         (lambda: fit(torch.jit.trace(Plain().eval(), torch.zeros(2, 1, 8, 8))), "the student is a traced network"),
         (lambda: rd.evaluate(Plain(channels=3), TEST), r"Plain does not accept images of shape \[1, 8, 8\]"),
-        (lambda: rd.evaluate(Plain(), torch.utils.data.DataLoader([1])), "got a DataLoader: give rd.data.Images"),  # type: ignore[arg-type]
+        (lambda: rd.evaluate(Plain(), torch.utils.data.DataLoader([1])), r"got a DataLoader: give rd.data.of\(dataset\), rd.data.Images"),  # type: ignore[arg-type]
         (lambda: rd.agreement(Plain(), Plain(), (TRAIN, TEST)), "got a tuple"),  # type: ignore[arg-type]
         (lambda: accuracy(Plain(5), TEST), "tells 5 classes apart, the data set has 10"),
         (lambda: accuracy(Plain(12), TEST), "tells 12 classes apart, the data set has 10"),
