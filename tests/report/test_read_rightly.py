@@ -21,7 +21,8 @@ from redistill.report.figures import Held, curves_of, ends_of, forests
 from redistill.report.html import el, table
 from redistill.report.paper import asked_rows, latex_cells, line, page
 from redistill.report.paper_page import beside
-from redistill.report.results import digits_methods, with_file
+from redistill.report.records import of_features
+from redistill.report.results import digits_methods, real_runs, with_file
 from redistill.report.style import svg_text
 from redistill.report.table import comparison, latex, markdown
 from redistill.report.traces import Traces, traces
@@ -61,6 +62,13 @@ def test_a_cell_that_is_printed_nowhere_stands_beside_the_claims_of_its_table(tm
     text = "\n".join(beside([some]))
     assert "### tf-plots, beside ours" in text and "| VID / 2 % | 63.32 (0) |" in text and "0 of 9 claims judged" in text
     assert "| VID / 2 % | 63.32 | 1 |" in page(plan, [some]) and "| VID / 2 % |  | 0 |" in page(plan, [none])
+
+
+def test_the_first_stage_of_a_hint_is_no_student_of_ours() -> None:
+    """Its classifier is taught by nobody: 10.00 % stood among the short runs that show that it works."""
+    [hint] = [run for run in Store(RESULTS / "runs").runs() if isinstance(run, Run) and of_features(run)]
+    assert hint.accuracy() == 10.0 and [part["use"] for part in hint.record["experiment"]["method"]] == ["FitNet"]
+    assert hint.label not in real_runs(RESULTS) and "VID, 2 % of CIFAR-10" in real_runs(RESULTS)
 
 
 def test_a_table_of_errors_says_so_and_is_one_in_latex() -> None:

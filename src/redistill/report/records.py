@@ -34,6 +34,13 @@ def ended(run: Run) -> str:
     return ", ".join(f"{found['last']:.2f} ({name})" for name, found in run.record["accuracy"].items())
 
 
+def of_features(run: Run) -> bool:
+    """Whether its method matches features alone, as the first stage of a hint does: nobody teaches the classifier, and what accuracy it
+    has says nothing."""
+    pairs = run.record.get("pairs", {})
+    return bool(pairs) and all(pairs.values()) and not any("logits" in pair for found in pairs.values() for pair in found)
+
+
 def costs(run: Run) -> str:
     """Precision, and what the whole cohort cost on which machine."""
     where = run.record["sessions"][-1]["hardware"]

@@ -17,7 +17,7 @@ from redistill.report import distilled
 from redistill.report.few_images import beside_repdistiller, cifar10_few, of_m100
 from redistill.report.figures import curve_figure
 from redistill.report.marked import block, filled
-from redistill.report.records import costs, earlier, ended, finished, generated, read
+from redistill.report.records import costs, earlier, ended, finished, generated, of_features, read
 from redistill.report.strict_fast import strict_fast
 from redistill.report.table import Row, bars, markdown
 from redistill.report.web import command_of
@@ -150,7 +150,8 @@ def verdicts(results: Path) -> str:
 def real_runs(results: Path) -> str:
     """Runs of experiments in ``experiments/real``: they show that it works, one seed each."""
     lines = []
-    shown = [run for run in finished(results) if not (generated(run) or of_m100(run) or cell_of(run) is not None or scaled(run))]
+    of_others = (generated, of_m100, scaled, of_features)
+    shown = [run for run in finished(results) if cell_of(run) is None and not any(other(run) for other in of_others)]
     for run in shown:
         teacher = run.record.get("teacher")
         has_teacher = any(by_name(part["use"]).needs_teacher for part in run.record["experiment"]["method"])
