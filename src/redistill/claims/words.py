@@ -60,10 +60,10 @@ def verdict_words(finding: Finding) -> str:
 def counted(n: int, what: str) -> str:
     """How many there are, in words.
 
-    >>> counted(1, "claim"), counted(2, "claim")
-    ('1 claim', '2 claims')
+    >>> counted(1, "claim"), counted(2000, "claim")
+    ('1 claim', '2,000 claims')
     """
-    return f"{n} {what}{'' if n == 1 else 's'}"
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def summary_sentences(summary: Summary, unit: str = " points") -> list[str]:

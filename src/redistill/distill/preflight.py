@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from redistill.claims import counted
 from redistill.data.catalogue import row_of
 from redistill.data.subsets import whole
 from redistill.distill import cost, length, methods, photos, teacher
@@ -258,7 +259,7 @@ class _Preflight:
         if asked.class_weights and not images.labelled:
             raise RedistillError("--class-weights weighs cross-entropy with labels, and these images have none: leave it out")
         self.say("training", f"{many}, augmented by {images.train.augment}, normalised as {images.train.normalise}")
-        shown = "none" if images.test is None else f"{len(images.test):,} image{'' if len(images.test) == 1 else 's'}"
+        shown = "none" if images.test is None else counted(len(images.test), "image")
         self.say("evaluation", f"{shown}: {images.how}")
         if images.test is not None and row_of(str(images.test_name)) is None and (again := photos.shared(images.train, images.test)):
             if again == len(images.test):

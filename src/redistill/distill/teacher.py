@@ -10,6 +10,7 @@ import torch
 from scipy.stats import binomtest
 from torch import Tensor, nn
 
+from redistill.claims import counted
 from redistill.data import normalisation
 from redistill.data.normalise import SETS
 from redistill.errors import RedistillError
@@ -33,15 +34,7 @@ class Known:
     @property
     def sentence(self) -> str:
         low, high = binomial_interval(self.right, self.n)
-        return f"{100 * self.right / self.n:.1f} % on {counted(self.n)} (95 %: {100 * low:.1f} to {100 * high:.1f})"
-
-
-def counted(count: int) -> str:
-    """
-    >>> counted(1), counted(2000)
-    ('1 evaluation image', '2,000 evaluation images')
-    """
-    return f"{count:,} evaluation image{'' if count == 1 else 's'}"
+        return f"{100 * self.right / self.n:.1f} % on {counted(self.n, 'evaluation image')} (95 %: {100 * low:.1f} to {100 * high:.1f})"
 
 
 def require_classes(
@@ -164,12 +157,12 @@ def require_knowing(teacher: nn.Module, test: Any, who: str, train: Any = None) 
     if order is not None and 2 * known.right < (fitted := int((order[predicted] == labels).sum())):
         moved = [f"its {c} is {names[int(order[c])]}" for c in range(classes) if int(order[c]) != c]
         raise RedistillError(
-            f"{who} is right on {known.right} of {counted(n)}, and would be right on {fitted} in another order of classes: "
-            f"{_listed(moved)}. Rename the class folders so that they sort into its order, or give its outputs theirs"
+            f"{who} is right on {known.right} of {counted(n, 'evaluation image')}, and would be right on {fitted} in another order of "
+            f"classes: {_listed(moved)}. Rename the class folders so that they sort into its order, or give its outputs theirs"
         )
     if above:
         return known
-    asked = f"{known.right} of {counted(n)} ({100 * known.right / n:.1f} %)"
+    asked = f"{known.right} of {counted(n, 'evaluation image')} ({100 * known.right / n:.1f} %)"
     if not can_tell(labels, classes):
         above, chance = above_chance(seen, right, classes)
         if above or not can_tell(right, classes):
