@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ import redistill as rd
 from redistill import data, models
 from redistill.core import RedistillError
 from redistill.experiment.value import Experiment
+from redistill.launch.cohort import CohortRun
 from redistill.launch.materials import method_of
+from redistill.launch.stop import Interrupted, Stop
+from redistill.runs.compare import differences
 from redistill.runs.store import Store
 from redistill.terms import FT
 
@@ -69,6 +73,37 @@ def test_the_paraphraser_goes_from_the_first_stage_to_the_second(tmp_path: Path,
     assert not equal(trained, shorter.run(store.root).kept("learned")), "which was trained"
     losses = second.curves()["losses"]["FT"]
     assert losses and all(value > 0 for value in losses)
+
+
+def test_a_second_stage_goes_on_where_the_first_was_kept_without_its_weights(tmp_path: Path, teacher: Path, images: str) -> None:
+    first = experiment(teacher, images, [{"use": "FitNet", "at": ["stage2"]}], recipe={"lr": 0.01})
+    then = experiment(
+        teacher, images, [{"use": "KD"}], student={"run": first.written()},
+        source={"data": images, "normalise": "cifar10", "augment": "none"},
+    )  # fmt: skip
+    whole, moved = Store(tmp_path / "whole"), Store(tmp_path / "moved")
+    first.run(whole.root)
+    shutil.copytree(whole.root, moved.root)
+    expected = then.run(whole.root)
+    assert expected.record["start"]["sha256"] == first.run(whole.root).record["files"]["weights.safetensors"]
+
+    stop = Stop()
+    work = CohortRun((then,), moved, stop=stop)
+    assert work.take()
+    with pytest.raises(Interrupted):
+        for _ in work:
+            stop.deadline = 0.0
+    work.release()
+    gone = moved.folder(first) / "weights.safetensors"
+    gone.unlink()
+    resumed = then.run(moved.root)
+    assert len(resumed.record["sessions"]) == 2 and [one for one in differences(expected, resumed) if one.matters] == []
+    assert resumed.record["start"] == expected.record["start"]
+    assert resumed.weights().read_bytes() == expected.weights().read_bytes(), "the normalisation in its header too"
+
+    other = experiment(teacher, images, [{"use": "CE"}], student={"run": first.written()})
+    with pytest.raises(RedistillError, match=r"weights\.safetensors is gone: the run was kept without its weights .*delete the folder"):
+        other.run(moved.root)
 
 
 def test_in_python_the_method_begins_with_what_a_stage_learned() -> None:

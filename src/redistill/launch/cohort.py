@@ -157,7 +157,7 @@ class CohortRun:
                     if there(path):
                         kept = checkpoint.aside(path, f"step-{each.step}")
                         self.notes.append(f"{path} is kept as {kept.name}: its cohort goes on from step {step}")
-        self.materials = BuiltObjects(self.experiments, self.store, self.data_dir, cache=self.cache)
+        self.materials = BuiltObjects(self.experiments, self.store, self.data_dir, cache=self.cache, resumed=step > 0)
         first = self.experiments[0]
         if self._threads is None:
             nets = [net for net, _ in self.materials.students] + ([self.materials.teacher] if self.materials.teacher is not None else [])

@@ -24,13 +24,14 @@ from redistill.experiment.value import Experiment
 from redistill.features.hidden_state import at_first, left_behind
 from redistill.features.normalised import Normalised, normalisation_of, normalised
 from redistill.features.places import places_of
-from redistill.files import canonical, file_digest
+from redistill.files import canonical, file_digest, there
 from redistill.launch.best import Best
 from redistill.metrics import NUMERICS as METRICS
 from redistill.metrics import ImageSet, OtherClasses, accuracy
 from redistill.models.weights import load_weights
+from redistill.runs.run import Run
 from redistill.runs.store import Store
-from redistill.sealed import CODE
+from redistill.sealed import CODE, WEIGHTS
 from redistill.tensor_files import packed, require_plain, tensors_digest
 from redistill.train.preflight import TeacherWarning
 
@@ -51,9 +52,15 @@ def sizes_of(source: Source, sets: Sequence[ImageSet], teacher: nn.Module | None
     return {**({} if classes is None else {"classes": classes}), "channels": channels, "image_size": size[-1]}
 
 
-def first_network(net: Net, facts: dict[str, Any], seed: int, store: Store) -> tuple[nn.Module, dict[str, Any] | None]:
-    """A network with the weights the experiment says, and where they come from (None: drawn)."""
-    network, fact = _with_weights(net, facts, seed, store)
+def first_network(
+    net: Net, facts: dict[str, Any], seed: int, store: Store, *, resumed: bool = False
+) -> tuple[nn.Module, dict[str, Any] | None]:
+    """A network with the weights the experiment says, and where they come from (None: drawn).
+
+    ``resumed``: a checkpoint will be loaded into it, so that its first weights may be gone by now, as long as a record says which
+    they were.
+    """
+    network, fact = (_as_recorded(net, facts, seed, store) if resumed else None) or _with_weights(net, facts, seed, store)
     if net.normalise is not None:
         network.normalisation = net.normalise  # type: ignore[assignment]
     return network, fact
@@ -77,9 +84,7 @@ def _with_weights(net: Net, facts: dict[str, Any], seed: int, store: Store) -> t
         if run is None:
             raise RedistillError(f"{store.folder(maker)} is not there yet: it makes the weights of {net.model}")
         network, path = run.network(net.take), run.weights(net.take)
-        fact: dict[str, Any] = {"run": run.id, "folder": maker.folder}
-        if net.take != "last":
-            fact |= {"take": net.take, "file": path.name}
+        fact = _from_run(net, maker, run, path.name)
     elif net.weights is not None:
         path = Path(net.weights.path)
         if not path.is_file() or file_digest(path) != net.weights.sha256:
@@ -98,6 +103,28 @@ def _with_weights(net: Net, facts: dict[str, Any], seed: int, store: Store) -> t
         return network, None
     made = {"model": net.model, "sha256": file_digest(path), "weights_sha256": tensors_digest(network.state_dict())}
     return network, {**made, **fact}
+
+
+def _as_recorded(net: Net, facts: dict[str, Any], seed: int, store: Store) -> tuple[nn.Module, dict[str, Any]] | None:
+    """A network to be filled from a checkpoint, and where it began, as far as the record of the run that made its first weights can
+    say it where the weights themselves are gone (``redistill runs --keep`` leaves them out). None: the weights are there; or the record
+    does not say all, and they are needed."""
+    maker = net.maker(seed)
+    run = None if maker is None else store.find(maker)
+    if maker is None or run is None or run.file(net.take) != WEIGHTS or there(run.folder / WEIGHTS):
+        return None
+    space = maker.student.normalise or getattr(maker.source, "normalise", None)
+    if space is None:
+        return None
+    network = net.build(facts, maker.seed)
+    network.normalisation = space  # type: ignore[assignment]
+    made = {"model": net.model, "sha256": run.record["files"][WEIGHTS], "weights_sha256": run.record["weights_sha256"]}
+    return network, {**made, **_from_run(net, maker, run, WEIGHTS)}
+
+
+def _from_run(net: Net, maker: Experiment, run: Run, file: str) -> dict[str, Any]:
+    """Where first weights come from: a run, and which of its networks."""
+    return {"run": run.id, "folder": maker.folder, **({} if net.take == "last" else {"take": net.take, "file": file})}
 
 
 def _code_of(net: Net) -> dict[str, bytes]:
@@ -201,9 +228,12 @@ class BuiltObjects:
     Attributes:
         students: (network, method) pairs. teacher, source, evaluate: what they share. cache: folder in which the teacher's
             accuracy is remembered, None for nowhere.
+        resumed: checkpoints will be loaded into the students.
     """
 
-    def __init__(self, experiments: Sequence[Experiment], store: Store, data_dir: Path | None, *, cache: bool = False):
+    def __init__(
+        self, experiments: Sequence[Experiment], store: Store, data_dir: Path | None, *, cache: bool = False, resumed: bool = False
+    ):
         first = experiments[0]
         self.cache = default_folder() if cache else None
         shown = first.evaluate
@@ -240,7 +270,7 @@ class BuiltObjects:
                     "args = { classes = 10 } to [student]"
                 )
             _warn(already_seen(one, one.student, built.evaluate, data_dir), f"the network that {one.label} starts from")
-            network, start = first_network(one.student, self.sizes, one.seed, store)
+            network, start = first_network(one.student, self.sizes, one.seed, store, resumed=resumed)
             require_plain(network.state_dict())  # now and not when its weights are written, after the training
             self.students.append((network, method_of(one, store)))
             self.beside.append(at_first(network))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redistill.errors import RedistillError, nearest
-from redistill.files import digest, json_in, read
+from redistill.files import digest, json_in, read, there
 from redistill.runs.record import Record
 from redistill.sealed import BEST, CURVES, RECORD, WEIGHTS, read_sealed
 
@@ -86,13 +86,19 @@ class Run:
         """The file of the trained weights, checked: of the ``last`` step, or of the ``best`` evaluation.
 
         Raises:
-            RedistillError: it was altered, or the run kept no best network.
+            RedistillError: it is gone or was altered, or the run kept no best network.
         """
-        name = self._file_of(take)
+        name = self.file(take)
+        if not there(self.folder / name):
+            raise RedistillError(
+                f"{self.folder / name} is gone: the run was kept without its weights (redistill runs --keep leaves them out). The "
+                f"record's numbers are still good; delete the folder to train it again"
+            )
         self._checked(name)
         return self.folder / name
 
-    def _file_of(self, take: str) -> str:
+    def file(self, take: str = "last") -> str:
+        """Name of the file of those weights, which may be gone."""
         if take == "last" or self.record.get("best_network") == "last":
             return WEIGHTS
         if BEST not in self.record["files"]:
