@@ -13,6 +13,17 @@ class RedistillError(ValueError):
     """Something the user gave cannot work; the message says what was given, what was expected and what to do."""
 
 
+class OtherClasses(RedistillError):
+    """A network, or a file of one, tells another number of classes apart than what it is for.
+
+    ``fact``: that alone; what to do about it (``remedy``) is another thing for whoever can name another way out.
+    """
+
+    def __init__(self, fact: str, remedy: str = ""):
+        super().__init__(f"{fact}: {remedy}" if remedy else fact)
+        self.fact = fact
+
+
 def plain(text: str) -> str:
     r"""Text for a terminal: control characters (which could move the cursor, or colour, or hide what follows) as ``\x1b``.
 

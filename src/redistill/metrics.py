@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from redistill.core import RedistillError
+from redistill.errors import OtherClasses, RedistillError
 from redistill.features.modes import evaluating
 from redistill.features.normalised import Normalised, normalisation_of
 from redistill.features.outputs import name_of, require_comparable, require_finite
@@ -108,17 +108,13 @@ def hits(logits: Float[Tensor, "images classes"], labels: Int[Tensor, " images"]
     return int((logits.argmax(1) == labels).sum())
 
 
-class OtherClasses(RedistillError):
-    """A network tells another number of classes apart than a set of images has."""
-
-
 def _require_classes(logits: Tensor, images: ImageSet) -> int:
     """How many classes both have."""
     classes = images.classes
     if classes is None or logits.shape[1] != classes:
         raise OtherClasses(
-            f"the network tells {logits.shape[1]} classes apart, the data set has {classes}: "
-            f"they must agree for an accuracy to mean anything"
+            f"the network tells {logits.shape[1]} classes apart, the data set has {classes}",
+            "they must agree for an accuracy to mean anything",
         )
     return classes
 

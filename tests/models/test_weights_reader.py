@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pathlib
+import pickle
 import signal
 import tarfile
 import tempfile
@@ -25,8 +26,10 @@ from torch.optim.swa_utils import AveragedModel
 
 from redistill import models
 from redistill.core import RedistillError
+from redistill.errors import OtherClasses
 from redistill.models import foreign
 from redistill.models.classes import require_same_order
+from redistill.models.weights import load_weights
 from redistill.models.weights_reader import tensors_of
 
 
@@ -403,3 +406,14 @@ def test_a_whole_network_is_read_as_data_and_nothing_in_it_runs(around: Any, net
     assert list(found) == list(wanted) and all(torch.equal(found[name], value) for name, value in wanted.items())
     assert not (tmp_path / "sprung").exists()
     assert torch.equal(models.load(tmp_path / "whole.pth").fc.weight, net.fc.weight)
+
+
+def test_a_file_of_other_classes_says_so_by_its_type(net: Any, tmp_path: Path) -> None:
+    """Whoever knows how many classes there are names another way out than a text that it would have to recognise."""
+    torch.save(net.state_dict(), tmp_path / "ten.pth")
+    with pytest.raises(OtherClasses) as refusal:
+        load_weights(models.wrn(10, 1, classes=7, channels=1, image_size=8), tmp_path / "ten.pth")
+    fact = "ten.pth tells 10 classes apart, the network wrn-10-1 was built for 7"
+    assert refusal.value.fact.endswith(fact) and str(refusal.value) == f"{refusal.value.fact}: build it with classes=10"
+    other = pickle.loads(pickle.dumps(refusal.value))  # as a worker hands it on
+    assert (str(other), other.fact) == (str(refusal.value), refusal.value.fact)

@@ -22,7 +22,7 @@ from redistill.distill.lessons import Classroom, Lessons
 from redistill.distill.names import Named, named, with_classes, with_published_weights
 from redistill.distill.photos import Photos
 from redistill.distill.plan import Plan
-from redistill.errors import RedistillError, nearest
+from redistill.errors import OtherClasses, RedistillError, nearest
 from redistill.experiment.method import made_method
 from redistill.features.normalised import normalisation_of
 from redistill.features.places import Layers, meeting, places_of
@@ -298,12 +298,11 @@ class _Preflight:
             teacher.require_classes(one.classes, one.class_names, self.class_names, sizes["classes"], who, tuned=tuned)
         try:
             net = one.made(sizes).to(self.device)
+        except OtherClasses as error:  # how many there are is what the data say
+            raise OtherClasses(
+                f"{who}: {error.fact}, as the data have", "give the folders of its classes, or a file whose last layer is for these"
+            ) from error
         except RedistillError as error:
-            what, apart, _ = str(error).partition(": build it with classes=")
-            if apart:  # how many there are is what the data say
-                raise RedistillError(
-                    f"{who}: {what}, as the data have: give the folders of its classes, or a file whose last layer is for these"
-                ) from error
             raise RedistillError(f"{who}: {error}") from error
         if (role == "student" or self.asked.train_teacher is not None) and not any(p.requires_grad for p in net.parameters()):
             raise RedistillError(f"no parameter of {who} requires a gradient, so nothing of it can be trained")

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from redistill.claims import counted
 from redistill.data import normalisation
 from redistill.data.normalise import SETS
-from redistill.errors import RedistillError
+from redistill.errors import OtherClasses, RedistillError
 from redistill.features.normalised import normalisation_of
-from redistill.metrics import OtherClasses, hits, predict
+from redistill.metrics import hits, predict
 from redistill.stats import binomial_interval
 from redistill.train.preflight import are_probabilities, fitting_order, sample
 

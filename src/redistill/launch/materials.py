@@ -17,6 +17,7 @@ from redistill.answers.folder import default_folder
 from redistill.answers.numbers import remembered
 from redistill.core import Method, RedistillError, Source
 from redistill.data.named import load_data
+from redistill.errors import OtherClasses
 from redistill.experiment.method import made_method
 from redistill.experiment.networks import Net
 from redistill.experiment.source.images import ImagesSettings, opening_of
@@ -27,7 +28,7 @@ from redistill.features.places import places_of
 from redistill.files import canonical, file_digest, there
 from redistill.launch.best import Best
 from redistill.metrics import NUMERICS as METRICS
-from redistill.metrics import ImageSet, OtherClasses, accuracy
+from redistill.metrics import ImageSet, accuracy
 from redistill.models.weights import load_weights
 from redistill.runs.run import Run
 from redistill.runs.store import Store

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from redistill.core import RedistillError
+from redistill.errors import OtherClasses
 from redistill.features.hidden_state import unsaved_buffers
 from redistill.features.modes import as_exact_as
 from redistill.models.arch import Arch
@@ -45,9 +46,9 @@ def require_fit(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> di
         last = next((n for n in reversed(wanted) if n.endswith("weight")), "")
         others = last in state and state[last].ndim == 2 and state[last].shape[0] != wanted[last].shape[0]
         if others and wrong == _classes_only(wanted, state):
-            raise RedistillError(
-                f"{where} tells {state[last].shape[0]} classes apart, the network {name} was built for {wanted[last].shape[0]}: "
-                f"build it with classes={state[last].shape[0]}"
+            raise OtherClasses(
+                f"{where} tells {state[last].shape[0]} classes apart, the network {name} was built for {wanted[last].shape[0]}",
+                f"build it with classes={state[last].shape[0]}",
             )
         if not any(name in state for name in counted) and (parts := parts_with(tensors, counted)):
             shown = ", ".join(map(repr, parts[:5]))
