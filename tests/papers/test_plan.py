@@ -228,3 +228,16 @@ def test_the_rate_is_measured_once_and_kept(tmp_path: Path, monkeypatch: pytest.
     assert list(json.loads((tmp_path / "rates.json").read_text(encoding="utf-8")).values()) == [7e9]
     (tmp_path / "rates.json").write_text("{", encoding="utf-8")
     assert rates.rate("cpu") == 7e9 and asked == ["cpu", "cpu"]
+
+
+def test_rates_that_two_processes_measure_at_once_are_both_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDISTILL_CACHE", str(tmp_path))
+
+    def meanwhile(device: str, precision: str) -> float:
+        if precision == "strict":  # another process, which began with the same empty file
+            rates.rate("cpu", "fast")
+        return {"strict": 7e9, "fast": 9e9}[precision]
+
+    monkeypatch.setattr(rates, "measured", meanwhile)
+    assert rates.rate("cpu", "strict") == 7e9
+    assert sorted(json.loads((tmp_path / "rates.json").read_text(encoding="utf-8")).values()) == [7e9, 9e9]

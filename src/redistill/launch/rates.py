@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from pathlib import Path
 
 from redistill.errors import RedistillError
-from redistill.files import canonical, make_folder, write
+from redistill.files import Lock, canonical, json_of, make_folder, pretty, write
 from redistill.paths import cache_dir
 
 
@@ -27,19 +26,33 @@ def rate(device: str = "auto", precision: str = "strict") -> float:
     facts = hardware(here)
     key = canonical({name: facts[name] for name in ("device", "capability", "threads", "torch")} | {"precision": precision})
     path = rates_file()
-    kept: dict[str, float] = {}
-    if path is not None and path.is_file():
-        # a damaged cache, or one that may not be read, is measured again
-        with contextlib.suppress(OSError, ValueError, AttributeError, TypeError, RecursionError):
-            kept = {str(name): float(value) for name, value in json.loads(path.read_bytes()).items()}
-    if key not in kept:
-        kept[key] = measured(str(here), precision)
-        if path is not None:
-            # a rate that cannot be kept (a home that is read-only, as on clusters) is used all the same
-            with contextlib.suppress(RedistillError):
-                make_folder(path.parent)
-                write(path, (json.dumps(kept, indent=1) + "\n").encode())
-    return kept[key]
+    kept = {} if path is None else _kept(path)
+    if key in kept:
+        return kept[key]
+    found = measured(str(here), precision)
+    if path is not None:
+        # a rate that cannot be kept (a home that is read-only, as on clusters) is used all the same
+        with contextlib.suppress(RedistillError):
+            make_folder(path.parent)
+            _add(path, key, found)
+    return found
+
+
+def _kept(path: Path) -> dict[str, float]:
+    """Rates by machine and precision; none of a damaged cache, or one that may not be read, which are measured again."""
+    with contextlib.suppress(RedistillError, ValueError, AttributeError, TypeError):
+        return {str(name): float(value) for name, value in json_of(path).items()}
+    return {}
+
+
+def _add(path: Path, key: str, found: float) -> None:
+    """Keep one more rate beside those that other processes have kept, while this one measured too."""
+    lock = Lock(path.with_name(f"{path.name}.lock"))
+    lock.take(wait=True)  # for as long as another process writes the file
+    try:
+        write(path, pretty({**_kept(path), key: found}))
+    finally:
+        lock.release()
 
 
 def measured(device: str, precision: str) -> float:
