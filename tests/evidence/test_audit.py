@@ -13,13 +13,14 @@ from helpers.others import SOURCE, Run, mdistiller, ours, run_cli
 from redistill.claims import summary_sentences
 from redistill.errors import RedistillError
 from redistill.evidence import significance
-from redistill.evidence.audit import audit, finding_rows, finding_sentence, page, rows, side_by_side, unknown
+from redistill.evidence.audit import audit, finding_rows, finding_sentence, page, rows, save, side_by_side, unknown
 from redistill.evidence.bearing import bearings
 from redistill.evidence.files import Stated
 from redistill.evidence.matching import told_apart
 from redistill.evidence.model import Evidence
 from redistill.evidence.read import read_evidence
 from redistill.evidence.settled import agrees, expected_maximum, settled
+from redistill.report import results
 
 
 def evidence(tmp_path: Path, runs: list[Run], **more: object) -> Evidence:
@@ -345,6 +346,16 @@ def test_a_file_a_seed_is_told_to_be_joined(tmp_path: Path) -> None:
     assert notes["other"] == ()
     assert "seed1, seed2 hold other seeds of the same things" in notes["seed0"][0].replace("again, ", "")
     assert notes["seed2"] == ("seed0, seed1 " + notes["seed0"][0].partition("seed2 ")[2],)  # again is a copy and no other seed
+
+
+def test_results_tell_how_many_runs_each_cell_of_a_difference_has(tmp_path: Path) -> None:
+    """Half of all runs was told, rounded down: 4 of a difference of five and three."""
+    runs = cell("KD", KD) + cell("CRD", [75.3, 75.4, 75.5])
+    save([audit(evidence(tmp_path, runs))], tmp_path / "audit")
+    rows = [line.strip("| ").split(" | ") for line in results.others(tmp_path).splitlines() if line.startswith("| tian2020")]
+    pair = "resnet32x4 -> resnet8x4"
+    counts = {row[0].partition(": ")[2]: row[3] for row in rows}
+    assert counts == {f"KD / {pair}": "5", f"CRD / {pair}": "3", f"CRD / {pair} above KD / {pair}": "3 and 5"}
 
 
 def test_everything_in_the_shared_folder(shared: Path) -> None:

@@ -227,13 +227,15 @@ def finding_rows(bearing: Bearing) -> list[dict[str, Any]]:
     made = []
     for finding in bearing.findings:
         reading, claim = finding.reading, finding.claim
-        runs = [run for cell in claim.cells for run in bearing.arms.get(cell, ())]
+        cells = [bearing.arms.get(cell, ()) for cell in claim.cells]
+        runs = [run for cell in cells for run in cell]
         made.append(
             {
                 "paper": bearing.paper, "table": bearing.table, "claim": claim.id, "kind": claim.kind, "whose": bearing.whose,
                 "settings": bearing.variant,
                 "verdict": finding.verdict, "printed": claim.claimed, "value": None if reading is None else reading.ours.value,
-                "runs": [run.place for run in runs], "seeds": [run.seed for run in runs], "difference": finding.difference,
+                "each": [len(cell) for cell in cells], "runs": [run.place for run in runs], "seeds": [run.seed for run in runs],
+                "difference": finding.difference,
                 "interval": None if finding.interval is None else list(finding.interval),
                 "level": None if reading is None or reading.interval is None else reading.level, "p": finding.p, "epoch": finding.epoch,
                 "tolerance": claim.tolerance, "sentence": finding_sentence(finding),

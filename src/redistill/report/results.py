@@ -265,7 +265,7 @@ def others(results: Path) -> str:
         "line says "
         "whose it is and from which commit it was read, and whether a run did what it says was not checked. Runs of unlike sources or "
         "settings are not pooled. The rules are those of our own verdicts (docs/verdicts.md), differences unpaired.\n",
-        "| claim | printed | these runs | runs | interval of the difference | verdict | whose |",
+        "| claim | printed | these runs | runs of a cell | interval of the difference | verdict | whose |",
         "|---|--:|--:|--:|--:|---|---|",
     ]
     judged = [row for one in found for row in one["findings"] if row["value"] is not None]
@@ -274,7 +274,7 @@ def others(results: Path) -> str:
         shown = row["interval"] is not None and row["kind"] != "order"  # which has no difference to the paper: its sign decides
         interval = f"{row['interval'][0]:+.2f} to {row['interval'][1]:+.2f}" if shown else ""
         whose = ", ".join(filter(None, (row["whose"], row["settings"])))
-        n = len(row["runs"]) // (2 if sign else 1)
+        n = " and ".join(map(str, dict.fromkeys(row["each"])))  # of a difference one number where both its cells have as many
         claim = f"{row['paper']}: {row['claim']}"
         cells = (claim, f"{row['printed']:{sign}.2f}", f"{row['value']:{sign}.2f}", n, interval, row["verdict"], whose)
         lines.append(bars(cells))
