@@ -16,10 +16,14 @@ from helpers.experiments import HERE
 from helpers.finished_runs import finished
 from redistill import models, papers
 from redistill.cli import app
+from redistill.experiment.value import Arithmetic
 from redistill.launch import rates
 from redistill.papers.explain import variants
 from redistill.papers.load import load
+from redistill.papers.plan import make, select
+from redistill.report.paper import departed_lines
 from redistill.runs.store import Store
+from redistill.verdicts.tables import judged
 
 SMALL = (HERE / "small.toml").read_text(encoding="utf-8")
 invoke = CliRunner().invoke
@@ -164,6 +168,33 @@ def test_a_run_that_diverged_long_ago_is_a_fact_and_no_failure_of_explain(small:
     result = invoke(app, words)
     assert result.exit_code == 1 and "with rate changed (seed 0) diverged: " in result.output, result.output
     assert invoke(app, words).exit_code == 0
+
+
+def test_runs_of_another_device_count_in_explain_as_in_reports(tmp_path: Path) -> None:
+    store, paper = Store(tmp_path / "runs"), load("ahn2019")
+    plain, floor = variants(paper, paper.cell("1:VID:2 %"), only=["floor"], device="cpu")
+    there = Arithmetic(device="cuda", forward="float32", channels_last=False, compile=False)
+    finished(store, plain.experiment.model_copy(update={"arithmetic": there}), 70.0)
+    finished(store, floor.experiment, 61.0)
+    words = ["explain", "ahn2019:1:VID:2 %", "--only", "floor", "--runs", str(tmp_path / "runs"), "--device", "cpu", "--seeds", "1"]
+    said = invoke(app, words).stdout.splitlines()  # nothing is missing, so nothing is run
+    assert said[0].startswith("ahn2019:1:VID:2 %: 70.00 (1 seed)") and said[1].startswith("floor: -9.00, of one seed")
+    [table] = judged(make(paper, select(paper, ["1"], columns=["2 %"], only=["VID"]), device="cpu"), store)
+    [line] = departed_lines(table)
+    assert line.partition("floor: ")[2] == said[1].partition("floor: ")[2]
+
+
+def test_what_no_longer_counts_is_told_where_a_cell_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, paper = Store(tmp_path / "runs"), load("ahn2019")
+    plain, floor = variants(paper, paper.cell("1:VID:2 %"), only=["floor"], device="cpu")
+    for one, value in ((plain, 70.0), (floor, 61.0)):
+        finished(store, one.experiment, value)
+    monkeypatch.setattr("redistill.runs.store.stale", lambda run, store: "its teacher t has other weights by now")
+    monkeypatch.setattr("redistill.runs.lookup.other_weights", lambda run, store: "its teacher t has other weights by now")
+    words = ["explain", "ahn2019:1:VID:2 %", "--only", "floor", "--runs", str(tmp_path / "runs"), "--device", "cpu", "--seeds", "1"]
+    result = invoke(app, words)
+    assert result.stdout.splitlines()[0].startswith("ahn2019:1:VID:2 %: not run yet")
+    assert f"{plain.experiment.label}, seed 0 is stale and not counted: its teacher t has other weights by now" in result.stderr
 
 
 def test_runs_of_another_teacher_are_told_where_a_cell_is_explained(tmp_path: Path) -> None:

@@ -192,19 +192,19 @@ def test_a_departure_is_not_ranked_by_what_a_dead_run_reached(tmp_path: Path) ->
     for seed, (dead, alive) in enumerate(((50.0, 70.0), (51.0, 72.0))):
         finished(store, plain.experiment.with_seed(seed), dead, WHY)
         finished(store, floor.experiment.with_seed(seed), alive)
-    head, row = sentences(effects([plain, floor], store, (0, 1)), ahn, cell)
+    head, row = sentences(effects([plain, floor], Found(store), (0, 1)), ahn, cell)
     assert head == "ahn2019:1:VID:2 %: seeds 0, 1 diverged, the paper prints 81.59"
     assert row.startswith("floor: nothing to compare it with; the least variance of VID: ")
     finished(store, plain.experiment.with_seed(2), 60.0)
     finished(store, floor.experiment.with_seed(2), 73.0, WHY)
-    head, row = sentences(effects([plain, floor], store, (0, 1, 2)), ahn, cell)
+    head, row = sentences(effects([plain, floor], Found(store), (0, 1, 2)), ahn, cell)
     assert head.startswith("ahn2019:1:VID:2 %: 60.00 (1 seed), seeds 0, 1 diverged, the paper prints")
     assert row.startswith("floor: nothing to compare it with, seed 2 diverged; ")
     # what the change itself came to is told with an interval, and that it kept seeds alive
     assert row.endswith("; 71.00 [58.29, 83.71] with it (seeds 0, 1), alive with seeds 0, 1 where the cell as planned diverged")
     finished(store, floor.experiment.with_seed(3), 69.0)
     finished(store, plain.experiment.with_seed(3), 61.5)
-    row = sentences(effects([plain, floor], store, (0, 1, 2, 3)), ahn, cell)[1]
+    row = sentences(effects([plain, floor], Found(store), (0, 1, 2, 3)), ahn, cell)[1]
     assert row.startswith("floor: +7.50, of one seed: no interval, seed 2 diverged; ")
     assert row.endswith("; 70.33 [66.54, 74.13] with it (seeds 0, 1, 3), alive with seeds 0, 1 where the cell as planned diverged")
 
@@ -216,4 +216,4 @@ def test_an_effect_is_never_told_beyond_what_two_accuracies_can_differ_by(tmp_pa
     for seed, (one, other) in enumerate(((50.0, 70.0), (51.0, 52.0))):
         finished(store, plain.experiment.with_seed(seed), one)
         finished(store, floor.experiment.with_seed(seed), other)
-    assert sentences(effects([plain, floor], store, (0, 1)), ahn, cell)[1].startswith("floor: +10.50 [-100.00, +100.00], 2 seeds")
+    assert sentences(effects([plain, floor], Found(store), (0, 1)), ahn, cell)[1].startswith("floor: +10.50 [-100.00, +100.00], 2 seeds")

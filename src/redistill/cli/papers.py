@@ -231,7 +231,7 @@ def explain(
     from redistill.papers.load import load
     from redistill.papers.plan import Planned
     from redistill.runs.lookup import Found
-    from redistill.runs.store import Store
+    from redistill.runs.store import Store, stale
     from redistill.verdicts.taught import of_other_teachers
 
     name, colon, rest = cell.partition(":")
@@ -244,7 +244,9 @@ def explain(
     found = variants(paper, one, only=only, device=device, scale=scale, teachers=files_of(teacher))
     store = Store(out)
     asked = [variant.experiment.with_seed(seed) for seed in numbers for variant in found]
-    wanted = [each for each in asked if store.find(each) is None]  # how one ended that is there is no news, and no failure of this command
+    known = Found(store)
+    # how one ended that is there, or was made on another device, is no news, and no failure of this command
+    wanted = [each for each in asked if known.fresh(each) is None and store.find(each) is None]
     missing = [group for g in plan(wanted) if (group := tuple(e for e in g if store.find(e) is None))]
     if missing and dry_run:
         long = sum(seconds(group, device, remembers=not no_cache) for group in missing)
@@ -255,9 +257,13 @@ def explain(
         outcome = carried_out(wanted, out, resources(data_dir, device, budget=time_budget, jobs=jobs, no_cache=no_cache, threads=threads))
         told([outcome], False)
         status = _unless_stopped(outcome.status)
-    plain, *changed = effects(found, store, numbers)
+        known = Found(store)
+    for run in filter(None, map(store.find, asked)):
+        if (why := stale(run, store)) is not None:
+            print(f"redistill: {run.label}, seed {run.seed} is stale and not counted: {why}", file=sys.stderr)
+    plain, *changed = effects(found, known, numbers)
     print("\n".join(sentences([plain, *changed], paper, one)))
-    if not (plain.values or plain.diverged) and (others := of_other_teachers(Planned(one, found[0].experiment), Found(store))):
+    if not (plain.values or plain.diverged) and (others := of_other_teachers(Planned(one, found[0].experiment), known)):
         print(others)
     if scale != 1.0:
         print(f"scale {scale:g}: what a departure does at the published length may be another thing")

@@ -12,7 +12,8 @@ from redistill.experiment.value import Experiment
 from redistill.papers.cells import Cell, Paper, filled
 from redistill.papers.plan import imported, listed, of, teach
 from redistill.papers.schema import Deviation
-from redistill.runs.store import Run, Store
+from redistill.runs.lookup import Found
+from redistill.runs.store import Run
 from redistill.settings.change import put_over
 from redistill.stats import Interval, percent_difference, percent_interval
 
@@ -94,10 +95,11 @@ def asked_by(name: str) -> tuple[str, str] | None:
     return (cell, rest.removesuffix(" changed")) if between and rest.endswith(" changed") else None
 
 
-def effects(found: Sequence[Variant], store: Store, seeds: Sequence[int]) -> list[Effect]:
-    """What the runs in the store say: the plain cell first, then by size of the effect, unmeasured ones last."""
+def effects(asked: Sequence[Variant], found: Found, seeds: Sequence[int]) -> list[Effect]:
+    """What the runs of a store say: the plain cell first, then by size of the effect, unmeasured ones last. As in reports, a run
+    counts on whatever device it was made, and one that is out of date does not."""
     return ranked(
-        [(one, {seed: run for seed in seeds if (run := store.find(one.experiment.with_seed(seed))) is not None}) for one in found]
+        [(one, {seed: run for seed in seeds if (run := found.fresh(one.experiment.with_seed(seed))) is not None}) for one in asked]
     )
 
 

@@ -146,6 +146,11 @@ class Found:
         runs = self.runs.get((self._key(one.written(seed=False)), one.seed), [])
         return min(runs, key=lambda run: (run.id != one.id, self.stale(run, one), self._rank(run)), default=None)
 
+    def fresh(self, one: Experiment) -> Run | None:
+        """The same where that is not out of date."""
+        run = self.find(one)
+        return None if run is None or self.stale(run, one) else run
+
     def seeds(self, one: Experiment) -> list[int]:
         """Every seed of its cell with a finished run, the diverged ones too."""
         key = self._key(one.written(seed=False))

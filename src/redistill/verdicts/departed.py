@@ -15,8 +15,8 @@ from redistill.verdicts.taught import taught_by, teacher_of
 
 
 def effects_of(paper: Paper, planned: Planned, found: Found) -> tuple[Effect, ...]:
-    """The plain cell first, then its departures of which some seed ran; () where none did. Runs whose formulas have changed since
-    are left out, as ``explain`` leaves them."""
+    """The plain cell first, then its departures of which some seed ran; () where none did. Runs that are out of
+    date are left out, as ``explain`` leaves them."""
     if planned.experiment is None or paper.table(planned.cell.table).metric == "mte":
         return ()
     if not any(departs.change for departs in paper.departs(planned.cell)):
@@ -38,9 +38,4 @@ def effects_of(paper: Paper, planned: Planned, found: Found) -> tuple[Effect, ..
 
 
 def _runs(one: Experiment, found: Found) -> Mapping[int, Run]:
-    made = {}
-    for seed in found.seeds(one):
-        mine = one.with_seed(seed)
-        if (run := found.find(mine)) is not None and not found.stale(run, mine):
-            made[seed] = run
-    return made
+    return {seed: run for seed in found.seeds(one) if (run := found.fresh(one.with_seed(seed))) is not None}
