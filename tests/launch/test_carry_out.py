@@ -50,8 +50,11 @@ def test_it_prints_nothing_and_says_what_came_of_it(tmp_path: Path, capfd: pytes
     first = carry_out([one, bad, one], store)
     assert [run.id for run in first.runs] == [one.id, bad.id] and first.found == frozenset() and first.status == 1
     assert len(first.problems) == 1 and "bad (seed 0) diverged" in first.problems[0]
+    assert first.known == frozenset() and first.news() == first
     again = carry_out([one], store, Resources(device="cpu"))
     assert again.found == {one.id} and again.status == 0 and again.problems == []
+    again = carry_out([one, bad], store)  # whoever wants its network still has none
+    assert again.status == 1 and again.problems == first.problems and (again.news().status, again.news().problems) == (0, [])
     assert capfd.readouterr() == ("", "")
     late = carry_out([small(recipe={"steps": 4})], store, Resources(budget=0.0))
     again = carry_out([small(recipe={"steps": 4}), small()], store, Resources(budget=0.0))

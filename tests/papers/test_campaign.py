@@ -78,3 +78,6 @@ def test_a_run_that_diverges_keeps_no_later_piece_from_its_turn(tmp_path: Path) 
     assert done.returncode == 1 and "diverged" in done.stderr, done.stderr
     assert "KD, seed 0: diverged (written:" in done.stdout and "alone, seed 0: test " in done.stdout
     assert f"not all runs are there, or some diverged, of {paper}:1:KD\n" in done.stderr
+    again = subprocess.run(line, capture_output=True, text=True, env=facts, timeout=120)
+    assert again.returncode == 0 and "diverged" not in again.stderr, again.stderr  # a loop of nights has an end
+    assert "KD, seed 0: diverged (was there:" in again.stdout

@@ -32,7 +32,7 @@ def campaign(
     """Work through the papers' cells that a file lists, in its order.
 
     Each piece is a line of reproduce. A run that was cut off goes on with the same command; the exit status is 75 where the time
-    was over before the last piece, and 1 where some runs failed or diverged: the pieces after them have had their turn.
+    was over before the last piece, and 1 where runs of this time failed or diverged: the pieces after them have had their turn.
     """
     from redistill.launch.progress import estimated
     from redistill.launch.rates import rate

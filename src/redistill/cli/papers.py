@@ -144,7 +144,8 @@ def reproduce(
     Teachers come first, cohorts are trained together, nothing is done twice. A run that was cut off goes on with the same
     command. The last line of a plan: cells (published numbers and cells asked for), experiments (runs in all, teachers
     included), teachers (runs whose students teach), hours still to go on this machine. Before the first run of a claim starts
-    its rule is written into the store; verdicts use that one.
+    its rule is written into the store; verdicts use that one. The exit status is about what this command has run: runs that were
+    there and diverged count in the verdicts.
     """
     from redistill.runs.store import Store
     from redistill.verdicts.rules import write_rules
@@ -173,7 +174,7 @@ def reproduce(
     looks = made.looks[1:] if scale == 1.0 else ()
     wanted, look = made.wanted, 0
     while wanted:
-        outcomes.append(carried_out(wanted, out, given))
+        outcomes.append(carried_out(wanted, out, given).news())
         if not as_json:
             told(outcomes[-1:], False)
         if look == len(looks) or len(outcomes[-1].runs) < len({one.id for one in wanted}):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -63,12 +63,19 @@ class Outcome:
     Attributes:
         runs: of the experiments that were wanted, in their order. found: ids of those that were there already.
         problems: a sentence for each thing that went wrong. status: 0, or the exit status that a command should end with.
+        known: those of the problems that are no news: runs that were there already and had diverged.
     """
 
     runs: list[Run]
     found: frozenset[str]
     problems: list[str]
     status: int
+    known: frozenset[str] = frozenset()
+
+    def news(self) -> Outcome:
+        """The same for whoever asks for a verdict, in which a run that diverged long ago counts as a fact: what went wrong this time."""
+        problems = [problem for problem in self.problems if problem not in self.known]
+        return replace(self, problems=problems, known=frozenset(), status=self.status if self.status > 1 else int(bool(problems)))
 
 
 class Display(Protocol):
@@ -145,8 +152,11 @@ def carry_out(
     made = {run.id for run in runs}
     if not problems and (lost := [one for one in wanted if one.id not in made]):  # a process ended well and has made something else
         problems.append(f"{lost[0].label} (seed {lost[0].seed}) has no run in {store.folder(lost[0])}, although nothing failed")
-    problems += [f"{run.label} (seed {run.seed}) diverged: {run.diverged}" for run in runs if run.diverged is not None]
-    return Outcome(runs, frozenset(before | {run.id for run in queue.found}), problems, status or int(bool(problems)))
+    found = frozenset(before | {run.id for run in queue.found})
+    diverged = {run.id: f"{run.label} (seed {run.seed}) diverged: {run.diverged}" for run in runs if run.diverged is not None}
+    problems += diverged.values()
+    known = frozenset(words for one, words in diverged.items() if one in found)
+    return Outcome(runs, found, problems, status or int(bool(problems)), known)
 
 
 def _require_words(queue: Queue, trusted: bool) -> None:
