@@ -118,6 +118,23 @@ def test_the_losses_that_ask_the_teacher_are_their_formulas() -> None:
     assert float(term(out, out, batch)) == pytest.approx(-sum(vector) / len(vector), rel=1e-12)
 
 
+def test_a_class_that_no_image_shows_has_an_entropy_and_a_gradient() -> None:
+    """exp(-250) is 0 in fp32: 0 times the infinite gradient of its logarithm made every image NaN."""
+    logits = torch.tensor([[0.0, 1.0, -250.0], [2.0, 0.5, -300.0]])
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        z = logits.to(dtype).requires_grad_()
+        value = InformationEntropy()(Output(z), Output(z), Batch(torch.zeros(2, 1, 1, 1)))
+        found.append((value.detach().double(), torch.autograd.grad(value, z)[0].double()))
+    assert (torch.softmax(logits, 1)[:, 2] == 0).all() and bool(torch.isfinite(found[0][1]).all())
+    for ours, exact in zip(*found, strict=True):
+        torch.testing.assert_close(ours, exact, rtol=1e-5, atol=1e-7)
+    z = torch.randn(5, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    plain = -torch.special.entr(torch.softmax(z, 1).mean(0)).sum()
+    value = InformationEntropy()(Output(z), Output(z), Batch(z))
+    assert torch.equal(value, plain) and torch.equal(*(torch.autograd.grad(one, z)[0] for one in (value, plain)))
+
+
 def test_batch_norm_statistics_are_their_formula() -> None:
     net, x = teacher(), draws(BATCH, *SHAPE)
     term = BatchNormStatistics()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from redistill.core import Batch, Output, RedistillError, Term
 from redistill.recipe import Recipe
 from redistill.terms import CC, CRD, DIST, DKD, FSP, KD, NST, PKT, RKD, SP, SRRL, Review, others_kl, target_kl
 from redistill.terms import nst as nst_file
+from redistill.terms.pkt import neighbours
 from redistill.train.loop import Loop
 
 A = NDArray[Any]
@@ -111,6 +112,22 @@ def test_points_that_meet_have_finite_gradients() -> None:
     for term in (RKD(at="place"), PKT(at="place"), SP(at="place")):
         (grad,) = torch.autograd.grad(term(place(meet), place(apart), Batch(apart)), meet)
         assert torch.isfinite(grad).all(), term
+
+
+@pytest.mark.parametrize("reduction", ["entry", "row"])
+def test_opposite_images_have_a_loss_and_a_gradient(reduction: Literal["entry", "row"]) -> None:
+    """A kernel that rounding puts below 0, and in the paper's form images that are near nobody: the logarithm was NaN."""
+    numbers, term = torch.Generator().manual_seed(0), PKT(at="place", reduction=reduction)
+    for width in (2, 8, 64, 512):
+        for images in (2, 3) * 20:
+            line = torch.randn(1, width, generator=numbers)
+            away = torch.cat([line, *([-line] * (images - 1))])
+            other = torch.randn(images, width, generator=numbers)
+            for f_s, f_t in ((away, other), (other, away)):
+                f_s = f_s.clone().requires_grad_()
+                loss = term(place(f_s), place(f_t), Batch(f_s))
+                assert torch.isfinite(loss) and torch.isfinite(torch.autograd.grad(loss, f_s)[0]).all()
+    assert float(neighbours(torch.tensor([[1e9], [-1e9], [-1e9]]), diagonal=False)[0].sum()) == 0
 
 
 def test_cc_compares_neighbours_and_so_depends_on_the_order() -> None:

@@ -95,7 +95,8 @@ class InformationEntropy(Term):
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         share = torch.softmax(wide(teacher.logits), dim=1).mean(dim=0)
-        entropy: Tensor = torch.special.entr(share).sum()  # 0 log 0 is 0, with no gradient that is not finite but at 0 itself
+        # 0 log 0 is 0, and so is what it gives the logits; the logarithm's own gradient there is infinite, and softmax's 0 makes it NaN
+        entropy: Tensor = torch.special.entr(share.where(share > 0, 1.0)).sum()
         return -entropy / (math.log(10) if self.base == "10" else 1.0)
 
 

@@ -10,7 +10,9 @@ Passalis & Tefas 2018 (arXiv:1803.10837), eqs. 5 to 9, with the cosine kernel of
 |---|---|---|
 | RepDistiller, mdistiller | `PKT()` | 30,000 |
 
-ε = 1e-7 stands in the norm and in the logarithm of the codes; at that weight it decides what a perfect match costs.
+ε = 1e-7 stands in the norm and in the logarithm of the codes; at that weight it decides what a perfect match costs. K lies between 0 and
+1: what rounding puts below 0, between opposite vectors, is 0. Where all other images of a batch are opposite to one, the paper's P is
+0/0; here such an image is near nobody, P_ij = 0. The codes, whose diagonal is 1, have no such row.
 """
 
 from __future__ import annotations
@@ -31,13 +33,15 @@ from redistill.terms.parts.wide import wide
 def neighbours(
     features: Float[Tensor, "batch width"], eps: float = 1e-7, *, diagonal: bool = True
 ) -> Float[Tensor, "batch batch"]:
-    """Conditional probabilities [B, B] of the neighbours of [B, D]; each row sums to 1."""
+    """Conditional probabilities [B, B] of the neighbours of [B, D]; each row sums to 1, to 0 where nobody is near."""
     lengths: Tensor = torch.linalg.vector_norm(features, dim=1, keepdim=True)
     directions = features / (lengths + eps)
-    kernel = (directions @ directions.T + 1) / 2
-    if not diagonal:
-        kernel = kernel * (1 - torch.eye(len(kernel), dtype=kernel.dtype, device=kernel.device))
-    return kernel / kernel.sum(dim=1, keepdim=True)
+    kernel = ((directions @ directions.T + 1) / 2).clamp(min=0)
+    if diagonal:
+        return kernel / kernel.sum(dim=1, keepdim=True)
+    kernel = kernel * (1 - torch.eye(len(kernel), dtype=kernel.dtype, device=kernel.device))
+    total = kernel.sum(dim=1, keepdim=True)
+    return kernel / total.where(total > 0, 1.0)
 
 
 @dataclass(eq=False, repr=False)
