@@ -238,12 +238,24 @@ SAID = Output(LOGITS)
         (lambda: CE()(SAID, None, None), "CE takes a batch, got a NoneType"),
         (lambda: context(nn.Flatten(), IMAGES, nn.Flatten()), r"images are a tensor \[B, C, H, W\], two are enough, got a Flatten"),
         (lambda: context(nn.Flatten(), None, IMAGES, count=3, labels=TWO), r"are \[3\], one an image, got \[2\]"),
+        (lambda: Tapped(CNN(4))(IMAGES.byte()), r"CNN computes in torch.float32 and was given images \[8, 3, 16, 16\] of torch.uint8 "),
+        (lambda: Tapped.reading(CNN(4), IMAGES.byte(), ["pooled"]), r"of torch.uint8 \(.*: pixels are images once they are scaled"),
+        (lambda: context(CNN(4), None, IMAGES.double()), r"of torch.float64 \(.*\): images.to\(torch.float32\)$"),
+        (lambda: Tapped(CNN(4))([IMAGES]), r"CNN takes images, a tensor .*, got a list of 0 \[8, 3, 16, 16\]"),
         (lambda: CE() + nn.Sequential(*[nn.Linear(9, 9)] * 9), r"got a Sequential \(Sequential\)$"),
     ],
 )  # fmt: skip
 def test_what_is_no_output_or_batch_is_refused_with_the_way_to_make_one(call: Callable[[], object], says: str) -> None:
     with pytest.raises(RedistillError, match=says):
         call()
+
+
+def test_a_network_that_scales_pixels_itself_is_given_them() -> None:
+    class Scaled(CNN):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.float() / 255)
+
+    assert Tapped(Scaled(4))(IMAGES.byte()).logits.shape == (8, 3)
 
 
 def test_what_needs_no_teacher_or_batch_is_called_without() -> None:

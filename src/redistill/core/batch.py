@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from redistill.errors import RedistillError
 
@@ -162,6 +162,22 @@ def described(given: Any) -> str:
     entries = given.items() if isinstance(given, Mapping) else enumerate(given) if isinstance(given, tuple | list) else ()
     parts = [f"{key!r} {list(value.shape) if isinstance(value, Tensor) else type(value).__name__}" for key, value in entries]
     return f"a {type(given).__name__}" + (f" of {', '.join(parts[:5])}" if parts else "")
+
+
+def unfit_images(given: Any, net: nn.Module, error: Exception) -> str | None:
+    """Why a network failed on what it was given as images: no tensor, or other numbers than its own; None where neither explains it."""
+    who = type(net).__name__
+    if not isinstance(given, Tensor):
+        return f"{who} takes images, a tensor [B, C, H, W], got {described(given)}: torch.as_tensor(array) or torch.stack(list)"
+    own = next((p.dtype for p in net.parameters() if p.is_floating_point()), given.dtype)
+    if given.dtype == own:
+        return None
+    way = "pixels are images once they are scaled and normalised, as redistill.data.of(dataset) does; images.float() / 255 at least"
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return (
+        f"{who} computes in {own} and was given images {list(given.shape)} of {given.dtype} ({reason}): "
+        f"{f'images.to({own})' if given.is_floating_point() else way}"
+    )
 
 
 def require_handed(who: str, given: Mapping[str, Any], *, needs_teacher: bool, needs_labels: bool) -> None:

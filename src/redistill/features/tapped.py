@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from redistill.core import Output, Place, RedistillError, nearest
+from redistill.core.batch import unfit_images
 from redistill.features.modes import untouched
 from redistill.features.outputs import logits_of
 from redistill.features.places import Layers, _tensor, places_of
@@ -95,6 +96,14 @@ class Tapped:
         return tapped
 
     def __call__(self, images: Tensor) -> Output:
+        try:
+            return self._output(images)
+        except (RuntimeError, TypeError, AttributeError) as error:
+            if (why := unfit_images(images, self.net, error)) is None:
+                raise
+            raise RedistillError(why) from error
+
+    def _output(self, images: Tensor) -> Output:
         if self.adapt is not None:
             images = self.adapt(images)
         if self._compiled is not None:
