@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from redistill.report.paper_page import beside
 from redistill.report.records import of_features
 from redistill.report.results import digits_methods, real_runs, with_file
 from redistill.report.style import svg_text
-from redistill.report.table import comparison, latex, markdown
+from redistill.report.table import comma_separated, comparison, latex, markdown
 from redistill.report.traces import Traces, traces
 from redistill.report.web import held
 from redistill.runs.measured import begin, keep
@@ -222,9 +223,13 @@ def test_a_difference_says_of_how_many_seeds_it_is_where_these_are_not_the_rows(
     row = markdown(comparison(found, "VID"), "VID").splitlines()[-1]
     assert [cell.strip() for cell in row.split("|")][1:3] == ["KD", "3"] and row.endswith("-6.20 |            one seed |")
     found["VID"][1] = 71.0
-    assert "(2 seeds) |" in markdown(comparison(found, "VID"), "VID").splitlines()[-1]
+    rows = comparison(found, "VID")
+    assert "(2 seeds) |" in markdown(rows, "VID").splitlines()[-1] and "$ (2 seeds) " in latex(rows, "VID")
+    vid, kd = csv.DictReader(comma_separated(rows, "VID").splitlines())
+    assert (vid["seeds"], vid["pairs"], kd["seeds"], kd["pairs"]) == ("2", "", "3", "2")
     found["VID"][0] = 72.0
-    assert "seeds)" not in markdown(comparison(found, "VID"), "VID")
+    rows = comparison(found, "VID")
+    assert "seeds)" not in markdown(rows, "VID") + latex(rows, "VID")
 
 
 def test_the_command_names_the_file_that_taught_a_first_stage() -> None:

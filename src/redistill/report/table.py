@@ -112,8 +112,12 @@ def _over(row: Row) -> str:
         return ""
     if row.difference_low is None:
         return "one seed" if row.pairs is not None else ""
-    few = f" ({counted(row.pairs, 'seed')})" if row.pairs is not None and row.pairs < row.n else ""
-    return f"{row.difference_low:+.2f} to {row.difference_high:+.2f}{few}"
+    return f"{row.difference_low:+.2f} to {row.difference_high:+.2f}{_few(row)}"
+
+
+def _few(row: Row) -> str:
+    """Of how many seeds a difference is, where these are not all of the row's."""
+    return f" ({counted(row.pairs, 'seed')})" if row.pairs is not None and row.pairs < row.n else ""
 
 
 def markdown(rows: Sequence[Row], baseline: str) -> str:
@@ -130,12 +134,14 @@ def markdown(rows: Sequence[Row], baseline: str) -> str:
 
 
 def comma_separated(rows: Sequence[Row], baseline: str) -> str:
-    """CSV with a header line: one number a column, in percent and percentage points; empty where there is none."""
+    """CSV with a header line: one number a column, in percent and percentage points; empty where there is none. ``pairs``: seeds of
+    the difference."""
+    head = ["method", "baseline", "seeds", "mean", "sd", "low", "high", "difference", "difference_low", "difference_high", "pairs"]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["method", "baseline", "seeds", "mean", "sd", "low", "high", "difference", "difference_low", "difference_high"])
+    writer.writerow(head)
     for r in rows:
-        numbers = (r.mean, r.sd, r.low, r.high, r.difference, r.difference_low, r.difference_high)
+        numbers = (r.mean, r.sd, r.low, r.high, r.difference, r.difference_low, r.difference_high, r.pairs)
         writer.writerow([r.method, baseline, r.n, *("" if value is None else f"{value:.6g}" for value in numbers)])
     return out.getvalue()
 
@@ -165,7 +171,7 @@ def latex(rows: Sequence[Row], baseline: str) -> str:
     lines = []
     for r in rows:
         half = None if r.difference_low is None or r.difference_high is None else (r.difference_high - r.difference_low) / 2
-        gain = "" if r.difference is None else value(r.difference, half, signed=True)
+        gain = "" if r.difference is None else value(r.difference, half, signed=True) + _few(r)
         lines.append(f"{escaped(r.method)} & {value(r.mean, r.sd, bold=r.mean == best and len(rows) > 1)} & {gain} " + r"\\")
     seeds = sorted({row.n for row in rows})
     over = counted(seeds[0], "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
