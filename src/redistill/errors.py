@@ -48,6 +48,15 @@ def cut(text: str, most: int = QUOTED) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, for a sentence of ours about it; its kind where it says nothing.
+
+    >>> first_line(ValueError("sizes differ\\n  at line 3")), first_line(NotImplementedError())
+    ('sizes differ', 'NotImplementedError')
+    """
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def sentence(error: BaseException) -> str:
     """An error in words: ours as it is, one of the operating system with its file, any other with its kind."""
     if isinstance(error, RedistillError):

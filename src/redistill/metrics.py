@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from redistill.errors import OtherClasses, RedistillError
+from redistill.errors import OtherClasses, RedistillError, first_line
 from redistill.features.modes import evaluating
 from redistill.features.normalised import Normalised, normalisation_of
 from redistill.features.outputs import name_of, require_comparable, require_finite
@@ -96,10 +96,9 @@ def _outputs(view: Normalised, images: Tensor) -> Tensor:
     except (RedistillError, torch.OutOfMemoryError):
         raise
     except (RuntimeError, ValueError, TypeError, LookupError, AssertionError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise RedistillError(
-            f"{name_of(view.net)} does not accept images of shape {list(images.shape[1:])} ({reason}): give it images, or the images a "
-            f"network, that fit"
+            f"{name_of(view.net)} does not accept images of shape {list(images.shape[1:])} ({first_line(error)}): give it images, or the "
+            f"images a network, that fit"
         ) from error
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, SequentialSampler
 
 from redistill.bench.plain import Pictures
+from redistill.errors import first_line
 from redistill.quiet import quiet
 
 NAME = "torchdistill"
@@ -85,6 +86,6 @@ def _library() -> Any:
         from torchdistill.core.distillation import get_distillation_box  # type: ignore[import-not-found, unused-ignore]
         from torchdistill.losses import high_level, mid_level  # type: ignore[import-not-found, unused-ignore]
     except Exception as error:  # of a torchvision that does not fit torch, for one
-        raise NotThere(f"torchdistill cannot be imported ({type(error).__name__}: {str(error).splitlines()[0]})") from error
+        raise NotThere(f"torchdistill cannot be imported ({type(error).__name__}: {first_line(error)})") from error
     assert high_level and mid_level  # imported for the names that they register
     return get_distillation_box

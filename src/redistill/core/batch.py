@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from redistill.errors import RedistillError
+from redistill.errors import RedistillError, first_line
 
 Shape = tuple[int, ...]
 
@@ -173,9 +173,8 @@ def unfit_images(given: Any, net: nn.Module, error: Exception) -> str | None:
     if given.dtype == own:
         return None
     way = "pixels are images once they are scaled and normalised, as redistill.data.of(dataset) does; images.float() / 255 at least"
-    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return (
-        f"{who} computes in {own} and was given images {list(given.shape)} of {given.dtype} ({reason}): "
+        f"{who} computes in {own} and was given images {list(given.shape)} of {given.dtype} ({first_line(error)}): "
         f"{f'images.to({own})' if given.is_floating_point() else way}"
     )
 

@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from redistill.core import RedistillError
+from redistill.errors import first_line
 
 Pixels = npt.NDArray[np.uint8]
 """[N, C, H, W]."""
@@ -259,8 +260,7 @@ def read_arrays(path: Path, classes: int | None = None) -> tuple[Pixels, Labels 
             raise ValueError("it is no plain file")
         found = _stored(path, ("x", "y", "peak"))
     except _NO_ARRAYS as error:
-        why = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise RedistillError(f"{path} cannot be read as arrays ({why}): {_WRITE}") from error
+        raise RedistillError(f"{path} cannot be read as arrays ({first_line(error)[:200]}): {_WRITE}") from error
     if "x" not in found:
         raise RedistillError(f"{path} has no array 'x': write it with numpy.savez(file, x=images, y=labels)")
     x = _bytes(found["x"], _number(path, found, "peak"), path)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from redistill._moved import old_names
 from redistill.core import Context, Place, RedistillError, Shape
 from redistill.core.batch import unfit_images
+from redistill.errors import first_line
 from redistill.features.modes import untouched
 from redistill.features.outputs import WRAP, Key, described, entries, logits_of
 from redistill.features.outputs import candidates as candidates_of
@@ -118,10 +119,9 @@ def _probe(net: nn.Module, images: Tensor, *, train: bool = False, gradients: bo
     except Exception as error:  # whatever a stranger's network raises about channels and sizes, after what was tried
         if why := unfit_images(images, net, error):
             raise RedistillError(why) from error
-        reason = str(error).strip() or "no more was said"
         raise RedistillError(
             f"{type(net).__name__} does not accept images of shape {list(images.shape[1:])}{' in train mode' if train else ''} "
-            f"({reason.splitlines()[0]}): give it images, or the images a network, that fit"
+            f"({first_line(error)}): give it images, or the images a network, that fit"
         ) from error
     finally:
         for handle in handles:

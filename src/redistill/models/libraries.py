@@ -12,6 +12,7 @@ from torch import nn
 from redistill import rng
 from redistill.core import RedistillError
 from redistill.data import Normalisation, normalisation
+from redistill.errors import first_line
 from redistill.user_code import LIBRARIES
 
 
@@ -117,10 +118,9 @@ def with_weights(full: str, classes: int, args: dict[str, Any]) -> tuple[nn.Modu
         else:
             theirs = LogitsOnly(module.AutoModelForImageClassification.from_pretrained(name, trust_remote_code=False))
     except Exception as error:  # whatever a download raises
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise RedistillError(
-            f"the weights that {library} publishes for {name} cannot be had ({reason[:200]}): fetch them where there is a network, or "
-            f"give a file of weights"
+            f"the weights that {library} publishes for {name} cannot be had ({first_line(error)[:200]}): fetch them where there is a "
+            f"network, or give a file of weights"
         ) from error
     given = theirs.state_dict()
     with rng.seeded(0, "init", full):

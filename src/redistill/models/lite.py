@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from redistill.core import RedistillError
+from redistill.errors import first_line
 
 MAGIC = b"TFL3"
 """Bytes 4 to 8 of a file."""
@@ -80,6 +81,5 @@ def _interpreter(path: Path) -> Any:
         try:
             return module.Interpreter(model_path=str(path), num_threads=1)
         except (ValueError, RuntimeError) as error:
-            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise RedistillError(f"{path} is damaged or no TensorFlow Lite file ({line[:200]}): get it again") from error
+            raise RedistillError(f"{path} is damaged or no TensorFlow Lite file ({first_line(error)[:200]}): get it again") from error
     raise RedistillError(f'{path} is a TensorFlow Lite file, which needs an interpreter: pip install "redistill[tflite]"')

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from redistill import tensor_files
 from redistill.core import RedistillError
+from redistill.errors import first_line
 from redistill.features.hidden_state import unsaved_buffers
 from redistill.features.normalised import innermost, normalisation_of
 from redistill.models.arch import Arch
@@ -269,8 +270,7 @@ def _built(name: str, classes: int, args: dict[str, Any], tensors: Mapping[str, 
 
 
 def _unbuildable(where: str, error: Exception) -> RedistillError:
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return RedistillError(f"{where} describes a network that cannot be built: {line[:300]}")
+    return RedistillError(f"{where} describes a network that cannot be built: {first_line(error)[:300]}")
 
 
 def _theirs(

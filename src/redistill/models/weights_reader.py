@@ -17,13 +17,13 @@ import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from redistill.errors import RedistillError
+from redistill.errors import RedistillError, first_line
 from redistill.models.pickled import weights_of
 from redistill.paths import expanded
 
@@ -56,7 +56,6 @@ _BESIDE = (
     *(f"pathlib.{kind}" for kind in ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")),
     *(f"pathlib._local.{kind}" for kind in ("PosixPath", "WindowsPath")),
     *(f"datetime.{kind}" for kind in ("datetime", "date", "time", "timedelta", "timezone")),
-    "argparse.Namespace",  # RepDistiller keeps its options beside the weights
 )  # fmt: skip
 
 
@@ -114,7 +113,7 @@ def _unread(path: Path, error: OSError) -> RedistillError:
     return RedistillError(f"{path} cannot be read ({error.strerror or error}): its rights or its disk are at fault")
 
 
-def _at_fault(error: BaseException) -> bool:
+def _at_fault(error: BaseException) -> TypeGuard[OSError]:
     """Whether the disk or the rights are at fault; seeking to where a damaged archive points is the archive's own fault."""
     return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
 
@@ -194,7 +193,7 @@ def _tar(path: Path) -> str:
                 if len(names) > 200:
                     break
     except (tarfile.TarError, OSError, ValueError, EOFError) as error:
-        if isinstance(error, OSError) and _at_fault(error):
+        if _at_fault(error):
             raise _unread(path, error) from error
         return f"is a damaged tar archive ({error}): get it again"
     if {"storages", "tensors", "pickle"} <= set(names):
@@ -208,7 +207,7 @@ def _zip(path: Path, size: int) -> str | None:
         with zipfile.ZipFile(path) as opened:
             members = opened.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError) as error:
-        if isinstance(error, OSError) and _at_fault(error):
+        if _at_fault(error):
             raise _unread(path, error) from error
         return None
     names = [member.filename for member in members]
@@ -240,9 +239,9 @@ def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except MemoryError as error:
         raise RedistillError(f"{path} needs more memory than there is: {error}") from error
     except Exception as error:  # SafetensorError, OSError, and what a type that torch lacks raises
-        if isinstance(error, OSError) and _at_fault(error):
+        if _at_fault(error):
             raise _unread(path, error) from error
-        raise RedistillError(f"{path} is damaged or no safetensors file ({_line(error)}): get it again") from error
+        raise RedistillError(f"{path} is damaged or no safetensors file ({first_line(error)[:200]}): get it again") from error
     return _plain(tensors, path), dict(header)
 
 
@@ -267,12 +266,13 @@ def _shards(path: Path) -> dict[str, Tensor]:
 # -- pickles of torch.save --------------------------------------------------------------------------------------------
 def _torch(path: Path, head: bytes) -> tuple[object, Sequence[str]]:
     """What a file of torch.save holds, and of a whole network the names of the tensors that are of no state dict."""
-    stand_ins: list[Any] = [(Beside, name) for name in _BESIDE if name != "argparse.Namespace"]
+    # RepDistiller keeps its options beside the weights, in a Namespace
+    harmless: list[Any] = [argparse.Namespace, *((Beside, name) for name in _BESIDE)]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about pickle protocols: what cannot be read is refused below
             # an open file, because by a name that ends in .safetensors torch would choose another reader
-            with torch.serialization.safe_globals([argparse.Namespace, *stand_ins]), path.open("rb") as file:
+            with torch.serialization.safe_globals(harmless), path.open("rb") as file:
                 return torch.load(file, map_location="cpu", weights_only=True), ()
     except pickle.UnpicklingError as error:
         pickled = head.startswith((b"\x80", b"PK"))
@@ -280,11 +280,11 @@ def _torch(path: Path, head: bytes) -> tuple[object, Sequence[str]]:
             return weights
         raise RedistillError(f"{path} {_refused(str(error), _whole(path), pickled)}") from error
     except MemoryError as error:
-        raise RedistillError(f"{path} needs more memory than there is: {_line(error)}") from error
+        raise RedistillError(f"{path} needs more memory than there is: {first_line(error)[:200]}") from error
     except Exception as error:  # torch raises nearly everything on bytes that are no checkpoint, IndexError too
-        if isinstance(error, OSError) and _at_fault(error):
+        if _at_fault(error):
             raise _unread(path, error) from error
-        raise RedistillError(f"{path} is damaged or no PyTorch file ({_line(error)}): get it again") from error
+        raise RedistillError(f"{path} is damaged or no PyTorch file ({first_line(error)[:200]}): get it again") from error
 
 
 _NAMED = re.compile(r"Unsupported global: GLOBAL (\S+)|allowlisted via `add_safe_globals` but got <class '([\w.]+)'>|"
@@ -318,12 +318,6 @@ def _refused(message: str, whole: bool, pickled: bool) -> str:
         f"holds more than tensors{what}, and reading that could run a program hidden in it: it was refused. If you trust "
         f"its author, load it with torch yourself and save its state dict with safetensors"
     )
-
-
-def _line(error: BaseException) -> str:
-    """The first line of an error's message, or its kind where it has none."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
 
 
 def _state_dict(loaded: object, path: Path, depth: int = 0) -> dict[str, Tensor]:

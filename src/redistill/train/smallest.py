@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from redistill.core import Batch, RedistillError, Source
+from redistill.errors import first_line
 from redistill.features.modes import untouched
 from redistill.precision import Arithmetic
 from redistill.recipe import Recipe
@@ -47,5 +48,5 @@ def require_one_image(
             raise RedistillError(
                 f"{what} of this run holds one image (batches of {recipe.batch_size}, {source.count} images), and "
                 f"{type(student.net).__name__} with {student.method!r} cannot train on one "
-                f"({str(error).splitlines()[0]}): choose another batch_size, or drop_last = true"
+                f"({first_line(error)}): choose another batch_size, or drop_last = true"
             ) from error
