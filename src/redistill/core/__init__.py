@@ -12,7 +12,6 @@ from redistill.core.batch import Shape as Shape
 from redistill.core.handed import require_taken_over as require_taken_over
 from redistill.core.method import Method as Method
 from redistill.core.method import Term as Term
-from redistill.core.method import WeightTable as WeightTable
 from redistill.core.method import numbered as numbered
 from redistill.core.method import one_class as one_class
 from redistill.core.method import reads_logits as reads_logits
@@ -28,6 +27,7 @@ from redistill.core.places import named_places as named_places
 from redistill.core.places import pairs_of as pairs_of
 from redistill.core.ramp import Ramp as Ramp
 from redistill.core.ramp import Weight as Weight
+from redistill.core.ramp import WeightTable as WeightTable
 from redistill.core.source import ExplainsNonfinite as ExplainsNonfinite
 from redistill.core.source import LeavesArtifacts as LeavesArtifacts
 from redistill.core.source import Replays as Replays

@@ -7,7 +7,6 @@ import copy
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -18,7 +17,7 @@ from redistill.core.batch import Batch, Output, in_single, require_handed
 from redistill.core.handed import Learned, learned_by, taken_over
 from redistill.core.kinds import as_declared, declared, is_number, require_finite
 from redistill.core.places import Context, Pair
-from redistill.core.ramp import Ramp, Weight
+from redistill.core.ramp import Ramp, Weight, WeightTable, weights_at
 from redistill.core.summary import Summary
 from redistill.errors import RedistillError, nearest
 from redistill.values import WORDS
@@ -257,19 +256,6 @@ def one_class(who: str) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 # Methods
 # ---------------------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True, eq=False)
-class WeightTable:
-    """The weights of a run: ``rows`` [distinct, terms] float64, and ``which`` [steps] of them a step has (None: the only one)."""
-
-    rows: Tensor
-    which: Tensor | None
-
-    def __getitem__(self, step: int) -> list[float]:
-        """One weight a term."""
-        row: list[float] = self.rows[0 if self.which is None else int(self.which[step])].tolist()
-        return row
-
-
 class Method(Summand):
     """A weighted sum of terms: ``0.1 * CE() + 0.9 * KD(T=4) + 1000 * AT()``. A value until ``setup``.
 
@@ -364,15 +350,11 @@ class Method(Summand):
 
     def weights_at(self, epoch: int, step: int) -> tuple[float, ...]:
         """The weights of one step."""
-        return tuple(w.at(epoch=epoch, step=step) if isinstance(w, Ramp) else w for w in self.weights)
+        return weights_at(self.weights, epoch, step)
 
     def weight_table(self, steps: int, steps_per_epoch: int) -> WeightTable:
         """All weights of a run, made before its first step."""
-        if not any(isinstance(w, Ramp) for w in self.weights):
-            return WeightTable(torch.tensor([self.weights_at(0, 0)], dtype=torch.float64), None)
-        known: dict[tuple[float, ...], int] = {}
-        which = [known.setdefault(self.weights_at(s // steps_per_epoch, s), len(known)) for s in range(steps)]
-        return WeightTable(torch.tensor(list(known), dtype=torch.float64), torch.tensor(which, dtype=torch.int32))
+        return WeightTable.of(self.weights, steps, steps_per_epoch)
 
     def forward(self, student: Output, teacher: Output | None, batch: Batch) -> tuple[Tensor, ...]:
         """The unweighted terms, in order. The loop multiplies and adds; in your own loop use :meth:`loss`."""

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+import torch
+from torch import Tensor
 
 from redistill.core.kinds import is_number
 from redistill.errors import RedistillError
@@ -55,3 +59,30 @@ class Ramp:
 
 
 Weight = float | Ramp
+
+
+def weights_at(weights: Sequence[Weight], epoch: int, step: int) -> tuple[float, ...]:
+    """The weights of one step."""
+    return tuple(w.at(epoch=epoch, step=step) if isinstance(w, Ramp) else w for w in weights)
+
+
+@dataclass(frozen=True, eq=False)
+class WeightTable:
+    """The weights of a run: ``rows`` [distinct, terms] float64, and ``which`` [steps] of them a step has (None: the only one)."""
+
+    rows: Tensor
+    which: Tensor | None
+
+    @classmethod
+    def of(cls, weights: Sequence[Weight], steps: int, steps_per_epoch: int) -> WeightTable:
+        """All weights of a run, made before its first step."""
+        if not any(isinstance(w, Ramp) for w in weights):
+            return cls(torch.tensor([weights_at(weights, 0, 0)], dtype=torch.float64), None)
+        known: dict[tuple[float, ...], int] = {}
+        which = [known.setdefault(weights_at(weights, s // steps_per_epoch, s), len(known)) for s in range(steps)]
+        return cls(torch.tensor(list(known), dtype=torch.float64), torch.tensor(which, dtype=torch.int32))
+
+    def __getitem__(self, step: int) -> list[float]:
+        """One weight a term."""
+        row: list[float] = self.rows[0 if self.which is None else int(self.which[step])].tolist()
+        return row
