@@ -11,6 +11,7 @@ from torch import nn
 from redistill.core import Method, RedistillError, Source, Term
 from redistill.core.batch import mixed_labels
 from redistill.data import DataSet
+from redistill.errors import OtherClasses
 from redistill.features.modes import require_sizes
 from redistill.features.sight import bare
 from redistill.features.traced import is_traced
@@ -134,7 +135,20 @@ def require_cohort(
             warnings.warn(remark, TeacherWarning, stacklevel=4)
 
 
-def lacking(counted: int, wanted: int) -> str:
+def require_classes(net: nn.Module, told: int, source: Source, evaluate: Mapping[str, ImageSet]) -> None:
+    """Refuse images of other classes than a student tells apart (``told``)."""
+    who = f"the student {type(net).__name__}"
+    if source.classes is not None and told != source.classes:
+        raise OtherClasses(f"{who} tells {told} classes apart, the data have {source.classes}", f"they must agree{_from_one(source, told)}")
+    for name, images in evaluate.items():
+        if images.classes is not None and images.classes != told:
+            raise OtherClasses(
+                f"evaluation set {name!r} has {images.classes} classes, {who} tells {told} apart",
+                f"they must agree{_lacking(images.classes, told)}",
+            )
+
+
+def _lacking(counted: int, wanted: int) -> str:
     """The way out for a set that may only lack images of the last classes; "" where it has more than is wanted."""
     if counted > wanted:
         return ""
@@ -144,7 +158,7 @@ def lacking(counted: int, wanted: int) -> str:
     )
 
 
-def from_one(source: Any, told: int) -> str:
+def _from_one(source: Any, told: int) -> str:
     """What to mind where a set has a class more than a network tells apart (``told``) and no image of class 0; "" elsewhere."""
     labels = source.all_labels if isinstance(source, DataSet) else None
     if labels is None or source.classes != told + 1 or bool((labels == 0).any()):

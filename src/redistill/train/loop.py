@@ -34,7 +34,7 @@ from redistill.precision import Arithmetic, compiling_may_pay, compiling_pays, r
 from redistill.recipe import Recipe
 from redistill.replay import Lanes, Recorder, Replayed, ReplayWarning, recorder_of
 from redistill.train.clock import Clock, Moment
-from redistill.train.given import from_one, lacking, require_cohort, sets_of, source_of
+from redistill.train.given import require_classes, require_cohort, sets_of, source_of
 from redistill.train.learner import Learner
 from redistill.train.preflight import check_student, check_teacher
 from redistill.train.remembered import variants_of
@@ -332,18 +332,7 @@ class Loop:
         with rng.seeded(self.seed, "term", "made"):
             method = template.fresh()
         ctx = self._context(net, sight.found)
-        expected = self.source.classes
-        if expected is not None and ctx.classes != expected:
-            raise RedistillError(
-                f"the student {type(net).__name__} tells {ctx.classes} classes apart, the data have {expected}: they must agree"
-                f"{from_one(self.source, ctx.classes)}"
-            )
-        for name, images in self.evaluate.items():
-            if images.classes is not None and images.classes != ctx.classes:
-                raise RedistillError(
-                    f"evaluation set {name!r} has {images.classes} classes, the student {type(net).__name__} tells {ctx.classes} "
-                    f"apart: they must agree{lacking(images.classes, ctx.classes)}"
-                )
+        require_classes(net, ctx.classes, self.source, self.evaluate)
         method.setup(ctx)
         notes = check_student(net, self.source, adapt=sight)
         self.means.place(method)
