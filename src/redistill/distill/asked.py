@@ -24,7 +24,7 @@ OPTIONS = {
 that says them in time."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Asked:
     """See :func:`redistill.distill.preflight.plan`."""
 

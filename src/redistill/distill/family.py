@@ -23,6 +23,7 @@ from torch import nn
 
 from redistill.distill.names import Named, named
 from redistill.errors import RedistillError
+from redistill.launch.materials import shape_of
 from redistill.models import describe
 from redistill.models.mobilenetv2 import mobilenetv2
 from redistill.models.resnetv2 import BLOCKS
@@ -93,7 +94,7 @@ def chosen(word: str, teacher: Named, candidates: list[Candidate]) -> Named:
 
 def _counted(one: Named, sizes: Mapping[str, Any]) -> tuple[int, int] | None:
     """Parameters and multiply-accumulates; None for what cannot be built for these images."""
-    shape = (sizes["channels"], sizes["image_size"], sizes["image_size"])
+    shape = shape_of(sizes)
     for place in ("meta", "cpu"):  # the first needs no memory and draws nothing; not every network can be made there
         with contextlib.suppress(Exception), warnings.catch_warnings():  # a stranger's constructor under a width it was not made for
             warnings.simplefilter("ignore")

@@ -27,7 +27,7 @@ from redistill.experiment.method import made_method
 from redistill.features.normalised import normalisation_of
 from redistill.features.places import Layers, meeting, places_of
 from redistill.launch.carry_out import Resources
-from redistill.launch.materials import sizes_of
+from redistill.launch.materials import shape_of, sizes_of
 from redistill.launch.threads import using, wanted
 from redistill.models import describe
 from redistill.models.classes import require_same_order
@@ -104,12 +104,12 @@ def plan(
     if isinstance(seeds, int | str):
         raise RedistillError(f"seeds are several numbers, got {seeds!r}: give seeds=(0, 1, 2)")
     asked = Asked(
-        str(data), teacher, student, teacher_weights, teacher_normalise, student_weights, student_pretrained, train_teacher, method,
-        epochs, time_budget,
-        tuple(dict.fromkeys(seeds)), size, batch_size, lr, precision, plain, evaluate, skip_unreadable, tuple(change),
-        resources or Resources(),
-        length.PATIENT if recipe == "patient" and augment is None else augment, recipe, ema, early_stop, accumulate, class_weights,
-        unlabelled,
+        data=str(data), teacher=teacher, student=student, teacher_weights=teacher_weights, teacher_normalise=teacher_normalise,
+        student_weights=student_weights, student_pretrained=student_pretrained, train_teacher=train_teacher, method=method,
+        epochs=epochs, time_budget=time_budget, seeds=tuple(dict.fromkeys(seeds)), size=size, batch_size=batch_size, lr=lr,
+        precision=precision, plain=plain, evaluate=evaluate, skip_unreadable=skip_unreadable, change=tuple(change),
+        resources=resources or Resources(), augment=length.PATIENT if recipe == "patient" and augment is None else augment,
+        recipe=recipe, ema=ema, early_stop=early_stop, accumulate=accumulate, class_weights=class_weights, unlabelled=unlabelled,
     )  # fmt: skip
     for role, one in (("teacher", teacher), ("student", student)):
         if not isinstance(one, str) and (one is not None or role == "teacher"):
@@ -306,7 +306,7 @@ class _Preflight:
             raise RedistillError(f"{who}: {error}") from error
         if (role == "student" or self.asked.train_teacher is not None) and not any(p.requires_grad for p in net.parameters()):
             raise RedistillError(f"no parameter of {who} requires a gradient, so nothing of it can be trained")
-        shape = (sizes["channels"], sizes["image_size"], sizes["image_size"])
+        shape = shape_of(sizes)
         try:
             found = places_of(net, torch.zeros(2, *shape, device=self.device), trained=role == "student")
         except RedistillError as error:
@@ -343,7 +343,7 @@ class _Preflight:
         return big
 
     def propose(self, big: Named, relatives: Sequence[Candidate], net: nn.Module, sizes: Mapping[str, Any]) -> None:
-        shape = (sizes["channels"], sizes["image_size"], sizes["image_size"])
+        shape = shape_of(sizes)
         proposed = [c for c in relatives if c.word is not None]
         if not proposed:
             self.say("students", f"no smaller network of the family of {big.name} is known: name one, --student ./file.py:Net")
@@ -361,7 +361,7 @@ class _Preflight:
             )
 
     def compare(self, net: nn.Module, little: nn.Module, big: Named, small: Named, sizes: Mapping[str, Any]) -> None:
-        shape = (sizes["channels"], sizes["image_size"], sizes["image_size"])
+        shape = shape_of(sizes)
         one, two = describe(net, shape), describe(little, shape)
         sentence = (
             f"{_with_args(small)}: {two.parameters:,} parameters of the teacher's {one.parameters:,}, {two.macs / 1e6:,.1f} M MACs of "

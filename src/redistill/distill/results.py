@@ -18,6 +18,7 @@ from redistill.distill import cost
 from redistill.errors import RedistillError
 from redistill.features.normalised import normalisation_of
 from redistill.files import make_folder, pretty, require_free, write
+from redistill.launch.materials import shape_of
 from redistill.launch.threads import using, wanted
 from redistill.machine import device_name
 from redistill.metrics import Evaluation, evaluation, predict
@@ -193,7 +194,7 @@ def measured(plan: Plan, teaching: Mapping[int, Run], plain: Mapping[int, Run], 
     """Evaluate every network on the same images, and time them in turn on this machine."""
     device = resolve_device(plan.resources.device)
     sizes = plan.sizes
-    shape = (sizes["channels"], sizes["image_size"], sizes["image_size"])
+    shape = shape_of(sizes)
     big = teaching[min(teaching)].network(trust_code=True) if teaching else plan.teacher.made(sizes)
     # small forwards on several cores only wait for each other, and a latency would tell how busy the machine is
     with using(plan.resources.threads or wanted((big,), shape, max(cost.TIMED), device)):

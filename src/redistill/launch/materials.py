@@ -53,6 +53,11 @@ def sizes_of(source: Source, sets: Sequence[ImageSet], teacher: nn.Module | None
     return {**({} if classes is None else {"classes": classes}), "channels": channels, "image_size": size[-1]}
 
 
+def shape_of(sizes: Mapping[str, Any]) -> tuple[int, int, int]:
+    """[C, H, W] of the images of such sizes, which are square."""
+    return sizes["channels"], sizes["image_size"], sizes["image_size"]
+
+
 def first_network(
     net: Net, facts: dict[str, Any], seed: int, store: Store, *, resumed: bool = False
 ) -> tuple[nn.Module, dict[str, Any] | None]:
