@@ -55,6 +55,23 @@ class Survey:
         over = ", ".join(f"{count:,} {ending}" for ending, count in self.others.most_common(5))
         return f"{self.files:,} picture files, {span} pixels" + (f"; passed over for their endings: {over}" if over else "")
 
+    def left_out(self, skip: bool) -> str | None:
+        """Files that are no pictures, in words; None where there are none.
+
+        Raises:
+            RedistillError: there are some, and nobody said to ``skip`` them.
+        """
+        if not self.unreadable:
+            return None
+        if skip:
+            return f"{len(self.unreadable)} of them left out, the first {self.unreadable[0][0]} ({self.unreadable[0][1]})"
+        shown = ", ".join(f"{file} ({why})" for file, why in self.unreadable[:5])
+        more = f" and {len(self.unreadable) - 5} more" if len(self.unreadable) > 5 else ""
+        raise RedistillError(
+            f"{self.root}: {len(self.unreadable)} of {self.files} picture files cannot be used: {shown}{more}. Remove them, or "
+            f"leave them out with --skip-unreadable"
+        )
+
 
 def survey(root: Path) -> Survey:
     """Look at the header of every picture below a folder.
@@ -111,6 +128,36 @@ class Photos:
         """How many training images there are without those of ``beside``: what a network learns from by its labels alone."""
         labels = None if self.beside is None else self.train.all_labels
         return len(self.train) if labels is None else int((labels >= 0).sum())
+
+    def described(self, class_weights: bool) -> str:
+        """The training images in words. class_weights: each class counts alike, however many images it has."""
+        many = f"{len(self.train):,} images"
+        if self.beside is not None:
+            nameless = int((self.train.y < 0).sum())
+            many += f", {nameless:,} of them without labels (from {self.beside}), which terms that need labels pass over,"
+        if self.labelled:
+            counts = self.train.class_counts()
+            few, most = min(counts), max(counts)
+            many += f" in {len(counts)} classes of {few:,} to {most:,}" if few != most else f" in {len(counts)} classes of {most:,}"
+            if most > 10 * few:
+                many += "; the classes are unbalanced, more than ten to one"
+                many += "" if class_weights else " (--class-weights makes each count alike)"
+        return f"{many}, augmented by {self.train.augment}, normalised as {self.train.normalise}"
+
+    def seen_in_training(self) -> str | None:
+        """Evaluation images that are training images too, in words; None where there are none, or a set is divided by its makers.
+
+        Raises:
+            RedistillError: all of them are.
+        """
+        if self.test is None or row_of(str(self.test_name)) is not None or not (again := shared(self.train, self.test)):
+            return None
+        if again == len(self.test):
+            raise RedistillError(
+                f"all {again:,} evaluation images are training images: an accuracy on them says nothing of others. Leave --evaluate "
+                f"out, or name images that nobody trains on"
+            )
+        return f"{again:,} of them are training images too, on which an accuracy says nothing: remove them from one of the two"
 
     def source(self, beside: bool = True) -> dict[str, Any]:
         """The section ``[source]``. beside: with the images without labels."""

@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from redistill.claims import counted
-from redistill.data.catalogue import row_of
 from redistill.data.subsets import whole
 from redistill.distill import cost, length, methods, photos, teacher
 from redistill.distill.asked import Asked
@@ -226,15 +225,8 @@ class _Preflight:
         found = place.survey
         if found is not None:
             self.say("images", f"{found.root}: {found.described()}")
-            if found.unreadable and not asked.skip_unreadable:
-                shown = ", ".join(f"{file} ({why})" for file, why in found.unreadable[:5])
-                more = f" and {len(found.unreadable) - 5} more" if len(found.unreadable) > 5 else ""
-                raise RedistillError(
-                    f"{found.root}: {len(found.unreadable)} of {found.files} picture files cannot be used: {shown}{more}. Remove them, or "
-                    f"leave them out with --skip-unreadable"
-                )
-            if found.unreadable:
-                self.say("", f"{len(found.unreadable)} of them left out, the first {found.unreadable[0][0]} ({found.unreadable[0][1]})")
+            if (left_out := found.left_out(asked.skip_unreadable)) is not None:
+                self.say("", left_out)
         size, why = (asked.size, "as asked for") if asked.size is not None else photos.auto_size(place, big.size)
         images = photos.opened(
             place, size, skip_unreadable=asked.skip_unreadable, evaluate=asked.evaluate, data_dir=asked.resources.data_dir,
@@ -242,32 +234,13 @@ class _Preflight:
         )  # fmt: skip
         side, self.class_names = images.train.image_shape, getattr(images.train, "class_names", None)
         self.say("size", f"{side[-2]}x{side[-1]}, {why}" if found is not None else f"{side[-2]}x{side[-1]}, the set's own")
-        many = f"{len(images.train):,} images"
-        if images.beside is not None:
-            nameless = int((images.train.y < 0).sum())
-            many += f", {nameless:,} of them without labels (from {images.beside}), which terms that need labels pass over,"
-        if images.labelled:
-            counts = images.train.class_counts()
-            many += (
-                f" in {len(counts)} classes of {min(counts):,} to {max(counts):,}"
-                if min(counts) != max(counts)
-                else f" in {len(counts)} classes of {counts[0]:,}"
-            )
-            if max(counts) > 10 * min(counts):
-                many += "; the classes are unbalanced, more than ten to one"
-                many += "" if asked.class_weights else " (--class-weights makes each count alike)"
         if asked.class_weights and not images.labelled:
             raise RedistillError("--class-weights weighs cross-entropy with labels, and these images have none: leave it out")
-        self.say("training", f"{many}, augmented by {images.train.augment}, normalised as {images.train.normalise}")
+        self.say("training", images.described(asked.class_weights))
         shown = "none" if images.test is None else counted(len(images.test), "image")
         self.say("evaluation", f"{shown}: {images.how}")
-        if images.test is not None and row_of(str(images.test_name)) is None and (again := photos.shared(images.train, images.test)):
-            if again == len(images.test):
-                raise RedistillError(
-                    f"all {again:,} evaluation images are training images: an accuracy on them says nothing of others. Leave --evaluate "
-                    f"out, or name images that nobody trains on"
-                )
-            self.say("", f"{again:,} of them are training images too, on which an accuracy says nothing: remove them from one of the two")
+        if (again := images.seen_in_training()) is not None:
+            self.say("", again)
         if images.test is not None and not teacher.can_tell(images.test.all_labels.cpu(), images.test.classes):
             self.say("", "so few, or so many of one class, that whoever is always right looks like chance: --evaluate DIR gives more")
         theirs = getattr(images.test, "class_names", None)
