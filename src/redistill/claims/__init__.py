@@ -15,14 +15,13 @@ Knows neither the files of papers nor run folders, and never waits for torch.
 
 from __future__ import annotations
 
-from redistill.claims.judge import POOL, judge, judge_table, pool
+from redistill.claims.judge import judge, judge_table, pool
 from redistill.claims.model import Claim, Finding, Measured, Pool, Published, Reading, Summary, Verdict
 from redistill.claims.view import ALPHA
 from redistill.claims.words import counted, sentence, sentences, summary_sentences, verdict_words
 
 __all__ = [
     "ALPHA",
-    "POOL",
     "Claim",
     "Finding",
     "Measured",

@@ -11,14 +11,11 @@ from redistill.claims.alike import told
 from redistill.claims.living import in_words, may_be, possible
 from redistill.claims.model import Claim, Design, Epoch, Finding, Measured, Pool, Reading, Summary, Verdict, Which
 from redistill.claims.published_file import judge_file
-from redistill.claims.scatter import KEEP, Blocks, Print, blocks, pooled, printed
+from redistill.claims.scatter import Blocks, Print, blocks, pooled, printed
 from redistill.claims.view import ALPHA, MOST, View, deciding
 from redistill.claims.words import LIVED, p_words, widest
 from redistill.errors import RedistillError
 from redistill.stats import VarianceComponent, holm
-
-POOL = KEEP
-"""Where equality of spreads has a p-value below this, the widest cells leave the pool."""
 
 Runs = Mapping[str, Sequence[Measured]]
 
@@ -241,7 +238,7 @@ def _look(claim: Claim, runs: Runs, around: _Around) -> _Examined:
     view, layout = _view(claim, numbers, around, epoch, dead, by_itself=bool(hurt - dead))
     reading = view.reading(_name(view))
     best = _numbers(claim, runs, "best_on_test") if epoch == "last" else None
-    notes, others = _notes(view, around), _others(view, layout, best)
+    notes, others = _notes(view), _others(view, layout, best)
     found = Finding(claim, reading.verdict, reading, others, epoch, mismatch=unlike, note="; ".join(notes))
     if not hurt:
         return _Examined(found, view, reading.p)
@@ -297,12 +294,12 @@ def _design(claim: Claim, layout: Blocks | None) -> Design | None:
     return "unpaired" if claim.decides == "blocked" and layout is None else claim.decides
 
 
-def _notes(view: View, around: _Around) -> list[str]:
+def _notes(view: View) -> list[str]:
     """What a reader must know about spreads and seeds."""
     claim, notes = view.claim, []
     for cell in claim.cells:
         pool = view.pools.get(cell)
-        if view.design in ("paired", "blocked") or pool is None or len(around.pools) == 0:
+        if view.design in ("paired", "blocked") or pool is None:
             continue
         if cell in pool.left and pool.p is not None:
             notes.append(f"spreads differ among the cells ({p_words(pool.p)}): {cell} is judged by its own")

@@ -290,7 +290,7 @@ class TabledImageStream(ImageStream):
     def upload(self, step: int) -> None:
         epoch = step // self.schedule.steps
         if self._tables is None:
-            self._tables = Tables.of(self.schedule, self.augment.augment)
+            self._tables = Tables.of(self.schedule)
         if self._tables.epoch != epoch:
             offsets = offsets_of(self.augment.augment, self.schedule.steps, self.seed, epoch)
             self._tables.lay(epoch, self.schedule.order(epoch)[0], self._variant(epoch), offsets)
@@ -316,7 +316,7 @@ class Tables:
     epoch: int = -1
 
     @classmethod
-    def of(cls, schedule: Schedule, augment: Augmentation) -> Tables:
+    def of(cls, schedule: Schedule) -> Tables:
         """Empty ones."""
         count, device = schedule.count, schedule.device
         order, variants, offsets = (torch.zeros(n, dtype=torch.int64, device=device) for n in (count, count, schedule.steps))

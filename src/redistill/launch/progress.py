@@ -138,7 +138,7 @@ class News:
         if not self._looked and inner.step >= min(LOOKED, inner.block, inner.steps):
             self._looked = True
             for student in students:
-                text = shares(student, inner.step)
+                text = shares(student)
                 if text and (known := gist(text)) not in self.told:
                     self.told.add(known)
                     self.say(text)
@@ -174,7 +174,7 @@ def _numbers(students: Any) -> str:
     return ", ".join(numbers)
 
 
-def shares(student: Any, steps: int) -> str:
+def shares(student: Any) -> str:
     """How much of a student's loss each term is in the first steps, and a warning where one drowns the rest; "" for a single term."""
     names = student.method.names
     if len(names) < 2:
