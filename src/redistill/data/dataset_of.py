@@ -13,8 +13,8 @@ from torch import Tensor
 
 from redistill.core import RedistillError
 from redistill.core.batch import UNLABELLED
-from redistill.data.formats import FEWEST
 from redistill.data import decode
+from redistill.data.formats import FEWEST
 from redistill.data.images import Images
 from redistill.errors import sentence
 
