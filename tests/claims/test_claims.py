@@ -794,6 +794,13 @@ def test_sentences_say_what_was_found() -> None:
         (lambda: Claim("c", "gain", "A", mean_of_3(1.0), "B"), "baseline and decides .* are needed, got 'B' and None"),
         (lambda: Claim("c", "value", "A", mean_of_3(1.0), "B"), "for gains and orders only, got 'B' and None"),
         (lambda: Claim("c", "value", "A"), "give the published number of 'A'"),
+        (lambda: Claim("c", "order", "A", baseline="A", decides="paired"), "compares 'A' with itself: name another cell"),
+        (lambda: mean_of_3(80.0, math.inf), "published std = inf of 3 seeds: a spread in percent must be >= 0"),
+        (lambda: mean_of_3(80.0, 1e300), r"published std = 1e\+300 of 3 seeds"),  # its square is no floating point number
+        (lambda: mean_of_3(80.0, decimals=-1), "published decimals = -1: give how many digits stand after the point"),
+        (lambda: Published(80.0, seeds=2.5), "published seeds = 2.5: give the number of runs"),  # type: ignore[arg-type]
+        (lambda: value(mean_of_3(80.0), allowance=math.inf), "allowance for a teacher must be at least 0, got inf"),
+        (lambda: value(mean_of_3(80.0), tolerance=math.inf), "tolerance must be above 0 and seeds at least 1, got inf and 3"),
         (lambda: value(mean_of_3(80.0), tolerance=0.0), "tolerance must be above 0 and seeds at least 1, got 0.0 and 3"),
         (
             lambda: Claim("c", "gain", "A", Published(1.0, aggregate="median"), "B", decides="paired"),
