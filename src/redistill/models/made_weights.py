@@ -42,7 +42,8 @@ def _made(layer: nn.Module, own: str) -> Tensor | None:
         return found if isinstance(found, Tensor) else None
     for hook in layer._forward_pre_hooks.values():
         if isinstance(hook, BasePruningMethod) and hook._tensor_name == own:
-            return hook.apply_mask(layer)
+            made = hook.apply_mask(layer)
+            return made if isinstance(made, Tensor) else None
         if getattr(hook, "name", None) == own and hasattr(hook, "compute_weight"):  # torch.nn.utils.weight_norm and spectral_norm
             made = hook.compute_weight(layer, False) if hasattr(hook, "n_power_iterations") else hook.compute_weight(layer)
             return made if isinstance(made, Tensor) else None
