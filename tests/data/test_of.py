@@ -161,3 +161,11 @@ def test_items_without_a_label_stand_beside_those_with_one() -> None:
         assert images.y is not None and images.y.tolist() == [0, -1, 2, -1] and images.partly_labelled and images.classes == 3
     mixed = rd.data.of([(PIXELS[0], 0), (PIXELS[1],), (PIXELS[2], 1)])
     assert mixed.y is not None and mixed.y.tolist() == [0, -1, 1]
+
+
+@pytest.mark.parametrize("largest", [1000, 10**12, 2**70])
+def test_labels_beyond_the_images_are_no_classes(largest: int) -> None:
+    """A network of 10^12 classes was asked for, in the allocator's words."""
+    with pytest.raises(RedistillError, match=f"the largest label is {largest}, for 3 images: number the classes from 0, or .*classes="):
+        rd.data.of([(PIXELS[i], label) for i, label in enumerate((0, largest, 1))])
+    assert rd.data.of([(PIXELS[0], 0), (PIXELS[1], 1000)], classes=1001).classes == 1001

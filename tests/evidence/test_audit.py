@@ -250,6 +250,15 @@ def test_reported_significance_is_done_again_with_holm(tmp_path: Path) -> None:
     assert wrong[0].gain is None and "none of 1 x 1 groups" in wrong[0].note
 
 
+def test_runs_that_all_gave_one_number_are_no_test(tmp_path: Path) -> None:
+    """Three runs of 72.8 against three of 72.55 were "their test p = 0.000 (below 0.05)"."""
+    runs = cell("KD", [72.8] * 3) + cell("student (no distillation)", [72.55] * 3, teacher=None)
+    claim = {"kind": "gain, last epoch", "method": "KD", "teacher": "resnet32x4", "student": "resnet8x4", "gain": 0.25, "significant": True}
+    (found,) = significance.tested(evidence(tmp_path, runs, published_claims=[claim]))
+    assert found.theirs is None and found.ours is None
+    assert found.sentence.endswith("the runs give +0.25, but all 3 and all 3 gave one number each: no spread, so no test.")
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The page and the command
 # ---------------------------------------------------------------------------------------------------------------------

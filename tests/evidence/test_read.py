@@ -152,6 +152,27 @@ def test_rows_of_epochs_are_no_runs(tmp_path: Path) -> None:
     assert [run.last for run in one(path, columns={"value": "last"}).runs] == [10.0]
 
 
+def test_a_percent_sign_says_percent(tmp_path: Path) -> None:
+    """An error of "0.35%" was read as a fraction: 65 % accuracy of a network on MNIST."""
+    path = tmp_path / "a.csv"
+    lines = ["dataset,student,method,seed,error", "MNIST,lenet5,KD,0,0.35%", "MNIST,lenet5,KD,1,0.4 %"]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    assert [run.last for run in one(path).runs] == [99.65, 99.6]
+    path.write_text("\n".join(lines).replace("error", "acc"), encoding="utf-8")
+    assert [run.last for run in one(path).runs] == [0.35, 0.4]
+    path.write_text("\n".join(lines).replace("%", ""), encoding="utf-8")
+    assert [run.last for run in one(path).runs] == [65.0, 60.0]  # and the notes say so
+
+
+def test_one_percent_and_all_of_the_images_are_asked_for(tmp_path: Path) -> None:
+    """Networks of 100 classes that guess, at "1.0", were read as networks that are always right."""
+    path = tmp_path / "a.csv"
+    path.write_text("dataset,student,method,seed,acc\nCIFAR-100,resnet20,KD,0,1.0\nCIFAR-100,resnet20,KD,1,1.0\n", encoding="utf-8")
+    with pytest.raises(RedistillError, match="every accuracy above 0 is 1: say --unit percent if that is 1 %"):
+        one(path)
+    assert [one(path, unit=unit).runs[0].last for unit in ("percent", "fraction")] == [1.0, 100.0]
+
+
 @pytest.mark.parametrize("name", ["loss_weight", "memory_size", "drop_path_rate", "optimizer_name", "lr"])
 def test_a_setting_is_one_whatever_its_name_reminds_of(tmp_path: Path, name: str) -> None:
     path = tmp_path / "a.csv"
@@ -310,6 +331,13 @@ def test_a_row_an_epoch_is_one_run_and_a_gap_is_told(tmp_path: Path) -> None:
     path.write_text("\n".join(map(json.dumps, rows[:2] + rows[3:])), encoding="utf-8")
     with pytest.raises(RedistillError, match="do not count from 0 or 1 without a gap"):
         one(path, facts=facts)
+    path.write_text("\n".join(map(json.dumps, [*rows, {"epoch": 6, "test_acc": None}])), encoding="utf-8")
+    with pytest.raises(RedistillError, match="no test_acc at its last epoch, 6, so that its last accuracy is not known"):
+        one(path, facts=facts)  # the fifth epoch's was taken for the last
+    for odd in ("nan", "1e400", 2.5):
+        path.write_text("\n".join(map(json.dumps, [*rows, {"epoch": odd, "test_acc": 60}])), encoding="utf-8")
+        with pytest.raises(RedistillError, match=f"line 6: epoch is '?{odd}'?: a whole number"):
+            one(path, facts=facts)
 
 
 ONE = (
@@ -324,6 +352,7 @@ SPOILT: dict[str, tuple[str, bytes, str]] = {
     "a seed beyond all others": (".json", (ONE % f'70, "seed": {"9" * 400}').encode(), "run 1: seed is 999.*: a whole number"),
     "an endless field": (".csv", b"method,acc\nKD," + b"7" * 200_000, "is no table that can be read: field larger"),
     "very wide": (".csv", b"c," * 20_000 + b"\n" + b"1," * 20_000, "has a row of 20,001 entries"),
+    "a key twice": (".json", (ONE % '70, "last": 80').encode(), "the key 'last' stands twice in one object: leave one"),
     "utf-16": (".csv", "method,acc\nKD,73".encode("utf-16"), "not text in UTF-8"),
 }
 

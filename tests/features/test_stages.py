@@ -170,6 +170,34 @@ def test_a_patch_embedding_is_no_stage(make: Callable[[], nn.Module], block: str
             rd.fit(wrn(), make(), rd.CE() + term, digits(), RECIPE, seed=0)
 
 
+def weight_normed(net: nn.Module) -> nn.Module:
+    for module in [m for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]:
+        nn.utils.parametrizations.weight_norm(module)
+    return net
+
+
+def fake_quantised(net: nn.Module) -> nn.Module:
+    net.train().qconfig = torch.ao.quantization.get_default_qat_qconfig("fbgemm")  # type: ignore[assignment]
+    return torch.ao.quantization.prepare_qat(net)
+
+
+@pytest.mark.filterwarnings("ignore:torch.ao.quantization:DeprecationWarning", "ignore:Please use quant_min:UserWarning")
+@pytest.mark.parametrize("dress", [weight_normed, fake_quantised])
+def test_what_makes_weights_is_no_place(dress: Callable[[nn.Module], nn.Module]) -> None:
+    """A kernel [8, 1, 3, 3] was taken for a feature map, and a weight-normed mixer's patch embedding for its stage."""
+    layers = nn.Conv2d(1, 8, 3, 1, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    found = places_of(dress(nn.Sequential(*layers, nn.Linear(16, 10))), X)
+    assert [found.shapes[stage] for stage in found.stages] == [(2, 8, 8, 8), (2, 16, 4, 4)] and found.unsure is None
+    assert not any("parametrizations" in name or "weight_fake_quant" in name for name in found.places)
+    mixer = places_of(dress(Mixer()), X)
+    assert mixer.stages == () and mixer.unsure is not None and "its layers work on tokens" in mixer.unsure
+
+
+def test_places_are_of_images_in_a_tensor() -> None:
+    with pytest.raises(RedistillError, match=r"images are a tensor \[B, C, H, W\], two are enough, got a Images"):
+        places_of(wrn(), digits())  # type: ignore[arg-type]
+
+
 def test_a_named_place_needs_no_stages() -> None:
     for net, place in ((UNet(), "down"), (Inception(), "one"), (Swin(), "out")):
         result = rd.fit(net, wrn(), rd.CE() + rd.FitNet(at=[(place, "stage2")]), digits(), RECIPE, seed=0)

@@ -103,6 +103,40 @@ def test_foreign_names_round_trip(family: str, name: str) -> None:
     assert back.keys() == kept.keys() and all(torch.equal(back[k], v) for k, v in kept.items())
 
 
+def _pruned(layer: nn.Module) -> None:
+    nn.utils.prune.l1_unstructured(layer, "weight", 0.3)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated:FutureWarning")
+@pytest.mark.parametrize(
+    "dress",
+    [_pruned, nn.utils.weight_norm, nn.utils.spectral_norm, nn.utils.parametrizations.weight_norm,
+     nn.utils.parametrizations.spectral_norm, nn.utils.parametrizations.orthogonal],
+)  # fmt: skip
+def test_a_network_whose_weights_are_made_is_saved_as_it_computes(dress: Callable[[nn.Module], object], tmp_path: Path) -> None:
+    """The file had the architecture's name and weights under others (weight_orig, weight_g), and nothing could read it."""
+    net, images = models.wrn(10, 1, seed=0), torch.randn(2, 3, 32, 32)
+    for layer in [m for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]:
+        dress(layer)
+    net.train()(images)
+    with torch.no_grad():
+        for parameter in net.parameters():  # a step since the last forward: what stands at a pruned layer is of before
+            parameter.mul_(1.1)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    models.save(net, tmp_path / "net.safetensors")
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    loaded = models.load(tmp_path / "net.safetensors").eval()
+    torch.testing.assert_close(loaded(images), net.eval()(images))
+
+
+def test_a_network_with_more_built_in_does_not_promise_the_plain_one(tmp_path: Path) -> None:
+    net = models.wrn(10, 1, seed=0)
+    net.add_module("more", nn.Linear(3, 3))
+    models.save(net, tmp_path / "net.safetensors")
+    with pytest.raises(RedistillError, match="does not say its architecture"):
+        models.load(tmp_path / "net.safetensors")
+
+
 def test_a_saved_network_knows_itself(tmp_path: Path) -> None:
     net = models.wrn(10, 2, classes=7, channels=1, image_size=8, seed=3, dropout=0.2)
     net.normalisation = "digits"

@@ -202,6 +202,16 @@ def test_a_dead_map_and_large_activations_are_finite_in_half_precision() -> None
         assert float(ready(AT())(out, teacher_output, batch)) == pytest.approx(float(want), rel=1e-5)
 
 
+def test_a_paraphraser_s_loss_of_large_activations_is_finite_in_half_precision() -> None:
+    """The squares of what FT's paraphraser misses were summed in fp16: inf for activations of a thousand."""
+    student, teacher, batch = outputs()
+    large = as_type(Output(teacher.logits, {n: 300 * t for n, t in teacher.taps.items()}), torch.float16)
+    for learns in ("both", "paraphraser"):
+        want = ready(FT(learns=learns))(as_type(student, torch.float32), as_type(large, torch.float32), batch)
+        got = ready(FT(learns=learns)).half()(as_type(student, torch.float16), large, batch)
+        assert float(got.detach()) == pytest.approx(float(want.detach()), rel=1e-2) and float(want.detach()) > 100
+
+
 def test_fp32_and_fp64_are_taken_as_they_are() -> None:
     student, teacher, batch = outputs()
     for dtype in (torch.float32, torch.float64):

@@ -115,6 +115,8 @@ def test_what_cannot_teach_is_refused_and_what_may_be_meant_is_told() -> None:
         student = nn.Sequential(wrn(), nn.Softmax(1))
         result = rd.fit(student, None, rd.CE(), digits()[0], rd.Recipe(steps=1, batch_size=32), seed=0)
     assert "softmax" in result.notes[0]
+    with pytest.warns(TeacherWarning, match="of the student Sequential lies between 0 and 1 .*take the sigmoid off"):
+        rd.fit(nn.Sequential(wrn(), nn.Sigmoid()), None, rd.CE(), digits()[0], rd.Recipe(steps=1, batch_size=32), seed=0)
 
 
 def test_names_of_classes_are_compared() -> None:

@@ -15,7 +15,7 @@ from redistill.claims.scatter import Blocks, Print, blocks, pooled, printed
 from redistill.claims.view import ALPHA, MOST, View, deciding
 from redistill.claims.words import LIVED, p_words, widest
 from redistill.errors import RedistillError
-from redistill.stats import VarianceComponent, holm
+from redistill.stats import NOTHING, VarianceComponent, holm
 
 Runs = Mapping[str, Sequence[Measured]]
 
@@ -308,7 +308,7 @@ def _notes(view: View) -> list[str]:
     if view.design == "blocked" and view.blocks is not None and (wide := [c for c in claim.cells if c in view.blocks.own]):
         they, its = ("scatters", "its") if len(wide) == 1 else ("scatter", "their")
         notes.append(f"{' and '.join(wide)} {they} visibly more than the others: judged by {its} own spread")
-    still = [cell for cell, x in zip(claim.cells, view.columns(), strict=True) if float(x.max()) == float(x.min())]
+    still = [cell for cell, x in zip(claim.cells, view.columns(), strict=True) if float(x.max() - x.min()) < NOTHING]
     for cell in (cell for cell in still if cell not in view.dead):  # nobody wonders that dead networks guess alike
         end = ", so nothing can be said" if view.still() else ""
         notes.append(f"all {len(view.numbers[cell])} seeds of {cell} gave the same number: do they do anything?{end}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, Literal, get_args
 
 from redistill.errors import RedistillError, nearest
@@ -20,6 +21,9 @@ SIDE = 0.03
 where results are skewed, one cell scatters three times as much, or cells go together too; at 5 % it would be 6.8 % (skewed, ten
 seeds against a printed mean of three) and 5.6 % (the wide cell, three seeds)."""
 
+MOST_SPREAD = 1e4
+"""No standard deviation of accuracies in percent, and no variance, is larger."""
+
 Epoch = Literal["last", "best_on_test"]
 Aggregate = Literal["mean", "median", "single", "unknown"]
 
@@ -32,6 +36,10 @@ Verdict = Literal["reproduced", "above", "below", "unclear", "compatible", "not 
 def _known(name: str, names: Any, what: str) -> None:
     if name not in get_args(names):
         raise RedistillError(nearest(str(name), get_args(names), what))
+
+
+def _is_whole(number: object) -> bool:
+    return isinstance(number, Integral) and not isinstance(number, bool)
 
 
 def share(n: int, median: bool) -> float:
@@ -74,13 +82,15 @@ class Published:
         _known(self.aggregate, Aggregate, "statistic of a published number")
         if not math.isfinite(self.value):
             raise RedistillError(f"published value {self.value}: leave out a claim whose number is not printed")
-        if self.seeds is not None and self.seeds < 1:
+        if self.seeds is not None and (not _is_whole(self.seeds) or self.seeds < 1):
             raise RedistillError(f"published seeds = {self.seeds}: give the number of runs, or None where it is not known")
+        if not _is_whole(self.decimals) or not 0 <= self.decimals <= 15:
+            raise RedistillError(f"published decimals = {self.decimals}: give how many digits stand after the point, 0 to 15")
         if self.aggregate == "single" and self.seeds not in (None, 1):
             raise RedistillError(f"a single published run cannot have {self.seeds} seeds: say mean or median")
-        if self.std is not None and not (self.std >= 0 and self.seeds is not None and self.seeds >= 2):
+        if self.std is not None and not (0 <= self.std <= MOST_SPREAD and self.seeds is not None and self.seeds >= 2):
             raise RedistillError(
-                f"published std = {self.std} of {self.seeds} seeds: a spread must be >= 0 and needs the number of its runs, "
+                f"published std = {self.std} of {self.seeds} seeds: a spread in percent must be >= 0 and needs the number of its runs, "
                 f"2 or more; leave std out where that is not known"
             )
         if self.ddof not in (None, 0, 1):
@@ -184,7 +194,9 @@ class Claim:
             _known(self.decides, Design, f"design that decides claim {self.id!r}")
         if self.published is None and (self.kind != "order" or self.published_baseline is not None or self.contradicting):
             raise RedistillError(f"claim {self.id!r}: give the published number of {self.cell!r}")
-        if not (self.tolerance > 0 and self.seeds >= 1):
+        if differs and self.cell == self.baseline:
+            raise RedistillError(f"claim {self.id!r} compares {self.cell!r} with itself: name another cell as baseline")
+        if not (0 < self.tolerance < math.inf and _is_whole(self.seeds) and self.seeds >= 1):
             raise RedistillError(
                 f"claim {self.id!r}: tolerance must be above 0 and seeds at least 1, got {self.tolerance} and {self.seeds}"
             )
@@ -194,7 +206,7 @@ class Claim:
             )
         if self.looks and (list(self.looks) != sorted(set(self.looks)) or self.looks[0] < 2):
             raise RedistillError(f"claim {self.id!r}: looks are rising numbers of seeds, 2 at least, got {self.looks}")
-        if not self.allowance >= 0:
+        if not 0 <= self.allowance < math.inf:
             raise RedistillError(f"claim {self.id!r}: allowance for a teacher must be at least 0, got {self.allowance}")
         if not 0 < self.side < 0.5:
             raise RedistillError(f"claim {self.id!r}: side, the level of a one-sided test, lies between 0 and 0.5, got {self.side}")

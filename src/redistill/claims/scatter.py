@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from redistill.claims.model import Pool, Published
-from redistill.stats import Spread, VarianceComponent, alike, bartlett, pooled_sd, seed_blocks
+from redistill.stats import NOTHING, Spread, VarianceComponent, alike, bartlett, pooled_sd, seed_blocks
 
 KEEP = 0.01
 """The widest cells leave a pool until Bartlett's p-value of those that stay reaches this. A stricter look (0.2) would drop
@@ -34,9 +34,6 @@ tables published seed by seed: 0.43, 0.49, 0.93, 0.97 where cells share a start 
 
 GRAIN = 0.01 / math.sqrt(12)
 """Spread of a cell whose seeds all gave the same number: accuracies on 10,000 images come in steps of 0.01."""
-
-NOTHING = 1e-9
-"""In points: a spread below it is what sums of floating point numbers leave of none."""
 
 Values = Mapping[int, float]
 
@@ -57,7 +54,7 @@ def pooled(cells: Mapping[str, Values]) -> Pool | None:
     if not known:
         return None
     spreads = {name: Spread(float(np.std(list(v.values()), ddof=1)), len(v) - 1) for name, v in known.items()}
-    still = frozenset(name for name, spread in spreads.items() if spread.sd == 0)
+    still = frozenset(name for name, spread in spreads.items() if spread.sd <= NOTHING)
     moving = [name for name in known if name not in still]
     if not moving:
         return Pool(Spread(GRAIN, float(sum(s.df for s in spreads.values()))), None, still=still)
@@ -153,7 +150,7 @@ class Blocks:
 def blocks(cells: Mapping[str, Values], seeds: Sequence[int]) -> Blocks | None:
     """The layout of the cells that have all of ``seeds``; None with fewer than three of them, or fewer than two seeds."""
     whole = {name: np.array([v[s] for s in seeds]) for name, v in cells.items() if set(seeds) <= set(v)}
-    whole = {name: x - x.mean() for name, x in whole.items() if x.std() > 0}
+    whole = {name: x - x.mean() for name, x in whole.items() if x.std() > NOTHING}
     if len(whole) < 3 or len(seeds) < 2:
         return None
     n, names = len(seeds), list(whole)

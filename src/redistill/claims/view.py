@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redistill.claims.model import Claim, Design, Pool, Published, Reading, Verdict, share
-from redistill.claims.scatter import NOTHING, Blocks, Print, own_spread
-from redistill.stats import Estimate, Spread, VarianceComponent, pocock, satterthwaite, seeds_needed
+from redistill.claims.scatter import Blocks, Print, own_spread
+from redistill.stats import NOTHING, Estimate, Spread, VarianceComponent, pocock, satterthwaite, seeds_needed
 
 ALPHA = 0.05
 """What is promised: how often, at most, a claim at the edge of its tolerance gets a verdict that is false; and the level at which a
@@ -223,7 +223,7 @@ class View:
             return float(np.ptp(self.pairs())) < NOTHING
         if self.design == "blocked":
             return False
-        nothing = [c for c, x in zip(self.claim.cells, self.columns(), strict=True) if np.ptp(x) == 0.0 and c not in self.dead]
+        nothing = [c for c, x in zip(self.claim.cells, self.columns(), strict=True) if np.ptp(x) < NOTHING and c not in self.dead]
         return any(self.own(cell) or not self.pools[cell].parts for cell in nothing)
 
     def reach(self) -> bool:

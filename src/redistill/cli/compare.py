@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from redistill.cli import app
-from redistill.cli.cells import titled, warn_other_images
+from redistill.cli.cells import step_of, titled, warn_other_images
 from redistill.cli.options import Change, DataDir, Device, Json, NoCache, Out, Threads, seeds_of, show_json
 from redistill.errors import RedistillError
 from redistill.paths import expanded
@@ -170,7 +170,7 @@ def _show(
         if not first:
             raise RedistillError(f"--baseline {baseline!r} is none of the cells compared: {', '.join(cells)}")
     warn_other_images(cells, first, on)
-    rows = comparison(accuracies, first)
+    rows = comparison(accuracies, first, step=step_of(cells, on))
     shown = [{**dataclasses.asdict(row), "runs": [run.id for run in cells[row.method]]} for row in rows]
     gone = [f"{r.label}, seed {r.seed}" for found in cells.values() for r in found if r.diverged is not None]
     if as_json:

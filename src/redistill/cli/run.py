@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from redistill.cli import app, tell
-from redistill.cli.cells import titled, warn_other_images
+from redistill.cli.cells import step_of, titled, warn_other_images
 from redistill.cli.options import Change, DataDir, Device, Json, NoCache, Out, Threads, Track, TrustCode, seeds_of, show_json
 
 if TYPE_CHECKING:
@@ -191,7 +191,8 @@ def _compared(outcome: Outcome) -> None:
             first = next(iter(shown))
             warn_other_images(shown, first, name)
             values = {title: {run.seed: run.accuracy(name) for run in found} for title, found in shown.items()}
-            print(f"\n{name}, accuracy after the last step:\n\n{markdown(comparison(values, first), first)}", end="")
+            rows = comparison(values, first, step=step_of(shown, name))
+            print(f"\n{name}, accuracy after the last step:\n\n{markdown(rows, first)}", end="")
 
 
 def summary(run: Run) -> dict[str, Any]:

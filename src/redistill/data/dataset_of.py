@@ -14,6 +14,7 @@ from torch import Tensor
 from redistill.core import RedistillError
 from redistill.core.batch import UNLABELLED
 from redistill.data import decode
+from redistill.data.formats import FEWEST
 from redistill.data.images import Images
 from redistill.errors import sentence
 
@@ -87,6 +88,10 @@ def of(
     if len(shapes := sorted({tuple(p.shape) for p in same})) > 1:
         raise RedistillError(f"the images have {len(shapes)} shapes, from {list(shapes[0])} to {list(shapes[-1])}: give size=")
     names = tuple(map(str, class_names)) if class_names is not None else _names(dataset, LABEL_KEYS if label is None else (label,))
+    if classes is None and names is None and max(labels) >= max(len(labels), FEWEST):
+        raise RedistillError(
+            f"the largest label is {max(labels)}, for {len(labels)} images: number the classes from 0, or say how many there are, classes="
+        )
     y = None if max(labels) == UNLABELLED else torch.tensor(labels, dtype=torch.int64)
     if classes is None and y is not None:
         classes = len(names) if names is not None else int(y.max()) + 1

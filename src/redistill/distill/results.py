@@ -93,7 +93,7 @@ class Row:
             return None
         if len(values) == 1:
             return next(iter(self.evaluations.values())).accuracy_interval
-        found = percent_interval(values)
+        found = percent_interval(values, step=100 / min(one.images for one in self.evaluations.values()))
         return found.low, found.high
 
 
@@ -274,7 +274,7 @@ def gain(distilled: Mapping[int, Tensor], plain: Mapping[int, Tensor], labels: T
     pairs = [[100.0 * float(part.double().mean()) for part in right[seed]] for seed in seeds]
     over_seeds = None
     if len(seeds) > 1:
-        found = percent_difference([a for a, _ in pairs], [b for _, b in pairs])
+        found = percent_difference([a for a, _ in pairs], [b for _, b in pairs], step=100 / len(labels))
         over_seeds = (found.low, found.high)
     value = statistics.fmean(a - b for a, b in pairs)
     return Gain(value, (100 * low, 100 * high), over_seeds, only_one, only_two)

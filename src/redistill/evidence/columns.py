@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from redistill.errors import RedistillError, nearest
-from redistill.evidence.files import Stated, content_of, lines_of, runs_of, value_in
+from redistill.evidence.files import Stated, content_of, lines_of, runs_of, value_in, whole
 from redistill.evidence.model import Evidence
-from redistill.evidence.units import ERRORS, Unit, column_name, of_errors, percent
+from redistill.evidence.units import ERRORS, Unit, column_name, of_errors, percent, says_percent
 
 ROLES: dict[str, tuple[str, ...]] = {
     "dataset": ("dataset", "data", "data_set"),
@@ -134,6 +134,9 @@ def _evidence(
         records, words = _turned(records, places, errors, stated, str(path))
         roles["value"], told = errors, "percent"
         notes += words
+    elif stated.unit is None:
+        columns = [roles[role] for role in ("last", "best", "value") if role in roles]
+        told = "percent" if says_percent([_empty(record.get(column)) for record in records for column in columns]) else None
     epoch = next((name for name in header if name.lower() == "epoch"), None)
     if epoch is not None and "value" not in roles:
         _no_epochs(records, roles, epoch, str(path))
@@ -171,7 +174,8 @@ def _turned(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Records with accuracies in percent in the place of their errors, and what was recognised."""
     numbers = [_number(record.get(errors), place, errors) for place, record in zip(places, records, strict=True)]
-    unit = of_errors([one for one in numbers if one is not None], stated.unit, where)
+    told: Unit | None = "percent" if says_percent([_empty(record.get(errors)) for record in records]) else None
+    unit = of_errors([one for one in numbers if one is not None], stated.unit or told, where)
     made = [
         {**record, errors: None if one is None else percent(percent(one, unit), "error")}
         for record, one in zip(records, numbers, strict=True)
@@ -205,13 +209,18 @@ def _of_epochs(
     """
     whose = [column for role, column in roles.items() if role not in ("value", "epochs")]
     groups: dict[tuple[str, ...], list[tuple[int, float, str]]] = {}
+    ends: dict[tuple[str, ...], int] = {}
     for place, record in zip(places, records, strict=True):
-        number, value = _number(record.get(epoch), place, epoch), _number(record.get(roles["value"]), place, roles["value"])
-        if number is None or value is None:
+        number, value = whole(_empty(record.get(epoch)), epoch, place), _number(record.get(roles["value"]), place, roles["value"])
+        if number is None:
+            continue
+        key = tuple(str(record.get(column, "")) for column in whose)
+        ends[key] = max(number, ends.get(key, 0))
+        if value is None:
             continue
         if value != value:
             raise RedistillError(f"{place}: {roles['value']} is nan at epoch {number:g}")
-        groups.setdefault(tuple(str(record.get(column, "")) for column in whose), []).append((int(number), value, place))
+        groups.setdefault(key, []).append((number, value, place))
     made, first = [], []
     for key, points in groups.items():
         counted = [number for number, _, _ in points]
@@ -220,6 +229,11 @@ def _of_epochs(
                 f"{where}: the epochs of one run do not count from 0 or 1 without a gap ({counted[0]} to {counted[-1]}, "
                 f"{len(counted)} rows): "
                 f"several runs need a column that tells them apart, such as seed"
+            )
+        if ends[key] > counted[-1]:
+            raise RedistillError(
+                f"{where}: a run has no {roles['value']} at its last epoch, {ends[key]}, so that its last accuracy is not known: leave out "
+                f"the epochs after {counted[-1]}, if these are not meant"
             )
         values = [value for _, value, _ in points]
         made.append({**dict(zip(whose, key, strict=True)), "last": values[-1], "best": max(values), "epochs": len(values)})

@@ -60,9 +60,24 @@ def content_of(path: Path) -> str:
 def value_in(text: str, where: str) -> Any:
     """The value of a JSON text; NaN is one, and told with its run."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_once)
+    except _TwiceError as error:
+        raise RedistillError(f"{where}: {error}") from error
     except UNREADABLE as error:
         raise RedistillError(f"{where}: is no JSON ({_why(error)}): was the file cut short?") from error
+
+
+class _TwiceError(Exception):
+    """A key stands twice in one object."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of which no key stands twice: the second would replace the first in silence."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for i, (key, _) in enumerate(pairs) if any(key == other for other, _ in pairs[:i]))
+        raise _TwiceError(f"the key {cut(twice)!r} stands twice in one object: leave one of the two out")
+    return found
 
 
 def _why(error: BaseException) -> str:

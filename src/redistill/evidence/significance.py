@@ -9,7 +9,7 @@ from typing import Any
 from redistill.evidence import names
 from redistill.evidence.model import Evidence, Trained, arms
 from redistill.evidence.settled import agrees
-from redistill.stats import Interval, holm, welch
+from redistill.stats import NOTHING, Interval, holm, welch
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,8 @@ def _of(claim: Mapping[str, Any], known: list[list[Trained]]) -> tuple[Interval 
         return None, f"none of {len(treated)} x {len(plain)} groups of several runs gives that difference"
     pairs.sort(key=lambda one: (one[1], one[0]))
     _, _, gain, a, b = pairs[0]
+    if gain.error < NOTHING:
+        return None, f"the runs give {gain.value:+.2f}, but all {len(a)} and all {len(b)} gave one number each: no spread, so no test"
     note = f"{len(a)} runs against {len(b)}"
     if len(pairs) > 1:
         note += f" ({len(pairs)} pairs of groups give it; the ones with most runs are taken)"

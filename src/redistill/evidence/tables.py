@@ -13,7 +13,7 @@ from redistill.evidence import names
 from redistill.evidence.files import content_of, finite, value_in
 from redistill.evidence.grid import Grid, grids
 from redistill.evidence.registry import Registry, decimals_of, key_of, registry
-from redistill.evidence.units import ERRORS, Unit, column_name, of_errors, percent, unit_of
+from redistill.evidence.units import ERRORS, Unit, column_name, of_errors, percent, says_percent, unit_of
 
 NUMBER = re.compile(
     r"(?P<value>[-−+]?\d+(?:\.(?P<decimals>\d+))?)\s*%?(?:\s*(?:±|\+/-|\(±?)\s*(?P<std>\d*\.?\d+)\)?)?\s*(?:\([^)]*\)|[↑↓][\d.]*)?"
@@ -106,7 +106,7 @@ def read_table(path: Path, dataset: str | None = None, unit: Unit | None = None)
         notes += [f"left out: {words}" for words in wrong]
     cells, words = _placed(path, text, cells, dataset, str(path))
     notes += words
-    if unit is None:
+    if unit is None and not says_percent([cell.text for cell in cells if not cell.turned]):
         unit, words_of_unit = unit_of([cell.value for cell in cells if not cell.turned], str(path))
         notes += [words_of_unit] if words_of_unit else []
     if unit == "fraction":
@@ -226,7 +226,7 @@ def _long(grid: Grid, where: str, unit: Unit | None) -> list[Quoted] | None:
                    text["method"], text["setting"], row[at["value"]], value, decimals, std, mark + names.unmarked(text["method"])[1])
         )  # fmt: skip
     if header[at["value"]] in ERRORS:
-        of = of_errors([one.value for one in made], unit, where)
+        of = of_errors([one.value for one in made], unit or ("percent" if says_percent([one.text for one in made]) else None), where)
         made = [_of_error(_of_fraction(one) if of == "fraction" else one) for one in made]
     return made
 

@@ -26,6 +26,16 @@ def column_name(name: str) -> str:
     return re.sub(r"[\s_-]+", "_", re.sub(r"[(\[]\s*%\s*[)\]]|%|\.", " ", name).strip().lower())
 
 
+def says_percent(printed: Sequence[object]) -> bool:
+    """Whether every number brings a percent sign with it: then 0.35 % is an error of 0.35, and no fraction.
+
+    >>> says_percent(["0.35%", " 0.4 %", ""]), says_percent(["0.35%", 0.4]), says_percent([""])
+    (True, False, False)
+    """
+    there = [text for one in printed if (text := "" if one is None else str(one).strip())]
+    return bool(there) and all("%" in text for text in there)
+
+
 def unit_of(values: Sequence[float], where: str) -> tuple[Unit, str]:
     """The unit of accuracies and the sentence that says so ("" for percent).
 
@@ -36,6 +46,11 @@ def unit_of(values: Sequence[float], where: str) -> tuple[Unit, str]:
         return "percent", ""
     low = [value for value in values if 0 < value <= 1]
     if low and len(low) == len([v for v in values if v > 0]):
+        if all(value == 1.0 for value in low):
+            raise RedistillError(
+                f"{where}: every accuracy above 0 is 1: say --unit percent if that is 1 %, chance on 100 classes, and --unit fraction if "
+                f"it is all of the images"
+            )
         return "fraction", f"{where}: all accuracies lie between 0 and 1, so they are read as fractions and taken times 100"
     if low and any(value != 1.0 for value in low):  # 1 % is chance on 100 classes
         raise RedistillError(

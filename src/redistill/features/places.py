@@ -46,6 +46,16 @@ def takes_no_hooks(net: nn.Module) -> bool:
     return type(net).__name__ == "RecursiveScriptModule"
 
 
+SERVANTS = ("parametrizations", "weight_fake_quant", "activation_post_process")
+"""What PyTorch puts into a layer that it makes the weights of, or quantises for training."""
+
+
+def _servants(net: nn.Module) -> set[nn.Module]:
+    """Modules that serve one layer and are none: the kernel [out, in, 3, 3] that they give is no feature map, and the layer no block."""
+    owned = [child for module in net.modules() for name, child in module.named_children() if name in SERVANTS]
+    return {inner for one in owned for inner in one.modules()}
+
+
 def _original(net: nn.Module) -> nn.Module:
     """What ``torch.compile`` was given: its modules can be listened to."""
     inner = getattr(net, "_orig_mod", None)  # scripted networks keep their modules elsewhere
@@ -73,11 +83,12 @@ def _probe(net: nn.Module, images: Tensor, *, train: bool = False, gradients: bo
     handles = []
     if gradients:
         images = images.detach().clone().requires_grad_()
+    servants = _servants(net)
     for name, module in net.named_modules():
-        if not name or takes_no_hooks(module):
+        if not name or takes_no_hooks(module) or module in servants:
             continue
         parameters = any(True for _ in module.parameters())
-        composite = next(module.children(), None) is not None
+        composite = any(child not in servants for child in module.children())
 
         def before(m: nn.Module, args: tuple[object, ...]) -> None:
             ended.setdefault(m, []).append(len(calls))
@@ -208,6 +219,8 @@ def places_of(net: nn.Module, images: Tensor, *, trained: bool = True) -> Layers
     Args:
         trained: the network will be called in train mode too: it is asked in both modes, and what only one has is no place.
     """
+    if not isinstance(images, Tensor):
+        raise RedistillError(f"places_of(net, images): images are a tensor [B, C, H, W], two are enough, got a {type(images).__name__}")
     net = _original(net)
     probe = _probe(net, images)
     heard = probe.heard

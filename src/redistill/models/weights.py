@@ -28,6 +28,7 @@ from redistill.models.guess import (
     recognised,
     shell,
 )
+from redistill.models.made_weights import plain_state
 from redistill.models.shipped import place_of
 from redistill.models.weights_reader import contents
 from redistill.models.whole import kind_of, load_whole
@@ -48,6 +49,8 @@ def save(
 ) -> None:
     """Write a network as safetensors, with what is needed to build (ours) and to feed it again.
 
+    Weights of ours that are made of others (weight norm, pruning, parametrizations) are written as they are made.
+
     Args:
         normalisation: name of the set its images are normalised in; default: what the network carries.
         class_names: one name a class, in the order of the outputs; default: what the network carries, if anything.
@@ -61,7 +64,11 @@ def save(
     named = class_names or getattr(net, "class_names", None)
     if isinstance(getattr(inner := innermost(net), "arch", None), Arch):
         net, named = inner, named or getattr(inner, "class_names", None)  # ours, without what is wrapped around it
-    arch = getattr(net, "arch", None)
+    arch, state = getattr(net, "arch", None), net.state_dict()
+    if isinstance(arch, Arch):
+        plain = shell(arch.name, arch.classes, state, channels=arch.channels, image_size=arch.image_size, **arch.args).state_dict()
+        if state.keys() != plain.keys() and (state := plain_state(net, plain)).keys() != plain.keys():
+            arch = None  # something was built into it: its name would promise another network
     known = {"arch": arch.as_json()} if isinstance(arch, Arch) else {"class": type(net).__name__}
     # a set of one's own is written with its constants, as text
     about: dict[str, Any] = {"format": FORMAT, **known, "normalisation": None if used is None else str(used)}
@@ -72,7 +79,7 @@ def save(
     beside = unsaved_buffers(net)
     if beside:  # of no state dict, and the network computes with them
         about["beside"] = sorted(beside)
-    tensor_files.save(path, {**net.state_dict(), **beside}, {"redistill": json.dumps(about, sort_keys=True), **(extra or {})})
+    tensor_files.save(path, {**state, **beside}, {"redistill": json.dumps(about, sort_keys=True), **(extra or {})})
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from redistill.claims import counted
 from redistill.errors import RedistillError, nearest
-from redistill.stats import percent_difference, percent_interval
+from redistill.stats import STEP, percent_difference, percent_interval
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,9 @@ def bars(entries: Iterable[object]) -> str:
     return "| " + " | ".join(str(entry).replace("|", "\\|").replace("\n", " ") for entry in entries) + " |"
 
 
-def comparison(accuracies: Accuracies, baseline: str, seconds: Mapping[str, float] | None = None) -> list[Row]:
-    """Rows in the order given. ``accuracies[method][seed]`` in percent; seeds are paired with the baseline's.
+def comparison(accuracies: Accuracies, baseline: str, seconds: Mapping[str, float] | None = None, step: float = STEP) -> list[Row]:
+    """Rows in the order given. ``accuracies[method][seed]`` in percent; seeds are paired with the baseline's. ``step``: in which
+    accuracies come, 100 / images.
 
     >>> rows = comparison({"CE": {0: 80.0, 1: 82.0}, "KD": {0: 83.0, 1: 84.0}}, "CE")
     >>> rows[1].mean, rows[1].difference
@@ -63,14 +64,14 @@ def comparison(accuracies: Accuracies, baseline: str, seconds: Mapping[str, floa
     rows = []
     for method, by_seed in accuracies.items():
         values = list(by_seed.values())
-        mine = percent_interval(values) if len(values) > 1 else None
+        mine = percent_interval(values, step=step) if len(values) > 1 else None
         difference = low = high = None
         shared = [s for s in by_seed if s in accuracies[baseline]]
         if method != baseline and shared:
             pairs = [by_seed[s] for s in shared], [accuracies[baseline][s] for s in shared]
             difference = sum(a - b for a, b in zip(*pairs, strict=True)) / len(shared)
             if len(shared) > 1:
-                paired = percent_difference(*pairs)
+                paired = percent_difference(*pairs, step=step)
                 low, high = paired.low, paired.high
         rows.append(
             Row(

@@ -157,9 +157,9 @@ class FT(Term):
         ((mine, theirs),) = self.pairs
         f_s, f_t = (fitting(as_map(f), self) for f in (student[mine], teacher[theirs]))
         if self.learns == "paraphraser":
-            return wide((self.paraphraser(f_t)[1] - f_t).square().mean())
+            return (wide(self.paraphraser(f_t)[1]) - wide(f_t)).square().mean()
         if self.learns == "translator" or not self.reconstruction:
             return factor_distance(self.translator(f_s), self.paraphraser.encoder(f_t), self.p1, self.p2)
         factor, again = self.paraphraser(f_t)
-        learnt = (again - f_t).square().mean()
-        return factor_distance(self.translator(f_s), factor.detach(), self.p1, self.p2) + self.reconstruction * wide(learnt)
+        learnt = (wide(again) - wide(f_t)).square().mean()
+        return factor_distance(self.translator(f_s), factor.detach(), self.p1, self.p2) + self.reconstruction * learnt

@@ -28,6 +28,10 @@ SURE = 1e-3  # how rarely chance alone may say so
 SHOWN = 10  # classes in a message
 
 
+TELLING = 7
+"""So many outputs of a network that has not learned are all positive once in a hundred times."""
+
+
 class TeacherWarning(UserWarning):
     """Something about a teacher, or a student's outputs, that may spoil a run and may be meant."""
 
@@ -72,16 +76,22 @@ def check_teacher(teacher: nn.Module, source: Source, *, logits_matter: bool, ad
 
 
 def check_student(net: nn.Module, source: Source, *, adapt: Adapt | None = None) -> tuple[str, ...]:
-    """Warn of a student whose outputs are probabilities already: a softmax of a softmax hardly learns."""
+    """Warn of a student whose outputs are probabilities, or after a sigmoid, already: a softmax of them hardly learns."""
     if not computes(net):
         return ()
     images = sample(source, AT_ONCE)
-    if not are_probabilities(_of_noise(net, source, adapt) if images is None else _ask(net, images, adapt)[0]):
-        return ()
+    logits = _of_noise(net, source, adapt) if images is None else _ask(net, images, adapt)[0]
+    who = f"the student {name_of(net)}"
     note = (
-        f"the student {name_of(net)} gives probabilities (never negative, sum 1), where terms take logits and apply the softmax "
-        f"themselves: take the softmax off its end"
+        f"{who} gives probabilities (never negative, sum 1), where terms take logits and apply the softmax themselves: take the softmax "
+        f"off its end"
+        if are_probabilities(logits)
+        else _between(logits, who)
+        if logits.shape[1] >= TELLING
+        else None
     )
+    if note is None:
+        return ()
     warnings.warn(note, TeacherWarning, stacklevel=3)
     return (note,)
 
