@@ -162,6 +162,8 @@ def test_what_no_cohort_is_made_of_is_said() -> None:
     for odd in ("x", float("nan"), -1.0, None):
         with pytest.raises(rd.RedistillError, match=r"checkpoint_every=.*seconds between two checkpoints"):
             trained(net(), checkpoint_every=odd)
+    with pytest.raises(rd.RedistillError, match=r'out="" names no folder'):  # it wrote into the current one
+        trained(net(), out="")
 
 
 # -- several methods in one file --------------------------------------------------------------------------------------

@@ -187,6 +187,8 @@ def fit_cohort(
         if out is None:
             _drain(loop, label, quiet, trackers, None, time.strftime("%Y%m%d-%H%M%S"))
             return loop.results()
+        if out == "":
+            raise RedistillError('out="" names no folder: give one, out="runs/mine", or out="." for the one you are in')
         folder = expanded(out)
         make_folder(folder)
         lock = Lock(folder / LOCK)
