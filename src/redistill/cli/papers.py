@@ -146,6 +146,7 @@ def reproduce(
     included), teachers (runs whose students teach), hours still to go on this machine. Before the first run of a claim starts
     its rule is written into the store; verdicts use that one.
     """
+    from redistill.claims import counted
     from redistill.runs.store import Store
     from redistill.verdicts.rules import write_rules
 
@@ -180,7 +181,7 @@ def reproduce(
             break  # what could not be made is still wanted
         wanted, look = _open(made, store, looks[look]), look + 1
         if wanted:
-            print(f"look at {looks[look - 1]} seeds: {len(wanted)} runs of claims that are still open", file=sys.stderr)
+            print(f"look at {looks[look - 1]} seeds: {counted(len(wanted), 'run')} of claims that are still open", file=sys.stderr)
     if as_json:
         told(outcomes, True)
     status = _unless_stopped(max((one.status for one in outcomes), default=0))
