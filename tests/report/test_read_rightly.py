@@ -257,6 +257,12 @@ def test_a_logarithmic_axis_has_numbers_for_ticks(values: tuple[float, float]) -
     assert {"1,000", "10,000", "100,000", "0.001", *(f"{n} M" for n in million)} & set(said), said
 
 
+def test_there_is_no_half_step() -> None:
+    figure = curves_of({"KD": Traces([((1, 10.0), (2, 20.0))], [])}, title="short", ylabel="accuracy, %")
+    said = [text.text for text in ET.fromstring(svg_text(figure, "short")).iter("{http://www.w3.org/2000/svg}text")]
+    assert {"1", "2"} <= set(said) and "1.5" not in said
+
+
 def test_no_tick_stands_above_all_images() -> None:
     figure, (axes,) = panels()
     axes.plot([100.0, 100.0], [0, 1], "o")

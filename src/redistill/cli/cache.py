@@ -16,7 +16,7 @@ from redistill.errors import RedistillError
 @app.command()
 def cache(
     names: Annotated[
-        list[str] | None, typer.Argument(help="With --clear: only files whose names begin so.", metavar="[NAME]...")
+        list[str] | None, typer.Argument(help="With --clear: only files whose names begin so.", metavar="NAME")
     ] = None,
     clear: Annotated[bool, typer.Option("--clear", help="Remove all of it, or NAME...; runs compute it again.")] = False,
     as_json: Json = False,

@@ -245,7 +245,7 @@ def _single(store: Store, name: str) -> Run:
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(help="terms, models or data.")],
+    what: Annotated[str, typer.Argument(help="terms, models or data.", metavar="WHAT")],
     as_json: Json = False,
 ) -> None:
     """List the terms, networks or data sets that have a name."""

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def papers(
-    name: Annotated[str | None, typer.Argument(help="One paper, to see its tables.", metavar="[PAPER]")] = None,
+    name: Annotated[str | None, typer.Argument(help="One paper, to see its tables.", metavar="PAPER")] = None,
     check: Annotated[bool, typer.Option("--check", help="Build the experiment of every cell and tell what is wrong.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -205,7 +205,7 @@ def _unless_stopped(status: int) -> int:
 
 @app.command()
 def explain(
-    cell: Annotated[str, typer.Argument(help="A cell, PAPER:TABLE:ROW:COLUMN; redistill papers PAPER --json lists them.")],
+    cell: Annotated[str, typer.Argument(help="A cell, PAPER:TABLE:ROW:COLUMN; redistill papers PAPER --json lists them.", metavar="CELL")],
     only: Annotated[list[str], typer.Option("--only", help="Only these departures; may be repeated.", metavar="NAME,...")] = [],  # noqa: B006
     seeds: Seeds = "3",
     scale: Annotated[float, typer.Option("--scale", help="Part of the published length.")] = 1.0,
@@ -270,7 +270,7 @@ def explain(
 def report(
     what: Annotated[
         list[str], typer.Argument(help="A paper (redistill papers; or the path of a paper file), or runs: folders, ids, names.",
-                                  metavar="PAPER|RUN...")
+                                  metavar="PAPER|RUN")
     ],
     to: Annotated[Path, typer.Option("--to", "-o", help="Folder of the report.", metavar="FOLDER")],
     table: Tables = [],  # noqa: B006

@@ -55,10 +55,11 @@ def _models(records: Sequence[Record], plan: Plan | None) -> list[Item]:
     peak = f", peak memory {_span(min(memory), max(memory))} MB" if memory else ""
     assumed = 0 if plan is None else len(plan.paper.file.assumed) + len(plan.paper.file.departs)
     why = f"{assumed} assumptions and deviations of the paper file, each with its reason"
+    unsaid = "runs do not say what was assumed" if plan is None else "the paper file lists no assumption and no deviation"
     rows: list[tuple[str, Answer, str]] = [
         ("the setting, the algorithm and the model are described", "yes",
          f"networks {networks}; terms {terms}, whose formula, source and settings stand on their cards (docs/methods)"),
-        ("every assumption is explained", "yes" if assumed else "for the author", why if assumed else "runs do not say what was assumed"),
+        ("every assumption is explained", "yes" if assumed else "for the author", why if assumed else unsaid),
         ("time, memory and sample size are analysed", "partly",
          f"measured, not analysed: {lasting(_seconds(records))} of students' steps{peak}"),
     ]  # fmt: skip
