@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,8 +13,10 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from helpers.experiments import HERE
+from redistill.cli import ORDER, program
 from redistill.experiment.value import Experiment
 from redistill.runs.compare import differences
 from redistill.runs.store import Store
@@ -47,6 +50,17 @@ def test_help_imports_no_torch() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=False)
     assert done.returncode == 0, done.stderr
     assert "Run experiments, and whatever they need first." in done.stdout
+
+
+def test_usage_says_how_often_an_argument_may_stand_once() -> None:
+    """It said ``[[RUN...]]...``: the program adds brackets and dots by itself."""
+    for name in ORDER:
+        done = CliRunner().invoke(program(), [name, "--help"])
+        usage = " ".join(done.output.partition("\n\n")[0].split())
+        assert done.exit_code == 0 and usage.startswith("Usage:"), done.output
+        assert not re.search(r"\[\[\w|\.\.\.[\]}]|\.\.\. *\.\.\.", usage), usage
+        arguments = re.findall(r"[\[{]([^\[\]{}]+)[\]}]", usage.partition("[OPTIONS]")[2])
+        assert all(one == one.upper() for one in arguments), usage
 
 
 def test_run_json_is_nothing_but_json(out: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -156,6 +157,33 @@ def test_folders_that_cannot_teach(planned: Callable[..., Plan], tmp_path: Path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(RedistillError, match="holds no images"):
         planned(data=tmp_path / "empty")
+    for name, says in (("mine.npz", "is a file: write arrays:.*mine.npz"), ("photos.zip", "is a file: .*is to be unpacked first")):
+        (tmp_path / name).touch()
+        with pytest.raises(RedistillError, match=says):
+            planned(data=tmp_path / name)
+
+
+def test_a_teacher_that_learned_nothing_here_is_told_from_a_wrong_file(planned: Callable[..., Plan], tmp_path: Path) -> None:
+    """It was asked whether its weights were the right ones, and sent to the option that had been given."""
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 12), ("val", 30)):
+        for label in ("blue", "green", "red"):
+            (tmp_path / "noise" / part / label).mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "noise" / part / label / f"{number}.png")
+    made = planned(data=tmp_path / "noise", teacher=BIG, train_teacher=1)
+    assert "trained on the labels first, for 1 epoch\n" in str(made)
+    with pytest.raises(RedistillError, match=r"has nothing to teach. It was trained here for 1 epoch: train it for longer") as refused:
+        made.carry_out()
+    assert "--teacher-weights" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("each", "why"), [(3, "the smallest, for so few images"), (24, "at least eight steps an epoch")])
+def test_the_reason_of_a_batch_holds(each: int, why: str, planned: Callable[..., Plan], tmp_path: Path) -> None:
+    said = str(planned(data=folder_of_photos(tmp_path / "few", each, 8), teacher=BIG, train_teacher=1, epochs=1))
+    assert f"8 images, {why}" in said
+    assert re.search(rf"length +1 epoch of {-(-3 * each // 8)} steps\n", said)
 
 
 @pytest.mark.parametrize("place", ["photos", "of: may"])

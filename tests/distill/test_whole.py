@@ -92,6 +92,10 @@ def test_the_students_folder_works_on_another_machine(whole: tuple[Distilled, Pa
     script = "import sys; sys.modules['redistill'] = None; sys.argv = ['use.py', sys.argv[1]]; import runpy; runpy.run_path('use.py')"
     done = subprocess.run([sys.executable, "-c", script, str(picture)], cwd=there, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr  # without redistill
+    for wrong in ("no.png", "engineers.py"):
+        told = subprocess.run([sys.executable, "-c", script, str(there / wrong)], cwd=there, capture_output=True, text=True, check=False)
+        assert told.returncode == 1 and wrong in told.stderr and "cannot be read as a picture" in told.stderr
+        assert "Traceback" not in told.stderr
     rows = [line.split() for line in done.stdout.splitlines()]
     assert sorted(name for _, name in rows) == sorted(NAMES)
     with pytest.raises(RedistillError, match="only if you say so"):
@@ -177,6 +181,8 @@ def test_without_labels_the_teacher_alone_teaches(whole: tuple[Distilled, Path],
 def test_the_family_proposes_sizes_and_one_word_takes_one(planned: Any) -> None:
     shown = str(planned(student=None))
     assert "choose one with --student WORD" in shown and "quarter" in shown and "ms an image" in shown
+    rows = [line for line in shown.splitlines() if " M MACs" in line and "ms an image" in line]
+    assert len(rows) > 1 and len({row.index(" M MACs") for row in rows}) == 1  # columns below each other, however long a name is
     made = planned(student="half")
     width = made.student.args["width"]
     assert 8 <= width < 16 and f"Big(width={width})" in str(made)

@@ -24,7 +24,7 @@ from redistill.report.paper import asked_rows, latex_cells, line, page
 from redistill.report.paper_page import beside
 from redistill.report.records import of_features
 from redistill.report.results import digits_methods, real_runs, with_file
-from redistill.report.style import svg_text
+from redistill.report.style import no_more_than_all, panels, svg_text
 from redistill.report.table import comma_separated, comparison, latex, markdown
 from redistill.report.traces import Traces, traces
 from redistill.report.web import held
@@ -248,3 +248,31 @@ def test_names_that_a_font_lacks_are_no_news(recwarn: pytest.WarningsRecorder) -
     axes.set_xlabel("\u84dd")
     assert "\u84dd" in svg_text(figure, "classes")
     assert not [str(one.message) for one in recwarn if "Glyph" in str(one.message)]
+
+
+@pytest.mark.parametrize("values", [(459, 19_779), (39_810, 157_374), (11_000_000, 44_000_000), (0.0002, 3.0)])
+def test_a_logarithmic_axis_has_numbers_for_ticks(values: tuple[float, float]) -> None:
+    figure, (axes,) = panels()
+    axes.plot(values, [90.0, 91.0], "o")
+    axes.set_xscale("log")
+    drawn = svg_text(figure, "size")
+    said = [(text.text or "").strip() for text in ET.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text")]
+    assert not [text for text in said if "$" in text or "mathdefault" in text]
+    million = {str(10 * n) for n in range(1, 5)}
+    assert {"1,000", "10,000", "100,000", "0.001", *(f"{n} M" for n in million)} & set(said), said
+
+
+def test_there_is_no_half_step() -> None:
+    figure = curves_of({"KD": Traces([((1, 10.0), (2, 20.0))], [])}, title="short", ylabel="accuracy, %")
+    said = [text.text for text in ET.fromstring(svg_text(figure, "short")).iter("{http://www.w3.org/2000/svg}text")]
+    assert {"1", "2"} <= set(said) and "1.5" not in said
+
+
+def test_no_tick_stands_above_all_images() -> None:
+    figure, (axes,) = panels()
+    axes.plot([100.0, 100.0], [0, 1], "o")
+    no_more_than_all(axes.xaxis)
+    figure.canvas.draw()
+    said = [float(text.get_text()) for text in axes.get_xticklabels()]
+    assert said and max(said) == 100.0
+    plt.close(figure)

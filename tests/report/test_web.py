@@ -134,7 +134,9 @@ def test_the_checklist_is_read_off_the_records(place: Path) -> None:
     kd = [run for run in runs if ":KD" in run.label]
     many = {item.question: item for item in checklist(kd)}
     assert many["mean and spread are given"].answer == "yes"
-    assert "runs: 3, configurations: 1, seeds of each: 3 to 3" in many["the exact number of training and evaluation runs is given"].evidence
+    assert "runs: 3, configurations: 1, seeds of each: 3;" in many["the exact number of training and evaluation runs is given"].evidence
+    assert "per_class (M 10, seed 0); " in many["what was left out and how images were processed is given"].evidence
+    assert "{" not in "".join(item.evidence for item in checklist(kd))  # no notation of Python
     assert "digits:train: 100 images" in many["the number of examples is given"].evidence
     one = {item.question: item for item in checklist(kd[:1])}
     assert one["mean and spread are given"].answer == "no"

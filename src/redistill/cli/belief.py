@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def belief(
     networks: Annotated[
         list[str],
-        typer.Argument(help="Two or more runs or files of weights; NAME= says what figures call it.", metavar="[NAME=]A [NAME=]B ..."),
+        typer.Argument(help="Two or more runs or files of weights; NAME= says what figures call it.", metavar="[NAME=]NETWORK"),
     ],
     data: Annotated[str, typer.Option(help="Evaluation set, cifar10:test.")],
     to: Annotated[Path, typer.Option("--to", help="Folder for figures and data.", metavar="FOLDER")] = Path("belief"),

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from redistill.cli import app
-from redistill.cli.options import Json, Threads, show_json
+from redistill.cli.options import Json, show_json
 from redistill.errors import RedistillError
 from redistill.paths import expanded
 
@@ -17,13 +17,13 @@ from redistill.paths import expanded
 @app.command()
 def bench(
     rows: Annotated[
-        list[str] | None, typer.Argument(help="KD, KD+AT, FitNet, VID, Review, zero-shot (default: these), plan.", metavar="[ROW]...")
+        list[str] | None, typer.Argument(help="KD, KD+AT, FitNet, VID, Review, zero-shot (default: these), plan.", metavar="ROW")
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Turns of each contender; medians and ranges are over them.")] = 5,
     batch: Annotated[int, typer.Option(min=2, help="Images a batch.")] = 128,
     compiled: Annotated[bool, typer.Option("--compile", help="Time the compiled fast step too; the first call takes minutes.")] = False,
     memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Measure peak memory, each in a process of its own.")] = True,
-    threads: Threads = 1,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of both contenders.", metavar="N")] = 1,
     to: Annotated[Path | None, typer.Option("--to", help="Write the result there as JSON too.", metavar="FILE")] = None,
     as_json: Json = False,
 ) -> None:
@@ -38,12 +38,13 @@ def bench(
     import torch
 
     from redistill.bench import run
+    from redistill.claims import counted
     from redistill.runs.measured import begin
     from redistill.runs.measured import keep as kept
 
     if to is not None and not expanded(to).parent.is_dir():
         raise RedistillError(f"there is no folder {expanded(to).parent} to write {expanded(to).name} into: make it first")
-    torch.set_num_threads(threads or 1)
+    torch.set_num_threads(threads)
     begun = begin()
     say = (lambda text: print(text, file=sys.stderr, flush=True)) if as_json else (lambda text: print(text, flush=True))
 
@@ -56,4 +57,5 @@ def bench(
         show_json(found)
         return
     units = "bf16 matrix units" if found["bf16_matrix_units"] else "no bf16 matrix units: fast is fp32 here"
-    print(f"{found['processor']} ({found['capability']}, {units}), {found['threads']} thread, load {found['load']}, torch {found['torch']}")
+    threaded = counted(found["threads"], "thread")
+    print(f"{found['processor']} ({found['capability']}, {units}), {threaded}, load {found['load']}, torch {found['torch']}")

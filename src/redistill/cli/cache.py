@@ -16,7 +16,7 @@ from redistill.errors import RedistillError
 @app.command()
 def cache(
     names: Annotated[
-        list[str] | None, typer.Argument(help="With --clear: only files whose names begin so.", metavar="[NAME]...")
+        list[str] | None, typer.Argument(help="With --clear: only files whose names begin so.", metavar="NAME")
     ] = None,
     clear: Annotated[bool, typer.Option("--clear", help="Remove all of it, or NAME...; runs compute it again.")] = False,
     as_json: Json = False,
@@ -56,4 +56,5 @@ def cache(
             table.append([one.path.name.partition(".")[0][:12], answers.shown(one.size), answers.shown(one.taken), used, state])
         print(columns(table))
     done = "removed" if clear else f"of {answers.shown(most)}"
-    print(f"{len(kept)} files, {answers.shown(size)} when full {done}, {answers.shown(taken)} on the disk: {where}")
+    count = f"{len(kept)} file{'' if len(kept) == 1 else 's'}"
+    print(f"{count}, {answers.shown(size)} when full {done}, {answers.shown(taken)} on the disk: {where}")

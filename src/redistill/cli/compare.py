@@ -32,7 +32,7 @@ class TableForm(StrEnum):
 @app.command()
 def compare(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Folders, beginnings of ids or cells, or names; none with --methods.", metavar="[RUN...]")
+        list[str] | None, typer.Argument(help="Folders, beginnings of ids or cells, or names; none with --methods.", metavar="RUN")
     ] = None,
     out: Out = Path("runs"),
     baseline: Annotated[str | None, typer.Option(help="Which cell the others are compared with; default: the first.")] = None,

@@ -13,7 +13,7 @@ from redistill.errors import RedistillError
 
 @app.command()
 def download(
-    names: Annotated[list[str], typer.Argument(help="Data sets, cifar10, or parts of them, svhn:extra.", metavar="DATA...")],
+    names: Annotated[list[str], typer.Argument(help="Data sets, cifar10, or parts of them, svhn:extra.", metavar="DATA")],
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:

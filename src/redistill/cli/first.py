@@ -16,7 +16,9 @@ from redistill.paths import expanded
 
 @app.command()
 def init(
-    kind: Annotated[str | None, typer.Argument(help="train, distill, compare, unlabelled, zero-shot, paper; none: a list.")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(help="train, distill, compare, unlabelled, zero-shot, paper; none: a list.", metavar="KIND")
+    ] = None,
     to: Annotated[Path | None, typer.Option("--to", help="Where to; default: KIND.toml in this folder.", metavar="FILE")] = None,
 ) -> None:
     """Write a commented file to begin with.
@@ -45,7 +47,7 @@ def init(
 
 @app.command()
 def plot(
-    names: Annotated[list[str], typer.Argument(help="Folders, beginnings of ids or cells, or names.", metavar="RUN...")],
+    names: Annotated[list[str], typer.Argument(help="Folders, beginnings of ids or cells, or names.", metavar="RUN")],
     to: Annotated[Path, typer.Option("--to", "-o", help="The figure: .svg, .png or .pdf.", metavar="FILE")] = Path("curves.svg"),
     out: Out = Path("runs"),
     on: Annotated[str, typer.Option(help="Evaluation set.")] = "test",

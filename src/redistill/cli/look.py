@@ -124,11 +124,12 @@ def _crate(out: Path) -> None:
 
 
 def _keep(out: Path, to: Path) -> None:
+    from redistill.claims import counted
     from redistill.runs.export import export
     from redistill.runs.store import Store
 
     runs, teachers = export(Store(out), expanded(to))
-    print(f"{runs} runs and {teachers} teachers in {to}")
+    print(f"{counted(runs, 'run')} and {counted(teachers, 'teacher')} in {to}")
 
 
 @app.command()
@@ -159,6 +160,8 @@ def warn_left_out(store: Store, runs: Sequence[Run]) -> None:
 
 
 def _tell(run: Run, old: str | None) -> None:
+    from redistill.claims import counted
+
     record = run.entry
     print(f"{run.label}, seed {run.seed}  (id {run.id}, {run.folder})")
     if old is not None:
@@ -177,8 +180,8 @@ def _tell(run: Run, old: str | None) -> None:
     print(f"  trained on {seen(record.data['train'])}, {record.parameters:,} parameters, {record.steps:,} steps")
     machine = record.sessions[-1]["hardware"]
     sessions = len(record.sessions)
-    print(f"  {record.time.wall:.1f} s wall, {record.time.cpu:.1f} s CPU, {machine['device']}, {machine['threads']} threads, "
-          f"{sessions} session{'s' if sessions > 1 else ''}, bit-identical: {record.exact}")  # fmt: skip
+    print(f"  {record.time.wall:.1f} s wall, {record.time.cpu:.1f} s CPU, {machine['device']}, {counted(machine['threads'], 'thread')}, "
+          f"{counted(sessions, 'session')}, bit-identical: {record.exact}")  # fmt: skip
     commit = f", commit {record.git.commit[:10]}{' (changed)' if record.git.changed else ''}" if record.git else ""
     versions = ", ".join(f"{name} {record.versions.get(name, '?')}" for name in ("redistill", "torch"))
     print(f"  {versions}{commit}, finished {record.finished}")
@@ -242,7 +245,7 @@ def _single(store: Store, name: str) -> Run:
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(help="terms, models or data.")],
+    what: Annotated[str, typer.Argument(help="terms, models or data.", metavar="WHAT")],
     as_json: Json = False,
 ) -> None:
     """List the terms, networks or data sets that have a name."""

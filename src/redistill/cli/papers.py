@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def papers(
-    name: Annotated[str | None, typer.Argument(help="One paper, to see its tables.", metavar="[PAPER]")] = None,
+    name: Annotated[str | None, typer.Argument(help="One paper, to see its tables.", metavar="PAPER")] = None,
     check: Annotated[bool, typer.Option("--check", help="Build the experiment of every cell and tell what is wrong.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -147,6 +147,7 @@ def reproduce(
     its rule is written into the store; verdicts use that one. The exit status is about what this command has run: runs that were
     there and diverged count in the verdicts.
     """
+    from redistill.claims import counted
     from redistill.runs.store import Store
     from redistill.verdicts.rules import write_rules
 
@@ -181,7 +182,7 @@ def reproduce(
             break  # what could not be made is still wanted
         wanted, look = _open(made, store, looks[look]), look + 1
         if wanted:
-            print(f"look at {looks[look - 1]} seeds: {len(wanted)} runs of claims that are still open", file=sys.stderr)
+            print(f"look at {looks[look - 1]} seeds: {counted(len(wanted), 'run')} of claims that are still open", file=sys.stderr)
     if as_json:
         told(outcomes, True)
     status = _unless_stopped(max((one.status for one in outcomes), default=0))
@@ -205,7 +206,7 @@ def _unless_stopped(status: int) -> int:
 
 @app.command()
 def explain(
-    cell: Annotated[str, typer.Argument(help="A cell, PAPER:TABLE:ROW:COLUMN; redistill papers PAPER --json lists them.")],
+    cell: Annotated[str, typer.Argument(help="A cell, PAPER:TABLE:ROW:COLUMN; redistill papers PAPER --json lists them.", metavar="CELL")],
     only: Annotated[list[str], typer.Option("--only", help="Only these departures; may be repeated.", metavar="NAME,...")] = [],  # noqa: B006
     seeds: Seeds = "3",
     scale: Annotated[float, typer.Option("--scale", help="Part of the published length.")] = 1.0,
@@ -276,7 +277,7 @@ def explain(
 def report(
     what: Annotated[
         list[str], typer.Argument(help="A paper (redistill papers; or the path of a paper file), or runs: folders, ids, names.",
-                                  metavar="PAPER|RUN...")
+                                  metavar="PAPER|RUN")
     ],
     to: Annotated[Path, typer.Option("--to", "-o", help="Folder of the report.", metavar="FOLDER")],
     table: Tables = [],  # noqa: B006

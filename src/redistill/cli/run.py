@@ -32,7 +32,7 @@ Every = Annotated[float, typer.Option("--checkpoint-every", min=0, help="Seconds
 
 @app.command()
 def run(
-    files: Annotated[list[Path], typer.Argument(help="Experiments: TOML files, records or run folders.", metavar="FILE...")],
+    files: Annotated[list[Path], typer.Argument(help="Experiments: TOML files, records or run folders.", metavar="FILE")],
     seeds: Seeds = None,
     change: Change = [],  # noqa: B006  typer reads the default and never changes it
     time_budget: Budget = None,
@@ -75,8 +75,8 @@ def run(
 
 @app.command()
 def train(
-    model: Annotated[str, typer.Argument(help="A network: redistill list models.")],
-    data: Annotated[str, typer.Argument(help="A data set: redistill list data.")],
+    model: Annotated[str, typer.Argument(help="A network: redistill list models.", metavar="MODEL")],
+    data: Annotated[str, typer.Argument(help="A data set: redistill list data.", metavar="DATA")],
     epochs: Annotated[int, typer.Option(min=1, help="Of the training images.")] = 30,
     lr: Annotated[float, typer.Option(min=0.0, help="Highest learning rate; a cosine from it to 0.")] = 0.1,
     seeds: Seeds = None,

@@ -20,7 +20,7 @@ def translate(
     source: Annotated[str, typer.Argument(help="Whose settings: mdistiller, torchdistill (yaml), repdistiller (flags).", metavar="FROM")],
     what: Annotated[
         list[str],
-        typer.Argument(help="Their file; of repdistiller a script, or its flags: --distill kd -a 0.9 ...", metavar="FILE|FLAGS..."),
+        typer.Argument(help="Their file; of repdistiller a script, or its flags: --distill kd -a 0.9 ...", metavar="FILE|FLAGS"),
     ],
     teacher_weights: Annotated[
         Path | None, typer.Option(help="The teacher's file, which their settings seldom name.", metavar="FILE")

@@ -46,10 +46,22 @@ def full_name(name: str, part: Literal["train", "test"], folder: Path, data_dir:
     if kind not in every:
         if expanded(name).is_dir():
             raise RedistillError(f"{name} is a folder: write folder:{name} (its class folders) or images:{name} (without labels)")
+        if expanded(name).is_file():
+            raise RedistillError(f"{name} is a file: {arrays_or_folder(name)}")
         raise RedistillError(nearest(kind, every, "data"))
     if (row := OFFICIAL.get(kind)) is not None and name.partition(":")[2] not in row.parts:
         raise RedistillError(nearest(name, [f"{kind}:{one}" for one in row.parts], "part"))
     return name
+
+
+def arrays_or_folder(name: str) -> str:
+    """What to write where a file was given as data."""
+    kind = Path(name).suffix.lower()
+    if kind == ".npz":
+        return f"write arrays:{name} (images x and labels y)"
+    if kind == ".py":
+        return f"say which function in it is meant, {name}:NAME"
+    return "give a folder of images (an archive is to be unpacked first), or arrays:FILE.npz"
 
 
 def _part_beside(place: str, folder: Path, data_dir: Path | None) -> str:

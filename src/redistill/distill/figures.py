@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from redistill.errors import plain
-from redistill.report.style import ACCENT, INK, MUTED, heading, panels, save
+from redistill.report.style import ACCENT, INK, MUTED, heading, no_more_than_all, panels, save
 
 if TYPE_CHECKING:
     from redistill.distill.results import Distilled, Row
@@ -36,6 +36,7 @@ def size_figure(path: Path, found: Distilled) -> Path:
     axes.margins(x=0.25, y=0.15)
     axes.set_xlabel("parameters")
     axes.set_ylabel("accuracy on the evaluation images, %")
+    no_more_than_all(axes.yaxis)
     title = "Size and accuracy (bars: 95 % intervals)"
     heading(figure, title)
     return save(
@@ -93,6 +94,7 @@ def lost_figure(path: Path, found: Distilled) -> Path:
     right.set_yticks(range(len(order)), names)
     right.invert_yaxis()
     right.set_xlabel("accuracy of the class, %")
+    no_more_than_all(right.xaxis)
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     title = "What the small network takes for what, and its accuracy class by class"
     heading(figure, title)

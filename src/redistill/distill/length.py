@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from redistill.claims import counted
 from redistill.distill import cost
 from redistill.distill.asked import Asked
 from redistill.distill.photos import Photos
@@ -121,8 +122,8 @@ def kept_lines(asked: Asked) -> list[tuple[str, str]]:
         lines.append(("kept", f"an average of the student's weights, decay {asked.ema:g}; it is what is evaluated"))
     if asked.early_stop is not None:
         lines.append((
-            "early stop", f"after {asked.early_stop} evaluations without a better one on a tenth of the training images, on which nobody "
-            f"trains; the best one's network is kept. The evaluation images decide nothing",
+            "early stop", f"after {counted(asked.early_stop, 'evaluation')} without a better one on a tenth of the training images, on "
+            f"which nobody trains; the best one's network is kept. The evaluation images decide nothing",
         ))  # fmt: skip
     return lines
 
@@ -138,7 +139,8 @@ def _batch(
     shape = tuple(images.train.image_shape)
     most = next((b for b in BATCHES if b * STEPS <= len(images.train)), BATCHES[-1])
     batch = asked.batch_size or before.get("batch") or most
-    why = "at least eight steps an epoch" if most < BATCHES[0] else "the usual one"
+    eight = "at least eight steps an epoch" if most * STEPS <= len(images.train) else "the smallest, for so few images"
+    why = eight if most < BATCHES[0] else "the usual one"
     why = "as asked for" if asked.batch_size else "as in the first call of this command" if before.get("batch") else why
     free = cost.available_memory(device)
     tried = sorted({batch, *(b for b in BATCHES if b < batch)}, reverse=True)
@@ -193,16 +195,20 @@ def _optimiser(asked: Asked, student: nn.Module, batch: int) -> tuple[dict[str, 
 
 def _epochs(asked: Asked, epoch: float, steps: int, before: dict[str, Any]) -> tuple[int, str]:
     if asked.time_budget is None:
-        return asked.epochs, f"{asked.epochs} epochs of {steps} steps{_patience(asked)}"
+        return asked.epochs, f"{_epochs_of(asked.epochs, steps)}{_patience(asked)}"
     if before.get("epochs"):
-        return int(before["epochs"]), f"{before['epochs']} epochs of {steps} steps, as in the first call of this command"
+        return int(before["epochs"]), f"{_epochs_of(int(before['epochs']), steps)}, as in the first call of this command"
     epochs = int(asked.time_budget / epoch)
     if epochs < 1:
         raise RedistillError(
             f"one epoch of all students takes {_about(epoch)} here, more than the budget of "
             f"{estimated(asked.time_budget)}: give more time, fewer seeds or methods, or smaller images"
         )
-    return epochs, f"{epochs} epochs of {steps} steps, which is what fits into {estimated(asked.time_budget)}"
+    return epochs, f"{_epochs_of(epochs, steps)}, which is what fits into {estimated(asked.time_budget)}"
+
+
+def _epochs_of(epochs: int, steps: int) -> str:
+    return f"{counted(epochs, 'epoch')} of {counted(steps, 'step')}"
 
 
 def _about(seconds: float) -> str:

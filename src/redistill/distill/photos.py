@@ -188,6 +188,8 @@ def looked_at(data: str) -> Place:
         root = expanded(divided(data, Path.cwd())[1]) if kind in named.PICTURES else None
         return Place(data, survey(root) if root is not None and root.is_dir() else None)
     root = expanded(data)
+    if os.path.isfile(root):
+        raise RedistillError(f"{data} is a file: {named.arrays_or_folder(data)}")
     if not os.path.isdir(root):
         raise RedistillError(
             f"there is no folder {root}, and no data set of that name: give a folder with one folder of images a class (with train/ and "

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from redistill.claims import counted
 from redistill.distill import teacher
 from redistill.distill.family import Candidate
 from redistill.distill.length import Length
@@ -70,7 +71,8 @@ class Plan:
             made = _made(carry_out(list(self.teaching.values()), self.store, self.resources, display), self.teaching)
             if self.photos.test is not None:
                 net, who = made[min(made)].network(trust_code=True), f"the teacher {self.teacher.name}"
-                teacher.require_knowing(net, self.photos.test, who, self.photos.train)
+                epochs = counted(self.teaching[min(made)].recipe.epochs or 0, "epoch")
+                teacher.require_knowing(net, self.photos.test, who, self.photos.train, trained_for=epochs)
         outcome = carry_out(self.experiments, self.store, self.resources, display)
         plain = _made(outcome, self.plain)
         distilled = {name: _made(outcome, by_seed) for name, by_seed in self.distilled.items()}

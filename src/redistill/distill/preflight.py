@@ -296,7 +296,7 @@ class _Preflight:
         for line in teacher.order_table(big.class_names, getattr(images.train, "class_names", None)):
             self.line("  " + line)
         if self.asked.train_teacher is not None:
-            self.say("teacher", f"{big.name}, trained on the labels first, for {self.asked.train_teacher} epochs")
+            self.say("teacher", f"{big.name}, trained on the labels first, for {counted(self.asked.train_teacher, 'epoch')}")
             return big
         if (better := teacher.best_normalisation(net, images.train)) is not None:
             big = replace(big, normalise=better[0])
@@ -326,11 +326,12 @@ class _Preflight:
         info = describe(net, shape)
         rows = [(big.name, "", info.parameters, info.macs), *((str(c.word), _with_args(c.network), c.parameters, c.macs) for c in proposed)]
         self.line("students of the teacher's family; choose one with --student WORD")
+        first, second = (max(len(str(row[column])) for row in rows) for column in (0, 1))
         for name, what, parameters, macs in rows:
             ms = times[name].milliseconds
             self.line(
-                f"  {name:<10} {what:<34} {parameters / 1e6:8.3f} M parameters {macs / 1e6:9.1f} M MACs {ms[1]:8.2f} ms an image, "
-                f"{ms[32]:.1f} ms for 32"
+                f"  {name:<{first}} {what:<{second}} {parameters / 1e6:8.3f} M parameters {macs / 1e6:9.1f} M MACs {ms[1]:8.2f} ms "
+                f"an image, {ms[32]:.1f} ms for 32"
             )
 
     def compare(self, net: nn.Module, little: nn.Module, big: Named, small: Named, sizes: Mapping[str, Any]) -> None:
@@ -389,7 +390,7 @@ class _Preflight:
             self.say(
                 "plain",
                 f"the same student by cross-entropy alone on the {images.own_count:,} images with labels, for about as many steps "
-                f"({chosen_length.alone['epochs']} epochs of these), same seeds",
+                f"({counted(chosen_length.alone['epochs'], 'epoch')} of these), same seeds",
             )
         missing = sum(self.store.find(one) is None for one in lessons.every)
         self.say("runs", f"{missing} to train in {self.store.root}, {len(lessons.every) - missing} are there")

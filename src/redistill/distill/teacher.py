@@ -128,9 +128,10 @@ def can_tell(labels: Tensor, classes: int) -> bool:
     return above_chance(labels, labels, classes)[0]
 
 
-def require_knowing(teacher: nn.Module, test: Any, who: str, train: Any = None) -> Known:
+def require_knowing(teacher: nn.Module, test: Any, who: str, train: Any = None, trained_for: str = "") -> Known:
     """How often the teacher is right on evaluation images; ``train``: images that help to tell another order of classes, and speak
-    where the evaluation images are too few, or too much of one class, to tell anybody from chance.
+    where the evaluation images are too few, or too much of one class, to tell anybody from chance; ``trained_for``: how long it was
+    trained here, if it was.
 
     Raises:
         RedistillError: near chance, with the order of classes, or the normalisation, under which it would not be; probabilities in
@@ -168,8 +169,13 @@ def require_knowing(teacher: nn.Module, test: Any, who: str, train: Any = None) 
         if above or not can_tell(right, classes):
             return known
         asked = f"{int((seen == right).sum())} of {len(right):,} images, those of training among them"
+    way_out = (
+        f"It was trained here for {trained_for}: train it for longer (--train-teacher), on more images, or on larger ones (--size)"
+        if trained_for
+        else "Are its weights the right ones (--teacher-weights), its normalisation (--teacher-normalise), its image size (--size)? "
+        "--train-teacher 30 trains it here"
+    )
     raise RedistillError(
         f"{who} is right on {asked}, which is chance ({100 * chance:.1f} %), under every order of classes: it has nothing to teach. "
-        f"Are its weights the right ones (--teacher-weights), its normalisation (--teacher-normalise), its image size (--size)? "
-        f"--train-teacher 30 trains it here"
+        f"{way_out}"
     )

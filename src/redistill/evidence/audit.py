@@ -97,7 +97,7 @@ def page(one: Audit, level: int = 1) -> str:
     lines = [f"{head} {evidence.name}", ""]
     whose = f"Runs of {source.words}, {evidence.kind}"
     stated = f"; licence as stated there: {source.licence}" if source.licence else ""
-    lines += [f"{whose}{f', read on {source.read}' if source.read else ''}{stated}. {len(evidence.runs)} runs.", ""]
+    lines += [f"{whose}{f', read on {source.read}' if source.read else ''}{stated}. {counted(len(evidence.runs), 'run')}.", ""]
     if source.how:
         lines += [f"How they were read: {source.how}.", ""]
     if evidence.notes:

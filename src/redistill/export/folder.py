@@ -142,7 +142,8 @@ def use_text(facts: Facts, folder: Path, beside: Sequence[str] = ()) -> str:
         "picture = os.path.abspath(sys.argv[1])\nos.chdir(os.path.dirname(os.path.abspath(__file__)))\n"
         'sys.path.insert(0, ".")\n\n'
         f"{names}MEAN, STD, SIZE = {mean!r}, {std!r}, {size}\n\n" + "\n".join(building(facts, folder, beside)) + "\nnet.eval()\n\n"
-        "image = ImageOps.exif_transpose(Image.open(picture))\n"
+        "try:\n    image = ImageOps.exif_transpose(Image.open(picture))\nexcept OSError as error:\n"
+        '    sys.exit(f"{sys.argv[1]} cannot be read as a picture: {error}")\n'
         'if image.mode.startswith("I"):  # 16 bits: scaled to 8 as in training, where convert would cut off at 255\n'
         "    image = Image.fromarray(((np.asarray(image).astype(np.int64) * 255 + 32767) // 65535).astype(np.uint8))\n"
         f'image = image.convert("{"L" if channels == 1 else "RGB"}")\n'

@@ -6,7 +6,7 @@ the author to fill in.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -51,15 +51,17 @@ def _each(values: Iterable[str]) -> str:
 def _models(records: Sequence[Record], plan: Plan | None) -> list[Item]:
     networks = _each(f"{r.experiment['student'].get('model', '')} ({r.parameters:,} parameters)" for r in records)
     terms = _each(part["use"] for r in records for part in r.experiment["method"])
-    memory = _each(f"{found} MB" for r in records if (found := _megabytes(r)))
+    memory = [found for r in records if (found := _megabytes(r))]
+    peak = f", peak memory {_span(min(memory), max(memory))} MB" if memory else ""
     assumed = 0 if plan is None else len(plan.paper.file.assumed) + len(plan.paper.file.departs)
     why = f"{assumed} assumptions and deviations of the paper file, each with its reason"
+    unsaid = "runs do not say what was assumed" if plan is None else "the paper file lists no assumption and no deviation"
     rows: list[tuple[str, Answer, str]] = [
         ("the setting, the algorithm and the model are described", "yes",
          f"networks {networks}; terms {terms}, whose formula, source and settings stand on their cards (docs/methods)"),
-        ("every assumption is explained", "yes" if assumed else "for the author", why if assumed else "runs do not say what was assumed"),
+        ("every assumption is explained", "yes" if assumed else "for the author", why if assumed else unsaid),
         ("time, memory and sample size are analysed", "partly",
-         f"measured, not analysed: {lasting(_seconds(records))} of students' steps{f', peak {memory}' if memory else ''}"),
+         f"measured, not analysed: {lasting(_seconds(records))} of students' steps{peak}"),
     ]  # fmt: skip
     return _answers("Models and algorithms", bool(records), rows)
 
@@ -86,7 +88,7 @@ def _data(records: Sequence[Record]) -> list[Item]:
     chosen = _each(f"{one['data']}: {_rule(one['rule'])}" for one in used if one.get("rule"))
     sums = _each(f"{one['data']} {one['sha256'][:16]}" for one in used if "sha256" in one)
     sources = [r.experiment["source"] for r in records]
-    looks = _each(f"{s.get('data', s['kind'])}: {s.get('normalise', '')}, {s.get('augment', 'no augmentation')}" for s in sources)
+    looks = _each(f"{s.get('data', s['kind'])}: {_prepared(s)}" for s in sources)
     best = _each(found.best_is for r in records for found in r.accuracy.values())
     rows: list[tuple[str, Answer, str]] = [
         ("the number of examples is given", "yes", sets),
@@ -98,8 +100,18 @@ def _data(records: Sequence[Record]) -> list[Item]:
     return _answers("Data sets", bool(records), rows)
 
 
+def _prepared(source: Mapping[str, Any]) -> str:
+    normalised = f"normalised as {source['normalise']}, " if source.get("normalise") else ""
+    return f"{normalised}{'no augmentation' if source.get('augment', 'none') == 'none' else 'augmented by ' + source['augment']}"
+
+
+def _span(low: int, high: int) -> str:
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
 def _rule(rule: Sequence[Sequence[Any]]) -> str:
-    return ", ".join(f"{name} {settings}" for name, settings in rule)
+    """How images were chosen, in the words of the rule: ``per_class (M 10, seed 0)``."""
+    return ", ".join(f"{name} ({', '.join(f'{key} {value}' for key, value in settings.items())})" for name, settings in rule)
 
 
 def _code(records: Sequence[Record]) -> list[Item]:
@@ -124,13 +136,13 @@ def _results(records: Sequence[Record], plan: Plan | None) -> list[Item]:
     machines = [one["hardware"] for r in records for one in r.sessions]
     hardware = _each(f"{one.get('device', '')}, threads: {one.get('threads')}" for one in machines)
     epochs = _each(f"{name}: last step; the best is {found.best_is}" for r in records for name, found in r.accuracy.items())
-    how = "as the paper file has them, with its source" if plan is not None else "as they stand in each record"
+    how = "" if plan is None else ", as the paper file has them, with its source"
     mean = "mean and 95 % t interval over seeds" if few > 1 else "some configuration has a single seed: a spread needs two"
     rows: list[tuple[str, Answer, str]] = [
         ("hyper-parameters, their range and how they were chosen are given", "partly",
-         f"every setting used is in its record, {how}; whether others were tried first is for the author"),
+         f"every setting used is in its record{how}; whether others were tried first is for the author"),
         ("the exact number of training and evaluation runs is given", "yes",
-         f"runs: {len(records)}, configurations: {len(seeds)}, seeds of each: {few} to {many}; runs outside this store are not known"),
+         f"runs: {len(records)}, configurations: {len(seeds)}, seeds of each: {_span(few, many)}; runs outside this store are not known"),
         ("the measure is defined", "yes", f"accuracy in percent; {epochs}"),
         ("mean and spread are given", "yes" if few > 1 else "no", mean),
         ("the time of a run, or its energy, is given", "yes",

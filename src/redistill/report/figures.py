@@ -73,6 +73,7 @@ def curves_of(
         ends.append((steps[-1], mean[-1], name, look["color"]))
     key = ["line: mean; band: lowest to highest seed"] if any(len(seeds.lived) > 1 for seeds in curves.values()) else []
     key += ["×: last evaluation before a seed diverged"] if any(map(any, (seeds.dead for seeds in curves.values()))) else []
+    axes.xaxis.get_major_locator().set_params(integer=True)  # there is no half step
     axes.set_xlabel("\n".join([xlabel, *key]))
     axes.set_ylabel(ylabel)
     heading(figure, title)

@@ -315,4 +315,4 @@ def _cost(tables: Sequence[TableVerdict]) -> list[str]:
         time = lasting(float(run.record["time"]["own"]))
         out.append(bars((run.label, str(run.seed), str(run.record["steps"]), time, f"`{run.id}`")))
     total = lasting(sum(float(run.record["time"]["own"]) for run in runs.values()))
-    return [*out, "", f"{len(runs)} runs, {total} of the students' own steps.", ""]
+    return [*out, "", f"{counted(len(runs), 'run')}, {total} of the students' own steps.", ""]

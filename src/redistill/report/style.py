@@ -72,6 +72,12 @@ def name_of(series: int) -> dict[str, Any]:
     return {"color": SERIES[series % len(SERIES)], "marker": MARKERS[series % len(MARKERS)]}
 
 
+def no_more_than_all(axis: Any) -> None:
+    """An axis of percents without a tick above 100; its limits are those that the figure has now."""
+    low, high = axis.get_view_interval()
+    axis.set_ticks([tick for tick in axis.get_majorticklocs() if low <= tick <= min(high, 100.0)])
+
+
 def heading(figure: Any, title: str) -> None:
     """A title in as many lines as the figure is narrow."""
     figure.suptitle(textwrap.fill(plain(title), int(13 * figure.get_figwidth())), fontsize=11, color=INK, x=0.01, ha="left")
@@ -135,10 +141,28 @@ def apart(wanted: Sequence[float], heights: Sequence[float], top: float) -> list
     return places
 
 
+def _numbers_on_log_axes(figure: Any) -> None:
+    """10,000 and 20 M where matplotlib would write a formula with a power of ten, which stays unread here (``text.parse_math``)."""
+    from matplotlib.ticker import LogFormatter, LogFormatterSciNotation
+
+    class Numbers(LogFormatterSciNotation):  # which ticks of a short axis have a label is its matter
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            if not super().__call__(x, pos):
+                return ""
+            return f"{x / 1e6:,g} M" if 1e6 <= x < 1e12 else f"{x:,.0f}" if 1 <= x < 1e6 else f"{x:g}"
+
+    for axis in (axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)):
+        if isinstance(axis.get_major_formatter(), LogFormatter):
+            axis.set_major_formatter(Numbers())
+        if isinstance(axis.get_minor_formatter(), LogFormatter):
+            axis.set_minor_formatter(Numbers())
+
+
 def svg_text(figure: Any, title: str, described: str = "") -> str:
     """The figure as SVG, with a title and a description that a screen reader says; closes it."""
     import matplotlib.pyplot as plt
 
+    _numbers_on_log_axes(figure)
     drawn = io.BytesIO()
     try:
         with warnings.catch_warnings():
@@ -166,6 +190,7 @@ def save(figure: Any, path: Path, title: str, described: str = "") -> Path:
         return path
     import matplotlib.pyplot as plt
 
+    _numbers_on_log_axes(figure)
     drawn = io.BytesIO()
     try:
         figure.savefig(drawn, format=path.suffix.removeprefix("."))

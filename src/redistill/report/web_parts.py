@@ -82,8 +82,8 @@ def _cost(runs: Sequence[Run]) -> list[Content]:
     total = lasting(sum(run.entry.time.own for run in runs))
     head = ("run", "steps", "time", "CPU time of its cohort", "machine", "id")
     made: list[Content] = [
-        table(head, rows, "What each run cost", numbers=(1, 2, 3)),
-        el("p", f"{len(runs)} runs, {total} of the students' own steps. {energy(runs)}"),
+        table(head, rows, "What each run cost", numbers=(1, 2, 3), wide=4),
+        el("p", f"{counted(len(runs), 'run')}, {total} of the students' own steps. {energy(runs)}"),
     ]
     if several := versions(runs):
         made.append(el("p", several))

@@ -212,8 +212,8 @@ class Learner:
             best, accuracies = self.patience.best
             lay(self.net, self.patience.values)
             why = "the network" if decay is None else what
-            waited = f", and the run stopped after {self.patience.many} evaluations without a better one"
-            stopped = waited if self.patience.exhausted else ""
+            many = "an evaluation" if self.patience.many == 1 else f"{self.patience.many} evaluations"
+            stopped = f", and the run stopped after {many} without a better one" if self.patience.exhausted else ""
             self.kept = Kept(best, decay, accuracies, f"{why} of the best evaluation of the held-out part{stopped}")
         else:
             if self.average is not None:

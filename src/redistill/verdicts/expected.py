@@ -44,7 +44,8 @@ def expected(facts: Mapping[str, str], generated: bool, started: bool, printed: 
         printed: unbiased spreads that the paper prints for cells of its regime.
     """
     if printed:
-        return Expected(math.sqrt(sum(sd**2 for sd in printed) / len(printed)), f"printed for {len(printed)} like cells")
+        like = "a like cell" if len(printed) == 1 else f"{len(printed)} like cells"
+        return Expected(math.sqrt(sum(sd**2 for sd in printed) / len(printed)), f"printed for {like}")
     if generated:
         return Expected(GENERATED.get(facts.get("data", ""), 1.0), "students of generated images")
     if started:
