@@ -63,7 +63,8 @@ def _papers(papers: ByPaper, articles: Sequence[str]) -> list[Content]:
                 counts[finding.verdict] = counts.get(finding.verdict, 0) + 1
         judged = ", ".join(f"{n} {verdict}" for verdict, n in counts.items()) or "nothing yet"
         link: Content = el("a", "PDF", href=f"articles/{name}.pdf") if name in articles else ""
-        rows.append((name, el("a", plan.paper.file.paper.title, href=f"../docs/papers/{name}.md"), str(len(findings)), judged, link))
+        page = el("a", name, href=f"../docs/papers/{name}.md")
+        rows.append((page, judged, str(len(findings)), link, plan.paper.file.paper.title))
         # transition errors are no points of accuracy: their own page draws them
         accuracies = [f for one in tables if plan.paper.table(one.table).metric != "mte" for f in one.findings]
         if rested := [one for finding in accuracies if (one := held(finding)) is not None]:
@@ -71,5 +72,5 @@ def _papers(papers: ByPaper, articles: Sequence[str]) -> list[Content]:
             words = "; ".join(f"{one.name}: {one.words}" for one in rested)
             drawn.append(figure(svg_text(figures, f"Judged claims of {name}", words), f"f-{name}"))
     caption = f"{counted(len(rows), 'paper')}, their claims, and what became of them"
-    made: list[Content] = [table(("paper", "title", "claims", "judged", "article"), rows, caption, numbers=(2,))]
+    made: list[Content] = [table(("paper", "judged", "claims", "article", "title"), rows, caption, numbers=(2,), wide=4)]
     return [*made, el("div", drawn, class_="figures")] if drawn else made
