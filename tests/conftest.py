@@ -19,6 +19,9 @@ jaxtyping.install_import_hook(SHAPED, f"{helpers.shapes.__name__}.checked")
 from helpers.experiments import make, teacher_file  # noqa: E402, F401  fixtures of several rooms
 
 torch.set_num_threads(1)
+# what tests start is the package that stands beside them, also in a second worktree, where another one is installed
+SOURCE = str(Path(__file__).resolve().parents[1] / "src")
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (SOURCE, os.environ.get("PYTHONPATH"))))
 
 
 def pytest_configure(config: pytest.Config) -> None:
