@@ -100,7 +100,7 @@ def test_finished_runs_are_kept_with_the_weights_of_teachers(tmp_path: Path) -> 
     script = [sys.executable, "-m", "redistill", "runs", "--out", str(store.root), "--keep", str(tmp_path / "kept")]
     for _ in range(2):
         done = subprocess.run(script, capture_output=True, text=True, check=False)
-        assert done.returncode == 0 and done.stdout.startswith("2 runs and 1 teachers in"), done.stderr
+        assert done.returncode == 0 and done.stdout.startswith("2 runs and 1 teacher in"), done.stderr
     done = subprocess.run([*script, "--data", "digits"], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "--keep copies every finished run" in done.stderr
     mine, kept = store.find(one), Store(tmp_path / "kept" / "runs").find(one)
