@@ -115,9 +115,11 @@ def _pruned(layer: nn.Module) -> None:
 )  # fmt: skip
 def test_a_network_whose_weights_are_made_is_saved_as_it_computes(dress: Callable[[nn.Module], object], tmp_path: Path) -> None:
     """The file had the architecture's name and weights under others (weight_orig, weight_g), and nothing could read it."""
-    net, images = models.wrn(10, 1, seed=0), torch.randn(2, 3, 32, 32)
-    for layer in [m for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]:
-        dress(layer)
+    net, images = models.wrn(10, 1, seed=0), torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.random.fork_rng():  # some of them draw vectors of their own
+        torch.manual_seed(0)
+        for layer in [m for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]:
+            dress(layer)
     net.train()(images)
     with torch.no_grad():
         for parameter in net.parameters():  # a step since the last forward: what stands at a pruned layer is of before
@@ -126,7 +128,7 @@ def test_a_network_whose_weights_are_made_is_saved_as_it_computes(dress: Callabl
     models.save(net, tmp_path / "net.safetensors")
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     loaded = models.load(tmp_path / "net.safetensors").eval()
-    torch.testing.assert_close(loaded(images), net.eval()(images))
+    torch.testing.assert_close(loaded(images), net.eval()(images), rtol=1e-4, atol=1e-3)  # logits of some ten, layers deep in fp32
 
 
 def test_a_network_with_more_built_in_does_not_promise_the_plain_one(tmp_path: Path) -> None:
