@@ -282,7 +282,8 @@ def test_counts_are_those_of_the_list_and_an_order_is_not_held_against_the_toler
 
 def test_the_runs_of_a_store_are_counted() -> None:
     (found,) = read_evidence(Path(__file__).parents[2] / "results" / "runs")
-    rows = [line for line in page(audit(found, "ahn2019")).splitlines() if line.startswith(("| KD / 2 % |", "| KD / 2 % minus"))]
+    of_table_1 = ("| KD / 2 % | 64.24 |", "| KD / 2 % minus Student / 2 % | +5.40 |")  # more tables have the row
+    rows = [line for line in page(audit(found, "ahn2019")).splitlines() if line.startswith(of_table_1)]
     assert len(rows) == 2 and all(line.split(" | ")[3] == "3" for line in rows), rows
 
 
