@@ -1,6 +1,6 @@
-"""The one exception and the sentence for an unknown name, for modules that must not wait for torch.
+"""What is raised, and the words that sentences of ours share, for modules that must not wait for torch.
 
-On the lowest floor; ``core`` offers both under its own name too.
+On the lowest floor; ``core`` offers the exception and ``nearest`` under its own name too.
 """
 
 from __future__ import annotations
@@ -46,6 +46,15 @@ LISTED = 24  # names that a message lists: a longer list is a command's work
 def cut(text: str, most: int = QUOTED) -> str:
     """A text that a message quotes, cut to a length that somebody reads."""
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def counted(n: int, what: str) -> str:
+    """How many there are, in words.
+
+    >>> counted(1, "claim"), counted(2000, "claim")
+    ('1 claim', '2,000 claims')
+    """
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def first_line(error: BaseException) -> str:

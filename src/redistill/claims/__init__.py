@@ -18,7 +18,8 @@ from __future__ import annotations
 from redistill.claims.judge import judge, judge_table, pool
 from redistill.claims.model import Claim, Finding, Measured, Pool, Published, Reading, Summary, Verdict
 from redistill.claims.view import ALPHA
-from redistill.claims.words import counted, sentence, sentences, summary_sentences, verdict_words
+from redistill.claims.words import sentence, sentences, summary_sentences, verdict_words
+from redistill.errors import counted
 
 __all__ = [
     "ALPHA",

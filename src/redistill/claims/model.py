@@ -90,8 +90,8 @@ class Published:
             raise RedistillError(f"a single published run cannot have {self.seeds} seeds: say mean or median")
         if self.std is not None and not (0 <= self.std <= MOST_SPREAD and self.seeds is not None and self.seeds >= 2):
             raise RedistillError(
-                f"published std = {self.std} of {self.seeds} seeds: a spread in percent must be >= 0 and needs the number of its runs, "
-                f"2 or more; leave std out where that is not known"
+                f"published std = {self.std} of {self.seeds} seeds: a spread in percent must be >= 0 (and at most 10,000) and needs "
+                f"the number of its runs, 2 or more; leave std out where that is not known"
             )
         if self.ddof not in (None, 0, 1):
             raise RedistillError(f"published ddof = {self.ddof}: must be 0, 1 or None (unknown)")

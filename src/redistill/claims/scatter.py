@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from redistill.claims.model import Pool, Published
-from redistill.stats import NOTHING, Spread, VarianceComponent, alike, bartlett, pooled_sd, seed_blocks
+from redistill.stats import NOTHING, STEP, Spread, VarianceComponent, alike, bartlett, pooled_sd, seed_blocks
 
 KEEP = 0.01
 """The widest cells leave a pool until Bartlett's p-value of those that stay reaches this. A stricter look (0.2) would drop
@@ -32,7 +32,7 @@ TOGETHER = 0.6
 """Correlation between the runs of one seed where no layout can tell it (seeds differ; printed spreads). Measured in the only
 tables published seed by seed: 0.43, 0.49, 0.93, 0.97 where cells share a start or a teacher, none elsewhere."""
 
-GRAIN = 0.01 / math.sqrt(12)
+GRAIN = STEP / math.sqrt(12)
 """Spread of a cell whose seeds all gave the same number: accuracies on 10,000 images come in steps of 0.01."""
 
 Values = Mapping[int, float]

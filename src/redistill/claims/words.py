@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from redistill.claims.model import Claim, Finding, Published, Reading, Summary
 from redistill.claims.view import ALPHA
+from redistill.errors import counted
 
 EPOCH = {
     "last": "last epoch",
@@ -55,15 +56,6 @@ def sentences(findings: Sequence[Finding]) -> list[str]:
 def verdict_words(finding: Finding) -> str:
     """The verdict as a table shows it: *compatible* never stands without its bound."""
     return finding.verdict if finding.bound is None else f"{finding.verdict}, ± {_number(finding.claim, finding.bound)}"
-
-
-def counted(n: int, what: str) -> str:
-    """How many there are, in words.
-
-    >>> counted(1, "claim"), counted(2000, "claim")
-    ('1 claim', '2,000 claims')
-    """
-    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def summary_sentences(summary: Summary, unit: str = " points") -> list[str]:

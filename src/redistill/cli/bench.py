@@ -10,7 +10,7 @@ import typer
 
 from redistill.cli import app
 from redistill.cli.options import Json, show_json
-from redistill.errors import RedistillError
+from redistill.errors import RedistillError, counted
 from redistill.paths import expanded
 
 
@@ -38,7 +38,6 @@ def bench(
     import torch
 
     from redistill.bench import run
-    from redistill.claims import counted
     from redistill.runs.measured import begin
     from redistill.runs.measured import keep as kept
 

@@ -10,7 +10,7 @@ import typer
 from redistill.cli import app
 from redistill.cli.look import columns
 from redistill.cli.options import Json, show_json
-from redistill.errors import RedistillError
+from redistill.errors import RedistillError, counted
 
 
 @app.command()
@@ -56,5 +56,4 @@ def cache(
             table.append([one.path.name.partition(".")[0][:12], answers.shown(one.size), answers.shown(one.taken), used, state])
         print(columns(table))
     done = "removed" if clear else f"of {answers.shown(most)}"
-    count = f"{len(kept)} file{'' if len(kept) == 1 else 's'}"
-    print(f"{count}, {answers.shown(size)} when full {done}, {answers.shown(taken)} on the disk: {where}")
+    print(f"{counted(len(kept), 'file')}, {answers.shown(size)} when full {done}, {answers.shown(taken)} on the disk: {where}")

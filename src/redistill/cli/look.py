@@ -12,7 +12,7 @@ import typer
 
 from redistill.cli import app
 from redistill.cli.options import Json, Out, show_json
-from redistill.errors import RedistillError, nearest
+from redistill.errors import RedistillError, counted, nearest
 from redistill.paths import expanded
 
 if TYPE_CHECKING:
@@ -124,7 +124,6 @@ def _crate(out: Path) -> None:
 
 
 def _keep(out: Path, to: Path) -> None:
-    from redistill.claims import counted
     from redistill.runs.export import export
     from redistill.runs.store import Store
 
@@ -160,7 +159,6 @@ def warn_left_out(store: Store, runs: Sequence[Run]) -> None:
 
 
 def _tell(run: Run, old: str | None) -> None:
-    from redistill.claims import counted
 
     record = run.entry
     print(f"{run.label}, seed {run.seed}  (id {run.id}, {run.folder})")

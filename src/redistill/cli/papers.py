@@ -30,7 +30,7 @@ from redistill.cli.planning import (
 )
 from redistill.cli.run import FAILED, Alone, Budget, Jobs, NoWait, carried_out, resources
 from redistill.cli.run import report as told
-from redistill.errors import RedistillError
+from redistill.errors import RedistillError, counted
 
 if TYPE_CHECKING:
     from redistill.experiment.value import Experiment
@@ -147,7 +147,6 @@ def reproduce(
     its rule is written into the store; verdicts use that one. The exit status is about what this command has run: runs that were
     there and diverged count in the verdicts.
     """
-    from redistill.claims import counted
     from redistill.runs.store import Store
     from redistill.verdicts.rules import write_rules
 
@@ -225,7 +224,6 @@ def explain(
     Each is run with the same seeds; the effect is on the accuracy. The exit status is about what this command has run: runs that
     were there and diverged are facts that it tells.
     """
-    from redistill.claims import counted
     from redistill.launch.progress import estimated
     from redistill.launch.queue import plan
     from redistill.papers.cost import seconds

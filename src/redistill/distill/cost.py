@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from redistill.errors import counted
 from redistill.features.modes import evaluating, untouched
 from redistill.features.outputs import logits_of
 
@@ -189,8 +190,7 @@ def _wait(device: torch.device) -> None:
 
 def threads_text() -> str:
     """``1 thread``, ``8 threads``: with which torch works now."""
-    count = torch.get_num_threads()
-    return f"{count} thread{'' if count == 1 else 's'}"
+    return counted(torch.get_num_threads(), "thread")
 
 
 def bytes_text(size: float) -> str:

@@ -13,11 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from redistill.claims import counted
 from redistill.distill import cost
 from redistill.distill.asked import Asked
 from redistill.distill.photos import Photos
-from redistill.errors import RedistillError
+from redistill.errors import RedistillError, counted
 from redistill.files import canonical, digest, json_of, make_folder, pretty, there, write
 from redistill.launch.progress import estimated
 from redistill.precision import has_bf16_matrix_units

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from redistill.claims import counted
 from redistill.distill import teacher
 from redistill.distill.family import Candidate
 from redistill.distill.length import Length
 from redistill.distill.names import Named
 from redistill.distill.photos import Photos
-from redistill.errors import RedistillError
+from redistill.errors import RedistillError, counted
 from redistill.experiment.value import Experiment
 from redistill.launch.carry_out import Display, Outcome, Resources, carry_out
 from redistill.launch.stop import Interrupted

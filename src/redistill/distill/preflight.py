@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from redistill.claims import counted
 from redistill.data.subsets import whole
 from redistill.distill import cost, length, methods, photos, teacher
 from redistill.distill.asked import Asked
@@ -21,7 +20,7 @@ from redistill.distill.lessons import Classroom, Lessons
 from redistill.distill.names import Named, named, with_classes, with_published_weights
 from redistill.distill.photos import Photos
 from redistill.distill.plan import Plan
-from redistill.errors import OtherClasses, RedistillError, nearest
+from redistill.errors import OtherClasses, RedistillError, counted, nearest
 from redistill.experiment.method import made_method
 from redistill.features.normalised import normalisation_of
 from redistill.features.places import Layers, meeting, places_of

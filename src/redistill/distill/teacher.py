@@ -10,10 +10,9 @@ import torch
 from scipy.stats import binomtest
 from torch import Tensor, nn
 
-from redistill.claims import counted
 from redistill.data import normalisation
 from redistill.data.normalise import SETS
-from redistill.errors import OtherClasses, RedistillError
+from redistill.errors import OtherClasses, RedistillError, counted
 from redistill.features.normalised import normalisation_of
 from redistill.metrics import hits, predict
 from redistill.stats import binomial_interval

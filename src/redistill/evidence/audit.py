@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from redistill import files
-from redistill.claims import Finding, counted, sentence, sentences, summary_sentences, verdict_words
-from redistill.errors import RedistillError
+from redistill.claims import Finding, sentence, sentences, summary_sentences, verdict_words
+from redistill.errors import RedistillError, counted
 from redistill.evidence.bearing import Bearing, bearings
 from redistill.evidence.model import Evidence
 from redistill.evidence.read import FINDINGS, is_audit

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from redistill.claims import counted
-from redistill.errors import RedistillError, nearest
+from redistill.errors import RedistillError, counted, nearest
 from redistill.evidence import names
 from redistill.evidence.registry import Key, Number, Registry, key_of, registry
 from redistill.evidence.tables import Quoted, QuotingTable

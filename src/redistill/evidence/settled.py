@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from redistill.claims import counted
+from redistill.errors import counted
 from redistill.evidence import names
 from redistill.evidence.model import Evidence, Trained, arm_of, arms
 from redistill.evidence.registry import decimals_of

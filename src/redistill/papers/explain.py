@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from redistill.claims import counted
-from redistill.errors import RedistillError, nearest
+from redistill.errors import RedistillError, counted, nearest
 from redistill.experiment.value import Experiment
 from redistill.papers.cells import Cell, Paper, filled
 from redistill.papers.plan import imported, listed, of, teach

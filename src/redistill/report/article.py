@@ -19,8 +19,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from redistill.claims import counted
-from redistill.errors import RedistillError
+from redistill.errors import RedistillError, counted
 from redistill.files import digest, write
 from redistill.papers.plan import Plan
 from redistill.report.html import DARK, Content, Element, el

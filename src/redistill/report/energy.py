@@ -10,8 +10,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from redistill.claims import counted
-from redistill.errors import RedistillError
+from redistill.errors import RedistillError, counted
 from redistill.runs.store import Run
 
 FILE = "emissions.csv"

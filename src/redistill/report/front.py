@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from redistill.claims import counted
+from redistill.errors import counted
 from redistill.papers.plan import Plan
 from redistill.report.figures import forest
 from redistill.report.html import Content, Element, el, figure, page, table

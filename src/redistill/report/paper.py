@@ -7,8 +7,9 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from redistill.claims import Finding, counted, sentences, summary_sentences, verdict_words
+from redistill.claims import Finding, sentences, summary_sentences, verdict_words
 from redistill.claims.words import EPOCH
+from redistill.errors import counted
 from redistill.launch.progress import lasting
 from redistill.papers.cells import Cell, Paper, described
 from redistill.papers.explain import told_of

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from redistill import papers
-from redistill.claims import counted, sentences
+from redistill.claims import sentences
+from redistill.errors import counted
 from redistill.papers import Paper
 from redistill.papers.plan import Plan
 from redistill.papers.schema import Table

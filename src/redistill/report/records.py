@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from redistill.claims import counted
+from redistill.errors import counted
 from redistill.runs.store import Run
 from redistill.versions import ALWAYS, version
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from redistill.claims import counted
+from redistill.errors import counted
 from redistill.papers.cells import Cell
 from redistill.papers.explain import asked_by
 from redistill.papers.plan import Plan

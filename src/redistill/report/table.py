@@ -8,8 +8,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from redistill.claims import counted
-from redistill.errors import RedistillError, nearest
+from redistill.errors import RedistillError, counted, nearest
 from redistill.stats import STEP, percent_difference, percent_interval
 
 

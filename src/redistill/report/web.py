@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from redistill.claims import Finding, counted, summary_sentences
+from redistill.claims import Finding, summary_sentences
+from redistill.errors import counted
 from redistill.papers.cells import Cell
 from redistill.papers.plan import Plan
 from redistill.papers.schema import Selector

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 
-from redistill.claims import counted
+from redistill.errors import counted
 from redistill.launch.progress import lasting
 from redistill.papers.plan import Plan
 from redistill.report.checklist import checklist

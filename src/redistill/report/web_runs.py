@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from redistill.claims import counted
+from redistill.errors import counted
 from redistill.files import digest
 from redistill.report.figures import curves_of, ends_of
 from redistill.report.html import Content, el, figure, page, table

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from redistill.core import Batch, Method, Output, RedistillError, WeightTable, weighted_sum
+from redistill.errors import counted
 from redistill.features.drawing import OwnStream
 from redistill.features.hidden_state import hidden_state, load_hidden_state, plain_values
 from redistill.features.modes import set_mode
@@ -212,8 +213,8 @@ class Learner:
             best, accuracies = self.patience.best
             lay(self.net, self.patience.values)
             why = "the network" if decay is None else what
-            many = "an evaluation" if self.patience.many == 1 else f"{self.patience.many} evaluations"
-            stopped = f", and the run stopped after {many} without a better one" if self.patience.exhausted else ""
+            waited = f", and the run stopped after {counted(self.patience.many, 'evaluation')} without a better one"
+            stopped = waited if self.patience.exhausted else ""
             self.kept = Kept(best, decay, accuracies, f"{why} of the best evaluation of the held-out part{stopped}")
         else:
             if self.average is not None:

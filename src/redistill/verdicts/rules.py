@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from redistill import __version__
-from redistill.claims import Claim, counted
-from redistill.errors import RedistillError
+from redistill.claims import Claim
+from redistill.errors import RedistillError, counted
 from redistill.files import digest
 from redistill.papers.plan import Plan
 from redistill.runs.lookup import Found

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from redistill.claims import Claim, Finding, Measured, Summary, counted, judge_table
-from redistill.errors import RedistillError
+from redistill.claims import Claim, Finding, Measured, Summary, judge_table
+from redistill.errors import RedistillError, counted
 from redistill.experiment.value import Experiment
 from redistill.papers.explain import Effect
 from redistill.papers.plan import Plan, Planned
