@@ -108,6 +108,8 @@ def nearest(name: str, candidates: Iterable[str], what: str, words: Mapping[str,
     "unknown network 'resnet2O': did you mean resnet20 or resnet56?"
     >>> nearest("temperature", ["T", "factor"], "setting", {"temperature": "T"})
     "unknown setting 'temperature': here it is called T"
+    >>> nearest("Table 9", ["KD, T = 4", "KD"], "row")
+    "unknown row 'Table 9': known are 'KD', 'KD, T = 4'"
     """
     known = sorted(set(candidates))
     given = cut(repr(name))
@@ -117,4 +119,5 @@ def nearest(name: str, candidates: Iterable[str], what: str, words: Mapping[str,
     if close:
         return f"unknown {what} {given}: did you mean {' or '.join(close)}?"
     more = f" and {len(known) - LISTED} more" if len(known) > LISTED else ""
-    return f"unknown {what} {given}: known are {', '.join(known[:LISTED]) if known else '(none)'}{more}"
+    shown = [repr(one) for one in known] if any("," in one for one in known) else known
+    return f"unknown {what} {given}: known are {', '.join(shown[:LISTED]) if known else '(none)'}{more}"

@@ -184,7 +184,7 @@ def test_a_network_of_ours_has_a_folder_too(tmp_path: Path) -> None:
     images = torch.rand(2, 1, 8, 8)
     net: Any = rd.models.load(tmp_path / "folder")
     assert torch.equal(net(images), made.network()(images)) and net.normalisation == "digits" and net.class_names is not None
-    with pytest.raises(RedistillError, match="leave model, classes and args out"):
+    with pytest.raises(RedistillError, match="leave model, classes, args and averaged out"):
         rd.models.load(tmp_path / "folder", model="wrn-10-1")
     assert Store(tmp_path / "runs").pick(made.id)[0].id == made.id
 

@@ -24,13 +24,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+import redistill
 from redistill import models
 from redistill.core import RedistillError
 from redistill.errors import OtherClasses
 from redistill.models import foreign
 from redistill.models.classes import require_same_order
-from redistill.models.weights import load_weights
-from redistill.models.weights_reader import tensors_of
+from redistill.models.weights import WeightsWarning, load_weights
+from redistill.models.weights_reader import AVERAGES, tensors_of
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +182,32 @@ def test_a_distillers_checkpoint_gives_its_student_or_says_what_it_holds(tmp_pat
     torch.save(both, tmp_path / "both.pth")
     with pytest.raises(RedistillError, match=r"stand under 'student\.', 'teacher\.'"):
         models.load(tmp_path / "both.pth", model="wrn-10-1", args=SIZES)
+
+
+@pytest.mark.parametrize("key", AVERAGES)
+def test_weights_and_their_average_are_told_apart(tmp_path: Path, net: Any, key: str) -> None:
+    """timm publishes accuracies of ``state_dict_ema``; which of the two was read must not be a secret."""
+    average, file = models.wrn(10, 1, seed=4, channels=1, image_size=8), tmp_path / "a.pth"
+    torch.save({"epoch": 1, "state_dict": net.state_dict(), key: {f"module.{k}": v for k, v in average.state_dict().items()}}, file)
+    with pytest.warns(WeightsWarning, match=rf"running average \({key}\), and the weights were read") as told:
+        assert torch.equal(models.load(file).fc.weight, net.fc.weight)
+    line = str(told[0].message).partition("give a file of it, ")[2]
+    exec(line.replace("'averaged.safetensors'", repr(str(tmp_path / "averaged.safetensors"))), {"rd": redistill})
+    assert torch.equal(models.load(tmp_path / "averaged.safetensors").fc.weight, average.fc.weight)
+    with pytest.warns(WeightsWarning):
+        load_weights(mine := models.wrn(10, 1, seed=5, channels=1, image_size=8), file)
+    assert torch.equal(mine.fc.weight, net.fc.weight)
+
+
+def test_an_average_that_is_asked_for_must_be_there(tmp_path: Path, net: Any) -> None:
+    torch.save({"ema": net.state_dict()}, tmp_path / "only.pth")
+    assert torch.equal(models.load(tmp_path / "only.pth", averaged=True).fc.weight, net.fc.weight)
+    torch.save({"state_dict": net.state_dict(), "ema": None}, tmp_path / "plain.pth")
+    models.save(net, tmp_path / "plain.safetensors")
+    for file in ("plain.pth", "plain.safetensors"):
+        assert torch.equal(models.load(tmp_path / file).fc.weight, net.fc.weight)
+        with pytest.raises(RedistillError, match=rf"{file} holds no averaged weights .*: leave averaged out"):
+            models.load(tmp_path / file, averaged=True)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -157,7 +157,7 @@ def use_text(facts: Facts, folder: Path, beside: Sequence[str] = ()) -> str:
         "    entries = said.values() if hasattr(said, 'values') else said\n"
         "    said = next(value for value in entries if value.ndim == 2)\n"
         "probabilities = said.softmax(1)[0]\n"
-        'for i in probabilities.argsort(descending=True)[:5].tolist():\n    print(f"{probabilities[i]:.4f} {NAMES[i]}")\n'
+        'for i in probabilities.argsort(descending=True, stable=True)[:5].tolist():\n    print(f"{probabilities[i]:.4f} {NAMES[i]}")\n'
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -82,11 +83,14 @@ def save(
     tensor_files.save(path, {**state, **beside}, {"redistill": json.dumps(about, sort_keys=True), **(extra or {})})
 
 
-def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors of a file of weights (:mod:`redistill.models.weights_reader`), and what its header says about the network."""
+def read(path: str | Path, *, averaged: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a file of weights (:mod:`redistill.models.weights_reader`), and what its header says about the network.
+
+    averaged: of a file that holds weights and their running average, the average.
+    """
     if not isinstance(path, str | PathLike):
         raise RedistillError(f"a network is read from the path of a file, got a {type(path).__name__}")
-    tensors, header = contents(path)
+    tensors, header = contents(path, averaged=averaged)
     if "n_averaged" in tensors and all(name.startswith("module.") for name in tensors if name != "n_averaged"):
         del tensors["n_averaged"]  # how often torch's AveragedModel has averaged: no part of the network
     about = _about(header, Path(path)) if header else {}
@@ -94,6 +98,21 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     listed = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
     about["beside"] = {name: tensors.pop(name) for name in listed if name in tensors}
     return tensors, about
+
+
+class WeightsWarning(UserWarning):
+    """Of what a file holds, one thing was read and another was not."""
+
+
+def _tell_of_average(about: Mapping[str, Any], where: str) -> None:
+    """Say that a running average stands beside the weights that were read: the two are different networks, by points."""
+    if "average" in about:
+        warnings.warn(
+            f"{where} holds weights and their running average ({about['average']}), and the weights were read: for the average give a "
+            f"file of it, rd.models.save(rd.models.load({where!r}, averaged=True), 'averaged.safetensors')",
+            WeightsWarning,
+            stacklevel=3,
+        )
 
 
 def _about(header: Mapping[str, str], path: Path) -> dict[str, Any]:
@@ -140,6 +159,7 @@ def load(
     normalisation: str | None = None,
     args: Mapping[str, Any] | None = None,
     trust_code: bool = False,
+    averaged: bool = False,
 ) -> nn.Module:
     """A network from a file or a folder, in evaluation mode; its ``class_names`` are those the file keeps, or None.
 
@@ -154,11 +174,13 @@ def load(
         normalisation: set its images are normalised in, where the file does not say it.
         args: arguments of the architecture that the file does not say; one that contradicts the file is refused.
         trust_code: the source file that lies in such a folder may be run.
+        averaged: of a training script's file that holds weights and their running average (timm's ``state_dict_ema``), the average;
+            without this the weights.
     """
     path = place_of(path) or path
     if isinstance(path, str | PathLike) and is_network_folder(folder := expanded(path)):
-        if model is not None or classes is not None or args:
-            raise RedistillError(f"{path} says itself what its network is: leave model, classes and args out")
+        if model is not None or classes is not None or args or averaged:
+            raise RedistillError(f"{path} says itself what its network is: leave model, classes, args and averaged out")
         whole = _of_folder(folder, trust_code)
         if normalisation is not None:
             whole.normalisation = normalisation  # type: ignore[assignment]
@@ -168,7 +190,7 @@ def load(
         net = load_whole(expanded(path), kind, model, classes, given)
         net.normalisation = normalisation  # type: ignore[assignment]
         return net.eval()
-    tensors, about = read(path)
+    tensors, about = read(path, averaged=averaged)
     where = str(path)
     if about.get("arch") is not None and (model is None or ":" not in model):
         net = _ours(_arch(about["arch"], Path(path)), model, classes, given, tensors, where)
@@ -180,6 +202,7 @@ def load(
     put_beside(net, about["beside"], where)
     net.normalisation = normalisation or about.get("normalisation")  # type: ignore[assignment]
     net.class_names = about.get("class_names")  # type: ignore[assignment]
+    _tell_of_average(about, where)
     return net.eval()
 
 
@@ -327,3 +350,4 @@ def load_weights(network: nn.Module, path: Path, args: dict[str, Any] | None = N
         network.normalisation = about["normalisation"]
     if about.get("class_names"):
         network.class_names = about["class_names"]
+    _tell_of_average(about, str(path))

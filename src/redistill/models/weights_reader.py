@@ -33,7 +33,7 @@ KEYS = ("state_dict", "model_state_dict", "model", "net", "params", "model_state
 """Under which training scripts save the weights, in the order in which they are looked for."""
 
 AVERAGES = ("state_dict_ema", "model_ema", "ema", "ema_state_dict")
-"""Averaged weights: read where the file holds no others."""
+"""Averaged weights: read where the file holds no others, or where they are asked for."""
 
 DEPTH = 8  # mappings inside mappings
 SHARDS = 1000
@@ -64,11 +64,13 @@ def tensors_of(path: str | Path) -> dict[str, Tensor]:
     return contents(path)[0]
 
 
-def contents(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def contents(path: str | Path, *, averaged: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
     """``(tensors by name, header)`` of a file of weights of any format; only safetensors have a header, and a whole network one that
     names its buffers of no state dict.
 
-    The format is told by the bytes, never by the name. A list of shards (``*.index.json``) is read with its shards.
+    The format is told by the bytes, never by the name. A list of shards (``*.index.json``) is read with its shards. Of a training
+    script's file that holds weights and their running average, the weights, and the header names the average; or, ``averaged``,
+    the average.
     """
     path = expanded(path)
     size = _size(path)
@@ -77,17 +79,43 @@ def contents(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             head = file.read(4096)
     except OSError as error:
         raise _unread(path, error) from error
+    pickled = head[:2] == b"PK" or head[:1] == b"\x80"
+    if averaged and (_is_safetensors(head, size) or not pickled):
+        raise _no_average(path)
     if _is_safetensors(head, size) or (path.suffix.lower() == ".safetensors" and _may_be_cut(head)):
         return _safetensors(path)
     if head[:1] == b"{" and path.suffix.lower() == ".json":
         return _shards(path), {}
     if (what := _other(path, head, size)) is not None:
         raise RedistillError(f"{path} {what}")
-    if path.suffix.lower() == ".safetensors" and not (head[:2] == b"PK" or head[:1] == b"\x80"):
+    if path.suffix.lower() == ".safetensors" and not pickled:
         return _safetensors(path)  # which says what is wrong with it
     loaded, beside = _torch(path, head)
-    header = {"redistill": json.dumps({"beside": beside})} if beside else {}
-    return _bounded(_state_dict(loaded, path), path, size), header
+    average = _average(loaded)
+    if averaged:
+        if average is None:
+            raise _no_average(path)
+        return _bounded(_state_dict(loaded[average], path), path, size), {}
+    about = ({"beside": beside} if beside else {}) | ({"average": average} if average is not None and _plain_weights(loaded) else {})
+    return _bounded(_state_dict(loaded, path), path, size), {"redistill": json.dumps(about)} if about else {}
+
+
+def _no_average(path: Path) -> RedistillError:
+    return RedistillError(f"{path} holds no averaged weights (under {', '.join(AVERAGES)}): leave averaged out")
+
+
+def _average(loaded: Any) -> str | None:
+    """The key of the running average of a training script's file; None where it holds none."""
+    return next((key for key in AVERAGES if _holds(loaded, key)), None)
+
+
+def _plain_weights(loaded: Any) -> bool:
+    return any(_holds(loaded, key) for key in KEYS)
+
+
+def _holds(loaded: Any, key: str) -> bool:
+    """Whether there is something like a state dict under a key."""
+    return isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping) and bool(loaded[key])
 
 
 def _size(path: Path) -> int:
@@ -264,7 +292,7 @@ def _shards(path: Path) -> dict[str, Tensor]:
 
 
 # -- pickles of torch.save --------------------------------------------------------------------------------------------
-def _torch(path: Path, head: bytes) -> tuple[object, Sequence[str]]:
+def _torch(path: Path, head: bytes) -> tuple[Any, Sequence[str]]:
     """What a file of torch.save holds, and of a whole network the names of the tensors that are of no state dict."""
     # RepDistiller keeps its options beside the weights, in a Namespace
     harmless: list[Any] = [argparse.Namespace, *((Beside, name) for name in _BESIDE)]
