@@ -33,8 +33,13 @@ def distill(
         int | None, typer.Option(min=1, help="Train (or tune) the teacher on the labels first, for so many epochs.", metavar="EPOCHS")
     ] = None,
     method: Annotated[
-        str, typer.Option(help="KD; KD,DKD are two students, KD+AT is one that learns by both; or FILE.toml with [[method]].")
-    ] = "KD",
+        str | None,
+        typer.Option(help="KD,DKD are two students, KD+AT is one that learns by both; or FILE.toml with [[method]]. Default: KD, or "
+                     "with --choose KD,KD+AT,KD+SP.", metavar="NAMES"),
+    ] = None,
+    choose: Annotated[
+        bool, typer.Option("--choose", help="Try the methods on nine tenths of the training images; go on with the best on the rest.")
+    ] = False,
     epochs: Annotated[int, typer.Option(min=1, help="Of each student.")] = 30,
     time_budget: Annotated[str | None, typer.Option(help="As many epochs as fit into it, instead: 30m, 2h.", metavar="TIME")] = None,
     seeds: Annotated[str, typer.Option(help="3 means 0, 1, 2; 4,7 means 4 and 7.", metavar="SEEDS")] = "1",
@@ -103,11 +108,13 @@ def distill(
         change=change, runs=runs,
         resources=Resources(data_dir=data_dir, device=device, threads=threads, cache=not no_cache, track=trackers),
         augment=augment, recipe=recipe, ema=ema, early_stop=early_stop, accumulate=accumulate, class_weights=class_weights,
-        unlabelled=unlabelled, tell=None if as_json else lambda line: print(line, flush=True),
+        unlabelled=unlabelled, choose=choose, tell=None if as_json else lambda line: print(line, flush=True),
     )  # fmt: skip
     if dry_run or student is None:
         if as_json:
-            show_json({"plan": list(made.lines), "seconds": made.seconds, "experiments": [one.written() for one in made.experiments]})
+            trials = [one.written() for by_seed in made.trials.values() for one in by_seed.values()]
+            wanted = {"experiments": [one.written() for one in made.experiments], **({"trials": trials} if trials else {})}
+            show_json({"plan": list(made.lines), "seconds": made.seconds, **wanted})
         return
     require_place(expanded(out), made)
     found = made.carry_out(Terminal())

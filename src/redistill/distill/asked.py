@@ -56,6 +56,7 @@ class Asked:
     accumulate: int = 1
     class_weights: bool = False
     unlabelled: str | None = None
+    choose: bool = False
 
     @property
     def of_students(self) -> list[str]:

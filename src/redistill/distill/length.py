@@ -15,7 +15,7 @@ from torch import nn
 
 from redistill.distill import cost
 from redistill.distill.asked import Asked
-from redistill.distill.photos import Photos
+from redistill.distill.photos import HELD, Photos
 from redistill.errors import RedistillError, counted
 from redistill.files import canonical, digest, json_of, make_folder, pretty, there, write
 from redistill.launch.progress import estimated
@@ -64,7 +64,7 @@ def chosen(
     """Every choice with its reason.
 
     Args:
-        methods: how many students learn side by side.
+        methods: how many students learn side by side, or are tried so.
 
     Raises:
         RedistillError: no batch fits the memory; not one epoch fits the time.
@@ -89,7 +89,9 @@ def chosen(
     with_teacher = cost.step_seconds(student, teacher, shape, batch, device)
     alone = cost.step_seconds(student, None, shape, batch, device)
     plain = alone if asked.plain and images.labelled else 0.0
-    epoch = steps * (with_teacher + (methods - 1) * alone + plain) * READING * len(asked.seeds)
+    all_methods = with_teacher + (methods - 1) * alone
+    taught = (1 - HELD) * all_methods + with_teacher if asked.choose else all_methods  # trials of all, then one of them
+    epoch = steps * (taught + plain) * READING * len(asked.seeds)
     epochs, reason = _epochs(asked, epoch, steps, before)
     lines.append(("length", reason))
     seconds = epoch * epochs

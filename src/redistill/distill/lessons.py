@@ -9,6 +9,7 @@ from typing import Any
 
 from redistill.distill import length, methods
 from redistill.distill.asked import Asked
+from redistill.distill.choice import APART
 from redistill.distill.names import Named
 from redistill.distill.photos import HELD, Photos
 from redistill.experiment.value import Experiment
@@ -19,17 +20,19 @@ LOOKS = 20  # at the evaluation images in a run
 
 @dataclass(frozen=True)
 class Lessons:
-    """teaching: the experiment that trains the teacher, empty where it has weights. plain, distilled: as in a plan."""
+    """teaching: the experiment that trains the teacher, empty where it has weights. plain, trials, distilled: as in a plan."""
 
     teaching: dict[int, Experiment]
     plain: dict[int, Experiment]
+    trials: dict[str, dict[int, Experiment]]
     distilled: dict[str, dict[int, Experiment]]
 
     @property
-    def every(self) -> list[Experiment]:
-        """All of them, in the order in which they are trained."""
-        taught = (one for by_seed in self.distilled.values() for one in by_seed.values())
-        return [*self.teaching.values(), *self.plain.values(), *taught]
+    def groups(self) -> list[list[Experiment]]:
+        """What is trained, in its order; after trials the students of one method, whose number is known."""
+        taught = [list(by_seed.values()) for by_seed in self.distilled.values()]
+        tried = [list(by_seed.values()) for by_seed in self.trials.values()]
+        return [list(self.teaching.values()), list(self.plain.values()), *tried, *(taught[:1] if tried else taught)]
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,9 @@ class Classroom:
             lesson, first = self._lesson(self.asked.train_teacher), self.asked.seeds[0]
             teaching, taught_by = {first: lesson.with_seed(first)}, {"run": lesson, "seed": first}
         plain = self._by_seed(self._plain()) if self.asked.plain and self.images.labelled else {}
-        return Lessons(teaching, plain, {way.name: self._by_seed(self._taught(way, taught_by)) for way in rows})
+        distilled = {way.name: self._by_seed(self._taught(way, taught_by)) for way in rows}
+        trials = {way.name: self._by_seed(self._trial(way, taught_by)) for way in rows} if self.asked.choose else {}
+        return Lessons(teaching, plain, trials, distilled)
 
     @property
     def _by_labels(self) -> list[dict[str, Any]]:
@@ -67,6 +72,8 @@ class Classroom:
         rate = lesson["lr"] / (10 if self.big.weights is not None else 1)  # a network that knows something already is only tuned
         longer = {**lesson, "epochs": epochs, "lr": rate, "warmup": length.warm_up(epochs)}
         looks = self._seen(self.length.recipe["epochs"], beside=False)
+        if self.asked.choose:  # a teacher that knows them would be asked for in trials that must not
+            looks["source"] |= APART
         settings = {"student": self.big.table(), "method": self._by_labels, **looks, "recipe": longer}
         return self._made(settings, Path.cwd(), f"teacher {self.big.short}")
 
@@ -76,12 +83,20 @@ class Classroom:
         settings = {"student": self.small.table(), "method": self._by_labels, **looks, "recipe": recipe}
         return self._made(settings, Path.cwd(), f"{self.small.with_args} plain", methods.for_the_plain(self.changes))
 
-    def _taught(self, way: methods.Asked, taught_by: dict[str, Any]) -> Experiment:
+    def _trial(self, way: methods.Asked, taught_by: dict[str, Any]) -> Experiment:
+        """The same on the images that are not set apart, and evaluated on those that are and on nothing else."""
+        source = {**self.images.source(), **APART}
+        return self._taught(way, taught_by, {"source": source, "evaluate": {}}, "on trial")
+
+    def _taught(
+        self, way: methods.Asked, taught_by: dict[str, Any], looks: dict[str, Any] | None = None, more: str | None = None
+    ) -> Experiment:
         terms = methods.with_class_weights(way.rows) if self.asked.class_weights else list(way.rows)
         recipe = self.length.recipe
-        looks = self._seen(recipe["epochs"], beside=True)
-        settings = {"teacher": taught_by, "student": self.small.table(), "method": terms, **looks, "recipe": recipe}
-        return self._made(settings, way.folder, f"{self.small.with_args} {way.name}", self.changes)
+        seen = looks or self._seen(recipe["epochs"], beside=True)
+        settings = {"teacher": taught_by, "student": self.small.table(), "method": terms, **seen, "recipe": recipe}
+        name = f"{self.small.with_args} {way.name}" if more is None else f"{self.small.with_args} {way.name} {more}"
+        return self._made(settings, way.folder, name, self.changes)
 
     def _seen(self, epochs: int, beside: bool) -> dict[str, Any]:
         """Images that a run learns from, with those without labels or not, and how often it is evaluated."""

@@ -75,7 +75,7 @@ def of_few_images(names: Sequence[str], each: float, beside: bool) -> str | None
     more = "" if beside else ", and so did images without labels (--unlabelled DIR)"
     return (
         f"few images: with 100 a class of CIFAR-10, KD alone brought a small network nothing that shows, KD+AT and KD+SP did "
-        f"(--method KD,KD+AT,KD+SP compares them here){more}: docs/distill.md, The table"
+        f"(--choose tries them on a tenth of these){more}: docs/distill.md, The table"
     )
 
 

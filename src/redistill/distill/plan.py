@@ -4,10 +4,11 @@ they are carried out."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from redistill.distill import teacher
+from redistill.distill.choice import Choice, held_images
 from redistill.distill.family import Candidate
 from redistill.distill.length import Length
 from redistill.distill.names import Named
@@ -29,6 +30,7 @@ class Plan:
     Attributes:
         lines: what was found and chosen, a sentence each. photos: the images. teaching: the experiments that train the teacher, by
             seed, empty where it has weights. plain: by seed, empty where there are none. distilled: by name of the method and seed.
+            trials: likewise, where one of the methods is to be chosen by them; then that one alone is trained of ``distilled``.
         relatives: smaller networks of the teacher's family. seconds: expected, of the training that is still to be done.
     """
 
@@ -45,6 +47,7 @@ class Plan:
     store: Store
     length: Length | None = None
     resources: Resources = field(default_factory=Resources)
+    trials: dict[str, dict[int, Experiment]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return "\n".join(self.lines)
@@ -72,10 +75,29 @@ class Plan:
                 net, who = made[min(made)].network(trust_code=True), f"the teacher {self.teacher.name}"
                 epochs = counted(self.teaching[min(made)].recipe.epochs or 0, "epoch")
                 teacher.require_knowing(net, self.photos.test, who, self.photos.train, trained_for=epochs)
-        outcome = carry_out(self.experiments, self.store, self.resources, display)
-        plain = _made(outcome, self.plain)
-        distilled = {name: _made(outcome, by_seed) for name, by_seed in self.distilled.items()}
-        return measured(self, made, plain, distilled)
+        choice, mine = None, self
+        if self.trials:
+            choice = self._chosen(display)
+            if display is not None:
+                display.note(choice.sentence)
+            mine = replace(self, trials={}, distilled={choice.method: self.distilled[choice.method]})
+        outcome = carry_out(mine.experiments, self.store, self.resources, display)
+        plain = _made(outcome, mine.plain)
+        distilled = {name: _made(outcome, by_seed) for name, by_seed in mine.distilled.items()}
+        return replace(measured(mine, made, plain, distilled), choice=choice)
+
+    def _chosen(self, display: Display | None) -> Choice:
+        """Train the trials that are not there yet. One that diverges has lost, and is no reason to end."""
+        every = [one for by_seed in self.trials.values() for one in by_seed.values()]
+        outcome = carry_out(every, self.store, self.resources, display)
+        found = {run.id: run for run in outcome.runs}
+        if outcome.status > 1 or any(one.id not in found for one in every):
+            _made(outcome, {})
+        accuracies = {
+            name: {seed: None if (run := found[one.id]).diverged else run.accuracy("held_out") for seed, one in by_seed.items()}
+            for name, by_seed in self.trials.items()
+        }
+        return Choice(accuracies, held_images(self.photos.own_count))
 
 
 def _made(outcome: Outcome, wanted: Mapping[int, Experiment]) -> dict[int, Run]:

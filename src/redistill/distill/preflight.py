@@ -6,14 +6,16 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from redistill.core import Context
 from redistill.data.subsets import whole
-from redistill.distill import cost, length, methods, photos, teacher
+from redistill.distill import choice, cost, length, methods, photos, teacher
 from redistill.distill.asked import Asked
 from redistill.distill.family import WORDS, Candidate, chosen, family
 from redistill.distill.lessons import Classroom, Lessons
@@ -48,7 +50,7 @@ def plan(
     student_weights: str | Path | None = None,
     student_pretrained: bool = False,
     train_teacher: int | None = None,
-    method: str = "KD",
+    method: str | None = None,
     epochs: int = 30,
     time_budget: float | None = None,
     seeds: Sequence[int] = (0,),
@@ -69,6 +71,7 @@ def plan(
     accumulate: int = 1,
     class_weights: bool = False,
     unlabelled: str | None = None,
+    choose: bool = False,
     tell: Callable[[str], None] | None = None,
 ) -> Plan:
     """Look at images and networks and say what will be done.
@@ -80,7 +83,8 @@ def plan(
         teacher_weights, student_weights: files of weights. teacher_normalise: the set in which the teacher wants its images.
         student_pretrained: begin with the weights that the student's library publishes.
         train_teacher: epochs for which the teacher is trained here on the labels first.
-        method: ``KD``, ``KD,DKD`` (two students), ``KD+AT`` (one that learns by both), or a file with ``[[method]]``.
+        method: ``KD``, ``KD,DKD`` (two students), ``KD+AT`` (one that learns by both), or a file with ``[[method]]``; default: KD, or
+            with ``choose`` :data:`redistill.distill.choice.TRIED`, as far as the networks have places for them.
         epochs: of each student. time_budget: seconds for all students together, from which the epochs follow instead.
         size: side of the images; default: see the plan. batch_size, lr, precision: default: chosen, with a reason in the plan.
         plain: train beside each student the same one without a teacher. evaluate: another set to evaluate on.
@@ -94,6 +98,8 @@ def plan(
         accumulate: parts that a batch is computed in. class_weights: in cross-entropy each class counts alike.
         unlabelled: a folder (or data name) of further training images, whose labels are hidden if they have some: they are learned from
             by terms that need none. Default: ``unlabelled/`` beside ``train/``.
+        choose: try every method with every seed on nine tenths of the training images first, and go on with the one that is right most
+            often on the other tenth.
         tell: is given each line of the plan as soon as it is known; looking takes its time.
 
     Raises:
@@ -103,7 +109,8 @@ def plan(
         raise RedistillError(f"seeds are several numbers, got {seeds!r}: give seeds=(0, 1, 2)")
     asked = Asked(
         data=str(data), teacher=teacher, student=student, teacher_weights=teacher_weights, teacher_normalise=teacher_normalise,
-        student_weights=student_weights, student_pretrained=student_pretrained, train_teacher=train_teacher, method=method,
+        student_weights=student_weights, student_pretrained=student_pretrained, train_teacher=train_teacher,
+        method=(choice.TRIED if choose else "KD") if method is None else method, choose=choose,
         epochs=epochs, time_budget=time_budget, seeds=tuple(dict.fromkeys(seeds)), size=size, batch_size=batch_size, lr=lr,
         precision=precision, plain=plain, evaluate=evaluate, skip_unreadable=skip_unreadable, change=tuple(change),
         resources=resources or Resources(), augment=length.PATIENT if recipe == "patient" and augment is None else augment,
@@ -122,14 +129,15 @@ def plan(
         whole(what, 1 if count is None else count, 1)
     if recipe is not None and recipe not in length.RECIPES:
         raise RedistillError(nearest(recipe, length.RECIPES, "recipe"))
-    return _Preflight(asked, Store(expanded(runs)), tell).plan()
+    return _Preflight(asked, Store(expanded(runs)), tell, usual=method is None).plan()
 
 
 class _Preflight:
     """One look at everything, in the order in which it is told."""
 
-    def __init__(self, asked: Asked, store: Store, tell: Callable[[str], None] | None):
-        self.asked, self.store, self.tell = asked, store, tell
+    def __init__(self, asked: Asked, store: Store, tell: Callable[[str], None] | None, usual: bool):
+        """usual: nobody named a method."""
+        self.asked, self.store, self.tell, self.usual = asked, store, tell, usual
         self.device = resolve_device(asked.resources.device)
         self.lines: list[str] = []
         self.class_names: tuple[str, ...] | None = None
@@ -196,8 +204,13 @@ class _Preflight:
             small = with_classes(small, sizes["classes"])
         little = self.built(small, sizes, "student")
         self.compare(net, little, big, small, sizes)
-        count = len(methods.asked(asked.method, images.labelled, epochs=1))  # refused before anything is measured
+        rows = methods.asked(asked.method, images.labelled, epochs=1)  # refused before anything is measured
         seen = self.places(net, little, images)
+        meet = partial(meeting, little, seen[1], net, seen[0], count=len(images.train), labels=images.train.all_labels)
+        if asked.choose:
+            self.asked = asked = self.tried(rows, images, meet)
+            rows = methods.asked(asked.method, images.labelled, epochs=1)
+        count = len(rows)
         chosen_length = length.chosen(asked, images, net, little, count, self.device, self.store)
         rows = methods.asked(asked.method, images.labelled, chosen_length.recipe["epochs"])
         for what, text in chosen_length.lines:
@@ -209,13 +222,23 @@ class _Preflight:
         for name, by_seed in lessons.distilled.items():
             method = made_method(next(iter(by_seed.values())).method)
             try:
-                method.setup(meeting(little, seen[1], net, seen[0], count=len(images.train), labels=images.train.all_labels))
+                method.setup(meet())
             except RedistillError as error:  # now, and not when a teacher has been trained for an hour
                 raise RedistillError(f"--method {name}: {error}") from error
         return Plan(
             tuple(self.lines), images, big, small, sizes, lessons.teaching, lessons.plain, lessons.distilled, tuple(relatives),
-            chosen_length.seconds if missing else 0.0, self.store, chosen_length, asked.resources,
+            chosen_length.seconds if missing else 0.0, self.store, chosen_length, asked.resources, lessons.trials,
         )  # fmt: skip
+
+    def tried(self, rows: Sequence[methods.Asked], images: Photos, meet: Callable[[], Context]) -> Asked:
+        """The same with the methods that can be tried, where nobody named them; by one there is nothing to choose."""
+        choice.require_trials(rows, images, self.usual)
+        if not self.usual:
+            return self.asked
+        fitting, others = choice.fitting(rows, meet)
+        for name, why in others.items():
+            self.say("", f"{name} is not tried: {why}")
+        return replace(self.asked, method=",".join(fitting), choose=len(fitting) > 1)
 
     # -- images -------------------------------------------------------------------------------------------------------
     def images(self, big: Named) -> Photos:
@@ -378,6 +401,14 @@ class _Preflight:
             terms = next(iter(by_seed.values())).written()["method"]
             weights = " + ".join(f"{row.get('weight', 1.0)} {row['use']}" for row in terms)
             self.say("" if number else "method", f"{name}: {weights}")
+        if lessons.trials:
+            self.say(
+                "choice",
+                f"each is tried on nine tenths of the training images, and the one that is right on most of the other "
+                f"{counted(choice.held_images(images.own_count), 'image')} is trained on all; the evaluation images decide nothing",
+            )
+            if lessons.teaching:
+                self.say("", "the teacher is trained on these nine tenths too, so that it knows no more than the trials")
         each = statistics.median(images.train.class_counts()) if images.labelled else math.inf
         if (remark := methods.of_few_images(list(lessons.distilled), each, images.beside is not None)) is not None:
             self.say("", remark)
@@ -391,8 +422,9 @@ class _Preflight:
                 f"the same student by cross-entropy alone on the {images.own_count:,} images with labels, for about as many steps "
                 f"({counted(chosen_length.alone['epochs'], 'epoch')} of these), same seeds",
             )
-        missing = sum(self.store.find(one) is None for one in lessons.every)
-        self.say("runs", f"{missing} to train in {self.store.root}, {len(lessons.every) - missing} are there")
+        every = [one for group in lessons.groups for one in group]
+        missing = sum(self.store.find(one) is None for one in every)
+        self.say("runs", f"{missing} to train in {self.store.root}, {len(every) - missing} are there")
         return missing
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from redistill.distill import cost
+from redistill.distill.choice import Choice
 from redistill.errors import RedistillError
 from redistill.features.normalised import normalisation_of
 from redistill.files import make_folder, pretty, require_free, write
@@ -103,6 +104,7 @@ class Distilled:
 
     Attributes:
         rows: teacher, plain student, distilled students. labels, class_names: of the evaluation images. place: the machine.
+        choice: of the method, where it was chosen by trials.
     """
 
     plan: Plan
@@ -110,6 +112,7 @@ class Distilled:
     labels: Tensor | None
     class_names: tuple[str, ...]
     place: str
+    choice: Choice | None = None
 
     def row(self, kind: str) -> Row | None:
         return next((row for row in self.rows if row.kind == kind), None)
@@ -125,6 +128,7 @@ class Distilled:
         return {
             "machine": self.place,
             "images": None if self.labels is None else len(self.labels),
+            **({} if self.choice is None else {"choice": self.choice.as_json()}),
             "rows": [
                 {
                     "name": row.name, "kind": row.kind, **dataclasses.asdict(row.cost),
@@ -180,7 +184,8 @@ def require_place(folder: Path, plan: Plan) -> None:
     from redistill.export.folder import WRITTEN
 
     require_free(folder, FILES, FILES[2], "--out")
-    for name in (_student(way, len(plan.distilled)) for way in plan.distilled):
+    students = 1 if plan.trials else len(plan.distilled)
+    for name in {_student(way, students): None for way in plan.distilled}:
         require_free(folder / name, WRITTEN, ABOUT, "--out")
         place = (folder / name).resolve()
         for role, net in (("teacher", plan.teacher), ("student", plan.student)):

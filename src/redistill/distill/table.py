@@ -64,7 +64,7 @@ def _column(found: Distilled, row: Row | None) -> list[str]:
 
 
 def _sentences(found: Distilled) -> list[str]:
-    lines = []
+    lines = [] if found.choice is None else [found.choice.sentence]
     count = 0 if found.labels is None else len(found.labels)
     teacher = found.rows[0]
     for row in found.rows:
