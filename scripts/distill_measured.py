@@ -5,8 +5,8 @@
 
 ``shapes`` is the README's example, its two commands as they stand there. ``cifar10`` writes the first images of each class of
 CIFAR-10 as a folder of PNG, and takes a published WRN-16-1 as teacher and ``examples/small_cnn.py`` as student. ``cifar10-methods``,
-``-mixed`` and ``-unlabelled`` are the same with other methods, with mixed images, and with the next 900 images of each class
-without their labels, for as many steps. The work lies in ``--work`` (a stopped measurement goes on there, and a run that two of them
+``-choose``, ``-mixed`` and ``-unlabelled`` are the same with other methods, with a method chosen by trials, with mixed images, and with
+the next 900 images of each class without their labels, for as many steps. The work lies in ``--work`` (a stopped measurement goes on there, and a run that two of them
 need is trained once), the record in ``results/measured/distill/NAME.json``: the command, the processor time of its trainings, the
 table as it was printed, and every number behind it.
 """
@@ -38,6 +38,7 @@ COMMANDS = {
     "cifar10": f"{CIFAR10} --epochs 50 --seeds 3",
     "cifar10-methods": f"{CIFAR10} --method KD,DKD,DIST,KD+AT,KD+SP,Review --epochs 50 --seeds 3",
     "cifar10-mixed": f"{CIFAR10} --augment crop-flip:4+mixup:1 --epochs 50 --seeds 3",
+    "cifar10-choose": f"{CIFAR10} --choose --epochs 50 --seeds 3",
     "cifar10-unlabelled": f"{CIFAR10} --unlabelled cifar-unlabelled --batch-size 64 --epochs 5 --seeds 3",
 }
 
@@ -93,7 +94,8 @@ def main() -> None:
     words = [sys.executable, "-P", "-m", *command.split(), "--threads", "1", "--out", out.name]
     subprocess.run(words, check=True, cwd=work, env={**os.environ, "PYTHONPATH": str(ROOT / "src")})
     found = json.loads((out / "table.json").read_text(encoding="utf-8"))
-    cpu = training_seconds([work / folder for row in found["rows"] for folder in row["runs"]])
+    trained = [folder for row in (*found["rows"], found.get("choice", {"runs": []})) for folder in row["runs"]]
+    cpu = training_seconds([work / folder for folder in trained])
     plan = (out / "plan.txt").read_text(encoding="utf-8").replace(f"{work.resolve()}/", "").splitlines()
     table = (out / "table.md").read_text(encoding="utf-8")
     measured = {"command": command, "cpu_seconds": round(cpu, 1), **found, "plan": plan, "table": table}

@@ -43,6 +43,7 @@ def test_the_best_of_the_trials_alone_is_trained_on_everything(chosen: tuple[Pla
     assert (place / "out" / "student").is_dir()
     text = (place / "out" / "table.md").read_text()
     assert found.choice.sentence in text and json.loads((place / "out" / "table.json").read_text())["choice"]["method"] == "KD"
+    assert len(found.choice.folders) == 4 and all((folder / "record.json").is_file() for folder in found.choice.folders)
     assert "runs          9 to train" in str(made)
 
 

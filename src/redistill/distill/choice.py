@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from redistill import terms
@@ -59,10 +60,12 @@ class Choice:
 
     Attributes:
         accuracies: by method and seed, in percent of the held-out images; None where the trial diverged. images: how many these are.
+        folders: of the trials.
     """
 
     accuracies: Mapping[str, Mapping[int, float | None]]
     images: int
+    folders: tuple[Path, ...] = ()
 
     @property
     def method(self) -> str:
@@ -98,7 +101,8 @@ class Choice:
 
     def as_json(self) -> dict[str, Any]:
         """The same for machines."""
-        return {"method": self.method, "images": self.images, "accuracies": {n: dict(by_seed) for n, by_seed in self.accuracies.items()}}
+        accuracies = {name: dict(by_seed) for name, by_seed in self.accuracies.items()}
+        return {"method": self.method, "images": self.images, "accuracies": accuracies, "runs": list(map(str, self.folders))}
 
 
 def _percent(value: float | None) -> str:
