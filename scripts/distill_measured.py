@@ -5,10 +5,12 @@
 
 ``shapes`` is the README's example, its two commands as they stand there. ``cifar10`` writes the first images of each class of
 CIFAR-10 as a folder of PNG, and takes a published WRN-16-1 as teacher and ``examples/small_cnn.py`` as student. ``cifar10-methods``,
-``-choose``, ``-mixed`` and ``-unlabelled`` are the same with other methods, with a method chosen by trials, with mixed images, and with
-the next 900 images of each class without their labels, for as many steps. The work lies in ``--work`` (a stopped measurement goes on there, and a run that two of them
-need is trained once), the record in ``results/measured/distill/NAME.json``: the command, the processor time of its trainings, the
-table as it was printed, and every number behind it.
+``-choose``, ``-mixed`` and ``-unlabelled`` are the same with other methods, with a method chosen by trials, with mixed images, and
+with the next 900 images of each class without their labels, for as many steps.
+
+The work lies in ``--work`` (a stopped measurement goes on there, and a run that two of them need is trained once), the record in
+``results/measured/distill/NAME.json``: the command, the processor time of its trainings, the table as it was printed, and every
+number behind it.
 """
 
 from __future__ import annotations

@@ -57,14 +57,14 @@ def test_a_trial_sees_neither_the_images_it_is_judged_on_nor_those_of_the_evalua
             assert run is not None and run.record["accuracy"].keys() == {"held_out"}
             assert found.choice is not None and found.choice.images == held == 7
             name = run.label.removesuffix(" on trial").rpartition(" ")[2]
-            mine = found.choice.accuracies[name][seed]
-            assert mine == run.accuracy("held_out") and mine is not None and mine * held / 100 == pytest.approx(round(mine * held / 100))
+            said = found.choice.accuracies[name][seed]
+            assert said == run.accuracy("held_out") and said * held / 100 == pytest.approx(round(said * held / 100))
     split: Any = [one.source.build(one.seed, None) for one in (made.trials["KD"][0], made.trials["KD+AT"][1])]
-    one, two = (set(built.evaluate["held_out"].index.tolist()) for built in split)
-    assert one == two and len(one) == held and not one & set(split[0].source.index.tolist())  # the same for every seed and method
+    mine, other = (set(built.evaluate["held_out"].index.tolist()) for built in split)
+    assert mine == other and len(mine) == held and not mine & set(split[0].source.index.tolist())  # the same for every seed and method
     (lesson,) = made.teaching.values()
     taught: Any = lesson.source.build(lesson.seed, None)
-    assert not one & set(taught.source.index.tolist())
+    assert not mine & set(taught.source.index.tolist())
     final: Any = made.distilled["KD"][0].source.build(0, None)
     assert len(final.source) == 72 and "held_out" not in final.evaluate
 
@@ -78,7 +78,8 @@ def test_without_a_choice_nothing_of_it_is_planned(planned: Callable[..., Plan])
 
 def test_methods_that_nobody_named_are_tried_as_far_as_the_networks_have_places(planned: Callable[..., Plan]) -> None:
     made = planned(choose=True)
-    assert list(made.trials) == list(made.distilled) == ["KD", "KD+AT", "KD+SP"] and "choice        each is tried on nine tenths" in str(made)
+    assert list(made.trials) == list(made.distilled) == ["KD", "KD+AT", "KD+SP"]
+    assert "choice        each is tried on nine tenths" in str(made)
     flat = planned(choose=True, teacher=f"{BIG.rpartition(':')[0]}:Fixed", size=32, train_teacher=2)
     assert not flat.trials and list(flat.distilled) == ["KD"] and "KD+AT is not tried: " in str(flat)
 
