@@ -15,9 +15,9 @@ from torch import nn
 
 from redistill.core import Context
 from redistill.data.subsets import whole
-from redistill.distill import choice, cost, length, methods, photos, teacher
+from redistill.distill import beside, choice, length, methods, photos, teacher
 from redistill.distill.asked import Asked
-from redistill.distill.family import WORDS, Candidate, chosen, family
+from redistill.distill.family import WORDS, chosen, family
 from redistill.distill.lessons import Classroom, Lessons
 from redistill.distill.names import Named, named, with_classes, with_published_weights
 from redistill.distill.photos import Photos
@@ -29,15 +29,12 @@ from redistill.features.places import Layers, meeting, places_of
 from redistill.launch.carry_out import Resources
 from redistill.launch.materials import shape_of, sizes_of
 from redistill.launch.threads import using, wanted
-from redistill.models import describe
 from redistill.models.classes import require_same_order
 from redistill.paths import expanded
 from redistill.precision import resolve_device
 from redistill.runs.store import Store
 from redistill.settings.change import changed
 from redistill.user_code import LIBRARIES
-
-SMALL_STEM = 96  # side from which a network with a CIFAR stem is dear
 
 
 def plan(
@@ -192,7 +189,11 @@ class _Preflight:
         big = self.knowing(big, net, images)
         relatives = family(big, sizes) if asked.student is None or asked.student in WORDS else []
         if asked.student is None:
-            self.propose(big, relatives, net, sizes)
+            lines = beside.proposed(big, net, relatives, sizes, self.device)
+            for line in lines:
+                self.line(line)
+            if not lines:
+                self.say("students", f"no smaller network of the family of {big.name} is known: name one, --student ./file.py:Net")
             return Plan(tuple(self.lines), images, big, big, sizes, {}, {}, {}, tuple(relatives), 0.0, self.store, None, asked.resources)
         if asked.student in WORDS:
             small = chosen(asked.student, big, relatives)
@@ -203,7 +204,8 @@ class _Preflight:
         if not images.labelled and images.test is None:
             small = with_classes(small, sizes["classes"])
         little = self.built(small, sizes, "student")
-        self.compare(net, little, big, small, sizes)
+        for number, text in enumerate(beside.compared(net, little, big, small, sizes)):
+            self.say("" if number else "student", text)
         rows = methods.asked(asked.method, images.labelled, epochs=1)  # refused before anything is measured
         seen = self.places(net, little, images)
         meet = partial(meeting, little, seen[1], net, seen[0], count=len(images.train), labels=images.train.all_labels)
@@ -337,49 +339,6 @@ class _Preflight:
         self.say("teacher", f"{big.name}: {known.sentence}; {space}")
         return big
 
-    def propose(self, big: Named, relatives: Sequence[Candidate], net: nn.Module, sizes: Mapping[str, Any]) -> None:
-        shape = shape_of(sizes)
-        proposed = [c for c in relatives if c.word is not None]
-        if not proposed:
-            self.say("students", f"no smaller network of the family of {big.name} is known: name one, --student ./file.py:Net")
-            return
-        nets = {big.name: net, **{str(c.word): c.network.made(sizes).to(self.device) for c in proposed}}
-        times = cost.latencies(nets, shape, self.device)
-        info = describe(net, shape)
-        rows = [(big.name, "", info.parameters, info.macs), *((str(c.word), _with_args(c.network), c.parameters, c.macs) for c in proposed)]
-        self.line("students of the teacher's family; choose one with --student WORD")
-        first, second = (max(len(str(row[column])) for row in rows) for column in (0, 1))
-        for name, what, parameters, macs in rows:
-            ms = times[name].milliseconds
-            self.line(
-                f"  {name:<{first}} {what:<{second}} {parameters / 1e6:8.3f} M parameters {macs / 1e6:9.1f} M MACs {ms[1]:8.2f} ms "
-                f"an image, {ms[32]:.1f} ms for 32"
-            )
-
-    def compare(self, net: nn.Module, little: nn.Module, big: Named, small: Named, sizes: Mapping[str, Any]) -> None:
-        shape = shape_of(sizes)
-        one, two = describe(net, shape), describe(little, shape)
-        sentence = (
-            f"{_with_args(small)}: {two.parameters:,} parameters of the teacher's {one.parameters:,}, {two.macs / 1e6:,.1f} M MACs of "
-            f"{one.macs / 1e6:,.1f} M"
-        )
-        if two.parameters >= one.parameters:
-            sentence += "; it is LARGER than the teacher, so nothing gets smaller"
-        elif two.macs >= one.macs:
-            sentence += "; it has fewer parameters and is not cheaper to compute"
-        self.say("student", sentence)
-        for who, named_ in (("teacher", big), ("student", small)):
-            if (
-                ":" not in named_.model
-                and sizes["image_size"] >= SMALL_STEM
-                and named_.model.startswith(("resnet", "wrn", "vgg", "mobilenet", "shuffle"))
-            ):
-                self.say(
-                    "",
-                    f"{named_.model} as {who} is the network for images of 32, whose first layers keep the resolution; for photographs it "
-                    f"is dear, and torchvision:NAME or timm:NAME have networks with another stem",
-                )
-
     def places(self, net: nn.Module, little: nn.Module, images: Photos) -> list[Layers]:
         """Tell the stages that meet; what a look at the teacher and one at the student found."""
         looks = []
@@ -426,7 +385,3 @@ class _Preflight:
         missing = sum(self.store.find(one) is None for one in every)
         self.say("runs", f"{missing} to train in {self.store.root}, {len(every) - missing} are there")
         return missing
-
-
-def _with_args(one: Named) -> str:
-    return one.with_args if one.args else one.name
