@@ -83,6 +83,19 @@ def test_arguments_of_constructors_are_what_is_planned_and_run(planned: Callable
     assert made.length is not None and other.length is not None and made.length.place != other.length.place
 
 
+def test_a_last_batch_of_very_few_images_is_left_out(planned: Callable[..., Plan]) -> None:
+    """Of 72 images a batch of 35 leaves two: each epoch would end with a step by these alone."""
+    made = planned(batch_size=35)
+    assert all(one.recipe.drop_last for one in (*made.teaching.values(), *made.experiments))
+    assert "3 epochs of 2 steps" in str(made) and "2 images of each epoch, others every time, are left out" in str(made)
+    assert not any(one.recipe.drop_last for one in planned(batch_size=40).experiments)  # 32 are left
+    assert not planned(batch_size=100).distilled["KD"][0].recipe.drop_last  # one batch is all there is
+    # of the 65 that a student sees where seven are held out, 32 leave one
+    assert [one.recipe.drop_last for one in planned(batch_size=32, early_stop=2).experiments] == [True, True]
+    assert not planned(batch_size=32).distilled["KD"][0].recipe.drop_last
+    assert not planned(batch_size=35, change=("recipe.drop_last=false",)).distilled["KD"][0].recipe.drop_last
+
+
 def test_nothing_asked_is_nothing_written(planned: Callable[..., Plan]) -> None:
     one = settings(planned())
     assert not {"ema", "patience", "accumulate"} & one["recipe"].keys() and "held_out" not in one["source"]

@@ -50,6 +50,15 @@ def test_a_feature_term_that_drowns_the_labels_is_warned_of(capsys: pytest.Captu
     assert capsys.readouterr().err.count("share of the loss") == 1
 
 
+def test_a_last_batch_of_very_few_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    def said(**recipe: Any) -> int:
+        trained(net(), quiet=False, recipe=rd.Recipe(lr=0.01, **recipe))
+        return capsys.readouterr().err.count("the last batch of an epoch has 1 image where the others have 23")
+
+    assert len(DATA) == 24 and said(epochs=2, batch_size=23) == 1
+    assert said(epochs=2, batch_size=23, drop_last=True) == said(steps=1, batch_size=23) == said(epochs=2, batch_size=500) == 0
+
+
 def test_a_saved_fit_goes_on_bit_for_bit_and_at_its_end_is_only_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, alone = net(), trained(reference := net())
     save = checkpoint.save

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from redistill.distill import length, methods
 from redistill.distill.asked import Asked
-from redistill.distill.choice import APART
+from redistill.distill.choice import APART, held_images
 from redistill.distill.names import Named
 from redistill.distill.photos import HELD, Photos
 from redistill.experiment.value import Experiment
@@ -72,7 +72,7 @@ class Classroom:
         rate = lesson["lr"] / (10 if self.big.weights is not None else 1)  # a network that knows something already is only tuned
         longer = {**lesson, "epochs": epochs, "lr": rate, "warmup": length.warm_up(epochs)}
         looks = self._seen(self.length.recipe["epochs"], beside=False)
-        if self.asked.choose:  # a teacher that knows them would be asked for in trials that must not
+        if self.asked.choose:  # or trials would be taught by a teacher that knows the images they are judged on
             looks["source"] |= APART
         settings = {"student": self.big.table(), "method": self._by_labels, **looks, "recipe": longer}
         return self._made(settings, Path.cwd(), f"teacher {self.big.short}")
@@ -106,9 +106,15 @@ class Classroom:
 
     def _made(self, settings: dict[str, Any], folder: Path, name: str, changes: Sequence[str] = ()) -> Experiment:
         data, resources = self.asked.data, self.asked.resources
+        settings["recipe"] = {**settings["recipe"], **length.last_batch(self._count(settings["source"]), settings["recipe"]["batch_size"])}
         title = Path(data.partition(":")[2] or data).name or data
         written = changed({"name": f"{title}: {name}", **settings}, changes, one_of_several=True)
         return Experiment.of(written, folder=folder, seed=0, device=resources.device, data_dir=resources.data_dir)
+
+    def _count(self, source: Mapping[str, Any]) -> int:
+        """Training images that a source has."""
+        every = len(self.images.train) if "beside" in source else self.images.own_count
+        return every - (held_images(self.images.own_count) if "held_out" in source else 0)
 
     def _by_seed(self, one: Experiment) -> dict[int, Experiment]:
         return {seed: one.with_seed(seed) for seed in self.asked.seeds}

@@ -102,7 +102,8 @@ class Loop:
         if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
             raise RedistillError(f"every={every!r}: evaluate every 1 or more epochs, a whole number")
         self.every = every if every is not None else max(1, math.ceil(epochs / 20))
-        self.smallest = max(1, smallest_batch(source, recipe, steps=self.steps, per_epoch=self.per_epoch) // recipe.accumulate)
+        self.fewest = smallest_batch(source, recipe, steps=self.steps, per_epoch=self.per_epoch)  # images of its smallest batch
+        self.smallest = max(1, self.fewest // recipe.accumulate)
         require_cohort(students, teacher, source, recipe, self.evaluate, smallest=self.smallest)
         if recipe.compile == "auto":
             self.recipe = recipe.model_copy(update={"compile": self._compiling_pays([net for net, _ in students], teacher)})
