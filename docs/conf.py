@@ -24,7 +24,7 @@ templates_path: list[str] = []
 suppress_warnings = ["myst.header"]  # a card begins with its second level where its page has the first
 
 myst_heading_anchors = 4
-nb_execution_mode = "off"  # notebooks are stored with their outputs; tests/docs/test_notebooks.py executes them
+nb_execution_mode = "off"  # notebooks are stored with their outputs; tests/test_notebooks.py executes them
 nb_merge_streams = True
 
 autodoc_member_order = "bysource"

@@ -6,8 +6,9 @@ Every point is a process of its own: KD steps of a small teacher and student (WR
 crop and flip, strict, one thread), one quantity changed at a time. CPU seconds of a step are the least of its eight after the first,
 which other work on the machine disturbed least. Memory is the highest while steps are taken, above what the process held before it had
 images and networks; freed memory is given back at once while it is measured, in steps of their own. The exponent of each is the slope
-of a line through the logarithms. Written to results/measured/growth/growth.json with docs/growth.md and its figure; ``--draw`` makes
-these two anew from the record.
+of a line through the logarithms.
+
+Written to results/measured/growth/growth.json with docs/growth.md and its figure; ``--draw`` makes these two anew from the record.
 """
 
 from __future__ import annotations
@@ -209,6 +210,15 @@ def draw(record: dict[str, Any]) -> None:
     write(PAGE, text(record).encode())
 
 
+def digits(number: float) -> str:
+    """Three of them.
+
+    >>> digits(0.17051), digits(2041.3)
+    ('0.171', '2,040')
+    """
+    return f"{float(f'{number:.3g}'):,g}"
+
+
 def text(record: dict[str, Any]) -> str:
     lines = [
         "<!-- written by scripts/growth.py from results/measured/growth/growth.json; do not edit -->",
@@ -229,7 +239,7 @@ def text(record: dict[str, Any]) -> str:
         unit = "CPU seconds of all runs" if measured["time"] == "whole" else "CPU ms a step"
         factor = 1 if measured["time"] == "whole" else 1000
         lines += ["", f"| {axis} | {unit} | memory, MB |", "|--:|--:|--:|"]
-        lines += [f"| {row[axis]:,} | {factor * row[measured['time']]:.3g} | {row['memory'] / 1e6:.0f} |" for row in measured["rows"]]
+        lines += [f"| {row[axis]:,} | {digits(factor * row[measured['time']])} | {row['memory'] / 1e6:.0f} |" for row in measured["rows"]]
     return "\n".join(lines) + "\n"
 
 

@@ -1,6 +1,6 @@
 """Does `fast` change results? Strict and fast on equal seeds: CE, KD and KD+AT with 100 images a class of CIFAR-10.
 
-The protocol of results/cifar10-m100 (scripts/cifar10_few.py): students WRN-16-1 from the published WRN-16-2 of Ferles et al., the
+The protocol of results/measured/cifar10-m100: students WRN-16-1 from the published WRN-16-2 of Ferles et al., the
 first 100 images of each class, 600 steps of batch 100, crop and flip. Fast differs from strict in its forwards in bf16 alone:
 first weights, order and crops are those of the same seed, so differences are paired.
 

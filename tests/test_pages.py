@@ -62,3 +62,20 @@ def test_tests_that_the_page_of_faults_names_are_there() -> None:
         file, named = found[1] or file, named + 1
         assert f"\ndef {found[2]}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file}::{found[2]}"
     assert named > 50
+
+
+def test_tests_and_scripts_that_pages_and_comments_name_are_there() -> None:
+    import re
+
+    places = [*(ROOT / "docs").rglob("*.md"), *(ROOT / "docs").glob("*.py"), *ROOT.glob("*.md"), ROOT / "Makefile", ROOT / "pyproject.toml"]
+    places += [file for room in ("src", "scripts", "tests", "benchmarks", "examples") for file in (ROOT / room).rglob("*.py")]
+    old = {ROOT / "docs" / "log.md", ROOT / "CHANGELOG.md"}  # what was true when it was written stays
+    made_up = {"tests/a.py"}
+    named = {
+        (found[0], str(file.relative_to(ROOT)))
+        for file in places
+        if file not in old
+        for found in re.finditer(r"(?<![\w./@-])(?:tests|scripts|benchmarks)/[\w/]+\.py\b", file.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 100
+    assert sorted(name for name in named if name[0] not in made_up and not (ROOT / name[0]).exists()) == []

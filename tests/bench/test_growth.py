@@ -32,6 +32,7 @@ def test_the_page_and_the_exponents_are_those_of_the_record(growth: ModuleType) 
     if not growth.RECORD.exists():
         pytest.skip("growth was not measured yet: python scripts/growth.py")
     record = measured(growth.RECORD)
+    assert "``" not in growth.text(record) and "e+" not in growth.text(record)  # what is said of the script, and computer's digits
     assert growth.PAGE.read_text(encoding="utf-8") == growth.text(record), "run python scripts/growth.py --draw"
     for axis, found in record["axes"].items():
         xs = [row[axis] for row in found["rows"]]

@@ -22,6 +22,7 @@ from redistill.report.drawing import links
 from redistill.report.paper_page import page as documented
 from redistill.report.references import bibtex, entries
 from redistill.report.web import paper_page
+from redistill.report.web_parts import versions
 from redistill.report.web_runs import runs_page
 from redistill.runs.store import Run, Store
 from redistill.sources.variants import KINDS
@@ -53,6 +54,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A paper with markup in its title and rows, and three seeds of one of its rows, trained."""
     root = tmp_path_factory.mktemp("page")
     text = SMALL.read_text().replace('"A small paper"', f'"{HOSTILE}"').replace('["10", "50.0', '["<b>10</b>", "50.0')
+    text = text.replace('page = "p. 1"\n', 'page = "p. 1"\nnote = "of one row, at HEAD"\n')
     text = text.replace('header = ["M", ', 'header = ["row", ').replace('  ["20", "55.0",       "-"],\n', "")
     text += '[table.1.row."<b>10</b>"]\nM = "10"\n'
     paper = root / "hostile.toml"
@@ -73,6 +75,7 @@ def read(path: Path) -> Text:
 def test_the_page_needs_nothing_else_and_markup_in_names_stays_text(place: Path) -> None:
     page = read(place / "report" / "index.html")
     assert "A <script>alert(1)</script> & $\\frac{x$" in page.text and "<b>10</b> / KD" in page.text
+    assert "c (p. 1). Note: of one row, at HEAD." in page.text
     assert [tag for tag, _ in page.tags].count("script") == 1  # ours
     for tag, attributes in page.tags:
         for name in ("src", "href", "xlink:href"):
@@ -195,8 +198,20 @@ def test_runs_of_several_versions_are_told_apart(place: Path) -> None:
     other = changed(two, versions={**two.record["versions"], "redistill": "9.9"})
     page = Text()
     page.feed(runs_page([one, other], ["Stale, a run: its data changed."]))
-    assert "Made by several versions: 1 run by redistill" in page.text and "1 run by redistill 9.9" in page.text
+    assert "Made by several versions: redistill " in page.text and page.text.count("(1 run") == 2 and "redistill 9.9, " in page.text
     assert "Stale, a run" in page.text.partition("Accuracy")[0]
+
+
+def test_commits_of_one_version_are_told_with_its_name_said_once(place: Path) -> None:
+    one, two, three = (run for run in Store(place / "runs").finished() if ":KD" in run.label)
+    at = {name: {"commit": name * 40, "changed": name == "b"} for name in "ab"}
+    runs = [changed(one, git=at["a"]), changed(two, git=at["b"]), changed(three, git=at["a"])]
+    assert versions(runs).startswith("Made by several commits of one version: redistill ") and versions(runs).count("torch") == 1
+    assert versions(runs).endswith(f"(2 runs at {'a' * 10}; 1 run at {'b' * 10}, changed).") and versions(runs[::2]) == ""
+    sealed = [changed(run, versions={**run.record["versions"], "package": name * 64}) for run, name in zip(runs, "aba", strict=True)]
+    found = {item.question: item.evidence for item in checklist(sealed)}
+    assert found["the dependencies are given"].count("torch") == 1 and "a" * 13 not in found["the dependencies are given"]
+    assert found["the training code is given"].endswith("; its SHA-256 in every record")
 
 
 def test_the_energy_that_codecarbon_measured_stands_under_the_costs(place: Path) -> None:

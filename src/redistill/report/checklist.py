@@ -16,6 +16,7 @@ from redistill.runs.record import Record
 from redistill.runs.store import Run
 
 Answer = Literal["yes", "partly", "no", "for the author", "does not apply"]
+CODE = "package"  # among the versions of a record: the SHA-256 of the package's own code
 
 
 @dataclass(frozen=True)
@@ -115,12 +116,15 @@ def _rule(rule: Sequence[Sequence[Any]]) -> str:
 
 
 def _code(records: Sequence[Record]) -> list[Item]:
-    versions = _each(", ".join(f"{name} {version}" for name, version in r.versions.items()) for r in records)
+    # of the package's own code the SHA-256 is no dependency, and differs from commit to commit
+    versions = _each(", ".join(f"{name} {version}" for name, version in r.versions.items() if name != CODE) for r in records)
+    sealed = bool(records) and all(CODE in r.versions for r in records)
     commits = _each(f"{r.git.commit[:12]}{' with changes' if r.git.changed else ''}" for r in records if r.git is not None)
     whole: Answer = "partly" if any(r.git is None or r.git.changed for r in records) else "yes"
     rows: list[tuple[str, Answer, str]] = [
         ("the dependencies are given", "yes", versions),
-        ("the training code is given", whole, f"redistill at commit {commits}" if commits else "no record says the commit"),
+        ("the training code is given", whole,
+         (f"redistill at commit {commits}" if commits else "no record says the commit") + "; its SHA-256 in every record" * sealed),
         ("the evaluation code is given", whole, "the same; every record holds its evaluation sets"),
         ("the trained models are given", "partly", "in each run's folder, unless only records were kept; SHA-256 in every record"),
         ("there is a table of results with the command of each", "yes", "in this report, row by row"),

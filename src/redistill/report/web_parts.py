@@ -91,17 +91,20 @@ def _cost(runs: Sequence[Run]) -> list[Content]:
 
 
 def versions(runs: Sequence[Run]) -> str:
-    """A sentence where runs of several versions stand beside each other; "" where one version made them all."""
-    made: dict[str, int] = {}
+    """A sentence where runs of several versions, or commits of one, stand beside each other; "" where one commit made them all."""
+    made: dict[str, dict[str, int]] = {}  # by version, by commit
     for run in runs:
         entry = run.entry
-        commit = f" (commit {entry.git.commit[:10]}{', changed' if entry.git.changed else ''})" if entry.git is not None else ""
-        text = ", ".join(f"{name} {entry.versions.get(name, '?')}" for name in ("redistill", "torch")) + commit
-        made[text] = made.get(text, 0) + 1
-    if len(made) < 2:
+        by = ", ".join(f"{name} {entry.versions.get(name, '?')}" for name in ("redistill", "torch"))
+        commit = "" if entry.git is None else f" at {entry.git.commit[:10]}{', changed' if entry.git.changed else ''}"
+        commits = made.setdefault(by, {})
+        commits[commit] = commits.get(commit, 0) + 1
+    if sum(map(len, made.values())) < 2:
         return ""
-    listing = "; ".join(f"{counted(n, 'run')} by {text}" for text, n in made.items())
-    return f"Made by several versions: {listing}."
+    listing = "; ".join(
+        f"{by} ({'; '.join(counted(n, 'run') + commit for commit, n in commits.items())})" for by, commits in made.items()
+    )
+    return f"Made by several {'versions' if len(made) > 1 else 'commits of one version'}: {listing}."
 
 
 def _checklist(runs: Sequence[Run], plan: Plan | None) -> list[Content]:
