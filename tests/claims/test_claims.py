@@ -212,7 +212,7 @@ def test_looks_are_fixed_before_and_each_is_stricter() -> None:
     assert (between.verdict, between.note) == ("pending", "4 of 5 seeds so far")
     plain = judge(value(mean_of_3(82.3)), {"A": runs(*exact[:3])})
     assert first.interval is not None and plain.interval is not None and first.interval[1] > plain.interval[1]
-    assert last.note == "look at 5 of 3, 5, 10 seeds, each at 1.30%" and last.verdict == "reproduced"
+    assert last.note == "look at 5 of 3, 5, 10 seeds, each at 1.30 %" and last.verdict == "reproduced"
 
 
 def test_an_allowance_for_the_teacher_widens_by_two_teachers() -> None:

@@ -125,7 +125,7 @@ def test_folders_of_other_classes_are_named(whole: Any, planned: Callable[..., P
         ({"method": "KDD"}, "unknown term 'KDD'"),
         ({"method": "KD,KD"}, "name each method once"),
         ({"method": "Anchor"}, "no usual weight is known for it"),
-        ({"batch_size": 10**9}, r"needs about .* free a run may take 80%: a batch of \d+ would fit"),
+        ({"batch_size": 10**9}, r"needs about .* free a run may take 80 %: a batch of \d+ would fit"),
         ({"time_budget": 1e-6}, "one epoch of all students takes .* here, more than the budget"),
         ({"data": "nowhere"}, "there is no folder .*nowhere, and no data set of that name"),
         ({"seeds": ()}, "give at least one seed"),
@@ -305,7 +305,7 @@ def test_memory_is_measured_before_it_is_used(monkeypatch: pytest.MonkeyPatch, p
     need = cost.training_memory(rd.models.build(SMALL, 3), rd.models.build(BIG, 3), (3, 16, 16), 16, torch.device("cpu"))
     monkeypatch.setattr(cost, "available_memory", lambda device: int(1.05 * need / length.SHARE))
     made = planned(student=SMALL, train_teacher=1)
-    assert made.length is not None and made.length.recipe["batch_size"] == 16 and "the largest that fits into 80%" in str(made)
+    assert made.length is not None and made.length.recipe["batch_size"] == 16 and "the largest that fits into 80 %" in str(made)
     monkeypatch.setattr(cost, "available_memory", lambda device: 1000)
     with pytest.raises(RedistillError, match="no smaller batch fits"):
         planned()

@@ -315,7 +315,7 @@ def _notes(view: View) -> list[str]:
     if view.n() > claim.seeds and not claim.looks:
         notes.append(f"{view.n()} seeds instead of the {claim.seeds} planned")
     if claim.looks:
-        notes.append(f"look at {view.n()} of {', '.join(map(str, claim.looks))} seeds, each at {deciding(claim):.2%}")
+        notes.append(f"look at {view.n()} of {', '.join(map(str, claim.looks))} seeds, each at {100 * deciding(claim):.2f} %")
     return notes
 
 

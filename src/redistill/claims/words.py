@@ -64,13 +64,13 @@ def summary_sentences(summary: Summary, unit: str = " points") -> list[str]:
     lines = [f"Of {counted(sum(summary.counts.values()), 'claim')}: {counts}."]
     if summary.judged:
         lines.append(
-            f"{counted(summary.judged, 'claim')} of value or gain {'was' if summary.judged == 1 else 'were'} judged, each by itself, "
-            f"false at most {ALPHA:.0%} of the time: at most {summary.expected_false:.2f} false verdicts are to be expected among them."
+            f"{counted(summary.judged, 'claim')} of value or gain {'was' if summary.judged == 1 else 'were'} judged, each by itself, false "
+            f"at most {100 * ALPHA:.0f} % of the time: at most {summary.expected_false:.2f} false verdicts are to be expected among them."
         )
     if summary.holm:
         lines.append(
             f"The differences behind {counted(len(summary.holm), 'claim')} of gain or order are tested together (Holm): the chance of "
-            f"any false one is at most {ALPHA:.0%}."
+            f"any false one is at most {100 * ALPHA:.0f} %."
         )
     for (epoch, regime), pool in (summary.regimes or {(e, ""): p for e, p in summary.pools.items()}).items():
         test = "one cell with seeds only" if pool.p is None else f"equality of the cells' spreads: {p_words(pool.p)}"

@@ -86,8 +86,8 @@ def chosen(word: str, teacher: Named, candidates: list[Candidate]) -> Named:
     if found is None:
         known = ", ".join(f"{c.word} ({c.network.name})" for c in candidates if c.word) or "none"
         raise RedistillError(
-            f"no network of the family of {teacher.name} is near {WORDS[word]:.0%} of its multiply-accumulates (found: {known}): name the "
-            f"student, --student ./file.py:Net or one of redistill list models"
+            f"no network of the family of {teacher.name} is near {100 * WORDS[word]:.0f} % of its multiply-accumulates (found: {known}): "
+            f"name the student, --student ./file.py:Net or one of redistill list models"
         )
     return found
 

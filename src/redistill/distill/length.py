@@ -176,11 +176,12 @@ def _batch(
         rest = f"a batch of {max(fitting)} would fit (--batch-size {max(fitting)})" if fitting else "no smaller batch fits"
         raise RedistillError(
             f"a step with {least} images of {shape[-2]}x{shape[-1]} needs about {cost.bytes_text(need[least])}, and of "
-            f"{cost.bytes_text(free)} free a run may take {SHARE:.0%}: {rest}; --accumulate 4 computes a batch in four parts, and smaller "
-            f"images (--size) or a smaller network need less"
+            f"{cost.bytes_text(free)} free a run may take {100 * SHARE:.0f} %: {rest}; --accumulate 4 computes a batch in four parts, and "
+            f"smaller images (--size) or a smaller network need less"
         )
     if max(fitting) < batch:
-        why = f"the largest that fits into {SHARE:.0%} of {cost.bytes_text(free)} ({batch} would need {cost.bytes_text(need[batch])})"
+        needed = cost.bytes_text(need[batch])
+        why = f"the largest that fits into {100 * SHARE:.0f} % of {cost.bytes_text(free)} ({batch} would need {needed})"
         batch = max(fitting)
     return batch, f"{why}; about {cost.bytes_text(need[batch])} a step, {cost.bytes_text(free)} are free"
 

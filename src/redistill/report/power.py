@@ -47,7 +47,7 @@ def totals(found: dict[str, list[dict[str, Any]]]) -> list[str]:
     likely = [f"{sum(row['chance'][str(n)] >= LIKELY for row in every)} with {n} seeds" for n in SEEDS]
     never = sum(row["settled_by"] is None for row in every)
     return [
-        f"{len(every)} claims. Likely to be settled, at a chance of {LIKELY:.0%} or more: {', '.join(likely)}.",
+        f"{len(every)} claims. Likely to be settled, at a chance of {100 * LIKELY:.0f} % or more: {', '.join(likely)}.",
         f"{never} cannot be settled by any number of seeds: what the paper prints is too uncertain itself; their verdict will be "
         f"compatible, ± x, unless ours lies wholly outside.",
         "Chance: of the verdict reproduced, were the printed number (for an order: the printed difference) exactly true. "
@@ -59,7 +59,7 @@ def entries(row: dict[str, Any]) -> tuple[str, ...]:
     """One row under :data:`HEAD`."""
     printed = f"{row['printed']:.6g}" if row["kind"] == "value" else f"{row['printed']:+.4g}"
     within = "sign" if row["kind"] == "order" else f"±{row['tolerance']:g}"
-    chances = [f"{row['chance'][str(n)]:.0%}" for n in SEEDS]
+    chances = [f"{100 * row['chance'][str(n)]:.0f} %" for n in SEEDS]
     settled = "never" if row["settled_by"] is None else f"{row['settled_by']} seeds"
     leaves = "" if row["leaves"] is None else f"±{row['leaves']:g}"
     return (row["claim"], printed, within, f"{row['spread']:g}", *chances, settled, leaves, row["because"])

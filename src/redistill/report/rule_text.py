@@ -55,4 +55,4 @@ def _sentence(claim: dict[str, Any]) -> str:
     if claim["kind"] != "order" and not claim["reach"]:
         x = "x" if claim["leaves"] is None else f"about {claim['leaves']:.2g}"
         end = f"{end}: compatible, \u00b1 {x}, unless it is wholly outside"
-    return f"{words}; chance {claim['chance']:.0%}, {end} (spread {claim['spread']:g}, {claim['because']})"
+    return f"{words}; chance {100 * claim['chance']:.0f} %, {end} (spread {claim['spread']:g}, {claim['because']})"

@@ -113,7 +113,7 @@ def paper_page(plan: Plan, tables: Sequence[TableVerdict], written: Written | No
 
 def _table(plan: Plan, judged: TableVerdict, name: str, whole: bool) -> list[Content]:
     printed, protocol = plan.paper.table(judged.table), plan.paper.protocol(judged.table)
-    note = f" Note: {printed.note}." if printed.note else ""
+    note = f" Note: {printed.note.rstrip('.')}." if printed.note else ""
     out: list[Content] = [el("p", f"{printed.caption} ({printed.page}).{note}")]
     rule = f"Reported: {reported(protocol)}." + (f" Because: {protocol.because}." if protocol.because else "")
     out.append(el("p", " ".join(filter(None, (rule, unit_of(printed)))), class_="muted"))
