@@ -432,7 +432,7 @@ def test_a_cell_that_scatters_visibly_more_is_judged_by_its_own_spread() -> None
     findings, summary = judge_table(claims, cells)
     assert summary.pools["last"].left == frozenset() and summary.pools["last"].apart == {"A"}
     assert findings[0].interval == judge(claims[0], cells).interval  # its own
-    assert findings[0].note.startswith("A scatters visibly more than the others: its own spread decides")
+    assert findings[0].note.startswith("A scatters more than the others, be it by chance: its own spread decides")
     assert [f.reading.what for f in findings if f.reading] == ["own spread", *["pooled spread"] * 3]
 
 
@@ -507,14 +507,14 @@ def test_a_noisy_baseline_is_judged_by_its_own_spread() -> None:
     rest = {"A": (0.6, -0.5, 0.0), "B": (0.0, 0.05, -0.05), "C": (-0.05, 0.0, 0.05), "D": (0.05, -0.05, 0.0)}
     cells = {c: runs(*(80 + s + e for s, e in zip(SHARED, rest[c], strict=True))) for c in "ABCD"}
     found = judge_table([Claim("o", "order", "B", baseline="A", decides="blocked")], cells)[0][0]
-    assert found.note.startswith("A scatters visibly more than the others: judged by its own spread")
+    assert found.note.startswith("A scatters more than the others, be it by chance: judged by its own spread")
     assert found.reading is not None and found.reading.p is not None and found.reading.p > 0.9
 
 
 def test_cells_that_move_together_exactly_are_as_uncertain_as_their_last_digit() -> None:
     cells = {c: runs(*(80 + 0.1 * i + s for s in SHARED)) for i, c in enumerate("ABC")}
     found = judge_table([Claim("o", "order", "B", baseline="A", decides="blocked")], cells)[0][0]
-    assert "scatters visibly more" not in found.note
+    assert "scatters more" not in found.note
     assert found.reading is not None and found.reading.p is not None
     error = 0.01 / math.sqrt(12) * math.sqrt(2 / 3)
     assert found.reading.p == pytest.approx(2 * scipy.stats.t.sf(0.1 / error, 4), rel=1e-6) and found.verdict == "reproduced"

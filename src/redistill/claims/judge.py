@@ -304,10 +304,10 @@ def _notes(view: View) -> list[str]:
         if cell in pool.left and pool.p is not None:
             notes.append(f"spreads differ among the cells ({p_words(pool.p)}): {cell} is judged by its own")
         elif cell in pool.apart:
-            notes.append(f"{cell} scatters visibly more than the others: its own spread decides")
+            notes.append(f"{cell} scatters more than the others, be it by chance: its own spread decides")
     if view.design == "blocked" and view.blocks is not None and (wide := [c for c in claim.cells if c in view.blocks.own]):
         they, its = ("scatters", "its") if len(wide) == 1 else ("scatter", "their")
-        notes.append(f"{' and '.join(wide)} {they} visibly more than the others: judged by {its} own spread")
+        notes.append(f"{' and '.join(wide)} {they} more than the others, be it by chance: judged by {its} own spread")
     still = [cell for cell, x in zip(claim.cells, view.columns(), strict=True) if float(x.max() - x.min()) < NOTHING]
     for cell in (cell for cell in still if cell not in view.dead):  # nobody wonders that dead networks guess alike
         end = ", so nothing can be said" if view.still() else ""

@@ -303,7 +303,7 @@ class Pool:
     Attributes:
         parts: the variance of one run as a sum of independently estimated ones; (): that of ``spread`` alone.
         left: cells whose spread is another one (the widest, by Bartlett's test): judged by their own.
-        apart: cells that stay but scatter visibly more than the others: judged by their own too.
+        apart: cells that stay but scatter more than the others, be it by chance: judged by their own too.
         still: cells whose seeds all gave the same number; they say nothing about a spread.
     """
 

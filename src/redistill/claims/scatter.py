@@ -70,7 +70,7 @@ def pooled(cells: Mapping[str, Values]) -> Pool | None:
 
 
 def _apart(spreads: Mapping[str, Spread]) -> list[str]:
-    """Cells with a variance visibly above that of the others."""
+    """Cells with a variance more than :data:`APART` times that of the others, which two cells of three seeds often have by chance."""
     squares = sum(s.df * s.sd**2 for s in spreads.values())
     df = sum(s.df for s in spreads.values())
     found = []
@@ -109,7 +109,7 @@ Print = tuple[str, Published]
 def printed(numbers: Sequence[Print]) -> dict[Print, VarianceComponent]:
     """Variance of one run of the paper's, for every number that prints its spread, pooled over those of like cells.
 
-    The widest leave, and those visibly wider than the others keep their own, as with ours.
+    The widest leave, and those wider than the others keep their own, as with ours.
     """
     known = {one: spread for one in numbers if (spread := one[1].spread) is not None}
     names = list(known)
@@ -134,7 +134,7 @@ class Blocks:
     """What is left of the runs of a table when cells and seeds have had their share.
 
     Attributes:
-        rest: spread common to the cells. own: of those that scatter visibly more (or left the pool), by themselves.
+        rest: spread common to the cells. own: of those that scatter more (or left the pool), by themselves.
         cells: how many stand behind ``rest``. seeds: which all of them have.
     """
 
