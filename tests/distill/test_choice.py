@@ -105,6 +105,9 @@ def test_a_choice_takes_an_image_of_each_class(planned: Callable[..., Plan], tmp
 
 def test_the_first_of_equals_is_chosen_and_what_diverged_never() -> None:
     assert Choice({"KD": {0: 50.0}, "KD+AT": {0: 50.0}}, 100).method == "KD"
+    noise = Choice({"KD": {0: 60.0, 1: 60.01, 2: 60.26}, "KD+AT": dict.fromkeys(range(3), 60.09)}, 10_000)
+    means = noise.mean("KD"), noise.mean("KD+AT")
+    assert None not in means and means[0] != means[1] == pytest.approx(means[0]) and noise.method == "KD"
     lost = Choice({"KD": {0: 90.0, 1: None}, "KD+AT": {0: 40.0, 1: 50.0}, "KD+SP": {0: 44.0, 1: 45.0}}, 100)
     assert lost.method == "KD+AT"
     assert lost.sentence == (

@@ -77,7 +77,7 @@ class Choice:
         means = {name: mean for name in self.accuracies if (mean := self.mean(name)) is not None}
         if not means:
             raise RedistillError(f"every method diverged in its trial ({', '.join(self.accuracies)}): lower the rate, --lr")
-        return max(means, key=lambda name: means[name])  # max keeps the first of equals
+        return max(means, key=lambda name: round(means[name], 6))  # the first of equals; a sum of hundredths is equal to within rounding
 
     def mean(self, name: str) -> float | None:
         """Accuracy of a method over its seeds, in percent; None where one of them diverged."""
