@@ -29,6 +29,7 @@ ABOUT = {
 }
 WAYS = {
     "cifar10-methods": "the thousand images",
+    "cifar10-choose": "the thousand images, by the method that was right most often on a tenth of them (`--choose`)",
     "cifar10-mixed": "the thousand images, mixed evenly (`--augment crop-flip:4+mixup:1`)",
     "cifar10-unlabelled": "these and 9,000 without labels (`--unlabelled`), as many steps",
 }
