@@ -73,6 +73,8 @@ def test_without_a_choice_nothing_of_it_is_planned(planned: Callable[..., Plan])
     made = planned(method="KD,KD+AT")
     assert not made.trials and all("held_out" not in one.written()["source"] for one in made.experiments)
     assert "\nchoice " not in str(made) and "held_out" not in next(iter(made.teaching.values())).written()["source"]
+    tried = planned(choose=True, change=("evaluate.every=2",))
+    assert tried.distilled["KD"][0].evaluate.every == 2 and not any(by_seed[0].evaluate.sets for by_seed in tried.trials.values())
     assert [one.id for one in planned(method="KD").experiments] == [one.id for one in planned().experiments]
 
 

@@ -13,7 +13,7 @@ from redistill.distill.choice import APART, held_images
 from redistill.distill.names import Named
 from redistill.distill.photos import HELD, Photos
 from redistill.experiment.value import Experiment
-from redistill.settings.change import changed, require_terms
+from redistill.settings.change import changed, keys_of, require_terms
 
 LOOKS = 20  # at the evaluation images in a run
 
@@ -28,11 +28,10 @@ class Lessons:
     distilled: dict[str, dict[int, Experiment]]
 
     @property
-    def groups(self) -> list[list[Experiment]]:
-        """What is trained, in its order; after trials the students of one method, whose number is known."""
-        taught = [list(by_seed.values()) for by_seed in self.distilled.values()]
-        tried = [list(by_seed.values()) for by_seed in self.trials.values()]
-        return [list(self.teaching.values()), list(self.plain.values()), *tried, *(taught[:1] if tried else taught)]
+    def every(self) -> list[Experiment]:
+        """All of them, in the order in which they are trained; after trials those of one method alone, here the first."""
+        taught = list(self.distilled.values())[: 1 if self.trials else None]
+        return [one for group in (self.teaching, *self.trials.values(), self.plain, *taught) for one in group.values()]
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Classroom:
             teaching, taught_by = {first: lesson.with_seed(first)}, {"run": lesson, "seed": first}
         plain = self._by_seed(self._plain()) if self.asked.plain and self.images.labelled else {}
         distilled = {way.name: self._by_seed(self._taught(way, taught_by)) for way in rows}
-        trials = {way.name: self._by_seed(self._trial(way, taught_by)) for way in rows} if self.asked.choose else {}
+        trials = {way.name: self._by_seed(self._taught(way, taught_by, trial=True)) for way in rows} if self.asked.choose else {}
         return Lessons(teaching, plain, trials, distilled)
 
     @property
@@ -83,20 +82,16 @@ class Classroom:
         settings = {"student": self.small.table(), "method": self._by_labels, **looks, "recipe": recipe}
         return self._made(settings, Path.cwd(), f"{self.small.with_args} plain", methods.for_the_plain(self.changes))
 
-    def _trial(self, way: methods.Asked, taught_by: dict[str, Any]) -> Experiment:
-        """The same on the images that are not set apart, and evaluated on those that are and on nothing else."""
-        source = {**self.images.source(), **APART}
-        return self._taught(way, taught_by, {"source": source, "evaluate": {}}, "on trial")
-
-    def _taught(
-        self, way: methods.Asked, taught_by: dict[str, Any], looks: dict[str, Any] | None = None, more: str | None = None
-    ) -> Experiment:
+    def _taught(self, way: methods.Asked, taught_by: dict[str, Any], trial: bool = False) -> Experiment:
+        """trial: on the images that are not set apart for a choice, and evaluated on those that are and on nothing else."""
         terms = methods.with_class_weights(way.rows) if self.asked.class_weights else list(way.rows)
-        recipe = self.length.recipe
-        seen = looks or self._seen(recipe["epochs"], beside=True)
-        settings = {"teacher": taught_by, "student": self.small.table(), "method": terms, **seen, "recipe": recipe}
-        name = f"{self.small.with_args} {way.name}" if more is None else f"{self.small.with_args} {way.name} {more}"
-        return self._made(settings, way.folder, name, self.changes)
+        recipe, changes = self.length.recipe, list(self.changes)
+        looks, name = self._seen(recipe["epochs"], beside=True), f"{self.small.with_args} {way.name}"
+        if trial:
+            looks = {"source": {**self.images.source(), **APART}, "evaluate": {}}
+            name, changes = f"{name} on trial", [one for one in changes if keys_of(one)[0] != "evaluate"]
+        settings = {"teacher": taught_by, "student": self.small.table(), "method": terms, **looks, "recipe": recipe}
+        return self._made(settings, way.folder, name, changes)
 
     def _seen(self, epochs: int, beside: bool) -> dict[str, Any]:
         """Images that a run learns from, with those without labels or not, and how often it is evaluated."""

@@ -381,7 +381,6 @@ class _Preflight:
                 f"the same student by cross-entropy alone on the {images.own_count:,} images with labels, for about as many steps "
                 f"({counted(chosen_length.alone['epochs'], 'epoch')} of these), same seeds",
             )
-        every = [one for group in lessons.groups for one in group]
-        missing = sum(self.store.find(one) is None for one in every)
-        self.say("runs", f"{missing} to train in {self.store.root}, {len(every) - missing} are there")
+        missing = sum(self.store.find(one) is None for one in lessons.every)
+        self.say("runs", f"{missing} to train in {self.store.root}, {len(lessons.every) - missing} are there")
         return missing

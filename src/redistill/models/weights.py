@@ -187,6 +187,8 @@ def load(
         return whole
     given = dict(args or {})
     if isinstance(path, str | PathLike) and (kind := kind_of(expanded(path))) is not None:
+        if averaged:
+            raise RedistillError(f"{path} is a whole network, which holds no averaged weights beside its own: leave averaged out")
         net = load_whole(expanded(path), kind, model, classes, given)
         net.normalisation = normalisation  # type: ignore[assignment]
         return net.eval()
