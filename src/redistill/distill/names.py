@@ -21,13 +21,13 @@ from redistill.experiment.networks import Net
 from redistill.files import make_folder
 from redistill.models import libraries
 from redistill.models.build import check
+from redistill.models.file_kinds import FORMATS
 from redistill.models.fitting import require_fit
 from redistill.models.folder import WEIGHTS, facts_of, is_network_folder
 from redistill.models.named_file import model_in_file
 from redistill.models.shipped import place_of
 from redistill.models.signature import default_of, filled
 from redistill.models.weights import load_weights, read
-from redistill.models.weights_reader import FORMATS
 from redistill.paths import expanded
 from redistill.tensor_files import save
 from redistill.user_code import LIBRARIES, is_code, load
