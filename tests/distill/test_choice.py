@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
+from helpers.engineers import Big
 from helpers.photographs import BIG, SMALL, folder_of_photos
 from redistill.cli import program
 from redistill.distill import Distilled, Plan, plan
@@ -19,6 +21,13 @@ from redistill.distill.choice import Choice, held_images
 from redistill.errors import RedistillError
 from redistill.launch.carry_out import Resources
 from redistill.runs.store import Store
+
+
+def weights_of_big(folder: Path) -> Path:
+    """Weights of a teacher that has learned nothing, which is enough for a plan that is refused before it is asked."""
+    torch.manual_seed(0)
+    torch.save(Big(3).state_dict(), folder / "big.pth")
+    return folder / "big.pth"
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +112,14 @@ def test_a_choice_takes_an_image_of_each_class(planned: Callable[..., Plan], tmp
     few = folder_of_photos(tmp_path / "few", 8, 4)
     with pytest.raises(RedistillError, match="one of each class at least, and a tenth of these is 2 images: leave it out"):
         planned(choose=True, data=few)
+
+
+def test_a_choice_takes_labels(photos: Path, planned: Callable[..., Plan], tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    for number, file in enumerate(sorted((photos / "train").rglob("*.png"))):
+        (tmp_path / "plain" / f"{number}.png").write_bytes(file.read_bytes())
+    with pytest.raises(RedistillError, match="one of each class at least, and these have none: leave it out, and name a method"):
+        planned(choose=True, data=tmp_path / "plain", evaluate=photos / "val", teacher_weights=weights_of_big(tmp_path))
 
 
 def test_the_first_of_equals_is_chosen_and_what_diverged_never() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from redistill import models
 from redistill.distill import Plan
 from redistill.distill.length import PATIENT
 from redistill.errors import RedistillError
@@ -94,6 +95,14 @@ def test_a_last_batch_of_very_few_images_is_left_out(planned: Callable[..., Plan
     assert [one.recipe.drop_last for one in planned(batch_size=32, early_stop=2).experiments] == [True, True]
     assert not planned(batch_size=32).distilled["KD"][0].recipe.drop_last
     assert not planned(batch_size=35, change=("recipe.drop_last=false",)).distilled["KD"][0].recipe.drop_last
+
+
+def test_paths_are_taken_where_names_are(planned: Callable[..., Plan], photos: Path, tmp_path: Path) -> None:
+    """``evaluate=Path(...)`` was an AttributeError, and a student's path no name."""
+    models.save(models.wrn(10, 1, classes=3, image_size=16), tmp_path / "small.safetensors")
+    words = {"evaluate": photos / "val", "student": tmp_path / "small.safetensors", "unlabelled": photos / "train" / "red"}
+    one, two = planned(**words), planned(**{name: str(path) for name, path in words.items()})
+    assert [each.id for each in one.experiments] == [each.id for each in two.experiments] and one.photos.beside is not None
 
 
 def test_nothing_asked_is_nothing_written(planned: Callable[..., Plan]) -> None:

@@ -159,7 +159,6 @@ def warn_left_out(store: Store, runs: Sequence[Run]) -> None:
 
 
 def _tell(run: Run, old: str | None) -> None:
-
     record = run.entry
     print(f"{run.label}, seed {run.seed}  (id {run.id}, {run.folder})")
     if old is not None:

@@ -39,8 +39,8 @@ from redistill.user_code import LIBRARIES
 
 def plan(
     data: str | Path,
-    teacher: str,
-    student: str | None = None,
+    teacher: str | Path,
+    student: str | Path | None = None,
     *,
     teacher_weights: str | Path | None = None,
     teacher_normalise: str | None = None,
@@ -56,7 +56,7 @@ def plan(
     lr: float | None = None,
     precision: str | None = None,
     plain: bool = True,
-    evaluate: str | None = None,
+    evaluate: str | Path | None = None,
     skip_unreadable: bool = False,
     change: Sequence[str] = (),
     runs: str | Path = "runs",
@@ -67,7 +67,7 @@ def plan(
     early_stop: int | None = None,
     accumulate: int = 1,
     class_weights: bool = False,
-    unlabelled: str | None = None,
+    unlabelled: str | Path | None = None,
     choose: bool = False,
     tell: Callable[[str], None] | None = None,
 ) -> Plan:
@@ -105,15 +105,15 @@ def plan(
     if isinstance(seeds, int | str):
         raise RedistillError(f"seeds are several numbers, got {seeds!r}: give seeds=(0, 1, 2)")
     asked = Asked(
-        data=str(data), teacher=teacher, student=student, teacher_weights=teacher_weights, teacher_normalise=teacher_normalise,
-        student_weights=student_weights, student_pretrained=student_pretrained, train_teacher=train_teacher,
-        method=(choice.TRIED if choose else "KD") if method is None else method, choose=choose,
+        data=str(data), teacher=_text(teacher), student=_text(student), teacher_weights=teacher_weights,
+        teacher_normalise=teacher_normalise, student_weights=student_weights, student_pretrained=student_pretrained,
+        train_teacher=train_teacher, method=(choice.TRIED if choose else "KD") if method is None else method, choose=choose,
         epochs=epochs, time_budget=time_budget, seeds=tuple(dict.fromkeys(seeds)), size=size, batch_size=batch_size, lr=lr,
-        precision=precision, plain=plain, evaluate=evaluate, skip_unreadable=skip_unreadable, change=tuple(change),
+        precision=precision, plain=plain, evaluate=_text(evaluate), skip_unreadable=skip_unreadable, change=tuple(change),
         resources=resources or Resources(), augment=length.PATIENT if recipe == "patient" and augment is None else augment,
-        recipe=recipe, ema=ema, early_stop=early_stop, accumulate=accumulate, class_weights=class_weights, unlabelled=unlabelled,
+        recipe=recipe, ema=ema, early_stop=early_stop, accumulate=accumulate, class_weights=class_weights, unlabelled=_text(unlabelled),
     )  # fmt: skip
-    for role, one in (("teacher", teacher), ("student", student)):
+    for role, one in (("teacher", asked.teacher), ("student", asked.student)):
         if not isinstance(one, str) and (one is not None or role == "teacher"):
             raise RedistillError(
                 f"the {role} of a plan is named, so that its runs can build it again: ./file.py:Net, timm:NAME, a folder or a file, got "
@@ -127,6 +127,11 @@ def plan(
     if recipe is not None and recipe not in length.RECIPES:
         raise RedistillError(nearest(recipe, length.RECIPES, "recipe"))
     return _Preflight(asked, Store(expanded(runs)), tell, usual=method is None).plan()
+
+
+def _text(one: Any) -> Any:
+    """Of a path its text; whatever else was given as it is."""
+    return str(one) if isinstance(one, Path) else one
 
 
 class _Preflight:
