@@ -178,3 +178,17 @@ def test_transition_curves_are_drawn_where_they_were_measured() -> None:
     text = "".join(figures.itertext())
     assert text.count("MTE 0.4000 ± 0.0100, 20 images") >= 1 and "student (attacked)" in text and "teacher" in text
     assert len(list(figures)) == 1
+
+
+def test_a_row_of_a_table_stands_on_one_page() -> None:
+    pytest.importorskip("typst", reason="pip install 'redistill[pdf]'")
+
+    def pages(rows: int) -> int:
+        cells: list[list[str]] = [["word " * 1200]] * rows
+        attributes = {"caption": "c", "head": ["a"], "numbers": [False], "widths": [1]}
+        table = {"tag": "table", "attributes": attributes, "content": cells}
+        made = {"title": "t", "authors": [], "keywords": [], "description": "", "running": "r", "byline": [], "about": "", "summary": []}
+        fonts = {"fonts": article.FONTS, "sections": [{"title": "s", "content": [table]}]}
+        return len(article.typeset({**made, **fonts}, {}, form="png"))
+
+    assert pages(2) == 2 and pages(4) == 4  # a row is six tenths of a page: broken, four are three pages
