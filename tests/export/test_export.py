@@ -213,12 +213,12 @@ def test_a_buffer_of_no_state_dict_comes_along(tmp_path: Path, monkeypatch: Any)
 
 
 @pytest.mark.parametrize(
-    "kind", ["sixteen.png", "sixteen.tif", "turned.png", "grey.png", "palette.png", "ink.jpg", "clear.png", "small.png"]
+    "kind", ["sixteen.png", "sixteen.tif", "turned.png", "grey.png", "palette.png", "ink.jpg", "clear.png", "small.png", "half.png"]
 )
 def test_the_folders_script_sees_a_picture_as_the_training_did(kind: str, tmp_path: Path) -> None:
-    """A 16-bit picture was cut off at 255 of 65535: nearly all of it was white."""
+    """A 16-bit picture was cut off at 255 of 65535: nearly all of it was white. A side of 25.5 pixels was rounded otherwise."""
     g = np.random.default_rng(0)
-    size = (9, 7) if kind.startswith("small") else (33, 21)
+    size, side = {"small": ((9, 7), 16), "half": ((187, 176), 24)}.get(kind.split(".")[0], ((33, 21), 16))
     colours = Image.fromarray(g.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
     turned = Image.Exif()
     turned[0x112] = 6
@@ -226,11 +226,11 @@ def test_the_folders_script_sees_a_picture_as_the_training_did(kind: str, tmp_pa
     mode = {"grey": "L", "palette": "P", "ink": "CMYK", "clear": "RGBA"}.get(kind.split(".")[0], "RGB")
     image = sixteen if kind.startswith("sixteen") else colours.convert(mode)
     image.save(tmp_path / kind, **({"exif": turned} if kind.startswith("turned") else {}))
-    facts = Facts("mlp", {}, {"classes": 3, "image_size": 16}, None, "half")
+    facts = Facts("mlp", {}, {"classes": 3, "image_size": side}, None, "half")
     lines = use_text(facts, tmp_path).split("net.eval()\n\n")[1].split("x = (torch")[0]
-    seen: dict[str, Any] = {"Image": Image, "ImageOps": ImageOps, "np": np, "SIZE": 16, "picture": tmp_path / kind}
+    seen: dict[str, Any] = {"Image": Image, "ImageOps": ImageOps, "np": np, "SIZE": side, "picture": tmp_path / kind}
     exec(lines, seen)
-    trained_on = read_picture(tmp_path / kind, 16, 16).permute(1, 2, 0).float().numpy()
+    trained_on = read_picture(tmp_path / kind, side, side).permute(1, 2, 0).float().numpy()
     assert np.array_equal(seen["pixels"], trained_on)
 
 

@@ -147,8 +147,9 @@ def use_text(facts: Facts, folder: Path, beside: Sequence[str] = ()) -> str:
         'if image.mode.startswith("I"):  # 16 bits: scaled to 8 as in training, where convert would cut off at 255\n'
         "    image = Image.fromarray(((np.asarray(image).astype(np.int64) * 255 + 32767) // 65535).astype(np.uint8))\n"
         f'image = image.convert("{"L" if channels == 1 else "RGB"}")\n'
-        "scale = SIZE / min(image.size)\n"
-        "image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)\n"
+        # one rounding, as in data/decode.py: SIZE / short first would make a side of 25.5 pixels one of 25.499999999999996
+        "width, height = (round(side * SIZE / min(image.size)) for side in image.size)\n"
+        "image = image.resize((width, height), Image.Resampling.BILINEAR)\n"
         "left, top = round((image.width - SIZE) / 2), round((image.height - SIZE) / 2)\n"
         f"pixels = np.asarray(image.crop((left, top, left + SIZE, top + SIZE)), dtype=np.float32).reshape(SIZE, SIZE, {channels})\n"
         f"x = (torch.from_numpy(pixels / {own.peak}) - torch.tensor(MEAN)) / torch.tensor(STD)\n\n"
