@@ -234,6 +234,25 @@ def test_the_folders_script_sees_a_picture_as_the_training_did(kind: str, tmp_pa
     assert np.array_equal(seen["pixels"], trained_on)
 
 
+@pytest.mark.parametrize("name", ["small-net.py", "2 nets.v3.py", "use.py", "class.py"])
+def test_a_source_file_may_be_called_anything(name: str, tmp_path: Path) -> None:
+    """A name that no import statement takes was a SyntaxError in use.py and on the card; a source called use.py was written over."""
+    (tmp_path / name).write_bytes(NETS.read_bytes())
+    made = trained({"model": f"{tmp_path / name}:Small"}, tmp_path / "runs", 1)
+    write_folder(made, tmp_path / "folder", trust_code=True)
+    assert (tmp_path / "folder" / name).read_bytes() == NETS.read_bytes()
+    net: Any = rd.models.load(tmp_path / "folder", trust_code=True)
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / "picture.png")
+    card = (tmp_path / "folder" / "README.md").read_text()
+    script = card.split("(`python ")[1].split(" PICTURE`")[0]
+    assert (script == "use.py") == (name != "use.py")
+    lines = card.split("```python\n")[1].split("```")[0] + "import torch\nprint(net(torch.ones(1, 1, 8, 8)).logits.tolist())"
+    for words in ([script, str(tmp_path / "picture.png")], ["-c", lines]):
+        done = subprocess.run([sys.executable, *words], cwd=tmp_path / "folder", capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert torch.allclose(torch.tensor(json.loads(done.stdout)), net(torch.ones(1, 1, 8, 8)).logits)
+
+
 def test_the_folders_script_says_how_it_is_called(tmp_path: Path) -> None:
     facts = Facts("mlp", {}, {"classes": 3, "image_size": 16}, None, "half")
     (tmp_path / "use.py").write_text(use_text(facts, tmp_path))
