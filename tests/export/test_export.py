@@ -234,6 +234,19 @@ def test_the_folders_script_sees_a_picture_as_the_training_did(kind: str, tmp_pa
     assert np.array_equal(seen["pixels"], trained_on)
 
 
+def test_a_picture_is_white_at_255_whatever_the_training_images_were(run: Run, tmp_path: Path) -> None:
+    """Pixels of a picture were divided by 16 where the network had learned from digits of 17 grey levels."""
+    write_folder(run, tmp_path / "folder", trust_code=True)
+    test = rd.data.load("digits", part="test")
+    Image.fromarray((test.x[0, 0].numpy() * (255 / 16)).round().astype(np.uint8)).save(tmp_path / "digit.png")
+    words = [sys.executable, "use.py", str(tmp_path / "digit.png")]
+    done = subprocess.run(words, cwd=tmp_path / "folder", capture_output=True, text=True, check=True)
+    wanted = rd.predict(run.network(), test)[0].softmax(0)
+    share, name = done.stdout.splitlines()[0].split()
+    assert int(name) == int(wanted.argmax()) and float(share) == pytest.approx(float(wanted.max()), abs=0.02)
+    assert "pixels divided by their white (255 in a picture), mean 0.3053" in (tmp_path / "folder" / "README.md").read_text()
+
+
 @pytest.mark.parametrize("name", ["small-net.py", "2 nets.v3.py", "use.py", "class.py"])
 def test_a_source_file_may_be_called_anything(name: str, tmp_path: Path) -> None:
     """A name that no import statement takes was a SyntaxError in use.py and on the card; a source called use.py was written over."""

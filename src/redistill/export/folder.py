@@ -160,7 +160,8 @@ def use_text(facts: Facts, folder: Path, beside: Sequence[str] = (), script: str
         "image = image.resize((width, height), Image.Resampling.BILINEAR)\n"
         "left, top = round((image.width - SIZE) / 2), round((image.height - SIZE) / 2)\n"
         f"pixels = np.asarray(image.crop((left, top, left + SIZE, top + SIZE)), dtype=np.float32).reshape(SIZE, SIZE, {channels})\n"
-        f"x = (torch.from_numpy(pixels / {own.peak}) - torch.tensor(MEAN)) / torch.tensor(STD)\n\n"
+        # what counts as 1 belongs to the pixels and not to the constants: of a picture's 8 bits it is 255, of the digits' own 17 levels 16
+        "x = (torch.from_numpy(pixels / 255) - torch.tensor(MEAN)) / torch.tensor(STD)\n\n"
         "with torch.no_grad():\n    said = net(x.permute(2, 0, 1)[None])\n"
         "if not isinstance(said, torch.Tensor):  # a dictionary or a tuple of which one entry is [images, classes]\n"
         "    entries = said.values() if hasattr(said, 'values') else said\n"
@@ -194,7 +195,8 @@ def card_of(
         f"# {name}\n\n{table}\n## How it is built and fed\n\nIn this folder (`python {script} PICTURE` does it all):\n\n"
         f"```python\n{lines}\n```\n\n"
         f"It takes {facts.sizes.get('channels', 3)}x{size}x{size} images: shorter side to {size}, the middle cut out, 16 bits scaled to 8, "
-        f"pixels divided by {own.peak}, mean {_numbers(own.mean)} taken off, divided by {_numbers(own.std)}. It returns logits. {classes}"
+        f"pixels divided by their white (255 in a picture), mean {_numbers(own.mean)} taken off, divided by "
+        f"{_numbers(own.std)}. It returns logits. {classes}"
         f"What was asked for and measured stands in `{RECORD}` (run `{run.id}`, seed {run.seed}).\n"
     )
 
