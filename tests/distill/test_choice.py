@@ -88,6 +88,23 @@ def test_without_a_choice_nothing_of_it_is_planned(planned: Callable[..., Plan])
     assert [one.id for one in planned(method="KD").experiments] == [one.id for one in planned().experiments]
 
 
+def test_no_trial_stops_by_the_images_it_is_judged_on_and_no_student_by_those_of_its_teacher(planned: Callable[..., Plan]) -> None:
+    """A trial was judged by the best of its looks; students of other seeds stopped by images that their teacher had been trained on."""
+    made = planned(choose=True, method="KD,KD+AT", early_stop=2, seeds=(0, 1))
+    (lesson,) = made.teaching.values()
+    lessons: Any = lesson.source.build(lesson.seed, None)
+    known = set(lessons.source.index.tolist())
+    assert len(known) == 65
+    for one in made.experiments:
+        stopping: Any = one.source.build(one.seed, None)
+        assert one.recipe.patience == 2 and not known & set(stopping.evaluate["held_out"].index.tolist())
+    assert all(one.recipe.patience is None for by_seed in made.trials.values() for one in by_seed.values())
+    assert "no trial stops early" in str(made) and "is trained as if it alone had been asked for" in str(made)
+    alone = planned(early_stop=2, seeds=(0, 1))
+    assert [one.id for one in alone.plain.values()] == [one.id for one in made.plain.values()]
+    assert alone.teaching[0].id == lesson.id and "no trial" not in str(alone)
+
+
 def test_methods_that_nobody_named_are_tried_as_far_as_the_networks_have_places(planned: Callable[..., Plan]) -> None:
     made = planned(choose=True)
     assert list(made.trials) == list(made.distilled) == ["KD", "KD+AT", "KD+SP"]

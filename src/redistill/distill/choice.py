@@ -20,7 +20,8 @@ TRIED = "KD,KD+AT,KD+SP"
 setting of their own."""
 
 APART = {"held_out": HELD, "seed": 0}
-"""What the source of a trial has more: the same images for every method and seed, and for a teacher that is trained here."""
+"""What the source of a trial has more: the same images for every method and seed, and for a teacher that is trained here. So has that of
+a student which stops early where the teacher is trained here: images set apart by the student's own seed would be the teacher's too."""
 
 
 def held_images(count: int) -> int:

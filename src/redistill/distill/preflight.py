@@ -366,11 +366,14 @@ class _Preflight:
             weights = " + ".join(f"{row.get('weight', 1.0)} {row['use']}" for row in terms)
             self.say("" if number else "method", f"{name}: {weights}")
         if lessons.trials:
+            then = "on all" if self.asked.early_stop is None else "as if it alone had been asked for"
             self.say(
                 "choice",
                 f"each is tried on nine tenths of the training images, and the one that is right on most of the other "
-                f"{counted(choice.held_images(images.own_count), 'image')} is trained on all; the evaluation images decide nothing",
+                f"{counted(choice.held_images(images.own_count), 'image')} is trained {then}; the evaluation images decide nothing",
             )
+            if self.asked.early_stop is not None:
+                self.say("", "no trial stops early: it would do so by the images that it is judged on")
             if lessons.teaching:
                 self.say("", "the teacher is trained on these nine tenths too, so that it knows no more than the trials")
         each = statistics.median(images.train.class_counts()) if images.labelled else math.inf
