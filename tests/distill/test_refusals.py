@@ -231,6 +231,10 @@ def test_evaluation_images_that_were_trained_on_are_told(planned: Callable[..., 
     shutil.copytree(photos, copy)
     shutil.copy(copy / "train" / "red" / "0.png", copy / "val" / "red" / "again.png")
     assert "1 of them are training images too" in str(planned(data=copy)) and "images too" not in str(planned())
+    # crops out of files keep the training images on disk, where the others are in memory
+    assert "1 of them are training images too" in str(planned(data=copy, augment="resized-crop"))
+    with pytest.raises(RedistillError, match=r"all 72 evaluation images are training images: "):
+        planned(evaluate=photos / "train", recipe="patient")
 
 
 def test_folders_of_parts_and_of_images_without_labels_are_no_classes(

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import statistics
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from redistill.data import augmentation, decode, named
 from redistill.data.catalogue import OFFICIAL, OWN, candidates, divided, row_of
-from redistill.data.folders import PARTS, Folder, in_memory
+from redistill.data.folders import MEMORY, PARTS, Folder, in_memory
 from redistill.data.images import Images
 from redistill.errors import RedistillError
 from redistill.paths import expanded
@@ -292,17 +295,23 @@ def opened(
 
 
 def shared(train: Any, test: Any) -> int:
-    """How many evaluation images are training images too, pixel for pixel, or for pictures on disk, file for file; 0 where one set is
-    held in memory and the other is not."""
-    known = set(_pictures(train))
-    return sum(one in known for one in _pictures(test))
+    """How many evaluation images are training images too: pixel for pixel, or file for file where both are on disk. Where one set is
+    held in memory the other is decoded for it, as crops out of files (``resized-crop``) keep few pictures on disk as well; 0 where
+    that one is too large for memory."""
+    by_file = isinstance(train, Folder) and isinstance(test, Folder)
+    known = set(_pictures(train, by_file))
+    return sum(one in known for one in _pictures(test, by_file))
 
 
-def _pictures(images: Any) -> Iterator[object]:
-    if isinstance(images, Folder):
+def _pictures(images: Any, by_file: bool) -> Iterator[object]:
+    pixels: Iterable[Tensor] = ()
+    if by_file:
         yield from ((images.root / file).resolve() for file in images.files)
     elif isinstance(images, Images):
-        yield from (hashlib.blake2b(pixels.numpy().tobytes(), digest_size=16).digest() for pixels in images.x)
+        pixels = images.x
+    elif isinstance(images, Folder) and len(images) * math.prod(images.image_shape) <= MEMORY:
+        pixels = decode.in_threads(partial(images.pixels, variant=None), range(len(images)), decode.workers_or_all(images.workers))
+    yield from (hashlib.blake2b(one.numpy().tobytes(), digest_size=16).digest() for one in pixels)
 
 
 def _beside(place: Place, unlabelled: str | None, here: Path) -> str | None:
