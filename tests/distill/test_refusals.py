@@ -237,6 +237,17 @@ def test_evaluation_images_that_were_trained_on_are_told(planned: Callable[..., 
         planned(evaluate=photos / "train", recipe="patient")
 
 
+def test_crops_out_of_files_and_images_without_labels_do_not_go_together(planned: Callable[..., Plan], photos: Path) -> None:
+    """The sentence told to give the augmentation to a function of Python, with which it was given already."""
+    more: Any
+    for more in ({"augment": "resized-crop:0.5"}, {"recipe": "patient"}):
+        with pytest.raises(RedistillError, match=r"which cuts out of the files, and images without labels \(images:.*\) are added"):
+            planned(unlabelled=photos / "val", **more)
+    asked = {"source": {"data": f"folder:{photos}:train", "beside": f"images:{photos / 'val'}", "augment": "resized-crop"}}
+    with pytest.raises(RedistillError, match="take another augmentation, crop-flip:4, or take them away"):
+        Experiment.of({**asked, "student": {"model": SMALL}, "method": [{"use": "CE"}], "recipe": {"epochs": 1}}).source.build(0, None)
+
+
 def test_folders_of_parts_and_of_images_without_labels_are_no_classes(
     planned: Callable[..., Plan], photos: Path, tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from redistill.data import augmentation, decode, named
 from redistill.data.catalogue import OFFICIAL, OWN, candidates, divided, row_of
-from redistill.data.folders import MEMORY, PARTS, Folder, in_memory
+from redistill.data.folders import MEMORY, PARTS, Folder, beside
 from redistill.data.images import Images
 from redistill.errors import RedistillError
 from redistill.paths import expanded
@@ -290,7 +290,7 @@ def opened(
         if not train.labelled:
             raise RedistillError(f"{place.name} has no labels, so {added} beside it makes no difference: put all images into one folder")
         others = named.load_data(added, data_dir, trust_code=True, opening=opening if added.partition(":")[0] in named.PICTURES else {})
-        train = in_memory(train).beside(in_memory(others))
+        train = beside(train, others)
     return Photos(train, test, train_name, test_name, how, opening, place.survey, added, content)
 
 
