@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,11 @@ from PIL import Image
 
 import redistill as rd
 from helpers.photographs import BIG, HERE, SMALL, folder_of_photos, photo
-from redistill.distill import Distilled, Plan, cost, length
+from redistill.distill import Distilled, Plan, cost, length, plan
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
+from redistill.launch.carry_out import Resources
+from redistill.models.weights import WeightsWarning
 
 NETS = f"{HERE / 'engineers.py'}"
 
@@ -330,3 +334,16 @@ def test_memory_is_measured_before_it_is_used(monkeypatch: pytest.MonkeyPatch, p
 def test_a_network_of_the_package_is_a_teacher_by_its_name(tmp_path: Path) -> None:
     made = rd.distill.plan("digits", "wrn-16-2-digits", "quarter", runs=tmp_path)
     assert made.teacher.model == "wrn-16-2" and made.teacher.class_names is not None and len(made.distilled["KD"]) == 1
+
+
+def test_a_command_says_once_that_an_average_was_not_read(tmp_path: Path) -> None:
+    """The plan said it twice, and the run twice more, from every place that reads the file."""
+    state = rd.models.load("wrn-16-2-digits").state_dict()
+    torch.save({"epoch": 1, "state_dict": state, "state_dict_ema": state}, tmp_path / "ema.pth")
+    with pytest.warns(WeightsWarning) as told:
+        plan("digits", tmp_path / "ema.pth", "wrn-10-1", epochs=1, runs=tmp_path / "runs", resources=Resources(device="cpu"))
+    assert len(told) == 1
+    words = [sys.executable, "-m", "redistill", "distill", "--data", "digits", "--teacher", "ema.pth", "--student", "wrn-10-1"]
+    words += ["--epochs", "1", "--no-plain", "--device", "cpu"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stderr.count("holds weights and their running average") == 1, done.stderr
