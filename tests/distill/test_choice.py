@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from typer.testing import CliRunner
 
 from helpers.engineers import Big
-from helpers.photographs import BIG, SMALL, folder_of_photos
+from helpers.photographs import BIG, SMALL, folder_of_photos, photo
 from redistill.cli import program
 from redistill.distill import Distilled, Plan, plan
 from redistill.distill.choice import Choice, held_images
@@ -103,6 +104,22 @@ def test_no_trial_stops_by_the_images_it_is_judged_on_and_no_student_by_those_of
     alone = planned(early_stop=2, seeds=(0, 1))
     assert [one.id for one in alone.plain.values()] == [one.id for one in made.plain.values()]
     assert alone.teaching[0].id == lesson.id and "no trial" not in str(alone)
+
+
+@pytest.mark.parametrize("words", [{"choose": True}, {"early_stop": 2}])
+def test_images_that_judge_are_not_learned_from_without_their_labels(
+    words: dict[str, Any], photos: Path, planned: Callable[..., Plan], tmp_path: Path
+) -> None:
+    """A folder of everything, with the labelled pictures in it, showed every trial the images that it was judged on."""
+    for number in range(5):
+        photo(tmp_path / "new" / f"{number}.png", 0, 9000 + number)
+    shutil.copytree(tmp_path / "new", tmp_path / "every")
+    for file in sorted((photos / "train" / "red").glob("*.png"))[:3]:
+        shutil.copy(file, tmp_path / "every" / f"again-{file.name}")
+    with pytest.raises(RedistillError, match=r"^3 of the images without labels \(images:.*\) are among those with labels, of which --"):
+        planned(unlabelled=tmp_path / "every", **words)
+    planned(unlabelled=tmp_path / "every")
+    planned(unlabelled=tmp_path / "new", **words)
 
 
 def test_methods_that_nobody_named_are_tried_as_far_as_the_networks_have_places(planned: Callable[..., Plan]) -> None:

@@ -162,6 +162,23 @@ class Photos:
             )
         return f"{again:,} of them are training images too, on which an accuracy says nothing: remove them from one of the two"
 
+    def require_unseen(self, option: str) -> None:
+        """Refuse images without labels that are among those with labels, where ``option`` judges by some of these that nobody learns from.
+
+        Raises:
+            RedistillError: some are, pixel for pixel.
+        """
+        if self.beside is None:
+            return
+        labels = self.train.all_labels.tolist()
+        pictures = list(zip(labels, _pictures(self.train, by_file=False), strict=True))
+        named_too = {picture for label, picture in pictures if label >= 0}
+        if again := sum(label < 0 and picture in named_too for label, picture in pictures):
+            raise RedistillError(
+                f"{again:,} of the images without labels ({self.beside}) are among those with labels, of which {option} judges students by "
+                f"a tenth that they do not learn from: take them out of the images without labels"
+            )
+
     def source(self, beside: bool = True) -> dict[str, Any]:
         """The section ``[source]``. beside: with the images without labels."""
         more = {} if self.own_content is None else {"content": self.own_content}

@@ -265,6 +265,9 @@ class _Preflight:
         self.say("size", f"{side[-2]}x{side[-1]}, {why}" if found is not None else f"{side[-2]}x{side[-1]}, the set's own")
         if asked.class_weights and not images.labelled:
             raise RedistillError("--class-weights weighs cross-entropy with labels, and these images have none: leave it out")
+        for option, given in (("--choose", asked.choose), ("--early-stop", asked.early_stop is not None)):
+            if given:
+                images.require_unseen(option)
         self.say("training", images.described(asked.class_weights))
         shown = "none" if images.test is None else counted(len(images.test), "image")
         self.say("evaluation", f"{shown}: {images.how}")
