@@ -76,6 +76,22 @@ def test_int8_has_its_accuracy_beside_the_float_one(run: Run, tmp_path: Path) ->
     assert onnx.write_int8(Subject.of(linear, trust_code=True), tmp_path / "linear.onnx").kind == "dynamic, for its linear layers"
 
 
+def test_no_accuracy_is_told_of_training_images_and_missing_ones_are_named(tmp_path: Path) -> None:
+    """A run without an evaluation set had the accuracy of its int8 network on images it had learned from, and nothing said so."""
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 1, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "mine.npz", x=pixels, y=np.arange(40) % 2)
+    settings = {
+        "student": {"model": f"{NETS}:Small"}, "method": [{"use": "CE"}], "source": {"data": f"arrays:{tmp_path / 'mine.npz'}"},
+        "evaluate": {}, "recipe": {"epochs": 1, "batch_size": 20},
+    }  # fmt: skip
+    subject = Subject.of(rd.Experiment.of(settings, device="cpu").run(tmp_path / "runs"), trust_code=True)
+    images, labels = subject.images("test", 32)
+    assert images.shape == (32, 1, 8, 8) and labels is None
+    (tmp_path / "mine.npz").unlink()
+    with pytest.raises(RedistillError, match=r"^an export is compared on images of \S+, and they cannot be had: .*mine\.npz"):
+        subject.images("test", 32)
+
+
 @needs_onnx
 @pytest.mark.filterwarnings("ignore")
 def test_an_operator_without_a_form_is_named(tmp_path: Path) -> None:
