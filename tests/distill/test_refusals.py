@@ -241,6 +241,16 @@ def test_evaluation_images_that_were_trained_on_are_told(planned: Callable[..., 
         planned(evaluate=photos / "train", recipe="patient")
 
 
+def test_classes_that_nobody_evaluates_are_told(planned: Callable[..., Plan], photos: Path, tmp_path: Path) -> None:
+    """An accuracy of two classes of three looked like one of all; an evaluation folder of two was sent to make an empty one, and back."""
+    shutil.copytree(photos, tmp_path / "photos")
+    shutil.rmtree(tmp_path / "photos" / "val" / "green")
+    made = planned(data=tmp_path / "photos")
+    assert "none of green, of which an accuracy says nothing" in str(made) and "says nothing" not in str(planned())
+    with pytest.raises(RedistillError, match="so both need the same class folders, but for val/ beside train/, which may lack some"):
+        planned(evaluate=tmp_path / "photos" / "val")
+
+
 def test_crops_out_of_files_and_images_without_labels_do_not_go_together(planned: Callable[..., Plan], photos: Path) -> None:
     """The sentence told to give the augmentation to a function of Python, with which it was given already."""
     more: Any

@@ -162,6 +162,14 @@ class Photos:
             )
         return f"{again:,} of them are training images too, on which an accuracy says nothing: remove them from one of the two"
 
+    def not_evaluated(self) -> list[str]:
+        """The classes of which no evaluation image is."""
+        if self.test is None:
+            return []
+        counts = self.test.class_counts()
+        names = getattr(self.test, "class_names", None) or tuple(map(str, range(len(counts))))
+        return [name for name, count in zip(names, counts, strict=True) if not count]
+
     def require_unseen(self, option: str) -> None:
         """Refuse images without labels that are among those with labels, where ``option`` judges by some of these that nobody learns from.
 
@@ -297,9 +305,10 @@ def opened(
     if test is not None and not test.labelled:
         raise RedistillError(f"{test_name} has no labels, and an accuracy needs them: give --evaluate a folder with class folders")
     if test is not None and train.labelled and test.classes != train.classes:
+        fewer = train.class_names and test.class_names and set(test.class_names) < set(train.class_names)
         raise RedistillError(
             f"{test_name} has {test.classes} classes, the training images {train.classes}: classes are numbered in the order of their "
-            f"names, so both need the same class folders"
+            f"names, so both need the same class folders" + (", but for val/ beside train/, which may lack some" if fewer else "")
         )
     content = None if row_of(train_name) else str(train.manifest()["sha256"])
     added = _beside(place, unlabelled, here)

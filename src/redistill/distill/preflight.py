@@ -271,6 +271,9 @@ class _Preflight:
         self.say("training", images.described(asked.class_weights))
         shown = "none" if images.test is None else counted(len(images.test), "image")
         self.say("evaluation", f"{shown}: {images.how}")
+        if lacking := images.not_evaluated():
+            more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
+            self.say("", f"none of {', '.join(lacking[:5])}{more}, of which an accuracy says nothing")
         if (again := images.seen_in_training()) is not None:
             self.say("", again)
         if images.test is not None and not teacher.can_tell(images.test.all_labels.cpu(), images.test.classes):
