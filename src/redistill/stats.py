@@ -272,8 +272,10 @@ def welch(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> Interv
     return Estimate(float(x.mean() - y.mean()), (VarianceComponent(u + v, df),)).describe(level, min(len(x), len(y)))
 
 
-def binomial_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
+def binomial_interval(hits: float, n: int, level: float = 0.95) -> tuple[float, float]:
     """Wilson's interval for the accuracy of one network: what ``n`` test images leave open. Fractions of 1.
+
+    ``hits``: how many of them it was right on; the mean of several networks may be a fraction.
 
     >>> low, high = binomial_interval(8315, 10000)
     >>> round(low, 4), round(high, 4)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,7 @@ import torch
 from typer.testing import CliRunner
 
 from helpers.engineers import Big
-from helpers.photographs import BIG, SMALL, folder_of_photos
+from helpers.photographs import BIG, SMALL, folder_of_photos, photo
 from redistill.cli import program
 from redistill.distill import Distilled, Plan, plan
 from redistill.distill.choice import Choice, held_images
@@ -87,6 +89,39 @@ def test_without_a_choice_nothing_of_it_is_planned(planned: Callable[..., Plan])
     assert [one.id for one in planned(method="KD").experiments] == [one.id for one in planned().experiments]
 
 
+def test_no_trial_stops_by_the_images_it_is_judged_on_and_no_student_by_those_of_its_teacher(planned: Callable[..., Plan]) -> None:
+    """A trial was judged by the best of its looks; students of other seeds stopped by images that their teacher had been trained on."""
+    made = planned(choose=True, method="KD,KD+AT", early_stop=2, seeds=(0, 1))
+    (lesson,) = made.teaching.values()
+    lessons: Any = lesson.source.build(lesson.seed, None)
+    known = set(lessons.source.index.tolist())
+    assert len(known) == 65
+    for one in made.experiments:
+        stopping: Any = one.source.build(one.seed, None)
+        assert one.recipe.patience == 2 and not known & set(stopping.evaluate["held_out"].index.tolist())
+    assert all(one.recipe.patience is None for by_seed in made.trials.values() for one in by_seed.values())
+    assert "no trial stops early" in str(made) and "is trained as if it alone had been asked for" in str(made)
+    alone = planned(early_stop=2, seeds=(0, 1))
+    assert [one.id for one in alone.plain.values()] == [one.id for one in made.plain.values()]
+    assert alone.teaching[0].id == lesson.id and "no trial" not in str(alone)
+
+
+@pytest.mark.parametrize("words", [{"choose": True}, {"early_stop": 2}])
+def test_images_that_judge_are_not_learned_from_without_their_labels(
+    words: dict[str, Any], photos: Path, planned: Callable[..., Plan], tmp_path: Path
+) -> None:
+    """A folder of everything, with the labelled pictures in it, showed every trial the images that it was judged on."""
+    for number in range(5):
+        photo(tmp_path / "new" / f"{number}.png", 0, 9000 + number)
+    shutil.copytree(tmp_path / "new", tmp_path / "every")
+    for file in sorted((photos / "train" / "red").glob("*.png"))[:3]:
+        shutil.copy(file, tmp_path / "every" / f"again-{file.name}")
+    with pytest.raises(RedistillError, match=r"^3 of the images without labels \(images:.*\) are among those with labels, of which --"):
+        planned(unlabelled=tmp_path / "every", **words)
+    planned(unlabelled=tmp_path / "every")
+    planned(unlabelled=tmp_path / "new", **words)
+
+
 def test_methods_that_nobody_named_are_tried_as_far_as_the_networks_have_places(planned: Callable[..., Plan]) -> None:
     made = planned(choose=True)
     assert list(made.trials) == list(made.distilled) == ["KD", "KD+AT", "KD+SP"]
@@ -133,8 +168,22 @@ def test_the_first_of_equals_is_chosen_and_what_diverged_never() -> None:
         "KD+AT was chosen on 100 training images that no trial had seen: 45.0 % of them right (95 %: 35.6 to 54.8); KD diverged, KD+SP "
         "44.5 %, means of 2 seeds. The evaluation images decided nothing."
     )
+    assert lost.equals == () and noise.equals == ("KD+AT",)
     with pytest.raises(RedistillError, match="every method diverged in its trial"):
         _ = replace(lost, accuracies={"KD": {0: None}}).method
+
+
+def test_a_tie_is_told_and_the_interval_is_that_of_the_mean() -> None:
+    """The mean of two seeds was rounded to whole images first: 35 % of ten had the interval of 40 %."""
+    tied = Choice({"KD": {0: 20.0, 1: 30.0}, "KD+AT": {0: 30.0, 1: 40.0}, "KD+SP": {0: 40.0, 1: 30.0}}, 10)
+    z = 1.959963984540054
+    centre, half = (3.5 + z * z / 2) / (10 + z * z), z / (10 + z * z) * math.sqrt(3.5 * 6.5 / 10 + z * z / 4)  # Wilson 1927
+    assert tied.sentence == (
+        f"KD+AT was chosen on 10 training images that no trial had seen: 35.0 % of them right (95 %: {100 * (centre - half):.1f} to "
+        f"{100 * (centre + half):.1f}); KD 25.0 %, KD+SP 35.0 %, means of 2 seeds. KD+AT and KD+SP were right equally often, and the first "
+        f"named of them was taken. The evaluation images decided nothing."
+    )
+    assert "(95 %: 64.6 to 100.0)" in Choice({"KD": dict.fromkeys(range(3), 100.0)}, 7).sentence
 
 
 def test_a_trial_that_diverges_has_lost_and_ends_nothing(photos: Path, tmp_path: Path) -> None:

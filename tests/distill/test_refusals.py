@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,11 @@ from PIL import Image
 
 import redistill as rd
 from helpers.photographs import BIG, HERE, SMALL, folder_of_photos, photo
-from redistill.distill import Distilled, Plan, cost, length
+from redistill.distill import Distilled, Plan, cost, length, plan
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
+from redistill.launch.carry_out import Resources
+from redistill.models.weights import WeightsWarning
 
 NETS = f"{HERE / 'engineers.py'}"
 
@@ -231,6 +235,31 @@ def test_evaluation_images_that_were_trained_on_are_told(planned: Callable[..., 
     shutil.copytree(photos, copy)
     shutil.copy(copy / "train" / "red" / "0.png", copy / "val" / "red" / "again.png")
     assert "1 of them are training images too" in str(planned(data=copy)) and "images too" not in str(planned())
+    # crops out of files keep the training images on disk, where the others are in memory
+    assert "1 of them are training images too" in str(planned(data=copy, augment="resized-crop"))
+    with pytest.raises(RedistillError, match=r"all 72 evaluation images are training images: "):
+        planned(evaluate=photos / "train", recipe="patient")
+
+
+def test_classes_that_nobody_evaluates_are_told(planned: Callable[..., Plan], photos: Path, tmp_path: Path) -> None:
+    """An accuracy of two classes of three looked like one of all; an evaluation folder of two was sent to make an empty one, and back."""
+    shutil.copytree(photos, tmp_path / "photos")
+    shutil.rmtree(tmp_path / "photos" / "val" / "green")
+    made = planned(data=tmp_path / "photos")
+    assert "none of green, of which an accuracy says nothing" in str(made) and "says nothing" not in str(planned())
+    with pytest.raises(RedistillError, match="so both need the same class folders, but for val/ beside train/, which may lack some"):
+        planned(evaluate=tmp_path / "photos" / "val")
+
+
+def test_crops_out_of_files_and_images_without_labels_do_not_go_together(planned: Callable[..., Plan], photos: Path) -> None:
+    """The sentence told to give the augmentation to a function of Python, with which it was given already."""
+    more: Any
+    for more in ({"augment": "resized-crop:0.5"}, {"recipe": "patient"}):
+        with pytest.raises(RedistillError, match=r"which cuts out of the files, and images without labels \(images:.*\) are added"):
+            planned(unlabelled=photos / "val", **more)
+    asked = {"source": {"data": f"folder:{photos}:train", "beside": f"images:{photos / 'val'}", "augment": "resized-crop"}}
+    with pytest.raises(RedistillError, match="take another augmentation, crop-flip:4, or take them away"):
+        Experiment.of({**asked, "student": {"model": SMALL}, "method": [{"use": "CE"}], "recipe": {"epochs": 1}}).source.build(0, None)
 
 
 def test_folders_of_parts_and_of_images_without_labels_are_no_classes(
@@ -315,3 +344,16 @@ def test_memory_is_measured_before_it_is_used(monkeypatch: pytest.MonkeyPatch, p
 def test_a_network_of_the_package_is_a_teacher_by_its_name(tmp_path: Path) -> None:
     made = rd.distill.plan("digits", "wrn-16-2-digits", "quarter", runs=tmp_path)
     assert made.teacher.model == "wrn-16-2" and made.teacher.class_names is not None and len(made.distilled["KD"]) == 1
+
+
+def test_a_command_says_once_that_an_average_was_not_read(tmp_path: Path) -> None:
+    """The plan said it twice, and the run twice more, from every place that reads the file."""
+    state = rd.models.load("wrn-16-2-digits").state_dict()
+    torch.save({"epoch": 1, "state_dict": state, "state_dict_ema": state}, tmp_path / "ema.pth")
+    with pytest.warns(WeightsWarning) as told:
+        plan("digits", tmp_path / "ema.pth", "wrn-10-1", epochs=1, runs=tmp_path / "runs", resources=Resources(device="cpu"))
+    assert len(told) == 1
+    words = [sys.executable, "-m", "redistill", "distill", "--data", "digits", "--teacher", "ema.pth", "--student", "wrn-10-1"]
+    words += ["--epochs", "1", "--no-plain", "--device", "cpu"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stderr.count("holds weights and their running average") == 1, done.stderr

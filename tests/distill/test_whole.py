@@ -133,7 +133,7 @@ def test_the_folder_is_a_teacher_again(whole: tuple[Distilled, Path], planned: C
 
 def test_nothing_of_one_s_own_is_written_over(whole: tuple[Distilled, Path], planned: Callable[..., Plan], tmp_path: Path) -> None:
     """Neither a table of another kind nor a README, and not the network that teaches: told before anything is trained."""
-    for number, name in enumerate(("table.md", "student/README.md")):
+    for number, name in enumerate(("table.md", "size.svg", "student/README.md")):
         mine = tmp_path / str(number) / name
         mine.parent.mkdir(parents=True)
         mine.write_text("mine", encoding="utf-8")
@@ -176,6 +176,9 @@ def test_without_labels_the_teacher_alone_teaches(whole: tuple[Distilled, Path],
     found = made.carry_out()
     assert [row.kind for row in found.rows] == ["teacher", "distilled"] and found.labels is None
     assert "accuracy" not in found.table() and found.rows[1].agreement is not None
+    for name in ("plan.txt", "size.svg", "confusion.svg"):  # an earlier call's, with labels
+        shutil.copy(place / "out" / name, tmp_path / name)
+    assert not [one for one in found.write(tmp_path) if one.suffix == ".svg"] and not list(tmp_path.glob("*.svg"))
 
 
 def test_the_family_proposes_sizes_and_one_word_takes_one(planned: Any) -> None:

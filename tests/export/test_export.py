@@ -76,6 +76,22 @@ def test_int8_has_its_accuracy_beside_the_float_one(run: Run, tmp_path: Path) ->
     assert onnx.write_int8(Subject.of(linear, trust_code=True), tmp_path / "linear.onnx").kind == "dynamic, for its linear layers"
 
 
+def test_no_accuracy_is_told_of_training_images_and_missing_ones_are_named(tmp_path: Path) -> None:
+    """A run without an evaluation set had the accuracy of its int8 network on images it had learned from, and nothing said so."""
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 1, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "mine.npz", x=pixels, y=np.arange(40) % 2)
+    settings = {
+        "student": {"model": f"{NETS}:Small"}, "method": [{"use": "CE"}], "source": {"data": f"arrays:{tmp_path / 'mine.npz'}"},
+        "evaluate": {}, "recipe": {"epochs": 1, "batch_size": 20},
+    }  # fmt: skip
+    subject = Subject.of(rd.Experiment.of(settings, device="cpu").run(tmp_path / "runs"), trust_code=True)
+    images, labels = subject.images("test", 32)
+    assert images.shape == (32, 1, 8, 8) and labels is None
+    (tmp_path / "mine.npz").unlink()
+    with pytest.raises(RedistillError, match=r"^an export is compared on images of \S+, and they cannot be had: .*mine\.npz"):
+        subject.images("test", 32)
+
+
 @needs_onnx
 @pytest.mark.filterwarnings("ignore")
 def test_an_operator_without_a_form_is_named(tmp_path: Path) -> None:
@@ -213,12 +229,12 @@ def test_a_buffer_of_no_state_dict_comes_along(tmp_path: Path, monkeypatch: Any)
 
 
 @pytest.mark.parametrize(
-    "kind", ["sixteen.png", "sixteen.tif", "turned.png", "grey.png", "palette.png", "ink.jpg", "clear.png", "small.png"]
+    "kind", ["sixteen.png", "sixteen.tif", "turned.png", "grey.png", "palette.png", "ink.jpg", "clear.png", "small.png", "half.png"]
 )
 def test_the_folders_script_sees_a_picture_as_the_training_did(kind: str, tmp_path: Path) -> None:
-    """A 16-bit picture was cut off at 255 of 65535: nearly all of it was white."""
+    """A 16-bit picture was cut off at 255 of 65535: nearly all of it was white. A side of 25.5 pixels was rounded otherwise."""
     g = np.random.default_rng(0)
-    size = (9, 7) if kind.startswith("small") else (33, 21)
+    size, side = {"small": ((9, 7), 16), "half": ((187, 176), 24)}.get(kind.split(".")[0], ((33, 21), 16))
     colours = Image.fromarray(g.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
     turned = Image.Exif()
     turned[0x112] = 6
@@ -226,12 +242,44 @@ def test_the_folders_script_sees_a_picture_as_the_training_did(kind: str, tmp_pa
     mode = {"grey": "L", "palette": "P", "ink": "CMYK", "clear": "RGBA"}.get(kind.split(".")[0], "RGB")
     image = sixteen if kind.startswith("sixteen") else colours.convert(mode)
     image.save(tmp_path / kind, **({"exif": turned} if kind.startswith("turned") else {}))
-    facts = Facts("mlp", {}, {"classes": 3, "image_size": 16}, None, "half")
+    facts = Facts("mlp", {}, {"classes": 3, "image_size": side}, None, "half")
     lines = use_text(facts, tmp_path).split("net.eval()\n\n")[1].split("x = (torch")[0]
-    seen: dict[str, Any] = {"Image": Image, "ImageOps": ImageOps, "np": np, "SIZE": 16, "picture": tmp_path / kind}
+    seen: dict[str, Any] = {"Image": Image, "ImageOps": ImageOps, "np": np, "SIZE": side, "picture": tmp_path / kind}
     exec(lines, seen)
-    trained_on = read_picture(tmp_path / kind, 16, 16).permute(1, 2, 0).float().numpy()
+    trained_on = read_picture(tmp_path / kind, side, side).permute(1, 2, 0).float().numpy()
     assert np.array_equal(seen["pixels"], trained_on)
+
+
+def test_a_picture_is_white_at_255_whatever_the_training_images_were(run: Run, tmp_path: Path) -> None:
+    """Pixels of a picture were divided by 16 where the network had learned from digits of 17 grey levels."""
+    write_folder(run, tmp_path / "folder", trust_code=True)
+    test = rd.data.load("digits", part="test")
+    Image.fromarray((test.x[0, 0].numpy() * (255 / 16)).round().astype(np.uint8)).save(tmp_path / "digit.png")
+    words = [sys.executable, "use.py", str(tmp_path / "digit.png")]
+    done = subprocess.run(words, cwd=tmp_path / "folder", capture_output=True, text=True, check=True)
+    wanted = rd.predict(run.network(), test)[0].softmax(0)
+    share, name = done.stdout.splitlines()[0].split()
+    assert int(name) == int(wanted.argmax()) and float(share) == pytest.approx(float(wanted.max()), abs=0.02)
+    assert "pixels divided by their white (255 in a picture), mean 0.3053" in (tmp_path / "folder" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["small-net.py", "2 nets.v3.py", "use.py", "class.py"])
+def test_a_source_file_may_be_called_anything(name: str, tmp_path: Path) -> None:
+    """A name that no import statement takes was a SyntaxError in use.py and on the card; a source called use.py was written over."""
+    (tmp_path / name).write_bytes(NETS.read_bytes())
+    made = trained({"model": f"{tmp_path / name}:Small"}, tmp_path / "runs", 1)
+    write_folder(made, tmp_path / "folder", trust_code=True)
+    assert (tmp_path / "folder" / name).read_bytes() == NETS.read_bytes()
+    net: Any = rd.models.load(tmp_path / "folder", trust_code=True)
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / "picture.png")
+    card = (tmp_path / "folder" / "README.md").read_text()
+    script = card.split("(`python ")[1].split(" PICTURE`")[0]
+    assert (script == "use.py") == (name != "use.py")
+    lines = card.split("```python\n")[1].split("```")[0] + "import torch\nprint(net(torch.ones(1, 1, 8, 8)).logits.tolist())"
+    for words in ([script, str(tmp_path / "picture.png")], ["-c", lines]):
+        done = subprocess.run([sys.executable, *words], cwd=tmp_path / "folder", capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert torch.allclose(torch.tensor(json.loads(done.stdout)), net(torch.ones(1, 1, 8, 8)).logits)
 
 
 def test_the_folders_script_says_how_it_is_called(tmp_path: Path) -> None:

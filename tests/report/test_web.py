@@ -26,6 +26,7 @@ from redistill.report.web_parts import versions
 from redistill.report.web_runs import runs_page
 from redistill.runs.store import Run, Store
 from redistill.sources.variants import KINDS
+from redistill.stats import percent_interval
 from redistill.terms import ALL
 from redistill.verdicts.tables import judged
 
@@ -190,6 +191,26 @@ def test_a_run_that_was_never_evaluated_stands_in_the_page_and_long_names_are_cu
     table = page.text.partition("Accuracy after the last step")[2].partition("Methods")[0]
     assert f"never looked atnone0{run.seed} (diverged: {run.seed})" in table
     assert "student …eOfANetwork" in page.text and "student my_package.networks:AVeryLongNameOfANetwork" in page.text
+
+
+def test_data_of_ones_own_can_be_fetched_by_nobody_and_equal_seeds_hide_an_image(place: Path) -> None:
+    """The checklist sent to ``redistill download`` for a folder, and 66.67 [66.64, 66.69] was said of two seeds on 24 images."""
+    one, two, *_ = (run for run in Store(place / "runs").finished() if ":KD" in run.label)
+    test = next(iter(one.entry.accuracy))
+    assert "redistill download NAME" in (found := {item.question: item for item in checklist([one])}["the data can be fetched"]).evidence
+    assert found.answer == "yes"
+    data = {**one.record["data"], test: {"data": "folder:/mine:val", "rule": [], "count": 24, "sha256": "0" * 64}}
+    accuracy = {test: {**one.record["accuracy"][test], "last": 200 / 3}}
+    runs = [changed(run, data=data, accuracy=accuracy) for run in (one, two)]
+    found = {item.question: item for item in checklist(runs)}["the data can be fetched"]
+    assert found.answer == "partly" and "data of one's own, which nobody else can fetch: folder:/mine:val;" in found.evidence
+    own = {name: {**row, "data": f"folder:/mine:{name}"} for name, row in data.items()}
+    found = {item.question: item for item in checklist([changed(one, data=own)])}["the data can be fetched"]
+    assert found.answer == "for the author" and "download" not in found.evidence
+    page = Text()
+    page.feed(runs_page(runs))
+    wanted = percent_interval([200 / 3] * 2, step=100 / 24)
+    assert wanted.high > 70 and f"66.67 [{wanted.low:.2f}, {wanted.high:.2f}]" in page.text
 
 
 def test_runs_of_several_versions_are_told_apart(place: Path) -> None:

@@ -144,9 +144,15 @@ def _at_home(word: str) -> str:
 def _warned(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
 ) -> None:
-    """A warning is a note to a person: where it stands in the code is of no use to them."""
-    if sys.stderr is not None:
-        print(f"{NOTE}{plain(str(message))}", file=sys.stderr)
+    """A warning is a note to a person: where it stands in the code is of no use to them, nor is hearing it again from another place."""
+    text = plain(str(message))
+    if sys.stderr is not None and text not in _told:
+        _told.add(text)
+        print(f"{NOTE}{text}", file=sys.stderr)
+
+
+_told: set[str] = set()
+"""What this process has been warned of."""
 
 
 def _flush() -> None:

@@ -35,14 +35,6 @@ def warn_other_images(cells: Mapping[str, Sequence[Run]], first: str, on: str) -
             )  # fmt: skip
 
 
-def step_of(cells: Mapping[str, Sequence[Run]], on: str) -> float:
-    """The step in percent in which the accuracies of some cells come, the coarsest one; that of 10,000 images where none says so."""
-    from redistill.stats import STEP  # brings scipy
-
-    counts = [count for found in cells.values() for run in found if isinstance(count := run.entry.data.get(on, {}).get("count"), int)]
-    return 100 / min(counts) if counts and min(counts) > 0 else STEP
-
-
 def _images(run: Run, on: str) -> object:
     """What tells one evaluation set from another: its content, or all that is known of it; None where a record says nothing."""
     known = run.entry.data.get(on, {})

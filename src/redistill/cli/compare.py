@@ -6,13 +6,14 @@ import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from redistill.cli import app
-from redistill.cli.cells import step_of, titled, warn_other_images
+from redistill.cli.cells import titled, warn_other_images
 from redistill.cli.options import Change, DataDir, Device, Json, NoCache, Out, Threads, seeds_of, show_json
 from redistill.errors import RedistillError
 from redistill.paths import expanded
@@ -156,7 +157,7 @@ def _show(
     cells: Mapping[str, Sequence[Run]], store: Store, baseline: str | None, on: str, form: TableForm, as_json: bool
 ) -> dict[str, Any]:
     """Print the table of some cells, by title; returns its texts and rows."""
-    from redistill.report.table import comma_separated, comparison, latex, markdown
+    from redistill.report.table import comma_separated, comparison, latex, markdown, step_of
 
     accuracies = {title: {run.seed: run.accuracy(on) for run in found if run.diverged is None} for title, found in cells.items()}
     if empty := [title for title, by_seed in accuracies.items() if not by_seed]:
@@ -170,7 +171,7 @@ def _show(
         if not first:
             raise RedistillError(f"--baseline {baseline!r} is none of the cells compared: {', '.join(cells)}")
     warn_other_images(cells, first, on)
-    rows = comparison(accuracies, first, step=step_of(cells, on))
+    rows = comparison(accuracies, first, step=step_of(chain.from_iterable(cells.values()), on))
     shown = [{**dataclasses.asdict(row), "runs": [run.id for run in cells[row.method]]} for row in rows]
     gone = [f"{r.label}, seed {r.seed}" for found in cells.values() for r in found if r.diverged is not None]
     if as_json:

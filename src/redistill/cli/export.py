@@ -69,7 +69,7 @@ def export(
         from redistill.export.hub import push as upload
 
         write_folder(one, place, trust_code=trust_code)
-        line = f"{place}: model.safetensors, config.json, the card, and use.py, which feeds it a picture"
+        line = f"{place}: model.safetensors, config.json, the card, and a script that feeds it a picture"
         if push is not None:
             line += f"; pushed: {upload(place, push)}"
     elif to is Form.every_eval_ever:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from redistill.cli import app, tell
-from redistill.cli.cells import step_of, titled, warn_other_images
+from redistill.cli.cells import titled, warn_other_images
 from redistill.cli.options import Change, DataDir, Device, Json, NoCache, Out, Threads, Track, TrustCode, seeds_of, show_json
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def report(outcomes: Sequence[Outcome], as_json: bool) -> None:
 
 def _compared(outcome: Outcome) -> None:
     """The cells of what was asked for beside each other, the first one the baseline."""
-    from redistill.report.table import comparison, markdown
+    from redistill.report.table import comparison, markdown, step_of
 
     cells = titled(run for run in outcome.runs if run.diverged is None)
     for name in dict.fromkeys(name for found in cells.values() for run in found for name in run.entry.accuracy):
@@ -191,7 +192,7 @@ def _compared(outcome: Outcome) -> None:
             first = next(iter(shown))
             warn_other_images(shown, first, name)
             values = {title: {run.seed: run.accuracy(name) for run in found} for title, found in shown.items()}
-            rows = comparison(values, first, step=step_of(shown, name))
+            rows = comparison(values, first, step=step_of(chain.from_iterable(shown.values()), name))
             print(f"\n{name}, accuracy after the last step:\n\n{markdown(rows, first)}", end="")
 
 

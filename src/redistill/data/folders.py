@@ -299,6 +299,21 @@ def in_memory(images: Any) -> Any:
     return images.in_memory() if isinstance(images, Folder) else images
 
 
+def beside(images: Any, others: Any) -> Images:
+    """``images`` and, after them, ``others`` without their labels (:meth:`Images.beside`), in memory.
+
+    Raises:
+        RedistillError: the crops of ``images`` are cut out of files, whose sides are gone in memory.
+    """
+    if isinstance(images, Folder) and augmentation(images.augment).area is not None:
+        raise RedistillError(
+            f"{images.name} is augmented by {images.augment}, which cuts out of the files, and images without labels ({others.name}) are "
+            f"added to images in memory, of which the sides are cut off: take another augmentation, crop-flip:4, or take them away"
+        )
+    found: Images = in_memory(images).beside(in_memory(others))
+    return found
+
+
 def _is_folder(path: Path) -> bool:
     """False also for names that no file system takes; a folder that may not be looked into is named."""
     try:

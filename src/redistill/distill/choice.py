@@ -20,7 +20,8 @@ TRIED = "KD,KD+AT,KD+SP"
 setting of their own."""
 
 APART = {"held_out": HELD, "seed": 0}
-"""What the source of a trial has more: the same images for every method and seed, and for a teacher that is trained here."""
+"""What the source of a trial has more: the same images for every method and seed, and for a teacher that is trained here. So has that of
+a student which stops early where the teacher is trained here: images set apart by the student's own seed would be the teacher's too."""
 
 
 def held_images(count: int) -> int:
@@ -74,10 +75,21 @@ class Choice:
         Raises:
             RedistillError: a trial of every method diverged.
         """
-        means = {name: mean for name in self.accuracies if (mean := self.mean(name)) is not None}
+        means = self._means
         if not means:
             raise RedistillError(f"every method diverged in its trial ({', '.join(self.accuracies)}): lower the rate, --lr")
-        return max(means, key=lambda name: round(means[name], 6))  # the first of equals; a sum of hundredths is equal to within rounding
+        return max(means, key=lambda name: means[name])
+
+    @property
+    def equals(self) -> tuple[str, ...]:
+        """The others that were right as often as :attr:`method`."""
+        means, best = self._means, self.method
+        return tuple(name for name in means if name != best and means[name] == means[best])
+
+    @property
+    def _means(self) -> dict[str, float]:
+        """Of the methods of which no trial diverged, to where sums of hundredths are equal to within rounding."""
+        return {name: round(mean, 6) for name in self.accuracies if (mean := self.mean(name)) is not None}
 
     def mean(self, name: str) -> float | None:
         """Accuracy of a method over its seeds, in percent; None where one of them diverged."""
@@ -90,13 +102,15 @@ class Choice:
         best = self.method
         mean = self.mean(best)
         assert mean is not None
-        low, high = binomial_interval(round(mean / 100 * self.images), self.images)
+        low, high = binomial_interval(min(mean / 100 * self.images, self.images), self.images)  # of seeds the mean count, a fraction
         seeds = max(len(by_seed) for by_seed in self.accuracies.values())
         over = f", means of {seeds} seeds" if seeds > 1 else ""
         others = ", ".join(f"{name} {_percent(self.mean(name))}" for name in self.accuracies if name != best)
+        equals = self.equals
+        tie = f" {best} and {' and '.join(equals)} were right equally often, and the first named of them was taken." if equals else ""
         return (
             f"{best} was chosen on {counted(self.images, 'training image')} that no trial had seen: {_percent(mean)} of them right (95 %: "
-            f"{100 * low:.1f} to {100 * high:.1f}); {others}{over}. The evaluation images decided nothing."
+            f"{100 * low:.1f} to {100 * high:.1f}); {others}{over}.{tie} The evaluation images decided nothing."
         )
 
     def as_json(self) -> dict[str, Any]:

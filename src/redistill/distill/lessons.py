@@ -83,19 +83,22 @@ class Classroom:
         return self._made(settings, Path.cwd(), f"{self.small.with_args} plain", methods.for_the_plain(self.changes))
 
     def _taught(self, way: methods.Asked, taught_by: dict[str, Any], trial: bool = False) -> Experiment:
-        """trial: on the images that are not set apart for a choice, and evaluated on those that are and on nothing else."""
+        """trial: on the images that are not set apart for a choice, and evaluated on those that are and on nothing else. It does not stop
+        early: the best of many looks at those images would be what it is judged by."""
         terms = methods.with_class_weights(way.rows) if self.asked.class_weights else list(way.rows)
         recipe, changes = self.length.recipe, list(self.changes)
         looks, name = self._seen(recipe["epochs"], beside=True), f"{self.small.with_args} {way.name}"
         if trial:
             looks = {"source": {**self.images.source(), **APART}, "evaluate": {}}
+            recipe = {key: value for key, value in recipe.items() if key != "patience"}
             name, changes = f"{name} on trial", [one for one in changes if keys_of(one)[0] != "evaluate"]
         settings = {"teacher": taught_by, "student": self.small.table(), "method": terms, **looks, "recipe": recipe}
         return self._made(settings, way.folder, name, changes)
 
     def _seen(self, epochs: int, beside: bool) -> dict[str, Any]:
         """Images that a run learns from, with those without labels or not, and how often it is evaluated."""
-        held = {} if self.asked.early_stop is None else {"held_out": HELD}
+        apart = {"held_out": HELD} if self.asked.train_teacher is None else APART
+        held = {} if self.asked.early_stop is None else apart
         every = max(1, -(-epochs // LOOKS))
         return {"source": {**self.images.source(beside), **held}, "evaluate": {**self.images.evaluate(), "every": every}}
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import statistics
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from redistill.data import augmentation, decode, named
 from redistill.data.catalogue import OFFICIAL, OWN, candidates, divided, row_of
-from redistill.data.folders import PARTS, Folder, in_memory
+from redistill.data.folders import MEMORY, PARTS, Folder, beside
 from redistill.data.images import Images
 from redistill.errors import RedistillError
 from redistill.paths import expanded
@@ -159,6 +162,31 @@ class Photos:
             )
         return f"{again:,} of them are training images too, on which an accuracy says nothing: remove them from one of the two"
 
+    def not_evaluated(self) -> list[str]:
+        """The classes of which no evaluation image is."""
+        if self.test is None:
+            return []
+        counts = self.test.class_counts()
+        names = getattr(self.test, "class_names", None) or tuple(map(str, range(len(counts))))
+        return [name for name, count in zip(names, counts, strict=True) if not count]
+
+    def require_unseen(self, option: str) -> None:
+        """Refuse images without labels that are among those with labels, where ``option`` judges by some of these that nobody learns from.
+
+        Raises:
+            RedistillError: some are, pixel for pixel.
+        """
+        if self.beside is None:
+            return
+        labels = self.train.all_labels.tolist()
+        pictures = list(zip(labels, _pictures(self.train, by_file=False), strict=True))
+        named_too = {picture for label, picture in pictures if label >= 0}
+        if again := sum(label < 0 and picture in named_too for label, picture in pictures):
+            raise RedistillError(
+                f"{again:,} of the images without labels ({self.beside}) are among those with labels, of which {option} judges students by "
+                f"a tenth that they do not learn from: take them out of the images without labels"
+            )
+
     def source(self, beside: bool = True) -> dict[str, Any]:
         """The section ``[source]``. beside: with the images without labels."""
         more = {} if self.own_content is None else {"content": self.own_content}
@@ -277,9 +305,10 @@ def opened(
     if test is not None and not test.labelled:
         raise RedistillError(f"{test_name} has no labels, and an accuracy needs them: give --evaluate a folder with class folders")
     if test is not None and train.labelled and test.classes != train.classes:
+        fewer = train.class_names and test.class_names and set(test.class_names) < set(train.class_names)
         raise RedistillError(
             f"{test_name} has {test.classes} classes, the training images {train.classes}: classes are numbered in the order of their "
-            f"names, so both need the same class folders"
+            f"names, so both need the same class folders" + (", but for val/ beside train/, which may lack some" if fewer else "")
         )
     content = None if row_of(train_name) else str(train.manifest()["sha256"])
     added = _beside(place, unlabelled, here)
@@ -287,22 +316,28 @@ def opened(
         if not train.labelled:
             raise RedistillError(f"{place.name} has no labels, so {added} beside it makes no difference: put all images into one folder")
         others = named.load_data(added, data_dir, trust_code=True, opening=opening if added.partition(":")[0] in named.PICTURES else {})
-        train = in_memory(train).beside(in_memory(others))
+        train = beside(train, others)
     return Photos(train, test, train_name, test_name, how, opening, place.survey, added, content)
 
 
 def shared(train: Any, test: Any) -> int:
-    """How many evaluation images are training images too, pixel for pixel, or for pictures on disk, file for file; 0 where one set is
-    held in memory and the other is not."""
-    known = set(_pictures(train))
-    return sum(one in known for one in _pictures(test))
+    """How many evaluation images are training images too: pixel for pixel, or file for file where both are on disk. Where one set is
+    held in memory the other is decoded for it, as crops out of files (``resized-crop``) keep few pictures on disk as well; 0 where
+    that one is too large for memory."""
+    by_file = isinstance(train, Folder) and isinstance(test, Folder)
+    known = set(_pictures(train, by_file))
+    return sum(one in known for one in _pictures(test, by_file))
 
 
-def _pictures(images: Any) -> Iterator[object]:
-    if isinstance(images, Folder):
+def _pictures(images: Any, by_file: bool) -> Iterator[object]:
+    pixels: Iterable[Tensor] = ()
+    if by_file:
         yield from ((images.root / file).resolve() for file in images.files)
     elif isinstance(images, Images):
-        yield from (hashlib.blake2b(pixels.numpy().tobytes(), digest_size=16).digest() for pixels in images.x)
+        pixels = images.x
+    elif isinstance(images, Folder) and len(images) * math.prod(images.image_shape) <= MEMORY:
+        pixels = decode.in_threads(partial(images.pixels, variant=None), range(len(images)), decode.workers_or_all(images.workers))
+    yield from (hashlib.blake2b(one.numpy().tobytes(), digest_size=16).digest() for one in pixels)
 
 
 def _beside(place: Place, unlabelled: str | None, here: Path) -> str | None:

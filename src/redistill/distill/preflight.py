@@ -265,9 +265,15 @@ class _Preflight:
         self.say("size", f"{side[-2]}x{side[-1]}, {why}" if found is not None else f"{side[-2]}x{side[-1]}, the set's own")
         if asked.class_weights and not images.labelled:
             raise RedistillError("--class-weights weighs cross-entropy with labels, and these images have none: leave it out")
+        for option, given in (("--choose", asked.choose), ("--early-stop", asked.early_stop is not None)):
+            if given:
+                images.require_unseen(option)
         self.say("training", images.described(asked.class_weights))
         shown = "none" if images.test is None else counted(len(images.test), "image")
         self.say("evaluation", f"{shown}: {images.how}")
+        if lacking := images.not_evaluated():
+            more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
+            self.say("", f"none of {', '.join(lacking[:5])}{more}, of which an accuracy says nothing")
         if (again := images.seen_in_training()) is not None:
             self.say("", again)
         if images.test is not None and not teacher.can_tell(images.test.all_labels.cpu(), images.test.classes):
@@ -366,11 +372,14 @@ class _Preflight:
             weights = " + ".join(f"{row.get('weight', 1.0)} {row['use']}" for row in terms)
             self.say("" if number else "method", f"{name}: {weights}")
         if lessons.trials:
+            then = "on all" if self.asked.early_stop is None else "as if it alone had been asked for"
             self.say(
                 "choice",
                 f"each is tried on nine tenths of the training images, and the one that is right on most of the other "
-                f"{counted(choice.held_images(images.own_count), 'image')} is trained on all; the evaluation images decide nothing",
+                f"{counted(choice.held_images(images.own_count), 'image')} is trained {then}; the evaluation images decide nothing",
             )
+            if self.asked.early_stop is not None:
+                self.say("", "no trial stops early: it would do so by the images that it is judged on")
             if lessons.teaching:
                 self.say("", "the teacher is trained on these nine tenths too, so that it knows no more than the trials")
         each = statistics.median(images.train.class_counts()) if images.labelled else math.inf

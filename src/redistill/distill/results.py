@@ -155,8 +155,11 @@ class Distilled:
         write(written[0], text(self).encode())
         write(written[1], pretty(self.as_json()))
         if self.labels is not None:
-            written.append(size_figure(folder / "size.svg", self))
-            written.append(lost_figure(folder / "confusion.svg", self))
+            written.append(size_figure(folder / FIGURES[0], self))
+            written.append(lost_figure(folder / FIGURES[1], self))
+        else:  # those of an earlier call would stand beside a table of other networks
+            for name in FIGURES:
+                (folder / name).unlink(missing_ok=True)
         students = [row for row in self.rows if row.kind == "distilled"]
         for row in students:
             run = next(iter(row.runs.values()))
@@ -168,6 +171,8 @@ class Distilled:
 
 
 FILES = ("table.md", "table.json", "plan.txt")
+FIGURES = ("size.svg", "confusion.svg")
+"""Where there are labels to measure an accuracy by."""
 
 
 def _student(way: str, of: int) -> str:
@@ -183,7 +188,7 @@ def require_place(folder: Path, plan: Plan) -> None:
     """
     from redistill.export.folder import WRITTEN
 
-    require_free(folder, FILES, FILES[2], "--out")
+    require_free(folder, (*FILES, *FIGURES), FILES[2], "--out")
     students = 1 if plan.trials else len(plan.distilled)
     for name in {_student(way, students): None for way in plan.distilled}:
         require_free(folder / name, WRITTEN, ABOUT, "--out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import keyword
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from redistill.tensor_files import header
 from redistill.user_code import is_code, load
 
 CARD, USE = "README.md", "use.py"
+OTHER_USE = "use_it.py"
+"""The script where a source file of the network is called as it is."""
 WRITTEN = (CARD, USE, WEIGHTS, CONFIG, RECORD)
 """What stands in the folder beside :data:`ABOUT` and the source files."""
 
@@ -64,7 +67,8 @@ def write_folder(run: Run, to: Path, *, title: str | None = None, table: str = "
         if not there(kept):
             raise RedistillError(f"{run.folder} keeps no source file of {facts.model}: an earlier version made it; run it again")
         sources = sorted(file.relative_to(kept) for file in kept.rglob("*.py"))
-    require_free(to, [*WRITTEN, *map(str, sources)], ABOUT, "--out")
+    script = OTHER_USE if Path(USE) in sources else USE
+    require_free(to, [*WRITTEN, script, *map(str, sources)], ABOUT, "--out")
     make_folder(to)
     write(to / ABOUT, pretty(facts.as_json()))  # first: whoever was stopped here finds the folder to be an export's
     for file in sources:
@@ -74,11 +78,11 @@ def write_folder(run: Run, to: Path, *, title: str | None = None, table: str = "
     save(net, to / WEIGHTS, normalisation=facts.normalise, class_names=facts.class_names, extra={"format": "pt"})
     write(to / CONFIG, config_text(arguments(facts, to)))
     write(to / RECORD, read(run.folder / RECORD))
-    write(to / USE, use_text(facts, to, beside).encode())
+    write(to / script, use_text(facts, to, beside, script).encode())
     if (results := eval_results(run)) is not None:
         make_folder(to / ".eval_results")
         write(to / ".eval_results" / "redistill.yaml", results)
-    write(to / CARD, card_of(run, facts, title=title, table=table, beside=beside).encode())
+    write(to / CARD, card_of(run, facts, title=title, table=table, beside=beside, script=script).encode())
     return facts
 
 
@@ -107,12 +111,16 @@ def building(facts: Facts, folder: Path, beside: Sequence[str] = ()) -> list[str
     if is_code(facts.model):
         where, _, name = facts.model.rpartition(":")
         module = Path(where).stem if where.endswith(".py") else where
-        return [
-            "from safetensors.torch import load_file",
-            f"from {module} import {name}",
-            f"net = {name}({words})",
-            *loading,
-        ]
+        found = [f"from {module} import {name}"]
+        if where.endswith(".py") and (not module.isidentifier() or keyword.iskeyword(module)):  # no import statement takes it
+            found = [
+                "import importlib.util, sys",
+                f'spec = importlib.util.spec_from_file_location("network", "{Path(where).name}")',
+                "sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)",
+                "spec.loader.exec_module(module)",
+                f"{name} = module.{name}",
+            ]
+        return ["from safetensors.torch import load_file", *found, f"net = {name}({words})", *loading]
     library, _, name = facts.model.partition(":")
     if library == "timm" and name:
         return [
@@ -129,14 +137,14 @@ def building(facts: Facts, folder: Path, beside: Sequence[str] = ()) -> list[str
     return ["import redistill", 'net = redistill.models.load(".")']
 
 
-def use_text(facts: Facts, folder: Path, beside: Sequence[str] = ()) -> str:
-    """``use.py``: says what the network thinks of one picture."""
+def use_text(facts: Facts, folder: Path, beside: Sequence[str] = (), script: str = USE) -> str:
+    """``use.py``: says what the network thinks of one picture. script: what it is called."""
     own = normalisation(facts.normalise)
     channels, size = facts.sizes.get("channels", 3), facts.sizes.get("image_size", 32)
     mean, std = (list(v) * (channels if len(v) == 1 else 1) for v in (own.mean, own.std))
     names = f"NAMES = {list(facts.class_names)!r}\n" if facts.class_names else f"NAMES = list(map(str, range({facts.sizes['classes']})))\n"
     return (
-        '"""python use.py PICTURE: what the network in this folder says of a picture."""\n\n'
+        f'"""python {script} PICTURE: what the network in this folder says of a picture."""\n\n'
         "import os\nimport sys\n\nimport numpy as np\nimport torch\nfrom PIL import Image, ImageOps\n\n"
         "if len(sys.argv) != 2:\n    sys.exit(__doc__)\n"
         "picture = os.path.abspath(sys.argv[1])\nos.chdir(os.path.dirname(os.path.abspath(__file__)))\n"
@@ -147,11 +155,13 @@ def use_text(facts: Facts, folder: Path, beside: Sequence[str] = ()) -> str:
         'if image.mode.startswith("I"):  # 16 bits: scaled to 8 as in training, where convert would cut off at 255\n'
         "    image = Image.fromarray(((np.asarray(image).astype(np.int64) * 255 + 32767) // 65535).astype(np.uint8))\n"
         f'image = image.convert("{"L" if channels == 1 else "RGB"}")\n'
-        "scale = SIZE / min(image.size)\n"
-        "image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)\n"
+        # one rounding, as in data/decode.py: SIZE / short first would make a side of 25.5 pixels one of 25.499999999999996
+        "width, height = (round(side * SIZE / min(image.size)) for side in image.size)\n"
+        "image = image.resize((width, height), Image.Resampling.BILINEAR)\n"
         "left, top = round((image.width - SIZE) / 2), round((image.height - SIZE) / 2)\n"
         f"pixels = np.asarray(image.crop((left, top, left + SIZE, top + SIZE)), dtype=np.float32).reshape(SIZE, SIZE, {channels})\n"
-        f"x = (torch.from_numpy(pixels / {own.peak}) - torch.tensor(MEAN)) / torch.tensor(STD)\n\n"
+        # what counts as 1 belongs to the pixels and not to the constants: of a picture's 8 bits it is 255, of the digits' own 17 levels 16
+        "x = (torch.from_numpy(pixels / 255) - torch.tensor(MEAN)) / torch.tensor(STD)\n\n"
         "with torch.no_grad():\n    said = net(x.permute(2, 0, 1)[None])\n"
         "if not isinstance(said, torch.Tensor):  # a dictionary or a tuple of which one entry is [images, classes]\n"
         "    entries = said.values() if hasattr(said, 'values') else said\n"
@@ -161,7 +171,9 @@ def use_text(facts: Facts, folder: Path, beside: Sequence[str] = ()) -> str:
     )
 
 
-def card_of(run: Run, facts: Facts, *, title: str | None = None, table: str = "", beside: Sequence[str] = ()) -> str:
+def card_of(
+    run: Run, facts: Facts, *, title: str | None = None, table: str = "", beside: Sequence[str] = (), script: str = USE
+) -> str:
     """A model card: the index that the hub reads, the table, and how the network is built and fed in five lines."""
     data = next((t["data"] for t in run.record["accuracy"].values()), run.record["data"]["train"].get("data", "own images"))
     short = f"{data.partition(':')[0]}:{Path(data.partition(':')[2].partition(':')[0]).name}" if ":" in data else data
@@ -180,10 +192,11 @@ def card_of(run: Run, facts: Facts, *, title: str | None = None, table: str = ""
     classes = f"Its {facts.sizes['classes']} outputs: {_names(facts.class_names)}.\n\n" if facts.class_names else ""
     return (
         f"---\nlibrary_name: pytorch\npipeline_tag: image-classification\ntags:\n- knowledge-distillation\n- redistill\n{index}---\n\n"
-        f"# {name}\n\n{table}\n## How it is built and fed\n\nIn this folder (`python use.py PICTURE` does it all):\n\n"
+        f"# {name}\n\n{table}\n## How it is built and fed\n\nIn this folder (`python {script} PICTURE` does it all):\n\n"
         f"```python\n{lines}\n```\n\n"
         f"It takes {facts.sizes.get('channels', 3)}x{size}x{size} images: shorter side to {size}, the middle cut out, 16 bits scaled to 8, "
-        f"pixels divided by {own.peak}, mean {_numbers(own.mean)} taken off, divided by {_numbers(own.std)}. It returns logits. {classes}"
+        f"pixels divided by their white (255 in a picture), mean {_numbers(own.mean)} taken off, divided by "
+        f"{_numbers(own.std)}. It returns logits. {classes}"
         f"What was asked for and measured stands in `{RECORD}` (run `{run.id}`, seed {run.seed}).\n"
     )
 

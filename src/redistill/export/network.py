@@ -60,7 +60,8 @@ class Subject:
         )
 
     def images(self, part: str, most: int) -> tuple[Tensor, Tensor | None]:
-        """At most ``most`` images [N, C, H, W] of ``part`` ("train" or "test"), normalised for the network, and their labels.
+        """At most ``most`` images [N, C, H, W] of ``part`` ("train" or "test"), normalised for the network, and the labels of evaluation
+        images. A run that was evaluated on nothing shows what it was trained on, for which no accuracy is told.
 
         Raises:
             RedistillError: the images of the run are not here any more, or it had none.
@@ -73,18 +74,23 @@ class Subject:
         }
         name = names[part] or names["train"]
         if name is None:
-            raise RedistillError(f"{self.run.folder} was trained on no images that can be shown again: name a set, --data cifar10:test")
+            raise RedistillError(
+                f"{self.run.folder} was trained on no images that can be shown again, on which an export is compared: --to hub needs none"
+            )
         images: Any
-        if name == names["train"] and source is not None:  # the very images that it was trained on
-            images = source.build(self.run.seed, self.data_dir).source
-        else:
-            images = load_data(str(name), self.data_dir, opening=opening_of(source), trust_code=self.trust_code)
+        try:
+            if name == names["train"] and source is not None:  # the very images that it was trained on
+                images = source.build(self.run.seed, self.data_dir).source
+            else:
+                images = load_data(str(name), self.data_dir, opening=opening_of(source), trust_code=self.trust_code)
+        except RedistillError as error:
+            raise RedistillError(f"an export is compared on images of {self.run.folder}, and they cannot be had: {error}") from error
         images = images.with_(normalise=self.normalise)
         if len(images) > most:  # evenly, so that every class is there
             chosen = (torch.arange(most, dtype=torch.float64) * (len(images) / most)).long()
             images = images.subset(chosen, ("shown", {"n": most}))
         x = torch.cat([batch.images for batch in images.batches(100)])
-        return x, images.all_labels
+        return x, None if name == names["train"] else images.all_labels
 
     @torch.no_grad()
     def outputs(self, images: Tensor) -> Tensor:

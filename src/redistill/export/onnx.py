@@ -160,7 +160,10 @@ def write_int8(subject: Subject, file: Path) -> Quantised:
 
     images, labels = subject.images("test", MOST)
     if labels is None:
-        raise RedistillError(f"{subject.run.folder} has no evaluation images with labels, so nobody could see what int8 costs: --data DIR")
+        raise RedistillError(
+            f"{subject.run.folder} has no labelled images to evaluate on beside its own, so nobody could see what int8 costs: "
+            f"train it with a set to evaluate on ([evaluate], distill --evaluate DIR)"
+        )
     make_folder(file.parent)
     with tempfile.TemporaryDirectory() as place, warnings.catch_warnings(), quiet():  # it advises what has been done
         warnings.simplefilter("ignore")

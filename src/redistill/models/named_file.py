@@ -8,7 +8,7 @@ from typing import Any
 from redistill.errors import RedistillError
 from redistill.files import file_digest
 from redistill.models.shipped import place_of
-from redistill.models.weights import load
+from redistill.models.weights import loaded
 from redistill.paths import expanded
 
 
@@ -28,6 +28,6 @@ def named_file(given: Any, folder: Path) -> dict[str, str]:
 
 
 def model_in_file(path: Path) -> tuple[str, dict[str, Any]]:
-    """Name and arguments of the network whose weights a file holds."""
-    found: Any = load(path)
+    """Name and arguments of the network whose weights a file holds: whoever then reads the weights is told which of two were read."""
+    found: Any = loaded(path)[0]
     return str(found.arch.name), dict(found.arch.args)

@@ -177,6 +177,21 @@ def load(
         averaged: of a training script's file that holds weights and their running average (timm's ``state_dict_ema``), the average;
             without this the weights.
     """
+    net, about = loaded(path, model, classes, normalisation, args, trust_code, averaged)
+    _tell_of_average(about, str(path))
+    return net
+
+
+def loaded(
+    path: str | Path,
+    model: str | None = None,
+    classes: int | None = None,
+    normalisation: str | None = None,
+    args: Mapping[str, Any] | None = None,
+    trust_code: bool = False,
+    averaged: bool = False,
+) -> tuple[nn.Module, dict[str, Any]]:
+    """:func:`load`, and what the header of the file says; nobody is told of an average that was not read."""
     path = place_of(path) or path
     if isinstance(path, str | PathLike) and is_network_folder(folder := expanded(path)):
         if model is not None or classes is not None or args or averaged:
@@ -184,14 +199,14 @@ def load(
         whole = _of_folder(folder, trust_code)
         if normalisation is not None:
             whole.normalisation = normalisation  # type: ignore[assignment]
-        return whole
+        return whole, {}
     given = dict(args or {})
     if isinstance(path, str | PathLike) and (kind := kind_of(expanded(path))) is not None:
         if averaged:
             raise RedistillError(f"{path} is a whole network, which holds no averaged weights beside its own: leave averaged out")
         net = load_whole(expanded(path), kind, model, classes, given)
         net.normalisation = normalisation  # type: ignore[assignment]
-        return net.eval()
+        return net.eval(), {}
     tensors, about = read(path, averaged=averaged)
     where = str(path)
     if about.get("arch") is not None and (model is None or ":" not in model):
@@ -204,8 +219,7 @@ def load(
     put_beside(net, about["beside"], where)
     net.normalisation = normalisation or about.get("normalisation")  # type: ignore[assignment]
     net.class_names = about.get("class_names")  # type: ignore[assignment]
-    _tell_of_average(about, where)
-    return net.eval()
+    return net.eval(), about
 
 
 def _of_folder(folder: Path, trust_code: bool) -> nn.Module:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from redistill.data.catalogue import row_of
 from redistill.launch.progress import lasting
 from redistill.papers.plan import Plan
 from redistill.runs.record import Record
@@ -95,10 +96,19 @@ def _data(records: Sequence[Record]) -> list[Item]:
         ("the number of examples is given", "yes", sets),
         ("training, validation and test parts are given", "yes", f"{sets}; best: {best}"),
         ("what was left out and how images were processed is given", "yes", _each((chosen and f"chosen: {chosen}", looks))),
-        ("the data can be fetched", "yes", f"redistill download NAME; SHA-256 of the images used: {sums}"),
+        ("the data can be fetched", *_fetched([one["data"] for one in used if "data" in one], sums)),
         ("the collection of new data is described", "for the author", "the package's data sets are published; data of one's own are not"),
     ]
     return _answers("Data sets", bool(records), rows)
+
+
+def _fetched(names: Sequence[str], sums: str) -> tuple[Answer, str]:
+    """Whether others get the images, and how: official sets by this package, those of the hub by their name, nobody's own."""
+    own = [name for name in names if row_of(name) is None and not name.startswith("hf:")]
+    how: Answer = "yes" if not own else "for the author" if len(own) == len(names) else "partly"
+    others = f"data of one's own, which nobody else can fetch: {_each(own)}" if own else ""
+    ways = filter(None, ("" if how == "for the author" else "redistill download NAME", others))
+    return how, f"{'; '.join(ways)}; SHA-256 of the images used: {sums}"
 
 
 def _prepared(source: Mapping[str, Any]) -> str:

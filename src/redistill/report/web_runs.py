@@ -10,6 +10,7 @@ from redistill.files import digest
 from redistill.report.figures import curves_of, ends_of
 from redistill.report.html import Content, el, figure, page, table
 from redistill.report.style import svg_text
+from redistill.report.table import step_of
 from redistill.report.traces import traces
 from redistill.report.web_parts import LETTER, WIDTH, methods, of_runs, sections
 from redistill.runs.store import Run
@@ -35,7 +36,7 @@ def runs_page(runs: Sequence[Run], notes: Sequence[str] = ()) -> str:
         sets = list(dict.fromkeys(data for run in several for data in run.entry.accuracy))
         for data in sets or ["none"]:  # a run without evaluation ran all the same
             values = [run.accuracy(data) for run in several if data in run.entry.accuracy and run.diverged is None]
-            mean = percent_interval(values) if len(values) > 1 else None
+            mean = percent_interval(values, step=step_of(several, data)) if len(values) > 1 else None
             text = f"{mean.value:.2f} [{mean.low:.2f}, {mean.high:.2f}]" if mean else f"{values[0]:.2f}" if values else ""
             seeds = f"{', '.join(str(run.seed) for run in several)}{f' (diverged: {chr(44).join(lost)})' if lost else ''}"
             rows.append((name, data, text, str(len(values)), seeds))

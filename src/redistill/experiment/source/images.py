@@ -12,7 +12,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from redistill.core import Source
 from redistill.data import augmentation, normalisation
-from redistill.data.folders import in_memory
+from redistill.data.folders import beside
 from redistill.data.named import is_own_data, load_data, looks, opening_words, shown_like
 from redistill.data.normalise import require_peak
 from redistill.data.strong import SUFFIX
@@ -186,7 +186,7 @@ class ImagesSettings(Settings):
             images = images.fraction(self.fraction, seed=drawn)
         if self.beside is not None:
             others = load_data(self.beside, data_dir, self.beside_content, opening=shown_like(self.opening))
-            images = in_memory(images).beside(in_memory(others))
+            images = beside(images, others)
         return Built(images.unlabelled() if self.unlabelled else images, evaluate)
 
 
