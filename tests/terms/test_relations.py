@@ -18,7 +18,24 @@ from helpers.slow import kl
 from redistill import models
 from redistill.core import Batch, Output, RedistillError, Term
 from redistill.recipe import Recipe
-from redistill.terms import CC, CRD, DIST, DKD, FSP, KD, NST, PKT, RKD, SP, SRRL, Review, others_kl, target_kl
+from redistill.terms import (
+    CC,
+    CRD,
+    DIST,
+    DKD,
+    FSP,
+    KD,
+    NST,
+    PKT,
+    RKD,
+    SP,
+    SRRL,
+    Review,
+    attention_gap,
+    correlation_distance,
+    others_kl,
+    target_kl,
+)
 from redistill.terms import nst as nst_file
 from redistill.terms.pkt import neighbours
 from redistill.train.loop import Loop
@@ -112,6 +129,26 @@ def test_points_that_meet_have_finite_gradients() -> None:
     for term in (RKD(at="place"), PKT(at="place"), SP(at="place")):
         (grad,) = torch.autograd.grad(term(place(meet), place(apart), Batch(apart)), meet)
         assert torch.isfinite(grad).all(), term
+
+
+def test_what_is_exactly_zero_gets_no_gradient_of_the_guard() -> None:
+    """Two images that the student takes for one, and a dead image, channel or class: 1e-12 below gave gradients of 1e11."""
+    of_teacher, of_student = (torch.tensor(drawn(3, 4, seed=seed), dtype=torch.float32) for seed in (1, 2))
+    one, dead = of_student[[0, 0, 1]], of_student * torch.tensor([[0.0], [1.0], [1.0]])
+    maps = of_teacher.reshape(1, 3, 2, 2)
+
+    def by(term: Term) -> Callable[[Tensor], Tensor]:
+        return lambda f: term(place(f), place(of_teacher), Batch(f))
+
+    tried: list[tuple[Callable[[Tensor], Tensor], Tensor]] = [
+        (by(RKD(at="place")), one),
+        (by(SP(at="place")), dead),
+        (lambda f: correlation_distance(f.reshape(1, 3, 2, 2), maps), dead),
+        (lambda f: attention_gap(f.reshape(1, 3, 2, 2), maps, normalise=True), dead),
+    ]
+    for loss, point in tried:
+        (grad,) = torch.autograd.grad(loss(point := point.clone().requires_grad_()), point)
+        assert 0 < grad.abs().max() < 1e3, (loss, grad)
 
 
 @pytest.mark.parametrize("reduction", ["entry", "row"])

@@ -28,6 +28,7 @@ from redistill.core.pairs import check_pairs
 from redistill.terms.parts.classifier import classifier_of, map_before_pooling
 from redistill.terms.parts.maps import map_shape
 from redistill.terms.parts.unowned import UnownedModule
+from redistill.terms.parts.vectors import of_unit_length
 from redistill.terms.parts.wide import wide
 
 
@@ -49,7 +50,7 @@ def attention_gap(
     """Mean squared difference of two sets of class activation maps, pooled to size x size: a scalar."""
     s, t = (F.adaptive_avg_pool2d(maps, (size, size)) for maps in (student, teacher))
     if normalise:
-        s, t = (F.normalize(maps.flatten(2), dim=2, eps=1e-12) for maps in (s, t))
+        s, t = (of_unit_length(maps.flatten(2), dim=2) for maps in (s, t))
     return (s - t).square().sum() / t.numel()
 
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -28,6 +27,7 @@ from redistill.core import At, Batch, Context, Output, Term, pairs_of, require_r
 from redistill.terms.ofd import Connector
 from redistill.terms.parts.layers import total
 from redistill.terms.parts.maps import as_map, map_shape, named_or_paired
+from redistill.terms.parts.vectors import of_unit_length
 from redistill.terms.parts.wide import fitting, wide
 
 
@@ -39,7 +39,7 @@ def channel_correlation(feature: Float[Tensor, "batch channels height width"]) -
     [0.6000000238418579, 0.800000011920929]
     """
     flat = wide(feature).flatten(2)
-    return F.normalize(flat @ flat.transpose(1, 2), p=2.0, dim=2, eps=1e-12)
+    return of_unit_length(flat @ flat.transpose(1, 2), dim=2)
 
 
 def correlation_distance(

@@ -13,7 +13,8 @@ Where paper and codes differ:
 | paper, Table 1 | λ_D = 25, λ_A = 50 beside the task loss | sums over pairs and triples of *different* images |
 | RepDistiller, mdistiller | `RKD()` with CE, weight 1 | means over all B² and B³ entries, zero and degenerate ones too |
 
-There is no gradient where two images have one feature; a student whose features meet in a point stays there.
+The distance of two images of one feature has no gradient, and no angle between them and a third has one; a student whose features
+meet in a point stays there.
 """
 
 from __future__ import annotations
@@ -23,13 +24,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from redistill.core import At, Batch, Context, Output, RedistillError, Term, pairs_of, require_ready
 from redistill.terms.parts.layers import named_at
-from redistill.terms.parts.vectors import as_vectors, named_or_pooled, require_pairs
+from redistill.terms.parts.vectors import as_vectors, named_or_pooled, of_unit_length, require_pairs
 from redistill.terms.parts.wide import wide
 
 
@@ -50,7 +50,7 @@ def relative_distances(features: Float[Tensor, "batch width"]) -> Float[Tensor, 
 
 def angles(features: Float[Tensor, "batch width"]) -> Float[Tensor, "batch batch batch"]:
     """Cosines [B, B, B] of the angle at j between i and k of [B, D]; 0 where two of the three are one."""
-    away = F.normalize(features[None, :] - features[:, None], p=2.0, dim=2, eps=1e-12)  # [j, i, D]
+    away = of_unit_length(features[None, :] - features[:, None], dim=2)  # [j, i, D]
     return away @ away.transpose(1, 2)
 
 

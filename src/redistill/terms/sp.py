@@ -17,7 +17,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -25,13 +24,13 @@ from redistill.core import At, Batch, Context, Output, Term, pairs_of, require_r
 from redistill.core.pairs import pair_stages
 from redistill.terms.parts.layers import named_at, total
 from redistill.terms.parts.maps import named_or_paired
-from redistill.terms.parts.vectors import as_vectors, require_pairs
+from redistill.terms.parts.vectors import as_vectors, of_unit_length, require_pairs
 
 
 def similarities(feature: Float[Tensor, " batch *entries"]) -> Float[Tensor, "batch batch"]:
     """Row-normalised Gram matrix [B, B] of features [B, ...]; a row of zeros stays zero (guard 1e-12, as in the codes)."""
     flat = as_vectors(feature)
-    return F.normalize(flat @ flat.T, p=2.0, dim=1, eps=1e-12)
+    return of_unit_length(flat @ flat.T, dim=1)
 
 
 @dataclass(eq=False, repr=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -13,6 +14,21 @@ from redistill.terms.parts.wide import wide
 def as_vectors(feature: Float[Tensor, " batch *entries"]) -> Float[Tensor, "batch width"]:
     """[B, ...] as [B, D], half precision as fp32."""
     return wide(feature.flatten(1))
+
+
+def of_unit_length(values: Float[Tensor, "*shape"], dim: int) -> Float[Tensor, "*shape"]:
+    """``values`` over their length along ``dim``, 1e-12 at least (the guard of the codes); zeros stay zeros, without a gradient.
+
+    The guard alone would give what is exactly zero 1e12 times the gradient of anything else.
+
+    >>> import torch
+    >>> x = torch.tensor([[3.0, 4.0], [0.0, 0.0]], requires_grad=True)
+    >>> of_unit_length(x, dim=1)[:, 0].sum().backward()
+    >>> x.grad[1].tolist()
+    [0.0, 0.0]
+    """
+    lengths: Tensor = torch.linalg.vector_norm(values, dim=dim, keepdim=True)
+    return values / lengths.clamp_min(1e-12).where(lengths > 0, torch.inf)
 
 
 def require_pairs(who: str, images: Tensor) -> None:
