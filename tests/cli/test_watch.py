@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -129,3 +130,26 @@ def test_curves_are_drawn_where_their_values_are() -> None:
     assert text.startswith("KD\\x1b[2J: running") and "test 2" in text and "5 steps" in text and "1 epochs" in text
     console.print(drawn(Live("new", "running")))
     assert "nothing is measured yet" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"accuracy": [1]}', '{"accuracy": {"test": 5}}', '{"accuracy": {"test": [[1]]}}', '{"accuracy": {"test": [["a", 1]]}}',
+     '{"losses": {"CE": [null]}}', '{"0": {"accuracy": 3}}'],
+)  # fmt: skip
+def test_spoilt_curves_are_one_sentence_with_their_file(tmp_path: Path, text: str) -> None:
+    folder = begun(tmp_path)
+    (folder / CURVES).write_text(text)
+    with pytest.raises(rd.RedistillError, match=re.escape(f"{folder / CURVES} is damaged: it holds no curves")):
+        look(folder)
+
+
+def test_of_a_run_that_ended_only_curves_that_its_record_answers_for_are_shown(teacher_file: Path, tmp_path: Path) -> None:
+    (run,) = Store(teacher_file).finished()
+    folder = tmp_path / "seed-0"
+    shutil.copytree(run.folder, folder)
+    good = look(folder).accuracy
+    assert look(folder).state == "done" and good["test"]
+    curves(folder, 2)  # well made, and another run's
+    with pytest.raises(rd.RedistillError, match="was altered or cut off"):
+        look(folder)

@@ -21,6 +21,7 @@ from redistill.launch.cohort import CohortRun
 from redistill.launch.queue import Queue, plan
 from redistill.launch.stop import Interrupted, Stop
 from redistill.runs import checkpoint
+from redistill.runs.lookup import Found
 from redistill.runs.record import Record
 from redistill.runs.store import Damaged, Run, Store, stale
 from redistill.sealed import sealed
@@ -121,12 +122,28 @@ def test_one_odd_record_hides_no_other(two: Store, kind: str) -> None:
         two.pick("something else")
 
 
-@pytest.mark.parametrize("content", [b"[1]", b'{"label": 3}', b"[" * 100_000, b"\xff"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[1]",
+        b'{"label": 3}',
+        b"[" * 100_000,
+        b"\xff",
+        b'{"label": "x", "experiment": {"seed": 0}}',
+        b'{"label": "x", "experiment": {"seed": "x"}}',
+    ],
+)
 def test_an_odd_begun_run_hides_no_other(two: Store, content: bytes) -> None:
     (two.root / "cell" / "seed-0").mkdir(parents=True)
     (two.root / "cell" / "seed-0" / "experiment.json").write_bytes(content)
     (two.root / "file").write_text("no folder")
     assert len(list(two.runs())) == 3 and len(two.finished()) == 2
+    assert len(Found(two).runs) == 1, "a page of a paper is made of the others"
+
+
+def test_a_folder_whose_number_is_none_hides_no_other(two: Store) -> None:
+    (two.finished()[0].folder.parent / "seed-²").mkdir()  # a digit to str.isdigit, and no number to int
+    assert len(list(two.runs())) == 2
 
 
 def test_a_damaged_record_stops_no_other_experiment(make: Make, teacher_file: Path, tmp_path: Path) -> None:

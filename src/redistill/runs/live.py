@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from redistill.errors import RedistillError, nearest
-from redistill.files import held, json_of, there
+from redistill.errors import RedistillError, first_line, nearest
+from redistill.files import UNREADABLE, held, json_of, there
 from redistill.runs.store import Run, Store, Unfinished, read_record, unfinished
 from redistill.sealed import CURVES, LOCK, PENDING, RECORD
 
@@ -67,8 +68,9 @@ def look(folder: Path) -> Live:
     """The run in a folder; curves that are being written are those of the last look."""
     at_work = held(folder / LOCK)  # before the record: it may end in between
     label, why, state = folder.name, "", "running" if at_work else "stopped"
+    ended: Run | None = None
     if there(folder / RECORD):
-        record = read_record(folder / RECORD)
+        ended = Run(folder, record := read_record(folder / RECORD))
         label, why = f"{record['label']}, seed {record['seed']}", record["diverged"] or ""
         state = "diverged" if why else "done"
     elif there(folder / PENDING):
@@ -77,10 +79,24 @@ def look(folder: Path) -> Live:
         state = "done"
     accuracy: dict[str, Curve] = {}
     losses: dict[str, Curve] = {}
-    for before, curves in _written(folder):
-        accuracy |= {f"{before}{name}": tuple((s, v) for s, v in points) for name, points in curves.get("accuracy", {}).items()}
-        losses |= {f"{before}{name}": tuple(enumerate(values, 1)) for name, values in curves.get("losses", {}).items()}
+    try:
+        # of a run that has ended only what its record answers for
+        for before, curves in _written(folder) if ended is None else [("", ended.curves())]:
+            accuracy |= {f"{before}{name}": _points(points) for name, points in curves.get("accuracy", {}).items()}
+            losses |= {f"{before}{name}": _points(enumerate(values, 1)) for name, values in curves.get("losses", {}).items()}
+    except RedistillError:
+        raise
+    except UNREADABLE as error:
+        raise RedistillError(f"{folder / CURVES} is damaged: it holds no curves ({first_line(error)})") from error
     return Live(label, state, accuracy, losses, why)  # type: ignore[arg-type]  # one of the four words
+
+
+def _points(points: Iterable[Any]) -> Curve:
+    """A curve of numbers; whatever else stands there raises one of :data:`UNREADABLE`."""
+    curve = tuple((step, value) for step, value in points)
+    if not all(isinstance(number, int | float) for point in curve for number in point):
+        raise TypeError("a point is not two numbers")
+    return curve
 
 
 def _written(folder: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -89,7 +105,7 @@ def _written(folder: Path) -> list[tuple[str, dict[str, Any]]]:
         return []
     found = json_of(folder / CURVES)
     if not isinstance(found, dict):
-        raise RedistillError(f"{folder / CURVES} holds no curves")
+        raise RedistillError(f"{folder / CURVES} is damaged: it holds no curves")
     if "accuracy" in found or "losses" in found:
         return [("", found)]
     return [(f"{number} ", curves) for number, curves in found.items() if isinstance(curves, dict)]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redistill.errors import RedistillError
-from redistill.files import canonical, digest
+from redistill.files import UNREADABLE, canonical, digest
 from redistill.identity import identity
 from redistill.package_code import package_sha256
 from redistill.runs.record import differing
@@ -110,8 +111,8 @@ class Found:
             if isinstance(run, Damaged):
                 raise RedistillError(run.why)
             if isinstance(run, Unfinished):
-                if run.experiment is not None and "seed" in run.experiment:
-                    self.begun.setdefault(self._key(run.experiment), set()).add(int(run.experiment["seed"]))
+                with suppress(*UNREADABLE):  # what is no experiment of ours was begun for no cell; it hides no other run
+                    self.begun.setdefault(self._key(run.experiment or {}), set()).add(int((run.experiment or {})["seed"]))
                 continue
             twins = known.setdefault(run.id, [])
             if others := [twin for twin in twins if numbers_of(twin) != numbers_of(run)]:

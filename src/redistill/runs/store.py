@@ -265,7 +265,7 @@ class Store:
 
 def _by_number(folder: Path) -> tuple[str, int]:
     number = folder.name.removeprefix("seed-")
-    return folder.parent.name, int(number) if number.isdigit() else -1
+    return folder.parent.name, int(number) if number.isdecimal() else -1
 
 
 def _told_apart(runs: Iterable[Run]) -> str:
