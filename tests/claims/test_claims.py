@@ -821,3 +821,13 @@ def test_sentences_say_what_was_found() -> None:
 def test_errors_say_what_to_do(call: Any, words: str) -> None:
     with pytest.raises(RedistillError, match=words):
         call()
+
+
+def test_fractions_beside_a_printed_percentage_are_refused() -> None:
+    claim = Claim("x", "value", "a", Published(73.33, None, 3, None, "last", "mean"))
+    with pytest.raises(RedistillError, match=r"Measured takes percent: give 73\.3 for 0\.733"):
+        judge(claim, {"a": [Measured(s, 0.733 + s / 1000) for s in range(3)]})
+    chance = judge(claim, {"a": [Measured(s, 0.1 + s / 1000) for s in range(3)]})  # a thousand classes: no fraction of 73.33
+    assert chance.verdict == "below"
+    fractions = Claim("x", "value", "a", Published(0.22, None, 3, None, "last", "mean"))
+    judge(fractions, {"a": [Measured(s, 0.22 + s / 1000) for s in range(3)]})

@@ -389,3 +389,17 @@ def test_one_bad_file_of_a_folder_hides_no_other(name: str, content: bytes | Non
     found = read_evidence(tmp_path)
     assert [run.last for one in found for run in one.runs] == [70]
     assert [name in problem for one in found for problem in one.problems] == [True] * (content is not None)
+
+
+def test_a_trackers_unfinished_runs_are_left_out_and_named(tmp_path: Path) -> None:
+    file = tmp_path / "wandb.csv"
+    head = "Name,State,dataset,teacher,student,method,seed,test_acc\n"
+    row = "{0},{1},cifar100,resnet32x4,resnet8x4,KD,{2},{3}\n"
+    rows = [row.format("a", "finished", 1, 73.33), row.format("b", "crashed", 2, 12.1), row.format("c", "RUNNING", 3, 44.4)]
+    file.write_text(head + "".join(rows))
+    found = one(file)
+    assert [(run.seed, run.last) for run in found.runs] == [(1, 73.33)]
+    assert any("left out: wandb.csv, line 3 (crashed), wandb.csv, line 4 (running)" in note for note in found.notes)
+    file.write_text(head + "".join(rows[1:]))
+    with pytest.raises(RedistillError, match="calls no run finished"):
+        one(file)

@@ -182,6 +182,23 @@ def _waiting(claim: Claim, runs: Runs) -> tuple[Verdict, str] | None:
     return "pending", f"{count} of {need} seeds{' in both cells' if both else ''} so far"
 
 
+def _in_percent(claim: Claim, runs: Runs) -> None:
+    """Refuse accuracies as fractions beside a printed percentage: they would be *below*, by a hundred times what they are.
+
+    Told by their being the printed number when taken times 100, to a fifth of it, since accuracies below 1 % are possible; below 10 %
+    nothing is asked, and what is printed as a fraction is compared with fractions.
+    """
+    for cell, number in zip(claim.cells, (claim.published, claim.published_baseline), strict=False):
+        if number is None or number.value < 10 or (cell == claim.cell and claim.baseline and claim.published_baseline is None):
+            continue
+        lasts = [run.last for run in runs[cell] if not (run.stale or run.diverged)]
+        if lasts and all(0 < last < 1 for last in lasts) and abs(100 * sum(lasts) / len(lasts) - number.value) < number.value / 5:
+            raise RedistillError(
+                f"cell {cell!r}: its runs end at {', '.join(f'{last:g}' for last in lasts[:3])}, and {number.value:g} is printed: "
+                f"these are fractions, and Measured takes percent: give {100 * lasts[0]:g} for {lasts[0]:g}"
+            )
+
+
 def mismatch(claim: Claim, epoch: Which) -> str:
     """Where the paper's epoch is another than ours, in words; "" where they are alike."""
     words = {
@@ -222,6 +239,7 @@ def _look(claim: Claim, runs: Runs, around: _Around) -> _Examined:
     waiting = _waiting(claim, runs)
     if waiting is not None:
         return _Examined(Finding(claim, waiting[0], note=waiting[1]))
+    _in_percent(claim, runs)
     if claim.kind == "checkpoint":
         return _Examined(judge_file(claim, runs[claim.cell]))
     epoch = _epoch(claim, runs)

@@ -28,9 +28,12 @@ More = Annotated[
 
 Facts = Annotated[
     list[str],
-    typer.Option("--is", help="What a file does not say, for all its runs: dataset, teacher, student, method, seed, epochs.",
-                 metavar="KEY=VALUE"),
-]  # fmt: skip
+    typer.Option(
+        "--is",
+        metavar="KEY=VALUE",
+        help="What a file does not say, for all its runs: dataset, teacher, student, method, seed, epochs, paper.",
+    ),
+]
 
 Columns = Annotated[list[str], typer.Option("--column", help="Which column is what: last=final_top1.", metavar="ROLE=COLUMN")]
 UnitName = Annotated[str | None, typer.Option("--unit", help="percent, fraction or error, where it is not recognised.", metavar="UNIT")]

@@ -42,6 +42,12 @@ SETTING = re.compile(
 )
 """Names that are settings whatever else stands in them: a ``loss_weight`` is no loss."""
 
+STATES = ("state", "status", "run_state", "run_status")
+"""Names of the column in which a tracker's export says how a run ended."""
+
+UNFINISHED = ("running", "crashed", "failed", "killed", "pending", "queued", "preempted", "preempting", "scheduled", "aborted", "stopped")
+"""What wandb, MLflow, ClearML and Comet write there of a run that did not come to its end."""
+
 CSV, LINES = "CSV with named columns", "JSON lines with named keys"
 """Kinds of evidence that are read here."""
 
@@ -128,7 +134,7 @@ def _evidence(
     path: Path, records: Sequence[dict[str, Any]], header: Sequence[str], places: Sequence[str], stated: Stated, kind: str
 ) -> Evidence:
     roles = roles_of(header, stated, str(path))
-    notes: list[str] = []
+    records, places, notes = _finished(records, places, [name for name in header if name not in roles.values()], str(path))
     told: Unit | None = None
     if (errors := roles.pop("error", None)) is not None:
         records, words = _turned(records, places, errors, stated, str(path))
@@ -167,6 +173,27 @@ def _evidence(
         rows.append(row)
     runs, unit = runs_of(rows, places, str(path), stated, told)
     return Evidence(path.stem, kind, stated.origin(path, kind), runs, notes=(*notes, *unit))
+
+
+def _finished(
+    records: Sequence[dict[str, Any]], places: Sequence[str], others: Sequence[str], where: str
+) -> tuple[Sequence[dict[str, Any]], Sequence[str], list[str]]:
+    """Without the runs that a tracker's export calls unfinished: their number is no last one, as that of a log cut short is none.
+
+    others: columns without a role. Returns the records, their places, and what was left out.
+    """
+    column = next((name for name in others if column_name(name) in STATES), None)
+    if column is None:
+        return records, places, []
+    states = [str(record.get(column) or "").strip().lower() for record in records]
+    kept = [n for n, state in enumerate(states) if state not in UNFINISHED]
+    if len(kept) == len(records):
+        return records, places, []
+    if not kept:
+        raise RedistillError(f"{where}: column {column!r} calls no run finished, so that no last accuracy is known")
+    out = ", ".join(f"{place} ({state})" for place, state in zip(places, states, strict=True) if state in UNFINISHED)
+    words = f"{where}: column {column!r} says that these did not come to their end, they are left out: {out}"
+    return [records[n] for n in kept], [places[n] for n in kept], [words]
 
 
 def _turned(

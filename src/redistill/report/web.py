@@ -187,7 +187,11 @@ def _not_run(tables: Sequence[TableVerdict]) -> list[Content]:
             if finding.reading is None and finding.measured is None:
                 rows.append((f"{judged.table}: {finding.claim.id}", line(finding).paper, finding.verdict, finding.note))
     head = ("claim", "paper", "verdict", "why")
-    return [table(head, rows, "Claims without a reading of ours", numbers=(1,), wide=3) if rows else el("p", "Nothing.")]
+    if not rows:
+        return [el("p", "Nothing.")]
+    begun = any(verdict in ("pending", "stale") for _, _, verdict, _ in rows)
+    words = [el("p", "Of what is pending or stale, some runs are there: it has no verdict yet, or no longer.")] if begun else []
+    return [*words, table(head, rows, "Claims without a reading of ours", numbers=(1,), wide=3)]
 
 
 def _transitions(beliefs: Sequence[Believed], runs: Mapping[str, Run]) -> list[Content]:
