@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,15 @@ def test_an_odd_begun_run_hides_no_other(two: Store, content: bytes) -> None:
 def test_a_folder_whose_number_is_none_hides_no_other(two: Store) -> None:
     (two.finished()[0].folder.parent / "seed-²").mkdir()  # a digit to str.isdigit, and no number to int
     assert len(list(two.runs())) == 2
+
+
+def test_a_store_that_may_not_be_looked_into_is_not_an_empty_one(two: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def iterdir(self: Path) -> Iterator[Path]:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    (found,) = two.runs()
+    assert isinstance(found, Damaged) and found.why == f"{two.root} cannot be looked into: Permission denied"
 
 
 def test_a_damaged_record_stops_no_other_experiment(make: Make, teacher_file: Path, tmp_path: Path) -> None:

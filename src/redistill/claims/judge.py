@@ -182,7 +182,7 @@ def _waiting(claim: Claim, runs: Runs) -> tuple[Verdict, str] | None:
     return "pending", f"{count} of {need} seeds{' in both cells' if both else ''} so far"
 
 
-def _in_percent(claim: Claim, runs: Runs) -> None:
+def _require_percent(claim: Claim, runs: Runs) -> None:
     """Refuse accuracies as fractions beside a printed percentage: they would be *below*, by a hundred times what they are.
 
     Told by their being the printed number when taken times 100, to a fifth of it, since accuracies below 1 % are possible; below 10 %
@@ -239,7 +239,7 @@ def _look(claim: Claim, runs: Runs, around: _Around) -> _Examined:
     waiting = _waiting(claim, runs)
     if waiting is not None:
         return _Examined(Finding(claim, waiting[0], note=waiting[1]))
-    _in_percent(claim, runs)
+    _require_percent(claim, runs)
     if claim.kind == "checkpoint":
         return _Examined(judge_file(claim, runs[claim.cell]))
     epoch = _epoch(claim, runs)

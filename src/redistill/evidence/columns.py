@@ -45,7 +45,10 @@ SETTING = re.compile(
 STATES = ("state", "status", "run_state", "run_status")
 """Names of the column in which a tracker's export says how a run ended."""
 
-UNFINISHED = ("running", "crashed", "failed", "killed", "pending", "queued", "preempted", "preempting", "scheduled", "aborted", "stopped")
+UNFINISHED = (
+    "running", "in_progress", "crashed", "failed", "killed", "aborted", "stopped", "preempted", "preempting", "pending", "queued",
+    "scheduled",
+)  # fmt: skip
 """What wandb, MLflow, ClearML and Comet write there of a run that did not come to its end."""
 
 CSV, LINES = "CSV with named columns", "JSON lines with named keys"

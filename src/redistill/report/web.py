@@ -190,8 +190,8 @@ def _not_run(tables: Sequence[TableVerdict]) -> list[Content]:
     if not rows:
         return [el("p", "Nothing.")]
     begun = any(verdict in ("pending", "stale") for _, _, verdict, _ in rows)
-    words = [el("p", "Of what is pending or stale, some runs are there: it has no verdict yet, or no longer.")] if begun else []
-    return [*words, table(head, rows, "Claims without a reading of ours", numbers=(1,), wide=3)]
+    words = "What is pending or stale was begun: why it has no verdict yet, or none any more, stands in its row."
+    return [*([el("p", words)] if begun else []), table(head, rows, "Claims without a reading of ours", numbers=(1,), wide=3)]
 
 
 def _transitions(beliefs: Sequence[Believed], runs: Mapping[str, Run]) -> list[Content]:

@@ -119,7 +119,10 @@ class Store:
     def _folders(self) -> Iterator[Path | Damaged]:
         try:
             cells = sorted(self.root.iterdir())
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            yield Damaged(self.root, f"{self.root} cannot be looked into: {why(error)}")
             return
         for cell in cells:
             try:
