@@ -153,7 +153,7 @@ def test_a_store_that_may_not_be_looked_into_is_not_an_empty_one(two: Store, mon
 
     monkeypatch.setattr(Path, "iterdir", iterdir)
     (found,) = two.runs()
-    assert isinstance(found, Damaged) and found.why == f"{two.root} cannot be looked into: Permission denied"
+    assert isinstance(found, Damaged) and found.why == f"{two.root} cannot be looked into: permission denied"
 
 
 def test_a_damaged_record_stops_no_other_experiment(make: Make, teacher_file: Path, tmp_path: Path) -> None:
