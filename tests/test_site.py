@@ -58,7 +58,12 @@ def test_the_front_page_of_the_results_leads_to_what_is_there() -> None:
     text = place.read_text(encoding="utf-8")
     targets = [t for t in re.findall(r'(?:href|src)="([^"#]+)"', text) if not t.startswith("data:")]
     assert len(targets) > 20 and [t for t in targets if not (place.parent / t).exists()] == []
-    assert "ferles2020: ours minus the paper's" in text and "Runs killed at random moments" in text
+    assert "ferles2020, Table 4: ours minus the paper's" in text and "Runs killed at random moments" in text
+    spoken = [words.split("; ") for words in re.findall(r"<desc[^>]*>([^<]*2 %: [^<]*)</desc>", text)]
+    assert len(spoken) >= 2  # tables 1 and tf-plots of ahn2019 share the names of their rows: no figure has a name twice
+    for rows in spoken:
+        names = [row.partition(":")[0] for row in rows]
+        assert len(set(names)) == len(names), names
 
 
 def test_the_site_builds_without_a_warning_and_its_search_needs_no_network(tmp_path: Path) -> None:

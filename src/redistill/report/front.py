@@ -9,7 +9,7 @@ from redistill.errors import counted
 from redistill.papers.plan import Plan
 from redistill.report.figures import forest
 from redistill.report.html import Content, Element, el, figure, page, table
-from redistill.report.paper import NOT_JUDGED
+from redistill.report.paper import NOT_JUDGED, title_of
 from redistill.report.style import svg_text
 from redistill.report.web import held
 from redistill.report.web_parts import LETTER, WIDTH, sections
@@ -65,12 +65,14 @@ def _papers(papers: ByPaper, articles: Sequence[str]) -> list[Content]:
         link: Content = el("a", "PDF", href=f"articles/{name}.pdf") if name in articles else ""
         page = el("a", name, href=f"../docs/papers/{name}.md")
         rows.append((page, judged, str(len(findings)), link, plan.paper.file.paper.title))
-        # transition errors are no points of accuracy: their own page draws them
-        accuracies = [f for one in tables if plan.paper.table(one.table).metric != "mte" for f in one.findings]
-        if rested := [one for finding in accuracies if (one := held(finding)) is not None]:
-            figures = forest(rested, title=f"{name}: ours minus the paper's", width=WIDTH, size=LETTER)
-            words = "; ".join(f"{one.name}: {one.words}" for one in rested)
-            drawn.append(figure(svg_text(figures, f"Judged claims of {name}", words), f"f-{name}"))
+        for number, one in enumerate(tables):
+            if plan.paper.table(one.table).metric == "mte":  # no points of accuracy: their own page draws them
+                continue
+            if rested := [row for finding in one.findings if (row := held(finding)) is not None]:
+                of = f"{name}, {title_of(one)}"  # two tables may have a row of one name
+                figures = forest(rested, title=f"{of}: ours minus the paper's", width=WIDTH, size=LETTER)
+                words = "; ".join(f"{row.name}: {row.words}" for row in rested)
+                drawn.append(figure(svg_text(figures, f"Judged claims of {of}", words), f"f-{name}-{number}"))
     caption = f"{counted(len(rows), 'paper')}, their claims, and what became of them"
     made: list[Content] = [table(("paper", "judged", "claims", "article", "title"), rows, caption, numbers=(2,), wide=4)]
     return [*made, el("div", drawn, class_="figures")] if drawn else made
