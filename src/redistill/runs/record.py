@@ -179,10 +179,20 @@ def differing(before: dict[str, Any], here: dict[str, Any]) -> str | None:
     return ", ".join(f"{key} {before.get(key)} (here {here[key]})" for key in keys) or None
 
 
+def learned_otherwise(before: dict[str, Any], here: dict[str, Any]) -> str | None:
+    """Which network a session learned or began from that had other weights in the one ``before``; None where none, or it was not said."""
+    roles = {"teacher": "teacher", "start": "starting point"}
+    return next((words for key, words in roles.items() if key in before and key in here and before[key] != here[key]), None)
+
+
 def exactness(sessions: list[dict[str, Any]]) -> str:
     """Whether the run is promised to be bit-identical to an uninterrupted one on its machine, and if not, why."""
-    others = [other for one in sessions[1:] if (other := differing(sessions[0]["hardware"], one["hardware"]))]
-    return f"no: continued on another machine: {others[0]}" if others else "yes"
+    for one in sessions[1:]:
+        if other := differing(sessions[0]["hardware"], one["hardware"]):
+            return f"no: continued on another machine: {other}"
+        if role := learned_otherwise(sessions[0], one):
+            return f"no: continued after its {role} had been trained again, to other weights"
+    return "yes"
 
 
 def times(result: Result, device: str) -> dict[str, float | None]:
