@@ -239,7 +239,7 @@ class CohortRun:
             return
         self._points, self._epochs, self._curves_at = points, epochs, time.monotonic()
         for folder, result in zip(self.folders, loop.results(), strict=True):
-            with contextlib.suppress(RedistillError, ValueError):  # NaN of a student that has just diverged is no JSON
+            with contextlib.suppress(RedistillError):
                 write(folder / CURVES, pretty(curves_of(result)))
 
     def save(self) -> None:

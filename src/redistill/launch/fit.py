@@ -104,11 +104,7 @@ class _Saved:
 
     def _curves(self) -> None:
         curves = {str(number): curves_of(result) for number, result in enumerate(self._loop.results())}
-        try:
-            content = pretty(curves["0"] if len(curves) == 1 else curves)
-        except ValueError:  # NaN of a student that has just diverged is no JSON
-            return
-        write(self._folder / CURVES, content)
+        write(self._folder / CURVES, pretty(curves["0"] if len(curves) == 1 else curves))
 
 
 def _identity(students: Sequence[tuple[nn.Module, Method | Term]], teacher: nn.Module | None, loop: Loop) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -247,12 +248,13 @@ def record_of(one: Experiment, result: Result, steps: int) -> dict[str, Any]:
 def curves_of(result: Result) -> dict[str, Any]:
     """``accuracy``: (step, percent) by set; ``losses``: mean of each epoch by term; ``rates``: first of each epoch;
 
-    ``source``: (step, numbers of the source's own); ``gradient_norms``: mean of each epoch before clipping, if it clips.
+    ``source``: (step, numbers of the source's own), where all of them are finite; ``gradient_norms``: mean of each epoch before
+    clipping, if it clips, None where that is not finite (a student that diverged with the last step of an epoch).
     """
     return {
         "accuracy": {name: [list(point) for point in found.curve] for name, found in result.accuracy.items()},
         "losses": {name: list(values) for name, values in result.losses.items()},
         "rates": list(result.rates),
-        "source": [[step, numbers] for step, numbers in result.source_log],
-        "gradient_norms": list(result.gradient_norms),
+        "source": [[step, numbers] for step, numbers in result.source_log if all(map(math.isfinite, numbers.values()))],
+        "gradient_norms": [norm if math.isfinite(norm) else None for norm in result.gradient_norms],
     }
