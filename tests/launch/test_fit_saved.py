@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -20,6 +21,7 @@ from redistill.experiment.value import Experiment
 from redistill.launch import progress, threads
 from redistill.launch.stop import Interrupted
 from redistill.runs import checkpoint
+from redistill.sources.mixed import Mixed
 
 
 def test_it_says_what_it_does_unless_it_is_told_not_to(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,6 +124,64 @@ def test_what_no_weights_show_is_noticed_when_a_saved_fit_is_asked_for_again(tmp
         with pytest.raises(rd.RedistillError, match=rf"holds a run with other lines of \S*{whose}, which have changed since"):
             asked(OWN.replace(word, changed))
     assert asked().losses == first.losses
+
+
+def layers(seed: int) -> Any:
+    torch.manual_seed(seed)
+    made = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.0), nn.ReLU(), nn.Flatten(), nn.Linear(72, 3))
+    made[4].act = torch.relu
+    return made
+
+
+SHOWN, STUDENT, TEACHER = "normalisation of them", "parts or settings of student 0", "parts or settings of the teacher"
+OTHERWISE: dict[str, tuple[str, Any]] = {
+    "augmentation": (SHOWN, lambda student, teacher: DATA.with_(augment="crop-flip")),
+    "normalisation": (SHOWN, lambda student, teacher: DATA.with_(normalise="digits")),
+    "dropout": (STUDENT, lambda student, teacher: setattr(student[2], "p", 0.5)),
+    "momentum of statistics": (STUDENT, lambda student, teacher: setattr(student[1], "momentum", 0.5)),
+    "frozen": (STUDENT, lambda student, teacher: student[0].requires_grad_(False) and None),
+    "at rest": (STUDENT, lambda student, teacher: student[1].eval() and None),
+    "another layer": (STUDENT, lambda student, teacher: student.__setitem__(3, nn.GELU())),
+    "another function": (STUDENT, lambda student, teacher: setattr(student[4], "act", torch.tanh)),
+    "buffer": (STUDENT, lambda student, teacher: student.register_buffer("more", torch.ones(2), persistent=False)),
+    "the teacher's layer": (TEACHER, lambda student, teacher: teacher.__setitem__(3, nn.GELU())),
+    "the teacher's normalisation": (TEACHER, lambda student, teacher: setattr(teacher, "normalisation", "digits")),
+}
+
+
+@pytest.mark.parametrize("change", OTHERWISE)
+def test_a_saved_fit_is_not_read_for_one_that_would_train_otherwise(change: str, tmp_path: Path) -> None:
+    says, alter = OTHERWISE[change]
+    recipe, method = rd.Recipe(epochs=1, batch_size=8, lr=0.05), rd.CE() + rd.KD()
+    first = rd.fit(layers(0), layers(1), method, DATA, recipe, seed=0, out=tmp_path / "run", quiet=True)
+    student, teacher = layers(0), layers(1)
+    source = alter(student, teacher) or DATA
+    with pytest.raises(rd.RedistillError, match=f"holds a run with other .*{says}, which have changed since: give out= another folder"):
+        rd.fit(student, teacher, method, source, recipe, seed=0, out=tmp_path / "run", quiet=True)
+    again = rd.fit(layers(0), layers(1), method, DATA, recipe, seed=0, out=tmp_path / "run", quiet=True)
+    assert again.losses == first.losses
+
+
+def test_other_images_in_a_half_of_a_mixture_are_noticed(tmp_path: Path) -> None:
+    def asked(half: rd.data.Images) -> rd.Result:
+        recipe = rd.Recipe(epochs=1, batch_size=8, lr=0.05)
+        return rd.fit(net(), net(9), rd.KD(), Mixed(DATA.unlabelled(), half), recipe, seed=0, out=tmp_path / "run", quiet=True)
+
+    first = asked(DATA.unlabelled())
+    with pytest.raises(rd.RedistillError, match="holds a run with other training images"):
+        asked(dataclasses.replace(DATA.unlabelled(), x=255 - DATA.x))
+    assert asked(DATA.unlabelled()).losses == first.losses
+
+
+def test_a_saved_fit_that_goes_on_elsewhere_says_so(tmp_path: Path) -> None:
+    trained(net(), out=tmp_path / "run", checkpoint_every=0.0)
+    place = tmp_path / "run"
+    state, facts = checkpoint.load(place / checkpoint.PREVIOUS)
+    (place / checkpoint.NAME).unlink()
+    facts["sessions"][-1]["threads"] = 77
+    checkpoint.save(place, state, facts)
+    with pytest.warns(UserWarning, match=r"checkpoint.safetensors: it comes from threads 77 \(here \d+\): the result may differ"):
+        trained(net(), out=place)
 
 
 def module_of(path: Path) -> Any:

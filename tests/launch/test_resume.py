@@ -25,6 +25,7 @@ from redistill.metrics import evaluate
 from redistill.recipe import Recipe
 from redistill.runs import checkpoint
 from redistill.runs.compare import difference, differences
+from redistill.runs.lookup import elsewhere
 from redistill.runs.store import Run, Store
 from redistill.terms import CE, KD
 from redistill.testing.resume import components, first_difference, watched
@@ -239,6 +240,25 @@ def test_a_checkpoint_of_another_machine_is_allowed_and_said(place: Store, make:
     [run] = work.runs
     assert run.record["exact"].startswith("no: continued on another machine: processor Another CPU")
     assert [s["to"] for s in run.record["sessions"]] == [6, 12]
+
+
+def test_a_teacher_that_was_trained_again_in_between_is_said(place: Store, make: Any) -> None:
+    one = make()
+    folder = stopped_at(one, place, 6)
+    state, facts = checkpoint.load(folder / checkpoint.NAME)
+    [teacher] = one.needs()
+    assert facts["sessions"][-1]["teacher"] == place.find(teacher).record["weights_sha256"]  # type: ignore[union-attr]
+    facts["sessions"][-1]["teacher"] = "0" * 64
+    checkpoint.save(folder, state, facts)
+    work = CohortRun((one,), place)
+    assert work.take()
+    for _ in work:
+        pass
+    work.release()
+    assert f"{folder}: its teacher has been trained again since step 6 was saved, to other weights" in work.notes[0]
+    [run] = work.runs
+    assert run.record["exact"] == "no: continued after its teacher had been trained again, to other weights"
+    assert elsewhere(run, run) == f"{folder} was continued after its teacher had been trained again, to other weights"
 
 
 def test_checkpoints_hold_any_tree_of_plain_values(tmp_path: Path) -> None:

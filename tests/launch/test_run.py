@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
+import math
 import shutil
 import time
 from pathlib import Path
@@ -10,19 +13,24 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from helpers import nets
-from redistill import machine
+from redistill import data, machine, models
+from redistill.core import Batch, Method, Output, Term
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
 from redistill.files import Lock, digest, write
 from redistill.launch import cohort as at_work
 from redistill.launch.cohort import CohortRun
+from redistill.launch.fit import fit_cohort
 from redistill.launch.queue import Queue, plan
 from redistill.metrics import accuracy
 from redistill.package_code import package_sha256
+from redistill.recipe import Recipe
 from redistill.runs import checkpoint
 from redistill.runs.compare import differences
+from redistill.runs.record import curves_of, record_of
 from redistill.runs.store import Damaged, Run, Store, Unfinished, stale
 
 
@@ -147,6 +155,24 @@ def test_divergence_is_a_fact_and_stops_what_needs_it(place: Store, make: Any) -
     assert place.find(after) is None and "which failed" in queue.blocked[after.id]
     with pytest.raises(RedistillError, match="which failed"):
         after.run(place)
+
+
+def test_a_gradient_that_is_no_number_where_every_loss_was_loses_no_run(place: Store, make: Any) -> None:
+    class Steep(Term):
+        """Zero, with a gradient of 0/0."""
+
+        def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+            return (student.logits - student.logits.detach()).square().sum().sqrt()
+
+    one, recipe = make(recipe={"clip": 1.0}), Recipe(epochs=2, batch_size=64, lr=0.05, clip=1.0)
+    teacher, few = models.build("mlp", 10, inputs=64, channels=1, image_size=8, seed=0), data.load("digits:train").per_class(5, seed=0)
+    pair = copy.deepcopy(teacher), Method.of(Steep())
+    [result] = fit_cohort([pair], teacher, few, recipe, seed=0, device="cpu", out=place.root / "fit")
+    assert "is not finite after step 1 of 2" in str(result.diverged) and not math.isfinite(result.gradient_norms[0])
+    assert json.loads((place.root / "fit" / "curves.json").read_text())["gradient_norms"] == [None]
+    spoilt = dataclasses.replace(result, source_log=((1, {"generator_loss": math.nan}), (2, {"generator_loss": 0.5})))
+    made = place.finish(place.folder(one), record_of(one, spoilt, 2), curves_of(spoilt), b"")
+    assert made.curves()["gradient_norms"] == [None] and made.curves()["source"] == [[2, {"generator_loss": 0.5}]]
 
 
 def test_runs_in_hand_of_another_process_are_left_to_it(place: Store, make: Any) -> None:

@@ -65,6 +65,26 @@ def load_hidden_state(net: nn.Module, saved: dict[str, Any]) -> None:
             setattr(modules[path], attribute, value.to(own.device) if isinstance(value, Tensor) and isinstance(own, Tensor) else value)
 
 
+def made_of(net: nn.Module) -> list[Any]:
+    """What a network computes with beside its tensors, JSON-able: of every module its name, class, plain values and named functions, and
+    lists and tables of such. Modes, hooks and what else an attribute may hold are left out."""
+    return [
+        [path, type(module).__qualname__, {n: told for n, v in sorted(vars(module).items()) if n not in _OF_TORCH and (told := _told(v))}]
+        for path, module in net.named_modules()
+    ]
+
+
+def _told(value: object) -> Any:
+    """None of what is no plain value."""
+    if value is None or isinstance(value, PLAIN):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return [_told(one) for one in value]
+    if isinstance(value, dict):
+        return [[repr(key), _told(one)] for key, one in value.items()]
+    return getattr(value, "__qualname__", None)
+
+
 _SAID = {"normalisation", "sized", "class_names"}  # how a network is to be fed: written beside its weights
 
 

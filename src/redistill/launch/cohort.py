@@ -28,7 +28,7 @@ from redistill.launch.trackers import Tracked
 from redistill.launch.tracking import Tracking, warned
 from redistill.precision import resolve_device
 from redistill.runs import checkpoint
-from redistill.runs.record import curves_of, differing, exactness, kept_by, now, record_of, times
+from redistill.runs.record import curves_of, differing, exactness, kept_by, learned_otherwise, now, record_of, times
 from redistill.runs.store import Run, Store
 from redistill.sealed import BEST, CURVES, LOCK, PENDING
 from redistill.train.loop import Loop
@@ -190,8 +190,14 @@ class CohortRun:
             if other := differing(self._sessions[0][-1]["hardware"], here):
                 self.notes.append(f"{self.folders[0]}: the checkpoint comes from {other}: the result may differ in its last bits")
         session = {"hardware": here, "from": loop.step, "to": loop.step, "started": now(), "memory": {}}
-        for sessions in self._sessions:
-            sessions.append(dict(session))
+        for number, (sessions, folder) in enumerate(zip(self._sessions, self.folders, strict=True)):
+            begun = {**session, **self.materials.origins(number)}
+            if sessions and (role := learned_otherwise(sessions[-1], begun)):
+                self.notes.append(
+                    f"{folder}: its {role} has been trained again since step {step} was saved, to other weights: its record will say that "
+                    f"it is not exact. Delete the checkpoints there to begin it again"
+                )
+            sessions.append(begun)
         self.step, self.steps = loop.step, loop.steps
         self._saved_at, self._saved_step = time.monotonic(), loop.step
         return loop
@@ -233,7 +239,7 @@ class CohortRun:
             return
         self._points, self._epochs, self._curves_at = points, epochs, time.monotonic()
         for folder, result in zip(self.folders, loop.results(), strict=True):
-            with contextlib.suppress(RedistillError, ValueError):  # NaN of a student that has just diverged is no JSON
+            with contextlib.suppress(RedistillError):
                 write(folder / CURVES, pretty(curves_of(result)))
 
     def save(self) -> None:

@@ -16,6 +16,8 @@ from torch import nn
 
 from redistill import machine, user_code
 from redistill.core import Method, RedistillError, Source, Term
+from redistill.data import DataSet
+from redistill.features.hidden_state import made_of, unsaved_buffers
 from redistill.files import Lock, canonical, digest, make_folder, pretty, sweep, there, write
 from redistill.launch.progress import watch
 from redistill.launch.stop import Stop
@@ -28,8 +30,9 @@ from redistill.paths import expanded
 from redistill.precision import resolve_device
 from redistill.recipe import Recipe
 from redistill.runs import checkpoint
-from redistill.runs.record import curves_of
+from redistill.runs.record import curves_of, differing
 from redistill.sealed import CURVES, LOCK
+from redistill.sources.mixed import Mixed
 from redistill.tensor_files import tensors_digest
 from redistill.train.loop import Loop
 from redistill.train.result import Diverged, Progress, Result
@@ -72,6 +75,9 @@ class _Saved:
                 )
             with checkpoint.fitting(path):
                 self._loop.load_state(state)
+            here, sessions = machine.hardware(self._loop.means.device), facts.get("sessions")
+            if self._loop.step < self._loop.steps and sessions and (other := differing(sessions[-1], here)):
+                warnings.warn(f"{path}: it comes from {other}: the result may differ in its last bits", stacklevel=6)
             return
 
     def __iter__(self) -> _Saved:
@@ -98,11 +104,7 @@ class _Saved:
 
     def _curves(self) -> None:
         curves = {str(number): curves_of(result) for number, result in enumerate(self._loop.results())}
-        try:
-            content = pretty(curves["0"] if len(curves) == 1 else curves)
-        except ValueError:  # NaN of a student that has just diverged is no JSON
-            return
-        write(self._folder / CURVES, content)
+        write(self._folder / CURVES, pretty(curves["0"] if len(curves) == 1 else curves))
 
 
 def _identity(students: Sequence[tuple[nn.Module, Method | Term]], teacher: nn.Module | None, loop: Loop) -> str:
@@ -118,12 +120,23 @@ def _identity(students: Sequence[tuple[nn.Module, Method | Term]], teacher: nn.M
 
 
 def _beside(students: Sequence[tuple[nn.Module, Method | Term]], teacher: nn.Module | None, loop: Loop) -> dict[str, str]:
-    """Digests of what neither weights nor settings show: the images of evaluation, and the lines of classes of one's own."""
-    found = {
-        f"images of {name!r}": digest(canonical(json.loads(json.dumps(images.manifest(), default=str))))
-        for name, images in loop.evaluate.items()
-        if hasattr(images, "manifest")
-    }
+    """Digests of what :func:`_identity` does not show: the images of evaluation, how the training images are shown, what networks compute
+    with beside their weights, and the lines of classes of one's own."""
+
+    def told(facts: object) -> str:
+        return digest(canonical(json.loads(json.dumps(facts, default=str))))
+
+    source = loop.source
+    halves = (source.first, source.second) if isinstance(source, Mixed) else ()
+    shown = [source.settings(), *(half.manifest() for half in halves if isinstance(half, DataSet))]
+    found = {"training images, or another augmentation or normalisation of them": told(shown)}
+    found |= {f"images of {name!r}": told(images.manifest()) for name, images in loop.evaluate.items() if hasattr(images, "manifest")}
+    for number, student in enumerate(loop.students):
+        frozen = [n for n, p in student.net.named_parameters() if not p.requires_grad]
+        resting = [n for n, m in student.net.named_modules() if not m.training]
+        found[f"parts or settings of student {number}"] = told([_network(student.net), frozen, resting])
+    if teacher is not None:
+        found["parts or settings of the teacher"] = told(_network(teacher))
     things: list[object] = [loop.source]
     for network in [net for net, _ in students] + ([] if teacher is None else [teacher]):
         things += network.modules()
@@ -133,6 +146,10 @@ def _beside(students: Sequence[tuple[nn.Module, Method | Term]], teacher: nn.Mod
         if (lines := user_code.lines_of(cls)) is not None:
             found[f"lines of {cls.__module__}.{cls.__qualname__}"] = digest(lines)
     return found
+
+
+def _network(net: nn.Module) -> list[Any]:
+    return [made_of(net), tensors_digest(unsaved_buffers(net))]
 
 
 def fit_cohort(

@@ -300,6 +300,11 @@ class BuiltObjects:
             fact["teacher"] = {**self.teacher_fact, "accuracy": measured}
         return fact
 
+    def origins(self, number: int) -> dict[str, str]:
+        """SHA-256 of the weights that one student learns from and began with, where they come from somewhere: for its session."""
+        found = {"teacher": self.teacher_fact, "start": self.starts[number]}
+        return {role: fact["weights_sha256"] for role, fact in found.items() if fact is not None}
+
     def _manifest(self, images: Any, store: Store) -> dict[str, Any]:
         describe = getattr(images, "manifest", None)
         if describe is None:

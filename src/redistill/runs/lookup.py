@@ -27,13 +27,14 @@ def numbers_of(run: Run) -> dict[str, Any]:
 def elsewhere(one: Run, two: Run) -> str | None:
     """Why two records of one run may tell different things, or None where bit-identity is promised.
 
-    Another number of threads, processor or version of torch adds in another order; a run that was continued on another machine
-    is promised nothing.
+    Another number of threads, processor or version of torch adds in another order; a run that was continued on another machine,
+    or after its teacher was trained again, is promised nothing.
     """
     first, second = (run.record["sessions"][0]["hardware"] for run in (one, two))
     if (machines := differing(first, second)) is not None:
         return machines.replace("(here ", "(there ")
-    return next((f"{run.folder} was continued on another machine" for run in (one, two) if run.record["exact"] != "yes"), None)
+    why = ((run, run.record["exact"].removeprefix("no: ").partition(":")[0]) for run in (one, two) if run.record["exact"] != "yes")
+    return next((f"{run.folder} was {reason}" for run, reason in why), None)
 
 
 def asked(written: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -179,10 +180,20 @@ def differing(before: dict[str, Any], here: dict[str, Any]) -> str | None:
     return ", ".join(f"{key} {before.get(key)} (here {here[key]})" for key in keys) or None
 
 
+def learned_otherwise(before: dict[str, Any], here: dict[str, Any]) -> str | None:
+    """Which network a session learned or began from that had other weights in the one ``before``; None where none, or it was not said."""
+    roles = {"teacher": "teacher", "start": "starting point"}
+    return next((words for key, words in roles.items() if key in before and key in here and before[key] != here[key]), None)
+
+
 def exactness(sessions: list[dict[str, Any]]) -> str:
     """Whether the run is promised to be bit-identical to an uninterrupted one on its machine, and if not, why."""
-    others = [other for one in sessions[1:] if (other := differing(sessions[0]["hardware"], one["hardware"]))]
-    return f"no: continued on another machine: {others[0]}" if others else "yes"
+    for one in sessions[1:]:
+        if other := differing(sessions[0]["hardware"], one["hardware"]):
+            return f"no: continued on another machine: {other}"
+        if role := learned_otherwise(sessions[0], one):
+            return f"no: continued after its {role} had been trained again, to other weights"
+    return "yes"
 
 
 def times(result: Result, device: str) -> dict[str, float | None]:
@@ -237,12 +248,13 @@ def record_of(one: Experiment, result: Result, steps: int) -> dict[str, Any]:
 def curves_of(result: Result) -> dict[str, Any]:
     """``accuracy``: (step, percent) by set; ``losses``: mean of each epoch by term; ``rates``: first of each epoch;
 
-    ``source``: (step, numbers of the source's own); ``gradient_norms``: mean of each epoch before clipping, if it clips.
+    ``source``: (step, numbers of the source's own), where all of them are finite; ``gradient_norms``: mean of each epoch before
+    clipping, if it clips, None where that is not finite (a student that diverged with the last step of an epoch).
     """
     return {
         "accuracy": {name: [list(point) for point in found.curve] for name, found in result.accuracy.items()},
         "losses": {name: list(values) for name, values in result.losses.items()},
         "rates": list(result.rates),
-        "source": [[step, numbers] for step, numbers in result.source_log],
-        "gradient_norms": list(result.gradient_norms),
+        "source": [[step, numbers] for step, numbers in result.source_log if all(map(math.isfinite, numbers.values()))],
+        "gradient_norms": [norm if math.isfinite(norm) else None for norm in result.gradient_norms],
     }
