@@ -60,6 +60,8 @@ def test_it_prints_nothing_and_says_what_came_of_it(tmp_path: Path, capfd: pytes
     again = carry_out([small(recipe={"steps": 4}), small()], store, Resources(budget=0.0))
     assert again.status == 75 and again.found == {run.id for run in again.runs} == {small().id}  # nothing was written
     assert late.status == 75 and late.runs == [] and "the time budget is used up" in late.problems[0]
+    assert "1 run is left" in again.problems[0]  # the other was there
+    assert carry_out([small()], store, Resources(budget=0.0)).status == 0
 
 
 def test_one_damaged_record_is_a_problem_and_no_crash(tmp_path: Path) -> None:

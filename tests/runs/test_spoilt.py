@@ -156,6 +156,12 @@ def test_a_store_that_may_not_be_looked_into_is_not_an_empty_one(two: Store, mon
     assert isinstance(found, Damaged) and found.why == f"{two.root} cannot be looked into: permission denied"
 
 
+def test_a_file_is_no_empty_store(tmp_path: Path) -> None:
+    (tmp_path / "plain.toml").write_text("")
+    (found,) = Store(tmp_path / "plain.toml").runs()
+    assert isinstance(found, Damaged) and "plain.toml cannot be looked into: a part of the path is a file" in found.why
+
+
 def test_a_damaged_record_stops_no_other_experiment(make: Make, teacher_file: Path, tmp_path: Path) -> None:
     shutil.copytree(teacher_file, tmp_path / "runs")
     store = Store(tmp_path / "runs")

@@ -145,6 +145,11 @@ PLAIN: dict[str, Any] = {
         ({"method": [{"use": "CE", "weight": {"start": True, "end": 3}}]}, "start must be a number, not true"),
         ({"method": [{"use": "CE", "alpha": 0.1}]}, "unknown setting of CE 'alpha': here it is called weight"),
         ({"source": {"dataset": "digits"}}, "unknown setting 'dataset': here it is called data"),
+        ({"student": {"model": "wrn-10-1", "file": "x"}}, r'student\.file = "x": is what a record says.* weights stand in from = '),
+        ({"student": {"model": "wrn-10-1", "code": "abc"}}, r'student\.code = "abc": is what a record says of code of one\'s own'),
+        ({"method": [{"use": "CE", "file": "x.py"}]}, "unknown setting of CE 'file'"),
+        ({"source": {"data": "digits", "size": 32}}, r"source\.size = 32: is for picture files"),
+        ({"source": {"data": "digits", "on_corrupt": "skip"}}, r'source\.on_corrupt = "skip": is for picture files'),
     ],
 )
 def test_mistakes_in_other_peoples_words(sections: dict[str, Any], says: str) -> None:
@@ -157,6 +162,12 @@ def test_a_misspelt_key_has_no_followers() -> None:
         Experiment.of({**PLAIN, "source": {"dta": "digits"}}, device="cpu")
     message = str(caught.value)
     assert "unknown setting 'dta': did you mean data?" in message and "augment" not in message and "normalise" not in message
+
+
+def test_a_file_of_weights_that_is_not_there_is_one_mistake() -> None:
+    with pytest.raises(RedistillError) as caught:
+        Experiment.of({**PLAIN, "student": {"from": "nowhere.pth"}}, device="cpu")
+    assert "there is no file" in str(caught.value) and "model" not in str(caught.value)
 
 
 def test_what_a_message_quotes_is_short_and_visible() -> None:

@@ -220,6 +220,32 @@ def test_flattening_with_view_gives_what_flattening_gives() -> None:
     fit(wrn(), View(), KD(), FEW, STEPS, seed=0)
 
 
+class InPlace(nn.Module):
+    """Normalises in place, as torchvision's ``normalize(x, ..., inplace=True)`` does."""
+
+    def __init__(self, copies: bool = False) -> None:
+        super().__init__()
+        self.inner, self.copies = plain(3), copies
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner((x.clone() if self.copies else x).sub_(0.3).div_(0.5))
+
+
+@pytest.mark.parametrize("teacher", [False, True])
+def test_a_network_that_writes_into_its_images_changes_nobody_elses(teacher: bool) -> None:
+    ends = []
+    for copies in (True, False):
+        net, other = InPlace(copies), plain()
+        students = [(other, CE() + KD())] if teacher else [(net, CE() + KD()), (other, CE() + KD())]
+        rd.fit_cohort(students, net if teacher else wrn(1), FEW, Recipe(steps=3, batch_size=64, lr=0.05), seed=0, quiet=True)
+        ends.append(bits(other) | {f"in place: {name}": value for name, value in bits(net).items()})
+    assert same(*ends)
+    images = TEST.normalised(slice(4))
+    before = images.clone()
+    rd.context(InPlace(), InPlace(), images)
+    assert images.equal(before)
+
+
 @pytest.mark.parametrize(("channels", "kernel", "stride", "plain"), [(4, 1, 2, True), (8, 1, 2, False), (4, 3, 2, False), (4, 1, 1, False)])
 def test_a_convolution_that_spoils_memory_in_channels_last_is_kept_out_of_it(channels: int, kernel: int, stride: int, plain: bool) -> None:
     net = nn.Sequential(

@@ -83,7 +83,7 @@ def _row(
     key = ("method", number)
     before = len(mistakes.found)
     shape = settings_of(cls)
-    given = {name: value for name, value in row.items() if name not in RESERVED}
+    given = {name: value for name, value in row.items() if name not in (RESERVED if "code" in named else RESERVED[:2])}
     mistakes.unknown(key, given, (*shape.model_fields, "weight"), f"setting of {cls.__name__}")
     with mistakes.at(key):
         term, settings = made_term(cls, shape.model_validate({n: v for n, v in given.items() if n in shape.model_fields}))

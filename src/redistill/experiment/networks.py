@@ -107,9 +107,12 @@ def read(role: str, given: Mapping[str, Any], maker: Experiment | None, mistakes
         rows |= {name: getattr(maker.student, name) for name in ("model", "args", "code", "file")}
         if model is not None and not user_code.is_code(str(model)) and model != maker.student.model:
             mistakes.add((role, "model"), f"the experiment in run trains {maker.student.model!r}: leave model out")
-    elif "run" not in given:
+    elif "run" not in given and (model is not None or "from" not in given or "from" in rows):  # else the file would say what it holds
         with mistakes.at((role, "model")):
             rows |= _architecture(role, model, given, rows, reading)
+    if rows.get("model") is not None and rows.get("code") is None:
+        for key in sorted({"code", "file"} & given.keys()):
+            mistakes.add((role, key), "is what a record says of code of one's own, ./mine.py:Net; weights stand in from = \"...\"")
     if len(mistakes.found) > before or ("run" in given and maker is None):  # what is wrong with a maker is told already
         return None
     made = None

@@ -11,9 +11,11 @@ import torch
 
 from redistill.core import RedistillError, Term
 from redistill.core.batch import mixed_labels
+from redistill.data.named import PICTURES
 from redistill.experiment import evaluate, networks, shorthand, source
 from redistill.experiment.method import TermSpec, read_rows
 from redistill.experiment.reading import Reading
+from redistill.experiment.source.images import opening_of
 from redistill.experiment.value import Arithmetic, Experiment
 from redistill.identity import id_of
 from redistill.paths import expanded
@@ -93,6 +95,9 @@ def _experiment(data: dict[str, Any], mistakes: ValidationErrors, reading: Readi
     recipe = None if tables["recipe"] is None else _recipe(tables["recipe"], mistakes)
     shown = evaluate.read(tables["evaluate"], chosen, recipe, mistakes, reading, complete="numerics" in data)
     _together(tables["teacher"] is not None, method, chosen, student, recipe, mistakes)
+    if chosen is not None and not _pictures(chosen, shown):
+        for key in opening_of(chosen):
+            mistakes.add(("source", key), "is for picture files (folder:..., images:...), and these data hold their pixels: leave it out")
     with mistakes.at(()):
         device = resolve_device(reading.device)
     if len(mistakes.found) > before:
@@ -200,6 +205,12 @@ def _recipe(given: dict[str, Any], mistakes: ValidationErrors) -> Recipe | None:
     with mistakes.at(("recipe",)):
         made = Recipe.model_validate(rows)
     return made if len(mistakes.found) == before else None
+
+
+def _pictures(source: Any, shown: evaluate.Evaluate) -> bool:
+    """Whether anything that a run opens is a picture file."""
+    trained = [name for part in source.parts for name in (getattr(part, "data", None), getattr(part, "beside", None))]
+    return any(name.partition(":")[0] in PICTURES for name in (*trained, *shown.sets.values()) if name is not None)
 
 
 def _together(

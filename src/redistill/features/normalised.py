@@ -55,11 +55,13 @@ def _says_nothing(net: nn.Module, space: str) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Normalised:
-    """``net`` in front of images normalised as ``space``; ``adapt`` stands between them where the network wants another set."""
+    """``net`` in front of images normalised as ``space``; ``adapt`` stands between them where the network wants another set.
+    ``copies``: it writes into the images that it is given, which others see too, and gets copies."""
 
     net: nn.Module
     space: str
     adapt: Renormalise | None
+    copies: bool = False
 
     def __post_init__(self) -> None:
         if traced_while_training(innermost(self.net)):
@@ -74,7 +76,9 @@ class Normalised:
 
     def adapted(self, images: Shaped[Tensor, " *shape"]) -> Shaped[Tensor, " *shape"]:
         """``images`` as the network wants them."""
-        return images if self.adapt is None else self.adapt(images)
+        if self.adapt is not None:
+            return self.adapt(images)
+        return images.clone() if self.copies else images
 
 
 def normalised(net: nn.Module, space: str) -> Normalised:

@@ -28,12 +28,14 @@ class Layers:
     """The places of one network, with the shape each has for one probe batch.
 
     ``unsure``: why the stages cannot be told, with the places to choose from; then there are none. All else works without.
+    ``overwrites``: the network changes the images that it is given in place (``x.sub_(mean)``): it must be given copies.
     """
 
     places: Mapping[str, Place]
     shapes: Mapping[str, Shape]
     stages: tuple[str, ...]
     unsure: str | None = None
+    overwrites: bool = False
 
 
 NOBODY = Layers({}, {}, ())
@@ -65,16 +67,17 @@ def _original(net: nn.Module) -> nn.Module:
 @dataclass(frozen=True)
 class _Probed:
     """One probe forward. ``heads``: by entry of what came back (None: the whole), the call that made that tensor; ``chosen``: the
-    entry that is the logits."""
+    entry that is the logits; ``overwrites``: see :class:`Layers`."""
 
     heard: Heard
     heads: Mapping[Key | None, Call]
     output: object
     chosen: Key | None
+    overwrites: bool
 
 
 def _probe(net: nn.Module, images: Tensor, *, train: bool = False, gradients: bool = False) -> _Probed:
-    """One forward: every call of a module in the order of completion, and what came back. The network is left as it was."""
+    """One forward: every call of a module in the order of completion, and what came back. Network and images are left as they were."""
     calls: list[Call] = []
     pooled: list[Tensor] = []
     ended: dict[nn.Module, list[int]] = {}
@@ -83,6 +86,8 @@ def _probe(net: nn.Module, images: Tensor, *, train: bool = False, gradients: bo
     handles = []
     if gradients:
         images = images.detach().clone().requires_grad_()
+    given = images.clone()  # a network may write into what it is given
+    version = 0 if given.is_inference() else given._version
     servants = _servants(net)
     for name, module in net.named_modules():
         if not name or takes_no_hooks(module) or module in servants:
@@ -123,7 +128,7 @@ def _probe(net: nn.Module, images: Tensor, *, train: bool = False, gradients: bo
     try:
         with untouched(net), torch.set_grad_enabled(gradients):
             net.train(train)
-            output: object = net(images)
+            output: object = net(given)
             logits = logits_of(output, net)
     except RedistillError:
         raise
@@ -149,7 +154,8 @@ def _probe(net: nn.Module, images: Tensor, *, train: bool = False, gradients: bo
         if made:
             heads[key] = made[0]  # the innermost: containers pass it on
     chosen = next((key for key, tensor in entries(output).items() if tensor is logits), None)
-    return _Probed(Heard(tuple(calls), logits, images), heads, output, chosen)
+    overwrites = not given.is_inference() and given._version != version
+    return _Probed(Heard(tuple(calls), logits, images), heads, output, chosen, overwrites)
 
 
 def _check_train_mode(net: nn.Module, images: Tensor, evaluated: _Probed, trained: _Probed) -> None:
@@ -178,10 +184,11 @@ def _of_equal_value(net: nn.Module, images: Tensor) -> list[Key]:
     inner = [m for m in net.modules() if next(m.children(), None) is None]
     with untouched(net), torch.no_grad():
         net.eval()
+        again = pattern.clone()
         wanted = logits_of(net(pattern), net)
         for module in net.modules():
             module.training = module not in inner
-        found = candidates_of(net(pattern))
+        found = candidates_of(net(again))
     return [k for k, value in found.items() if value.shape == wanted.shape and torch.allclose(value, wanted, rtol=1e-4, atol=1e-5)]
 
 
@@ -240,6 +247,7 @@ def places_of(net: nn.Module, images: Tensor, *, trained: bool = True) -> Layers
         if call.out is not None:
             places.setdefault(heard.name(call), heard.place(call))
     shapes = {name: shape for name, place in places.items() if (shape := heard.shape(place)) is not None}
+    overwrites = probe.overwrites
     if trained:
         again = _probe(net, images, train=True)
         _check_train_mode(net, images, probe, again)
@@ -249,6 +257,7 @@ def places_of(net: nn.Module, images: Tensor, *, trained: bool = True) -> Layers
                 f"in train mode: {WRAP}"
             )
         other = again.heard
+        overwrites = overwrites or again.overwrites
         shapes = {
             name: shape
             for name, shape in shapes.items()
@@ -257,7 +266,7 @@ def places_of(net: nn.Module, images: Tensor, *, trained: bool = True) -> Layers
         stages = tuple(name for name in stages if name in shapes)
     table = {name: places[name] for name in shapes}
     shapes["logits"] = tuple(heard.logits.shape)
-    return Layers(table, shapes, stages, unsure)
+    return Layers(table, shapes, stages, unsure, overwrites)
 
 
 def context(

@@ -6,7 +6,7 @@ A network is looked at once, with two images of zeros, and left bitwise as it wa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -69,17 +69,21 @@ class Sight:
         images = means.zeros(image_shape, means.channels_last)
         if means.channels_last and means.device.type == "cpu" and spoils_memory(net):
             net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-            return cls(view, True, places_of(net, _plain(images), trained=trained), images)
+            return cls._found(view, True, places_of(net, _plain(images), trained=trained), images)
         try:
-            return cls(view, False, places_of(net, images, trained=trained), images)
+            return cls._found(view, False, places_of(net, images, trained=trained), images)
         except RedistillError:
             if not means.channels_last:
                 raise
             try:
-                return cls(view, True, places_of(net, _plain(images), trained=trained), images)
+                return cls._found(view, True, places_of(net, _plain(images), trained=trained), images)
             except RedistillError:
                 pass
             raise
+
+    @classmethod
+    def _found(cls, view: Normalised, contiguous: bool, found: Layers, images: Tensor) -> Sight:
+        return cls(replace(view, copies=True) if found.overwrites else view, contiguous, found, images)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Images of the stream as the network takes them."""

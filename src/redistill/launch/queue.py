@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from redistill.errors import RedistillError
+from redistill.errors import RedistillError, counted
 from redistill.experiment.value import Experiment
 from redistill.files import canonical, held
 from redistill.identity import identity
@@ -92,7 +92,8 @@ class Queue:
         announced = False
         given_up: set[str] = set()
         while pending:
-            self.stop.check(f"{sum(map(len, pending))} runs are left")
+            if self.stop.why is not None and (left := sum(self.missing(one) for group in pending for one in group)):
+                self.stop.check(f"{counted(left, 'run')} {'is' if left == 1 else 'are'} left")
             busy: list[Cohort] = []
             progressed = False
             for group in pending:

@@ -119,7 +119,7 @@ class Store:
     def _folders(self) -> Iterator[Path | Damaged]:
         try:
             cells = sorted(self.root.iterdir())
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return
         except OSError as error:
             yield Damaged(self.root, f"{self.root} cannot be looked into: {why(error)}")
