@@ -212,7 +212,7 @@ def damaged(tree: Path) -> Path:
 
 def test_files_that_are_no_images_are_counted_and_listed(damaged: Path) -> None:
     with pytest.raises(
-        RedistillError, match=r"train: 1 files are no images \(ant/9.png\): remove them, or give on_corrupt='skip'"
+        RedistillError, match=r"train: 1 file is no image \(ant/9.png\): remove them, or give on_corrupt='skip'"
     ):
         folder(damaged, "train", size=12)
     (damaged / "train/ant/9.png").unlink()

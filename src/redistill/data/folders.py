@@ -259,9 +259,8 @@ def folder(
     if corrupt and on_corrupt == "refuse":
         shown = ", ".join(map(decode.shown, corrupt[:5])) + (f" and {len(corrupt) - 5} more" if len(corrupt) > 5 else "")
         why = next(found for found in sizes if isinstance(found, str))
-        raise RedistillError(
-            f"{below}: {len(corrupt)} files are no images ({shown}): remove them, or give on_corrupt='skip'. The first: {why}"
-        )
+        are = "1 file is no image" if len(corrupt) == 1 else f"{len(corrupt)} files are no images"
+        raise RedistillError(f"{below}: {are} ({shown}): remove them, or give on_corrupt='skip'. The first: {why}")
     good = [i for i, found in enumerate(sizes) if not isinstance(found, str)]
     kinds = {found for found in sizes if not isinstance(found, str)}
     own = next(iter(kinds))[0] if len(kinds) == 1 and all(w == h for w, h in kinds) else 224
