@@ -62,6 +62,9 @@ def test_a_paper_from_plan_to_report(small: Path, tmp_path: Path) -> None:
     words = ["-o", str(tmp_path / "report"), "--out", str(tmp_path / "runs"), "--seeds", "2", "--device", "cpu"]
     result = invoke(app, ["report", str(small), *words])
     assert result.exit_code == 0, result.output
+    (tmp_path / "plain.txt").write_text("mine", encoding="utf-8")
+    told = invoke(app, ["report", str(small), "--checkpoints", str(tmp_path), "-o", str(tmp_path / "plain.txt"), *words[2:]])
+    assert "a file of that name is there" in str(told.exception) and not (tmp_path / "runs" / "checkpoints").exists()
     text = (tmp_path / "report" / "small.md").read_text(encoding="utf-8")
     assert "| 10 / alone | value | 50.0 ± 0.3 |" in text and "not attempted" not in text and "6 runs, " in text
 

@@ -201,3 +201,6 @@ def test_the_command_takes_it(tmp_path: Path) -> None:
     assert told.exit_code == 0 and "the one that is right on most of the other 135 images is trained on all" in told.output
     told = CliRunner().invoke(program(), [*words, "--json", "--runs", str(tmp_path / "runs")])
     assert len(json.loads(told.output)["trials"]) == 3
+    (tmp_path / "plain.txt").write_text("mine", encoding="utf-8")
+    told = CliRunner().invoke(program(), [*words, "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "plain.txt")])
+    assert "plain.txt is a file" in str(told.exception) and not (tmp_path / "runs").exists()

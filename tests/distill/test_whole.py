@@ -146,6 +146,9 @@ def test_nothing_of_one_s_own_is_written_over(whole: tuple[Distilled, Path], pla
         require_place(tmp_path / "out", made)
     require_place(tmp_path / "elsewhere", made)
     require_place(place / "out", found.plan)  # the same call again
+    (tmp_path / "plain.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(RedistillError, match=r"--out .*plain.txt is a file, and the results are a folder: give another name"):
+        require_place(tmp_path / "plain.txt", made)
 
 
 def test_the_same_call_only_reads(whole: tuple[Distilled, Path], photos: Path) -> None:

@@ -165,9 +165,11 @@ def test_a_misspelt_key_has_no_followers() -> None:
 
 
 def test_a_file_of_weights_that_is_not_there_is_one_mistake() -> None:
-    with pytest.raises(RedistillError) as caught:
-        Experiment.of({**PLAIN, "student": {"from": "nowhere.pth"}}, device="cpu")
-    assert "there is no file" in str(caught.value) and "model" not in str(caught.value)
+    for role, net in (("student", {}), ("teacher", {}), ("teacher", {"model": "wrn-16-1"})):
+        with pytest.raises(RedistillError) as caught:
+            Experiment.of({**PLAIN, role: {**net, "from": "nowhere.pth"}}, device="cpu")
+        message = str(caught.value)
+        assert "there is no file" in message and "model" not in message and "no weights" not in message
 
 
 def test_what_a_message_quotes_is_short_and_visible() -> None:

@@ -91,6 +91,7 @@ def distill(
     """
     from redistill.distill.preflight import plan
     from redistill.distill.results import require_place
+    from redistill.files import make_folder
     from redistill.launch.carry_out import Resources
     from redistill.launch.stop import seconds
     from redistill.launch.trackers import names_of
@@ -110,13 +111,15 @@ def distill(
         augment=augment, recipe=recipe, ema=ema, early_stop=early_stop, accumulate=accumulate, class_weights=class_weights,
         unlabelled=unlabelled, choose=choose, tell=None if as_json else lambda line: print(line, flush=True),
     )  # fmt: skip
+    if student is not None:
+        require_place(expanded(out), made)
     if dry_run or student is None:
         if as_json:
             trials = [one.written() for by_seed in made.trials.values() for one in by_seed.values()]
             wanted = {"experiments": [one.written() for one in made.experiments], **({"trials": trials} if trials else {})}
             show_json({"plan": list(made.lines), "seconds": made.seconds, **wanted})
         return
-    require_place(expanded(out), made)
+    make_folder(expanded(out))  # before hours of work, not after them
     found = made.carry_out(Terminal())
     written = found.write(out)
     if as_json:

@@ -303,6 +303,7 @@ def report(
     papers/PAPER.md where you work (beside a paper file of your own), part by part.
     Of runs: the same without claims.
     """
+    from redistill.files import make_folder
     from redistill.papers.load import load, names
     from redistill.paths import expanded
     from redistill.report.folder import save
@@ -325,10 +326,11 @@ def report(
                              f"give another folder, {to / 'report'}")  # fmt: skip
     prose = written_of(paper)
     made = planned(paper, table, only, rows, columns, seeds, device=device, teacher=teacher, teachers=teachers, unit=unit)
+    if checkpoints is not None and not checkpoints.is_dir():
+        raise RedistillError(f"--checkpoints {checkpoints}: there is no such folder")
+    make_folder(expanded(to))  # before minutes of work, not after them
     files = out / "checkpoints"
     if checkpoints is not None:
-        if not checkpoints.is_dir():
-            raise RedistillError(f"--checkpoints {checkpoints}: there is no such folder")
         for found in evaluate(load(paper), checkpoints, files, data_dir, [p.cell for p in made.cells]):
             if isinstance(found, str):
                 print(f"redistill: {found}", file=sys.stderr)

@@ -18,7 +18,7 @@ from redistill.distill import cost
 from redistill.distill.choice import Choice
 from redistill.errors import RedistillError
 from redistill.features.normalised import normalisation_of
-from redistill.files import make_folder, pretty, require_free, write
+from redistill.files import make_folder, pretty, require_free, there, write
 from redistill.launch.materials import shape_of
 from redistill.launch.threads import using, wanted
 from redistill.machine import device_name
@@ -181,13 +181,16 @@ def _student(way: str, of: int) -> str:
 
 
 def require_place(folder: Path, plan: Plan) -> None:
-    """That nothing of somebody's own would be written over, nor a network that the plan begins with.
+    """That the folder is none or a folder, and that nothing of somebody's own would be written over, nor a network that the plan
+    begins with.
 
     Raises:
         RedistillError: it would.
     """
     from redistill.export.folder import WRITTEN
 
+    if there(folder) and not folder.is_dir():
+        raise RedistillError(f"--out {folder} is a file, and the results are a folder: give another name")
     require_free(folder, (*FILES, *FIGURES), FILES[2], "--out")
     students = 1 if plan.trials else len(plan.distilled)
     for name in {_student(way, students): None for way in plan.distilled}:

@@ -135,6 +135,6 @@ def _architecture(role: str, model: Any, given: Mapping[str, Any], rows: Mapping
         found = reading.code(model, given, nn.Module)
         return {"model": found.name, "args": args, "code": found.code, "file": found.file}
     check_model(model, args)
-    if role == "teacher" and "from" not in rows:
+    if role == "teacher" and "from" not in given:
         raise RedistillError('the teacher has no weights: add from = "file" or run = "experiment.toml"')
     return {"model": model, "args": args or None}
