@@ -256,15 +256,19 @@ def test_a_full_disk_in_memory_ends_no_process(tmp_path: Path) -> None:
     assert done.returncode == 0 and "No space left" in done.stdout, done.stderr
 
 
-def test_a_file_with_holes_and_a_whole_one_are_read_alike(tmp_path: Path) -> None:
-    shape = Shape((2000,), (1,), torch.float32)
-    made, said = table(tmp_path / "one.table", shape), draw(20, 2000)
+@pytest.mark.parametrize(("numbers", "mapped"), [(900, True), (2000, False)], ids=["less than a page", "more"])
+def test_a_file_with_holes_and_a_whole_one_are_read_alike(numbers: int, mapped: bool, tmp_path: Path) -> None:
+    """Small rows of a whole file through the map; large ones never: it reads megabytes around each that is not in memory."""
+    shape = Shape((numbers,), (1,), torch.float32)
+    made, said = table(tmp_path / "one.table", shape), draw(20, numbers)
     rows = torch.arange(20)
     made.write(rows[:10], rows[:10], shape.packed(said[:10]))
     holes = made._found(rows[:10])
     made.write(rows[10:], rows[10:], shape.packed(said[10:]))
     assert made.path.stat().st_blocks * 512 >= made.head.length and torch.equal(made._found(rows[:10]), holes)
     assert holds(made) == 20
+    made._table = np.zeros_like(made._table)
+    assert torch.equal(made._found(rows[:10]), holes) is not mapped
 
 
 def test_a_table_that_is_looked_up_for_hours_is_not_the_oldest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

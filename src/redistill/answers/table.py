@@ -8,7 +8,8 @@ is computed again and written over. Any number of processes may fill one file: t
 Rows are written with ``pwrite`` and never through the map, where a full disk would end the process; the length is looked at
 before each reading, because a map that reaches beyond the end of its file ends it too. While a file still has holes, rows that no
 answer was written to, it is read with ``pread``: a file system in memory (tmpfs) gives a hole a page when somebody looks at it
-through a map, and ends the process where it has none left.
+through a map, and ends the process where it has none left. So are rows of a page and more, whose tables may be larger than memory:
+a map reads ahead around every one of them that is not there (measured: 22 times what was asked for, with maps of 131 kB).
 """
 
 from __future__ import annotations
@@ -271,7 +272,7 @@ class Table:
         facts, size = os.fstat(self._file), 8 * self._words
         if facts.st_size < self.head.length:
             raise self._cut()
-        if 512 * facts.st_blocks >= self.head.length:  # without holes
+        if size < mmap.PAGESIZE and 512 * facts.st_blocks >= self.head.length:  # small, and without holes
             return torch.from_numpy(self._table[rows.numpy()])
         content = bytearray().join(os.pread(self._file, size, HEAD + row * size) for row in rows.tolist())
         if len(content) != size * len(rows):
