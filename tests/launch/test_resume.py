@@ -224,6 +224,16 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     assert_same(whole((one,), tmp_path / "whole", teacher_file), work.runs)
 
 
+def carried_on(one: Any, place: Store) -> CohortRun:
+    """Take up what is saved of a run, and end it."""
+    work = CohortRun((one,), place)
+    assert work.take()
+    for _ in work:
+        pass
+    work.release()
+    return work
+
+
 def test_a_checkpoint_of_another_machine_is_allowed_and_said(place: Store, make: Any) -> None:
     one = make()
     folder = stopped_at(one, place, 6)
@@ -231,11 +241,7 @@ def test_a_checkpoint_of_another_machine_is_allowed_and_said(place: Store, make:
     facts["sessions"][-1]["hardware"]["processor"] = "Another CPU"
     facts["sessions"][-1]["hardware"]["threads"] = 64
     checkpoint.save(folder, state, facts)
-    work = CohortRun((one,), place)
-    assert work.take()
-    for _ in work:
-        pass
-    work.release()
+    work = carried_on(one, place)
     assert "the checkpoint comes from processor Another CPU" in work.notes[0]
     [run] = work.runs
     assert run.record["exact"].startswith("no: continued on another machine: processor Another CPU")
@@ -250,11 +256,7 @@ def test_a_teacher_that_was_trained_again_in_between_is_said(place: Store, make:
     assert facts["sessions"][-1]["teacher"] == place.find(teacher).record["weights_sha256"]  # type: ignore[union-attr]
     facts["sessions"][-1]["teacher"] = "0" * 64
     checkpoint.save(folder, state, facts)
-    work = CohortRun((one,), place)
-    assert work.take()
-    for _ in work:
-        pass
-    work.release()
+    work = carried_on(one, place)
     assert f"{folder}: its teacher has been trained again since step 6 was saved, to other weights" in work.notes[0]
     [run] = work.runs
     assert run.record["exact"] == "no: continued after its teacher had been trained again, to other weights"
