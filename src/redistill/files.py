@@ -350,14 +350,36 @@ def _locked(handle: int, *, wait: bool) -> None:
 
 
 def share(handle: int) -> None:
-    """Say that an open file is in use, until it is closed, so that :func:`shared` knows; nothing where there are no locks."""
+    """Say that an open file is in use, until it is closed, so that :func:`shared` knows; nothing where there are no locks.
+
+    Who looks (:func:`shared`) or removes the file now (:func:`remove_unshared`) is waited for.
+    """
     with contextlib.suppress(OSError):
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_SH)
 
 
 def shared(path: Path) -> bool:
     """Whether somebody, this process too, has the file open and said so by :func:`share`."""
     return isinstance(_refused(path, fcntl.LOCK_EX), BlockingIOError)
+
+
+def remove_unshared(path: Path) -> bool:
+    """Remove a file unless somebody has it in use (:func:`share`), also who opens it at this moment; whether it is gone."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return True
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # no locks here: nobody can say so
+            pass
+        path.unlink(missing_ok=True)
+        return True
+    finally:
+        os.close(handle)
 
 
 def held(path: Path) -> bool:

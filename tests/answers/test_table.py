@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,7 @@ from torch import Tensor
 
 from redistill.answers.folder import NoRoom, make_room
 from redistill.answers.table import HEAD, Prints, Shape, Sum, Table, header
-from redistill.files import Spoilt, digest
+from redistill.files import Spoilt, digest, shared
 
 KEY = digest("a key")
 FEW = torch.arange(10)
@@ -297,3 +300,39 @@ def test_room_is_made_of_what_nobody_has_open(tmp_path: Path, monkeypatch: pytes
     assert at_work.path.exists() and not path.exists()
     with pytest.raises(NoRoom):
         make_room(tmp_path, 2 * size)
+
+
+def test_a_table_that_is_opened_while_room_is_made_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Removing gigabytes takes seconds, in which another run starts: three tables of one were lost so, open as they were."""
+    for age, name in enumerate(("one", "two"), 1):
+        filled(tmp_path / f"{name}.table", draw(10, 7))
+        os.utime(tmp_path / f"{name}.table", (age, age))
+    size = (tmp_path / "one.table").stat().st_size
+    monkeypatch.setenv("REDISTILL_CACHE_LIMIT", str(2 * size))
+    opened: list[tuple[Table, Tensor]] = []
+
+    def looked(path: Path) -> bool:
+        answer = shared(path)
+        if not opened:
+            opened.append(filled(tmp_path / "one.table", draw(10, 7)))
+        return answer
+
+    monkeypatch.setattr("redistill.answers.folder.shared", looked)
+    make_room(tmp_path, size)
+    assert (tmp_path / "one.table").exists() and not (tmp_path / "two.table").exists()
+
+
+def test_a_table_is_not_opened_while_it_is_removed(tmp_path: Path) -> None:
+    """Who opens it waits, and makes it anew: what has no name any more is found by nobody else."""
+    path = tmp_path / "one.table"
+    filled(path, draw(10, 7))
+    remover = os.open(path, os.O_RDONLY)
+    fcntl.flock(remover, fcntl.LOCK_EX)
+    with ThreadPoolExecutor(1) as threads:
+        opening = threads.submit(filled, path, draw(10, 7))
+        time.sleep(0.2)
+        assert not opening.done()
+        path.unlink()
+        os.close(remover)
+        made, _ = opening.result(timeout=10)
+    assert path.exists() and os.path.samestat(os.stat(made._file), path.stat()) and shared(path)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from redistill.errors import RedistillError
-from redistill.files import json_of, make_folder, shared, why
+from redistill.files import json_of, make_folder, remove_unshared, shared, why
 from redistill.paths import cache_dir
 
 LIMIT = 4 * 2**30
@@ -187,9 +187,10 @@ def make_room(folder: Path, size: int, beside: Collection[Path] = ()) -> None:
         )
     for kept in gone:
         try:
-            remove(kept.path)
-        except RedistillError as error:
-            raise NoRoom(str(error)) from error
+            if not remove_unshared(kept.path):  # a run began to look it up since: something else may go
+                return make_room(folder, size, beside)
+        except OSError as error:
+            raise NoRoom(f"cannot remove {kept.path}: {why(error)}") from error
     free = shutil.disk_usage(folder).free
     if size > free:
         raise NoRoom(f"the disk of {folder} has {shown(free)} left, and {shown(size)} may be needed")

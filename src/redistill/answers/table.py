@@ -211,18 +211,29 @@ class Table:
                 found = header(self.path)
                 if (found.key, found.rows, found.shape) != (self.head.key, self.head.rows, self.head.shape):
                     raise Spoilt(self.path, "it holds the answers of something else")
-                file = os.open(self.path, os.O_RDWR)
-                if os.stat(file).st_size == self.head.length:
-                    share(file)
-                    os.utime(file)
+                if (file := self._in_use()) is not None:
                     return file
-                os.close(file)
             except FileNotFoundError:
                 self._make(replace=False)
             except Spoilt as error:
                 self.notes.append(f"{error}; it is made anew")
                 self._make(replace=True)
         raise OSError(f"{self.path} is changed by somebody again and again")
+
+    def _in_use(self) -> int | None:
+        """The file, open and said to be so; None where it is no longer the one of this name."""
+        file = os.open(self.path, os.O_RDWR)
+        try:
+            share(file)
+            facts = os.fstat(file)
+            if facts.st_size == self.head.length and os.path.samestat(facts, self.path.stat()):
+                os.utime(file)
+                return file
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)
+        return None
 
     def _make(self, *, replace: bool) -> None:
         """A file without answers, there in one step; the pages of unknown rows take no room on the disk."""
