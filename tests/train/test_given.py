@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import redistill as rd
 from redistill.data import Normalisation, normalisation
+from redistill.data.overlap import shared
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
 from redistill.rng import derive
@@ -194,3 +195,21 @@ def test_an_evaluation_set_means_the_same_by_its_numbers() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a teacher at chance
         fitted("bee", "ant", "cow", method=of_teacher, teacher=torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3)))
+
+
+def test_evaluation_images_that_are_trained_on_are_told() -> None:
+    """Pixel for pixel, also in one half of a mixture; a set that is called so is meant so, and official parts are nobody's doing here."""
+    draw = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (12, 1, 4, 4), dtype=torch.uint8, generator=draw)
+    train, other, test = (rd.data.Images(pixels[a:b], torch.arange(b - a) % 3, 3, "t", "half") for a, b in ((0, 6), (6, 12), (4, 8)))
+    net, recipe = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3)), rd.Recipe(steps=1, batch_size=3)
+
+    def fitted(source: rd.Source, **sets: rd.data.Images) -> None:
+        rd.fit(net, None, rd.CE(), source, recipe, seed=0, evaluate=sets, quiet=True)
+
+    with pytest.warns(UserWarning, match="^2 of the images of evaluation set 'test' are training images too, on which an accuracy says"):
+        fitted(train, test=test)
+    with pytest.warns(UserWarning, match="^4 of the images of evaluation set 'test' are training images too"):
+        fitted(rd.sources.Mixed(train, other), test=test)
+    fitted(train, test=other, train_too=train)  # warnings are errors here
+    assert shared(*rd.data.digits()) == 0 and shared(train, train) == 6

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 import os
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from redistill.data import augmentation, decode, named
 from redistill.data.catalogue import OFFICIAL, OWN, candidates, divided, row_of
-from redistill.data.folders import MEMORY, PARTS, Folder, beside
-from redistill.data.images import Images
+from redistill.data.folders import PARTS, beside
+from redistill.data.overlap import pictures, shared
 from redistill.errors import RedistillError
 from redistill.paths import expanded
 
@@ -148,12 +143,12 @@ class Photos:
         return f"{many}, augmented by {self.train.augment}, normalised as {self.train.normalise}"
 
     def seen_in_training(self) -> str | None:
-        """Evaluation images that are training images too, in words; None where there are none, or a set is divided by its makers.
+        """Evaluation images that are training images too, in words; None where there are none.
 
         Raises:
             RedistillError: all of them are.
         """
-        if self.test is None or row_of(str(self.test_name)) is not None or not (again := shared(self.train, self.test)):
+        if self.test is None or not (again := shared(self.train, self.test)):
             return None
         if again == len(self.test):
             raise RedistillError(
@@ -179,9 +174,9 @@ class Photos:
         if self.beside is None:
             return
         labels = self.train.all_labels.tolist()
-        pictures = list(zip(labels, _pictures(self.train, by_file=False), strict=True))
-        named_too = {picture for label, picture in pictures if label >= 0}
-        if again := sum(label < 0 and picture in named_too for label, picture in pictures):
+        found = list(zip(labels, pictures(self.train, by_file=False), strict=True))
+        named_too = {picture for label, picture in found if label >= 0}
+        if again := sum(label < 0 and picture in named_too for label, picture in found):
             raise RedistillError(
                 f"{again:,} of the images without labels ({self.beside}) are among those with labels, of which {option} judges students by "
                 f"a tenth that they do not learn from: take them out of the images without labels"
@@ -318,26 +313,6 @@ def opened(
         others = named.load_data(added, data_dir, trust_code=True, opening=opening if added.partition(":")[0] in named.PICTURES else {})
         train = beside(train, others)
     return Photos(train, test, train_name, test_name, how, opening, place.survey, added, content)
-
-
-def shared(train: Any, test: Any) -> int:
-    """How many evaluation images are training images too: pixel for pixel, or file for file where both are on disk. Where one set is
-    held in memory the other is decoded for it, as crops out of files (``resized-crop``) keep few pictures on disk as well; 0 where
-    that one is too large for memory."""
-    by_file = isinstance(train, Folder) and isinstance(test, Folder)
-    known = set(_pictures(train, by_file))
-    return sum(one in known for one in _pictures(test, by_file))
-
-
-def _pictures(images: Any, by_file: bool) -> Iterator[object]:
-    pixels: Iterable[Tensor] = ()
-    if by_file:
-        yield from ((images.root / file).resolve() for file in images.files)
-    elif isinstance(images, Images):
-        pixels = images.x
-    elif isinstance(images, Folder) and len(images) * math.prod(images.image_shape) <= MEMORY:
-        pixels = decode.in_threads(partial(images.pixels, variant=None), range(len(images)), decode.workers_or_all(images.workers))
-    yield from (hashlib.blake2b(one.numpy().tobytes(), digest_size=16).digest() for one in pixels)
 
 
 def _beside(place: Place, unlabelled: str | None, here: Path) -> str | None:

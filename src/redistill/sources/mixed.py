@@ -49,6 +49,11 @@ class Mixed:
             raise RedistillError(f"the two sources have {a.classes} and {b.classes} classes: they must agree")
 
     @property
+    def parts(self) -> tuple[Source, ...]:
+        """What it is mixed of, to the bottom."""
+        return tuple(one for half in (self.first, self.second) for one in getattr(half, "parts", (half,)))
+
+    @property
     def depends_on_student(self) -> bool:
         return self.first.depends_on_student or self.second.depends_on_student
 

@@ -11,6 +11,7 @@ from torch import nn
 from redistill.core import Method, RedistillError, Source, Term
 from redistill.core.batch import mixed_labels
 from redistill.data import DataSet
+from redistill.data.overlap import shared
 from redistill.errors import OtherClasses
 from redistill.features.modes import require_sizes
 from redistill.features.sight import bare
@@ -133,6 +134,13 @@ def require_cohort(
         mine, theirs = (getattr(one, "class_names", None) for one in (source, images))
         if by_labels and (remark := require_same_order(mine, theirs, "the training images", f"evaluation set {name!r}")):
             warnings.warn(remark, TeacherWarning, stacklevel=4)
+        halves = () if name.startswith("train") else getattr(source, "parts", (source,))
+        if again := sum(shared(one, images, decoded=False) for one in halves):
+            warnings.warn(
+                f"{again:,} of the images of evaluation set {name!r} are training images too, on which an "
+                f"accuracy says nothing of others: remove them from one of the two, or call the set train, where it is meant so",
+                TeacherWarning, stacklevel=4,
+            )  # fmt: skip
 
 
 def require_classes(net: nn.Module, told: int, source: Source, evaluate: Mapping[str, ImageSet]) -> None:
