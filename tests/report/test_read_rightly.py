@@ -58,7 +58,7 @@ def test_a_cell_that_is_printed_nowhere_stands_beside_the_claims_of_its_table(tm
     [none] = judged(plan, Store(tmp_path))
     assert none.summary is not None and [row[0] for row in asked_rows(none)] == ["VID / 2 %"] and beside([none]) == []
     run = next(run for run in Store(RESULTS / "runs").runs() if isinstance(run, Run) and run.label == "ahn2019:1:KD:2 %" and run.seed == 0)
-    some = replace(none, runs={"VID / 2 %": (run,)})
+    some = replace(none, runs={"VID / 2 %": (run,)}, measured={"VID / 2 %": [Measured(0, run.accuracy())]})
     assert asked_rows(some) == [("VID / 2 %", "63.32", "1")]
     text = "\n".join(beside([some]))
     assert "### tf-plots, beside ours" in text and "| VID / 2 % | 63.32 (0) |" in text and "0 of 9 claims judged" in text

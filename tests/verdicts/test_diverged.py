@@ -17,7 +17,7 @@ from redistill.experiment.value import Experiment
 from redistill.export.formats import crate
 from redistill.papers.explain import effects, sentences, variants
 from redistill.papers.plan import Plan, make, select
-from redistill.report.paper import page
+from redistill.report.paper import asked_rows, page
 from redistill.report.paper_page import beside
 from redistill.report.web import paper_page
 from redistill.runs.lookup import Found
@@ -70,6 +70,18 @@ def test_a_seed_that_diverged_before_its_first_evaluation_counts_too(tmp_path: P
     evidence = read_store(tmp_path, Stated())
     assert sorted(run.last for run in evidence.runs if run.last is not None) == [10.0, 86.3, 86.4]
     assert any("(seed 2) diverged and counts as guessing, 10 %" in note for note in evidence.notes)
+
+
+def test_the_mean_of_a_cell_that_nobody_prints_is_of_networks_that_lived(tmp_path: Path) -> None:
+    """70, 71 and one that guesses were 50.33 of three, without a word."""
+    ferles, store = papers.load("ferles2020"), Store(tmp_path)
+    plan = make(ferles, select(ferles, ["kd-at-200-svhn"]), device="cpu")
+    [one] = [p.experiment for p in plan.cells if p.experiment is not None]
+    for seed, last in enumerate((70.0, 71.0, 60.0)):
+        finished(store, one.with_seed(seed), last, WHY if seed == 2 else None)
+    [table] = judged(plan, store)
+    [(_, ours, n)] = asked_rows(table)
+    assert (ours, n) == ("70.50 (1 of 3 diverged)", "2")
 
 
 def test_a_cell_of_which_every_seed_diverged_is_below(tmp_path: Path) -> None:

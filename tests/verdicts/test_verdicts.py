@@ -14,7 +14,8 @@ from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
 from redistill.papers.plan import Plan, make, select
 from redistill.report.folder import save
-from redistill.report.paper import csv_text, latex_text, line, page
+from redistill.report.paper import asked_rows, csv_text, latex_cells, latex_text, line, page
+from redistill.report.paper_page import beside
 from redistill.runs.lookup import Found
 from redistill.runs.store import Store
 from redistill.sealed import FORMAT, sealed
@@ -134,6 +135,12 @@ def test_seeds_of_one_experiment_are_counted_once(tmp_path: Path) -> None:
     assert first.claim.published is not None and (first.claim.published.aggregate, first.claim.published.seeds) == ("mean", 3)
     printed = [p.cell.printed.value for p in plan.cells if p.cell.printed is not None]
     assert first.claim.published.value == pytest.approx(sum(printed) / 3) and first.claim.published.ddof == 1
+    # in the paper's shape it stands below the first of them, where every seed said that it was not run
+    row = next(line for line in latex_cells(ferles, table).splitlines() if line.startswith(r"\quad ours"))
+    assert row.startswith(r"\quad ours & $91.10 \pm ") and row.endswith(r"$ &  &  \\"), row
+    assert "Printed seed by seed: ours once" in latex_cells(ferles, table)
+    [none] = judged(plan, Store(tmp_path / "empty"))
+    assert r"\quad ours & -- & -- & -- \\" in latex_cells(ferles, none)
 
 
 def test_published_files_are_claims_without_seeds(tmp_path: Path) -> None:
@@ -281,6 +288,20 @@ def test_transition_errors_are_judged_like_the_rest(tmp_path: Path) -> None:
         finished(old, one.with_seed(seed), 83.0, numerics={**one.numerics, "fit": 0}, folder=f"old/seed-{seed}")
     [table] = judged(plan, old, beliefs=believed)
     assert {f.verdict for f in table.findings} == {"stale"}
+
+
+def test_of_a_transition_error_that_nobody_prints_no_accuracy_is_told(tmp_path: Path) -> None:
+    """The column "ours" of a table of transition errors had the students' accuracy, 83.00."""
+    ferles, store = papers.load("ferles2020"), Store(tmp_path)
+    plan = make(ferles, select(ferles, ["belief-others"], columns=["zero-shot"]), device="cpu")
+    [one] = [p.experiment for p in plan.cells if p.experiment is not None]
+    finished(store, one, 83.0)
+    [(run, _, attacked)] = to_measure(plan, Found(store))
+    name = "SVHN, teacher's gradient / zero-shot"
+    [table] = judged(plan, store)
+    assert asked_rows(table) == [(name, "", "0")] and "83.00" not in page(plan, [table]) + "\n".join(beside([table]))
+    [table] = judged(plan, store, beliefs={(run.id, attacked): Believed(run.id, attacked, "svhn:test", 1000, 0.4321, 0.01)})
+    assert asked_rows(table) == [(name, "0.4321", "1")] and f"| {name} | 0.4321 (0) |" in "\n".join(beside([table]))
 
 
 def test_records_that_cannot_be_used_stop_a_report(tmp_path: Path) -> None:

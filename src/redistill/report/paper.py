@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,9 +17,9 @@ from redistill.papers.explain import told_of
 from redistill.papers.plan import Plan
 from redistill.papers.schema import Protocol, Selector, Table
 from redistill.report.table import bars
+from redistill.report.traces import lost
 from redistill.runs.store import Run
-from redistill.verdicts.claims import label
-from redistill.verdicts.diverged import counts_for
+from redistill.verdicts.claims import key, label
 from redistill.verdicts.tables import TableVerdict
 
 NOT_JUDGED = "not attempted"
@@ -113,8 +114,15 @@ _MARK = {"reproduced": "r", "above": "a", "below": "b", "unclear": "u", "compati
 
 
 def latex_cells(paper: Paper, table: TableVerdict) -> str:
-    """A table in the paper's own shape, for booktabs: below every printed row ours, plus and minus half of its 95 % interval."""
+    """A table in the paper's own shape, for booktabs: below every printed row ours, plus and minus half of its 95 % interval.
+
+    Single runs of one experiment that are printed seed by seed are one claim about their mean: ours stands below the first of them.
+    """
     found = {finding.claim.id: finding for finding in table.findings}
+    named = {label(p.cell) for p in table.planned}
+    merged = {f.claim.cell: f for f in table.findings if f.claim.kind == "value" and f.claim.id not in named}
+    of_runs = [(key(p), label(p.cell)) for p in table.planned if p.experiment is not None]
+    home = {name: next(first for runs, first in of_runs if runs == mine) for mine, name in of_runs}
     rows, columns = (list(dict.fromkeys(part)) for part in zip(*((p.cell.row, p.cell.column) for p in table.planned), strict=True))
     cells = {(p.cell.row, p.cell.column): p.cell for p in table.planned}
     errors = paper.table(table.table).metric == "error"
@@ -126,9 +134,14 @@ def latex_cells(paper: Paper, table: TableVerdict) -> str:
         return f"${value}$" if number.std is None else rf"${value} \pm {number.std:g}$"
 
     def ours(cell: Cell | None) -> str:
-        finding = found.get(label(cell)) if cell is not None else None
+        if cell is None:
+            return ""
+        name = label(cell)
+        finding = found.get(name) or merged.get(home.get(name, name))
         if finding is None or (reading := finding.reading) is None:
-            return "--" if cell is not None else ""
+            return "--"
+        if finding.claim.id not in named and name != finding.claim.cell:
+            return ""
         digits = max(2, finding.claim.published.decimals) if finding.claim.published is not None else 2
         up, down = reading.ours.high - reading.ours.value, reading.ours.value - reading.ours.low
         if reading.ours.n < 2:
@@ -149,7 +162,8 @@ def latex_cells(paper: Paper, table: TableVerdict) -> str:
     caption = (
         f"{latex(paper.table(table.table).caption)}: as printed, and ours below, $\\pm$ half of the 95\\,\\% interval of the mean over our "
         "seeds (both parts, where it ends at 0 or 100\\,\\%). "
-        f"r reproduced, a above, b below{', in accuracy' if errors else ''}, u unclear, c compatible; -- not run."
+        f"{'Printed seed by seed: ours once, below the first. ' if merged else ''}"
+        f"r reproduced, a above, b below{', in accuracy' if errors else ''}, u unclear, c compatible; -- not judged."
     )
     return "\n".join(
         [
@@ -275,14 +289,17 @@ ASKED = ("cell", "ours", "n")
 
 
 def asked_rows(table: TableVerdict) -> list[tuple[str, str, str]]:
-    """Each cell that is asked for and printed nowhere, with its mean and number of runs."""
+    """Each cell that is asked for and printed nowhere, with the mean and number of its runs that did not diverge, in the unit of the
+    table: accuracies in percent, or transition errors where these were measured."""
     rows = []
     for p in table.planned:
         if p.cell.printed is not None:
             continue
-        values = [counts_for(run)[0] for run in table.runs.get(label(p.cell), ())]
-        mean = f"{sum(values) / len(values):.2f}" if values else ""
-        rows.append((label(p.cell), mean or (p.cell.unknown and f"none: {p.cell.unknown}"), str(len(values))))
+        name = label(p.cell)
+        runs, values = table.runs.get(name, ()), [one.last for one in table.measured.get(name, ()) if not one.diverged]
+        mean = f"{statistics.fmean(values):.{table.decimals}f}" if values else ""
+        said = f"{mean}{lost(sum(run.diverged is not None for run in runs), len(runs))}".strip()
+        rows.append((name, said or (p.cell.unknown and f"none: {p.cell.unknown}"), str(len(values))))
     return rows
 
 

@@ -92,7 +92,9 @@ def beside(tables: Sequence[TableVerdict]) -> list[str]:
 
 
 def _runs(table: TableVerdict, cell: str) -> str:
-    """What the runs of a cell came to after the last step, with their seeds."""
+    """What the runs of a cell came to after the last step, with their seeds: accuracies, or transition errors where these are compared."""
+    if table.metric == "mte":
+        return ", ".join(f"{one.last:.{table.decimals}f} ({one.seed})" for one in table.measured.get(cell, ()))
     return ", ".join(f"{came_to(run)} ({run.seed})" for run in table.runs.get(cell, ()))
 
 

@@ -38,7 +38,8 @@ class TableVerdict:
             then gains, orders, published files. summary: None where nothing can be judged (no number is printed).
         rules: how old the rules are, about which teacher the verdicts are, and which of two records of one run counts, in
             sentences. departed: by the label of a cell, what came of taking one departure the other way, where that was run:
-            the cell as planned first.
+            the cell as planned first. measured: what the runs came to, by the label of their cell, in the unit of the table's
+            ``metric``; a run whose transition error was not measured is not there.
     """
 
     table: str
@@ -48,6 +49,13 @@ class TableVerdict:
     summary: Summary | None
     rules: tuple[str, ...] = ()
     departed: Mapping[str, tuple[Effect, ...]] = field(default_factory=dict)
+    measured: Mapping[str, Sequence[Measured]] = field(default_factory=dict)
+    metric: Metric = "accuracy"
+
+    @property
+    def decimals(self) -> int:
+        """With how many a mean of its runs is told."""
+        return 4 if self.metric == "mte" else 2
 
 
 def judged(
@@ -110,7 +118,7 @@ def _judge(
             measured[f"file {checkpoint.path}"] = [Measured(0, evaluated.accuracy)]
     if not table.claims:
         said = (f"{cell}: {words}." for cell, words in lost.items() if words)
-        return TableVerdict(table.name, table.planned, runs, (), None, (*said, *standing_in(runs)), departed)
+        return TableVerdict(table.name, table.planned, runs, (), None, (*said, *standing_in(runs)), departed, measured, metric)
     rules = ruled(plan, table, found)
     rules, company = rules[: len(table.claims)], rules[len(table.claims) :]
     findings, summary = judge_table([r.claim for r in rules], measured, table.regimes, [r.claim for r in company])
@@ -120,7 +128,7 @@ def _judge(
     allowed = [rule.claim.allowance for rule in rules if rule.claim.kind != "checkpoint" and distilled(table, rule.claim)]
     words = (*sentences(rules), *teachers(table, runs, allowed), *standing_in(runs), *notes)
     found_files = tuple(looked_for(finding, plan.paper, files) for finding in noted)
-    return TableVerdict(table.name, table.planned, runs, found_files, summary, words, departed)
+    return TableVerdict(table.name, table.planned, runs, found_files, summary, words, departed, measured, metric)
 
 
 def _lost(planned: Planned, there: tuple[Run, ...], found: Found, metric: Metric) -> str:
