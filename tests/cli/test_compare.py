@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from redistill import models
+from helpers.finished_runs import finished
+from redistill import models, papers
 from redistill.cli.compare import compare
 from redistill.core import RedistillError
+from redistill.papers.plan import make, select
+from redistill.runs.store import Store
 
 
 def test_methods_are_trained_compared_and_saved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,3 +58,25 @@ def test_what_does_not_go_together_is_said(tmp_path: Path) -> None:
         compare(names=["one"], student="wrn-10-1", out=tmp_path)
     with pytest.raises(RedistillError, match="say who is compared on cifar10"):
         compare(methods="KD", data="cifar10", out=tmp_path)
+
+
+def test_a_method_that_died_with_every_seed_takes_no_table_with_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of thirty trained methods nothing was shown or saved where one had diverged three times."""
+    ahn, store = papers.load("ahn2019"), Store(tmp_path)
+    plan = make(ahn, select(ahn, ["1"], columns=["2 %"], only=["alone", "KD", "VID"]), device="cpu")
+    student, kd, vid = (p.experiment.label for p in plan.cells if p.experiment is not None)
+    for one, *values in zip([p.experiment for p in plan.cells], (55.0, 60.0, 20.0), (56.0, 61.5, 30.0), strict=True):
+        for seed, value in enumerate(values):
+            assert one is not None
+            finished(store, one.with_seed(seed), value, "VID became nan at step 5 of 9" if value < 50 else None)
+    compare(names=[vid, student, kd], out=tmp_path)
+    told = capsys.readouterr()
+    assert [line.split("|")[1].strip() for line in told.out.splitlines()[2:]] == [student, kd] and "+5.25" in told.out
+    assert f"every run of {vid!r} diverged: the others are compared with {student!r}" in told.err
+    assert f"left out because they diverged: {vid}, seed 0; {vid}, seed 1" in told.err
+    compare(names=[student, kd, vid], out=tmp_path, baseline=kd)
+    assert "-5.25" in capsys.readouterr().out
+    with pytest.raises(RedistillError, match=r"every run of the baseline '.*VID.*' diverged: name another one"):
+        compare(names=[student, vid], out=tmp_path, baseline=vid)
+    with pytest.raises(RedistillError, match=r"every run of '.*VID.*' diverged: there is no accuracy to compare"):
+        compare(names=[vid], out=tmp_path)

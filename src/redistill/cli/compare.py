@@ -142,6 +142,7 @@ def _save(place: Path, name: str, table: Mapping[str, Any], why: Mapping[str, st
     from redistill import files
 
     notes = "".join(f"\nLeft out: {method}: {reason}\n" for method, reason in why.items())
+    notes += f"\nLeft out because they diverged: {'; '.join(table['diverged'])}\n" if table["diverged"] else ""
     texts = {
         "md": table["markdown"] + notes,
         "csv": table["csv"],
@@ -156,31 +157,35 @@ def _save(place: Path, name: str, table: Mapping[str, Any], why: Mapping[str, st
 def _show(
     cells: Mapping[str, Sequence[Run]], store: Store, baseline: str | None, on: str, form: TableForm, as_json: bool
 ) -> dict[str, Any]:
-    """Print the table of some cells, by title; returns its texts and rows."""
+    """Print the table of some cells, by title; returns its texts and rows. A cell of which every run diverged has none."""
     from redistill.report.table import comma_separated, comparison, latex, markdown, step_of
 
+    gone = [f"{r.label}, seed {r.seed}" for found in cells.values() for r in found if r.diverged is not None]
+    every, cells = cells, {title: found for title, found in cells.items() if any(run.diverged is None for run in found)}
+    if not cells:
+        raise RedistillError(f"every run of {', '.join(map(repr, every))} diverged: there is no accuracy to compare")
     accuracies = {title: {run.seed: run.accuracy(on) for run in found if run.diverged is None} for title, found in cells.items()}
-    if empty := [title for title, by_seed in accuracies.items() if not by_seed]:
-        raise RedistillError(f"every run of {empty[0]!r} diverged: there is no accuracy to compare")
     first = next(iter(cells))
-    if baseline is not None and baseline in cells:
-        first = baseline
-    elif baseline is not None:
-        chosen = {run.cell for run in store.pick(baseline)}
-        first = next((title for title, found in cells.items() if found[0].cell in chosen), "")
-        if not first:
-            raise RedistillError(f"--baseline {baseline!r} is none of the cells compared: {', '.join(cells)}")
+    if baseline is not None:
+        chosen = {every[baseline][0].cell} if baseline in every else {run.cell for run in store.pick(baseline)}
+        asked = next((title for title, found in every.items() if found[0].cell in chosen), None)
+        if asked is None:
+            raise RedistillError(f"--baseline {baseline!r} is none of the cells compared: {', '.join(every)}")
+        if asked not in cells:
+            raise RedistillError(f"every run of the baseline {asked!r} diverged: name another one, {', '.join(cells)}")
+        first = asked
+    elif first != (died := next(iter(every))):
+        print(f"redistill: every run of {died!r} diverged: the others are compared with {first!r}", file=sys.stderr)
     warn_other_images(cells, first, on)
     rows = comparison(accuracies, first, step=step_of(chain.from_iterable(cells.values()), on))
     shown = [{**dataclasses.asdict(row), "runs": [run.id for run in cells[row.method]]} for row in rows]
-    gone = [f"{r.label}, seed {r.seed}" for found in cells.values() for r in found if r.diverged is not None]
     if as_json:
         show_json(shown)
     else:
         write = {TableForm.markdown: markdown, TableForm.csv: comma_separated, TableForm.latex: latex}[form]
         print(write(rows, first), end="")
-        if gone:
-            print(f"left out because they diverged: {'; '.join(gone)}", file=sys.stderr)
+    if gone:
+        print(f"left out because they diverged: {'; '.join(gone)}", file=sys.stderr)
     return {"rows": shown, "markdown": markdown(rows, first), "csv": comma_separated(rows, first), "diverged": gone}
 
 
