@@ -10,9 +10,9 @@ from redistill.runs.store import Store
 from redistill.sealed import FORMAT, PENDING
 
 
-def finished(store: Store, one: Experiment, last: float | None, diverged: str | None = None) -> None:
-    """``last``: its accuracy on ``test``; None: it was never evaluated."""
-    table = {"data": "x", "last": last, "best": last, "best_step": 1, "best_is": ""}
+def finished(store: Store, one: Experiment, last: float | None, diverged: str | None = None, best: float | None = None) -> None:
+    """``last``: its accuracy on ``test``; None: it was never evaluated. ``best``: of its best epoch, where that is another one."""
+    table = {"data": "x", "last": last, "best": last if best is None else best, "best_step": 1, "best_is": ""}
     record = {
         "format": FORMAT, "id": one.id, "cell": one.cell, "seed": one.seed, "name": one.name, "label": one.label,
         "experiment": one.written(), "accuracy": {} if last is None else {"test": table}, "diverged": diverged, "steps": 1,

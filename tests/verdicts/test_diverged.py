@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,8 @@ from redistill.experiment.value import Experiment
 from redistill.export.formats import crate
 from redistill.papers.explain import effects, sentences, variants
 from redistill.papers.plan import Plan, make, select
+from redistill.report import by_images
+from redistill.report.figures import against_images
 from redistill.report.paper import asked_rows, page
 from redistill.report.paper_page import beside
 from redistill.report.web import paper_page
@@ -82,6 +86,37 @@ def test_the_mean_of_a_cell_that_nobody_prints_is_of_networks_that_lived(tmp_pat
     [table] = judged(plan, store)
     [(_, ours, n)] = asked_rows(table)
     assert (ours, n) == ("70.50 (1 of 3 diverged)", "2")
+
+
+def test_accuracy_against_images_is_drawn_as_it_stands_in_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last epoch beside the paper's best, with another interval than the table's; a zigzag through the printed seeds; a bar of no
+    width at the one network that lived."""
+    ferles, store = papers.load("ferles2020"), Store(tmp_path)
+    plan = make(ferles, select(ferles, ["6"], rows=["10", "25", "50"]), device="cpu")
+    cells = {p.cell.facts["M"]: p.experiment for p in plan.cells if p.cell.facts["seed"] == "0"}
+    for m, values in (("10", (30.0, 31.0, 33.0)), ("25", (41.0, 41.5, 42.5)), ("50", (50.0, 50.0, 52.0))):
+        for seed, last in enumerate(values):
+            one = cells[m]
+            assert one is not None
+            finished(store, one.with_seed(seed), last, WHY if m == "50" and seed < 2 else None, best=last + 1.5)
+    [table] = judged(plan, store)
+    drawn: list[Any] = []
+
+    def noted(printed: Any, ours: Any, **given: Any) -> Any:
+        drawn.append((printed, ours))
+        return against_images(printed, ours, **given)
+
+    monkeypatch.setattr(by_images, "against_images", noted)
+    svg = by_images.by_images(plan, table)
+    assert svg is not None and "bar: 95 % interval" in svg
+    [(printed, ours)] = drawn
+    [theirs], [mine] = printed.values(), ours.values()
+    assert [m for m, _ in theirs] == [10, 25, 50]
+    number = {f.claim.cell: f for f in table.findings}["10 / 0"]
+    assert number.claim.published is not None and dict(theirs)[10] == pytest.approx(number.claim.published.value)
+    assert number.ours is not None and mine[0] == (10, number.ours.value, number.ours.low, number.ours.high)
+    assert number.ours.value == pytest.approx((30.0 + 31.0 + 33.0) / 3 + 1.5)
+    assert mine[2][1] == 53.5 and all(math.isnan(end) for end in mine[2][2:])
 
 
 def test_a_cell_of_which_every_seed_diverged_is_below(tmp_path: Path) -> None:

@@ -214,7 +214,8 @@ def against_images(
     """Accuracy against the number of images a class M: dashed what the paper prints, solid ours with 95 % intervals.
 
     Args:
-        printed: (M, accuracy in percent) by method. ours: (M, mean, low, high) by method. diverged: what stands behind ours, by method.
+        printed: (M, accuracy in percent) by method. ours: (M, mean, low, high) by method, ends of nan where there is no
+            interval. diverged: what stands behind ours, by method.
     """
     mine_of = {name: f"{name}, ours{(diverged or {}).get(name, '')}" for name in ours}
     labels = [f"{name}, paper" for name in printed] + list(mine_of.values())
@@ -235,7 +236,7 @@ def against_images(
         axes.set_xscale("log")
         axes.set_xticks(shown := sorted(set(every)), [f"{m:g}" for m in shown])
         axes.minorticks_off()
-    axes.set(xlabel="M, images a class", ylabel="test accuracy, %")
+    axes.set(xlabel="M, images a class\n(dashed: the paper; solid: ours, bar: 95 % interval)", ylabel="test accuracy, %")
     heading(figure, title)
     label_ends(axes, ends)
     return figure
