@@ -244,6 +244,12 @@ def test_the_energy_that_codecarbon_measured_stands_under_the_costs(place: Path)
         page = Text()
         page.feed(runs_page(runs))
         assert "measured by CodeCarbon 3.3.2 (2 trackings in emissions.csv of this store): 0.005 kWh, 0.003 kg" in page.text
+        # every row of one tracking holds what the rows before it held, too
+        rows = "a,one,0.001,0.0025,3.3.2\nb,two,0.002,0.001,3.3.2\nc,one,0.004,0.01,3.3.2\n"
+        file.write_text("timestamp,run_id,emissions,energy_consumed,codecarbon_version\n" + rows)
+        page = Text()
+        page.feed(runs_page(runs))
+        assert "(2 trackings in emissions.csv of this store): 0.011 kWh, 0.006 kg" in page.text
         for wrong in ("a,b\n1,2\n", "emissions,energy_consumed,codecarbon_version\n1,x,2\n"):
             file.write_text(wrong)
             with pytest.raises(RedistillError, match="is no file of CodeCarbon"):

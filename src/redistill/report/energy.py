@@ -31,7 +31,9 @@ def energy(runs: Sequence[Run]) -> str:
 def _measured(path: Path) -> str:
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+            every = list(csv.DictReader(file))
+        # a tracking that was flushed on its way has several rows, each with all that it had measured by then: the last one counts
+        rows = list({row.get("run_id") or number: row for number, row in enumerate(every)}.values())
         used, emitted = (sum(float(row[name]) for row in rows) for name in ("energy_consumed", "emissions"))
         versions = ", ".join(dict.fromkeys(row["codecarbon_version"] for row in rows))
     except (KeyError, TypeError, ValueError, csv.Error) as error:
