@@ -479,6 +479,20 @@ def seeds_needed(power_of: Callable[[int], float], power: float = 0.8, most: int
     return high
 
 
+def beside(number: float, edges: Sequence[float], decimals: int = 2) -> str:
+    """A number with its sign, on the side of every edge where it lies: with more decimals where rounding would move it there, or on one.
+
+    >>> beside(0.41, (0.5,)), beside(0.504, (0.5,)), beside(-0.0004, (0.0,))
+    ('+0.41', '+0.504', '-0.0004')
+    """
+
+    def sides(x: float) -> list[tuple[bool, bool]]:
+        return [(x < edge, x > edge) for edge in edges]
+
+    enough = (n for n in range(decimals, decimals + 4) if sides(float(f"{number:.{n}f}")) == sides(number))
+    return f"{number:+.{next(enough, decimals)}f}"
+
+
 def _values(values: Sequence[float], least: int, who: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 1:

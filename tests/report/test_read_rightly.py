@@ -14,7 +14,7 @@ import pytest
 from matplotlib.text import Text
 
 from redistill import papers
-from redistill.claims import Claim, Finding, Measured, Published, judge, judge_table
+from redistill.claims import Claim, Finding, Measured, Published, judge, judge_table, sentence
 from redistill.errors import RedistillError
 from redistill.papers.plan import make
 from redistill.report.article import _Pictures
@@ -147,6 +147,24 @@ def held_of(found: Finding) -> Held:
     shown = held(found)
     assert shown is not None
     return shown
+
+
+def test_no_number_is_rounded_to_the_other_side_of_what_decides() -> None:
+    """"[-0.32, +0.50], which leaves open whether it is within ±0.5"; *p = 0.05* of what is not shown at 5 %."""
+    number = Published(75.0, seeds=3, which="last", aggregate="mean")
+    claim = Claim("c", "value", "A", number, reach=True)
+    found = judge(claim, {"A": measured(75.0, 75.1, 75.2)})
+    assert found.reading is not None
+    for end, text, verdict in ((0.5031, "+0.503", "unclear"), (0.4987, "+0.499", "reproduced"), (0.514, "+0.51", "unclear")):
+        moved = replace(found, verdict=verdict, reading=replace(found.reading, interval=(-0.32, end)))
+        assert f"[-0.32, {text}]" in sentence(moved) and line(moved).difference.endswith(f"[-0.32, {text}]")
+    order = judge(Claim("o", "order", "A", None, "B", None, "unpaired"), {"A": measured(79, 79.1, 79.3), "B": measured(75, 75.1, 75)})
+    assert order.reading is not None
+    unshown = replace(order, verdict="unclear", p=0.0503, reading=replace(order.reading, p=0.0503))
+    assert "p = 0.0503)" in sentence(unshown)
+    rows = comparison({"CE": {0: 80.0, 1: 80.0}, "KD": {0: 81.0, 1: 81.2}}, "CE")
+    near = [rows[0], replace(rows[1], difference_low=0.003, difference_high=2.2)]
+    assert "+0.003 to +2.20" in markdown(near, "CE")
 
 
 def test_compatible_never_stands_in_a_figure_without_its_bound() -> None:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from redistill.claims.model import Claim, Finding, Published, Reading, Summary
-from redistill.claims.view import ALPHA
+from redistill.claims.view import ALPHA, level_apart
 from redistill.errors import counted
+from redistill.stats import beside
 
 EPOCH = {
     "last": "last epoch",
@@ -84,13 +85,26 @@ def summary_sentences(summary: Summary, unit: str = " points") -> list[str]:
     return lines
 
 
-def p_words(p: float) -> str:
-    """A p-value as a reader wants it.
+def p_words(p: float, edge: float = ALPHA) -> str:
+    """A p-value as a reader wants it; with more digits where two would put one above ``edge`` at it.
 
-    >>> p_words(0.0214), p_words(1e-7)
-    ('p = 0.021', 'p < 0.001')
+    >>> p_words(0.0214), p_words(1e-7), p_words(0.0503)
+    ('p = 0.021', 'p < 0.001', 'p = 0.0503')
     """
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+    if p < 0.001:
+        return "p < 0.001"
+    digits = next((n for n in range(2, 6) if (float(f"{p:.{n}g}") > edge) == (p > edge)), 6)
+    return f"p = {p:.{digits}g}"
+
+
+def end_words(claim: Claim, end: float) -> str:
+    """An end of the interval that decides; with more digits where it would be told at the tolerance, or on its other side.
+
+    >>> claim = Claim("c", "value", "A", Published(90.0), tolerance=0.5)
+    >>> end_words(claim, 0.41), end_words(claim, 0.504), end_words(claim, -0.4996)
+    ('+0.41', '+0.504', '-0.4996')
+    """
+    return beside(end, (-claim.tolerance, claim.tolerance), _decimals(claim))
 
 
 def widest(interval: tuple[float, float]) -> float:
@@ -101,7 +115,7 @@ def widest(interval: tuple[float, float]) -> float:
 def _size(finding: Finding, reading: Reading) -> str:
     claim, published = finding.claim, finding.claim.published
     assert published is not None and reading.interval is not None and reading.difference is not None
-    low, high = (_number(claim, x, sign=True) for x in reading.interval)
+    low, high = (end_words(claim, x) for x in reading.interval)
     edge = f"{claim.tolerance:g}"
     side = {
         "reproduced": f"inside ±{edge}",
@@ -157,7 +171,7 @@ def _ours(finding: Finding, reading: Reading) -> str:
     if finding.p is not None:
         shown = lived if (lived := next((r for r in finding.others if r.what == LIVED), None)) is not None else reading
         whose = " by the seeds that lived" if shown is lived else ""
-        p = f", {p_words(finding.p)}{whose}{' after Holm' if finding.p != shown.p else ''}"
+        p = f", {p_words(finding.p, level_apart(claim))}{whose}{' after Holm' if finding.p != shown.p else ''}"
     assert finding.reading is not None
     design = finding.reading.what.rpartition(", ")[2]
     return f"{claim.cell} minus {claim.baseline} is {value} [{low}, {high}] ({design}, {what}{p})"
@@ -196,5 +210,8 @@ def _source(published: Published) -> str:
 
 def _number(claim: Claim, x: float | None, sign: bool = False) -> str:
     assert x is not None
-    decimals = max(2, claim.published.decimals) if claim.published else 2
-    return f"{x:+.{decimals}f}" if sign else f"{x:.{decimals}f}"
+    return f"{x:+.{_decimals(claim)}f}" if sign else f"{x:.{_decimals(claim)}f}"
+
+
+def _decimals(claim: Claim) -> int:
+    return max(2, claim.published.decimals) if claim.published else 2

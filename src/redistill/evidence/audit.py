@@ -14,6 +14,7 @@ from typing import Any
 
 from redistill import files
 from redistill.claims import Finding, sentence, sentences, summary_sentences, verdict_words
+from redistill.claims.words import end_words
 from redistill.errors import RedistillError, counted
 from redistill.evidence.bearing import Bearing, bearings
 from redistill.evidence.model import Evidence
@@ -153,7 +154,7 @@ def table(bearing: Bearing) -> str:
             value = f"{reading.ours.value:+.2f}" if claim.baseline else f"{reading.ours.value:.2f}"
             # an order has no difference to the paper: its sign decides
             interval = "" if reading.interval is None or reading.difference is None or claim.kind == "order" else (
-                f"{reading.difference:+.2f} [{reading.interval[0]:+.2f}, {reading.interval[1]:+.2f}]")  # fmt: skip
+                f"{reading.difference:+.2f} [{', '.join(end_words(claim, end) for end in reading.interval)}]")  # fmt: skip
         else:
             single = [mine[0].last for mine in runs if len(mine) == 1]
             one = len(claim.cells) == 1 and len(single) == 1 and single[0] is not None

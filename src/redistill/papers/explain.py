@@ -14,7 +14,7 @@ from redistill.papers.schema import Deviation
 from redistill.runs.lookup import Found
 from redistill.runs.store import Run
 from redistill.settings.change import put_over
-from redistill.stats import Interval, percent_difference, percent_interval
+from redistill.stats import Interval, beside, percent_difference, percent_interval
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,8 @@ def told_of(one: Effect, plain: Effect) -> str:
     elif one.effect is None:
         effect = f"not measured ({counted(len(one.values), 'seed')})"
     else:
-        effect = f"{one.effect.value:+.2f} [{one.effect.low:+.2f}, {one.effect.high:+.2f}], {one.effect.n} seeds"
+        ends = ", ".join(beside(end, (0.0,)) for end in (one.effect.low, one.effect.high))
+        effect = f"{one.effect.value:+.2f} [{ends}], {one.effect.n} seeds"
     came = _came_to(one, [seed for seed in one.values if seed in plain.diverged])
     return f"{about.name}: {', '.join(filter(None, (effect, _lost(one))))}; {about.about}: {about.theirs}{came}"
 

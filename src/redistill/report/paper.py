@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from redistill.claims import Finding, sentences, summary_sentences, verdict_words
-from redistill.claims.words import EPOCH
+from redistill.claims.words import EPOCH, end_words
 from redistill.errors import counted
 from redistill.launch.progress import lasting
 from redistill.papers.cells import Cell, Paper, described
@@ -67,7 +67,7 @@ def line(finding: Finding, why: str = "") -> Line:
         ours = f"{number(reading.ours.value, sign)} [{low}, {high}]"
         n = str(reading.ours.n)
         if reading.difference is not None and reading.interval is not None and claim.kind != "order":
-            ends = ", ".join(number(x, True) for x in reading.interval)
+            ends = ", ".join(end_words(claim, x) for x in reading.interval)
             difference = f"{number(reading.difference, True)} [{ends}]"
     elif finding.measured is not None:
         ours, difference, n = number(finding.measured, False), number(finding.difference or 0.0, True), "1"

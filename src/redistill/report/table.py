@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from redistill.errors import RedistillError, counted, nearest
-from redistill.stats import STEP, percent_difference, percent_interval
+from redistill.stats import STEP, beside, percent_difference, percent_interval
 
 if TYPE_CHECKING:
     from redistill.runs.store import Run
@@ -122,7 +122,8 @@ def _over(row: Row) -> str:
         return ""
     if row.difference_low is None:
         return "one seed" if row.pairs is not None else ""
-    return f"{row.difference_low:+.2f} to {row.difference_high:+.2f}{_few(row)}"
+    ends = " to ".join(beside(end, (0.0,)) for end in (row.difference_low, row.difference_high) if end is not None)
+    return f"{ends}{_few(row)}"
 
 
 def _few(row: Row) -> str:
