@@ -158,7 +158,8 @@ def _show(
     cells: Mapping[str, Sequence[Run]], store: Store, baseline: str | None, on: str, form: TableForm, as_json: bool
 ) -> dict[str, Any]:
     """Print the table of some cells, by title; returns its texts and rows. A cell of which every run diverged has none."""
-    from redistill.report.table import comma_separated, comparison, latex, markdown, step_of
+    from redistill.report.table import comma_separated, comparison, latex, markdown
+    from redistill.runs.run import step_of
 
     gone = [f"{r.label}, seed {r.seed}" for found in cells.values() for r in found if r.diverged is not None]
     every, cells = cells, {title: found for title, found in cells.items() if any(run.diverged is None for run in found)}

@@ -183,7 +183,8 @@ def report(outcomes: Sequence[Outcome], as_json: bool) -> None:
 
 def _compared(outcome: Outcome) -> None:
     """The cells of what was asked for beside each other, the first one the baseline."""
-    from redistill.report.table import comparison, markdown, step_of
+    from redistill.report.table import comparison, markdown
+    from redistill.runs.run import step_of
 
     cells = titled(run for run in outcome.runs if run.diverged is None)
     for name in dict.fromkeys(name for found in cells.values() for run in found for name in run.entry.accuracy):

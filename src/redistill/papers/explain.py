@@ -12,9 +12,10 @@ from redistill.papers.cells import Cell, Paper, filled
 from redistill.papers.plan import imported, listed, of, teach
 from redistill.papers.schema import Deviation
 from redistill.runs.lookup import Found
+from redistill.runs.run import step_of
 from redistill.runs.store import Run
 from redistill.settings.change import put_over
-from redistill.stats import Interval, beside, percent_difference, percent_interval
+from redistill.stats import STEP, Interval, beside, percent_difference, percent_interval
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,14 @@ class Effect:
     Attributes:
         values: accuracy of the variant at the last step, by seed. effect: variant minus the cell as planned, paired by
             seed, with its 95 % interval; None where fewer than two seeds of both are there. diverged: seeds without an
-            accuracy, because their training diverged.
+            accuracy, because their training diverged. step: in which its accuracies come, in percent.
     """
 
     variant: Variant
     values: Mapping[int, float]
     effect: Interval | None
     diverged: tuple[int, ...] = ()
+    step: float = STEP
 
 
 def variants(
@@ -108,7 +110,8 @@ def ranked(found: Sequence[tuple[Variant, Mapping[int, Run]]]) -> list[Effect]:
     made = []
     for one in others:
         both = [seed for seed in one.values if seed in plain.values]
-        interval = percent_difference([one.values[s] for s in both], [plain.values[s] for s in both]) if len(both) > 1 else None
+        pairs = [one.values[s] for s in both], [plain.values[s] for s in both]
+        interval = percent_difference(*pairs, step=max(one.step, plain.step)) if len(both) > 1 else None
         made.append(replace(one, effect=interval))
     return [plain, *sorted(made, key=lambda e: -abs(e.effect.value) if e.effect is not None else 1.0)]
 
@@ -116,7 +119,8 @@ def ranked(found: Sequence[tuple[Variant, Mapping[int, Run]]]) -> list[Effect]:
 def _measured(variant: Variant, runs: Mapping[int, Run]) -> Effect:
     """Accuracies by seed, and the seeds that diverged."""
     lost = tuple(seed for seed, run in runs.items() if run.diverged is not None)
-    return Effect(variant, {seed: run.accuracy() for seed, run in runs.items() if seed not in lost}, None, lost)
+    values = {seed: run.accuracy() for seed, run in runs.items() if seed not in lost}
+    return Effect(variant, values, None, lost, step_of(runs.values(), "test"))
 
 
 def sentences(found: Sequence[Effect], paper: Paper, cell: Cell) -> list[str]:
@@ -161,7 +165,7 @@ def _came_to(one: Effect, lived: Sequence[int]) -> str:
     if not one.values:
         return ""
     values = list(one.values.values())
-    mean = percent_interval(values) if len(values) > 1 else None
+    mean = percent_interval(values, step=one.step) if len(values) > 1 else None
     words = f"{mean.value:.2f} [{mean.low:.2f}, {mean.high:.2f}] with it" if mean else f"{values[0]:.2f} with it"
     words += f" ({_seeds(list(one.values))})"
     return f"; {words}" + (f", alive with {_seeds(lived)} where the cell as planned diverged" if lived else "")

@@ -9,9 +9,9 @@ from statistics import fmean
 from redistill.papers.plan import Plan
 from redistill.report.figures import against_images
 from redistill.report.style import svg_text
-from redistill.report.table import step_of
 from redistill.report.traces import lost
 from redistill.report.web_parts import LETTER, WIDTH
+from redistill.runs.run import step_of
 from redistill.runs.store import Run
 from redistill.stats import percent_interval
 from redistill.verdicts.claims import label

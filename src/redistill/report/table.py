@@ -7,13 +7,9 @@ import io
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from redistill.errors import RedistillError, counted, nearest
 from redistill.stats import STEP, beside, percent_difference, percent_interval
-
-if TYPE_CHECKING:
-    from redistill.runs.store import Run
 
 
 @dataclass(frozen=True)
@@ -40,12 +36,6 @@ class Row:
     seconds: float | None = None
     sd: float | None = None
     pairs: int | None = None
-
-
-def step_of(runs: Iterable[Run], on: str) -> float:
-    """The step in percent in which the accuracies of some runs come, the coarsest one; that of 10,000 images where none says so."""
-    counts = [count for run in runs if isinstance(count := run.entry.data.get(on, {}).get("count"), int)]
-    return 100 / min(counts) if counts and min(counts) > 0 else STEP
 
 
 Accuracies = Mapping[str, Mapping[int, float]]

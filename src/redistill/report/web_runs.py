@@ -10,9 +10,9 @@ from redistill.files import digest
 from redistill.report.figures import curves_of, ends_of
 from redistill.report.html import Content, el, figure, page, table
 from redistill.report.style import svg_text
-from redistill.report.table import step_of
 from redistill.report.traces import traces
 from redistill.report.web_parts import LETTER, WIDTH, methods, of_runs, sections
+from redistill.runs.run import step_of
 from redistill.runs.store import Run
 from redistill.stats import percent_interval
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -137,3 +138,11 @@ class Run:
                 f"numbers are still good. Delete the folder to train this run again"
             )
         return content
+
+
+def step_of(runs: Iterable[Run], on: str) -> float:
+    """The step in percent in which the accuracies of some runs come, the coarsest one; that of 10,000 images where none says so."""
+    from redistill.stats import STEP  # scipy, which a listing does without
+
+    counts = [count for run in runs if isinstance(count := run.entry.data.get(on, {}).get("count"), int)]
+    return 100 / min(counts) if counts and min(counts) > 0 else STEP
