@@ -289,14 +289,14 @@ ASKED = ("cell", "ours", "n")
 
 
 def asked_rows(table: TableVerdict) -> list[tuple[str, str, str]]:
-    """Each cell that is asked for and printed nowhere, with the mean and number of its runs that did not diverge, in the unit of the
-    table: accuracies in percent, or transition errors where these were measured."""
+    """Each cell that is asked for and printed nowhere, with the mean and number of its runs in the unit of the table: accuracies in
+    percent, those of runs that diverged as guessing, or transition errors, which these have not; and how many did."""
     rows = []
     for p in table.planned:
         if p.cell.printed is not None:
             continue
         name = label(p.cell)
-        runs, values = table.runs.get(name, ()), [one.last for one in table.measured.get(name, ()) if not one.diverged]
+        runs, values = table.runs.get(name, ()), [one.last for one in table.measured.get(name, ())]
         mean = f"{statistics.fmean(values):.{table.decimals}f}" if values else ""
         said = f"{mean}{lost(sum(run.diverged is not None for run in runs), len(runs))}".strip()
         rows.append((name, said or (p.cell.unknown and f"none: {p.cell.unknown}"), str(len(values))))
