@@ -479,17 +479,17 @@ def seeds_needed(power_of: Callable[[int], float], power: float = 0.8, most: int
     return high
 
 
-def beside(number: float, edges: Sequence[float], decimals: int = 2) -> str:
-    """A number with its sign, on the side of every edge where it lies: with more decimals where rounding would move it there, or on one.
+def beside(number: float, low: float, high: float, decimals: int = 2) -> str:
+    """A number with its sign; with more decimals where rounding would hide that it lies below ``low`` or above ``high``.
 
-    >>> beside(0.41, (0.5,)), beside(0.504, (0.5,)), beside(-0.0004, (0.0,))
-    ('+0.41', '+0.504', '-0.0004')
+    >>> beside(0.41, -0.5, 0.5), beside(0.504, -0.5, 0.5), beside(0.496, -0.5, 0.5), beside(-0.0004, 0.0, 0.0)
+    ('+0.41', '+0.504', '+0.50', '-0.0004')
     """
 
-    def sides(x: float) -> list[tuple[bool, bool]]:
-        return [(x < edge, x > edge) for edge in edges]
+    def beyond(x: float) -> tuple[bool, bool]:
+        return x < low, x > high
 
-    enough = (n for n in range(decimals, decimals + 4) if sides(float(f"{number:.{n}f}")) == sides(number))
+    enough = (n for n in range(decimals, decimals + 4) if beyond(float(f"{number:.{n}f}")) == beyond(number))
     return f"{number:+.{next(enough, decimals)}f}"
 
 

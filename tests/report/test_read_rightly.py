@@ -155,7 +155,7 @@ def test_no_number_is_rounded_to_the_other_side_of_what_decides() -> None:
     claim = Claim("c", "value", "A", number, reach=True)
     found = judge(claim, {"A": measured(75.0, 75.1, 75.2)})
     assert found.reading is not None
-    for end, text, verdict in ((0.5031, "+0.503", "unclear"), (0.4987, "+0.499", "reproduced"), (0.514, "+0.51", "unclear")):
+    for end, text, verdict in ((0.5031, "+0.503", "unclear"), (0.4987, "+0.50", "reproduced"), (0.514, "+0.51", "unclear")):
         moved = replace(found, verdict=verdict, reading=replace(found.reading, interval=(-0.32, end)))
         assert f"[-0.32, {text}]" in sentence(moved) and line(moved).difference.endswith(f"[-0.32, {text}]")
     order = judge(Claim("o", "order", "A", None, "B", None, "unpaired"), {"A": measured(79, 79.1, 79.3), "B": measured(75, 75.1, 75)})

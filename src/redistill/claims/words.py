@@ -98,13 +98,13 @@ def p_words(p: float, edge: float = ALPHA) -> str:
 
 
 def end_words(claim: Claim, end: float) -> str:
-    """An end of the interval that decides; with more digits where it would be told at the tolerance, or on its other side.
+    """An end of the interval that decides; with more digits where two would hide that it lies outside of the tolerance.
 
     >>> claim = Claim("c", "value", "A", Published(90.0), tolerance=0.5)
     >>> end_words(claim, 0.41), end_words(claim, 0.504), end_words(claim, -0.4996)
-    ('+0.41', '+0.504', '-0.4996')
+    ('+0.41', '+0.504', '-0.50')
     """
-    return beside(end, (-claim.tolerance, claim.tolerance), _decimals(claim))
+    return beside(end, -claim.tolerance, claim.tolerance, _decimals(claim))
 
 
 def widest(interval: tuple[float, float]) -> float:

@@ -123,7 +123,7 @@ def _times(ratio: float) -> str:
 
 
 def _span(pair: Sequence[float]) -> str:
-    return " to ".join(beside(end, (0.0,)) for end in pair)
+    return " to ".join(beside(end, 0.0, 0.0) for end in pair)
 
 
 def _number(value: float | None, digits: int = 2) -> str:

@@ -150,7 +150,7 @@ def told_of(one: Effect, plain: Effect) -> str:
     elif one.effect is None:
         effect = f"not measured ({counted(len(one.values), 'seed')})"
     else:
-        ends = ", ".join(beside(end, (0.0,)) for end in (one.effect.low, one.effect.high))
+        ends = ", ".join(beside(end, 0.0, 0.0) for end in (one.effect.low, one.effect.high))
         effect = f"{one.effect.value:+.2f} [{ends}], {one.effect.n} seeds"
     came = _came_to(one, [seed for seed in one.values if seed in plain.diverged])
     return f"{about.name}: {', '.join(filter(None, (effect, _lost(one))))}; {about.about}: {about.theirs}{came}"
