@@ -480,3 +480,21 @@ def test_mdistillers_project_names_the_data_set(tmp_path: Path) -> None:
     path.parent.mkdir(parents=True)
     path.write_text(mdistiller(100), encoding="utf-8")
     assert one(path).runs[0].dataset == "ImageNet"
+
+
+def test_torchdistills_experiments_name_a_data_set_and_no_method(tmp_path: Path) -> None:
+    path = tmp_path / "cifar100-wide_resnet40_1_from_wide_resnet40_4-final_run.log"
+    path.write_text(torchdistill(6), encoding="utf-8")
+    with pytest.raises(RedistillError, match="names no method"):
+        one(path)
+    run = one(path, facts={"method": "KD"}).runs[0]
+    assert (run.cell, run.dataset) == (("cifar100", "wrn-40-4", "wrn-40-1", "kd"), "CIFAR-100")
+
+
+def test_a_row_a_run_beside_its_epoch_is_asked_which_one_that_was(tmp_path: Path) -> None:
+    """As a tracker exports the last value of everything."""
+    path = tmp_path / "a.csv"
+    path.write_text(KD.format("epoch,test_acc") + "".join(ROW.format(f"{n},239,7{n}") for n in range(3)), encoding="utf-8")
+    with pytest.raises(RedistillError, match=r"has one row a run, .* say --column last=test_acc"):
+        one(path)
+    assert [run.last for run in one(path, columns={"last": "test_acc"}).runs] == [70, 71, 72]

@@ -333,6 +333,11 @@ def _of_epochs(
         if name not in (epoch, *roles.values(), "last", "best", "epochs")
         and all(len({repr(r.get(name)) for r in mine}) == 1 for mine in members.values())
     ]
+    if groups and all(len(points) == 1 for points in groups.values()) and any(points[0][0] > 1 for points in groups.values()):
+        raise RedistillError(
+            f"{where}: column {epoch!r} has one row a run, so that no other epoch is known: say --column last={roles['value']} where these "
+            f"are the last epochs, else --column best={roles['value']}"
+        )
     made, first = [], []
     for key, points in groups.items():
         counted = [number for number, _, _ in points]

@@ -182,7 +182,10 @@ def sizes_of(path: Path) -> dict[str, Any]:
             # mdistiller's projects are folders: cifar100_baselines, imagenet_baselines, dot_tinyimagenet
             above = next((m for one in (path.parent, path.parent.parent) if (m := re.search(DATA, one.name, re.I))), None)
             return facts if above is None else {**facts, "dataset": names.NAMES.get(names.data(above[0]), above[0])}
-        if found := re.fullmatch(r"(\w+)-([\w.]+)_from_([\w.]+)", text):
+        if found := re.fullmatch(r"(\w+)-([\w.]+)_from_([\w.]+?)(?:-final_run|-hyperparameter_tuning)?", text):
+            pair = {"student": found[2], "teacher": found[3]}
+            if (data := names.data(found[1])) in names.DATA:  # as torchdistill calls its experiments, which names no method
+                return {**pair, "dataset": names.NAMES[data]}
             return {"method": found[1].upper(), "student": found[2], "teacher": found[3], "dataset": "ImageNet"}
     return {}
 
