@@ -231,6 +231,8 @@ def test_published_means_are_recomputed(tmp_path: Path) -> None:
     }
     assert "1 of 1 published means" in facts(tmp_path, cell("KD", KD), published=[row])["means"]
     assert "0 of 1 published means" in facts(tmp_path, cell("KD", KD), published=[{**row, "mean": 73.42}])["means"]
+    said = facts(tmp_path, cell("KD", KD), published=[{**row, "std": 0.08}])["means"]
+    assert said.startswith("1 of 1 published means of several runs (with their standard deviations, divisor n - 1, of 1 of them n)")
 
 
 def test_reported_significance_is_done_again_with_holm(tmp_path: Path) -> None:

@@ -235,3 +235,55 @@ def test_a_spread_of_fractions_is_in_percent_as_its_number(tmp_path: Path) -> No
     (tmp_path / "q.csv").write_text("dataset,teacher,student,method,acc\nCIFAR-100,ResNet56,ResNet20,KD,0.7066 ± 0.0021\n")
     [cell] = read_table(tmp_path / "q.csv").cells
     assert (cell.value, cell.std) == (70.66, 0.21)
+
+
+WIDE = "Results on {data}\n\n| Teacher | resnet32x4 | WRN-40-2 |\n|---|---|---|\n| Student | resnet8x4 | WRN-16-2 |\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "values", "said"),
+    [
+        ("| KD | 73,33 | 74,92 |\n| CRD | 75.51/91.2 | 75.48 |\n", [75.48], "73,33, 74,92, 75.51/91.2 (3 cells)"),
+        ("| KD | 73.33 +0.2 | 74.92 |\n", [74.92], "73.33 +0.2 (1 cell)"),
+        ("| KD | 73.3<sup>2</sup> | 74.9¹ |\n| CRD | 75.5<sup>a</sup> | 75.4<sup>(1)</sup> |\n", [73.3, 74.9, 75.5, 75.4], ""),
+        ("| KD | 73.33 +- 0.2 | 74.92 ± 0.2% |\n", [73.33, 74.92], ""),
+        ("| KD | 73.33 | 74.92 |\n| Top-5 | 91.20 | 92.10 |\n", [73.33, 74.92], "called top-5: 2 numbers"),
+        ("| Method | Top-1 | Top-5 |\n| KD | 73.33 | 92.10 |\n", [73.33], "called top-5: 1 number"),
+    ],
+)
+def test_what_is_no_number_to_compare_is_named(tmp_path: Path, rows: str, values: list[float], said: str) -> None:
+    """A decimal comma, two numbers in a cell, a top-5: none is passed over in silence, and a footnote's number is no digit."""
+    path = tmp_path / "t.md"
+    path.write_text(WIDE.format(data="CIFAR-100") + rows, encoding="utf-8")
+    table = read_table(path)
+    assert [cell.value for cell in table.cells] == values
+    left = [note for note in table.notes if "left out" in note]
+    assert (said in left[0] and lines(table, compare(table))[: len(table.notes)] == list(table.notes)) if said else not left
+
+
+def test_top_5_beside_top_1_where_methods_stand_across(tmp_path: Path) -> None:
+    path = tmp_path / "t.md"
+    head = "ImageNet\n\n| Pair | Acc | Teacher | KD | CRD |\n|---|---|---|---|---|\n"
+    one, five = "Top-1 | 73.31 | 70.66 | 71.17", "Top-5 | 91.42 | 89.88 | 90.13"
+    path.write_text(head + "".join(f"| ResNet34 -> ResNet18 | {row} |\n" for row in (one, five)))
+    assert [cell.value for cell in read_table(path).cells] == [73.31, 70.66, 71.17]
+
+
+def test_colors_and_sizes_of_latex_are_no_part_of_a_number(tmp_path: Path) -> None:
+    path = tmp_path / "t.tex"
+    rows = r"""\rowcolor{gray!20} KD & \textcolor{red}{73.33} & \cellcolor[HTML]{EFEFEF}74.92{\tiny$\pm$0.20} \\
+CRD & 75.51\tnote{1} & \bm{75.48}$^{2}$ \\ AT & \best{73.44} & 74.08 \\"""
+    path.write_text("CIFAR-100\n\\begin{tabular}{lcc}\nTeacher & resnet32x4 & WRN-40-2 \\\\\nStudent & resnet8x4 & WRN-16-2 \\\\\n" + rows
+                    + "\n\\end{tabular}\n")  # fmt: skip
+    table = read_table(path)
+    assert [(cell.method, cell.value) for cell in table.cells] == [
+        ("KD", 73.33), ("KD", 74.92), ("CRD", 75.51), ("CRD", 75.48), ("AT", 74.08)]  # fmt: skip
+    assert table.cells[1].std == 0.2 and r"\best73.44 (1 cell)" in table.notes[1]
+
+
+@pytest.mark.parametrize(("written", "taken"), [("CIFAR10", "CIFAR-10"), ("cifar 100", "CIFAR-100"), ("Tiny-ImageNet", "Tiny-ImageNet"),
+                                                ("TinyImageNet", "Tiny-ImageNet"), ("ImageNet-1k", "ImageNet")])  # fmt: skip
+def test_a_data_set_is_known_however_it_is_written(tmp_path: Path, written: str, taken: str) -> None:
+    path = tmp_path / "t.md"
+    path.write_text(WIDE.format(data=written) + "| KD | 73.33 | 74.92 |\n")
+    assert {cell.dataset for cell in read_table(path).cells} == {taken}

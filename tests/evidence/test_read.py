@@ -403,3 +403,98 @@ def test_a_trackers_unfinished_runs_are_left_out_and_named(tmp_path: Path) -> No
     file.write_text(head + "".join(rows[1:]))
     with pytest.raises(RedistillError, match="calls no run finished"):
         one(file)
+
+
+KD = "dataset,teacher,student,method,seed,{}\n"
+ROW = "CIFAR-100,resnet32x4,resnet8x4,KD,{}\n"
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows", "sentence"),
+    [
+        ("last", ("1,73.1", "2,73.5", ",73.3"), r"line 4: has no seed, where other runs of the same thing have one \(2 runs\)"),
+        ("acc,std", (",73.1,0.2", ",73.4,0.1"), "column 'std' .a.csv, line 2: 0.2. says that a row is the mean of several runs"),
+        ("test_acc,test_acc_std", (",73.1,0.2",), "'test_acc_std' .* is the mean of several runs"),
+        ("acc,num_seeds", (",73.1,3",), "'num_seeds' .* is the mean of several runs"),
+        ("test_acc,_step", tuple(f"1,{50 + n},{100 * n}" for n in range(4)), "'_step' counts steps within a run"),
+    ],
+)
+def test_rows_that_are_no_runs_are_a_sentence(tmp_path: Path, columns: str, rows: tuple[str, ...], sentence: str) -> None:
+    """A mean of seeds, and a step of a run, would each count as one run."""
+    path = tmp_path / "a.csv"
+    path.write_text(KD.format(columns) + "".join(map(ROW.format, rows)), encoding="utf-8")
+    with pytest.raises(RedistillError, match=sentence):
+        one(path)
+
+
+def test_columns_that_only_look_like_those_of_means_are_settings(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(KD.format("last,init_std,seeds,step") + "".join(ROW.format(f"{n},7{n},0.02,1,240") for n in range(3)), encoding="utf-8")
+    assert [len(mine) for mine in arms(one(path).runs).values()] == [3]
+
+
+def test_settings_stay_with_a_run_of_many_rows(tmp_path: Path) -> None:
+    """Two seeds of unlike weights are two things; a rate that falls, and a loss, are none of them."""
+    rows = [f"{seed},{e},{alpha},{0.1 if e < 2 else 0.01},{3 - e},{50 + e}" for seed, alpha in ((1, 0.1), (2, 0.9)) for e in range(3)]
+    path = tmp_path / "a.csv"
+    path.write_text(KD.format("epoch,alpha,lr,loss,acc") + "".join(map(ROW.format, rows)), encoding="utf-8")
+    runs = one(path).runs
+    assert [(run.settings, run.last, run.epochs) for run in runs] == [({"alpha": "0.1"}, 52, 3), ({"alpha": "0.9"}, 52, 3)]
+    assert len(arms(runs)) == 2
+
+
+@pytest.mark.parametrize("reader", [mdistiller, repdistiller])
+def test_a_run_that_crashed_before_another_in_its_log_is_no_whole_one(tmp_path: Path, reader: Any) -> None:
+    path = tmp_path / "kd,vgg13,vgg8.txt"
+    path.write_text(reader(12, close=False) + reader(30), encoding="utf-8")
+    found = one(path)
+    assert [(run.epochs, run.extra["part"]) for run in found.runs] == [(30, "2 of 2")]
+    assert "run 1 of 2: was cut short: it ends after epoch 12 of 240" in found.problems[0]
+
+
+def test_a_closing_test_is_that_of_its_own_run(tmp_path: Path) -> None:
+    path = tmp_path / "kd-resnet18_from_resnet34.log"
+    path.write_text(torchdistill(6) + torchdistill(4, close=False), encoding="utf-8")
+    found = one(path)
+    assert [(run.last, run.extra["final_test_top1"]) for run in found.runs] == [(65.0, 65.0)]
+    assert "run 2 of 2: was cut short" in found.problems[0]
+
+
+def test_a_log_under_two_names_is_one_run(tmp_path: Path) -> None:
+    """nohup.out beside train.log; networks that guess from the first epoch on are alike, and two."""
+    folder = tmp_path / "kd,vgg13,vgg8"
+    folder.mkdir()
+    for name in ("nohup.out", "train.log"):
+        (folder / name).write_text(mdistiller(240), encoding="utf-8")
+    found = one(folder)
+    assert [len(mine) for mine in arms(found.runs).values()] == [1] and "one run under two names" in found.notes[0]
+    dead = "".join(f"epoch: {n}\ntest_acc: 1.00\n" for n in range(1, 31)) + "best_acc\t1.00\n"
+    for name in ("nohup.out", "train.log"):
+        (folder / name).write_text(dead, encoding="utf-8")
+    found = one(folder)
+    assert [len(mine) for mine in arms(found.runs).values()] == [2] and {run.last for run in found.runs} == {1.0}  # percent, as logs print
+
+
+def test_mdistillers_project_names_the_data_set(tmp_path: Path) -> None:
+    path = tmp_path / "imagenet_baselines" / "kd,res34,res18" / "worklog.txt"
+    path.parent.mkdir(parents=True)
+    path.write_text(mdistiller(100), encoding="utf-8")
+    assert one(path).runs[0].dataset == "ImageNet"
+
+
+def test_torchdistills_experiments_name_a_data_set_and_no_method(tmp_path: Path) -> None:
+    path = tmp_path / "cifar100-wide_resnet40_1_from_wide_resnet40_4-final_run.log"
+    path.write_text(torchdistill(6), encoding="utf-8")
+    with pytest.raises(RedistillError, match="names no method"):
+        one(path)
+    run = one(path, facts={"method": "KD"}).runs[0]
+    assert (run.cell, run.dataset) == (("cifar100", "wrn-40-4", "wrn-40-1", "kd"), "CIFAR-100")
+
+
+def test_a_row_a_run_beside_its_epoch_is_asked_which_one_that_was(tmp_path: Path) -> None:
+    """As a tracker exports the last value of everything."""
+    path = tmp_path / "a.csv"
+    path.write_text(KD.format("epoch,test_acc") + "".join(ROW.format(f"{n},239,7{n}") for n in range(3)), encoding="utf-8")
+    with pytest.raises(RedistillError, match=r"has one row a run, .* say --column last=test_acc"):
+        one(path)
+    assert [run.last for run in one(path, columns={"last": "test_acc"}).runs] == [70, 71, 72]

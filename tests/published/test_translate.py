@@ -173,6 +173,87 @@ def test_torchdistills_losses(weights: Path) -> None:
     assert read.recipe.momentum == 0.0 and read.recipe.weight_decay == 0.0  # torch's defaults, which its file leaves out
 
 
+def changed(tree: Tree, **others: Any) -> Tree:
+    """A copy with other values at dotted keys (``__`` for the dot)."""
+    made: Tree = copy.deepcopy(tree)
+    for place, value in others.items():
+        *above, key = place.split("__")
+        functools.reduce(lambda at, name: at.setdefault(name, {}), above, made)[key] = value
+    return made
+
+
+SOFT: Tree = {"key": "KDLoss", "kwargs": {"temperature": 4.0, "alpha": 0.9}}
+PLAIN = changed(
+    TD, train__criterion=SOFT, train__teacher={"sequential": [], "wrapper": "DataParallel", "requires_grad": False, "frozen_modules": []},
+    train__student={"adaptations": None, "sequential": [], "wrapper": "DataParallel", "requires_grad": True, "frozen_modules": []},
+    train__train_data_loader={"dataset_id": "a", "random_sample": True, "batch_size": 128, "num_workers": 16, "cache_output": None},
+    models__student_model__dst_ckpt="s.pt", train__optimizer__filters_params=True, train__scheduler__scheduling_step=0,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("train__optimizer__max_grad_norm", 5.0), ("train__optimizer__grad_accum_step", 4),
+        ("train__optimizer__module_wise_kwargs", [{"module": "fc"}]), ("train__scheduler__scheduling_step", 1),
+        ("train__scheduler__kwargs__last_epoch", 20), ("train__student__frozen_modules", ["layer1"]),
+        ("train__student__sequential", ["conv1"]), ("train__student__requires_grad", False), ("train__teacher__requires_grad", True),
+        ("train__train_data_loader__collate_func", "default_collate_w_mixup"), ("train__train_data_loader__drop_last", True),
+        ("train__train_data_loader__random_sample", False), ("train__criterion__func2extract_model_loss", "extract_loss"),
+        ("models__student_model__src_ckpt", "begin.pt"), ("models__student_model__repo_or_dir", "owner/name"),
+        ("train__grad_accum_step", 2),
+    ],
+)  # fmt: skip
+def test_a_switch_of_torchdistill_that_moves_numbers_is_told(place: str, value: Any, weights: Path) -> None:
+    key = place.replace("__", ".").replace("scheduler.kwargs.", "scheduler.")
+    told = [note for note in torchdistill.translated(changed(PLAIN, **{place: value}), Path("y.yaml"), weights).notes if note[0] == key]
+    assert len(told) == 1 and "not translated" in told[0][1]
+    before = torchdistill.translated(PLAIN, Path("y.yaml"), weights).notes
+    assert not [note for note in before if "not translated" in note[1] and note[0] != "models.student_model.dropout_p"]
+
+
+def test_torchdistills_parted_training_images_keep_their_augmentation(weights: Path) -> None:
+    """As its samples for choosing settings are written: the split that is trained on is a part of one that has another name."""
+    plain = TD["datasets"]["cifar10"]["splits"]["train"]["kwargs"]["transform_configs"]
+    parts = {"dummy": {"dataset_id": "dummy", "random_split": {"lengths": [0.9, 0.1], "sub_splits": [
+        {"dataset_id": "cifar10/train", "transform_configs": plain},
+        {"dataset_id": "cifar10/val", "transform_configs": plain[2:]}]}}}  # fmt: skip
+    tree = changed(PLAIN, datasets__cifar10__splits=parts, train__train_data_loader__dataset_id="cifar10/train")
+    made = torchdistill.translated(tree, Path("y.yaml"), weights)
+    assert made.settings["source"]["augment"] == "crop-flip:4" and "0.5 0.4 0.3" in made.settings["source"]["normalise"]
+    assert "[0.9, 0.1]" in dict(made.notes)["datasets.cifar10.splits.dummy.random_split"]
+    lost = torchdistill.translated(changed(PLAIN, datasets__cifar10__splits={"all": {}}), Path("y.yaml"), weights)
+    assert "no augmentation is known" in dict(lost.notes)["datasets.cifar10.splits"]
+    reflect = [{"key": "RandomCrop", "kwargs": {"size": 32, "padding": 4, "padding_mode": "reflect"}}, *plain[1:]]
+    odd = torchdistill.translated(changed(PLAIN, datasets__cifar10__splits__train__kwargs__transform_configs=reflect), Path("y.yaml"))
+    assert odd.settings["source"]["augment"] == "none" and any("reflect" in why for _, why in odd.notes)
+
+
+def test_a_loss_of_torchdistill_with_another_target_than_labels_is_left_out(weights: Path) -> None:
+    labels = {"key": "SimpleLossWrapper", "kwargs": {"input": {"module_path": ".", "io": "output"}, "target": {"uses_label": True}}}
+    other = changed(labels, kwargs__target={"uses_label": False, "is_from_teacher": True})
+    for wrapper, weight in ((labels, 1.9), (other, 0.9)):
+        terms = {"kd": {"criterion": SOFT, "weight": 1.0}, "ce": {**term("CrossEntropyLoss"), "criterion_wrapper": wrapper}}
+        made = td({"key": "WeightedSumLoss", "kwargs": {"sub_terms": terms, "model_term": {"weight": 1.0}}}, weights)
+        assert methods(made)["CE"]["weight"] == pytest.approx(weight)
+        assert any("left out" in why for _, why in made.notes) == (wrapper is other)
+        assert "not translated" in dict(made.notes)["train.criterion.model_term"]
+
+
+def test_keys_of_mdistillers_forks_that_move_numbers_are_told(weights: Path) -> None:
+    """ENHANCE_AUGMENT of a fork is no way to load, and the channels that ReviewKD's file names are those that its code does not read."""
+    made = md("KD", weights, DATASET={"TYPE": "cifar100", "ENHANCE_AUGMENT": True, "NUM_WORKERS": 2}, EXPERIMENT={"SEED": 3, "NAME": ""})
+    notes = dict(made.notes)
+    assert "not translated" in notes["DATASET.ENHANCE_AUGMENT"] and "not translated" in notes["EXPERIMENT.SEED"]
+    assert "moves no number" in notes["DATASET.NUM_WORKERS"] and "logs" in notes["EXPERIMENT.NAME"]
+    assert "512" in dict(md("REVIEWKD", weights, REVIEWKD={"MAX_MID_CHANNEL": 256}).notes)["REVIEWKD.MAX_MID_CHANNEL"]
+
+
+def test_repdistillers_embedding_is_that_of_its_flag(weights: Path) -> None:
+    made = repdistiller.translated("--distill correlation --model_s resnet8 -a 0 -b 0.02 --feat_dim 64".split(), weights)
+    assert methods(made)["CC"] == {"weight": 0.02, "dim": 64}
+
+
 @pytest.mark.parametrize(
     ("tree", "message"),
     [

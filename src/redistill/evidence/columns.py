@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from redistill.errors import RedistillError, nearest
+from redistill.errors import RedistillError, counted, nearest
 from redistill.evidence.files import Stated, content_of, lines_of, runs_of, value_in, whole
-from redistill.evidence.model import Evidence
+from redistill.evidence.model import Evidence, Trained, arm_of
 from redistill.evidence.units import ERRORS, Unit, column_name, of_errors, percent, says_percent
 
 ROLES: dict[str, tuple[str, ...]] = {
@@ -50,6 +50,13 @@ UNFINISHED = (
     "scheduled",
 )  # fmt: skip
 """What wandb, MLflow, ClearML and Comet write there of a run that did not come to its end."""
+
+STEPS = ("step", "global_step", "iteration", "iter", "it")
+"""Names of columns that count within a run (``_step`` of wandb too)."""
+
+SPREADS = re.compile(r"(.+_)?(std|stdev|std_dev|stddev|sd|sem|stderr)|(std|stdev|sd)_(.+)|±|\+/?-")
+COUNTS = ("seeds", "n_seeds", "num_seeds", "n_runs", "num_runs")
+"""Names of columns by which a row is a mean of several runs: beside an accuracy, its spread; and how many runs there are."""
 
 CSV, LINES = "CSV with named columns", "JSON lines with named keys"
 """Kinds of evidence that are read here."""
@@ -138,6 +145,7 @@ def _evidence(
 ) -> Evidence:
     roles = roles_of(header, stated, str(path))
     records, places, notes = _finished(records, places, [name for name in header if name not in roles.values()], str(path))
+    _no_means(records, places, roles, header, str(path))
     told: Unit | None = None
     if (errors := roles.pop("error", None)) is not None:
         records, words = _turned(records, places, errors, stated, str(path))
@@ -147,11 +155,13 @@ def _evidence(
         columns = [roles[role] for role in ("last", "best", "value") if role in roles]
         told = "percent" if says_percent([_empty(record.get(column)) for record in records for column in columns]) else None
     epoch = next((name for name in header if name.lower() == "epoch"), None)
+    if epoch is None:
+        _no_steps(records, roles, header, str(path))
     if epoch is not None and "value" not in roles:
         _no_epochs(records, roles, epoch, str(path))
     if epoch is not None and "value" in roles:
         records, places, words = _of_epochs(records, places, roles, epoch, str(path))
-        header = list(records[0])
+        header = list(dict.fromkeys(name for record in records for name in record))
         roles = {**{role: column for role, column in roles.items() if role != "value"}, "last": "last", "best": "best", "epochs": "epochs"}
         notes += words
     if "value" in roles:
@@ -175,7 +185,70 @@ def _evidence(
         row["settings"] = {**row["settings"], **others}
         rows.append(row)
     runs, unit = runs_of(rows, places, str(path), stated, told)
+    _seeds_of_all(runs)
     return Evidence(path.stem, kind, stated.origin(path, kind), runs, notes=(*notes, *unit))
+
+
+def _no_means(
+    records: Sequence[dict[str, Any]], places: Sequence[str], roles: Mapping[str, str], header: Sequence[str], where: str
+) -> None:
+    """Refuse rows that are means: each would be judged as one run."""
+    accuracies = {column_name(roles[role]) for role in ("last", "best", "value", "error") if role in roles}
+    accuracies |= {"acc", "accuracy", "test_acc", "top1", "top_1", "mean"}
+    for name in header:
+        found = SPREADS.fullmatch(column_name(name).strip("_"))
+        of = "" if found is None else (found[1] or found[4] or "").strip("_")
+        spread = found is not None and (not of or of in accuracies)
+        many = column_name(name) in COUNTS and any(_many(record.get(name)) for record in records)
+        if name not in roles.values() and (spread or many) and (of_one := _first(records, places, name)) is not None:
+            raise RedistillError(
+                f"{where}: column {name!r} ({of_one}) says that a row is the mean of several runs, and evidence is one run a row: give the "
+                f"accuracy of each seed, or leave the column out if every row is one run"
+            )
+
+
+def _first(records: Sequence[dict[str, Any]], places: Sequence[str], name: str) -> str | None:
+    """The first value of a column with its place; None where it is empty."""
+    values = ((place, _empty(record.get(name))) for place, record in zip(places, records, strict=True))
+    return next((f"{place}: {value}" for place, value in values if value is not None), None)
+
+
+def _many(value: Any) -> bool:
+    """Whether a number is a whole one above 1."""
+    try:
+        return float(str(value)) > 1 and float(str(value)).is_integer()
+    except (ValueError, OverflowError):
+        return False
+
+
+def _no_steps(records: Sequence[dict[str, Any]], roles: Mapping[str, str], header: Sequence[str], where: str) -> None:
+    """Refuse a row a step: its rows would be so many runs, told apart by their steps."""
+    step = next((name for name in header if column_name(name).strip("_") in STEPS and name not in roles.values()), None)
+    if step is None:
+        return
+    whose = [column for role, column in roles.items() if role not in ("last", "best", "value")]
+    groups: dict[tuple[str, ...], set[str]] = {}
+    for record in records:
+        groups.setdefault(tuple(str(record.get(column, "")) for column in whose), set()).add(str(record.get(step)))
+    if any(len(steps) > 2 for steps in groups.values()):
+        raise RedistillError(
+            f"{where}: column {step!r} counts steps within a run, so each run is many rows: keep the last row of each run, or count epochs "
+            f"in a column 'epoch'"
+        )
+
+
+def _seeds_of_all(runs: Sequence[Trained]) -> None:
+    """Refuse a run without a seed beside others of the same thing that have one: mostly it is their mean, which would count as a run."""
+    groups: dict[tuple[Any, ...], list[Trained]] = {}
+    for run in runs:
+        groups.setdefault(arm_of(run), []).append(run)
+    for mine in groups.values():
+        without = [run for run in mine if run.seed is None]
+        if without and len(without) < len(mine):
+            raise RedistillError(
+                f"{without[0].place}: has no seed, where other runs of the same thing have one "
+                f"({counted(len(mine) - len(without), 'run')}): leave it out if it is their mean, else give its seed"
+            )
 
 
 def _finished(
@@ -220,8 +293,8 @@ def _no_epochs(records: Sequence[dict[str, Any]], roles: Mapping[str, str], epoc
     whose = [column for role, column in roles.items() if role not in ("last", "best")]
     for record in records:
         groups.setdefault(tuple(str(record.get(column, "")) for column in whose), []).append(record.get(epoch))
-    for counted in groups.values():
-        if len(counted) > 2 and any([str(one) for one in counted] == [str(n + first) for n in range(len(counted))] for first in (0, 1)):
+    for epochs in groups.values():
+        if len(epochs) > 2 and any([str(one) for one in epochs] == [str(n + first) for n in range(len(epochs))] for first in (0, 1)):
             name = roles.get("last") or roles.get("best")
             raise RedistillError(
                 f"{where}: column {epoch!r} counts epochs, so each run is many rows, and {name!r} is no last or best accuracy: say "
@@ -239,6 +312,7 @@ def _of_epochs(
     """
     whose = [column for role, column in roles.items() if role not in ("value", "epochs")]
     groups: dict[tuple[str, ...], list[tuple[int, float, str]]] = {}
+    members: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     ends: dict[tuple[str, ...], int] = {}
     for place, record in zip(places, records, strict=True):
         number, value = whole(_empty(record.get(epoch)), epoch, place), _number(record.get(roles["value"]), place, roles["value"])
@@ -246,11 +320,24 @@ def _of_epochs(
             continue
         key = tuple(str(record.get(column, "")) for column in whose)
         ends[key] = max(number, ends.get(key, 0))
+        members.setdefault(key, []).append(record)
         if value is None:
             continue
         if value != value:
             raise RedistillError(f"{place}: {roles['value']} is nan at epoch {number:g}")
         groups.setdefault(key, []).append((number, value, place))
+    # what is one value in every run is a setting of it, as a weight is; what changes with the epoch, such as a rate, is none
+    others = [
+        name
+        for name in dict.fromkeys(name for record in records for name in record)
+        if name not in (epoch, *roles.values(), "last", "best", "epochs")
+        and all(len({repr(r.get(name)) for r in mine}) == 1 for mine in members.values())
+    ]
+    if groups and all(len(points) == 1 for points in groups.values()) and any(points[0][0] > 1 for points in groups.values()):
+        raise RedistillError(
+            f"{where}: column {epoch!r} has one row a run, so that no other epoch is known: say --column last={roles['value']} where these "
+            f"are the last epochs, else --column best={roles['value']}"
+        )
     made, first = [], []
     for key, points in groups.items():
         counted = [number for number, _, _ in points]
@@ -266,7 +353,8 @@ def _of_epochs(
                 f"the epochs after {counted[-1]}, if these are not meant"
             )
         values = [value for _, value, _ in points]
-        made.append({**dict(zip(whose, key, strict=True)), "last": values[-1], "best": max(values), "epochs": len(values)})
+        same = {name: members[key][0].get(name) for name in others}
+        made.append({**same, **dict(zip(whose, key, strict=True)), "last": values[-1], "best": max(values), "epochs": len(values)})
         first.append(points[0][2])
     if not made:
         raise RedistillError(f"{where}: holds no epoch with an accuracy")

@@ -10,8 +10,14 @@ from redistill.evidence.files import lines_of
 
 Grid = list[list[str]]
 
-WRAPPERS = "textbf|textit|underline|mathbf|text|emph|makecell|shortstack|bf|textsuperscript|textsubscript|mathrm|cellcolor|rowcolor"
+WRAPPERS = "textbf|textit|underline|uline|mathbf|bm|boldsymbol|text|emph|makecell|shortstack|bf|textsubscript|mathrm"
 """Commands of LaTeX around an entry that say nothing about its number."""
+
+COLOURS = r"\\(?:textcolor|cellcolor|rowcolor|colorbox|color)(?:\[[^\]]*\])?\{[^{}]*\}(?:\[[^\]]*\])*"
+"""Commands of LaTeX whose first argument is a color, and no part of the entry."""
+
+RAISED = (r"<sup>(.*?)</sup>", r"\\textsuperscript\{([^{}]*)\}", r"\^\{([^{}]*)\}", r"\^(\w+)(?![.\w])", "([⁰¹²³⁴-⁹]+)")
+"""What stands above the line: a footnote's number or letter there is no digit of the entry."""
 
 
 def grids(path: Path, text: str) -> list[Grid]:
@@ -49,24 +55,39 @@ def clean(text: str) -> str:
 
     >>> clean("**73.33**"), clean(r"\\textbf{73.33}$_{\\pm 0.2}$"), clean("WRN-40-2 <br> WRN-16-2"), clean("70.66<sup>†</sup>")
     ('73.33', '73.33 ± 0.2', 'WRN-40-2 / WRN-16-2', '70.66†')
+    >>> clean("70.7<sup>2</sup>"), clean(r"70.7$^{a}$"), clean(r"\\cellcolor{gray!20}\\textcolor{red}{70.66}")
+    ('70.7', '70.7', '70.66')
     """
     text = re.sub(r"<br\s*/?>|\\\\", " / ", text)
+    for raised in RAISED:
+        text = re.sub(raised, _raised, text)
+    text = re.sub(COLOURS, "", text)
     text = re.sub(r"</?\w+[^>]*>", "", text)
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
-    text = re.sub(r"\\(?:cite\w*|label|footnote|ref)\s*(?:\[[^\]]*\])?\{[^{}]*\}", "", text)
+    text = re.sub(r"\\(?:cite\w*|label|footnote|ref|tnote)\s*(?:\[[^\]]*\])?\{[^{}]*\}", "", text)
     for _ in range(4):
         text = re.sub(rf"\\(?:{WRAPPERS})(?:\[[^\]]*\])?\{{([^{{}}]*)\}}", r"\1", text)
     for mark, sign in ((r"\dagger", "†"), (r"\ddagger", "‡"), (r"\ast", "*"), (r"\star", "*"), (r"\times", "×"), (r"\pm", " ± "),
                        (r"\rightarrow", "->"), (r"\to", "->"), (r"\%", "%"), (r"\_", "_"), (r"\#", "#"), (r"\&", "&")):  # fmt: skip
         text = text.replace(mark, sign)
     text = re.sub(
-        r"\\(?:hline|toprule|midrule|bottomrule|cline\{[^}]*\}|cmidrule(?:\([^)]*\))?\{[^}]*\}|centering|small|bf|it)\b", "", text
+        r"\\(?:hline|toprule|midrule|bottomrule|cline\{[^}]*\}|cmidrule(?:\([^)]*\))?\{[^}]*\}|centering|small|footnotesize|scriptsize|tiny|"
+        r"bfseries|bf|it)\b",
+        "",
+        text,
     )
     text = text.replace("**", "").replace("__", "").replace("`", "").replace("~", " ")
     text = re.sub(r"[${}^]", "", text)
     text = re.sub(r"(?<=\d)_", " ", text)
     text = re.sub(r"±\s*", "± ", re.sub(r"\s*±", " ±", text))
     return re.sub(r"\s+", " ", text.replace("→", "->")).strip()
+
+
+def _raised(found: re.Match[str]) -> str:
+    """Nothing in the place of a footnote's numbers and letters above a number; all else above the line is kept."""
+    if not re.search(r"\d[\s$}*%]*$", found.string[: found.start()]):
+        return found[0]
+    return "" if re.fullmatch(r"[\s(\[]*(?:\d+|[a-z])(?:\s*,\s*(?:\d+|[a-z]))*[\s)\]]*|[⁰¹²³⁴-⁹]+", found[1], re.I) else found[1]
 
 
 def markdown(text: str) -> list[Grid]:

@@ -7,7 +7,7 @@ folder where the projects put them, else they must be told (``--is``).
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,12 @@ from redistill.evidence.model import Evidence
 PLANNED = 240
 """Epochs of RepDistiller and mdistiller on CIFAR-100 unless told otherwise; a log that ends earlier, and without its closing
 line, was cut short."""
+
+DATA = r"cifar-?100|cifar-?10|tiny[-_]?imagenet|imagenet"
+"""Data sets in names of folders."""
+
+ALIKE = 5
+"""So many unlike accuracies, the same in every epoch, are one run."""
 
 CLOSING = {"RepDistiller": "best accuracy:", "mdistiller": "best_acc", "torchdistill": "closing test"}
 READERS = tuple(CLOSING)
@@ -60,23 +66,32 @@ def curves(text: str, reader: str) -> list[Curve]:
     return {"RepDistiller": _repdistiller, "mdistiller": _mdistiller, "torchdistill": _torchdistill}[reader](text)
 
 
-def _split(points: Sequence[tuple[int, float]]) -> list[dict[int, float]]:
-    """Runs from points in file order: a new one starts where the epoch counter starts again."""
-    runs: list[dict[int, float]] = []
-    for epoch, value in points:
-        if not runs or epoch <= max(runs[-1]):
-            if runs and epoch > 1:  # a run that went on from a checkpoint repeats some epochs
-                runs[-1] = {e: v for e, v in runs[-1].items() if e < epoch}
-                runs[-1][epoch] = value
-                continue
-            runs.append({})
-        runs[-1][epoch] = value
+def _split(points: Sequence[tuple[int, float]]) -> list[tuple[dict[int, float], int]]:
+    """Runs from points in file order, each with how many points came before its end: a new one starts where the epoch counter does."""
+    runs: list[tuple[dict[int, float], int]] = []
+    for number, (epoch, value) in enumerate(points, 1):
+        run: dict[int, float] = runs[-1][0] if runs else {}
+        if runs and epoch <= max(run):
+            # a run that went on from a checkpoint repeats some epochs
+            run = {e: v for e, v in run.items() if e < epoch} if epoch > 1 else {}
+            if run:
+                runs.pop()
+        elif runs:
+            runs.pop()
+        runs.append(({**run, epoch: value}, number))
     return runs
+
+
+def _curves(points: Sequence[tuple[int, float]], best: Mapping[int, float], whole: bool, teacher: float | None = None) -> list[Curve]:
+    """The runs of a log; best: what its closing lines state, by how many points came before them. whole: its end is no epoch's middle."""
+    runs = _split(points)
+    return [Curve(run, best.get(end), end in best, whole=whole or end < len(points), teacher=teacher) for run, end in runs]
 
 
 def _repdistiller(text: str) -> list[Curve]:
     points: list[tuple[int, float]] = []
-    epoch, best, teacher, open_ = None, None, None, False
+    best: dict[int, float] = {}
+    epoch, teacher, open_ = None, None, False
     for line in text.splitlines():
         if found := re.match(r"epoch (\d+), total time ", line):
             epoch, open_ = int(found[1]), True
@@ -86,15 +101,16 @@ def _repdistiller(text: str) -> list[Curve]:
         elif found := re.match(r"teacher accuracy:\s+(?:tensor\()?([\d.]+)", line):
             teacher = float(found[1])
         elif found := re.match(r"best accuracy:\s+(?:tensor\()?([\d.]+)", line):
-            best = float(found[1])
-    runs = _split(points)
-    made = [Curve(run, closed=True, teacher=teacher) for run in runs[:-1]]
-    return made + [Curve(run, best, best is not None, whole=not open_, teacher=teacher) for run in runs[-1:]]
+            best[len(points)] = float(found[1])
+        elif line.startswith("==> loading teacher"):
+            epoch, open_ = None, False  # a new call: what is validated next is the teacher
+    return _curves(points, best, not open_, teacher)
 
 
 def _mdistiller(text: str) -> list[Curve]:
     points: list[tuple[int, float]] = []
-    epoch, best, whole = None, None, True
+    best: dict[int, float] = {}
+    epoch, whole = None, True
     for line in text.splitlines():
         if found := re.match(r"epoch: (\d+)\s*$", line):
             epoch, whole = int(found[1]), False
@@ -102,16 +118,14 @@ def _mdistiller(text: str) -> list[Curve]:
             points.append((epoch, float(found[1])))
             epoch, whole = None, True
         elif found := re.match(r"-*best_acc\s+([\d.]+)", line):
-            best = float(found[1])
-    runs = _split(points)
-    made = [Curve(run, closed=True) for run in runs[:-1]]
-    return made + [Curve(run, best, best is not None, whole=whole) for run in runs[-1:]]
+            best[len(points)] = float(found[1])
+    return _curves(points, best, whole)
 
 
 def _torchdistill(text: str) -> list[Curve]:
     points: list[tuple[int, float]] = []
     epoch, context, who = None, "", ""
-    tested: dict[str, float] = {}
+    tests: dict[int, dict[str, float]] = {}
     for line in text.splitlines():
         if found := re.search(r"Epoch: \[(\d+)\]", line):
             epoch, context = int(found[1]) + 1, "validation"
@@ -125,13 +139,16 @@ def _torchdistill(text: str) -> list[Curve]:
                 epoch = None
             else:
                 # without headings the closing tests are the teacher's, then the student's
+                tested = tests.setdefault(len(points), {})
                 tested[who or str(len(tested))] = float(found[1])
                 who = ""
-    runs = _split(points)
-    student = tested.get("student", list(tested.values())[-1] if tested else None)
-    teacher = tested.get("teacher", next(iter(tested.values())) if len(tested) > 1 else None)
-    made = [Curve(run, closed=True) for run in runs[:-1]]
-    return made + [Curve(run, None, student is not None, student, epoch is None, teacher) for run in runs[-1:]]
+    made = []
+    for run, end in _split(points):
+        tested = tests.get(end, {})
+        student = tested.get("student", list(tested.values())[-1] if tested else None)
+        teacher = tested.get("teacher", next(iter(tested.values())) if len(tested) > 1 else None)
+        made.append(Curve(run, None, student is not None, student, epoch is None or end < len(points), teacher))
+    return made
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -161,8 +178,14 @@ def sizes_of(path: Path) -> dict[str, Any]:
             method, teacher, student, rest = found.groups()
             numbers = [float(x) for x in rest.split(",") if x]
             settings = {f"number {i} of the name": x for i, x in enumerate(numbers, 1)}
-            return {"student": student, "teacher": teacher, "method": method.upper(), "settings": settings}
-        if found := re.fullmatch(r"(\w+)-([\w.]+)_from_([\w.]+)", text):
+            facts = {"student": student, "teacher": teacher, "method": method.upper(), "settings": settings}
+            # mdistiller's projects are folders: cifar100_baselines, imagenet_baselines, dot_tinyimagenet
+            above = next((m for one in (path.parent, path.parent.parent) if (m := re.search(DATA, one.name, re.I))), None)
+            return facts if above is None else {**facts, "dataset": names.NAMES.get(names.data(above[0]), above[0])}
+        if found := re.fullmatch(r"(\w+)-([\w.]+)_from_([\w.]+?)(?:-final_run|-hyperparameter_tuning)?", text):
+            pair = {"student": found[2], "teacher": found[3]}
+            if (data := names.data(found[1])) in names.DATA:  # as torchdistill calls its experiments, which names no method
+                return {**pair, "dataset": names.NAMES[data]}
             return {"method": found[1].upper(), "student": found[2], "teacher": found[3], "dataset": "ImageNet"}
     return {}
 
@@ -177,6 +200,7 @@ def read_logs(paths: Sequence[Path], stated: Stated, reader: str, folder: Path |
     places: list[str] = []
     notes: list[str] = []
     problems: list[str] = []
+    seen: dict[tuple[float, ...], str] = {}
     planned = whole(stated.fact("epochs"), "epochs", "--is") or PLANNED
     for path in paths:
         name = str(path.relative_to(folder)) if folder is not None else path.name
@@ -190,6 +214,11 @@ def read_logs(paths: Sequence[Path], stated: Stated, reader: str, folder: Path |
             epochs, last = max(curve.accuracy), curve.accuracy[max(curve.accuracy)]
             best = max(curve.accuracy.values())
             extra: dict[str, Any] = {"log": name, "best_epoch": next(e for e, v in curve.accuracy.items() if v == best)}
+            # accuracies of so many epochs are those of no two runs; a network that guesses has one number
+            shape = tuple(curve.accuracy.values())
+            if len(set(shape)) >= ALIKE and (first := seen.setdefault(shape, place)) != place:
+                extra["same_run_as"] = first
+                notes.append(f"{place}: has the accuracies of {first} in every epoch: one run under two names, which counts once")
             if len(found) > 1:
                 extra["part"] = f"{number} of {len(found)}"
                 facts |= {"seed": None}  # the one in the name cannot be that of all
@@ -211,7 +240,8 @@ def read_logs(paths: Sequence[Path], stated: Stated, reader: str, folder: Path |
         notes.append(f"the names of these {reader} logs name no data set: taken as CIFAR-100, which is what {reader} trains on unless told")
         rows = [{"dataset": "CIFAR-100", **row} for row in rows]
     where = str(folder or paths[0])
-    runs, unit = runs_of(rows, places, where, stated)
+    # all three print percent, so that 0.10 is a network that guesses on ImageNet, and no tenth
+    runs, unit = runs_of(rows, places, where, stated, "percent" if stated.unit is None else None)
     source = stated.origin(folder or paths[0], f"log of {reader}: test accuracy of every epoch; last = last epoch, best = largest")
     caveat = f"A log of {reader}: the largest of its epochs is a best on the test images, because that is what the log evaluates."
     name = names.plain((folder or paths[0]).stem)

@@ -171,9 +171,11 @@ def _means(evidence: Evidence) -> list[Fact]:
                 x = np.array(values, dtype=float)
                 decimals = decimals_of([mean])
                 ok = agrees(mean, round(float(x.mean()), 6), max(2, decimals)) is not None
-                spread = float(x.std(ddof=1)) if n > 1 else 0.0
+                spread, by_n = (float(x.std(ddof=1)), float(x.std())) if n > 1 else (0.0, 0.0)
                 ok_std = std is None or agrees(std, round(spread, 6), max(2, decimals_of([std]))) is not None
-                fits.append((ok and ok_std, float(x.mean()), spread))
+                # numpy's default divides by n
+                small = not ok_std and std is not None and agrees(std, round(by_n, 6), max(2, decimals_of([std]))) is not None
+                fits.append((ok and (ok_std or small), float(x.mean()), by_n if small else spread, small))
             good = [fit for fit in fits if fit[0]]
             best = good or fits
             rows.append(
@@ -182,16 +184,18 @@ def _means(evidence: Evidence) -> list[Fact]:
                     "which": which, "n": n,
                     "published": mean, "published_std": std, "recomputed": best[0][1] if best else None,
                     "recomputed_std": best[0][2] if best else None,
-                    "agrees": bool(good) if fits else None,
+                    "agrees": bool(good) if fits else None, **({"divisor": "n"} if good and good[0][3] else {}),
                 }
             )  # fmt: skip
     if not rows:
         return []
     good_rows = sum(row["agrees"] is True for row in rows)
     none = sum(row["agrees"] is None for row in rows)
+    fewer = sum("divisor" in row for row in rows)
+    divisor = f"divisor n - 1{f', of {fewer} of them n' if fewer else ''}"
     end = f"; {none} have no group of so many runs here" if none else ""
     text = (
-        f"{good_rows} of {len(rows)} published means of several runs (with their standard deviations, divisor n - 1) come out of "
+        f"{good_rows} of {len(rows)} published means of several runs (with their standard deviations, {divisor}) come out of "
         f"the runs to the digit{end}."
     )
     return [Fact("means", text, tuple(rows))]

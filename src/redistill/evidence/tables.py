@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from redistill.errors import RedistillError, cut
+from redistill.errors import RedistillError, counted, cut
 from redistill.evidence import names
 from redistill.evidence.files import content_of, finite, value_in
 from redistill.evidence.grid import Grid, grids
@@ -16,7 +16,7 @@ from redistill.evidence.registry import Registry, decimals_of, key_of, registry
 from redistill.evidence.units import ERRORS, Unit, column_name, of_errors, percent, says_percent, unit_of
 
 NUMBER = re.compile(
-    r"(?P<value>[-−+]?\d+(?:\.(?P<decimals>\d+))?)\s*%?(?:\s*(?:±|\+/-|\(±?)\s*(?P<std>\d*\.?\d+)\)?)?\s*(?:\([^)]*\)|[↑↓][\d.]*)?"
+    r"(?P<value>[-−+]?\d+(?:\.(?P<decimals>\d+))?)\s*%?(?:\s*(?:±|\+/?-|\(±?)\s*(?P<std>\d*\.?\d+)\s*%?\)?)?\s*(?:\([^)]*\)|[↑↓][\d.]*)?"
 )
 
 ROLES = {
@@ -26,6 +26,19 @@ ROLES = {
               "test_acc", "test_accuracy", *ERRORS),
 }  # fmt: skip
 """Names of the columns of a long table, one number a row, as :func:`redistill.evidence.units.column_name` writes them."""
+
+TOP5 = re.compile(r"\b(?:top|acc|prec)[\s@_-]*5\b|\br@5\b", re.I)
+"""Labels of rows and columns that are no top-1."""
+
+WRITTEN = {
+    "CIFAR-100": r"\bcifar[-\s_]?100\b", "CIFAR-10": r"\bcifar[-\s_]?10\b", "Tiny-ImageNet": r"\btiny[-\s_]?imagenet\b",
+    "ImageNet": r"(?<!tiny)(?<!tiny.)\bimagenet(?![-\s_]?(?:100|a|c|lt|r|v2|sketch)\b)(?:-?1k)?\b", "SVHN": r"\bsvhn\b",
+}  # fmt: skip
+"""Data sets as a table names them."""
+
+NUMERIC = re.compile(r"(?:\\[a-z]+)?\W*\d{1,2}[.,]\d", re.I)
+LONELY = re.compile(r"(?:\\[a-z]+)?\W*\d\d[.,]\d", re.I)
+"""How an entry begins that a person takes for an accuracy: beside other numbers, and in a row that may be a heading."""
 
 Found = tuple[float, int, float | None, str]
 """Value, decimals, spread and marks of an entry."""
@@ -96,13 +109,14 @@ def read_table(path: Path, dataset: str | None = None, unit: Unit | None = None)
         wrong = []
         for number, grid in enumerate(grids(path, text), 1):
             try:
-                mine, words = _placed(path, text, _grid(grid, f"{path}, table {number}", unit), dataset, f"{path}, table {number}")
+                here, left = _grid(grid, f"{path}, table {number}", unit)
+                mine, words = _placed(path, text, here, dataset, f"{path}, table {number}")
                 cells += mine
-                notes += [one for one in words if one not in notes]
+                notes += [one for one in (*words, *left) if one not in notes]
             except RedistillError as error:
                 wrong.append(str(error))
         if not cells:
-            raise RedistillError(wrong[0] if wrong else f"{path}: its tables hold no numbers")
+            raise RedistillError(wrong[0] if wrong else f"{path}: its tables hold no numbers{''.join(f'; {one}' for one in notes)}")
         notes += [f"left out: {words}" for words in wrong]
     cells, words = _placed(path, text, cells, dataset, str(path))
     notes += words
@@ -184,12 +198,33 @@ def number_of(text: str) -> Found | None:
     return float(found["value"].replace("−", "-")), len(found["decimals"] or ""), std, marks
 
 
-def _grid(grid: Grid, where: str, unit: Unit | None) -> list[Quoted]:
+@dataclass
+class _Left:
+    """Entries that look like numbers and are none that is compared."""
+
+    unread: list[str] = field(default_factory=list)
+    top5: list[str] = field(default_factory=list)
+
+    def notes(self, where: str) -> list[str]:
+        made = []
+        if self.unread:
+            made.append(
+                f"{where}: left out, as they are no single number with a point: {cut(', '.join(dict.fromkeys(self.unread)), 200)} "
+                f"({counted(len(self.unread), 'cell')})"
+            )
+        if self.top5:
+            made.append(f"{where}: left out, as they are called top-5: {counted(len(self.top5), 'number')}")
+        return made
+
+
+def _grid(grid: Grid, where: str, unit: Unit | None) -> tuple[list[Quoted], list[str]]:
+    """The numbers of a table, and what of it was left out."""
     long = _long(grid, where, unit)
     if long is not None:
-        return long
+        return long, []
+    left = _Left()
     try:
-        return _wide(grid, where)
+        return _wide(grid, where, left), left.notes(where)
     except RedistillError:
         header = [column_name(names.plain(cell)) for cell in grid[0]]
         there = {role for role, others in ROLES.items() if any(name in others for name in header)}
@@ -275,7 +310,7 @@ def is_method(text: str, known: Registry) -> bool:
     return names.method(text) in known.known(3) or names.known_method(text)
 
 
-def _wide(grid: Grid, where: str) -> list[Quoted]:
+def _wide(grid: Grid, where: str, left: _Left) -> list[Quoted]:
     """Methods along one side, pairs of networks along the other."""
     known = registry()
     labels = _label_columns(grid)
@@ -284,7 +319,7 @@ def _wide(grid: Grid, where: str) -> list[Quoted]:
     across = [grid[0][j] for j in range(labels, len(grid[0]))]
     methods_across = sum(is_method(text, known) for text in across)
     if methods_across > len(across) / 2 and not any(pair_of(text) or is_network(text) for text in across):
-        return _methods_across(grid, labels, where)
+        return _methods_across(grid, labels, where, left)
     columns = {j: _Column() for j in range(labels, len(grid[0]))}
     # beside the names there may be a column of groups (several rows in one), of venues or of years
     name_at = max(range(labels), key=lambda j: sum(is_method(row[j], known) for row in grid))
@@ -295,13 +330,17 @@ def _wide(grid: Grid, where: str) -> list[Quoted]:
         body = {j: row[j] for j in columns}
         held = {j: found for j, text in body.items() if (found := number_of(text)) is not None}
         role = names.method(label) if names.method(label) in (names.TEACHER, names.STUDENT) else ""
+        if held and any(_is_top5(cell) for cell in row[:labels]):
+            left.top5 += [body[j] for j in held]
+            continue
         if not held and (both := _both(label, body)):
             for j, (teacher, student) in both.items():
                 for name, one, text in ((names.TEACHER, teacher, "teacher"), (names.STUDENT, student, "student")):
                     made.append(_cell(columns[j], where, name, one, f"{one[0]:.{one[1]}f}", text))
             continue
+        left.unread += [text for j, text in body.items() if j not in held and _unread(text, beside=bool(held))]
         if not held:
-            words = {j: text for j, text in body.items() if text.strip() not in ("", "-", "–", "—", "/")}
+            words = {j: text for j, text in body.items() if text.strip() not in ("", "-", "–", "—", "/") and not _unread(text)}
             last_role = {names.TEACHER: "teacher", names.STUDENT: "student"}.get(role, "")
             if not last_role and words and all(is_network(text) for text in words.values()) and any(c.teacher for c in columns.values()):
                 last_role = "student"  # a second line of networks under the teachers
@@ -323,9 +362,29 @@ def _wide(grid: Grid, where: str) -> list[Quoted]:
         else:
             method = label
         for j, found in held.items():
-            if names.plain(columns[j].words) not in AVERAGES:
+            if _is_top5(columns[j].words):
+                left.top5.append(body[j])
+            elif names.plain(columns[j].words) not in AVERAGES:
                 made.append(_cell(columns[j], where, method, found, body[j], label))
     return made
+
+
+def _is_top5(label: str) -> bool:
+    """Whether a row or column is called top-5, and not "top-1 (top-5)".
+
+    >>> _is_top5("ResNet18 / Top-5 (%)"), _is_top5("Acc@1 / Acc@5"), _is_top5("KD, T=5")
+    (True, False, False)
+    """
+    return bool(TOP5.search(label)) and not re.search(r"(?:top|acc|prec)[\s@_-]*1\b", label, re.I)
+
+
+def _unread(text: str, beside: bool = False) -> bool:
+    """Whether an entry is meant as an accuracy and is no number; ``beside``: numbers stand in its row, so that it is no heading.
+
+    >>> _unread("73,33"), _unread("73.33/91.2"), _unread("0.5x"), _unread("75.51"), _unread("0.5x", beside=True)
+    (True, True, False, False, True)
+    """
+    return number_of(text) is None and bool((NUMERIC if beside else LONELY).match(text))
 
 
 def _cell(column: _Column, where: str, method: str, found: Found, text: str, label: str) -> Quoted:
@@ -369,31 +428,36 @@ def _label_columns(grid: Grid) -> int:
     """How many columns at the left hold names in every row."""
     width = len(grid[0])
     for j in range(width):
-        if any(number_of(row[j]) is not None for row in grid[1:]):
+        if any(number_of(row[j]) is not None or _unread(row[j]) for row in grid[1:]):
             return max(1, j)
     return width
 
 
-def _methods_across(grid: Grid, labels: int, where: str) -> list[Quoted]:
+def _methods_across(grid: Grid, labels: int, where: str, left: _Left) -> list[Quoted]:
     """Pairs down the side: "A -> B", or a column of teachers and one of students."""
     header = [names.plain(cell) for cell in grid[0]]
     made = []
     for number, row in enumerate(grid[1:], 2):
-        left = [cell for cell in row[:labels] if cell.strip()]
+        named = [cell for cell in row[:labels] if cell.strip()]
         teacher = next((row[j] for j in range(labels) if header[j] == "teacher"), None)
         student = next((row[j] for j in range(labels) if header[j] == "student"), None)
         if teacher is None or student is None:
-            pair = next((two for cell in left if (two := pair_of(cell)) is not None), None)
-            nets = [cell for cell in left if is_network(cell)]
+            pair = next((two for cell in named if (two := pair_of(cell)) is not None), None)
+            nets = [cell for cell in named if is_network(cell)]
             if pair is None and len(nets) == 2:
                 pair = (nets[0], nets[1])
             if pair is None:
                 if not any(number_of(cell) for cell in row[labels:]):
                     continue
-                raise RedistillError(f"{where}, row {number}: {' '.join(left)!r} names no pair of networks: write TEACHER -> STUDENT")
+                raise RedistillError(f"{where}, row {number}: {' '.join(named)!r} names no pair of networks: write TEACHER -> STUDENT")
             teacher, student = pair
         for j in range(labels, len(row)):
-            if (found := number_of(row[j])) is not None:
+            found = number_of(row[j])
+            if found is None:
+                left.unread += [row[j]] if _unread(row[j], beside=True) else []
+            elif any(map(_is_top5, (*row[:labels], grid[0][j]))):
+                left.top5.append(row[j])
+            else:
                 value, decimals, std, mark = found
                 mark += names.unmarked(grid[0][j])[1]
                 made.append(
@@ -417,7 +481,7 @@ def _dataset(path: Path, text: str, cells: Sequence[Quoted], stated: str | None,
     """The data set of cells that name none: told, the only one that the file names, or the only one with such cells."""
     if stated is not None:
         return stated, []
-    found = [name for name in ("CIFAR-100", "CIFAR-10", "ImageNet", "SVHN") if re.search(rf"\b{name}\b(?!\d)", text, re.I)]
+    found = [name for name, written in WRITTEN.items() if re.search(written, text, re.I)]
     if len(found) == 1:
         return found[0], [f"{path}: the file names the data set {found[0]}"]
     mine = {key_of("", c.teacher, c.student, c.method, "")[1:4] for c in cells}

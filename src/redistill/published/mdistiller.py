@@ -30,7 +30,7 @@ DEFAULTS: Mapping[str, Any] = {
     "VID.LOSS.CE_WEIGHT": 1.0, "VID.LOSS.FEAT_WEIGHT": 1.0, "VID.EPS": 1e-5, "VID.INIT_PRED_VAR": 5.0,
     "CRD.MODE": "exact", "CRD.FEAT.DIM": 128, "CRD.LOSS.CE_WEIGHT": 1.0, "CRD.LOSS.FEAT_WEIGHT": 0.8, "CRD.NCE.K": 16384,
     "CRD.NCE.MOMENTUM": 0.5, "CRD.NCE.TEMPERATURE": 0.07,
-    "REVIEWKD.CE_WEIGHT": 1.0, "REVIEWKD.REVIEWKD_WEIGHT": 1.0, "REVIEWKD.WARMUP_EPOCHS": 20, "REVIEWKD.MAX_MID_CHANNEL": 512,
+    "REVIEWKD.CE_WEIGHT": 1.0, "REVIEWKD.REVIEWKD_WEIGHT": 1.0, "REVIEWKD.WARMUP_EPOCHS": 20,
     "REVIEWKD.STU_PREACT": False,
     "DKD.CE_WEIGHT": 1.0, "DKD.ALPHA": 1.0, "DKD.BETA": 8.0, "DKD.T": 4.0, "DKD.WARMUP": 20,
 }  # fmt: skip
@@ -66,9 +66,10 @@ def translated(given: Mapping[str, Any], path: Path, weights: Path | None = None
     else:
         theirs.note("DATASET.TYPE", f"{theirs.text('DATASET.TYPE')}: write [source] with data = \"folder:DIR\", and its augmentation")
     settings["recipe"] = _recipe(theirs)
-    theirs.needless("EXPERIMENT", "for its logs alone")
-    theirs.needless("LOG", "for its logs alone")
-    theirs.needless("DATASET", "how it loads and tests, which moves no number here")
+    for key in ("EXPERIMENT.PROJECT", "EXPERIMENT.NAME", "LOG"):
+        theirs.needless(key, "for its logs alone")
+    for key in ("DATASET.NUM_WORKERS", "DATASET.TEST"):
+        theirs.needless(key, "how it loads and tests, which moves no number here")
     theirs.note("(everywhere)", "it reports the best epoch on the test set; here `last` is the last one, `best` beside it")
     if assumed := theirs.assumed():
         theirs.note(", ".join(assumed), "not in the file: mdistiller's defaults")
@@ -130,7 +131,7 @@ def _method(theirs: Theirs, kind: str) -> Parts:
     if kind == "REVIEWKD":
         for name in ("SHAPES", "OUT_SHAPES", "IN_CHANNELS", "OUT_CHANNELS"):
             theirs.needless(f"REVIEWKD.{name}", "follows from the networks here")
-        theirs.take("REVIEWKD.MAX_MID_CHANNEL")
+        theirs.needless("REVIEWKD.MAX_MID_CHANNEL", "its code reads it and takes 512, as here")
         if theirs.take("REVIEWKD.STU_PREACT") is not False:
             theirs.note("REVIEWKD.STU_PREACT", "not translated: the student is read as its places say; name others with at")
         return (

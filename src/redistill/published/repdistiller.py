@@ -19,7 +19,6 @@ SLOW = ("mobile_half", "mobile_full", "ShuffleV1", "ShuffleV2")
 
 SINGLE: Mapping[str, Callable[[float], dict[str, Any]]] = {
     "similarity": lambda b: term("SP", b),
-    "correlation": lambda b: term("CC", b),
     "rkd": lambda b: term("RKD", b),
     "pkt": lambda b: term("PKT", b),
     "nst": lambda b: term("NST", b),
@@ -154,7 +153,7 @@ def _teacher_of(path: str | None) -> str | None:
 
 def _method(opt: argparse.Namespace) -> Parts:
     """r CE + a KD + b of the method: its loop adds ``a`` times KD whatever is distilled, and refuses to do without the numbers."""
-    known = ("kd", "hint", "attention", "vid", "crd", *SINGLE)
+    known = ("kd", "hint", "attention", "vid", "crd", "correlation", *SINGLE)
     if opt.distill in TWO_STAGES:
         raise RedistillError(
             f"--distill {opt.distill} has a stage of its own before: two experiments here, see redistill compare --methods and docs/methods"
@@ -175,6 +174,8 @@ def _method(opt: argparse.Namespace) -> Parts:
     if opt.distill in ("attention", "vid"):
         ce, other = row(REP, {"attention": "AT", "vid": "VID"}[opt.distill]).ours(given)
         return ce, *soft, other
+    if opt.distill == "correlation":
+        return term("CE", opt.gamma), *soft, term("CC", opt.beta, dim=opt.feat_dim)
     if opt.distill == "crd":
         positive = {"exact": "image", "relax": "class"}.get(opt.mode)
         if positive is None:

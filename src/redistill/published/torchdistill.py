@@ -8,7 +8,7 @@ understood like today's (``key``, ``kwargs``, ``weight``, ``WeightedSumLoss``).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,34 @@ def translated(given: Mapping[str, Any], path: Path, weights: Path | None = None
     settings["method"] = [dict(part) for part in _losses(theirs)]
     _source(theirs, settings, data)
     settings["recipe"] = _recipe(theirs)
-    for key in ("train.teacher", "train.student", "train.val_data_loader", "test", "train.log_freq", "dependencies"):
+    for key in ("train.val_data_loader", "test", "train.log_freq", "dependencies"):
         theirs.needless(key, "how it runs and tests, which is said otherwise here")
+    _networks_run(theirs, teacher is not None)
     theirs.note("train.train_data_loader.batch_size", "of one process: with several, theirs is as many times as large")
     theirs.rest()
     return Translation(f"torchdistill's {path.name}", settings, tuple(theirs.notes))
+
+
+def _networks_run(theirs: Theirs, taught: bool) -> None:
+    """Of ``train.teacher`` and ``train.student``: what says how networks are run is passed over, what freezes or cuts them is not."""
+    why = "how it runs, which is said otherwise here"
+    for who in ("teacher", "student"):
+        for name in ("wrapper", "forward_hook", "find_unused_parameters"):
+            theirs.needless(f"train.{who}.{name}", why)
+        for name, values in {"sequential": (None, []), "frozen_modules": (None, []), "adaptations": (None, {}), "special": (None, {}),
+                             "forward_proc": (None, "forward_batch_only"), "requires_grad": (who == "student",)}.items():  # fmt: skip
+            theirs.plain(f"train.{who}.{name}", values, why)
+    if taught and not theirs.has("train.teacher.requires_grad"):
+        theirs.note("train.teacher.requires_grad", "not in the file: the teacher is trained too there, and never here")
+
+
+def _aside(theirs: Theirs, key: str, table: Mapping[str, Any], known: Sequence[str] = (), **plain: Any) -> None:
+    """Say of whatever stands beside ``key`` and ``kwargs`` that it is not translated, where it is not as if it were not there."""
+    for name, value in table.items():
+        if name in ("key", "type", "name", "kwargs", "params", *known) or name.startswith("_") or value in (None, "", [], {}):
+            continue
+        if name not in plain or value != plain[name]:
+            theirs.note(f"{key}.{name}", f"{cut(str(value))}: not translated")
 
 
 def _table(value: Any) -> Mapping[str, Any]:
@@ -88,7 +111,10 @@ def _network(theirs: Theirs, settings: dict[str, Any], role: str, key: str, smal
             "teacher", "pretrained"
         ):  # fmt: skip
             theirs.note(f"{key}.{argument}", f"{cut(str(value))}: not translated")
+    _aside(theirs, key, table, ("experiment", "ckpt", "src_ckpt", "dst_ckpt", "start_epoch"))
     file = table.get("src_ckpt", table.get("ckpt")) if role == "teacher" else None
+    if role == "student" and table.get("src_ckpt"):
+        theirs.note(f"{key}.src_ckpt", f"{cut(str(table['src_ckpt']))}: not translated, the student begins with these weights there")
     if file:
         theirs.note(f"{key}.ckpt", f"{cut(str(file))}: its own form of a checkpoint, wherever it lies; redistill evaluate FILE reads many")
 
@@ -97,10 +123,13 @@ def _network(theirs: Theirs, settings: dict[str, Any], role: str, key: str, smal
 def _losses(theirs: Theirs) -> Iterator[Mapping[str, Any]]:
     table = theirs.table("train.criterion")
     name, arguments = _named(table)
+    _aside(theirs, "train.criterion", table, ("sub_terms", "org_term"), func2extract_org_loss="extract_simple_org_loss")
     if name not in ("WeightedSumLoss", "GeneralizedCustomLoss"):
         found = list(_loss(theirs, "train.criterion", name, arguments, 1.0))
     else:
         inside = arguments if "sub_terms" in arguments else table
+        if inside is arguments:
+            _aside(theirs, "train.criterion", arguments, ("sub_terms", "org_term"))
         terms = {**_table(inside.get("sub_terms")), **({"org_term": inside["org_term"]} if "org_term" in inside else {})}
         found = []
         for label, part in terms.items():
@@ -109,10 +138,22 @@ def _losses(theirs: Theirs) -> Iterator[Mapping[str, Any]]:
             if not isinstance(criterion, Mapping):
                 raise RedistillError(f"{theirs.where}: {where} has no criterion: its own code cannot read this file either")
             weight = theirs.real(f"{where}.weight", part.get("weight", part.get("factor")))
+            _aside(theirs, where, part, ("criterion", "weight", "factor", "criterion_wrapper"))
+            if (wrapped := part.get("criterion_wrapper")) is not None and not _of_labels(wrapped):
+                theirs.note(where, "left out: its criterion_wrapper compares something else than the student's output with labels")
+                continue
             found += _loss(theirs, where, *_named(criterion), weight)
     if not found:
         raise RedistillError(f"{theirs.where}: no loss of it is a term here: {'; '.join(f'{k}: {v}' for k, v in theirs.notes[-4:])}")
     return _together(found)
+
+
+def _of_labels(wrapper: Any) -> bool:
+    """Whether a wrapper of a loss gives it the student's output and the labels, as without one."""
+    given = _named(wrapper)[1]
+    source, target = _table(given.get("input")), _table(given.get("target"))
+    plain = source.get("module_path", ".") == "." and source.get("io", "output") == "output" and not source.get("is_from_teacher")
+    return plain and bool(target.get("uses_label"))
 
 
 def _together(found: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -199,27 +240,62 @@ def _source(theirs: Theirs, settings: dict[str, Any], data: str | None) -> None:
     if data is None:
         theirs.note("datasets", f"{names}: write [source] with data = \"folder:DIR\", and its augmentation")
         return
-    train = _named(_table(theirs.table(f"datasets.{data}").get("splits")).get("train"))[1]
-    listed = train.get("transform_configs", train.get("transform_params"))
+    where, listed = _trained_on(theirs, data)
     transforms = [_named(one) for one in (listed if isinstance(listed, list) else ())]
     found: dict[str, Any] = {"data": data, "augment": "none"}
-    names_of = [name for name, _ in transforms]
+    flipped = False
     for name, given in transforms:
         if name == "Normalize":
-            both = (theirs.reals(f"datasets.{data}.splits.train, Normalize.{key}", given.get(key)) for key in ("mean", "std"))
+            both = (theirs.reals(f"{where}, Normalize.{key}", given.get(key)) for key in ("mean", "std"))
             mean, std = (" ".join(f"{v:g}" if v.is_integer() else repr(v) for v in one) for one in both)
             found["normalise"] = f"torchdistill (mean {mean}, std {std})"
-        elif name == "RandomCrop" and {"size": 32, "padding": 4}.items() <= {**given}.items() and "RandomHorizontalFlip" in names_of:
+        elif name == "RandomHorizontalFlip" and given.get("p", 0.5) == 0.5:
+            flipped = True
+        elif name == "RandomCrop" and given.get("size") in (32, [32, 32]) and given.keys() == {"size", "padding"} and given["padding"] == 4:
             found["augment"] = "crop-flip:4"
-        elif name not in ("ToTensor", "RandomHorizontalFlip") or (name == "RandomHorizontalFlip" and found["augment"] != "crop-flip:4"):
-            theirs.note(f"datasets.{data}.splits.train", f"{name}: not translated")
+        elif name != "ToTensor":
+            theirs.note(where, f"{name}{f' ({cut(str(dict(given)))})' if given else ''}: not translated")
+    if flipped != (found["augment"] == "crop-flip:4"):
+        theirs.note(where, f"{'RandomHorizontalFlip' if flipped else 'RandomCrop'}: not translated, the two go together here")
+        found["augment"] = "none"
     settings["source"] = found
+
+
+def _trained_on(theirs: Theirs, data: str) -> tuple[str, Any]:
+    """Where the split that is trained on stands, and its list of transforms: the one of the loader's dataset_id, else ``train``."""
+    splits = _table(theirs.table(f"datasets.{data}").get("splits"))
+    wanted, base = theirs.take("train.train_data_loader.dataset_id"), f"datasets.{data}.splits"
+    for name, split in splits.items():
+        parted = _table(_table(split).get("random_split"))
+        parts = parted.get("sub_splits")
+        for part in parts if isinstance(parts, list) else ():
+            if wanted is not None and _table(part).get("dataset_id") == wanted:
+                shares = cut(str(parted.get("lengths")))
+                theirs.note(f"{base}.{name}.random_split", f"{shares}: not translated, all training images are trained on here")
+                return f"{base}.{name}", _listed(part)
+    named = [name for name, split in splits.items() if wanted is not None and _table(split).get("dataset_id") == wanted]
+    name = named[0] if named else "train"
+    if name not in splits:
+        theirs.note(base, f"no split is called {wanted or 'train'}, so no augmentation is known: give augment and normalise below [source]")
+    given = _named(splits.get(name))[1]
+    if given.get("train", True) is not True:
+        theirs.note(f"{base}.{name}.train", "the test images: not translated, the training images are trained on here")
+    return f"{base}.{name}", _listed(given)
+
+
+def _listed(table: Mapping[str, Any]) -> Any:
+    return table.get("transform_configs", table.get("transform_params"))
 
 
 def _recipe(theirs: Theirs) -> dict[str, Any]:
     made: dict[str, Any] = {"epochs": theirs.whole("train.num_epochs"), "batch_size": theirs.whole("train.train_data_loader.batch_size")}
-    theirs.needless("train.train_data_loader", "how it loads, which moves no number here")
+    why, loader = "how it loads, which moves no number here", "train.train_data_loader"
+    for key in ("dataset_id", "num_workers", "pin_memory", "requires_supp"):
+        theirs.needless(f"{loader}.{key}", why)
+    for key, values in {"random_sample": (True,), "cache_output": (None, ""), "collate_func": (None, ""), "drop_last": (False,)}.items():
+        theirs.plain(f"{loader}.{key}", values, why)
     name, given = _named(theirs.table("train.optimizer"))
+    _aside(theirs, "train.optimizer", theirs.table("train.optimizer"), filters_params=True, grad_accum_step=1)
     if name not in ("SGD", "Adam", "AdamW"):
         raise RedistillError(f"{theirs.where}: train.optimizer is {name or 'missing'}; translated are SGD, Adam and AdamW")
     made["optimizer"] = name.lower()
@@ -233,6 +309,8 @@ def _recipe(theirs: Theirs) -> dict[str, Any]:
             theirs.note(f"train.optimizer.{key}", f"{cut(str(value))}: not translated")
     if theirs.has("train.scheduler"):
         kind, schedule = _named(theirs.table("train.scheduler"))
+        _aside(theirs, "train.scheduler", theirs.table("train.scheduler"), scheduling_step=0)
+        _aside(theirs, "train.scheduler", schedule, ("gamma", "milestones", "step_size", "T_max", "eta_min", "verbose"), last_epoch=-1)
         gamma = theirs.real("train.scheduler.gamma", schedule.get("gamma", 0.1))
         if kind == "MultiStepLR":
             at = theirs.reals("train.scheduler.milestones", schedule.get("milestones"))

@@ -7,7 +7,7 @@ import contextlib
 import importlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,11 @@ class Theirs:
             if (key == prefix or key.startswith(f"{prefix}.")) and key not in self._seen:
                 self._seen.add(key)
                 self.note(key, f"{_short(self._flat[key])}: {why}")
+
+    def plain(self, key: str, values: Sequence[Any], why: str) -> None:
+        """Pass over a key, but only where it has one of the values that say nothing."""
+        if key in self._flat and self._flat[key] in values:
+            self.needless(key, why)
 
     def assumed(self) -> list[str]:
         """Keys whose default was taken."""
