@@ -551,6 +551,11 @@ def test_a_preset_is_written_out_whole(kind: str, name: str) -> None:
     assert "preset" not in str(written["source"]) and Experiment.of(written, device="cpu").id == one.id
     shorter = experiment(kind=kind, preset=name, blocks=10)
     assert shorter.recipe.steps == 10 * written["source"]["n_S"] and shorter.cell != one.cell
+    if "milestones" in written["source"]:
+        drops = [part * 10 for part in written["recipe"]["schedule"]["at"]]  # the student's, in blocks
+        assert shorter.written()["source"]["milestones"] == [round(at) for at in drops] == [2, 4]
+        assert experiment(kind=kind, preset=name, blocks=1).written()["source"]["milestones"] == [1]
+        assert experiment(kind=kind, preset=name, blocks=10, milestones=[3]).written()["source"]["milestones"] == [3]
     source = one.source.build(0, None).source
     assert source.settings()["kind"] == kind and source.image_shape == (3, 32, 32)
 
