@@ -297,6 +297,27 @@ def test_what_both_thought_of_the_samples_at_that_time() -> None:
         torch.testing.assert_close(kept["beliefs"][block], want)
 
 
+class Named(Net):
+    """Says a dictionary, as networks of other libraries do."""
+
+    def forward(self, x: Tensor) -> Any:
+        return {"logits": super().forward(x)}
+
+
+def test_networks_that_return_more_than_logits_meet_a_generator() -> None:
+    def taught(kind: type[Net]) -> tuple[list[Tensor], Any]:
+        student, generator = kind(3, seed=1), Generator()
+        method = -1.0 * KD(T=1.0, reduction="element") + 0.4 * Consistency()
+        source = Adversarial(generator, "none", Variant(n_S=2), method, blocks=2)
+        loop = Loop([(student, KD(T=1.0))], kind(5, seed=2).eval(), source, Recipe(steps=4, batch_size=BATCH), seed=4, device="cpu")
+        for _ in loop:
+            pass
+        return bits(student, generator), loop.stream.artifacts()["beliefs"]  # type: ignore[attr-defined]
+
+    (plain, believed), (named, also) = taught(Net), taught(Named)
+    assert same(plain, named) and same(list(believed.values()), list(also.values()))
+
+
 def test_the_generator_step_leaves_both_networks_weights_alone() -> None:
     loop, student, _ = run(Variant(n_S=3))
     assert loop.teacher is not None
