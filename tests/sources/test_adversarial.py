@@ -356,6 +356,39 @@ def test_a_weight_that_is_used_turned_moves_as_one_that_is_not() -> None:
     assert torch.allclose(turned.turned.t(), plain.lift.weight, atol=1e-5)
 
 
+class Spare(Generator):
+    """Has a weight that it does not use, as generators of labels have where there are none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spare = nn.Parameter(torch.ones(3))
+
+
+class Closed(Generator):
+    """Makes its images without a gradient."""
+
+    @torch.no_grad()
+    def forward(self, z: Tensor) -> Tensor:
+        return super().forward(z)
+
+
+def test_a_weight_that_no_image_depends_on_stays_and_a_generator_without_gradients_is_refused() -> None:
+    made = []
+    for kind in (Generator, Spare, Closed):
+        student, teacher, generator = Net(3, seed=1), Net(5, seed=2), kind()
+        source = Adversarial(generator, "none", Variant(n_S=1), blocks=2)
+        loop = Loop([(student, KD(T=1.0))], teacher, source, Recipe(steps=2, batch_size=BATCH), seed=0, device="cpu")
+        if kind is Closed:
+            with pytest.raises(RedistillError, match="no gradient reaches what makes the images"):
+                next(loop)
+            break
+        for _ in loop:
+            pass
+        made.append(generator)
+    plain, spare = made
+    assert torch.equal(plain.lift.weight, spare.lift.weight) and torch.equal(spare.spare, torch.ones(3))
+
+
 def test_eval_modes_move_no_running_statistics() -> None:
     loop, student, generator = run(FORMS["value"])
     loop.stream.batch(0)
