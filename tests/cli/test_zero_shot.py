@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from helpers.experiments import HERE
-from redistill import cli, data, models
+from redistill import cli, data, models, rng
 from redistill.belief import transitions
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
@@ -232,11 +232,31 @@ def test_samples_of_a_generator_alone(call: Call, nets: list[Path], taught_zero_
     assert "holds a WRN, not a generator" in call("samples", nets[0], "--to", tmp_path)[2]
 
 
+def test_samples_of_a_generator_of_pixels_are_its_pixels(call: Call, tmp_path: Path) -> None:
+    """What it makes lies between 0 and 1, whatever set the networks that it was trained against are normalised as."""
+    made = models.cmi_generator(z=6, image_size=8, seed=1)
+    pictures = []
+    for name, normalisation in (("with", "cifar10-kuangliu"), ("without", None)):
+        models.save(made, tmp_path / f"{name}.safetensors", normalisation=normalisation)
+        status, _, err = call("samples", tmp_path / f"{name}.safetensors", "--count", 2, "--to", tmp_path / name)
+        assert status == 0, err
+        with Image.open(tmp_path / name / "samples.png") as one:
+            pictures.append(one.getpixel((4 + 4, 4 + 14 + 4)))
+    z = torch.randn(2, 6, generator=rng.stream(0, "noise", "shown"))
+    with torch.no_grad():
+        first = (made.train()(z)[0, :, 0, 0] * 255).round()
+    assert pictures == [tuple(int(level) for level in first)] * 2
+
+
 def test_samples_of_a_run_without_a_generator(call: Call, taught_zero_shot: tuple[Path, str], tmp_path: Path) -> None:
     root, _ = taught_zero_shot
     teacher = next(p.parent for p in root.glob("*/seed-0/record.json") if not (p.parent / "samples.safetensors").exists())
     status, _, err = call("samples", teacher, "--out", root, "--to", tmp_path)
     assert status == 1 and "keeps no samples: its source is not a generator" in err
+    runs = (HERE.parents[1] / "results" / "runs").glob("*/seed-0/record.json")
+    inverted = next(path.parent for path in runs if '"images.safetensors"' in path.read_text(encoding="utf-8"))
+    status, _, err = call("samples", inverted, "--out", root, "--to", tmp_path)
+    assert status == 1 and "keeps no samples: the images that were made, as pixels, are in its images.safetensors" in err
 
 
 @pytest.fixture(scope="session")

@@ -297,6 +297,27 @@ def test_what_both_thought_of_the_samples_at_that_time() -> None:
         torch.testing.assert_close(kept["beliefs"][block], want)
 
 
+class Named(Net):
+    """Says a dictionary, as networks of other libraries do."""
+
+    def forward(self, x: Tensor) -> Any:
+        return {"logits": super().forward(x)}
+
+
+def test_networks_that_return_more_than_logits_meet_a_generator() -> None:
+    def taught(kind: type[Net]) -> tuple[list[Tensor], Any]:
+        student, generator = kind(3, seed=1), Generator()
+        method = -1.0 * KD(T=1.0, reduction="element") + 0.4 * Consistency()
+        source = Adversarial(generator, "none", Variant(n_S=2), method, blocks=2)
+        loop = Loop([(student, KD(T=1.0))], kind(5, seed=2).eval(), source, Recipe(steps=4, batch_size=BATCH), seed=4, device="cpu")
+        for _ in loop:
+            pass
+        return bits(student, generator), loop.stream.artifacts()["beliefs"]  # type: ignore[attr-defined]
+
+    (plain, believed), (named, also) = taught(Net), taught(Named)
+    assert same(plain, named) and same(list(believed.values()), list(also.values()))
+
+
 def test_the_generator_step_leaves_both_networks_weights_alone() -> None:
     loop, student, _ = run(Variant(n_S=3))
     assert loop.teacher is not None
@@ -333,6 +354,39 @@ def test_a_weight_that_is_used_turned_moves_as_one_that_is_not() -> None:
     moved = (plain.lift.weight - Generator().lift.weight).detach()
     assert float(moved.abs().mean()) > 1e-3
     assert torch.allclose(turned.turned.t(), plain.lift.weight, atol=1e-5)
+
+
+class Spare(Generator):
+    """Has a weight that it does not use, as generators of labels have where there are none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spare = nn.Parameter(torch.ones(3))
+
+
+class Closed(Generator):
+    """Makes its images without a gradient."""
+
+    @torch.no_grad()
+    def forward(self, z: Tensor) -> Tensor:
+        return super().forward(z)
+
+
+def test_a_weight_that_no_image_depends_on_stays_and_a_generator_without_gradients_is_refused() -> None:
+    made = []
+    for kind in (Generator, Spare, Closed):
+        student, teacher, generator = Net(3, seed=1), Net(5, seed=2), kind()
+        source = Adversarial(generator, "none", Variant(n_S=1), blocks=2)
+        loop = Loop([(student, KD(T=1.0))], teacher, source, Recipe(steps=2, batch_size=BATCH), seed=0, device="cpu")
+        if kind is Closed:
+            with pytest.raises(RedistillError, match="no gradient reaches what makes the images"):
+                next(loop)
+            break
+        for _ in loop:
+            pass
+        made.append(generator)
+    plain, spare = made
+    assert torch.equal(plain.lift.weight, spare.lift.weight) and torch.equal(spare.spare, torch.ones(3))
 
 
 def test_eval_modes_move_no_running_statistics() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from typing import Any
 
@@ -11,11 +12,14 @@ from torch import Tensor, nn
 
 from redistill.core import Batch, RedistillError, StreamContext
 from redistill.data import Images
+from redistill.experiment.length import steps_of
+from redistill.experiment.value import Experiment
 from redistill.launch.fit import fit
 from redistill.recipe import Recipe
 from redistill.sources.mixed import Mixed
-from redistill.terms import CE
+from redistill.terms import CE, KD
 from redistill.train.loop import Loop
+from redistill.train.smallest import smallest_batch
 
 
 @dataclasses.dataclass
@@ -87,6 +91,29 @@ def test_facts_of_both() -> None:
         fit(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), None, CE(), neither, Recipe(steps=2), seed=0)
     with pytest.raises(RedistillError, match="have 2 and 3 classes"):
         Mixed(Counting(1, 4), Counting(-1, 9, classes=3))
+
+
+@pytest.mark.parametrize(("counts", "steps", "fewest"), [((16, 17), 12, 1), ((17, 16), 12, 1), ((16, 17), 4, 8), ((16, 21), 12, 5)])
+def test_the_smallest_batch_of_either_half_counts_where_the_run_reaches_it(counts: tuple[int, int], steps: int, fewest: int) -> None:
+    """A half of 17 images ended the run with a traceback where its epoch ended, in steps that come late where it is large."""
+    one, two = (Images(torch.zeros(n, 1, 2, 2, dtype=torch.uint8), torch.zeros(n).long(), 2, str(n), "none") for n in counts)
+    mixed, recipe = Mixed(one, two.unlabelled()), Recipe(steps=steps, batch_size=8)
+    assert smallest_batch(mixed, recipe, steps=steps, per_epoch=mixed.steps_per_epoch(8, False)) == fewest
+    shorter = recipe.model_copy(update={"drop_last": True})
+    assert smallest_batch(mixed, shorter, steps=steps, per_epoch=mixed.steps_per_epoch(8, True)) == 8
+    net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    if fewest == 1:
+        with pytest.raises(RedistillError, match=r"a batch of this run holds one image \(batches of 8\)"):
+            Loop([(net, KD())], copy.deepcopy(net), mixed, recipe, seed=0, device="cpu")
+
+
+def test_an_epoch_is_as_long_in_a_plan_as_in_a_run() -> None:
+    one, two = ({"data": "digits", "unlabelled": lacks} for lacks in (False, True))
+    source = {"kind": "mixed", "first": {**one, "per_class": 10}, "second": two, "take": [2, 3]}
+    whole = {"student": {"model": "wrn-10-1"}, "method": [{"use": "CE"}], "recipe": {"epochs": 3, "batch_size": 32}, "source": source}
+    made = Experiment.of(whole, device="cpu")
+    real = made.source.build(0, None).source.steps_per_epoch(32, False)
+    assert real == 10 and steps_of(made) == (3 * real, real)
 
 
 def test_terms_that_need_labels_are_nothing_on_the_batches_of_the_other() -> None:

@@ -32,7 +32,7 @@ from redistill.sources.losses import (
     TotalVariation,
 )
 from redistill.sources.memory import FeatureMemory, ImageMemory
-from redistill.terms import KD, FitNet, LogitDistance, StudentEntropy
+from redistill.terms import KD, Consistency, Diversity, FitNet, LogitDistance, StudentEntropy, TeacherEntropy
 from redistill.testing import check_term
 from redistill.train.loop import Loop
 
@@ -273,16 +273,32 @@ def test_dafl_is_its_loop() -> None:
         z, vector, _ = t.whole(x)
         p = z.softmax(1).mean(0)
         loss = F.cross_entropy(z, z.detach().argmax(1)) - 0.1 * vector.abs().mean() + 5 * (p * p.log10()).sum()
-        with torch.no_grad():
-            s(x)  # the generator's step runs through a student in train mode, whose statistics move
         seen = x.detach()
-        step(of_g, loss)
+        step(of_g, loss)  # DAFL-train.py runs the student once, on the images without their graph
         kd = F.kl_div(s(seen).log_softmax(1), z.detach().softmax(1), reduction="batchmean")
         step(of_s, kd)
     mine, gen = Net(2).double(), Gan().double()
     fit(mine, teacher(), KD(T=1.0, scale_T2=False), DAFL(gen, SPACE, dafl_variant(), blocks=4), recipe(4), seed=7, device="cpu")
     same(mine, s)
     same(gen, g)
+
+
+def test_a_generator_that_asks_the_teacher_alone_leaves_the_student_as_it_is() -> None:
+    def moved(method: Method) -> bool:
+        net = Net(2)
+        loop = Loop([(net, KD(T=1.0))], Net(1).eval(), DAFL(Gan(), SPACE, dafl_variant(), method, blocks=4),
+                    recipe(4).model_copy(update={"precision": "strict"}), seed=7, device="cpu")  # fmt: skip
+        before = net.n.running_mean.clone()
+        loop.stream.batch(0)
+        assert {"student_confidence", "agreement"} <= loop.stream.log().keys()
+        return not torch.equal(before, net.n.running_mean)
+
+    alone = [pulls(one_hot=1, entropy=5, batch_norm=1), pulls(one_hot=1) + 0.1 * TeacherEntropy() + 0.1 * Consistency() + 0.1 * Diversity()]
+    assert [moved(method) for method in alone] == [False, False]
+    assert moved(pulls(one_hot=1, adversarial=1)) and moved(pulls(one_hot=1) + 0.1 * StudentEntropy())
+    versions = [experiment(kind="dafl", preset=name).numerics.get("source:unasked") for name in ("chen2019", "fang2021", "fang2021-dfq")]
+    assert versions == [2, 2, None]
+    assert "source:unasked" not in experiment(kind="dfad", preset="fang2019").numerics
 
 
 def test_dfad_is_its_loop() -> None:
@@ -501,7 +517,7 @@ def test_the_teacher_is_left_as_it_was_and_the_record_is_whole(kind: str) -> Non
         assert all(torch.equal(v.double(), net.state_dict()[k].double()) for k, v in before.items())
         assert all(p.grad is None for p in net.parameters())
     settings = source.settings()
-    assert settings["kind"] == kind and settings["method"] and settings["numerics"] == 1
+    assert settings["kind"] == kind and settings["method"] and settings["numerics"] == (2 if kind == "dafl" else 1)
     kept = loop.stream.artifacts()  # type: ignore[attr-defined]
     assert all(isinstance(t, Tensor) for table in kept.values() for t in table.values())
 
@@ -535,6 +551,11 @@ def test_a_preset_is_written_out_whole(kind: str, name: str) -> None:
     assert "preset" not in str(written["source"]) and Experiment.of(written, device="cpu").id == one.id
     shorter = experiment(kind=kind, preset=name, blocks=10)
     assert shorter.recipe.steps == 10 * written["source"]["n_S"] and shorter.cell != one.cell
+    if "milestones" in written["source"]:
+        drops = [part * 10 for part in written["recipe"]["schedule"]["at"]]  # the student's, in blocks
+        assert shorter.written()["source"]["milestones"] == [round(at) for at in drops] == [2, 4]
+        assert experiment(kind=kind, preset=name, blocks=1).written()["source"]["milestones"] == [1]
+        assert experiment(kind=kind, preset=name, blocks=10, milestones=[3]).written()["source"]["milestones"] == [3]
     source = one.source.build(0, None).source
     assert source.settings()["kind"] == kind and source.image_shape == (3, 32, 32)
 

@@ -65,7 +65,8 @@ def _drawn(file: Path, to: Path, count: int, seed: int, normalise: str | None) -
     generator: Any = models.load(file)
     if not hasattr(generator, "z") or not hasattr(generator, "image_shape"):
         raise RedistillError(f"{file} holds a {type(generator).__name__}, not a generator: give a run, or its generator.safetensors")
-    space = normalise or getattr(generator, "normalisation", None)
+    # pixels between 0 and 1 are shown as they are, whatever they were normalised as for the networks
+    space = "none" if getattr(generator, "pixels", False) else normalise or getattr(generator, "normalisation", None)
     if space is None:
         raise RedistillError(f"{file} does not say in which normalisation it paints: add --normalise, for example cifar10-kuangliu")
     z = torch.randn(count, generator.z, generator=rng.stream(seed, "noise", "shown"))
@@ -109,7 +110,9 @@ def samples(
         raise RedistillError(f"{run!r} means {len(found)} runs ({', '.join(str(r.folder) for r in found)}): give one of them")
     one = found[0]
     if "samples.safetensors" not in one.record["files"]:
-        raise RedistillError(f"{one.folder} keeps no samples: its source is not a generator")
+        kept_images = "images.safetensors" in one.record["files"]
+        why = "the images that were made, as pixels, are in its images.safetensors" if kept_images else "its source is not a generator"
+        raise RedistillError(f"{one.folder} keeps no samples: {why}")
     kept = {int(block): images for block, images in one.kept("samples").items()}
     order = sorted(kept)
     from redistill.sources.variants import KINDS

@@ -22,6 +22,7 @@ from redistill.files import canonical
 from redistill.launch.rates import rate
 from redistill.models.describe import macs_by_name
 from redistill.precision import resolve_device
+from redistill.sources.losses import reads_student
 from redistill.terms import by_name
 
 
@@ -38,8 +39,9 @@ def making(group: Sequence[Experiment]) -> float:
         # every step on the images goes through the networks and back to them; a second view asks the teacher again
         image = 3 * made + (2 * students if source.adversarial else 0) + (4 if source.contrast else 2) * teacher
         return blocks * source.iterations * source.images * image
-    # the generator's step goes through both networks back to the images; then new images, unless those before are used
-    return blocks * batch * (source.n_G * (3 * made + 2 * students + 2 * teacher) + source.asked * source.n_S * made)
+    # the generator's step goes through both networks, or the teacher alone, back to the images; then new images but where those before do
+    back = (2 if reads_student(source.method()) else 1) * students + 2 * teacher
+    return blocks * batch * (source.n_G * (3 * made + back) + source.asked * source.n_S * made)
 
 
 def cost(group: Sequence[Experiment], *, again: bool = True) -> float:

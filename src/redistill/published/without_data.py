@@ -150,6 +150,9 @@ def written_out(data: dict[str, Any], mistakes: ValidationErrors, key: Key = ("s
     whole = {**chosen["source"], **given}
     if given.get("decay", "multistep") != "multistep":
         whole = {n: v for n, v in whole.items() if n != "milestones" or n in given}
+    elif "milestones" in whole and "milestones" not in given and isinstance(whole["blocks"], int):
+        part = whole["blocks"] / chosen["source"]["blocks"]
+        whole["milestones"] = sorted({max(1, round(part * at)) for at in whole["milestones"]})
     made = {**data, "source": whole}
     if isinstance(recipe := data.get("recipe", {}), dict):
         filled = chosen["recipe"]

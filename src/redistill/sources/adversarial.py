@@ -32,11 +32,14 @@ from redistill.features.outputs import teacher_at_fault
 from redistill.sources.asked import Asked, require_shape
 from redistill.sources.desk import Desk
 from redistill.sources.gradients import lay_gradients
+from redistill.sources.losses import reads_student
 from redistill.sources.training_log import SampleSnapshots, TrainingStatistics
 from redistill.sources.variants import Variant
 from redistill.terms import KD
 
 NUMERICS = 1
+UNASKED = 2
+"""Version of runs whose generator minimises nothing of the student's. 2: its step leaves the student's running statistics alone."""
 Noise = Callable[[int], Tensor]
 
 
@@ -124,7 +127,7 @@ class Adversarial:
             "method": Method.of(self.method).settings(),
             "blocks": self.blocks,
             "epoch_blocks": self.epoch_blocks,
-            "numerics": NUMERICS,
+            "numerics": NUMERICS if reads_student(Method.of(self.method)) else UNASKED,
         }
 
     def start(self, room: StreamContext) -> AdversarialStream:
@@ -162,6 +165,7 @@ class AdversarialStream:
             self.parameters, lr=v.lr, betas=v.betas, eps=v.eps, fused=fused, foreach=False, capturable=on_cuda
         )
         self.method = Method.of(source.method).fresh()
+        self.asks_student = reads_student(self.method)
         self._prepare()
         self.losses: list[Tensor] = []
         self.norms: list[Tensor] = []
@@ -233,11 +237,14 @@ class AdversarialStream:
             group["lr"] = rate
         self.losses, self.norms = [], []
         images = student_output = teacher_output = None
-        with mode(self.student, v.student_mode == "train"):
+        # where no loss reads it, the student is asked for what is told of the images, and nothing of it moves
+        with mode(self.student, self.asks_student and v.student_mode == "train"):
             for i in range(v.n_G):
                 images = self._images(noise[i if v.generator_noise == "fresh" else 0])
                 with self._autocast():
-                    student_output, teacher_output = self.asked.student(images), self.asked.teacher(images)
+                    with contextlib.nullcontext() if self.asks_student else torch.no_grad():
+                        student_output = self.asked.student(images)
+                    teacher_output = self.asked.teacher(images)
                 student_output, teacher_output = self.asked.wide(student_output), self.asked.wide(teacher_output)
                 self._look_at_teacher(images, teacher_output.logits)
                 loss = weighted_sum(weights, self.method(student_output, teacher_output, Batch(images)))

@@ -33,7 +33,7 @@ from redistill.sources.asked import Asked, require_shape
 from redistill.sources.contrast import Head, contrast_loss, global_view, instance_means, local_view, new_start, shifted
 from redistill.sources.generated import Form, pulls
 from redistill.sources.gradients import lay_gradients
-from redistill.sources.losses import OF_TEACHER_ALONE, places_before
+from redistill.sources.losses import places_before, reads_student
 from redistill.sources.memory import FeatureMemory, ImageMemory
 from redistill.values import Value
 
@@ -243,7 +243,7 @@ class InversionStream:
             require_shape(self.generator, shape, self.room)
         self.before = places_before(self.teacher, type(self.source).__name__) if self.rounds.contrast else ()
         self.asked = Asked(self.room, self.method, shape, space, beside=self.before, maker="the source")
-        self.asks_student = any(not isinstance(term, OF_TEACHER_ALONE) for _, term in self.method.parts())
+        self.asks_student = reads_student(self.method)
         if self.rounds.contrast:
             probe = torch.zeros(2, *shape, device=self.room.device, dtype=self.room.dtype)
             with torch.no_grad(), untouched(self.teacher), mode(self.teacher, False):

@@ -24,7 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from redistill.core import Batch, Context, Output, RedistillError, Term, require_ready
+from redistill.core import Batch, Context, Method, Output, RedistillError, Term, require_ready
+from redistill.terms.generator import Consistency, Diversity, TeacherEntropy
 from redistill.terms.parts.unowned import UnownedModule
 from redistill.terms.parts.wide import wide
 
@@ -171,5 +172,12 @@ class ImageNorm(Term):
         return length
 
 
-OF_TEACHER_ALONE = (OneHot, ActivationNorm, InformationEntropy, BatchNormStatistics, TotalVariation, ImageNorm)
+OF_TEACHER_ALONE = (
+    OneHot, ActivationNorm, InformationEntropy, BatchNormStatistics, TotalVariation, ImageNorm, TeacherEntropy, Consistency, Diversity,
+)  # fmt: skip
 """Losses that read nothing of the student: where there is no other, nobody asks it."""
+
+
+def reads_student(method: Method) -> bool:
+    """Whether what images minimise looks at the student at all."""
+    return any(type(term) not in OF_TEACHER_ALONE for _, term in method.parts())  # a subclass of one's own may read more

@@ -96,11 +96,11 @@ class Mixed:
         turns = -(-self.first.steps_per_epoch(batch_size, drop_last) // self.take[0])
         return turns * sum(self.take)
 
-    def smallest_batch(self, batch_size: int, drop_last: bool) -> int:
-        """Images of the smallest batch of an epoch of ``first``, which an epoch of this source is."""
-        count = self.first.count
-        rest = 0 if count is None or drop_last else count % batch_size
-        return rest or batch_size
+    def shares(self, steps: int) -> tuple[tuple[Source, int], tuple[Source, int]]:
+        """Either source with how many of ``steps`` batches are its own."""
+        turns, rest = divmod(steps, sum(self.take))
+        ahead = min(rest, self.take[0])
+        return (self.first, turns * self.take[0] + ahead), (self.second, turns * self.take[1] + rest - ahead)
 
     def settings(self) -> dict[str, Any]:
         return {
@@ -120,15 +120,8 @@ class MixedStream:
 
     def __init__(self, source: Mixed, room: StreamContext):
         self.take = source.take
-        turns, rest = divmod(room.steps, sum(self.take))
-        steps = (
-            turns * self.take[0] + min(rest, self.take[0]),
-            turns * self.take[1] + max(0, rest - self.take[0]),
-        )
-        self.streams: tuple[Stream, Stream] = (
-            source.first.start(dataclasses.replace(room, steps=steps[0])),
-            source.second.start(dataclasses.replace(room, steps=steps[1])),
-        )
+        first, second = (half.start(dataclasses.replace(room, steps=steps)) for half, steps in source.shares(room.steps))
+        self.streams: tuple[Stream, Stream] = (first, second)
 
         self.labelled = source.labelled
         self._last: tuple[Batch, Batch] | None = None

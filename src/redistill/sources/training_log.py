@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from redistill import rng
 from redistill.core import StreamContext
 from redistill.features.modes import mode
+from redistill.features.outputs import logits_of
 
 SHOWN, KEPT = 64, 16  # draws made together for a sample, and how many of them are kept
 
@@ -109,7 +110,7 @@ class SampleSnapshots:
             for net in (room.teacher, *room.students):
                 assert net is not None
                 with mode(net, False):
-                    beliefs.append(net(adapt(net)(images)).softmax(1).float())
+                    beliefs.append(logits_of(net(adapt(net)(images)), net).softmax(1).float())
             self.beliefs[block] = torch.stack(beliefs)
 
     def state_dict(self) -> dict[str, dict[str, Tensor]]:

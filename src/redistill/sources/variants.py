@@ -58,7 +58,8 @@ class Variant(Value):
         clip: bound of the generator's gradient, None for no bound. A preset bounds the norm of the student's by the same.
         clip_by: of its ``"norm"`` or of every ``"value"``.
         student_mode, generator_mode: ``train`` or ``eval`` while the generator learns. In train mode, which both codes have,
-            the generator's step moves the student's running statistics too.
+            the generator's step moves the student's running statistics too; one that minimises nothing of the student's (DAFL)
+            asks it in evaluation mode, for what is told alone.
 
     They are the generator's alone, but for ``clip`` and ``n_S``: the student's optimiser and schedule are the recipe's.
     """

@@ -25,6 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from redistill.core import Batch, Context, Output, RedistillError, Term, require_ready
+from redistill.features.outputs import logits_of
 from redistill.terms.kd import softened_kl
 from redistill.terms.parts.unowned import UnownedModule
 from redistill.terms.parts.wide import wide
@@ -121,7 +122,7 @@ class Consistency(Term):
             raise RedistillError(f"Consistency mirrors images [B, C, H, W], got shape {list(batch.images.shape)}")
         ask = self._teacher.net("Consistency", "consistency.setup(redistill.context(student, teacher, images))")
         images = batch.images.flip(-1)
-        mirrored: Tensor = ask(images if self._adapt is None else self._adapt(images))
+        mirrored = logits_of(ask(images if self._adapt is None else self._adapt(images)), ask)
         return softened_kl(wide(mirrored).to(wide(teacher.logits).dtype), teacher.logits).sum() / teacher.logits.shape[0]
 
 

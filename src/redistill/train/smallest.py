@@ -17,10 +17,11 @@ from redistill.train.teacher import Teacher
 
 
 def smallest_batch(source: Source, recipe: Recipe, *, steps: int, per_epoch: int) -> int:
-    """How many images it holds; the last batch of an epoch counts where the run reaches it."""
+    """How many images it holds; the last batch of an epoch counts where the run reaches it, of either half of a mixture."""
     size, count = recipe.batch_size, source.count
-    if (smallest := getattr(source, "smallest_batch", None)) is not None:
-        return int(smallest(size, recipe.drop_last))
+    if (shares := getattr(source, "shares", None)) is not None:
+        halves = ((half, own, half.steps_per_epoch(size, recipe.drop_last)) for half, own in shares(steps))
+        return min(smallest_batch(half, recipe, steps=own, per_epoch=epoch) for half, own, epoch in halves)
     if count is not None and not recipe.drop_last and steps >= per_epoch == math.ceil(count / size):
         return int(count - (per_epoch - 1) * size)
     return size
@@ -44,9 +45,10 @@ def require_one_image(
         except ValueError as error:
             if isinstance(error, RedistillError):
                 raise
+            images = "" if source.count is None else f", {source.count} images"
             what = "a batch" if recipe.accumulate == 1 else f"a part of a batch (accumulate={recipe.accumulate})"
             raise RedistillError(
-                f"{what} of this run holds one image (batches of {recipe.batch_size}, {source.count} images), and "
+                f"{what} of this run holds one image (batches of {recipe.batch_size}{images}), and "
                 f"{type(student.net).__name__} with {student.method!r} cannot train on one "
                 f"({first_line(error)}): choose another batch_size, or drop_last = true"
             ) from error

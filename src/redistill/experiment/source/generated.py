@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from redistill.experiment.source.adversarial import AdversarialSettings
 from redistill.experiment.source.images import Built
-from redistill.sources import losses
+from redistill.sources import adversarial, losses
 from redistill.sources.generated import DAFL, DFAD, GeneratorLosses
 
 
@@ -34,7 +34,8 @@ class GeneratedSettings(GeneratorLosses, AdversarialSettings):
         inherited = super().numerics()
         inherited.pop("generator term:KD")
         own = {f"generator term:{type(t).__name__}": t.numerics for _, t in self.method().parts()}
-        return {**inherited, **own, **({"source:losses": losses.NUMERICS} if losses.NUMERICS > 1 else {})}
+        unasked = {} if losses.reads_student(self.method()) else {"source:unasked": adversarial.UNASKED}
+        return {**inherited, **own, **unasked, **({"source:losses": losses.NUMERICS} if losses.NUMERICS > 1 else {})}
 
     def build(self, seed: int, data_dir: Path | None) -> Built:
         net = self.made_generator(seed)

@@ -12,6 +12,7 @@ from redistill.experiment.source.generated import GeneratedSettings
 from redistill.experiment.source.images import Built, ImagesSettings, Settings
 from redistill.experiment.source.inverted import InvertedSettings
 from redistill.experiment.source.own import OwnSettings
+from redistill.recipe import Recipe
 from redistill.sources import mixed
 from redistill.sources.mixed import Mixed
 
@@ -58,6 +59,9 @@ class MixedSettings(Settings):
     @property
     def label(self) -> str:
         return f"{self.first.label} and {self.second.label}"
+
+    def steps_of_epoch(self, recipe: Recipe) -> int:
+        return -(-self.first.steps_of_epoch(recipe) // self.take[0]) * sum(self.take)
 
     def numerics(self) -> dict[str, int]:
         return {"source:mixed": mixed.NUMERICS, **self.first.numerics(), **self.second.numerics()}
