@@ -479,10 +479,10 @@ def seeds_needed(power_of: Callable[[int], float], power: float = 0.8, most: int
     return high
 
 
-def beside(number: float, low: float, high: float, decimals: int = 2) -> str:
+def past_edge(number: float, low: float, high: float, decimals: int = 2) -> str:
     """A number with its sign; with more decimals where rounding would hide that it lies below ``low`` or above ``high``.
 
-    >>> beside(0.41, -0.5, 0.5), beside(0.504, -0.5, 0.5), beside(0.496, -0.5, 0.5), beside(-0.0004, 0.0, 0.0)
+    >>> past_edge(0.41, -0.5, 0.5), past_edge(0.504, -0.5, 0.5), past_edge(0.496, -0.5, 0.5), past_edge(-0.0004, 0.0, 0.0)
     ('+0.41', '+0.504', '+0.50', '-0.0004')
     """
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from redistill.claims.model import Claim, Finding, Published, Reading, Summary
 from redistill.claims.view import ALPHA, level_apart
 from redistill.errors import counted
-from redistill.stats import beside
+from redistill.stats import past_edge
 
 EPOCH = {
     "last": "last epoch",
@@ -104,7 +104,7 @@ def end_words(claim: Claim, end: float) -> str:
     >>> end_words(claim, 0.41), end_words(claim, 0.504), end_words(claim, -0.4996)
     ('+0.41', '+0.504', '-0.50')
     """
-    return beside(end, -claim.tolerance, claim.tolerance, _decimals(claim))
+    return past_edge(end, -claim.tolerance, claim.tolerance, _decimals(claim))
 
 
 def widest(interval: tuple[float, float]) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from redistill.distill.cost import bytes_text
-from redistill.stats import beside
+from redistill.stats import past_edge
 
 if TYPE_CHECKING:
     from redistill.distill.results import Distilled, Row
@@ -123,7 +123,7 @@ def _times(ratio: float) -> str:
 
 
 def _span(pair: Sequence[float]) -> str:
-    return " to ".join(beside(end, 0.0, 0.0) for end in pair)
+    return " to ".join(past_edge(end, 0.0, 0.0) for end in pair)
 
 
 def _number(value: float | None, digits: int = 2) -> str:

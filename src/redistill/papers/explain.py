@@ -15,7 +15,7 @@ from redistill.runs.lookup import Found
 from redistill.runs.run import step_of
 from redistill.runs.store import Run
 from redistill.settings.change import put_over
-from redistill.stats import STEP, Interval, beside, percent_difference, percent_interval
+from redistill.stats import STEP, Interval, past_edge, percent_difference, percent_interval
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def told_of(one: Effect, plain: Effect) -> str:
     elif one.effect is None:
         effect = f"not measured ({counted(len(one.values), 'seed')})"
     else:
-        ends = ", ".join(beside(end, 0.0, 0.0) for end in (one.effect.low, one.effect.high))
+        ends = ", ".join(past_edge(end, 0.0, 0.0) for end in (one.effect.low, one.effect.high))
         effect = f"{one.effect.value:+.2f} [{ends}], {one.effect.n} seeds"
     came = _came_to(one, [seed for seed in one.values if seed in plain.diverged])
     return f"{about.name}: {', '.join(filter(None, (effect, _lost(one))))}; {about.about}: {about.theirs}{came}"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from redistill.errors import RedistillError, counted, nearest
-from redistill.stats import STEP, beside, percent_difference, percent_interval
+from redistill.stats import STEP, past_edge, percent_difference, percent_interval
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _over(row: Row) -> str:
         return ""
     if row.difference_low is None:
         return "one seed" if row.pairs is not None else ""
-    ends = " to ".join(beside(end, 0.0, 0.0) for end in (row.difference_low, row.difference_high) if end is not None)
+    ends = " to ".join(past_edge(end, 0.0, 0.0) for end in (row.difference_low, row.difference_high) if end is not None)
     return f"{ends}{_few(row)}"
 
 
