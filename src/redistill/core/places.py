@@ -81,6 +81,7 @@ class Context:
         labels: [count] int64 labels of the data set, or None.
         seed: the run's seed; draw only through ``redistill.rng.stream(ctx.seed, "term", ...)`` or ``seeded``.
         adapt: makes of images of the stream what the teacher is to be called with; None: they are that already.
+        read: makes of what a network returned, and the network, its logits [B, classes]; None: it returned them.
     """
 
     student: nn.Module
@@ -96,6 +97,7 @@ class Context:
     student_unsure: str | None = None
     teacher_unsure: str | None = None
     adapt: Callable[[Tensor], Tensor] | None = None
+    read: Callable[[object, nn.Module], Tensor] | None = None
 
     def shape(self, whose: Literal["student", "teacher"], place: str) -> Shape:
         """Shape of one place, or a sentence with the nearest names."""

@@ -333,6 +333,7 @@ def meeting(
         labels=labels,
         seed=seed,
         adapt=adapt,
+        read=logits_of,
         student_unsure=mine.unsure,
         teacher_unsure=theirs.unsure,
     )

@@ -25,7 +25,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from redistill.core import Batch, Context, Output, RedistillError, Term, require_ready
-from redistill.features.outputs import logits_of
 from redistill.terms.kd import softened_kl
 from redistill.terms.parts.unowned import UnownedModule
 from redistill.terms.parts.wide import wide
@@ -113,7 +112,7 @@ class Consistency(Term):
     def setup(self, ctx: Context) -> None:
         if ctx.teacher is None:
             raise RedistillError("Consistency asks the teacher twice, but there is none: give a teacher or remove it")
-        self._teacher, self._adapt = UnownedModule(ctx.teacher), ctx.adapt
+        self._teacher, self._adapt, self._read = UnownedModule(ctx.teacher), ctx.adapt, ctx.read
         self.ready = True
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
@@ -122,7 +121,8 @@ class Consistency(Term):
             raise RedistillError(f"Consistency mirrors images [B, C, H, W], got shape {list(batch.images.shape)}")
         ask = self._teacher.net("Consistency", "consistency.setup(redistill.context(student, teacher, images))")
         images = batch.images.flip(-1)
-        mirrored = logits_of(ask(images if self._adapt is None else self._adapt(images)), ask)
+        said = ask(images if self._adapt is None else self._adapt(images))
+        mirrored: Tensor = said if self._read is None else self._read(said, ask)
         return softened_kl(wide(mirrored).to(wide(teacher.logits).dtype), teacher.logits).sum() / teacher.logits.shape[0]
 
 
