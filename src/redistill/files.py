@@ -364,10 +364,14 @@ def shared(path: Path) -> bool:
 
 
 def remove_unshared(path: Path) -> bool:
-    """Remove a file unless somebody has it in use (:func:`share`), also who opens it at this moment; whether it is gone."""
+    """Remove a file unless somebody has it in use (:func:`share`), also who opens it at this moment; whether it is gone.
+
+    One that cannot be opened (gone, another user's) is in nobody's use, as for :func:`shared`.
+    """
     try:
         handle = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
+    except OSError:
+        path.unlink(missing_ok=True)
         return True
     try:
         try:

@@ -322,6 +322,19 @@ def test_a_table_that_is_opened_while_room_is_made_stays(tmp_path: Path, monkeyp
     assert (tmp_path / "one.table").exists() and not (tmp_path / "two.table").exists()
 
 
+def test_room_is_made_of_what_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(tmp_path / "one.table", draw(10, 7))
+    size = (tmp_path / "one.table").stat().st_size
+
+    def refused(*given: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setenv("REDISTILL_CACHE_LIMIT", str(size))
+    monkeypatch.setattr("redistill.files.os.open", refused)
+    make_room(tmp_path, size)
+    assert not (tmp_path / "one.table").exists()
+
+
 def test_a_table_is_not_opened_while_it_is_removed(tmp_path: Path) -> None:
     """Who opens it waits, and makes it anew: what has no name any more is found by nobody else."""
     path = tmp_path / "one.table"
