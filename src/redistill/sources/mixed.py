@@ -51,7 +51,7 @@ class Mixed:
     @property
     def parts(self) -> tuple[Source, ...]:
         """What it is mixed of, to the bottom."""
-        return tuple(one for half in (self.first, self.second) for one in getattr(half, "parts", (half,)))
+        return tuple(one for half in (self.first, self.second) for one in (half.parts if isinstance(half, Mixed) else (half,)))
 
     @property
     def depends_on_student(self) -> bool:

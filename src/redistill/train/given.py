@@ -19,6 +19,7 @@ from redistill.features.traced import is_traced
 from redistill.metrics import ImageSet
 from redistill.models.classes import require_same_order
 from redistill.recipe import Recipe
+from redistill.sources.mixed import Mixed
 from redistill.train.kept import HELD_OUT
 from redistill.train.preflight import TeacherWarning
 
@@ -134,8 +135,8 @@ def require_cohort(
         mine, theirs = (getattr(one, "class_names", None) for one in (source, images))
         if by_labels and (remark := require_same_order(mine, theirs, "the training images", f"evaluation set {name!r}")):
             warnings.warn(remark, TeacherWarning, stacklevel=4)
-        halves = () if name.startswith("train") else getattr(source, "parts", (source,))
-        if again := sum(shared(one, images, decoded=False) for one in halves):
+        parts = () if name.startswith("train") else source.parts if isinstance(source, Mixed) else (source,)
+        if again := sum(shared(one, images, decoded=False) for one in parts):
             warnings.warn(
                 f"{again:,} of the images of evaluation set {name!r} are training images too, on which an "
                 f"accuracy says nothing of others: remove them from one of the two, or call the set train, where it is meant so",
