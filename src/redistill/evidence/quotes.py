@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from redistill.errors import RedistillError, counted, nearest
 from redistill.evidence import names
+from redistill.evidence.entries import Quoted
 from redistill.evidence.registry import Key, Number, Registry, key_of, registry
-from redistill.evidence.tables import Quoted, QuotingTable
+from redistill.evidence.tables import QuotingTable
 
 Status = Literal["equal", "differs", "not in the registry", "to be asked"]
 
