@@ -173,6 +173,34 @@ def test_a_run_that_diverged_long_ago_is_a_fact_and_no_failure_of_explain(small:
     assert invoke(app, words).exit_code == 0
 
 
+def test_effects_as_json(tmp_path: Path) -> None:
+    store, paper = Store(tmp_path / "runs"), load("ahn2019")
+    plain, floor = variants(paper, paper.cell("1:VID:2 %"), only=["floor"], device="cpu")
+    for seed, values in enumerate([(70.0, 61.0), (71.0, 60.0), (72.0, 10.0)]):
+        finished(store, plain.experiment.with_seed(seed), values[0])
+        finished(store, floor.experiment.with_seed(seed), values[1], diverged="inf at step 5" if seed == 2 else None)
+    words = ["explain", "ahn2019:1:VID:2 %", "--only", "floor", "--runs", str(tmp_path / "runs"), "--device", "cpu", "--json"]
+    found = json.loads(invoke(app, words).stdout)
+    assert (found["cell"], found["printed"]) == ("ahn2019:1:VID:2 %", 81.59)
+    assert found["as_planned"] == {"accuracy": {"0": 70.0, "1": 71.0, "2": 72.0}, "diverged": []}
+    [row] = found["departures"]
+    assert (row["name"], row["accuracy"], row["diverged"]) == ("floor", {"0": 61.0, "1": 60.0}, [2])
+    effect = row["effect"]
+    assert (effect["value"], effect["seeds"]) == (-10.0, 2) and effect["low"] < -10.0 < effect["high"]
+
+
+def test_code_of_ones_own_in_a_paper_is_explained_on_the_users_word(small: Path, tmp_path: Path) -> None:
+    """The sentence said to add an option that the command did not have, after the teacher had been trained for nobody."""
+    small.write_text(SMALL.replace('LeNet = "wrn-10-1"', 'LeNet = "./nets.py:Small"'), encoding="utf-8")
+    (tmp_path / "nets.py").write_text((HERE / "nets.py").read_text(encoding="utf-8") + "\n# of this test\n", encoding="utf-8")
+    words = ["explain", f"{small}:1:10:KD", "--only", "rate", "--runs", str(tmp_path / "runs"), "--device", "cpu", "--seeds", "1"]
+    refused = invoke(app, words)
+    assert refused.exit_code == 1 and "add --trust-code" in refused.stderr and "./nets.py:Small" in refused.stderr
+    assert list(Store(tmp_path / "runs").runs()) == []
+    assert invoke(app, [*words, "--trust-code"]).exit_code == 0
+    assert len(list(Store(tmp_path / "runs").runs())) == 3
+
+
 def test_runs_of_another_device_count_in_explain_as_in_reports(tmp_path: Path) -> None:
     store, paper = Store(tmp_path / "runs"), load("ahn2019")
     plain, floor = variants(paper, paper.cell("1:VID:2 %"), only=["floor"], device="cpu")

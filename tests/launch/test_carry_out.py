@@ -456,7 +456,7 @@ def test_every_command_has_its_words(monkeypatch: pytest.MonkeyPatch, capsys: py
         assert {"--runs", "--out"} <= words[name], name
     for name in ("report", "belief", "samples", "toy"):
         assert "--to" in words[name], name
-    for name in ("run", "evaluate", "reproduce", "belief"):
+    for name in ("run", "evaluate", "reproduce", "belief", "explain", "campaign", "report"):
         assert "--trust-code" in words[name], name
-    for name in ("report", "explain", "papers"):
+    for name in ("papers", "plan"):
         assert "--trust-code" not in words[name], name

@@ -81,3 +81,11 @@ def test_a_run_that_diverges_keeps_no_later_piece_from_its_turn(tmp_path: Path) 
     again = subprocess.run(line, capture_output=True, text=True, env=facts, timeout=120)
     assert again.returncode == 0 and "diverged" not in again.stderr, again.stderr  # a loop of nights has an end
     assert "KD, seed 0: diverged (was there:" in again.stdout
+
+
+def test_a_paper_file_lies_beside_the_campaigns_file(tmp_path: Path) -> None:
+    text = (ROOT / "src/redistill/cli/begin/paper.toml").read_text(encoding="utf-8")
+    (tmp_path / "mine.toml").write_text(text)
+    (tmp_path / "campaign.toml").write_text('[[piece]]\npaper = "./mine.toml"\ntables = ["1"]\nwhy = ""\n')
+    [piece] = read(tmp_path / "campaign.toml")
+    assert Path(piece.paper) == tmp_path / "mine.toml"

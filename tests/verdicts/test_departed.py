@@ -74,6 +74,19 @@ def test_dead_seeds_have_no_effect_and_are_named(tmp_path: Path) -> None:
     assert line.startswith("VID / 2 %, floor: -9.60, of one seed: no interval")
 
 
+def test_a_departure_that_kills_is_told_with_what_its_seeds_had_without_it(tmp_path: Path) -> None:
+    """It was *not measured*, beside a seed that had been trained and died of it."""
+    store = Store(tmp_path)
+    plain, start = changed("start")
+    fill(store, plain, {0: 50.0, 1: 68.5, 2: 70.9}, dead=(0,))
+    fill(store, start, {2: 53.3}, dead=(2,))
+    [line] = markdown.departed_lines(table_of(store, plan()))
+    assert line.startswith("VID / 2 %, start: no accuracy, seed 2 diverged, which as planned came to 70.90; the first variance of VID")
+    fill(store, start, {0: 10.0, 1: 40.0}, dead=(0, 1))
+    [line] = markdown.departed_lines(table_of(store, plan()))
+    assert "start: no accuracy, seeds 0, 1, 2 diverged, of which seeds 1, 2 as planned came to 68.50, 70.90; " in line
+
+
 def test_what_learned_from_a_file_is_compared_with_what_learned_from_that_file(tmp_path: Path, files: list[Path]) -> None:
     store = Store(tmp_path / "runs")
     for file, shift in zip(files, (0.0, 5.0), strict=True):

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from redistill.cli import app
-from redistill.cli.options import DataDir, Device, Json, Out, Threads, seeds_of, show_json
+from redistill.cli.options import DataDir, Device, Json, Out, Threads, TrustCode, seeds_of, show_json
 from redistill.cli.papers import reproduce
 from redistill.cli.run import FAILED, Budget, Jobs
 from redistill.errors import RedistillError
@@ -27,6 +27,7 @@ def campaign(
     jobs: Jobs = 1,
     out: Out = Path("runs"),
     threads: Threads = None,
+    trust_code: TrustCode = False,
     as_json: Json = False,
 ) -> None:
     """Work through the papers' cells that a file lists, in its order.
@@ -69,7 +70,7 @@ def campaign(
         try:
             reproduce(
                 piece.paper, list(piece.tables), list(piece.only), list(piece.rows), list(piece.columns), piece.seeds, time_budget=left,
-                data_dir=data_dir, device=device, jobs=jobs, out=out, threads=threads,
+                data_dir=data_dir, device=device, jobs=jobs, out=out, threads=threads, trust_code=trust_code,
             )  # fmt: skip
         except typer.Exit as left_with:
             if left_with.exit_code != FAILED:

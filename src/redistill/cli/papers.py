@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from redistill.cli import app
+from redistill.cli import app, tell
 from redistill.cli.look import columns as aligned
 from redistill.cli.look import warn_left_out
 from redistill.cli.options import DataDir, Device, Json, NoCache, Out, Threads, Track, TrustCode, seeds_of, show_json, use_threads
@@ -158,8 +159,7 @@ def reproduce(
     use_threads(threads)
     show(made, store, device, jobs, sys.stdout if dry_run and not as_json else sys.stderr, as_json=as_json and dry_run,
          rules=dry_run and scale == 1.0, remembers=not no_cache)  # fmt: skip
-    for named in code_in(made):
-        print(f"code of its own, run only with --trust-code: {named}", file=sys.stderr)
+    _name_code(made.runs)
     if dry_run:
         return
     if scale != 1.0:
@@ -196,6 +196,12 @@ def reproduce(
         raise typer.Exit(status)
 
 
+def _name_code(asked: Iterable[Experiment]) -> None:
+    """Say before the first run which code a paper file names."""
+    for named in code_in(asked):
+        print(f"code of its own, run only with --trust-code: {named}", file=sys.stderr)
+
+
 def _unless_stopped(status: int) -> int:
     """Leave a command that was stopped and can go on; beside a run that failed or diverged, and will again, the others stand."""
     if status not in (0, FAILED):
@@ -216,8 +222,11 @@ def explain(
     device: Device = "auto",
     jobs: Jobs = 1,
     out: Out = Path("runs"),
+    no_wait: NoWait = False,
     no_cache: NoCache = False,
     threads: Threads = None,
+    trust_code: TrustCode = False,
+    as_json: Json = False,
 ) -> None:
     """Change one departure of a cell at a time, and rank them.
 
@@ -227,7 +236,7 @@ def explain(
     from redistill.launch.progress import estimated
     from redistill.launch.queue import plan
     from redistill.papers.cost import seconds
-    from redistill.papers.explain import effects, sentences, variants
+    from redistill.papers.explain import effects, rows, sentences, variants
     from redistill.papers.load import load
     from redistill.papers.plan import Planned
     from redistill.runs.lookup import Found
@@ -251,22 +260,35 @@ def explain(
     if missing and dry_run:
         long = sum(seconds(group, device, remembers=not no_cache) for group in missing)
         count = sum(map(len, missing))
-        print(f"{counted(count, 'run')} {'is' if count == 1 else 'are'} missing, {estimated(long)}")
+        words = f"{counted(count, 'run')} {'is' if count == 1 else 'are'} missing, {estimated(long)}"
+        print(words, file=sys.stderr if as_json else sys.stdout)
+    _name_code(variant.experiment for variant in found)
     status = 0
     if missing and not dry_run:
-        outcome = carried_out(wanted, out, resources(data_dir, device, budget=time_budget, jobs=jobs, no_cache=no_cache, threads=threads))
-        told([outcome], False)
+        given = resources(
+            data_dir, device, budget=time_budget, jobs=jobs, no_wait=no_wait, no_cache=no_cache, threads=threads, trust_code=trust_code
+        )
+        outcome = carried_out(wanted, out, given)
+        if as_json:
+            for problem in outcome.problems:
+                tell(problem)
+        else:
+            told([outcome], False)
         status = _unless_stopped(outcome.status)
         known = Found(store)
     for run in filter(None, map(store.find, asked)):
         if (why := stale(run, store)) is not None:
             print(f"redistill: {run.label}, seed {run.seed} is stale and not counted: {why}", file=sys.stderr)
     plain, *changed = effects(found, known, numbers)
-    print("\n".join(sentences([plain, *changed], paper, one)))
+    if as_json:
+        show_json(rows([plain, *changed], paper, one))
+    else:
+        print("\n".join(sentences([plain, *changed], paper, one)))
     if not (plain.values or plain.diverged) and (others := of_other_teachers(Planned(one, found[0].experiment), known)):
-        print(others)
+        print(others, file=sys.stderr if as_json else sys.stdout)
     if scale != 1.0:
-        print(f"scale {scale:g}: what a departure does at the published length may be another thing")
+        print(f"scale {scale:g}: what a departure does at the published length may be another thing",
+              file=sys.stderr if as_json else sys.stdout)  # fmt: skip
     if status:
         raise typer.Exit(status)
 
@@ -295,6 +317,7 @@ def report(
     device: Device = "auto",
     out: Out = Path("runs"),
     threads: Threads = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """A paper beside our runs, or runs alone, as a page.
 
@@ -304,6 +327,7 @@ def report(
     Of runs: the same without claims.
     """
     from redistill.files import make_folder
+    from redistill.launch.named_code import vouch
     from redistill.papers.load import load, names
     from redistill.paths import expanded
     from redistill.report.folder import save
@@ -338,6 +362,9 @@ def report(
                 print(f"{found.file}: {found.accuracy:g} % of {found.images} images of {found.data}", file=sys.stderr)
     store, believed, pick = Store(out), out / "beliefs", made.paper.file.setup.images
     if belief:
+        if trust_code:
+            for experiment in made.runs:
+                vouch(experiment)
         for one in beliefs.measure(to_measure(made, Found(store)), store, believed, data_dir, device, pick):
             within = "" if one.standard_error is None else f" ± {one.standard_error:.4f}"
             way = "the student, relative, by the reproduction's code" if one.attacked == "relative" else f"the {one.attacked}"

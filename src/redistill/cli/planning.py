@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from redistill.errors import RedistillError
 from redistill.paths import expanded
 
 if TYPE_CHECKING:
+    from redistill.experiment.value import Experiment
     from redistill.papers.plan import Plan
     from redistill.runs.store import Store
 
@@ -95,11 +97,11 @@ def allowance_of(teachers: str) -> float:
     )
 
 
-def code_in(made: Plan) -> list[str]:
-    """Code that a paper file names, each once: which file it is, without running it."""
-    from redistill.launch.named_code import names
+def code_in(asked: Iterable[Experiment]) -> list[str]:
+    """Code that a paper file names in experiments and in what they need, each once: which file it is, without running it."""
+    from redistill.launch.named_code import names, whole
 
-    return list(dict.fromkeys(named.located().described for one in made.runs for named in names(one)))
+    return list(dict.fromkeys(named.located().described for first in asked for one in whole(first) for named in names(one)))
 
 
 def files_of(teacher: list[str]) -> dict[str, Path]:

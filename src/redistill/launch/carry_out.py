@@ -21,7 +21,7 @@ from redistill.files import there
 from redistill.launch.cohort import CohortRun
 from redistill.launch.jobs import Task
 from redistill.launch.local import Tasks, side_by_side
-from redistill.launch.named_code import refusal, vouch
+from redistill.launch.named_code import refusal, vouch, whole
 from redistill.launch.queue import Queue, plan
 from redistill.launch.stop import Interrupted, Stop
 from redistill.runs.store import RECORD, Run, Store
@@ -132,7 +132,7 @@ def carry_out(
         queue = Queue(groups, store, given.data_dir, stop, given.device, given.every, given.wait, given.cache,
                       given.threads, given.track, note=shown.note)  # fmt: skip
         try:
-            _require_words(queue, given.trust_code)
+            _require_words(queue, wanted, given.trust_code)
             if given.jobs > 1:
                 problems += side_by_side(queue, given.jobs, given.threads, shown.tasks)
             else:
@@ -159,13 +159,19 @@ def carry_out(
     return Outcome(runs, found, problems, status or int(bool(problems)), known)
 
 
-def _require_words(queue: Queue, trusted: bool) -> None:
-    """Code of one's own in what is still to run: run it on the user's word, or leave those experiments out with a sentence."""
+def _require_words(queue: Queue, wanted: Sequence[Experiment], trusted: bool) -> None:
+    """Code of one's own in what is still to run: run it on the user's word, or leave those experiments out with a sentence, and with
+    them what nobody but they needs (their teachers would be trained for nothing)."""
     for one in (one for group in queue.groups for one in group):
         if trusted:
             vouch(one)
         elif (why := refusal(one)) is not None and queue.missing(one):
             queue.blocked[one.id] = why
+    if queue.blocked:
+        chains = [tuple(whole(one)) for one in wanted]
+        useful = {one.id for chain in chains if not any(each.id in queue.blocked for each in chain) for one in chain}
+        useful |= {one.id for one in wanted}
+        queue.groups = [left for group in queue.groups if (left := tuple(one for one in group if one.id in useful))]
 
 
 def _one_by_one(queue: Queue, display: Display, debug: bool) -> list[str]:

@@ -20,6 +20,7 @@ from redistill.errors import RedistillError, nearest
 from redistill.papers.cost import seconds
 from redistill.papers.load import load
 from redistill.papers.plan import make, select
+from redistill.paths import expanded
 from redistill.runs.store import Store
 from redistill.settings.text import parse
 from redistill.values import Value
@@ -64,6 +65,7 @@ def read(path: Path, only: Sequence[str] = ()) -> tuple[Piece, ...]:
     except pydantic.ValidationError as error:
         mistakes.validation((), error)
     mistakes.raise_if_any()
+    pieces = tuple(_beside(one, path.parent) for one in pieces)
     for number, one in enumerate(pieces):
         try:
             select(load(one.paper), one.tables, one.only, one.rows, one.columns)
@@ -75,6 +77,12 @@ def read(path: Path, only: Sequence[str] = ()) -> tuple[Piece, ...]:
         if name not in names:
             raise RedistillError(nearest(name, names, "piece"))
     return tuple(one for one in pieces if not only or one.name in only)
+
+
+def _beside(one: Piece, folder: Path) -> Piece:
+    """A paper file is looked for from the campaign's file on, wherever the command was typed."""
+    own = one.paper.endswith(".toml") and folder != Path()
+    return one.model_copy(update={"paper": str(folder / expanded(one.paper))}) if own else one
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from redistill.errors import RedistillError, nearest
@@ -81,10 +82,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Paper:
-    """A paper file under its name, with what follows from it."""
+    """A paper file under its name, with what follows from it. ``folder``: where its relative paths start, as in an experiment's file."""
 
     name: str
     file: PaperFile
+    folder: Path = field(default=Path())
 
     # -- cells --------------------------------------------------------------------------------------------------------
     @cached_property

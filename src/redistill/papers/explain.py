@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from redistill.errors import RedistillError, counted, nearest
 from redistill.experiment.value import Experiment
@@ -72,11 +73,11 @@ def variants(
     for name in wanted:
         if name not in names:
             raise RedistillError(nearest(name, names, f"departure of {cell.id}"))
-    made = [Variant(None, of(settings, device, scale))]
+    made = [Variant(None, of(settings, device, scale, paper.folder))]
     for departs in switches:
         if not wanted or departs.name in wanted:
             other = {**put_over(settings, filled(departs.change, cell.facts)), "name": name_of(cell.id, departs.name)}
-            made.append(Variant(departs, of(other, device, scale)))
+            made.append(Variant(departs, of(other, device, scale, paper.folder)))
     teach(teachers or {}, {cell.id: made[0].experiment}, paper)
     return made
 
@@ -147,13 +148,15 @@ def told_of(one: Effect, plain: Effect) -> str:
         effect = f"{one.values[shared[0]] - plain.values[shared[0]]:+.2f}, of one seed: no interval"
     elif one.effect is None and one.values and plain.diverged and not shared:
         effect = "nothing to compare it with"
+    elif one.effect is None and one.diverged and not one.values:
+        effect = "no accuracy"
     elif one.effect is None:
         effect = f"not measured ({counted(len(one.values), 'seed')})"
     else:
         ends = ", ".join(past_edge(end, 0.0, 0.0) for end in (one.effect.low, one.effect.high))
         effect = f"{one.effect.value:+.2f} [{ends}], {one.effect.n} seeds"
     came = _came_to(one, [seed for seed in one.values if seed in plain.diverged])
-    return f"{about.name}: {', '.join(filter(None, (effect, _lost(one))))}; {about.about}: {about.theirs}{came}"
+    return f"{about.name}: {', '.join(filter(None, (effect, _lost(one, plain))))}; {about.about}: {about.theirs}{came}"
 
 
 def _came_to(one: Effect, lived: Sequence[int]) -> str:
@@ -180,8 +183,33 @@ def _mean(one: Effect) -> str:
     return f"{sum(values) / len(values):.2f} ({counted(len(values), 'seed')})" if values else ""
 
 
-def _lost(one: Effect) -> str:
-    """Seeds that diverged: they have no accuracy, so they are in no mean and no effect, and are named."""
+def _lost(one: Effect, plain: Effect | None = None) -> str:
+    """Seeds that diverged: they have no accuracy, so they are in no mean and no effect, and are named, with what the cell as planned
+    (``plain``) came to where it lived."""
     if not one.diverged:
         return ""
-    return f"{_seeds(one.diverged)} diverged"
+    lived = {seed: plain.values[seed] for seed in one.diverged if seed in plain.values} if plain is not None else {}
+    words = f"{_seeds(one.diverged)} diverged"
+    if not lived:
+        return words
+    which = "which" if len(lived) == len(one.diverged) else f"of which {_seeds(list(lived))}"
+    return f"{words}, {which} as planned came to {', '.join(f'{value:.2f}' for value in lived.values())}"
+
+
+def rows(found: Sequence[Effect], paper: Paper, cell: Cell) -> dict[str, Any]:
+    """The ranking for machines: accuracies in percent by seed, effects in points; the printed number is an accuracy too."""
+    plain, *others = found
+    return {
+        "cell": cell.id,
+        "printed": paper.accuracy(cell),
+        "as_planned": _row(plain),
+        "departures": [_row(one) for one in others],
+    }
+
+
+def _row(one: Effect) -> dict[str, Any]:
+    departs, effect = one.variant.departs, one.effect
+    about = {} if departs is None else {"name": departs.name, "about": departs.about, "theirs": departs.theirs, "ours": departs.ours}
+    between = None if effect is None else {"value": effect.value, "low": effect.low, "high": effect.high, "seeds": effect.n}
+    accuracies = {str(seed): value for seed, value in one.values.items()}
+    return {**about, "accuracy": accuracies, "diverged": list(one.diverged), **({} if departs is None else {"effect": between})}

@@ -34,15 +34,15 @@ def load(name: str | Path) -> Paper:
     """
     path = expanded(name)
     if path.suffix == ".toml":
-        return parse(content_of(path, MOST_BYTES), str(path), path.stem)
+        return parse(content_of(path, MOST_BYTES), str(path), path.stem, path.parent)
     if str(name) not in names():
         raise RedistillError(f"{nearest(str(name), names(), 'paper')} (or give the path of a paper file, ./mine.toml)")
     inside = importlib.resources.files("redistill.papers") / f"{name}.toml"
     return parse(inside.read_bytes(), f"{name}.toml", str(name))
 
 
-def parse(content: bytes, where: str, name: str) -> Paper:
-    """A paper from the content of its file; ``where`` is how messages call the file."""
+def parse(content: bytes, where: str, name: str, folder: Path = Path()) -> Paper:
+    """A paper from the content of its file in ``folder``; ``where`` is how messages call the file."""
     text, data = toml_of(content, where)
     mistakes = ValidationErrors(where, {**of_keys(text), **_rows(text, of_keys(text))}, data)
     file = None
@@ -59,7 +59,7 @@ def parse(content: bytes, where: str, name: str) -> Paper:
     assert file is not None
     _resolved(mistakes, file)
     mistakes.raise_if_any()
-    paper = Paper(name, file)
+    paper = Paper(name, file, folder)
     _cells(mistakes, paper)
     mistakes.raise_if_any()
     return paper
@@ -276,7 +276,7 @@ def checked(paper: Paper) -> list[str]:
         if cell.unknown:
             continue
         try:
-            Experiment.of(paper.settings(cell), device="cpu", trust_code=False)
+            Experiment.of(paper.settings(cell), folder=paper.folder, device="cpu", trust_code=False)
         except RedistillError as error:
             wrong.append(f"{cell.id}: {error}")
     return wrong

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +197,7 @@ def make(
     if teachers_each:
         setup = paper.file.setup
         rule = setup.teacher.model_copy(update={"seed": "same"})
-        paper = Paper(paper.name, paper.file.model_copy(update={"setup": setup.model_copy(update={"teacher": rule})}))
+        paper = replace(paper, file=paper.file.model_copy(update={"setup": setup.model_copy(update={"teacher": rule})}))
     if not 0 < scale <= 1:
         raise RedistillError(f"--scale {scale:g}: a part of the published length, above 0 and at most 1")
     if not cells:
@@ -225,7 +225,7 @@ def _experiment(
     imported(settings, files, paper)
     text = repr({**settings, "name": ""})
     if text not in known:
-        known[text] = of(settings, device, scale)
+        known[text] = of(settings, device, scale, paper.folder)
     return known[text]
 
 
@@ -241,12 +241,12 @@ def _rest(
     return tuple(_passed(one, made, paper) for one in made)
 
 
-def of(settings: dict[str, Any], device: str, scale: float) -> Experiment:
-    """The experiment of settings, at a part of its length."""
-    whole = Experiment.of(settings, device=device, trust_code=False)
+def of(settings: dict[str, Any], device: str, scale: float, folder: Path) -> Experiment:
+    """The experiment of settings whose relative paths start in ``folder``, at a part of its length."""
+    whole = Experiment.of(settings, folder=folder, device=device, trust_code=False)
     if scale == 1.0:
         return whole
-    return Experiment.of(scaled(whole.written(), scale), device=device, trust_code=False)
+    return Experiment.of(scaled(whole.written(), scale), folder=folder, device=device, trust_code=False)
 
 
 def _passed(planned: Planned, others: Sequence[Planned], paper: Paper) -> Planned:
