@@ -200,7 +200,7 @@ def test_a_pair_needs_the_seeds_that_both_have() -> None:
 def test_one_pair_is_one_seed_and_cells_without_a_common_seed_are_compared_without_a_warning() -> None:
     """Of one pair the interval was NaN; and numpy warned of empty slices, as `audit` of runs whose seeds differ did."""
     cells = {"A": runs(82.0, 82.2), "B": [Measured(0, 80.0), Measured(2, 80.2)]}
-    claim = Claim("g", "gain", "A", mean_of_3(2.0), "B", mean_of_3(80.0), "paired", seeds=1)
+    claim = Claim("g", "gain", "A", mean_of_3(82.0), "B", mean_of_3(80.0), "paired", seeds=1)
     found = judge(claim, cells)
     assert (found.verdict, found.note, found.more_seeds) == ("unclear", "no verdict from one seed", 2)
     with warnings.catch_warnings():
