@@ -7,6 +7,7 @@ import importlib.util
 import json
 import math
 import sys
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -194,6 +195,19 @@ def test_a_pair_needs_the_seeds_that_both_have() -> None:
     found = judge(claim, {"A": runs(*OURS), "B": other})
     assert (found.verdict, found.note) == ("pending", "2 of 3 seeds in both cells so far")
     assert judge(dataclasses.replace(claim, decides="unpaired"), {"A": runs(*OURS), "B": other}).reading is not None
+
+
+def test_one_pair_is_one_seed_and_cells_without_a_common_seed_are_compared_without_a_warning() -> None:
+    """Of one pair the interval was NaN; and numpy warned of empty slices, as `audit` of runs whose seeds differ did."""
+    cells = {"A": runs(82.0, 82.2), "B": [Measured(0, 80.0), Measured(2, 80.2)]}
+    claim = Claim("g", "gain", "A", mean_of_3(82.0), "B", mean_of_3(80.0), "paired", seeds=1)
+    found = judge(claim, cells)
+    assert (found.verdict, found.note, found.more_seeds) == ("unclear", "no verdict from one seed", 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        apart = {"A": cells["A"], "B": [Measured(seed + 5, 80 + seed / 10) for seed in range(2)]}
+        [found], _ = judge_table([dataclasses.replace(claim, decides="unpaired")], apart)
+    assert found.reading is not None and found.difference == pytest.approx(0.05)
 
 
 def test_every_seed_of_the_plan_counts_whatever_the_others_say() -> None:

@@ -30,6 +30,20 @@ def test_the_loss_is_the_weighted_sum() -> None:
     assert float(got) == pytest.approx(float(want), rel=1e-7)
 
 
+def test_a_weight_that_changes_is_told_what_time_it_is() -> None:
+    """In a loop of one's own, where nobody said it, a ramp stayed what it is in the first epoch: a term with weight 0 for ever."""
+    s, t = torch.zeros(4, 3), torch.eye(4, 3)
+    told: dict[str, int] = {}
+    for unit in ("epoch", "step"):
+        method = CE() + 2.0 * Ramp(0, 4, unit=unit) * KD()  # type: ignore[arg-type]
+        with pytest.raises(RedistillError, match=rf"the weight of KD\(\) changes from {unit} to {unit}: method.loss\(..., {unit}={unit}\)"):
+            method.loss(Output(s), Output(t), Batch(s, labels=torch.zeros(4, dtype=torch.int64)), **told)
+        told = {unit: 2}
+        batch = Batch(s, labels=torch.zeros(4, dtype=torch.int64))
+        want = CE()(Output(s), None, batch) + 1.0 * KD()(Output(s), Output(t), batch)
+        assert float(method.loss(Output(s), Output(t), batch, **told)) == pytest.approx(float(want))
+
+
 def test_ramps() -> None:
     warm = 5.0 * Ramp(0, 20)
     assert [warm.at(epoch=e, step=0) for e in (0, 1, 20, 99)] == [0.0, 0.25, 5.0, 5.0]

@@ -5,19 +5,23 @@ from __future__ import annotations
 import copy
 import io
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+import redistill as rd
 from helpers import slow_logits as slow
 from helpers.relations import Y, drawn, equal
 from helpers.slow import derivative, kl
 from redistill import models
 from redistill.core import Batch, Context, Output, RedistillError, Term
+from redistill.experiment.value import Experiment
 from redistill.features.places import context
 from redistill.features.tapped import Tapped
+from redistill.recipe import Recipe
 from redistill.terms import (
     CATKD,
     CTKD,
@@ -34,6 +38,7 @@ from redistill.terms import (
     target_enhanced,
 )
 from redistill.terms.ctkd import strength
+from redistill.train.loop import Loop
 
 
 def logits(x: Tensor) -> Output:
@@ -90,6 +95,37 @@ def test_ctkd_counts_the_epochs_of_its_data_and_needs_to_know_them() -> None:
     with pytest.raises(RedistillError, match="CTKD counts epochs, and this source has none"):
         ready(CTKD(), count=None)
     ready(CTKD(loops=0), count=None)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "calls"),
+    [({"batch_size": 8}, 4), ({"batch_size": 8, "drop_last": True}, 3), ({"batch_size": 9, "accumulate": 4}, 12), ({"batch_size": 64}, 1)],
+)
+def test_in_a_run_ctkd_counts_the_epochs_of_the_run(recipe: dict[str, Any], calls: int) -> None:
+    """25 images in batches of 8 are 3 steps where the last image is left out, and were 4; parts of 2, 2, 2 and 3 images were 13."""
+    _, images = rd.data.digits()[0].held_out(25, seed=0)
+    student, teacher = (models.wrn(10, 1, 10, channels=1, image_size=8, seed=seed) for seed in (0, 1))
+    loop = Loop([(student, CTKD(loops=2))], teacher, images, Recipe(epochs=4, lr=0.0, **recipe), seed=0, device="cpu")
+    [(_, term)] = loop.students[0].method.named_terms()
+    assert isinstance(term, CTKD)
+    for epoch in range(1, 4):
+        while next(loop).step < epoch * loop.per_epoch:
+            pass
+        assert int(term.step) == epoch * calls and int(term.length) == calls
+
+
+def test_only_runs_whose_epochs_ctkd_counted_otherwise_have_another_identity() -> None:
+    def versions(term: dict[str, Any], **recipe: Any) -> dict[str, int]:
+        settings = {
+            "teacher": {"model": "wrn-10-1", "from": None}, "student": {"model": "wrn-10-1"}, "method": [{"use": "CTKD", **term}],
+            "source": {"data": "digits"}, "recipe": {"epochs": 1, **recipe},
+        }  # fmt: skip
+        settings["teacher"] = {"model": "wrn-10-1", "run": {**settings, "method": [{"use": "CE"}]}}
+        del settings["teacher"]["run"]["teacher"]
+        return {k: v for k, v in Experiment.of(settings, device="cpu").numerics.items() if k.startswith("term:CTKD")}
+
+    assert versions({}) == versions({"steps": 9}, drop_last=True) == versions({"loops": 0}, accumulate=2) == {"term:CTKD": 1}
+    assert versions({}, drop_last=True) == versions({}, accumulate=2) == {"term:CTKD": 1, "term:CTKD:epochs": 2}
 
 
 @pytest.mark.parametrize("way", ["moved", "assigned", "copied", "pickled"])

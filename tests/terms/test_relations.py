@@ -25,6 +25,7 @@ from redistill.terms import (
     DKD,
     FSP,
     KD,
+    MLKD,
     NST,
     PKT,
     RKD,
@@ -33,6 +34,7 @@ from redistill.terms import (
     Review,
     attention_gap,
     correlation_distance,
+    discrepancy,
     others_kl,
     target_kl,
 )
@@ -149,6 +151,35 @@ def test_what_is_exactly_zero_gets_no_gradient_of_the_guard() -> None:
     for loss, point in tried:
         (grad,) = torch.autograd.grad(loss(point := point.clone().requires_grad_()), point)
         assert 0 < grad.abs().max() < 1e3, (loss, grad)
+
+
+@pytest.mark.parametrize(
+    "term", [KD(T=2.0, standardise=True), DKD(T=2.0, standardise=True), MLKD(views=1, standardise=True), DIST(), DIST(T=4.0)], ids=repr
+)
+@pytest.mark.parametrize("classes", [4, 10])
+def test_a_classifier_that_starts_at_zero_gets_no_gradient_of_the_guard(term: Term, classes: int) -> None:
+    """Equal logits have no spread: 1e-7 in its place gave gradients of 1e6, and 1e-8 that of DIST; the first step ruined the network."""
+    features = torch.tensor(drawn(16, 6, seed=1), dtype=torch.float32)
+    teacher = 3 * torch.tensor(drawn(16, classes, seed=2), dtype=torch.float32)
+    head = [torch.zeros(classes, 6, requires_grad=True), torch.zeros(classes, requires_grad=True)]
+    batch = Batch(features, labels=torch.arange(16) % classes)
+    logits_of = features @ head[0].T + head[1]
+    loss = term(Output(logits_of), Output(teacher), batch)
+    assert torch.isfinite(loss)
+    assert all(float(grad.norm()) < 10 for grad in torch.autograd.grad(loss, head))
+    moved = logits_of.detach() + 1e-3 * teacher.flip(0)  # of a spread that is small, and there, nothing changes
+    (grad,) = torch.autograd.grad(term(Output(moved.requires_grad_()), Output(teacher), batch), moved)
+    assert float(grad.norm()) > 10
+
+
+def test_nst_knows_what_images_that_somebody_makes_change_in_its_teacher() -> None:
+    """Its own part was cut off: the gradient that a generator was given was not the derivative."""
+    s, t = (torch.tensor(drawn(2, 12, seed=seed)).reshape(2, 3, 2, 2) for seed in (1, 2))
+    way, step = torch.tensor(drawn(2, 12, seed=3)).reshape(2, 3, 2, 2), 1e-6
+    (grad,) = torch.autograd.grad(discrepancy(s, t.requires_grad_()), t)
+    with torch.no_grad():
+        slope = (discrepancy(s, t + step * way) - discrepancy(s, t - step * way)) / (2 * step)
+    assert float((grad * way).sum()) == pytest.approx(float(slope), rel=1e-6)
 
 
 @pytest.mark.parametrize("reduction", ["entry", "row"])

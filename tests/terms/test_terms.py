@@ -189,6 +189,24 @@ def test_gradients_of_vid_are_those_of_autograd_bit_for_bit_and_stay_in_the_layo
             assert layouts[1]
 
 
+@pytest.mark.parametrize("reduction", ["element", "batch"])
+def test_second_derivatives_of_vid_are_those_of_autograd(reduction: Any) -> None:
+    """A graph of the gradient itself: it was taken for a constant, and no error said so."""
+    shape = (3, 4, 5, 2)
+    values = [randn(*shape), randn(4).abs() + 0.1, randn(*shape)]
+    ways = [randn(*value.shape) for value in values]
+    found = []
+    for loss in (_vid_by_autograd, vid_loss):
+        leaves = [value.clone().requires_grad_() for value in values]
+        total = loss(leaves[0].square(), leaves[1], leaves[2], reduction, False)  # type: ignore[arg-type]
+        first = torch.autograd.grad(0.3 * total, leaves, create_graph=True)
+        along = sum((grad * way).sum() for grad, way in zip(first, ways, strict=True))
+        assert isinstance(along, Tensor)
+        found.append(torch.autograd.grad(along, leaves))
+    for mine, theirs in zip(*found, strict=True):
+        assert float(mine.abs().max()) > 0 and torch.allclose(mine, theirs, rtol=1e-9, atol=1e-12)
+
+
 def test_huge_scales_stay_exact() -> None:
     head = VID(at="s")
     run(head, {"s": randn(2, 1, 2, 2)}, {"s": randn(2, 1, 2, 2)})

@@ -76,6 +76,35 @@ def test_a_seed_that_diverged_before_its_first_evaluation_counts_too(tmp_path: P
     assert any("(seed 2) diverged and counts as guessing, 10 %" in note for note in evidence.notes)
 
 
+def test_where_the_best_epoch_is_compared_it_is_told_as_what_it_reached(tmp_path: Path) -> None:
+    """The sentence said that it counts as guessing, beside a mean in which it does not."""
+    ferles, store = papers.load("ferles2020"), Store(tmp_path)
+    plan = make(ferles, select(ferles, ["6"], rows=["25"]), device="cpu")
+    one = plan.cells[0].experiment
+    assert one is not None
+    for seed, last in enumerate((34.0, 35.0, 33.0)):
+        finished(store, one.with_seed(seed), last, WHY if seed == 2 else None, best=last + 0.5)
+    [found] = judged(plan, store)[0].findings
+    assert found.epoch == "best_on_test" and found.ours is not None and found.ours.value == pytest.approx(34.5)
+    assert "seed 2 diverged and counts as the best that was reached, 33.50 %: CE (weight 1) became nan" in found.note
+    assert any("guessing, 10 % (the best that it reached, 33.50 %, where" in note for note in read_store(tmp_path, Stated()).notes)
+
+
+def test_at_a_named_step_what_died_later_is_alive_and_what_died_before_guesses(tmp_path: Path) -> None:
+    """One was called dead at a step at which it had been evaluated, the other was not there at all."""
+    plan = make(MICAELLI, select(MICAELLI, ["curve-cifar10"], rows=["800", "1600"]), device="cpu", seeds=[0, 1, 2])
+    [whole] = {one.cell: one for one in plan.wanted}.values()
+    store = Store(tmp_path)
+    finished(store, whole.with_seed(0), 58.0, curve=[(8_000, 33.0), (16_000, 58.0)])
+    finished(store, whole.with_seed(1), 34.0, WHY, curve=[(8_000, 34.0)], steps=9_000)
+    finished(store, whole.with_seed(2), 20.0, WHY, curve=[(4_000, 20.0)], steps=5_000)
+    [first, second] = judged(plan, store)[0].findings
+    assert first.ours is not None and first.ours.value == pytest.approx((33.0 + 34.0 + 10.0) / 3)
+    assert "1 of 3 seeds diverged" in first.note and "seed 2 diverged and counts as guessing, 10 %" in first.note
+    assert second.ours is not None and second.ours.value == pytest.approx((58.0 + 10.0 + 10.0) / 3)
+    assert "2 of 3 seeds diverged" in second.note and "seeds 1, 2 diverged and count as guessing, 10 %" in second.note
+
+
 def test_the_mean_of_a_cell_that_nobody_prints_says_how_many_of_its_networks_died(tmp_path: Path) -> None:
     """70, 71 and one that guesses were 50.33 of three, without a word where the table prints anything else."""
     ferles, store = papers.load("ferles2020"), Store(tmp_path)

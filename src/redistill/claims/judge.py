@@ -153,6 +153,13 @@ def _numbers(claim: Claim, runs: Runs, epoch: Epoch) -> dict[str, dict[int, floa
     return known if len(known) == len(numbers) else None
 
 
+def _behind(claim: Claim, numbers: Mapping[str, Mapping[int, float]]) -> int:
+    """How many runs stand behind our number, or pairs of one seed where nothing else is compared."""
+    if claim.decides == "paired":
+        return len(set.intersection(*map(set, numbers.values())))
+    return min(map(len, numbers.values()))
+
+
 def _epoch(claim: Claim, runs: Runs) -> Epoch:
     """The epoch of our numbers: like the paper's where that is known and measured, else the last."""
     like = claim.compare or ("best_on_test" if claim.published and claim.published.which == "best_on_test" else "last")
@@ -246,8 +253,7 @@ def _look(claim: Claim, runs: Runs, around: _Around) -> _Examined:
     unlike = mismatch(claim, epoch)
     numbers = _numbers(claim, runs, epoch)
     assert numbers is not None
-    n = min(map(len, numbers.values()))
-    if n < 2:
+    if _behind(claim, numbers) < 2:
         note = "no verdict from one seed"
         return _Examined(Finding(claim, "unclear", epoch=epoch, more_seeds=2, mismatch=unlike, note=note))
     diverged = {cell: sum(run.diverged for run in runs[cell] if not run.stale) for cell in claim.cells if epoch == "last"}
@@ -280,7 +286,7 @@ def _by_the_living(
     if hurt == view.dead:
         return _Examined(replace(found, note=", ".join([found.note, *words])), view, p, may)
     found = replace(found, reading=possible(found))
-    if min(map(len, lived.values())) > 1:
+    if _behind(claim, lived) > 1:
         view, _ = _view(claim, lived, around, "last")
         reading = view.reading(LIVED)
         found, p = replace(found, others=(reading, *found.others)), reading.p

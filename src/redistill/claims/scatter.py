@@ -149,9 +149,11 @@ class Blocks:
 
 def blocks(cells: Mapping[str, Values], seeds: Sequence[int]) -> Blocks | None:
     """The layout of the cells that have all of ``seeds``; None with fewer than three of them, or fewer than two seeds."""
+    if len(seeds) < 2:
+        return None
     whole = {name: np.array([v[s] for s in seeds]) for name, v in cells.items() if set(seeds) <= set(v)}
     whole = {name: x - x.mean() for name, x in whole.items() if x.std() > NOTHING}
-    if len(whole) < 3 or len(seeds) < 2:
+    if len(whole) < 3:
         return None
     n, names = len(seeds), list(whole)
     stays = alike([Spread(float(whole[c].std(ddof=1)), n - 1) for c in names], KEEP)

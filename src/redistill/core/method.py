@@ -367,9 +367,19 @@ class Method(Summand):
         known = student.rows(rows), None if teacher is None else teacher.rows(rows), batch.rows(rows)
         return tuple(_of_the_labelled(term, *known) if term.needs_labels else term(student, teacher, batch) for _, term in self.parts())
 
-    def loss(self, student: Output, teacher: Output | None, batch: Batch, *, epoch: int = 0, step: int = 0) -> Tensor:
-        """The weighted sum, for your own loop."""
-        return weighted_sum(self.weights_at(epoch, step), self(student, teacher, batch))
+    def loss(
+        self, student: Output, teacher: Output | None, batch: Batch, *, epoch: int | None = None, step: int | None = None
+    ) -> Tensor:
+        """The weighted sum, for your own loop. ``epoch``, ``step``: from 0, for a weight that changes with it (:class:`Ramp`), which
+        would stay what it is in the first one if nobody said so."""
+        now = {"epoch": epoch, "step": step}
+        for weight, term in self.parts():
+            if isinstance(weight, Ramp) and now[weight.unit] is None:
+                raise RedistillError(
+                    f"the weight of {term!r} changes from {weight.unit} to {weight.unit}: method.loss(..., {weight.unit}={weight.unit}), "
+                    f"counted from 0"
+                )
+        return weighted_sum(self.weights_at(epoch or 0, step or 0), self(student, teacher, batch))
 
     def settings(self) -> list[dict[str, Any]]:
         """One table a term, as in an experiment file: ``use``, ``weight``, and every setting."""

@@ -79,6 +79,8 @@ class Context:
         student_unsure, teacher_unsure: why a network's stages cannot be told, with the places to choose from, or None.
         classes: number of classes. count: images in the data set, or None where the source has no end.
         labels: [count] int64 labels of the data set, or None.
+        calls: how often a term will be called in an epoch, where the loop says it: once a step, more often where a batch is computed in
+            parts.
         seed: the run's seed; draw only through ``redistill.rng.stream(ctx.seed, "term", ...)`` or ``seeded``.
         adapt: makes of images of the stream what the teacher is to be called with; None: they are that already.
         read: makes of what a network returned, and the network, its logits [B, classes]; None: it returned them.
@@ -98,6 +100,7 @@ class Context:
     teacher_unsure: str | None = None
     adapt: Callable[[Tensor], Tensor] | None = None
     read: Callable[[object, nn.Module], Tensor] | None = None
+    calls: int | None = None
 
     def shape(self, whose: Literal["student", "teacher"], place: str) -> Shape:
         """Shape of one place, or a sentence with the nearest names."""

@@ -37,7 +37,8 @@ def read_store(path: Path, stated: Stated) -> Evidence:
         last, best = counts_for(run)
         rows.append({**_row(run.record), "last": last, "best": best})
         if run.diverged is not None:
-            diverged.append(f"run {run.id} (seed {run.seed}) diverged and counts as guessing, {last:g} %: {why(run)}")
+            reached = "" if best == last else f" (the best that it reached, {best:.2f} %, where the best epoch is compared)"
+            diverged.append(f"run {run.id} (seed {run.seed}) diverged and counts as guessing, {last:g} %{reached}: {why(run)}")
         places.append(f"run {run.id}")
         if (git := run.record.get("git") or {}).get("commit"):
             commits.add(str(git["commit"]))

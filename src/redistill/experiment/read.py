@@ -114,7 +114,7 @@ def _experiment(data: dict[str, Any], mistakes: ValidationErrors, reading: Readi
                 "recipe": recipe,
                 "evaluate": shown,
                 "arithmetic": Arithmetic(device=device.type, **arithmetic(recipe, device)),
-                "numerics": recipe.numerics() | _numerics([term for _, term in method], chosen, (teacher, student), shown),
+                "numerics": recipe.numerics() | _numerics([term for _, term in method], chosen, (teacher, student), shown, recipe),
                 "seed": data.get("seed", 0),
                 "name": data.get("name", ""),
                 "notes": data.get("notes", ""),
@@ -123,13 +123,18 @@ def _experiment(data: dict[str, Any], mistakes: ValidationErrors, reading: Readi
     return made if made is None or recipe.compile != "auto" else _compile_decided(made, device)
 
 
-def _numerics(terms: list[Term], chosen: Any, nets: Sequence[networks.Net | None], shown: evaluate.Evaluate) -> dict[str, int]:
+def _numerics(
+    terms: list[Term], chosen: Any, nets: Sequence[networks.Net | None], shown: evaluate.Evaluate, recipe: Recipe
+) -> dict[str, int]:
     """The versions of everything that the sections use."""
     models, data = [net.model for net in nets if net is not None and net.code is None], list(shown.sets.values())
     for part in chosen.parts:
         models += part.uses[0]
         data += part.uses[1]
     found: dict[str, int] = chosen.numerics() | numerics(terms, models, data)
+    if recipe.drop_last or recipe.accumulate > 1:
+        counted = {f"term:{type(term).__name__}:epochs": int(getattr(term, "counts_epochs", 0)) for term in terms}
+        found |= {name: version for name, version in counted.items() if version}
     return found
 
 

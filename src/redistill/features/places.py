@@ -319,6 +319,7 @@ def meeting(
     labels: Tensor | None = None,
     seed: int = 0,
     adapt: Callable[[Tensor], Tensor] | None = None,
+    calls: int | None = None,
 ) -> Context:
     """:func:`context` of two networks whose places are known already."""
     return Context(
@@ -334,6 +335,7 @@ def meeting(
         seed=seed,
         adapt=adapt,
         read=logits_of,
+        calls=calls,
         student_unsure=mine.unsure,
         teacher_unsure=theirs.unsure,
     )

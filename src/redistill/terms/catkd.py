@@ -5,7 +5,8 @@
 
 Guo et al. 2023 (CVPR, "Class attention transfer based knowledge distillation"). Its networks have the classifier as
 a 1x1 convolution before the pooling; the mean of A over all positions plus the bias is the logit, so any network that pools and
-then classifies has these maps. The last map is read after its activation, right before the pooling.
+then classifies has these maps. The last map is read after its activation, right before the pooling, where a module gives it: of a
+network that calls its last activation as a function (torchvision's DenseNet) it is the map before that, whose mean is no logit.
 
 | source | term | weight |
 |---|---|---|

@@ -28,6 +28,9 @@ from redistill.core import Batch, Context, Output, RedistillError, Term, require
 from redistill.terms.kd import check_logits, softened_kl, standardised
 from redistill.terms.parts.wide import wide
 
+EPOCHS = 2
+"""From 2 on the steps of an epoch are the run's, also where its last batch is left out or batches are computed in parts."""
+
 
 def strength(epoch: int, loops: int) -> float:
     """How strongly the gradient is turned round in epoch ``epoch``, counted from 1: 0 to 1 along half a cosine.
@@ -50,7 +53,7 @@ class CTKD(Term):
     Args:
         start, span: T lies between ``start`` and ``start + span``; 1 and 20 in the released scripts.
         loops: epochs until the reversal is whole, 10.
-        steps: steps of an epoch; default: from the number of images and the first batch.
+        steps: steps of an epoch; default: those of the run, and in a loop of one's own from the number of images and the first batch.
         reversal: strength of the whole reversal, 1; below 0 θ descends with the student.
         standardise: logits are standardised first, with :func:`redistill.terms.kd.standardised`.
 
@@ -96,11 +99,17 @@ class CTKD(Term):
         self.count = ctx.count
         self.theta = nn.Parameter(torch.ones(()))
         self.step = nn.Buffer(torch.zeros((), dtype=torch.int64))
-        self.length = nn.Buffer(torch.tensor(self.steps or 0, dtype=torch.int64))  # steps of an epoch; 0: not known yet
+        known = 0 if ctx.count is None else ctx.calls  # of a mixture steps are to be said
+        self.length = nn.Buffer(torch.tensor(self.steps or known or 0, dtype=torch.int64))  # steps of an epoch; 0: not known yet
         # of the epochs 0 to loops, the last for all that follow; -0.0 and 0.0 weigh alike
         table = [-self.reversal * strength(epoch, self.loops) for epoch in range(self.loops + 1)]
         self.by = nn.Buffer(torch.tensor(table, dtype=torch.float64), persistent=False)
         self.ready = True
+
+    @property
+    def counts_epochs(self) -> int:
+        """Version of how it counts those of a run; 0 where it counts none, or is told their length."""
+        return EPOCHS if self.steps is None and self.loops else 0
 
     def temperature(self) -> Tensor:
         """T as it is now: a scalar."""

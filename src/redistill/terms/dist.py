@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from redistill.core import Batch, Output, RedistillError, Term
@@ -32,10 +32,26 @@ from redistill.terms.parts.wide import wide
 
 
 def pearson(a: Float[Tensor, "rows entries"], b: Float[Tensor, "rows entries"], eps: float = 1e-8) -> Float[Tensor, " rows"]:
-    """Correlations of the rows of [N, M] with each other: [N]; ``eps`` is added to the product of lengths, as in the code."""
+    """Correlations of the rows of [N, M] with each other: [N]; ``eps`` is added to the product of lengths, as in the code.
+
+    A row whose entries are all equal, but for rounding, goes with nothing: 0, without a gradient, of which the guard alone would make
+    1e8 times that of anything else.
+
+    >>> x = torch.tensor([[0.5, 0.5], [0.0, 1.0]], requires_grad=True)
+    >>> pearson(x, torch.tensor([[0.2, 0.8], [0.2, 0.8]])).sum().backward()
+    >>> x.grad[0].tolist()
+    [0.0, 0.0]
+    """
+    flat = _flat(a) | _flat(b)
     a, b = a - a.mean(dim=1, keepdim=True), b - b.mean(dim=1, keepdim=True)
     lengths: Tensor = torch.linalg.vector_norm(a, dim=1) * torch.linalg.vector_norm(b, dim=1)
-    return (a * b).sum(dim=1) / (lengths + eps)
+    return (a * b).sum(dim=1) / (lengths + eps).where(~flat, torch.inf)
+
+
+def _flat(rows: Float[Tensor, "rows entries"]) -> Bool[Tensor, " rows"]:
+    """Which rows of [N, M] are one number M times, as far as their mean can be told from it."""
+    rows = rows.detach()
+    return (rows.amax(dim=1) - rows.amin(dim=1)) <= 2 * torch.finfo(rows.dtype).eps * rows.abs().amax(dim=1)
 
 
 @dataclass(eq=False, repr=False)

@@ -46,14 +46,16 @@ def standardised(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch
     """Logits [B, C], C >= 2, over their own spread: (z - mean) / (sd + 1e-7) image by image, sd with C - 1.
 
     Sun et al. 2024 (arXiv:2403.01427), eq. 12; divisor and guard are those of the released code. The gradient runs through
-    mean and spread.
+    mean and spread; logits that are all equal, as those of a classifier that starts at 0, have none: the guard alone would give
+    them 1e7 times the gradient of anything else.
 
     >>> standardised(torch.tensor([[1.0, 3.0]])).round(decimals=4)
     tensor([[-0.7071,  0.7071]])
     """
     if logits.shape[1] < 2:
         raise RedistillError(f"standardised logits need a spread, but there is {logits.shape[1]} class")
-    return (logits - logits.mean(dim=1, keepdim=True)) / (logits.std(dim=1, keepdim=True, correction=1) + 1e-7)
+    spread = logits.std(dim=1, keepdim=True, correction=1)
+    return (logits - logits.mean(dim=1, keepdim=True)) / (spread + 1e-7).where(spread > 0, torch.inf)
 
 
 def check_logits(who: str, student: Tensor, teacher: Tensor) -> None:

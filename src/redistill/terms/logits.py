@@ -14,7 +14,8 @@ P = softmax(s / T), Q = softmax(t / T); s: the student's logits, t: the teacher'
 
 arXiv:1912.11006 with DFAD_cifar.py, arXiv:1912.08795 with deepinversion_cifar10.py, arXiv:2105.08584 with contrastive.py.
 In "js" the arguments of the two divergences stand as in the code, M against P and Q and not the other way round as in the definition, and
-bounded numbers no longer sum to 1; the code's 1 − min(L, 1) has the same gradient below 1, where ``most=1`` ends it here too.
+bounded numbers no longer sum to 1, so that many small ones can make L less than 0; the code's 1 − min(max(L, 0), 1) has the same
+gradient between 0 and 1, where ``most=1`` ends it above here too. Below 0 the code has none, and here L keeps its own.
 """
 
 from __future__ import annotations

@@ -60,8 +60,8 @@ def discrepancy(
 ) -> Float[Tensor, ""]:
     """Squared maximum mean discrepancy of two maps [B, C, H, W] of one size: a scalar."""
     s, t = selectivity(student), selectivity(teacher)
-    # the teacher's own part has no gradient; it makes a perfect match cost nothing
-    return mean_kernel(t, t).detach() + mean_kernel(s, s) - 2 * mean_kernel(s, t)
+    # the teacher's own part makes a perfect match cost nothing; its gradient is that of images which somebody makes
+    return mean_kernel(t, t) + mean_kernel(s, s) - 2 * mean_kernel(s, t)
 
 
 @dataclass(eq=False, repr=False)

@@ -4,7 +4,8 @@
 
 Chen et al. 2022 (arXiv:2203.14001). The projector g (1x1, 3x3 and 1x1 convolutions, the middle ones 1/factor as wide as the
 teacher's map) and the classifier are parts of the *network* that is kept: :func:`redistill.models.simkd`. Maps of unlike size
-meet at the smaller.
+meet at the smaller. The teacher's last map is the last that one of its modules gives: of a teacher that calls its last activation as
+a function (torchvision's DenseNet) it is the map before that, for which its classifier is not made.
 
 | source | method | network |
 |---|---|---|

@@ -59,12 +59,12 @@ def vid_loss(
     """
     same_shape("VID", mean, target)
     more = 0.5 * math.log(2.0 * math.pi) if constant else 0.0
-    total: Tensor = _LikelihoodSum.apply(wide(mean), wide(target), wide(variance)[:, None, None], more)
+    total: Tensor = _LikelihoodSum.apply(wide(mean) - wide(target), wide(variance)[:, None, None], more)
     return total / (mean.numel() if reduction == "element" else mean.shape[0])
 
 
 class _LikelihoodSum(torch.autograd.Function):
-    """Σ ½ [ (mean − target)² / spread + log spread ] + more, with the gradients that autograd finds of this formula, bit for bit.
+    """Σ ½ [ difference² / spread + log spread ] + more, with the gradients that autograd finds of this formula, bit for bit.
 
     Autograd lays the gradient of a sum out row after row, whatever the layout of the maps: their own gradient was computed across
     both layouts, and the regressor's last convolution turned it back. Here it stays in the layout of the maps. Only the gradient of
@@ -72,28 +72,26 @@ class _LikelihoodSum(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, mean: Tensor, target: Tensor, spread: Tensor, more: float) -> Tensor:
-        """mean, target: [B, C, H, W]. spread: [C, 1, 1]."""
-        difference = mean - target
+    def forward(ctx: Any, difference: Tensor, spread: Tensor, more: float) -> Tensor:
+        """difference: [B, C, H, W]. spread: [C, 1, 1]."""
         quotient = difference.square() / spread
         ctx.save_for_backward(difference, quotient, spread)
         entries = (quotient + spread.log()).mul_(0.5)
         return (entries.add_(more) if more else entries).sum()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         difference, quotient, spread = ctx.saved_tensors
+        if torch.is_grad_enabled():  # to be differentiated again: what forward made without a graph is made anew with one
+            quotient = difference.square() / spread
         half = 0.5 * gradient
-        of_mean = of_target = of_spread = None
-        if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
-            of_mean = difference * (2.0 * (half / spread))
-            of_target = -of_mean if ctx.needs_input_grad[1] else None
-        if ctx.needs_input_grad[2]:
+        of_difference = difference * (2.0 * (half / spread)) if ctx.needs_input_grad[0] else None
+        of_spread = None
+        if ctx.needs_input_grad[1]:
             of_logarithm = half.new_empty(quotient.shape).fill_(half).sum_to_size(spread.shape) / spread
             of_quotient = (quotient / spread).mul_(-half).contiguous().sum_to_size(spread.shape)
             of_spread = of_logarithm + of_quotient
-        return of_mean, of_target, of_spread, None
+        return of_difference, of_spread, None
 
 
 class VariationalHead(nn.Module):

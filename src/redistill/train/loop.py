@@ -352,6 +352,7 @@ class Loop:
     def _context(self, net: nn.Module, found: Layers) -> Context:
         """What a student's terms see of both networks, which have been looked at already."""
         teacher = self.teacher
+        images = self.recipe.batch_size if self.source.count is None else min(self.recipe.batch_size, self.source.count)
         return meeting(
             net,
             found,
@@ -361,6 +362,7 @@ class Loop:
             labels=self.source.all_labels,
             seed=self.seed,
             adapt=teacher.sight if teacher is not None else None,
+            calls=self.per_epoch * min(self.recipe.accumulate, images),
         )
 
     def _note_images(self) -> None:

@@ -10,8 +10,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import get_args
 
-from redistill.claims import Claim, Finding, Measured, Summary, judge_table
+from redistill.claims import Finding, Measured, Summary, judge_table
+from redistill.claims.model import Epoch
 from redistill.errors import RedistillError, counted
 from redistill.experiment.value import Experiment
 from redistill.papers.explain import Effect
@@ -92,7 +94,7 @@ def _judge(
     metric, protocol = plan.paper.table(table.name).metric, plan.paper.protocol(table.name)
     runs: dict[str, tuple[Run, ...]] = {}
     measured: dict[str, list[Measured]] = {}
-    lost: dict[str, str] = {}
+    lost: dict[str, Mapping[Epoch, str]] = {}
     departed: dict[str, tuple[Effect, ...]] = {}
     looked: set[str] = set()
     shown = {table.home[key(p)] for p in table.planned if p.experiment is not None}
@@ -101,6 +103,7 @@ def _judge(
             continue
         looked.add(cell)
         there, values = _measured(p, found, plan.seeds, at_step=protocol.which == "at_step")
+        dead = [(run, value) for run, value in zip(there, values, strict=True) if value.diverged]
         if metric == "mte":
             known = [beliefs.get((run.id, attacked(p.cell))) for run in there]
             values = [Measured(v.seed, b.mte, stale=v.stale) for v, b in zip(values, known, strict=True) if b is not None]
@@ -112,17 +115,18 @@ def _judge(
         if there and (effects := effects_of(plan.paper, p, found)):
             departed[cell] = effects
         others = substitutes.notes(p, {run.id for run in there})
-        lost[cell] = ", ".join(filter(None, (_lost(p, there, found, metric), shortened(p, found), others)))
+        rest = (shortened(p, found), others)
+        lost[cell] = {epoch: ", ".join(filter(None, (_lost(p, dead, found, metric, epoch), *rest))) for epoch in get_args(Epoch)}
     for checkpoint in plan.paper.file.checkpoint:
         if (evaluated := files.get(checkpoint.sha256)) is not None and evaluated.answers(checkpoint):
             measured[f"file {checkpoint.path}"] = [Measured(0, evaluated.accuracy)]
     if not table.claims:
-        said = (f"{cell}: {words}." for cell, words in lost.items() if words)
+        said = (f"{cell}: {words['last']}." for cell, words in lost.items() if words["last"])
         return TableVerdict(table.name, table.planned, runs, (), None, (*said, *standing_in(runs)), departed, measured, metric)
     rules = ruled(plan, table, found)
     rules, company = rules[: len(table.claims)], rules[len(table.claims) :]
     findings, summary = judge_table([r.claim for r in rules], measured, table.regimes, [r.claim for r in company])
-    noted = [replace(f, note="; ".join(filter(None, [f.note, *_losses(f.claim, lost)]))) for f in findings]
+    noted = [replace(f, note="; ".join(filter(None, [f.note, *_losses(f, lost)]))) for f in findings]
     used = dict.fromkeys(run.id for several in runs.values() for run in several)
     notes = (f"{found.notes[one]}." for one in used if one in found.notes)
     allowed = [rule.claim.allowance for rule in rules if rule.claim.kind != "checkpoint" and distilled(table, rule.claim)]
@@ -131,18 +135,23 @@ def _judge(
     return TableVerdict(table.name, table.planned, runs, found_files, summary, words, departed, measured, metric)
 
 
-def _lost(planned: Planned, there: tuple[Run, ...], found: Found, metric: Metric) -> str:
-    """Seeds of a cell that are not what they should be: diverged ones count, those begun are waited for."""
+def _lost(planned: Planned, dead: Sequence[tuple[Run, Measured]], found: Found, metric: Metric, epoch: Epoch) -> str:
+    """Seeds of a cell that are not what they should be: diverged ones (``dead``) count, as what the epoch that is compared makes of
+    them; those begun are waited for."""
     assert planned.experiment is not None
     words = []
-    if dead := [run for run in there if run.diverged is not None]:
-        several = len(dead) > 1
-        seeds = f"seed{'s' if several else ''} {', '.join(str(run.seed) for run in dead)} diverged and"
+    if dead:
+        several, first = len(dead) > 1, dead[0][0]
+        seeds = f"seed{'s' if several else ''} {', '.join(str(run.seed) for run, _ in dead)} diverged and"
+        reached = [value.best_on_test for _, value in dead if value.best_on_test not in (None, value.last)]
         if metric == "mte":
             as_what = "have no transition error" if several else "has no transition error"
+        elif epoch == "last" or not reached:
+            as_what = f"count{'' if several else 's'} as guessing, {dead[0][1].last:g} %"
         else:
-            as_what = f"count{'' if several else 's'} as guessing, {counts_for(dead[0])[0]:g} %"
-        words.append(f"{seeds} {as_what}: {why(dead[0])}" + (f" (seed {dead[0].seed})" if several else ""))
+            best = ", ".join(f"{value.best_on_test:.2f} %" for _, value in dead)
+            as_what = f"count{'' if several else 's'} as the best that was reached, {best}"
+        words.append(f"{seeds} {as_what}: {why(first)}" + (f" (seed {first.seed})" if several else ""))
     words += [f"seed {seed} was begun and is not finished" for seed in found.unfinished(planned.experiment)]
     return ", ".join(words)
 
@@ -162,9 +171,12 @@ def shortened(planned: Planned, found: Found) -> str:
     return "; ".join(words)
 
 
-def _losses(claim: Claim, lost: Mapping[str, str]) -> list[str]:
+def _losses(finding: Finding, lost: Mapping[str, Mapping[Epoch, str]]) -> list[str]:
     """Of a claim's cells, in words."""
-    losses = {cell: lost[cell] for cell in claim.cells if lost.get(cell)}
+    claim = finding.claim
+    best = (finding.epoch or (claim.published.which if claim.published else "last")) == "best_on_test"
+    epoch: Epoch = "best_on_test" if best else "last"
+    losses = {cell: words for cell in claim.cells if (words := lost.get(cell, {}).get(epoch, ""))}
     return list(losses.values()) if len(claim.cells) == 1 else [f"{cell}: {words}" for cell, words in losses.items()]
 
 
@@ -236,14 +248,15 @@ def _measured(
             run = found.find(one)
             if run is None or not counts(run):
                 continue
-            last, best = counts_for(run)
+            (last, best), dead = counts_for(run), run.diverged is not None
             if at_step and one is not mine:
                 curve = {int(step): float(value) for step, value in run.curves()["accuracy"]["test"]}
-                if (step := mine.recipe.steps) not in curve:
+                step = mine.recipe.steps
+                if step in curve:
+                    last, dead = curve[step], False  # what died later was alive there
+                elif not dead or run.record["steps"] > (step or 0):
                     continue  # not evaluated there
-                last = curve[step]
             runs.append(run)
-            dead = run.diverged is not None
             values.append(Measured(seed, last, None if at_step else best, stale=found.stale(run, one), diverged=dead))
             break
     return tuple(runs), values
