@@ -178,7 +178,7 @@ class ImageStream(PureStream):
         self.device = room.device
         self.channels_last = room.channels_last
         self.labels = None if images.y is None else images.y.to(room.device)
-        self.partly = images.partly_labelled
+        self.partly, self.peak = images.partly_labelled, images.peak or 255
         self.augment = Augmenter(augmentation(images.augment), images.x.contiguous().to(room.device))
         self.normalise = normalisation(images.normalise).on(room.device, room.dtype, images.peak)
         self.schedule = Schedule(len(images), room, room.device)
@@ -206,7 +206,7 @@ class ImageStream(PureStream):
         if again is not None:
             assert positions is not None  # strong views are made of pictures, on the host, of the host's pixels: nobody waits for a device
             stronger = again.index_select(0, positions)
-            made = strongly(self._on_cpu(positions, stronger), positions, self.seed, epoch)
+            made = strongly(self._on_cpu(positions, stronger), positions, self.seed, epoch, self.peak)
             pixels = torch.cat([pixels, made.to(self.device)])
             index, variant = index.repeat(2), torch.cat([variant, stronger.to(self.device)])
             positions = positions.repeat(2)
@@ -240,7 +240,6 @@ class PictureStream(ImageStream):
 
     def __init__(self, images: Images, room: StreamContext):
         super().__init__(images, room)
-        self.peak = images.peak or 255
         self._drawn: tuple[int, Tensor] | None = None
         self._ahead = Ahead(decode.workers_or_all(None), room.steps, self._chosen)
 
