@@ -79,8 +79,13 @@ class Images(DataSet):
         normalisation(self.normalise).require_channels(self.x.shape[1])
         if self.peak is None:
             object.__setattr__(self, "peak", normalisation(self.normalise).peak)
-        if not 1 <= whole("peak", self.peak or 0, 1) <= 255:
+        if not 1 <= (white := whole("peak", self.peak or 0, 1)) <= 255:
             raise RedistillError(f"{self.name}: peak={self.peak}, the pixel that counts as 1, must lie between 1 and 255")
+        if white < 255 and (top := int(self.x.max())) > white:
+            raise RedistillError(
+                f"{self.name}: pixels run to {top}, and {white} counts as 1 (peak, or what normalise={self.normalise!r} has): of bytes 255 "
+                f"does, Images(..., peak=255); or take them under another set first, and then .with_(normalise={self.normalise!r})"
+            )
         found = augmentation(self.augment)
         if (found.strong or found.pictured) and self.x.shape[1] not in (1, 3):
             what = "strong views are" if found.strong else f"augmentation {self.augment!r} is"
