@@ -231,7 +231,8 @@ def _of_folder(folder: Path, trust_code: bool) -> nn.Module:
         if not trust_code:
             require_word(found, None)
     if ":" in name:
-        net = build_elsewhere(name, facts.sizes, facts.args)
+        # of a library's, sizes that stand among the arguments are sizes, as when the run was made
+        net = build_elsewhere(name, facts.sizes, facts.args) if is_code(name) else build(name, **{**facts.sizes, **facts.args})
         load_weights(net, folder / WEIGHTS)
     else:
         net = load(folder / WEIGHTS)
@@ -248,6 +249,26 @@ def require_same_args(written: Mapping[str, Any], given: Mapping[str, Any], wher
                 f"args say {name} = {given[name]!r}, {where} was made with {value!r}, and its weights mean something else under "
                 f"another: leave {name} out of args"
             )
+
+
+NO_MATTER = ("dropout", "init", "norm_momentum")
+"""Arguments of networks of ours that change nothing that stored weights compute."""
+
+
+def _require_same_arch(net: nn.Module, written: object, where: str) -> None:
+    """Refuse a file of a network of ours for another of that name, where the names and shapes of weights do not show it (the floor of
+    a variance, what a branch reads)."""
+    mine = getattr(innermost(net), "arch", None)
+    if not isinstance(mine, Arch) or not isinstance(written, dict) or written.get("name") != mine.name:
+        return
+    given = (json.loads(json.dumps(dict(args or {}))) for args in (mine.args, written.get("args")))  # a tuple is a list in a file
+    own, theirs = ({name: value for name, value in args.items() if name not in NO_MATTER} for args in given)
+    if (odd := next((name for name in sorted({*own, *theirs}) if own.get(name) != theirs.get(name)), None)) is not None:
+        said = [f"{args[odd]!r}" if odd in args else "its usual value" for args in (theirs, own)]
+        raise RedistillError(
+            f"{where} holds a {mine.name} made with {odd} = {said[0]}, the network has {said[1]}, under which its weights mean something "
+            f"else: give the same to both"
+        )
 
 
 _FACTS = ("classes", "channels", "image_size")
@@ -360,6 +381,7 @@ def load_weights(network: nn.Module, path: Path, args: dict[str, Any] | None = N
     """
     tensors, about = read(path)
     require_same_args(about.get("args") or {}, args or {}, str(path))
+    _require_same_arch(network, about.get("arch"), str(path))
     fill(network, tensors, str(path))
     put_beside(network, about["beside"], str(path))
     if about.get("normalisation"):
