@@ -267,7 +267,7 @@ def _row(
 def _cost(net: nn.Module, shape: tuple[int, ...], device: torch.device, milliseconds: dict[int, float]) -> Cost:
     info = describe(net, shape)
     stored = len(packed(net.state_dict()))
-    return Cost(info.parameters, info.macs, stored, milliseconds, cost.forward_memory(net, torch.zeros(32, *shape, device=device)))
+    return Cost(info.parameters, info.macs, stored, milliseconds, cost.forward_memory(net, cost.zeros(net, 32, shape, device)))
 
 
 def gain(distilled: Mapping[int, Tensor], plain: Mapping[int, Tensor], labels: Tensor) -> Gain:
