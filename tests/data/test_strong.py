@@ -60,7 +60,8 @@ def test_only_sets_of_another_white_have_the_new_version() -> None:
         return dict(rd.Experiment.of(whole, device="cpu").numerics)
 
     assert numerics(data="digits", augment="none+strong")["data:strong"] == 2
-    assert not any("data:strong" in numerics(data=data, augment=augment) for data, augment in (("cifar10", "flip+strong"), ("digits", "flip")))
+    others = (("cifar10", "flip+strong"), ("digits", "flip"))
+    assert not any("data:strong" in numerics(data=data, augment=augment) for data, augment in others)
 
 
 def test_all_fourteen_operations_keep_size_and_kind() -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from redistill.core import Context
+from redistill.data.named import PICTURES
 from redistill.data.subsets import whole
 from redistill.distill import beside, choice, length, methods, photos, teacher
 from redistill.distill.asked import Asked
@@ -178,7 +179,7 @@ class _Preflight:
                     f"{asked.data} has no labels and {big.name} does not say how many classes it has: name classes by --evaluate DIR"
                 )
             sizes["classes"] = big.classes
-            big = with_classes(big, big.classes)
+            big = with_classes(big, sizes)
         if asked.train_teacher is not None and not images.labelled:
             raise RedistillError("--train-teacher needs labels, and these images have none: give the teacher's weights")
         big = self.fetched(big, sizes["classes"])
@@ -203,11 +204,13 @@ class _Preflight:
         if asked.student in WORDS:
             small = chosen(asked.student, big, relatives)
             small = replace(small, args={**small.args, **self.args("student")})
+            if asked.student_weights is not None or asked.student_pretrained:
+                small = replace(self.named_student(small.model, small.args), name=small.name)
         else:
-            small = self.named_student(asked.student)
+            small = self.named_student(asked.student, self.args("student"))
         small = self.fetched(small, sizes["classes"])
         if not images.labelled and images.test is None:
-            small = with_classes(small, sizes["classes"])
+            small = with_classes(small, sizes)
         little = self.built(small, sizes, "student")
         for number, text in enumerate(beside.compared(net, little, big, small, sizes)):
             self.say("" if number else "student", text)
@@ -252,6 +255,8 @@ class _Preflight:
         asked = self.asked
         place = photos.looked_at(asked.data)
         found = place.survey
+        if asked.size is not None and place.name.partition(":")[0] not in PICTURES:
+            raise RedistillError(f"--size is for folders of pictures; the images of {place.name} have their size: leave it out")
         if found is not None:
             self.say("images", f"{found.root}: {found.described()}")
             if (left_out := found.left_out(asked.skip_unreadable)) is not None:
@@ -291,9 +296,9 @@ class _Preflight:
         self.say("weights", f"{one.name}: as its library publishes them, kept as {made.weights}")
         return made
 
-    def named_student(self, name: str) -> Named:
+    def named_student(self, name: str, args: Mapping[str, Any]) -> Named:
         wanted = self.asked.student_pretrained
-        one = named(name, weights=self.asked.student_weights, published=wanted, args=self.args("student"))
+        one = named(name, weights=self.asked.student_weights, published=wanted, args=args)
         if wanted and not one.published:
             raise RedistillError(f"--student-pretrained is for networks of timm and torchvision with published weights, {name} has none")
         return one
@@ -346,7 +351,9 @@ class _Preflight:
         if images.test is None:
             self.say("teacher", f"{big.name}; {space}; its accuracy cannot be measured without labels")
             return big
-        known = teacher.require_knowing(net, images.test, who, images.train)
+        # a teacher that says nothing is shown its images as the students are, whatever an evaluation set of another origin has
+        test = images.test if wanted else images.test.with_(normalise=images.train.normalise)
+        known = teacher.require_knowing(net, test, who, images.train)
         self.say("teacher", f"{big.name}: {known.sentence}; {space}")
         return big
 
@@ -376,7 +383,7 @@ class _Preflight:
             self.say(
                 "choice",
                 f"each is tried on nine tenths of the training images, and the one that is right on most of the other "
-                f"{counted(choice.held_images(images.own_count), 'image')} is trained {then}; the evaluation images decide nothing",
+                f"{counted(choice.held_images(images.labelled_count), 'image')} is trained {then}; the evaluation images decide nothing",
             )
             if self.asked.early_stop is not None:
                 self.say("", "no trial stops early: it would do so by the images that it is judged on")
