@@ -125,6 +125,25 @@ def test_a_teacher_that_says_nothing_is_asked_as_it_will_teach(
         planned(evaluate=f"arrays:{teacher_file.with_name('val.npz')}", teacher=BIG, teacher_weights=teacher_file)
 
 
+def test_images_need_not_be_square(planned: Callable[..., Plan], tmp_path: Path) -> None:
+    """Costs were those of square images as wide, and a network that takes no others was refused."""
+    (tmp_path / "flat.py").write_text(
+        "from torch import nn\nclass Flat(nn.Sequential):\n    def __init__(self, num_classes, width=64):\n"
+        "        super().__init__(nn.Flatten(), nn.Linear(3 * 8 * 16, width), nn.Linear(width, num_classes))\n"
+    )
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 3, 8, 16), dtype=np.uint8)
+    for name in ("train", "test"):
+        np.savez(tmp_path / f"{name}.npz", x=pixels if name == "train" else pixels[::-1], y=np.arange(60) % 3)
+    data, test = (f"arrays:{tmp_path / name}.npz" for name in ("train", "test"))
+    with pytest.raises(RedistillError, match="all 60 evaluation images are training images"):
+        planned(data=data, evaluate=test, teacher=f"{tmp_path}/flat.py:Flat", train_teacher=1)
+    np.savez(tmp_path / "test.npz", x=255 - pixels, y=np.arange(60) % 3)
+    made = planned(data=data, evaluate=test, teacher=f"{tmp_path}/flat.py:Flat", student="half", train_teacher=1)
+    assert "8x16, the set's own" in str(made) and made.student.args == {"width": 32}
+    chosen = next(one for one in made.relatives if one.word == "half")
+    assert chosen.macs == 32 * (3 * 8 * 16 + 3)
+
+
 def test_weights_of_a_student_are_used_whatever_word_names_it(planned: Callable[..., Plan], tmp_path: Path) -> None:
     """--student half passed over --student-weights: the student began from drawn ones."""
     half = planned(student="half").student

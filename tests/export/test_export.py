@@ -295,6 +295,22 @@ def test_a_network_of_ours_has_a_folder_too(tmp_path: Path) -> None:
     assert Store(tmp_path / "runs").pick(made.id)[0].id == made.id
 
 
+def test_a_network_of_a_module_has_a_folder_too(tmp_path: Path, monkeypatch: Any) -> None:
+    """``package.module:Net`` was looked for as a file of the folder: a distillation of it ended so, after everything was trained."""
+    (tmp_path / "here" / "some_package").mkdir(parents=True)
+    (tmp_path / "here" / "some_package" / "__init__.py").write_text("")
+    (tmp_path / "here" / "some_package" / "nets.py").write_bytes(NETS.read_bytes())
+    monkeypatch.syspath_prepend(tmp_path / "here")
+    made = trained({"model": "some_package.nets:Small"}, tmp_path / "runs", 1)
+    facts = write_folder(made, tmp_path / "folder", trust_code=True)
+    assert "from some_package.nets import Small" in building(facts, tmp_path / "folder")
+    images = torch.rand(2, 1, 8, 8)
+    wanted = made.network()(images).logits
+    again: Any = rd.models.load(tmp_path / "folder", trust_code=True)
+    assert torch.equal(again(images).logits, wanted)
+    assert torch.equal(rd.distill.named(str(tmp_path / "folder")).made(facts.sizes)(images).logits, wanted)
+
+
 def test_a_buffer_of_no_state_dict_comes_along(tmp_path: Path, monkeypatch: Any) -> None:
     """It is drawn with the run's seed; a network made again under another one would look through another matrix, silently."""
     settings = {

@@ -28,7 +28,7 @@ from redistill.experiment.method import made_method
 from redistill.features.normalised import normalisation_of
 from redistill.features.places import Layers, meeting, places_of
 from redistill.launch.carry_out import Resources
-from redistill.launch.materials import shape_of, sizes_of
+from redistill.launch.materials import sizes_of
 from redistill.launch.threads import using, wanted
 from redistill.models.classes import require_same_order
 from redistill.paths import expanded
@@ -144,6 +144,7 @@ class _Preflight:
         self.device = resolve_device(asked.resources.device)
         self.lines: list[str] = []
         self.class_names: tuple[str, ...] | None = None
+        self.shape: tuple[int, ...] = ()  # [C, H, W] of the images
         self.changes = asked.of_students
 
     def args(self, role: str) -> dict[str, Any]:
@@ -193,9 +194,9 @@ class _Preflight:
         """What follows once the images are known and the teacher is built."""
         asked = self.asked
         big = self.knowing(big, net, images)
-        relatives = family(big, sizes) if asked.student is None or asked.student in WORDS else []
+        relatives = family(big, sizes, self.shape) if asked.student is None or asked.student in WORDS else []
         if asked.student is None:
-            lines = beside.proposed(big, net, relatives, sizes, self.device)
+            lines = beside.proposed(big, net, relatives, sizes, self.shape, self.device)
             for line in lines:
                 self.line(line)
             if not lines:
@@ -212,7 +213,7 @@ class _Preflight:
         if not images.labelled and images.test is None:
             small = with_classes(small, sizes)
         little = self.built(small, sizes, "student")
-        for number, text in enumerate(beside.compared(net, little, big, small, sizes)):
+        for number, text in enumerate(beside.compared(net, little, big, small, self.shape)):
             self.say("" if number else "student", text)
         rows = methods.asked(asked.method, images.labelled, epochs=1)  # refused before anything is measured
         seen = self.places(net, little, images)
@@ -266,7 +267,8 @@ class _Preflight:
             place, size, skip_unreadable=asked.skip_unreadable, evaluate=asked.evaluate, data_dir=asked.resources.data_dir,
             augment=asked.augment, unlabelled=asked.unlabelled,
         )  # fmt: skip
-        side, self.class_names = images.train.image_shape, getattr(images.train, "class_names", None)
+        side = self.shape = tuple(images.train.image_shape)
+        self.class_names = getattr(images.train, "class_names", None)
         self.say("size", f"{side[-2]}x{side[-1]}, {why}" if found is not None else f"{side[-2]}x{side[-1]}, the set's own")
         if asked.class_weights and not images.labelled:
             raise RedistillError("--class-weights weighs cross-entropy with labels, and these images have none: leave it out")
@@ -319,9 +321,8 @@ class _Preflight:
             raise RedistillError(f"{who}: {error}") from error
         if (role == "student" or self.asked.train_teacher is not None) and not any(p.requires_grad for p in net.parameters()):
             raise RedistillError(f"no parameter of {who} requires a gradient, so nothing of it can be trained")
-        shape = shape_of(sizes)
         try:
-            found = places_of(net, torch.zeros(2, *shape, device=self.device), trained=role == "student")
+            found = places_of(net, torch.zeros(2, *self.shape, device=self.device), trained=role == "student")
         except RedistillError as error:
             raise RedistillError(f"{who}: {error}. --size N makes the images NxN") from error
         outputs = found.shapes["logits"][1]
