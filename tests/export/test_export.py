@@ -308,7 +308,7 @@ def test_a_network_of_a_module_has_a_folder_too(tmp_path: Path, monkeypatch: Any
     wanted = made.network()(images).logits
     again: Any = rd.models.load(tmp_path / "folder", trust_code=True)
     assert torch.equal(again(images).logits, wanted)
-    assert torch.equal(rd.distill.named(str(tmp_path / "folder")).made(facts.sizes)(images).logits, wanted)
+    assert torch.equal(rd.distill.named(str(tmp_path / "folder")).made(facts.sizes).eval()(images).logits, wanted)
 
 
 def test_a_buffer_of_no_state_dict_comes_along(tmp_path: Path, monkeypatch: Any) -> None:

@@ -186,7 +186,8 @@ def _named_in_file(one: Named) -> Named:
     about = read(one.weights)[1]
     arch = about.get("arch") if isinstance(about.get("arch"), dict) else {}
     sizes = about.get("sizes") or {}
-    size = (arch or {}).get("image_size") or sizes.get("image_size") or one.size
+    stated = None if about.get("sized") is False else (arch or {}).get("image_size")
+    size = sizes.get("image_size") or stated or one.size  # what a run was shown counts before what its network was built for
     return Named(
         one.name,
         one.model,

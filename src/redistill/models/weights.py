@@ -73,6 +73,8 @@ def save(
     known = {"arch": arch.as_json()} if isinstance(arch, Arch) else {"class": type(net).__name__}
     # a set of one's own is written with its constants, as text
     about: dict[str, Any] = {"format": FORMAT, **known, "normalisation": None if used is None else str(used)}
+    if isinstance(arch, Arch) and not getattr(net, "sized", True):
+        about["sized"] = False
     if named:
         if isinstance(arch, Arch) and len(named) != arch.classes:
             raise RedistillError(f"{len(named)} class names for the {arch.classes} outputs of {arch.name}: give one name a class")
@@ -210,7 +212,11 @@ def loaded(
     tensors, about = read(path, averaged=averaged)
     where = str(path)
     if about.get("arch") is not None and (model is None or ":" not in model):
-        net = _ours(_arch(about["arch"], Path(path)), model, classes, given, tensors, where)
+        arch = _arch(about["arch"], Path(path))
+        net = _ours(arch, model, classes, given, tensors, where)
+        shown = about["sizes"].get("image_size")  # to a run that began with a file of another size
+        if about.get("sized") is False or shown not in (None, arch.image_size):
+            net.sized = False  # type: ignore[assignment]
     elif model is not None and ":" in model:
         net = _theirs(model, classes, given, tensors, about, where)
     else:
