@@ -86,7 +86,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], list[st
         few += [made(source={"kind": kind, "preset": name}, method=[{"use": "KD"}], recipe={"steps": 9}) for kind, name in free.items()]
         few += [made(student={"model": name}) for name in models.names()]
         few += [made(source={"data": "folder:pictures"}, evaluate={})]
-        few += [made(source={"data": "digits", "augment": "flip+randaugment+mixup"})]
+        few += [made(source={"data": "digits", "augment": augment}) for augment in ("flip+randaugment+mixup", "none+strong")]
         return [one.id for one in few]
 
     return ids

@@ -68,6 +68,19 @@ def test_every_form_gives_the_same_bytes(made: Any) -> None:
     assert images.sha256 == rd.data.of(Pictures()).sha256
 
 
+def test_bytes_are_no_levels_of_a_named_set() -> None:
+    """Of pixels to 255 under normalise="digits" 16 counted as 1: the network saw them up to 16 times too bright."""
+    x = torch.randint(0, 256, (4, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    bytes_of = TensorDataset(x, torch.arange(4) % 2)
+    with pytest.raises(RedistillError, match=r"pixels run to 25\d, and 16 counts as 1 .*and then \.with_\(normalise='digits'\)"):
+        rd.data.of(bytes_of, normalise="digits")
+    with pytest.raises(RedistillError, match=r"of bytes 255 does, Images\(\.\.\., peak=255\)"):
+        rd.data.Images(x, None, None, "mine", "mine (mean 0.5, std 0.5, peak 16)")
+    there = rd.data.of(bytes_of).with_(normalise="digits").normalised()
+    assert torch.equal(there, rd.data.Images(x, None, None, "mine", "digits", peak=255).normalised()) and float(there.max()) < 2
+    assert rd.data.of(TensorDataset(x // 16, torch.arange(4) % 2), normalise="digits").peak == 16
+
+
 def test_names_come_with_the_set_and_a_subset_keeps_them() -> None:
     images = rd.data.of(Subset(Pictures(), [0, 1]))
     assert images.class_names == ("ant", "bee", "cow") and images.classes == 3 and len(images) == 2

@@ -41,6 +41,29 @@ def test_a_strong_view_depends_on_image_epoch_and_seed_alone() -> None:
     assert torch.equal(resumed.batch(4).images, images("crop-flip:2+strong").start(room()).batch(4).images)
 
 
+def test_a_strong_view_knows_the_white_of_its_images() -> None:
+    """Pixels of 17 grey levels were solarised, stretched and cut as if 255 were white: up to 16 times brighter than white."""
+    levels = torch.randint(0, 17, (40, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    digits = rd.data.Images(levels, torch.arange(40) % 2, 2, "levels", "digits", "none+strong")
+    assert digits.peak == 16
+    batch = digits.start(StreamContext(seed=0, batch_size=40, device=torch.device("cpu"), dtype=torch.float32, steps=1)).batch(0)
+    white, black = ((v - 0.3053) / 0.3760 for v in (1.0, 0.0))
+    assert float(batch.images.max()) == pytest.approx(white, abs=1e-6) and float(batch.images.min()) == pytest.approx(black, abs=1e-6)
+    # what they would be with 256 levels, to the nearest of 17
+    index, wide = torch.arange(40), ((levels.int() * 255 + 8) // 16).to(torch.uint8)
+    assert torch.equal(strongly(levels, index, 0, 0, 16), ((strongly(wide, index, 0, 0).int() * 16 + 127) // 255).to(torch.uint8))
+
+
+def test_only_sets_of_another_white_have_the_new_version() -> None:
+    def numerics(**source: str) -> dict[str, int]:
+        whole = {"student": {"model": "wrn-10-1"}, "method": [{"use": "CE"}], "source": source, "recipe": {"epochs": 1}}
+        return dict(rd.Experiment.of(whole, device="cpu").numerics)
+
+    assert numerics(data="digits", augment="none+strong")["data:strong"] == 2
+    others = (("cifar10", "flip+strong"), ("digits", "flip"))
+    assert not any("data:strong" in numerics(data=data, augment=augment) for data, augment in others)
+
+
 def test_all_fourteen_operations_keep_size_and_kind() -> None:
     from PIL import Image
 

@@ -107,6 +107,52 @@ def test_a_teacher_of_another_normalisation_is_fed_its_own(photos: Path, teacher
     assert Experiment.of(one.written(), device="cpu").id == one.id
 
 
+def test_a_teacher_that_says_nothing_is_asked_as_it_will_teach(
+    photos: Path, teacher_file: Path, planned: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its accuracy in the plan was that under the normalisation of the evaluation set, where it teaches under that of the others."""
+
+    class Asked(Exception):
+        pass
+
+    def ask(net: Any, test: Any, who: str, train: Any) -> None:
+        raise Asked(f"{test.normalise} {train.normalise}")
+
+    images = rd.data.folder(photos, "val")
+    np.savez(teacher_file.with_name("val.npz"), x=images.x.numpy(), y=images.y.numpy())  # type: ignore[union-attr]
+    monkeypatch.setattr("redistill.distill.teacher.require_knowing", ask)
+    with pytest.raises(Asked, match="imagenet imagenet"):
+        planned(evaluate=f"arrays:{teacher_file.with_name('val.npz')}", teacher=BIG, teacher_weights=teacher_file)
+
+
+def test_images_need_not_be_square(planned: Callable[..., Plan], tmp_path: Path) -> None:
+    """Costs were those of square images as wide, and a network that takes no others was refused."""
+    (tmp_path / "flat.py").write_text(
+        "from torch import nn\nclass Flat(nn.Sequential):\n    def __init__(self, num_classes, width=64):\n"
+        "        super().__init__(nn.Flatten(), nn.Linear(3 * 8 * 16, width), nn.Linear(width, num_classes))\n"
+    )
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 3, 8, 16), dtype=np.uint8)
+    for name in ("train", "test"):
+        np.savez(tmp_path / f"{name}.npz", x=pixels if name == "train" else pixels[::-1], y=np.arange(60) % 3)
+    data, test = (f"arrays:{tmp_path / name}.npz" for name in ("train", "test"))
+    with pytest.raises(RedistillError, match="all 60 evaluation images are training images"):
+        planned(data=data, evaluate=test, teacher=f"{tmp_path}/flat.py:Flat", train_teacher=1)
+    np.savez(tmp_path / "test.npz", x=255 - pixels, y=np.arange(60) % 3)
+    made = planned(data=data, evaluate=test, teacher=f"{tmp_path}/flat.py:Flat", student="half", train_teacher=1)
+    assert "8x16, the set's own" in str(made) and made.student.args == {"width": 32}
+    chosen = next(one for one in made.relatives if one.word == "half")
+    assert chosen.macs == 32 * (3 * 8 * 16 + 3)
+
+
+def test_weights_of_a_student_are_used_whatever_word_names_it(planned: Callable[..., Plan], tmp_path: Path) -> None:
+    """--student half passed over --student-weights: the student began from drawn ones."""
+    half = planned(student="half").student
+    torch.save(rd.models.build(BIG, 3, seed=7, **half.args).state_dict(), tmp_path / "start.pth")
+    made = planned(student="half", student_weights=tmp_path / "start.pth")
+    assert made.student.args == half.args and made.student.weights == tmp_path / "start.pth"
+    assert all(one.student.weights is not None for one in made.experiments)
+
+
 def test_folders_of_other_classes_are_named(whole: Any, planned: Callable[..., Plan], tmp_path: Path, teacher_file: Path) -> None:
     other = folder_of_photos(tmp_path / "other", 12, 8, ("blue", "green"))
     with pytest.raises(RedistillError, match=r"tells 3 classes apart, .*for 2, as the data have"):
@@ -124,6 +170,8 @@ def test_folders_of_other_classes_are_named(whole: Any, planned: Callable[..., P
         ({"student": f"{NETS}:Fixed"}, r"the student .*Fixed does not accept images of shape \[3, 16, 16\].*--size N makes the images NxN"),
         ({"student": f"{NETS}:Undecided"}, "returned a dict of map .* can be the logits; wrap it in a module whose forward"),
         ({"student_pretrained": True}, "--student-pretrained is for networks of timm and torchvision with"),
+        ({"student_pretrained": True, "student": "half"}, "--student-pretrained is for networks of timm and torchvision with"),
+        ({"data": "digits", "size": 16}, "--size is for folders of pictures; the images of digits have their size: leave it out"),
         ({"student": "smallest"}, "unknown network 'smallest'"),
         ({"student": f"{NETS}:Smal"}, "unknown name in .*: did you mean Small"),
         ({"method": "KDD"}, "unknown term 'KDD'"),

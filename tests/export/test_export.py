@@ -9,8 +9,10 @@ import importlib.util
 import json
 import subprocess
 import sys
+import types
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -23,9 +25,10 @@ from helpers.photographs import HERE
 from redistill.data.decode import read as read_picture
 from redistill.errors import RedistillError
 from redistill.export import hub, onnx
-from redistill.export.folder import building, use_text, write_folder
-from redistill.export.network import Subject
+from redistill.export.folder import arguments, building, use_text, write_folder
+from redistill.export.network import Subject, difference
 from redistill.export.program import write_program
+from redistill.features.outputs import logits_of
 from redistill.models.folder import Facts
 from redistill.runs.store import Run, Store
 
@@ -90,6 +93,93 @@ def test_no_accuracy_is_told_of_training_images_and_missing_ones_are_named(tmp_p
     (tmp_path / "mine.npz").unlink()
     with pytest.raises(RedistillError, match=r"^an export is compared on images of \S+, and they cannot be had: .*mine\.npz"):
         subject.images("test", 32)
+
+
+def test_of_several_evaluation_sets_the_one_that_tells_most_is_shown(tmp_path: Path) -> None:
+    """The first one was, also where it was the training images: their accuracy stood on the card, and int8 was refused."""
+    settings = {
+        "student": {"model": "mlp", "args": {"inputs": 64}}, "method": [{"use": "CE"}], "source": {"data": "digits"},
+        "evaluate": {"train": "digits:train", "digits": "digits:test"}, "recipe": {"epochs": 1, "lr": 0.05},
+    }  # fmt: skip
+    run = rd.Experiment.of(settings, device="cpu").run(tmp_path / "runs")
+    assert run.accuracy("train") != run.accuracy("digits")
+    images, labels = Subject.of(run).images("test", 500)
+    assert len(images) == 450 and labels is not None and labels.equal(rd.data.load("digits:test").y)  # type: ignore[arg-type]
+    write_folder(run, tmp_path / "folder")
+    card = (tmp_path / "folder" / "README.md").read_text()
+    assert 'name: "digits:test"' in card and f"value: {run.accuracy('digits') / 100:.4f}" in card
+
+
+def test_a_difference_that_is_no_number_is_one() -> None:
+    """A file that says NaN where the network does not passed, because NaN is not above any bound."""
+    ours = torch.tensor([[1.0, -2.0, -torch.inf]])
+    assert difference(ours.clone(), ours) == (0.0, 0.0)
+    assert difference(torch.tensor([[1.0, -1.5, -torch.inf]]), ours) == (0.5, 0.25)
+    for odd in (torch.nan, torch.inf):
+        assert difference(torch.tensor([[odd, -2.0, -torch.inf]]), ours)[1] == torch.inf
+    assert difference(torch.tensor([[1.0, -2.0, 0.0]]), ours)[1] == torch.inf
+
+
+def test_a_run_in_double_precision_is_exported_in_single(tmp_path: Path) -> None:
+    """Its images were fp32 and its weights fp64: every export, and use.py, ended with PyTorch's message."""
+    settings = {
+        "student": {"model": "mlp", "args": {"inputs": 64}}, "method": [{"use": "CE"}], "source": {"data": "digits", "per_class": 2},
+        "recipe": {"steps": 1, "precision": "double"},
+    }  # fmt: skip
+    run = rd.Experiment.of(settings, device="cpu").run(tmp_path / "runs")
+    assert next(run.network().parameters()).dtype == torch.float64
+    subject = Subject.of(run)
+    images, _ = subject.images("test", 5)
+    assert subject.outputs(images).dtype == torch.float32
+    facts = write_folder(run, tmp_path / "folder")
+    assert building(facts, tmp_path)[-1] == 'net = redistill.models.load(".").float()'
+
+
+class Named(NamedTuple):
+    features: torch.Tensor
+    logits: torch.Tensor
+
+
+@dataclass
+class Filed:
+    features: torch.Tensor
+    logits: torch.Tensor
+
+
+@pytest.mark.parametrize("kind", [Named, Filed, lambda features, one: {"features": features, "logits": one}, lambda _, one: (None, one)])
+def test_the_folders_script_reads_what_the_package_reads(kind: Any, tmp_path: Path) -> None:
+    """It took the first entry of two dimensions, which may be features, and left dataclasses with a traceback."""
+    text = use_text(Facts("mlp", {}, {"classes": 3, "image_size": 16}, None, "half"), tmp_path)
+    lines = "if not isinstance(said" + text.split("if not isinstance(said")[1].split("probabilities")[0]
+    logits = torch.tensor([[0.0, 2.0, 1.0]])
+    seen: dict[str, Any] = {"torch": torch, "said": kind(torch.ones(1, 7), logits)}
+    exec(lines, seen)
+    assert seen["said"] is logits is logits_of(kind(torch.ones(1, 7), logits), nn.Identity().eval())
+
+
+def test_sizes_among_the_arguments_of_a_library_s_network_are_sizes(tmp_path: Path, monkeypatch: Any) -> None:
+    """A run takes args = { classes = 3 }; the folder of its student could not be loaded, and use.py ended in a TypeError."""
+
+    def create_model(name: str, pretrained: bool = False, num_classes: int = 10, width: int = 2) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(4, width), nn.Linear(width, num_classes))
+
+    timm: Any = types.ModuleType("timm")
+    timm.create_model = create_model
+    monkeypatch.setitem(sys.modules, "timm", timm)
+    facts = Facts("timm:tiny", {"classes": 3, "width": 5}, {"classes": 10, "channels": 1, "image_size": 2}, None, "half")
+    assert arguments(facts, tmp_path) == {"num_classes": 3, "width": 5}
+    net = create_model("tiny", num_classes=3, width=5)
+    rd.models.save(net, tmp_path / "model.safetensors")
+    (tmp_path / "redistill.json").write_text(json.dumps(facts.as_json()))
+    images = torch.rand(2, 1, 2, 2)
+    assert torch.equal(rd.models.load(tmp_path)(images), net(images))
+
+
+def test_a_source_file_may_be_called_as_a_module_of_python(tmp_path: Path) -> None:
+    """``from numbers import Small`` finds Python's own module, which torch has imported before."""
+    (tmp_path / "numbers.py").write_bytes(NETS.read_bytes())
+    lines = building(Facts("./numbers.py:Small", {}, {"classes": 3}, None, "half"), tmp_path)
+    assert not any(line.startswith("from numbers") for line in lines) and "Small = module.Small" in lines
 
 
 @needs_onnx
@@ -203,6 +293,22 @@ def test_a_network_of_ours_has_a_folder_too(tmp_path: Path) -> None:
     with pytest.raises(RedistillError, match="leave model, classes, args and averaged out"):
         rd.models.load(tmp_path / "folder", model="wrn-10-1")
     assert Store(tmp_path / "runs").pick(made.id)[0].id == made.id
+
+
+def test_a_network_of_a_module_has_a_folder_too(tmp_path: Path, monkeypatch: Any) -> None:
+    """``package.module:Net`` was looked for as a file of the folder: a distillation of it ended so, after everything was trained."""
+    (tmp_path / "here" / "some_package").mkdir(parents=True)
+    (tmp_path / "here" / "some_package" / "__init__.py").write_text("")
+    (tmp_path / "here" / "some_package" / "nets.py").write_bytes(NETS.read_bytes())
+    monkeypatch.syspath_prepend(tmp_path / "here")
+    made = trained({"model": "some_package.nets:Small"}, tmp_path / "runs", 1)
+    facts = write_folder(made, tmp_path / "folder", trust_code=True)
+    assert "from some_package.nets import Small" in building(facts, tmp_path / "folder")
+    images = torch.rand(2, 1, 8, 8)
+    wanted = made.network()(images).logits
+    again: Any = rd.models.load(tmp_path / "folder", trust_code=True)
+    assert torch.equal(again(images).logits, wanted)
+    assert torch.equal(rd.distill.named(str(tmp_path / "folder")).made(facts.sizes).eval()(images).logits, wanted)
 
 
 def test_a_buffer_of_no_state_dict_comes_along(tmp_path: Path, monkeypatch: Any) -> None:

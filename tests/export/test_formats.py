@@ -57,6 +57,38 @@ def test_every_eval_ever_says_the_accuracy_with_its_interval(store: Store) -> No
         formats.every_eval_ever(bare)
 
 
+def test_results_say_of_which_network_they_are(store: Store) -> None:
+    """Those of the best evaluation of a held-out part were told as "after the last step", those of a run that diverged as its end."""
+    run = with_subset(store)
+    kept = {"step": 5, "average": None, "why": "the network of the best evaluation of the held-out part, and the run stopped"}
+    early = Run(run.folder, {**run.record, "kept": kept})
+    [result] = json.loads(formats.every_eval_ever(early))["evaluation_results"]
+    assert result["metric_config"]["evaluation_description"].endswith(", of the network of the best evaluation of the held-out part")
+    text = formats.eval_results(early)
+    assert text is not None and "of the network of the best evaluation of the held-out part (test)" in json.loads(text)[0]["notes"]
+    [result] = json.loads(formats.every_eval_ever(run))["evaluation_results"]
+    assert result["metric_config"]["evaluation_description"].endswith(", after the last step")
+    with pytest.raises(RedistillError, match=r"diverged, so there is no network that an accuracy is of: the loss at step 3"):
+        formats.every_eval_ever(Run(run.folder, {**run.record, "diverged": "the loss at step 3"}))
+
+
+def test_croissant_lists_only_images_of_the_set_that_it_is_about(store: Store, tmp_path: Path) -> None:
+    """Images that stood beside it without labels had the position -1."""
+    run = with_subset(store)
+    train = run.record["data"]["train"]
+    kept = json.loads((store.root / train["indices"]).read_text())
+    rule = [*train["rule"], ["beside", {"data": "images:more", "rule": [], "count": 3, "sha256": "x"}]]
+    (tmp_path / "indices").mkdir()
+    (tmp_path / "indices" / "with.json").write_text(json.dumps({**kept, "index": [*kept["index"], -1, -1, -1]}))
+    changed = {**train, "rule": rule, "count": train["count"] + 3, "indices": "indices/with.json"}
+    mixed = Run(run.folder, {**run.record, "data": {**run.record["data"], "train": changed}})
+    made = formats.croissant(mixed, Store(tmp_path))
+    assert json.loads(made["positions.json"])["position"] == kept["index"]
+    about = json.loads(made["croissant.json"])["description"]
+    assert about.startswith(f"{train['count']} images of ") and "beside 3 images without labels of images:more" in about
+    assert "-1" not in made["positions.json"].decode() and "beside {" not in about
+
+
 def test_every_eval_ever_is_valid_by_its_own_validator(store: Store, tmp_path: Path) -> None:
     pytest.importorskip("every_eval_ever", reason="pip install every-eval-ever (Python 3.12)")
     run = with_subset(store)

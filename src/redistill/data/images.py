@@ -79,8 +79,13 @@ class Images(DataSet):
         normalisation(self.normalise).require_channels(self.x.shape[1])
         if self.peak is None:
             object.__setattr__(self, "peak", normalisation(self.normalise).peak)
-        if not 1 <= whole("peak", self.peak or 0, 1) <= 255:
+        if not 1 <= (white := whole("peak", self.peak or 0, 1)) <= 255:
             raise RedistillError(f"{self.name}: peak={self.peak}, the pixel that counts as 1, must lie between 1 and 255")
+        if white < 255 and (top := int(self.x.max())) > white:
+            raise RedistillError(
+                f"{self.name}: pixels run to {top}, and {white} counts as 1 (peak, or what normalise={self.normalise!r} has): of bytes 255 "
+                f"does, Images(..., peak=255); or take them under another set first, and then .with_(normalise={self.normalise!r})"
+            )
         found = augmentation(self.augment)
         if (found.strong or found.pictured) and self.x.shape[1] not in (1, 3):
             what = "strong views are" if found.strong else f"augmentation {self.augment!r} is"
@@ -178,7 +183,7 @@ class ImageStream(PureStream):
         self.device = room.device
         self.channels_last = room.channels_last
         self.labels = None if images.y is None else images.y.to(room.device)
-        self.partly = images.partly_labelled
+        self.partly, self.peak = images.partly_labelled, images.peak or 255
         self.augment = Augmenter(augmentation(images.augment), images.x.contiguous().to(room.device))
         self.normalise = normalisation(images.normalise).on(room.device, room.dtype, images.peak)
         self.schedule = Schedule(len(images), room, room.device)
@@ -206,7 +211,7 @@ class ImageStream(PureStream):
         if again is not None:
             assert positions is not None  # strong views are made of pictures, on the host, of the host's pixels: nobody waits for a device
             stronger = again.index_select(0, positions)
-            made = strongly(self._on_cpu(positions, stronger), positions, self.seed, epoch)
+            made = strongly(self._on_cpu(positions, stronger), positions, self.seed, epoch, self.peak)
             pixels = torch.cat([pixels, made.to(self.device)])
             index, variant = index.repeat(2), torch.cat([variant, stronger.to(self.device)])
             positions = positions.repeat(2)
@@ -240,7 +245,6 @@ class PictureStream(ImageStream):
 
     def __init__(self, images: Images, room: StreamContext):
         super().__init__(images, room)
-        self.peak = images.peak or 255
         self._drawn: tuple[int, Tensor] | None = None
         self._ahead = Ahead(decode.workers_or_all(None), room.steps, self._chosen)
 

@@ -16,6 +16,10 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 from torch import Tensor
 
 from redistill import rng
+from redistill.data.operations import picture_of, pixels_of
+
+NUMERICS = 2
+"""Of sets whose white is not 255 alone (digits: 16), whose strong views were made as if it were; of others nothing has changed."""
 
 SUFFIX = "+strong"
 """Ending of an augmentation's name whose batches hold two views."""
@@ -49,23 +53,21 @@ OPERATIONS: tuple[tuple[str, Operation, float, float], ...] = (
 """Name, operation, and the range of its strength."""
 
 
-def strongly(images: Tensor, index: Tensor, seed: int, epoch: int) -> Tensor:
-    """Uint8 images [B, C, H, W] with one or three channels, each under its own two operations; ``index`` [B]: which image each is."""
+def strongly(images: Tensor, index: Tensor, seed: int, epoch: int, peak: int = 255) -> Tensor:
+    """Uint8 images [B, C, H, W] with one or three channels, each under its own two operations; ``index`` [B]: which image each is;
+    ``peak``: the pixel that counts as white."""
     pixels = images.cpu()
-    made = [_one(image, seed, epoch, which) for image, which in zip(pixels, index.tolist(), strict=True)]
+    made = [_one(image, seed, epoch, which, peak) for image, which in zip(pixels, index.tolist(), strict=True)]
     return torch.stack(made).to(images.device)
 
 
-def _one(pixels: Tensor, seed: int, epoch: int, which: int) -> Tensor:
+def _one(pixels: Tensor, seed: int, epoch: int, which: int, peak: int) -> Tensor:
     draw = torch.rand(8, generator=rng.stream(seed, "strong", epoch, which), dtype=torch.float64).tolist()
-    grey = pixels.shape[0] == 1
-    image = Image.fromarray((pixels[0] if grey else pixels.permute(1, 2, 0).contiguous()).numpy())
+    image = picture_of(pixels, peak)
     for chosen, strength in ((draw[0], draw[1]), (draw[2], draw[3])):
         _, operation, low, high = OPERATIONS[int(chosen * len(OPERATIONS))]
         image = operation(image, low + (high - low) * strength)
-    image = _cut(image, draw[4] * CUTOUT * image.size[0], draw[5], draw[6])
-    made = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(*pixels.shape[1:], pixels.shape[0])
-    return made.permute(2, 0, 1).contiguous()
+    return pixels_of(_cut(image, draw[4] * CUTOUT * image.size[0], draw[5], draw[6]), peak)
 
 
 def _cut(image: Image.Image, side: float, across: float, down: float) -> Image.Image:

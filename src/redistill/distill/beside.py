@@ -11,19 +11,19 @@ from torch import nn
 from redistill.distill import cost
 from redistill.distill.family import Candidate
 from redistill.distill.names import Named
-from redistill.launch.materials import shape_of
 from redistill.models import describe
 
 SMALL_STEM = 96  # side from which a network with a CIFAR stem is dear
 
 
-def proposed(big: Named, net: nn.Module, relatives: Sequence[Candidate], sizes: Mapping[str, Any], device: torch.device) -> list[str]:
+def proposed(
+    big: Named, net: nn.Module, relatives: Sequence[Candidate], sizes: Mapping[str, Any], shape: tuple[int, ...], device: torch.device
+) -> list[str]:
     """Students of the teacher's family beside it, a line each under a heading; empty where none is known.
 
     Args:
-        net: the teacher ``big``, built. relatives: :func:`redistill.distill.family.family`.
+        net: the teacher ``big``, built. relatives: :func:`redistill.distill.family.family`. shape: [C, H, W] of the images.
     """
-    shape = shape_of(sizes)
     shown = [c for c in relatives if c.word is not None]
     if not shown:
         return []
@@ -42,9 +42,8 @@ def proposed(big: Named, net: nn.Module, relatives: Sequence[Candidate], sizes: 
     ]
 
 
-def compared(net: nn.Module, little: nn.Module, big: Named, small: Named, sizes: Mapping[str, Any]) -> list[str]:
-    """The student's size in the teacher's, and what is odd about either for images of this size."""
-    shape = shape_of(sizes)
+def compared(net: nn.Module, little: nn.Module, big: Named, small: Named, shape: tuple[int, ...]) -> list[str]:
+    """The student's size in the teacher's, and what is odd about either for images [C, H, W] of this shape."""
     one, two = describe(net, shape), describe(little, shape)
     sentence = (
         f"{_with_args(small)}: {two.parameters:,} parameters of the teacher's {one.parameters:,}, {two.macs / 1e6:,.1f} M MACs of "
@@ -61,7 +60,7 @@ def compared(net: nn.Module, little: nn.Module, big: Named, small: Named, sizes:
             f"and torchvision:NAME or timm:NAME have networks with another stem"
             for who, named in (("teacher", big), ("student", small))
             if ":" not in named.model
-            and sizes["image_size"] >= SMALL_STEM
+            and shape[-1] >= SMALL_STEM
             and named.model.startswith(("resnet", "wrn", "vgg", "mobilenet", "shuffle"))
         ),
     ]

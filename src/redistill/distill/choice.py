@@ -31,7 +31,7 @@ def held_images(count: int) -> int:
 
 def require_trials(rows: Sequence[Asked], images: Photos, usual: bool) -> None:
     """Refuse where there is nothing to choose from, or nothing to choose by. usual: nobody named the methods ``rows``."""
-    held = held_images(images.own_count)
+    held = held_images(images.labelled_count)
     if not images.labelled or held < (images.train.classes or 0):
         why = f"a tenth of these is {counted(held, 'image')}" if images.labelled else "these have none"
         raise RedistillError(

@@ -65,6 +65,12 @@ def _weights(net: nn.Module) -> int:
     return sum(t.numel() * t.element_size() for t in (*net.parameters(), *net.buffers()))
 
 
+def zeros(net: nn.Module, count: int, shape: Sequence[int], device: torch.device) -> Tensor:
+    """Images for a network, in its own precision."""
+    own = next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
+    return torch.zeros(count, *shape, dtype=own, device=device)
+
+
 def forward_memory(net: nn.Module, images: Tensor) -> int:
     """Bytes of weights and of the tensors that live at once in a forward in evaluation mode; on an accelerator those of its allocator."""
     with evaluating(net), torch.no_grad():
@@ -162,21 +168,20 @@ def latencies(
     nets: Mapping[str, nn.Module], shape: Sequence[int], device: torch.device, batches: Sequence[int] = TIMED
 ) -> dict[str, Latency]:
     """Forwards of all networks in turn, so that whatever else the machine does falls on each of them alike."""
-    inputs = {batch: torch.zeros(batch, *shape, device=device) for batch in batches}
+    inputs = {(name, batch): zeros(net, batch, shape, device) for name, net in nets.items() for batch in batches}
     turns: dict[tuple[str, int], list[float]] = {(name, batch): [] for name in nets for batch in batches}
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         stack.enter_context(evaluating(*nets.values()))
-        for net in nets.values():
-            for images in inputs.values():
-                net(images)  # warms up
+        for (name, _), images in inputs.items():
+            nets[name](images)  # warms up
         began = time.perf_counter()
         rounds = 0
         while rounds < ROUNDS and (rounds < 3 or time.perf_counter() - began < SECONDS):
             for (name, batch), found in turns.items():
                 _wait(device)
                 start = time.perf_counter()
-                nets[name](inputs[batch])
+                nets[name](inputs[name, batch])
                 _wait(device)
                 found.append(1000 * (time.perf_counter() - start))
             rounds += 1

@@ -53,20 +53,21 @@ class Candidate:
     word: str | None = None
 
 
-def family(teacher: Named, sizes: Mapping[str, Any]) -> list[Candidate]:
+def family(teacher: Named, sizes: Mapping[str, Any], shape: tuple[int, ...] | None = None) -> list[Candidate]:
     """Smaller relatives of the teacher, the largest first; empty where no family is known.
 
     Args:
-        sizes: classes, channels, image_size of the data.
+        sizes: classes, channels, image_size of the data. shape: [C, H, W] of their images; None: squares of that size.
     """
-    mine = _counted(teacher, sizes)
+    shape = shape or shape_of(sizes)
+    mine = _counted(teacher, sizes, shape)
     if mine is None:
         return []
     found: dict[tuple[str, str], Candidate] = {}
     for one in _relatives(teacher):
         if len(found) >= MOST:
             break
-        counted = _counted(one, sizes)
+        counted = _counted(one, sizes, shape)
         if counted is not None and counted[1] < 0.98 * mine[1] and counted[0] < mine[0]:
             found.setdefault((one.model, str(sorted(one.args.items()))), Candidate(one, *counted, counted[1] / mine[1]))
     ordered = sorted(found.values(), key=lambda c: -c.macs)
@@ -92,9 +93,8 @@ def chosen(word: str, teacher: Named, candidates: list[Candidate]) -> Named:
     return found
 
 
-def _counted(one: Named, sizes: Mapping[str, Any]) -> tuple[int, int] | None:
+def _counted(one: Named, sizes: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[int, int] | None:
     """Parameters and multiply-accumulates; None for what cannot be built for these images."""
-    shape = shape_of(sizes)
     for place in ("meta", "cpu"):  # the first needs no memory and draws nothing; not every network can be made there
         with contextlib.suppress(Exception), warnings.catch_warnings():  # a stranger's constructor under a width it was not made for
             warnings.simplefilter("ignore")

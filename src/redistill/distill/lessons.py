@@ -112,7 +112,7 @@ class Classroom:
     def _count(self, source: Mapping[str, Any]) -> int:
         """Training images that a source has."""
         every = len(self.images.train) if "beside" in source else self.images.own_count
-        return every - (held_images(self.images.own_count) if "held_out" in source else 0)
+        return every - (held_images(self.images.labelled_count) if "held_out" in source else 0)
 
     def _by_seed(self, one: Experiment) -> dict[int, Experiment]:
         return {seed: one.with_seed(seed) for seed in self.asked.seeds}

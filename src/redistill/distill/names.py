@@ -22,11 +22,12 @@ from redistill.files import make_folder
 from redistill.models import libraries
 from redistill.models.build import check
 from redistill.models.file_kinds import FORMATS
-from redistill.models.fitting import require_fit
+from redistill.models.fitting import require_classes, require_fit
 from redistill.models.folder import WEIGHTS, facts_of, is_network_folder
 from redistill.models.named_file import model_in_file
 from redistill.models.shipped import place_of
-from redistill.models.signature import default_of, filled
+from redistill.models.signature import NAMES, default_of, filled
+from redistill.models.weights import load as load_network
 from redistill.models.weights import load_weights, read
 from redistill.paths import expanded
 from redistill.tensor_files import save
@@ -80,11 +81,15 @@ class Named:
 
     def made(self, sizes: Mapping[str, Any], seed: int = 0) -> nn.Module:
         """The network with its weights, or its first ones: as a run will have it."""
-        found = load(self.model, Path(), kind=nn.Module, trusted=True) if is_code(self.model) else None
-        code = {} if found is None else {"model": found.name, "code": found.code, "file": found.file}
-        net = Net.model_validate({"model": self.model, "args": self.args or None, **code}).build(sizes, seed)
-        if self.weights is not None:
-            load_weights(net, self.weights, self.args)
+        if self.weights is not None and ":" not in self.model:
+            net: nn.Module = load_network(self.weights, model=self.model, args=self.args)  # its file knows more than its name
+            require_classes(net, sizes["classes"], str(self.weights))
+        else:
+            found = load(self.model, Path(), kind=nn.Module, trusted=True) if is_code(self.model) else None
+            code = {} if found is None else {"model": found.name, "code": found.code, "file": found.file}
+            net = Net.model_validate({"model": self.model, "args": self.args or None, **code}).build(sizes, seed)
+            if self.weights is not None:
+                load_weights(net, self.weights, self.args)
         if self.normalise is not None:
             net.normalisation = self.normalise  # type: ignore[assignment]
         net.class_names = self.class_names  # type: ignore[assignment]
@@ -138,22 +143,26 @@ def named(
     if ":" in text:
         facts = libraries.facts_of(text)
         wanted = file is None and facts.published and published is not False
-        space = own if own is not None or not (wanted or file is not None) else facts.normalise
-        made = Named(text, text, given, None if file is None else file.resolve(), space, facts.size, None, None, wanted)
-        return _named_in_file(made)
+        made = _named_in_file(Named(text, text, given, None if file is None else file.resolve(), own, facts.size, None, None, wanted))
+        if made.normalise is not None or not (wanted or file is not None):
+            return made
+        return replace(made, normalise=facts.normalise)  # where the file says nothing it is taken for one of the published kind
     if os.path.isdir(path):
         raise RedistillError(f"{text} is a folder without a network in it ({WEIGHTS} and redistill.json): name a network, or such a folder")
     check(text)
     return _named_in_file(Named(text, text, given, None if file is None else file.resolve(), own))
 
 
-def with_classes(one: Named, classes: int) -> Named:
-    """The same with its number of classes among its arguments, for images that do not say how many there are."""
+def with_classes(one: Named, sizes: Mapping[str, Any]) -> Named:
+    """The same with its number of classes among its arguments, for images that do not say how many there are.
+
+    ``sizes``: classes, channels and image_size; of the last two a run knows what the network asks for.
+    """
     if not is_code(one.model):
-        return replace(one, args={**one.args, "classes": classes})
+        return replace(one, args={**one.args, "classes": sizes["classes"]})
     made = load(one.model, Path(), kind=nn.Module, trusted=True).object
-    takes = filled(one.name, made, {"classes": classes}, one.args)
-    return replace(one, args=takes)
+    takes = filled(one.name, made, sizes, one.args)
+    return replace(one, args={name: value for name, value in takes.items() if name in one.args or name in NAMES["classes"]})
 
 
 def _of_folder(text: str, path: Path, file: Path | None, own: str | None, given: dict[str, Any]) -> Named:
@@ -163,7 +172,7 @@ def _of_folder(text: str, path: Path, file: Path | None, own: str | None, given:
         facts.place(path.resolve()),
         {**facts.args, **given},
         (file or path / WEIGHTS).resolve(),
-        own or facts.normalise,
+        own or (None if file is None else read(file)[1].get("normalisation")) or facts.normalise,
         facts.sizes.get("image_size"),
         facts.class_names,
         facts.sizes.get("classes"),
@@ -177,7 +186,8 @@ def _named_in_file(one: Named) -> Named:
     about = read(one.weights)[1]
     arch = about.get("arch") if isinstance(about.get("arch"), dict) else {}
     sizes = about.get("sizes") or {}
-    size = (arch or {}).get("image_size") or sizes.get("image_size") or one.size
+    stated = None if about.get("sized") is False else (arch or {}).get("image_size")
+    size = sizes.get("image_size") or stated or one.size  # what a run was shown counts before what its network was built for
     return Named(
         one.name,
         one.model,
@@ -194,11 +204,11 @@ def with_published_weights(one: Named, classes: int, folder: Path) -> Named:
     """The same with its library's weights in a file of ``folder``, its head made anew where it has other classes."""
     if not one.published:
         return one
-    net, native = libraries.with_weights(one.model, classes, one.args)
+    net, native, args = libraries.with_weights(one.model, classes, one.args)
     words = one.model + "".join(f"-{key}={value}" for key, value in sorted(one.args.items()))
     file = folder / (re.sub(r"[^\w.=-]", "-", words) + f"-{classes}.safetensors")
     make_folder(folder)
     save(file, net.state_dict(), {"model": one.model})
-    made = Named(one.name, one.model, one.args, file.resolve(), one.normalise, one.size, one.class_names, native, False)
+    made = Named(one.name, one.model, args, file.resolve(), one.normalise, one.size, one.class_names, native, False)
     require_fit(net, read(file)[0], str(file))
     return made

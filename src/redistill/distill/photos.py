@@ -124,7 +124,12 @@ class Photos:
     @property
     def own_count(self) -> int:
         """How many training images there are without those of ``beside``: what a network learns from by its labels alone."""
-        labels = None if self.beside is None else self.train.all_labels
+        return len(self.train) if self.beside is None else self.labelled_count
+
+    @property
+    def labelled_count(self) -> int:
+        """How many training images have a label: a part that is held out is a share of these."""
+        labels = self.train.all_labels
         return len(self.train) if labels is None else int((labels >= 0).sum())
 
     def described(self, class_weights: bool) -> str:
@@ -299,6 +304,10 @@ def opened(
         raise RedistillError(f"{place.name} has {len(train)} training image: give at least two, and better a hundred a class")
     if test is not None and not test.labelled:
         raise RedistillError(f"{test_name} has no labels, and an accuracy needs them: give --evaluate a folder with class folders")
+    if test is not None and getattr(test, "partly_labelled", False):
+        nameless = int((test.all_labels < 0).sum())
+        raise RedistillError(f"{nameless:,} of the {len(test):,} images of {test_name} have no label, and an accuracy needs one of each: "
+                             f"leave these out")
     if test is not None and train.labelled and test.classes != train.classes:
         fewer = train.class_names and test.class_names and set(test.class_names) < set(train.class_names)
         raise RedistillError(

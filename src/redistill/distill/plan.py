@@ -97,7 +97,7 @@ class Plan:
             name: {seed: None if (run := found[one.id]).diverged else run.accuracy("held_out") for seed, one in by_seed.items()}
             for name, by_seed in self.trials.items()
         }
-        return Choice(accuracies, held_images(self.photos.own_count), tuple(found[one.id].folder for one in every))
+        return Choice(accuracies, held_images(self.photos.labelled_count), tuple(found[one.id].folder for one in every))
 
 
 def _made(outcome: Outcome, wanted: Mapping[int, Experiment]) -> dict[int, Run]:

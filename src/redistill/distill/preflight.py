@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from redistill.core import Context
+from redistill.data.named import PICTURES
 from redistill.data.subsets import whole
 from redistill.distill import beside, choice, length, methods, photos, teacher
 from redistill.distill.asked import Asked
@@ -27,7 +28,7 @@ from redistill.experiment.method import made_method
 from redistill.features.normalised import normalisation_of
 from redistill.features.places import Layers, meeting, places_of
 from redistill.launch.carry_out import Resources
-from redistill.launch.materials import shape_of, sizes_of
+from redistill.launch.materials import sizes_of
 from redistill.launch.threads import using, wanted
 from redistill.models.classes import require_same_order
 from redistill.paths import expanded
@@ -143,6 +144,7 @@ class _Preflight:
         self.device = resolve_device(asked.resources.device)
         self.lines: list[str] = []
         self.class_names: tuple[str, ...] | None = None
+        self.shape: tuple[int, ...] = ()  # [C, H, W] of the images
         self.changes = asked.of_students
 
     def args(self, role: str) -> dict[str, Any]:
@@ -178,7 +180,7 @@ class _Preflight:
                     f"{asked.data} has no labels and {big.name} does not say how many classes it has: name classes by --evaluate DIR"
                 )
             sizes["classes"] = big.classes
-            big = with_classes(big, big.classes)
+            big = with_classes(big, sizes)
         if asked.train_teacher is not None and not images.labelled:
             raise RedistillError("--train-teacher needs labels, and these images have none: give the teacher's weights")
         big = self.fetched(big, sizes["classes"])
@@ -192,9 +194,9 @@ class _Preflight:
         """What follows once the images are known and the teacher is built."""
         asked = self.asked
         big = self.knowing(big, net, images)
-        relatives = family(big, sizes) if asked.student is None or asked.student in WORDS else []
+        relatives = family(big, sizes, self.shape) if asked.student is None or asked.student in WORDS else []
         if asked.student is None:
-            lines = beside.proposed(big, net, relatives, sizes, self.device)
+            lines = beside.proposed(big, net, relatives, sizes, self.shape, self.device)
             for line in lines:
                 self.line(line)
             if not lines:
@@ -203,13 +205,15 @@ class _Preflight:
         if asked.student in WORDS:
             small = chosen(asked.student, big, relatives)
             small = replace(small, args={**small.args, **self.args("student")})
+            if asked.student_weights is not None or asked.student_pretrained:
+                small = replace(self.named_student(small.model, small.args), name=small.name)
         else:
-            small = self.named_student(asked.student)
+            small = self.named_student(asked.student, self.args("student"))
         small = self.fetched(small, sizes["classes"])
         if not images.labelled and images.test is None:
-            small = with_classes(small, sizes["classes"])
+            small = with_classes(small, sizes)
         little = self.built(small, sizes, "student")
-        for number, text in enumerate(beside.compared(net, little, big, small, sizes)):
+        for number, text in enumerate(beside.compared(net, little, big, small, self.shape)):
             self.say("" if number else "student", text)
         rows = methods.asked(asked.method, images.labelled, epochs=1)  # refused before anything is measured
         seen = self.places(net, little, images)
@@ -252,6 +256,8 @@ class _Preflight:
         asked = self.asked
         place = photos.looked_at(asked.data)
         found = place.survey
+        if asked.size is not None and place.name.partition(":")[0] not in PICTURES:
+            raise RedistillError(f"--size is for folders of pictures; the images of {place.name} have their size: leave it out")
         if found is not None:
             self.say("images", f"{found.root}: {found.described()}")
             if (left_out := found.left_out(asked.skip_unreadable)) is not None:
@@ -261,7 +267,8 @@ class _Preflight:
             place, size, skip_unreadable=asked.skip_unreadable, evaluate=asked.evaluate, data_dir=asked.resources.data_dir,
             augment=asked.augment, unlabelled=asked.unlabelled,
         )  # fmt: skip
-        side, self.class_names = images.train.image_shape, getattr(images.train, "class_names", None)
+        side = self.shape = tuple(images.train.image_shape)
+        self.class_names = getattr(images.train, "class_names", None)
         self.say("size", f"{side[-2]}x{side[-1]}, {why}" if found is not None else f"{side[-2]}x{side[-1]}, the set's own")
         if asked.class_weights and not images.labelled:
             raise RedistillError("--class-weights weighs cross-entropy with labels, and these images have none: leave it out")
@@ -291,9 +298,9 @@ class _Preflight:
         self.say("weights", f"{one.name}: as its library publishes them, kept as {made.weights}")
         return made
 
-    def named_student(self, name: str) -> Named:
+    def named_student(self, name: str, args: Mapping[str, Any]) -> Named:
         wanted = self.asked.student_pretrained
-        one = named(name, weights=self.asked.student_weights, published=wanted, args=self.args("student"))
+        one = named(name, weights=self.asked.student_weights, published=wanted, args=args)
         if wanted and not one.published:
             raise RedistillError(f"--student-pretrained is for networks of timm and torchvision with published weights, {name} has none")
         return one
@@ -314,9 +321,8 @@ class _Preflight:
             raise RedistillError(f"{who}: {error}") from error
         if (role == "student" or self.asked.train_teacher is not None) and not any(p.requires_grad for p in net.parameters()):
             raise RedistillError(f"no parameter of {who} requires a gradient, so nothing of it can be trained")
-        shape = shape_of(sizes)
         try:
-            found = places_of(net, torch.zeros(2, *shape, device=self.device), trained=role == "student")
+            found = places_of(net, torch.zeros(2, *self.shape, device=self.device), trained=role == "student")
         except RedistillError as error:
             raise RedistillError(f"{who}: {error}. --size N makes the images NxN") from error
         outputs = found.shapes["logits"][1]
@@ -346,7 +352,9 @@ class _Preflight:
         if images.test is None:
             self.say("teacher", f"{big.name}; {space}; its accuracy cannot be measured without labels")
             return big
-        known = teacher.require_knowing(net, images.test, who, images.train)
+        # a teacher that says nothing is shown its images as the students are, whatever an evaluation set of another origin has
+        test = images.test if wanted else images.test.with_(normalise=images.train.normalise)
+        known = teacher.require_knowing(net, test, who, images.train)
         self.say("teacher", f"{big.name}: {known.sentence}; {space}")
         return big
 
@@ -376,7 +384,7 @@ class _Preflight:
             self.say(
                 "choice",
                 f"each is tried on nine tenths of the training images, and the one that is right on most of the other "
-                f"{counted(choice.held_images(images.own_count), 'image')} is trained {then}; the evaluation images decide nothing",
+                f"{counted(choice.held_images(images.labelled_count), 'image')} is trained {then}; the evaluation images decide nothing",
             )
             if self.asked.early_stop is not None:
                 self.say("", "no trial stops early: it would do so by the images that it is judged on")

@@ -19,7 +19,6 @@ from redistill.distill.choice import Choice
 from redistill.errors import RedistillError
 from redistill.features.normalised import normalisation_of
 from redistill.files import make_folder, pretty, require_free, there, write
-from redistill.launch.materials import shape_of
 from redistill.launch.threads import using, wanted
 from redistill.machine import device_name
 from redistill.metrics import Evaluation, evaluation, predict
@@ -206,16 +205,15 @@ def require_place(folder: Path, plan: Plan) -> None:
 def measured(plan: Plan, teaching: Mapping[int, Run], plain: Mapping[int, Run], distilled: Mapping[str, Mapping[int, Run]]) -> Distilled:
     """Evaluate every network on the same images, and time them in turn on this machine."""
     device = resolve_device(plan.resources.device)
-    sizes = plan.sizes
-    shape = shape_of(sizes)
-    big = teaching[min(teaching)].network(trust_code=True) if teaching else plan.teacher.made(sizes)
+    shape = tuple(plan.photos.train.image_shape)  # of which a network knows one side alone
+    big = teaching[min(teaching)].network(trust_code=True) if teaching else plan.teacher.made(plan.sizes)
     # small forwards on several cores only wait for each other, and a latency would tell how busy the machine is
     with using(plan.resources.threads or wanted((big,), shape, max(cost.TIMED), device)):
         return _measured(plan, big, shape, device, teaching, plain, distilled)
 
 
 def _measured(
-    plan: Plan, big: nn.Module, shape: tuple[int, int, int], device: torch.device, teaching: Mapping[int, Run], plain: Mapping[int, Run],
+    plan: Plan, big: nn.Module, shape: tuple[int, ...], device: torch.device, teaching: Mapping[int, Run], plain: Mapping[int, Run],
     distilled: Mapping[str, Mapping[int, Run]],
 ) -> Distilled:  # fmt: skip
     test, sizes = plan.photos.test, plan.sizes
@@ -267,7 +265,7 @@ def _row(
 def _cost(net: nn.Module, shape: tuple[int, ...], device: torch.device, milliseconds: dict[int, float]) -> Cost:
     info = describe(net, shape)
     stored = len(packed(net.state_dict()))
-    return Cost(info.parameters, info.macs, stored, milliseconds, cost.forward_memory(net, torch.zeros(32, *shape, device=device)))
+    return Cost(info.parameters, info.macs, stored, milliseconds, cost.forward_memory(net, cost.zeros(net, 32, shape, device)))
 
 
 def gain(distilled: Mapping[int, Tensor], plain: Mapping[int, Tensor], labels: Tensor) -> Gain:

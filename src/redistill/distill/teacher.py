@@ -127,6 +127,13 @@ def can_tell(labels: Tensor, classes: int) -> bool:
     return above_chance(labels, labels, classes)[0]
 
 
+def _some(test: Any) -> Any:
+    """At most :data:`MOST` evaluation images at even distances: as many of a class as it has of them, so that the accuracy is theirs."""
+    if len(test) <= MOST or not hasattr(test, "subset"):
+        return test
+    return test.subset((torch.arange(MOST, dtype=torch.float64) * (len(test) / MOST)).long(), ("preflight", {}))
+
+
 def require_knowing(teacher: nn.Module, test: Any, who: str, train: Any = None, trained_for: str = "") -> Known:
     """How often the teacher is right on evaluation images; ``train``: images that help to tell another order of classes, and speak
     where the evaluation images are too few, or too much of one class, to tell anybody from chance; ``trained_for``: how long it was
@@ -136,7 +143,7 @@ def require_knowing(teacher: nn.Module, test: Any, who: str, train: Any = None, 
         RedistillError: near chance, with the order of classes, or the normalisation, under which it would not be; probabilities in
             place of logits.
     """
-    shown: Any = test if len(test) <= MOST else sample(test, MOST)
+    shown = _some(test)
     labels = shown.all_labels.cpu()
     logits = predict(teacher, shown)
     if logits.shape[1] != test.classes:

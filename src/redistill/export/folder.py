@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import keyword
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from typing import Any
 from redistill.data import normalisation
 from redistill.errors import RedistillError
 from redistill.export.formats import eval_results
+from redistill.export.network import telling
 from redistill.features.hidden_state import unsaved_buffers
 from redistill.files import make_folder, pretty, read, require_free, there, write
 from redistill.models.folder import ABOUT, CONFIG, WEIGHTS, Facts, config_text
-from redistill.models.signature import filled
+from redistill.models.signature import NAMES, filled
 from redistill.models.weights import save
 from redistill.runs.store import Run
 from redistill.sealed import CODE, RECORD
@@ -92,8 +94,9 @@ def arguments(facts: Facts, folder: Path) -> dict[str, Any]:
         made = load(facts.place(folder), Path(), trusted=True).object
         return filled(facts.model, made, facts.sizes, facts.args)
     if ":" in facts.model:
-        library = facts.model.partition(":")[0]
-        return {("num_labels" if library == "hf" else "num_classes"): facts.sizes["classes"], **facts.args}
+        library, known = facts.model.partition(":")[0], {**facts.sizes, **facts.args}
+        own = {name: value for name, value in facts.args.items() if name not in NAMES}  # the sizes are said in the library's own word
+        return {("num_labels" if library == "hf" else "num_classes"): known["classes"], **own}
     return {**facts.sizes, **facts.args}
 
 
@@ -112,7 +115,8 @@ def building(facts: Facts, folder: Path, beside: Sequence[str] = ()) -> list[str
         where, _, name = facts.model.rpartition(":")
         module = Path(where).stem if where.endswith(".py") else where
         found = [f"from {module} import {name}"]
-        if where.endswith(".py") and (not module.isidentifier() or keyword.iskeyword(module)):  # no import statement takes it
+        # no import statement takes it, or finds Python's own module of that name
+        if where.endswith(".py") and (not module.isidentifier() or keyword.iskeyword(module) or module in sys.stdlib_module_names):
             found = [
                 "import importlib.util, sys",
                 f'spec = importlib.util.spec_from_file_location("network", "{Path(where).name}")',
@@ -134,7 +138,7 @@ def building(facts: Facts, folder: Path, beside: Sequence[str] = ()) -> list[str
             "import torchvision", "from safetensors.torch import load_file", f'net = torchvision.models.get_model("{name}", {words})',
             *loading,
         ]  # fmt: skip
-    return ["import redistill", 'net = redistill.models.load(".")']
+    return ["import redistill", 'net = redistill.models.load(".").float()']
 
 
 def use_text(facts: Facts, folder: Path, beside: Sequence[str] = (), script: str = USE) -> str:
@@ -163,9 +167,11 @@ def use_text(facts: Facts, folder: Path, beside: Sequence[str] = (), script: str
         # what counts as 1 belongs to the pixels and not to the constants: of a picture's 8 bits it is 255, of the digits' own 17 levels 16
         "x = (torch.from_numpy(pixels / 255) - torch.tensor(MEAN)) / torch.tensor(STD)\n\n"
         "with torch.no_grad():\n    said = net(x.permute(2, 0, 1)[None])\n"
-        "if not isinstance(said, torch.Tensor):  # a dictionary or a tuple of which one entry is [images, classes]\n"
-        "    entries = said.values() if hasattr(said, 'values') else said\n"
-        "    said = next(value for value in entries if value.ndim == 2)\n"
+        "if not isinstance(said, torch.Tensor):  # a dictionary, a dataclass or a tuple: its logits, or its one entry [images, classes]\n"
+        "    fields = getattr(said, '_fields', None) or getattr(said, '__dataclass_fields__', ())\n"
+        "    named = dict(said) if hasattr(said, 'keys') else {name: getattr(said, name) for name in fields} or dict(enumerate(said))\n"
+        "    named = {name: value for name, value in named.items() if isinstance(value, torch.Tensor) and value.ndim == 2}\n"
+        "    said = named['logits'] if 'logits' in named else next(iter(named.values()))\n"
         "probabilities = said.softmax(1)[0]\n"
         'for i in probabilities.argsort(descending=True, stable=True)[:5].tolist():\n    print(f"{probabilities[i]:.4f} {NAMES[i]}")\n'
     )
@@ -175,12 +181,14 @@ def card_of(
     run: Run, facts: Facts, *, title: str | None = None, table: str = "", beside: Sequence[str] = (), script: str = USE
 ) -> str:
     """A model card: the index that the hub reads, the table, and how the network is built and fed in five lines."""
-    data = next((t["data"] for t in run.record["accuracy"].values()), run.record["data"]["train"].get("data", "own images"))
+    trained_on = run.record["data"]["train"].get("data")
+    shown = telling({name: table["data"] for name, table in run.record["accuracy"].items()}, trained_on)
+    data = (trained_on or "own images") if shown is None else run.record["accuracy"][shown]["data"]
     short = f"{data.partition(':')[0]}:{Path(data.partition(':')[2].partition(':')[0]).name}" if ":" in data else data
     name = title or facts.model.rpartition(":")[2]
     index = ""
-    if facts.accuracy:
-        value = next(iter(facts.accuracy.values()))
+    if shown is not None:
+        value = facts.accuracy[shown]
         index = (
             f"model-index:\n- name: {json.dumps(name)}\n  results:\n  - task:\n      type: image-classification\n"
             f"    dataset:\n      name: {json.dumps(short)}\n      type: {json.dumps(short)}\n"

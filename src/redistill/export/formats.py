@@ -52,18 +52,26 @@ def eval_results(run: Run) -> bytes | None:
                 "dataset": {"id": place, "task_id": found.data.rpartition(":")[2]},
                 "value": found.last,
                 "date": run.entry.finished,
-                "notes": f"top-1 accuracy in percent after the last step ({name}); redistill run {run.id}, seed {run.seed}",
+                "notes": f"top-1 accuracy in percent {_when(run)} ({name}); redistill run {run.id}, seed {run.seed}",
             })  # fmt: skip
     return pretty(entries) if entries else None
+
+
+def _when(run: Run) -> str:
+    """Of which network the accuracies of a run are."""
+    kept = run.entry.kept
+    return "after the last step" if kept is None else f"of {kept['why'].partition(',')[0]}"
 
 
 def every_eval_ever(run: Run) -> bytes:
     """One evaluation of Every Eval Ever: a result for each evaluation set, with the interval over its images.
 
     Raises:
-        RedistillError: the run was evaluated on nothing.
+        RedistillError: the run was evaluated on nothing, or diverged.
     """
     entry = run.entry
+    if run.diverged is not None:
+        raise RedistillError(f"{run.label} (seed {run.seed}) diverged, so there is no network that an accuracy is of: {run.diverged}")
     if not entry.accuracy:
         raise RedistillError(f"{run.label} (seed {run.seed}) was evaluated on nothing: there is no result to hand on")
     results = []
@@ -80,7 +88,7 @@ def every_eval_ever(run: Run) -> bytes:
             "evaluation_name": f"{found.data} top-1 accuracy",
             "source_data": source,
             "metric_config": {
-                "evaluation_description": "top-1 accuracy in percent, in evaluation mode, after the last step", "metric_id": "accuracy",
+                "evaluation_description": f"top-1 accuracy in percent, in evaluation mode, {_when(run)}", "metric_id": "accuracy",
                 "metric_name": "Accuracy", "metric_kind": "accuracy", "metric_unit": "percent", "lower_is_better": False,
                 "score_type": "continuous", "min_score": 0.0, "max_score": 100.0,
             },
@@ -135,7 +143,7 @@ def crate(store: Store) -> bytes:
         entry, place = run.entry, f"{run.folder.relative_to(store.root).as_posix()}/"
         names = [name for name in (RECORD, CURVES, *sorted(entry.files)) if (run.folder / name).is_file()]
         files = list(dict.fromkeys(names))
-        when = "after the last step" if run.diverged is None else "at the last evaluation before it diverged"
+        when = _when(run) if run.diverged is None else "at the last evaluation before it diverged"
         accuracy = [
             {"@id": f"#{run.id}-{name}", "@type": "PropertyValue", "name": f"accuracy on {found.data} {when}",
              "value": found.last, "unitText": "percent"}
@@ -200,17 +208,21 @@ def croissant(run: Run, store: Store) -> dict[str, bytes]:
         raise RedistillError(f"{run.label} (seed {run.seed}) was trained on the whole of {train['data']}: there is no subset to describe")
     place = store.root / train["indices"]
     kept = json.loads(read(place))
-    positions = pretty({"data": kept["data"], "position": kept["index"]})
-    rule = "; ".join(f"{name} {json.dumps(settings)}" for name, settings in train["rule"])
+    # images of another set that stood beside these without labels have no position in it
+    own, others = [one for one in kept["index"] if one >= 0], [settings for rule, settings in train["rule"] if rule == "beside"]
+    positions = pretty({"data": kept["data"], "position": own})
+    rule = "; ".join(f"{name} {json.dumps(settings)}" for name, settings in train["rule"] if name != "beside") or "taking all of them"
+    beside = "".join(f", beside {one['count']} images without labels of {one['data']}, which are not listed here" for one in others)
     hub = hub_name(train["data"])
-    name = f"{train['data']}, {train['count']} images"
+    name = f"{train['data']}, {len(own)} images"
     made: dict[str, Any] = {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": name.replace(":", "-").replace(", ", "-").replace(" ", "-"),
-        "description": f"{train['count']} images of {train['data']}, chosen by {rule}, on which redistill trained run {run.id}; their "
-                       f"pixels and labels have the SHA-256 {train['sha256']}. The images themselves are not part of it.",
+        "description": f"{len(own)} images of {train['data']}, chosen by {rule}, on which redistill trained run {run.id}{beside}; "
+                       f"{'together their' if others else 'their'} pixels and labels have the SHA-256 {train['sha256']}. The images "
+                       f"themselves are not part of it.",
         "version": "1.0.0",
         "datePublished": run.entry.finished[:10],
         "distribution": [{

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from redistill.experiment.source.images import ImagesSettings, opening_of
 from redistill.features.normalised import normalisation_of
 from redistill.features.outputs import logits_of
 from redistill.runs.store import Run
+from redistill.train.kept import HELD_OUT
 
 CHECKED = 32  # images on which an export is compared
 CALIBRATION = 256  # training images that show an int8 network its ranges
@@ -53,7 +55,7 @@ class Subject:
         """
         if run.diverged is not None:
             raise RedistillError(f"{run.label} (seed {run.seed}) diverged, so there is no network to export: {run.diverged}")
-        net = run.network(trust_code=trust_code).cpu().eval()
+        net = run.network(trust_code=trust_code).cpu().float().eval()  # of a run in double precision too: elsewhere images are fp32
         return cls(
             Logits(net).eval(), run, normalisation_of(net) or str(run.record["experiment"]["source"].get("normalise", "none")), data_dir,
             trust_code,
@@ -68,18 +70,17 @@ class Subject:
         """
         asked = self.run.record["experiment"]
         source = _source(asked["source"])
-        names = {
-            "train": None if source is None else source.data,
-            "test": next((v for k, v in asked["evaluate"].items() if _is_set(k)), None),
-        }
-        name = names[part] or names["train"]
+        trained_on = None if source is None else source.data
+        sets = {name: data for name, data in asked["evaluate"].items() if _is_set(name)}
+        shown = telling(sets, trained_on)
+        name = trained_on if part == "train" or shown is None else sets[shown]
         if name is None:
             raise RedistillError(
                 f"{self.run.folder} was trained on no images that can be shown again, on which an export is compared: --to hub needs none"
             )
         images: Any
         try:
-            if name == names["train"] and source is not None:  # the very images that it was trained on
+            if name == trained_on and source is not None:  # the very images that it was trained on
                 images = source.build(self.run.seed, self.data_dir).source
             else:
                 images = load_data(str(name), self.data_dir, opening=opening_of(source), trust_code=self.trust_code)
@@ -90,7 +91,7 @@ class Subject:
             chosen = (torch.arange(most, dtype=torch.float64) * (len(images) / most)).long()
             images = images.subset(chosen, ("shown", {"n": most}))
         x = torch.cat([batch.images for batch in images.batches(100)])
-        return x, None if name == names["train"] else images.all_labels
+        return x, None if name == trained_on else images.all_labels
 
     @torch.no_grad()
     def outputs(self, images: Tensor) -> Tensor:
@@ -102,6 +103,17 @@ def _is_set(key: str) -> bool:
     return key not in ("every", "content", "from")
 
 
+def telling(sets: Mapping[str, str], trained_on: str | None) -> str | None:
+    """The evaluation set that says most of a network, of several by name and data: ``test``, else the first of images that it was not
+    trained on, nor chosen on, else the first.
+
+    >>> telling({"train": "digits:train", "digits": "digits:test"}, "digits:train"), telling({"train": "digits:train"}, "digits:train")
+    ('digits', 'train')
+    """
+    others = [name for name, data in sets.items() if data != trained_on and name != HELD_OUT and not name.startswith("train")]
+    return "test" if "test" in sets else next(iter([*others, *sets]), None)
+
+
 def _source(written: Any) -> ImagesSettings | None:
     """The images of a run's source, or of the first half that has some."""
     from pydantic import TypeAdapter
@@ -111,9 +123,13 @@ def _source(written: Any) -> ImagesSettings | None:
 
 
 def difference(theirs: Tensor, ours: Tensor) -> tuple[float, float]:
-    """(largest difference of two sets of logits, the same as a share of the largest logit)."""
-    largest = float((theirs - ours).abs().max())
-    return largest, largest / max(float(ours.abs().max()), 1e-12)
+    """(largest difference of two sets of logits, the same as a share of the largest finite logit); infinite where one of the two
+    is NaN, or infinite alone."""
+    apart = (theirs - ours).abs().nan_to_num(nan=torch.inf, posinf=torch.inf)
+    apart = apart.masked_fill(theirs == ours, 0.0)  # equal infinities differ in nothing
+    finite = ours[ours.isfinite()]
+    largest, scale = float(apart.max()), float(finite.abs().max()) if len(finite) else 0.0
+    return largest, largest / max(scale, 1e-12)
 
 
 def needs(package: str, extra: str) -> RedistillError:

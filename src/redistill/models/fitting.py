@@ -46,10 +46,7 @@ def require_fit(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> di
         last = next((n for n in reversed(wanted) if n.endswith("weight")), "")
         others = last in state and state[last].ndim == 2 and state[last].shape[0] != wanted[last].shape[0]
         if others and wrong == _classes_only(wanted, state):
-            raise OtherClasses(
-                f"{where} tells {state[last].shape[0]} classes apart, the network {name} was built for {wanted[last].shape[0]}",
-                f"build it with classes={state[last].shape[0]}",
-            )
+            raise _other_classes(where, state[last].shape[0], name, wanted[last].shape[0])
         if not any(name in state for name in counted) and (parts := parts_with(tensors, counted)):
             shown = ", ".join(map(repr, parts[:5]))
             raise RedistillError(
@@ -60,6 +57,18 @@ def require_fit(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> di
         hint = f"; nearest is {near}" if near and near != name else ""
         raise RedistillError(f"{where} does not fit {name}: {'; '.join(wrong[:3])}{hint}")
     return state
+
+
+def require_classes(net: nn.Module, classes: int, where: str) -> None:
+    """Refuse a network of ours, made as its file says, that tells another number of classes apart."""
+    arch = getattr(net, "arch", None)
+    if isinstance(arch, Arch) and arch.classes != classes:
+        raise _other_classes(where, arch.classes, arch.name, classes)
+
+
+def _other_classes(where: str, theirs: int, name: str, wanted: int) -> OtherClasses:
+    fact = f"{where} tells {theirs} classes apart, the network {name} was built for {wanted}"
+    return OtherClasses(fact, f"build it with classes={theirs}")
 
 
 def fill(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:

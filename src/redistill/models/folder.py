@@ -46,11 +46,9 @@ class Facts:
         return asdict(self)
 
     def place(self, folder: Path) -> str:
-        """The name of the network from anywhere: the source file by its place."""
-        if not is_code(self.model):
-            return self.model
+        """The name of the network from anywhere: a source file, which lies in the folder, by its place; a module is imported."""
         file, _, name = self.model.rpartition(":")
-        return f"{folder / Path(file).name}:{name}"
+        return f"{folder / Path(file).name}:{name}" if is_code(self.model) and file.endswith(".py") else self.model
 
 
 def is_network_folder(path: Path) -> bool:

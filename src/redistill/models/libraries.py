@@ -87,8 +87,9 @@ def facts_of(full: str) -> Facts:
             raise RedistillError(f"torchvision has no network {name!r}: torchvision.models.list_models() shows what it has") from error
         if not weights:
             return Facts(False, None, None)
-        shown = weights[-1].transforms()
-        fixed = weights[-1].meta.get("min_size", (1, 1))[-1]
+        usual = module.models.get_model_weights(name).DEFAULT  # those that are fetched; the last ones listed may be others
+        shown = usual.transforms()
+        fixed = usual.meta.get("min_size", (1, 1))[-1]
         return Facts(True, _named_set(shown.mean, shown.std), fixed if fixed >= 224 else None)
     return Facts(False, None, None)
 
@@ -100,13 +101,18 @@ def _named_set(mean: Any, std: Any) -> str:
     return known if known == "imagenet" else str(normalisation(Normalisation("pretrained", tuple(mean), tuple(std))))
 
 
-def with_weights(full: str, classes: int, args: dict[str, Any]) -> tuple[nn.Module, int]:
-    """The network with the weights that its library publishes, and how many classes those tell apart.
+BESIDE = ("transform_input",)
+"""Settings that torchvision changes where it loads its own weights (GoogLeNet, Inception v3: images are normalised once more inside)."""
+
+
+def with_weights(full: str, classes: int, args: dict[str, Any]) -> tuple[nn.Module, int, dict[str, Any]]:
+    """The network with the weights that its library publishes, how many classes those tell apart, and ``args`` with what the library
+    sets beside its weights: without that the weights would be another function.
 
     Where that is another number than ``classes``, the tensors of the head keep first values drawn from (0, "init", name).
 
     Raises:
-        RedistillError: the library cannot fetch them.
+        RedistillError: the library cannot fetch them; or they are of another network than it builds without them.
     """
     library, _, name = full.partition(":")
     module = _module(library, full)
@@ -123,12 +129,18 @@ def with_weights(full: str, classes: int, args: dict[str, Any]) -> tuple[nn.Modu
             f"network, or give a file of weights"
         ) from error
     given = theirs.state_dict()
+    if library == "torchvision":
+        args = {**{name: True for name in BESIDE if getattr(theirs, name, False) is True}, **args}
     with rng.seeded(0, "init", full):
         net = _from_library(library, name, classes, args)
     mine = net.state_dict()
     taken = {key: value for key, value in given.items() if key in mine and mine[key].shape == value.shape}
-    left = [key for key in mine if key not in taken]
+    left = [key for key in mine if key not in taken and key in given]
+    for key in left:  # of the head alone another number of classes says why
+        if mine[key].shape[:1] != (classes,) or mine[key].shape[1:] != given[key].shape[1:]:
+            raise RedistillError(
+                f"the weights that {library} publishes for {name} are of another network than it builds without them: {key} "
+                f"{list(given[key].shape)} and {list(mine[key].shape)}; give a file of weights, or another network"
+            )
     net.load_state_dict({**mine, **taken})
-    head = next((value for key, value in reversed(list(given.items())) if value.ndim == 2 and key.endswith("weight")), None)
-    native = classes if not left or head is None else int(head.shape[0])
-    return net, native
+    return net, next((int(given[key].shape[0]) for key in left), classes), args

@@ -66,10 +66,11 @@ class LiteNetwork(nn.Module):
 
 def _quantised(images: np.ndarray[Any, Any], details: Any) -> np.ndarray[Any, Any]:
     scale, zero = details["quantization"]
-    if not scale:
+    if np.issubdtype(details["dtype"], np.floating):
         return np.asarray(images, dtype=details["dtype"])
+    # a network that takes pixels as they are says no scale; they come back from their normalisation within a rounding of themselves
     limits = np.iinfo(details["dtype"])
-    return np.asarray(np.clip(np.round(images / scale) + zero, limits.min, limits.max), dtype=details["dtype"])
+    return np.asarray(np.clip(np.round(images / (scale or 1.0)) + zero, limits.min, limits.max), dtype=details["dtype"])
 
 
 def _interpreter(path: Path) -> Any:

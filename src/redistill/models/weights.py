@@ -73,6 +73,8 @@ def save(
     known = {"arch": arch.as_json()} if isinstance(arch, Arch) else {"class": type(net).__name__}
     # a set of one's own is written with its constants, as text
     about: dict[str, Any] = {"format": FORMAT, **known, "normalisation": None if used is None else str(used)}
+    if isinstance(arch, Arch) and not getattr(net, "sized", True):
+        about["sized"] = False
     if named:
         if isinstance(arch, Arch) and len(named) != arch.classes:
             raise RedistillError(f"{len(named)} class names for the {arch.classes} outputs of {arch.name}: give one name a class")
@@ -210,7 +212,11 @@ def loaded(
     tensors, about = read(path, averaged=averaged)
     where = str(path)
     if about.get("arch") is not None and (model is None or ":" not in model):
-        net = _ours(_arch(about["arch"], Path(path)), model, classes, given, tensors, where)
+        arch = _arch(about["arch"], Path(path))
+        net = _ours(arch, model, classes, given, tensors, where)
+        shown = about["sizes"].get("image_size")  # to a run that began with a file of another size
+        if about.get("sized") is False or shown not in (None, arch.image_size):
+            net.sized = False  # type: ignore[assignment]
     elif model is not None and ":" in model:
         net = _theirs(model, classes, given, tensors, about, where)
     else:
@@ -231,7 +237,8 @@ def _of_folder(folder: Path, trust_code: bool) -> nn.Module:
         if not trust_code:
             require_word(found, None)
     if ":" in name:
-        net = build_elsewhere(name, facts.sizes, facts.args)
+        # of a library's, sizes that stand among the arguments are sizes, as when the run was made
+        net = build_elsewhere(name, facts.sizes, facts.args) if is_code(name) else build(name, **{**facts.sizes, **facts.args})
         load_weights(net, folder / WEIGHTS)
     else:
         net = load(folder / WEIGHTS)
@@ -248,6 +255,26 @@ def require_same_args(written: Mapping[str, Any], given: Mapping[str, Any], wher
                 f"args say {name} = {given[name]!r}, {where} was made with {value!r}, and its weights mean something else under "
                 f"another: leave {name} out of args"
             )
+
+
+NO_MATTER = ("dropout", "init", "norm_momentum")
+"""Arguments of networks of ours that change nothing that stored weights compute."""
+
+
+def _require_same_arch(net: nn.Module, written: object, where: str) -> None:
+    """Refuse a file of a network of ours for another of that name, where the names and shapes of weights do not show it (the floor of
+    a variance, what a branch reads)."""
+    mine = getattr(innermost(net), "arch", None)
+    if not isinstance(mine, Arch) or not isinstance(written, dict) or written.get("name") != mine.name:
+        return
+    given = (json.loads(json.dumps(dict(args or {}))) for args in (mine.args, written.get("args")))  # a tuple is a list in a file
+    own, theirs = ({name: value for name, value in args.items() if name not in NO_MATTER} for args in given)
+    if (odd := next((name for name in sorted({*own, *theirs}) if own.get(name) != theirs.get(name)), None)) is not None:
+        said = [f"{args[odd]!r}" if odd in args else "its usual value" for args in (theirs, own)]
+        raise RedistillError(
+            f"{where} holds a {mine.name} made with {odd} = {said[0]}, the network has {said[1]}, under which its weights mean something "
+            f"else: give the same to both"
+        )
 
 
 _FACTS = ("classes", "channels", "image_size")
@@ -360,6 +387,7 @@ def load_weights(network: nn.Module, path: Path, args: dict[str, Any] | None = N
     """
     tensors, about = read(path)
     require_same_args(about.get("args") or {}, args or {}, str(path))
+    _require_same_arch(network, about.get("arch"), str(path))
     fill(network, tensors, str(path))
     put_beside(network, about["beside"], str(path))
     if about.get("normalisation"):

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from redistill.core import Source
 from redistill.data import augmentation, normalisation
+from redistill.data.catalogue import row_of
 from redistill.data.folders import beside
 from redistill.data.named import is_own_data, load_data, looks, opening_words, shown_like
 from redistill.data.normalise import require_peak
@@ -150,13 +151,16 @@ class ImagesSettings(Settings):
         return 2 if self.augment.endswith(SUFFIX) else 1
 
     def numerics(self) -> dict[str, int]:
-        from redistill.data import images, mixing, operations, subsets
+        from redistill.data import images, mixing, operations, strong, subsets
 
         found = {"source:images": images.NUMERICS, "subsets": subsets.NUMERICS}
         if is_own_data(self.data):
             return found
         done = augmentation(self.augment)
         found |= {"data:operations": operations.NUMERICS} if done.operations else {}
+        row = row_of(self.data)
+        if done.strong and row is not None and normalisation(row.normalise).peak != 255:  # no others were made otherwise
+            found["data:strong"] = strong.NUMERICS
         return found | ({"data:mixing": mixing.NUMERICS} if done.mixing is not None else {})
 
     def written(self) -> dict[str, Any]:
