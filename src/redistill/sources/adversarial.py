@@ -29,6 +29,7 @@ from redistill.data import Renormalise, normalisation
 from redistill.features.drawing import OwnStream
 from redistill.features.modes import equal_forwards, mode
 from redistill.features.outputs import teacher_at_fault
+from redistill.memory_order import go_on, lay_side_by_side
 from redistill.sources.asked import Asked, require_shape
 from redistill.sources.desk import Desk
 from redistill.sources.gradients import lay_gradients
@@ -161,6 +162,7 @@ class AdversarialStream:
         self._check_length()
         v = self.variant
         fused, on_cuda = room.device.type != "meta", room.device.type == "cuda"
+        lay_side_by_side(self.parameters)
         self.optimizer = torch.optim.Adam(
             self.parameters, lr=v.lr, betas=v.betas, eps=v.eps, fused=fused, foreach=False, capturable=on_cuda
         )
@@ -380,7 +382,7 @@ class AdversarialStream:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.generator.load_state_dict(state["generator"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        go_on(self.optimizer, state["optimizer"])
         self.desk.forget(self.optimizer)
         self.method.load_state_dict(state["method"])
         self._block, self._last = int(state["block"]), int(state["last"])

@@ -20,6 +20,7 @@ from redistill.features.modes import set_mode
 from redistill.features.outputs import name_of
 from redistill.features.sight import Sight
 from redistill.features.tapped import Tapped
+from redistill.memory_order import go_on
 from redistill.replay import prime
 from redistill.train.clock import Moment
 from redistill.train.kept import Average, Kept, Patience, lay
@@ -309,7 +310,7 @@ class Learner:
         self.net.load_state_dict(saved["net"])
         load_hidden_state(self.net, saved.get("hidden", {"buffers": {}, "values": {}}))
         self.method.load_state_dict(saved["method"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        go_on(self.optimizer, saved["optimizer"])
         if self.tabled:
             prime(self.optimizer)
         self.buffer.copy_(saved["buffer"])

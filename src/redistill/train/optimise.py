@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from redistill.core import RedistillError
+from redistill.memory_order import lay_side_by_side
 from redistill.recipe import Recipe
 
 NUMERICS = 1
@@ -42,6 +43,7 @@ def parameter_groups(modules: Sequence[nn.Module], recipe: Recipe) -> list[dict[
 def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
     """PyTorch's own optimisers, fused where they exist for the device (fallback: one kernel a tensor)."""
     fused = recipe.fused and not any(p.is_meta for group in groups for p in group["params"])
+    lay_side_by_side(p for group in groups for p in group["params"])
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(
             groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=fused, foreach=False

@@ -1,0 +1,70 @@
+"""Weights that lie otherwise in memory, parts that were trained before, and state that a term keeps to itself: the same numbers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import redistill as rd
+from helpers.bits import bits, same
+from helpers.blobs import Blobs
+from redistill.core import Batch, Output, RedistillError, Term
+from redistill.recipe import Recipe
+from redistill.runs import checkpoint
+from redistill.terms import CE, KD
+from redistill.train.loop import Loop
+
+LAID = {
+    "rows": lambda w: w,
+    "columns": lambda w: w.t().contiguous().t(),  # as a matrix of TensorFlow is turned
+    "a part of a larger one": lambda w: torch.cat([w, torch.full((len(w), 5), 7.0)], 1)[:, : w.shape[1]],  # its first channels
+}
+RECIPES = {
+    "sgd": Recipe(epochs=2, lr=0.05, batch_size=8),
+    "adam": Recipe(epochs=2, lr=0.01, batch_size=8, optimizer="adam"),
+}
+
+
+class Net(nn.Module):
+    def __init__(self, laid: str = "rows"):
+        super().__init__()
+        draw = torch.Generator().manual_seed(1)
+        self.body, self.head = nn.Linear(64, 6, bias=False), nn.Linear(6, 3, bias=False)
+        self.body.weight = nn.Parameter(LAID[laid](0.2 * torch.randn(6, 64, generator=draw)))
+        self.head.weight = nn.Parameter(0.3 * torch.randn(3, 6, generator=draw))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.body(x.flatten(1))))
+
+
+def loop(net: nn.Module, recipe: Recipe, method: Any = None) -> Loop:
+    return Loop([(net, CE() if method is None else method)], None, Blobs(), recipe, seed=3, device="cpu")
+
+
+def from_a_file(state: dict[str, Any], folder: Path) -> dict[str, Any]:
+    checkpoint.save(folder, state, {"id": "this"})
+    return checkpoint.load(folder / checkpoint.NAME)[0]
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+@pytest.mark.parametrize("laid", ["columns", "a part of a larger one"])
+def test_where_weights_lie_in_memory_moves_no_number(laid: str, recipe: Recipe, tmp_path: Path) -> None:
+    plain, whole, first, second = Net(), Net(laid), Net(laid), Net(laid)
+    assert torch.equal(whole.body.weight, plain.body.weight) and whole.body.weight.stride() != plain.body.weight.stride()
+    for net in (plain, whole):
+        list(loop(net, recipe))
+    torch.testing.assert_close(whole.body.weight, plain.body.weight, rtol=0, atol=1e-6)
+    half = loop(first, recipe)
+    for _ in range(3):
+        next(half)
+    rest = loop(second, recipe)
+    rest.load_state(from_a_file(half.state(), tmp_path))
+    list(rest)
+    assert same(bits(second), bits(whole))
