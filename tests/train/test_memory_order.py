@@ -68,3 +68,20 @@ def test_where_weights_lie_in_memory_moves_no_number(laid: str, recipe: Recipe, 
     rest.load_state(from_a_file(half.state(), tmp_path))
     list(rest)
     assert same(bits(second), bits(whole))
+
+
+@pytest.mark.parametrize("per", ["network", "tensor"])
+def test_the_gradient_that_is_clipped_is_of_what_learns(per: str) -> None:
+    """A part that was trained, and is frozen now, holds the gradient of its last step."""
+    nets, norms = [Net(), Net()], []
+    nets[1](torch.ones(4, 1, 8, 8)).mul(100).sum().backward()
+    left = nets[1].body.weight.grad
+    assert left is not None
+    before = left.clone()
+    for net in nets:
+        net.body.requires_grad_(False)
+        run = loop(net, Recipe(epochs=2, lr=0.05, batch_size=8, clip=0.2, clip_per=per))
+        list(run)
+        norms.append(run.results()[0].gradient_norms)
+    assert norms[0] == norms[1] and same(bits(nets[0]), bits(nets[1]))
+    assert torch.equal(left, before)

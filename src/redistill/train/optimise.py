@@ -70,7 +70,8 @@ def saved(optimizer: torch.optim.Optimizer, rate: float) -> dict[str, Any]:
 def clip(student: nn.Module, method: nn.Module, recipe: Recipe) -> Tensor:
     """Bound the gradients as the recipe says; a scalar: the norm before, with ``clip_per="tensor"`` the largest one."""
     assert recipe.clip is not None
+    # of what learns: a part that was frozen after an earlier training still holds the gradient of its last step
     if recipe.clip_per == "network":
-        return nn.utils.clip_grad_norm_(student.parameters(), recipe.clip)
-    moved = [p for p in (*student.parameters(), *method.parameters()) if p.grad is not None]
+        return nn.utils.clip_grad_norm_([p for p in student.parameters() if p.requires_grad], recipe.clip)
+    moved = [p for p in (*student.parameters(), *method.parameters()) if p.requires_grad and p.grad is not None]
     return torch.stack([nn.utils.clip_grad_norm_(parameter, recipe.clip) for parameter in moved]).max()
