@@ -85,3 +85,31 @@ def test_the_gradient_that_is_clipped_is_of_what_learns(per: str) -> None:
         norms.append(run.results()[0].gradient_norms)
     assert norms[0] == norms[1] and same(bits(nets[0]), bits(nets[1]))
     assert torch.equal(left, before)
+
+
+class Grows(Term):
+    """A term with a count of its own, and a mean that it does not save."""
+
+    needs_teacher, needs_labels = False, True
+
+    def setup(self, ctx: Any) -> None:
+        self.seen = 0
+        self.mean = nn.Buffer(torch.zeros(3), persistent=False)
+
+    def forward(self, student: Output, teacher: Output | None, batch: Batch) -> Tensor:
+        assert batch.labels is not None
+        self.seen += 1
+        self.mean.add_(student.logits.detach().mean(0))
+        return nn.functional.cross_entropy(student.logits + self.mean, batch.labels) * (1 + 0.1 * self.seen)
+
+
+def test_what_a_term_keeps_beside_its_state_dict_goes_on_too(tmp_path: Path) -> None:
+    whole, first, second = Net(), Net(), Net()
+    list(loop(whole, RECIPES["sgd"], Grows()))
+    half = loop(first, RECIPES["sgd"], Grows())
+    for _ in range(3):
+        next(half)
+    rest = loop(second, RECIPES["sgd"], Grows())
+    rest.load_state(from_a_file(half.state(), tmp_path))
+    list(rest)
+    assert same(bits(second), bits(whole))

@@ -27,6 +27,7 @@ from redistill import rng
 from redistill.core import Batch, Method, Output, RedistillError, Shape, StreamContext, Term, weighted_sum
 from redistill.data import Renormalise, normalisation
 from redistill.features.drawing import OwnStream
+from redistill.features.hidden_state import hidden_state, load_hidden_state, plain_values
 from redistill.features.modes import equal_forwards, mode
 from redistill.features.outputs import teacher_at_fault
 from redistill.memory_order import go_on, lay_side_by_side
@@ -158,6 +159,7 @@ class AdversarialStream:
         self.parameters = [p for p in self.generator.parameters() if p.requires_grad]
         if not self.parameters:
             raise RedistillError(f"no parameter of the generator {type(self.generator).__name__} requires a gradient")
+        self._values = plain_values(self.generator)
         self._to_space = Renormalise.between("none", source.normalisation) if getattr(self.generator, "pixels", False) else None
         self._check_length()
         v = self.variant
@@ -368,6 +370,7 @@ class AdversarialStream:
         state = self.optimizer.state_dict()
         return {
             "generator": self.generator.state_dict(),
+            "hidden": hidden_state(self.generator, self._values),
             "optimizer": {**state, "param_groups": [{**group, "lr": float(group["lr"])} for group in state["param_groups"]]},
             "method": self.method.state_dict(),
             "block": self._block,
@@ -382,6 +385,7 @@ class AdversarialStream:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.generator.load_state_dict(state["generator"])
+        load_hidden_state(self.generator, state.get("hidden", {"buffers": {}, "values": {}}))
         go_on(self.optimizer, state["optimizer"])
         self.desk.forget(self.optimizer)
         self.method.load_state_dict(state["method"])

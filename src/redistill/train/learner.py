@@ -94,7 +94,7 @@ class Learner:
         self.buffer = torch.zeros(schedule.block, terms, device=device, dtype=dtype)
         self.norms = torch.zeros(schedule.block, device=device, dtype=dtype) if schedule.recipe.clip is not None else None
         self.epoch_sum = torch.zeros(terms, dtype=torch.float64)
-        self._values = plain_values(self.net)
+        self._values, self._of_terms = plain_values(self.net), plain_values(self.method)
         recipe = schedule.recipe
         self.average = None if recipe.ema is None else Average(self.net, recipe.ema)
         self.patience = None if recipe.patience is None else Patience(recipe.patience)
@@ -288,6 +288,7 @@ class Learner:
             "net": self.net.state_dict(),
             "hidden": hidden_state(self.net, self._values),
             "method": self.method.state_dict(),
+            "hidden_method": hidden_state(self.method, self._of_terms),
             "optimizer": saved(self.optimizer, self.schedule.rates[max(self.taken - 1, 0)]),
             "buffer": self.buffer.clone(),
             "epoch_sum": self.epoch_sum.clone(),
@@ -308,8 +309,9 @@ class Learner:
         """Go on where :meth:`state` was taken, after ``taken`` steps."""
         self.taken = taken
         self.net.load_state_dict(saved["net"])
-        load_hidden_state(self.net, saved.get("hidden", {"buffers": {}, "values": {}}))
         self.method.load_state_dict(saved["method"])
+        for module, hidden in ((self.net, "hidden"), (self.method, "hidden_method")):
+            load_hidden_state(module, saved.get(hidden, {"buffers": {}, "values": {}}))
         go_on(self.optimizer, saved["optimizer"])
         if self.tabled:
             prime(self.optimizer)
