@@ -113,3 +113,28 @@ def test_what_a_term_keeps_beside_its_state_dict_goes_on_too(tmp_path: Path) -> 
     rest.load_state(from_a_file(half.state(), tmp_path))
     list(rest)
     assert same(bits(second), bits(whole))
+
+
+@contextmanager
+def left_alone(net: nn.Module) -> Iterator[None]:
+    before = copy.deepcopy(bits(net))
+    yield
+    assert same(bits(net), before)
+
+
+def test_a_student_does_not_move_its_teacher() -> None:
+    """Weights that both have, as one tensor or in one memory, would be trained in the caller's teacher."""
+    teacher = Net()
+    both, part, frozen, copied = Net(), Net(), Net(), Net()
+    both.head = teacher.head
+    part.body.weight = nn.Parameter(teacher.body.weight[:6])
+    frozen.head = copy.deepcopy(teacher.head)
+    frozen.body = teacher.body
+    copied.body.weight = nn.Parameter(teacher.body.weight[:6].clone())
+    with left_alone(teacher):
+        for student, name in ((both, "head.weight"), (part, "body.weight")):
+            with pytest.raises(RedistillError, match=rf"shares weights with its teacher \({name}, the teacher's {name}\)"):
+                rd.fit(student, teacher, CE() + KD(), Blobs(), RECIPES["sgd"], seed=0, device="cpu", quiet=True)
+        rd.fit(copied, teacher, CE() + KD(), Blobs(), RECIPES["sgd"], seed=0, device="cpu", quiet=True)
+        teacher.body.requires_grad_(False)
+        rd.fit(frozen, teacher, CE() + KD(), Blobs(), RECIPES["sgd"], seed=0, device="cpu", quiet=True)
