@@ -131,6 +131,12 @@ def _beside(students: Sequence[tuple[nn.Module, Method | Term]], teacher: nn.Mod
     shown = [source.settings(), *(half.manifest() for half in halves if isinstance(half, DataSet))]
     found = {"training images, or another augmentation or normalisation of them": told(shown)}
     found |= {f"images of {name!r}": told(images.manifest()) for name, images in loop.evaluate.items() if hasattr(images, "manifest")}
+    for part in (source, *halves):
+        if isinstance(generator := getattr(part, "generator", None), nn.Module):
+            found["weights or parts of the generator"] = told([_network(generator), tensors_digest(generator.state_dict())])
+    for number, (_, method) in enumerate(students):
+        if (before := Method.of(method).before) is not None:
+            found[f"parts that the terms of student {number} go on with"] = tensors_digest(before)
     for number, student in enumerate(loop.students):
         frozen = [n for n, p in student.net.named_parameters() if not p.requires_grad]
         resting = [n for n, m in student.net.named_modules() if not m.training]
