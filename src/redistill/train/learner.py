@@ -16,7 +16,7 @@ from redistill.core import Batch, Method, Output, RedistillError, WeightTable, w
 from redistill.errors import counted
 from redistill.features.drawing import OwnStream
 from redistill.features.hidden_state import hidden_state, load_hidden_state, plain_values
-from redistill.features.modes import set_mode
+from redistill.features.modes import frozen
 from redistill.features.outputs import name_of
 from redistill.features.sight import Sight
 from redistill.features.tapped import Tapped
@@ -94,6 +94,7 @@ class Learner:
         self.buffer = torch.zeros(schedule.block, terms, device=device, dtype=dtype)
         self.norms = torch.zeros(schedule.block, device=device, dtype=dtype) if schedule.recipe.clip is not None else None
         self.epoch_sum = torch.zeros(terms, dtype=torch.float64)
+        self._modes, self._frozen = [(module, module.training) for module in self.net.modules()], frozen(self.net)
         self._values, self._of_terms = plain_values(self.net), plain_values(self.method)
         recipe = schedule.recipe
         self.average = None if recipe.ema is None else Average(self.net, recipe.ema)
@@ -114,7 +115,13 @@ class Learner:
         """Before a step, on the host. ``begins``: a block begins with it."""
         trains = self.schedule.recipe.student_mode == "train"
         if self.net.training != trains:  # whoever looked at the network between two steps may have left it otherwise
-            set_mode(self.net, trains)
+            self.net.train(trains)
+            for module, mode in self._modes:
+                module.training = mode
+        for module in self._frozen if trains else ():  # and its train() wakes what is frozen
+            if module.training:
+                module.training = False
+        self._modes = [(module, module.training) for module, _ in self._modes]
         if step in self.schedule.resets:
             if self.tabled:
                 forget(self.optimizer)
