@@ -95,6 +95,7 @@ class Learner:
         self.norms = torch.zeros(schedule.block, device=device, dtype=dtype) if schedule.recipe.clip is not None else None
         self.epoch_sum = torch.zeros(terms, dtype=torch.float64)
         self._modes, self._frozen = [(module, module.training) for module in self.net.modules()], frozen(self.net)
+        self._infinite = {name for name, _ in self._not_finite()}
         self._values, self._of_terms = plain_values(self.net), plain_values(self.method)
         recipe = schedule.recipe
         self.average = None if recipe.ema is None else Average(self.net, recipe.ema)
@@ -256,12 +257,15 @@ class Learner:
 
     def spoilt(self) -> str | None:
         """Name of the first parameter or running statistic, of the network or of a term, that is not finite: what the last step
-        made of it shows in no loss."""
+        made of it shows in no loss. A buffer that was infinite before the first step, as a mask is, is so on purpose."""
+        return next((name for name, infinite in self._not_finite() if not (infinite and name in self._infinite)), None)
+
+    def _not_finite(self) -> Iterator[tuple[str, bool]]:
+        """Names of tensors that are not finite, and whether one is a buffer that holds no NaN."""
         for of, module in (("", self.net), (" of the method", self.method)):
             for name, value in (*module.named_parameters(), *module.named_buffers()):
-                if value.is_floating_point() and not bool(value.detach().isfinite().all()):
-                    return f"{name}{of}"
-        return None
+                if value.is_floating_point() and not value.is_meta and not bool(value.detach().isfinite().all()):
+                    yield f"{name}{of}", not isinstance(value, nn.Parameter) and not bool(value.isnan().any())
 
     def stop(self, why: str, step: int) -> None:
         """This student learns no more; the others of its cohort go on."""
