@@ -177,7 +177,7 @@ def fit_cohort(
 ) -> list[Result]:
     """Train several (student, method) pairs on one stream with one teacher; see :class:`redistill.Loop`.
 
-    In strict and double precision each student ends bit-identical to the same student trained alone. A student that
+    In strict and double precision each student ends bit-identical to the same student trained alone, on as many threads. A student that
     diverges stops alone; its result says so in ``diverged``.
 
     Args:
@@ -185,7 +185,7 @@ def fit_cohort(
             call goes on from there bit for bit, and once it is done only reads; a call with other networks, images or settings, or after
             a class of yours was changed, is refused. Curves and, at the end, weights
             (``student-0.safetensors`` ...) lie in it.
-        threads: of this process; None: one where a step is small, else torch's own.
+        threads: of this process; None: one where the steps of all networks are small, else torch's own.
         quiet: tell nothing on standard error. cache: what the teacher says is looked up and remembered.
         track: trackers that hear the numbers at the end of every epoch: ``"tensorboard"``, ``"wandb"``, ``"mlflow"``, ``"trackio"``,
             several with commas between; one that does not work is a ``TrackWarning``.
