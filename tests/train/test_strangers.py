@@ -195,6 +195,25 @@ def test_extra_state_that_is_no_tensor_is_refused_before_the_first_step(tmp_path
         of_ones_own(tmp_path, "Extra").run(tmp_path / "runs")
 
 
+class Extra(Plain):
+    """State that no file of tensors holds."""
+
+    def get_extra_state(self) -> Any:
+        return {"seen": 1}
+
+    def set_extra_state(self, state: Any) -> None: ...
+
+
+def test_a_saved_fit_of_a_student_with_such_state_is_refused_and_of_such_a_teacher_is_not(tmp_path: Path) -> None:
+    def asked(student: nn.Module, teacher: nn.Module) -> rd.Result:
+        recipe = rd.Recipe(steps=1, batch_size=16)
+        return rd.fit(student, teacher, rd.CE() + rd.KD(), TRAIN, recipe, seed=0, out=tmp_path / "run", quiet=True)
+
+    with pytest.raises(RedistillError, match="'_extra_state' is a dict: leave it out or convert it"):
+        asked(Extra(), Plain())
+    assert not (tmp_path / "run").exists() and asked(Plain(), Extra()).diverged is None
+
+
 @pytest.mark.parametrize("ema", [None, 0.9])
 def test_a_mask_of_infinities_is_no_weight_that_diverged(ema: float | None) -> None:
     """It had ended a run at its first epoch, made an average of NaN, and was refused of a teacher."""

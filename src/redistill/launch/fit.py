@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from redistill import machine, user_code
 from redistill.core import Method, RedistillError, Source, Term
@@ -33,7 +33,7 @@ from redistill.runs import checkpoint
 from redistill.runs.record import curves_of, differing
 from redistill.sealed import CURVES, LOCK
 from redistill.sources.mixed import Mixed
-from redistill.tensor_files import tensors_digest
+from redistill.tensor_files import require_plain, tensors_digest
 from redistill.train.loop import Loop
 from redistill.train.result import Diverged, Progress, Result
 
@@ -113,7 +113,7 @@ def _identity(students: Sequence[tuple[nn.Module, Method | Term]], teacher: nn.M
     about = getattr(source, "manifest", None) or source.settings
     facts = [
         [[type(net).__name__, tensors_digest(net.state_dict()), repr(method)] for net, method in students],
-        None if teacher is None else tensors_digest(teacher.state_dict()),
+        None if teacher is None else tensors_digest({name: one for name, one in teacher.state_dict().items() if isinstance(one, Tensor)}),
         about(), loop.recipe.settings(), loop.seed, loop.steps, sorted(loop.evaluate), loop.every,
     ]  # fmt: skip
     return digest(canonical(json.loads(json.dumps(facts, default=str))))
@@ -212,6 +212,8 @@ def fit_cohort(
             return loop.results()
         if out == "":
             raise RedistillError('out="" names no folder: give one, out="runs/mine", or out="." for the one you are in')
+        for net, _ in students:
+            require_plain(net.state_dict())  # now and not when a checkpoint, or its weights, are written
         folder = expanded(out)
         make_folder(folder)
         lock = Lock(folder / LOCK)
