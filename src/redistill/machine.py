@@ -129,7 +129,8 @@ def forget_peak(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> dict[str, int]:
-    """Highest memory use so far, or since :func:`forget_peak`, in bytes: of this process, and of the device's allocator where it has one."""
+    """Highest memory use so far, or since :func:`forget_peak`, in bytes: of this process, and of the device's allocator where it has
+    one."""
     found = {"process": _own_peak()}
     if device.type == "cuda":
         found["device"] = int(torch.cuda.max_memory_allocated(device))

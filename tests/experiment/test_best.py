@@ -147,7 +147,8 @@ def test_a_run_that_says_itself_which_network_it_keeps_has_no_other(keeps: dict[
         if works:
             Experiment.of(asked, device="cpu")
             continue
-        with pytest.raises(RedistillError, match=f"take = \"best\": the experiment in run keeps one network alone, as its {next(iter(keeps))}"):
+        by = next(iter(keeps))
+        with pytest.raises(RedistillError, match=f"take = \"best\": the experiment in run keeps one network alone, as its {by}"):
             Experiment.of(asked, device="cpu")
 
 

@@ -98,7 +98,7 @@ def read(role: str, given: Mapping[str, Any], maker: Experiment | None, mistakes
         if rows["take"] == "best" and maker is not None and not maker.evaluate.sets:
             mistakes.add((role, "take"), "the experiment in run evaluates nothing, so none of its networks is the best")
         elif rows["take"] == "best" and maker is not None and (by := _keeps_by(maker.recipe)):
-            mistakes.add((role, "take"), f"the experiment in run keeps one network alone, as its {by} says: leave take out, that one is taken")
+            mistakes.add((role, "take"), f"the experiment in run keeps one network alone, as its {by} says: leave take out")
     elif "seed" in given or "take" in given:
         key, what = ("seed", "seed") if "seed" in given else ("take", "network")
         mistakes.add((role, key), f'chooses the {what} of the experiment in run = "...", and there is none')
