@@ -152,7 +152,8 @@ def _require_apart(students: Sequence[nn.Module], teacher: nn.Module) -> None:
     theirs = {place: name for name, tensor in (*teacher.named_parameters(), *teacher.named_buffers()) if (place := _memory(tensor))}
     for net in students:
         for name, weight in net.named_parameters():
-            if weight.requires_grad and (place := _memory(weight)) in theirs:
+            place = _memory(weight)
+            if weight.requires_grad and place is not None and place in theirs:
                 raise RedistillError(
                     f"the student {type(net).__name__} shares weights with its teacher ({name}, the teacher's {theirs[place]}), which its "
                     f"steps would move: give it its own (copy.deepcopy, or .clone() of the part that it takes), or freeze them in it"
