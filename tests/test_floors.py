@@ -15,7 +15,7 @@ SRC = Path(__file__).resolve().parents[1] / "src" / "redistill"
 FLOORS: tuple[tuple[str, ...], ...] = (
     # the ground: errors and places on disk, one seed and many streams, numbers of statistics
     ("errors", "_moved"),
-    ("paths", "stats", "rng", "allocator", "package_code", "quiet"),
+    ("paths", "stats", "rng", "allocator", "memory_order", "package_code", "quiet"),
     ("values", "files", "tensor_files", "user_code"),
     ("machine", "recipe", "claims", "settings", "sealed", "identity"),
     # what flows, what is minimised, where inputs come from

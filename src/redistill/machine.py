@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import platform
@@ -114,8 +115,22 @@ def _own_peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def forget_peak(device: torch.device) -> None:
+    """The highest memory use counts from now on: a process that makes several runs would tell of each the largest so far. Where the
+    system cannot (not Linux) it goes on."""
+    with contextlib.suppress(OSError):
+        asked = os.open("/proc/self/clear_refs", os.O_WRONLY)
+        try:
+            os.write(asked, b"5")
+        finally:
+            os.close(asked)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def peak_memory(device: torch.device) -> dict[str, int]:
-    """Highest memory use so far in bytes: of this process, and of the device's allocator where it has one."""
+    """Highest memory use so far, or since :func:`forget_peak`, in bytes: of this process, and of the device's allocator where it has
+    one."""
     found = {"process": _own_peak()}
     if device.type == "cuda":
         found["device"] = int(torch.cuda.max_memory_allocated(device))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import torch
 from helpers.experiments import interrupted
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
+from redistill.files import file_digest
 from redistill.launch.materials import BuiltObjects
 from redistill.metrics import accuracy
+from redistill.runs.export import export
 from redistill.runs.record import best_of
 from redistill.runs.store import Run, Store, stale
 from redistill.sealed import BEST, WEIGHTS
@@ -122,6 +125,31 @@ def test_a_teacher_or_a_start_may_be_the_best_network(store: Store, role: str) -
         path.write_bytes(good)
     if role == "teacher":
         assert fact["accuracy"]["test"] == run.record["accuracy"]["test"]["best"]
+
+
+def test_what_is_kept_of_a_teacher_is_the_network_that_taught(store: Store, tmp_path: Path) -> None:
+    run = early(store)
+    made = {take: student(run, take, "teacher").run(store) for take in ("best", "last")}
+    for _ in range(2):
+        export(store, tmp_path)
+        kept = {row.get("take", "last"): row for row in json.loads((tmp_path / "teachers" / "teachers.json").read_text())}
+        assert kept.keys() == made.keys()
+        for take, row in kept.items():
+            assert row["sha256"] == file_digest(tmp_path / "teachers" / row["file"]) == made[take].record["teacher"]["sha256"]
+
+
+@pytest.mark.parametrize("keeps", [{"ema": 0.99}, {"patience": 3}])
+def test_a_run_that_says_itself_which_network_it_keeps_has_no_other(keeps: dict[str, Any]) -> None:
+    """Said before the teacher is trained, and not when its student begins."""
+    maker = {**ALONE, "source": {**ALONE["source"], "held_out": 0.1}, "recipe": {**HIGH, **keeps}}
+    for take, works in (("last", True), ("best", False)):
+        asked = {**ALONE, "teacher": {"run": maker, "take": take}, "method": [{"use": "KD"}]}
+        if works:
+            Experiment.of(asked, device="cpu")
+            continue
+        by = next(iter(keeps))
+        with pytest.raises(RedistillError, match=f"take = \"best\": the experiment in run keeps one network alone, as its {by}"):
+            Experiment.of(asked, device="cpu")
 
 
 def test_a_run_without_a_best_network_is_refused_in_one_sentence(store: Store, tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from redistill import machine
 
@@ -39,6 +41,16 @@ def test_freed_memory_is_used_again() -> None:
     if first < 1000:
         pytest.skip("this C library keeps what is freed by itself")
     assert then < first / 10
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="this system counts from the beginning of a process")
+def test_a_peak_of_memory_is_of_the_run_and_not_of_an_earlier_one() -> None:
+    cpu, size = torch.device("cpu"), 150_000_000
+    with mmap.mmap(-1, size) as memory:
+        memory.write(b"1" * size)
+    before = machine.peak_memory(cpu)["process"]
+    machine.forget_peak(cpu)
+    assert machine.peak_memory(cpu)["process"] < before - size // 2
 
 
 def test_a_checkout_says_its_commit() -> None:

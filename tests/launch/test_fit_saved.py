@@ -126,6 +126,17 @@ def test_what_no_weights_show_is_noticed_when_a_saved_fit_is_asked_for_again(tmp
     assert asked().losses == first.losses
 
 
+class Noise(nn.Module):
+    z, image_shape = 3, (1, 8, 8)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lift = nn.Linear(3, 64)
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return self.lift(z).view(-1, 1, 8, 8)
+
+
 def layers(seed: int) -> Any:
     torch.manual_seed(seed)
     made = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.0), nn.ReLU(), nn.Flatten(), nn.Linear(72, 3))
@@ -171,6 +182,31 @@ def test_other_images_in_a_half_of_a_mixture_are_noticed(tmp_path: Path) -> None
     with pytest.raises(rd.RedistillError, match="holds a run with other training images"):
         asked(dataclasses.replace(DATA.unlabelled(), x=255 - DATA.x))
     assert asked(DATA.unlabelled()).losses == first.losses
+
+
+def test_another_generator_or_another_stage_before_is_noticed(tmp_path: Path) -> None:
+    def zero_shot(seed: int) -> rd.Result:
+        torch.manual_seed(seed)
+        source = rd.sources.Adversarial(Noise(), "none", epoch_blocks=1)
+        recipe = rd.Recipe(steps=2, batch_size=4, lr=0.01)
+        return rd.fit(net(), net(9), rd.KD(), source, recipe, seed=0, out=tmp_path / "zero", quiet=True)
+
+    first = zero_shot(0)
+    with pytest.raises(rd.RedistillError, match="holds a run with other weights or parts of the generator, which have changed since"):
+        zero_shot(1)
+    assert zero_shot(0).losses == first.losses
+
+    def second_stage(scale: float) -> rd.Result:
+        recipe, student, teacher = rd.Recipe(epochs=1, batch_size=8, lr=0.01), layers(0), layers(1)
+        learned = rd.fit(layers(0), teacher, rd.FT(at=("3",), learns="paraphraser"), DATA, recipe, seed=0, quiet=True).method.learned()
+        method = rd.CE() + rd.FT(at=("3",), learns="translator")
+        method = method.beginning_with({name: scale * value for name, value in learned.items()})
+        return rd.fit(student, teacher, method, DATA, recipe, seed=0, out=tmp_path / "two", quiet=True)
+
+    first = second_stage(1.0)
+    with pytest.raises(rd.RedistillError, match="holds a run with other parts that the terms of student 0 go on with"):
+        second_stage(0.5)
+    assert second_stage(1.0).losses == first.losses
 
 
 def test_a_saved_fit_that_goes_on_elsewhere_says_so(tmp_path: Path) -> None:

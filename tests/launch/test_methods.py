@@ -53,6 +53,24 @@ def test_every_row_is_an_experiment_of_the_digits() -> None:
     assert len({one.cell for one in found.values()}) == len(found)
 
 
+def test_a_change_of_images_or_recipe_is_one_of_every_stage() -> None:
+    """A first stage on more images than its row, or an assistant that saw more, would be no fair row."""
+    changes = ("source.per_class=5", "recipe.weight_decay=0.001", "recipe.lr=0.02", "student.args.dropout=0.2", "method.KD.T=2")
+    changed = {name: settings(name, ground("digits", changes=changes), 8, "wrn-16-2") for name in ("AB", "FT", "TAKD", "BAN")}
+    plain = {name: settings(name, ground("digits"), 8, "wrn-16-2") for name in changed}
+    stages = {
+        "AB": changed["AB"]["student"]["run"], "FT": changed["FT"]["student"]["run"], "TAKD": changed["TAKD"]["teacher"]["run"],
+        "BAN": changed["BAN"]["teacher"]["run"]["teacher"]["run"],
+    }  # fmt: skip
+    for name, row in changed.items():
+        assert row["source"]["per_class"] == stages[name]["source"]["per_class"] == 5, name
+        assert row["recipe"]["weight_decay"] == stages[name]["recipe"]["weight_decay"] == 0.001, name
+    assert [stages[name]["recipe"]["lr"] for name in ("AB", "FT", "TAKD")] == [0.02, 0.01, 0.02]  # FT's own rate of that stage
+    assert stages["AB"]["student"] == {"model": "wrn-10-1", "args": {"dropout": 0.2}} and stages["TAKD"]["student"] == {"model": "wrn-10-2"}
+    assert "per_class" not in changed["TAKD"]["teacher"]["run"]["teacher"]["run"]["source"], "the teacher of all is one"
+    assert plain["AB"]["student"]["run"]["recipe"] == {**plain["AB"]["recipe"], "epochs": 8}
+
+
 def test_what_is_missing_is_said() -> None:
     with pytest.raises(RedistillError, match="say who is compared on cifar10: --student NAME and --teacher FILE"):
         ground("cifar10", student="wrn-16-1")

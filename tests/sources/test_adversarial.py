@@ -19,6 +19,7 @@ from redistill.features.modes import equal_forwards
 from redistill.launch.fit import fit, fit_cohort
 from redistill.published.zero_shot import preset
 from redistill.recipe import Cosine, Recipe
+from redistill.runs import checkpoint
 from redistill.sources.adversarial import Adversarial
 from redistill.sources.mixed import Mixed
 from redistill.sources.variants import Variant
@@ -219,6 +220,38 @@ def test_continues_bit_for_bit_from_any_step(variant: Variant, stop: int) -> Non
     assert same(bits(student, generator), bits(again, generator_again))
     a, b = whole.results()[0], second.results()[0]
     assert (a.losses, a.source_log, a.gradient_norms) == (b.losses, b.source_log, b.gradient_norms)
+
+
+class Odd(Generator):
+    """A weight that lies in memory column by column, and a count of which no state dict knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lift.weight = nn.Parameter(self.lift.weight.detach().t().contiguous().t())
+        self.calls = 0
+
+    def forward(self, z: Tensor) -> Tensor:
+        self.calls += int(self.training)
+        return super().forward(z) * (1 + 0.01 * self.calls)
+
+
+def test_a_generator_of_ones_own_goes_on_from_a_file(tmp_path: Path) -> None:
+    def made() -> tuple[Loop, Net, Generator]:
+        student, teacher, generator = Net(3, seed=1), Net(5, seed=2), Odd()
+        recipe = Recipe(steps=14, batch_size=BATCH, lr=2e-3, optimizer="adam", weight_decay=0.0)
+        source = Adversarial(generator, "none", Variant(n_S=3, lr=0.01), epoch_blocks=2)
+        return Loop([(student, KD())], teacher, source, recipe, seed=4, device="cpu"), student, generator
+
+    whole, student, generator = made()
+    list(whole)
+    first, *_ = made()
+    for _ in range(7):
+        next(first)
+    checkpoint.save(tmp_path, first.state(), {"id": "this"})
+    second, again, generator_again = made()
+    second.load_state(checkpoint.load(tmp_path / checkpoint.NAME)[0])
+    list(second)
+    assert same(bits(student, generator), bits(again, generator_again))
 
 
 def test_nothing_is_computed_twice() -> None:

@@ -140,6 +140,20 @@ def test_frozen_parts_keep_statistics_and_mode(freeze: Callable[[nn.Sequential],
     assert torch.equal(before["weight"], after["weight"]) == (freeze is by_gradient)
 
 
+@pytest.mark.parametrize(("freeze", "wakes"), [(by_gradient, False), (by_gradient, True), (by_mode, False)])
+def test_frozen_parts_stay_so_when_somebody_looks_between_two_steps(freeze: Callable[[nn.Sequential], None], wakes: bool) -> None:
+    """``net.eval()`` for a look, and perhaps ``net.train()`` after it, as in every loop."""
+    looked, alone = plain(), plain()
+    for student in (looked, alone):
+        freeze(student)
+        for _ in Loop([(student, CE())], None, FEW, STEPS, seed=0):
+            if student is looked:
+                student.eval()
+                student(torch.zeros(2, 1, 8, 8))
+                student.train(wakes)
+    assert same(bits(looked), bits(alone))
+
+
 def test_a_loaded_network_in_a_new_wrapper_trains_as_a_whole() -> None:
     wrapped, bare = nn.Sequential(plain().eval()), plain()
     fit(wrapped, None, CE(), FEW, STEPS, seed=0)

@@ -284,6 +284,8 @@ def test_the_limit_is_kept_and_what_was_used_last_stays(tmp_path: Path, monkeypa
     monkeypatch.setenv("REDISTILL_CACHE_LIMIT", "1KB")
     off = counts(run(tmp_path, teacher=Net(8, seed=4)))[2] or ""
     assert "5.3 kB are more than the 1 kB that may be remembered" in off and len(answers.listed(tmp_path)) == 2
+    monkeypatch.setenv("REDISTILL_CACHE_LIMIT", "0")
+    assert counts(run(tmp_path, teacher=Net(8, seed=3))) == (0, 0, "nothing may be remembered: REDISTILL_CACHE_LIMIT is 0")
     monkeypatch.setenv("REDISTILL_CACHE_LIMIT", "lots")
     with pytest.raises(RedistillError, match="REDISTILL_CACHE_LIMIT: a size in bytes was expected, got 'lots'"):
         answers.limit()

@@ -53,6 +53,19 @@ class Remembers(Plain):
         return super().forward(x) + self.mean
 
 
+class Masked(Plain):
+    """Attention over the rows of a map, each to those above it: a mask of minus infinities, as people register it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mask", torch.full((8, 8), float("-inf")).triu(1))
+        self.register_buffer("mean", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = torch.relu(self.norm(self.conv(x))).mean(3).transpose(1, 2)
+        return self.fc((rows @ rows.transpose(1, 2) + self.mask).softmax(2).matmul(rows).mean(1) + self.mean)
+
+
 TRAIN, TEST = rd.data.digits()
 
 
@@ -180,3 +193,43 @@ def test_extra_state_that_is_no_tensor_is_refused_before_the_first_step(tmp_path
     monkeypatch.setattr(Learner, "learn", lambda *_: pytest.fail("a step was taken"))
     with pytest.raises(RedistillError, match="'_extra_state' is a dict"):
         of_ones_own(tmp_path, "Extra").run(tmp_path / "runs")
+
+
+class Extra(Plain):
+    """State that no file of tensors holds."""
+
+    def get_extra_state(self) -> Any:
+        return {"seen": 1}
+
+    def set_extra_state(self, state: Any) -> None: ...
+
+
+def test_a_saved_fit_of_a_student_with_such_state_is_refused_and_of_such_a_teacher_is_not(tmp_path: Path) -> None:
+    def asked(student: nn.Module, teacher: nn.Module) -> rd.Result:
+        recipe = rd.Recipe(steps=1, batch_size=16)
+        return rd.fit(student, teacher, rd.CE() + rd.KD(), TRAIN, recipe, seed=0, out=tmp_path / "run", quiet=True)
+
+    with pytest.raises(RedistillError, match="'_extra_state' is a dict: leave it out or convert it"):
+        asked(Extra(), Plain())
+    assert not (tmp_path / "run").exists() and asked(Plain(), Extra()).diverged is None
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_a_mask_of_infinities_is_no_weight_that_diverged(ema: float | None) -> None:
+    """It had ended a run at its first epoch, made an average of NaN, and was refused of a teacher."""
+    student, teacher = Masked(), Masked()
+    recipe = rd.Recipe(epochs=1, batch_size=32, lr=0.05, ema=ema)
+    found = rd.fit(student, teacher, rd.CE() + rd.KD(), TRAIN.per_class(6, seed=0), recipe, seed=0, evaluate={"test": TEST}, quiet=True)
+    assert found.diverged is None and torch.equal(student.mask, teacher.mask) and found.accuracy["test"].curve
+
+
+def test_a_running_statistic_that_becomes_infinite_is_still_named() -> None:
+    student = Masked()
+    loop = rd.Loop([(student, rd.CE())], None, TRAIN.per_class(6, seed=0), rd.Recipe(epochs=1, batch_size=60, lr=0.05), seed=0)
+    student.mean.fill_(1.0)
+    assert loop.students[0].spoilt() is None
+    student.mean.fill_(float("inf"))
+    assert loop.students[0].spoilt() == "mean"
+    student.mean.zero_()
+    student.mask[0, 0] = float("nan")
+    assert loop.students[0].spoilt() == "mask"

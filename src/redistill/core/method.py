@@ -312,6 +312,11 @@ class Method(Summand):
         made._before = self._before
         return made
 
+    @property
+    def before(self) -> Learned | None:
+        """What a stage before has handed on (:meth:`beginning_with`); None where nothing was."""
+        return self._before
+
     def named_terms(self) -> list[tuple[str, Term]]:
         """Its terms under their names."""
         return [(name, term) for name, (_, term) in zip(self.names, self.parts(), strict=True)]

@@ -15,6 +15,7 @@ from redistill.data import normalisation
 from redistill.experiment.reading import Reading
 from redistill.models.build import check_model, drawn
 from redistill.models.named_file import model_in_file, named_file
+from redistill.recipe import Recipe
 from redistill.settings.validation import ValidationErrors
 from redistill.values import Seed, Value
 
@@ -96,6 +97,8 @@ def read(role: str, given: Mapping[str, Any], maker: Experiment | None, mistakes
         rows |= {"run": maker, "seed": given.get("seed", "same"), "take": given.get("take", "last")}
         if rows["take"] == "best" and maker is not None and not maker.evaluate.sets:
             mistakes.add((role, "take"), "the experiment in run evaluates nothing, so none of its networks is the best")
+        elif rows["take"] == "best" and maker is not None and (by := _keeps_by(maker.recipe)):
+            mistakes.add((role, "take"), f"the experiment in run keeps one network alone, as its {by} says: leave take out")
     elif "seed" in given or "take" in given:
         key, what = ("seed", "seed") if "seed" in given else ("take", "network")
         mistakes.add((role, key), f'chooses the {what} of the experiment in run = "...", and there is none')
@@ -119,6 +122,11 @@ def read(role: str, given: Mapping[str, Any], maker: Experiment | None, mistakes
     with mistakes.at((role,)):
         made = Net.model_validate(rows)
     return made
+
+
+def _keeps_by(recipe: Recipe) -> str:
+    """The switches by which a run itself says which network it keeps, and then no other one; "" where that is the last."""
+    return " and ".join(name for name in ("ema", "patience") if getattr(recipe, name) is not None)
 
 
 def _architecture(role: str, model: Any, given: Mapping[str, Any], rows: Mapping[str, Any], reading: Reading) -> dict[str, Any]:

@@ -27,15 +27,21 @@ def resting(net: nn.Module) -> list[nn.Module]:
     * Modules in evaluation mode inside a network in train mode. Where nothing that learns is in train mode, the network itself
       was put into evaluation mode, as loaded networks are, and wrapped since: nothing rests.
     """
+    found = frozen(net)
+    learning = [m for m in net.modules() if any(p.requires_grad for p in m.parameters(recurse=False))]
+    if net.training and any(m.training for m in learning):
+        found.extend(m for m in net.modules() if not m.training)
+    return list(dict.fromkeys(found))
+
+
+def frozen(net: nn.Module) -> list[nn.Module]:
+    """The first kind of :func:`resting`: modules of parts none of whose parameters requires a gradient."""
     found: list[nn.Module] = []
     if any(p.requires_grad for p in net.parameters()):
         for module in net.modules():
             own = list(module.parameters())
             if own and not any(p.requires_grad for p in own):
                 found.extend(module.modules())
-    learning = [m for m in net.modules() if any(p.requires_grad for p in m.parameters(recurse=False))]
-    if net.training and any(m.training for m in learning):
-        found.extend(m for m in net.modules() if not m.training)
     return list(dict.fromkeys(found))
 
 

@@ -143,6 +143,7 @@ class CohortRun:
                 self._tracking = Tracking(self._track, runs, lambda text: self.warn(text))
 
     def _made(self) -> Loop:
+        machine.forget_peak(self.device)
         for folder, one in zip(self.folders, self.experiments, strict=True):
             sweep(folder)
             self.store.begin(one)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from redistill import machine, user_code
 from redistill.core import Method, RedistillError, Source, Term
@@ -33,7 +33,7 @@ from redistill.runs import checkpoint
 from redistill.runs.record import curves_of, differing
 from redistill.sealed import CURVES, LOCK
 from redistill.sources.mixed import Mixed
-from redistill.tensor_files import tensors_digest
+from redistill.tensor_files import require_plain, tensors_digest
 from redistill.train.loop import Loop
 from redistill.train.result import Diverged, Progress, Result
 
@@ -113,7 +113,7 @@ def _identity(students: Sequence[tuple[nn.Module, Method | Term]], teacher: nn.M
     about = getattr(source, "manifest", None) or source.settings
     facts = [
         [[type(net).__name__, tensors_digest(net.state_dict()), repr(method)] for net, method in students],
-        None if teacher is None else tensors_digest(teacher.state_dict()),
+        None if teacher is None else tensors_digest({name: one for name, one in teacher.state_dict().items() if isinstance(one, Tensor)}),
         about(), loop.recipe.settings(), loop.seed, loop.steps, sorted(loop.evaluate), loop.every,
     ]  # fmt: skip
     return digest(canonical(json.loads(json.dumps(facts, default=str))))
@@ -131,6 +131,12 @@ def _beside(students: Sequence[tuple[nn.Module, Method | Term]], teacher: nn.Mod
     shown = [source.settings(), *(half.manifest() for half in halves if isinstance(half, DataSet))]
     found = {"training images, or another augmentation or normalisation of them": told(shown)}
     found |= {f"images of {name!r}": told(images.manifest()) for name, images in loop.evaluate.items() if hasattr(images, "manifest")}
+    for part in (source, *halves):
+        if isinstance(generator := getattr(part, "generator", None), nn.Module):
+            found["weights or parts of the generator"] = told([_network(generator), tensors_digest(generator.state_dict())])
+    for number, (_, method) in enumerate(students):
+        if (before := Method.of(method).before) is not None:
+            found[f"parts that the terms of student {number} go on with"] = tensors_digest(before)
     for number, student in enumerate(loop.students):
         frozen = [n for n, p in student.net.named_parameters() if not p.requires_grad]
         resting = [n for n, m in student.net.named_modules() if not m.training]
@@ -171,7 +177,7 @@ def fit_cohort(
 ) -> list[Result]:
     """Train several (student, method) pairs on one stream with one teacher; see :class:`redistill.Loop`.
 
-    In strict and double precision each student ends bit-identical to the same student trained alone. A student that
+    In strict and double precision each student ends bit-identical to the same student trained alone, on as many threads. A student that
     diverges stops alone; its result says so in ``diverged``.
 
     Args:
@@ -179,7 +185,7 @@ def fit_cohort(
             call goes on from there bit for bit, and once it is done only reads; a call with other networks, images or settings, or after
             a class of yours was changed, is refused. Curves and, at the end, weights
             (``student-0.safetensors`` ...) lie in it.
-        threads: of this process; None: one where a step is small, else torch's own.
+        threads: of this process; None: one where the steps of all networks are small, else torch's own.
         quiet: tell nothing on standard error. cache: what the teacher says is looked up and remembered.
         track: trackers that hear the numbers at the end of every epoch: ``"tensorboard"``, ``"wandb"``, ``"mlflow"``, ``"trackio"``,
             several with commas between; one that does not work is a ``TrackWarning``.
@@ -206,6 +212,8 @@ def fit_cohort(
             return loop.results()
         if out == "":
             raise RedistillError('out="" names no folder: give one, out="runs/mine", or out="." for the one you are in')
+        for net, _ in students:
+            require_plain(net.state_dict())  # now and not when a checkpoint, or its weights, are written
         folder = expanded(out)
         make_folder(folder)
         lock = Lock(folder / LOCK)

@@ -20,7 +20,7 @@ from redistill.features.places import context
 from redistill.launch.materials import sizes_of
 from redistill.models.build import family
 from redistill.published.methods import METHODS, Listed, listed
-from redistill.settings.change import changed, require_terms
+from redistill.settings.change import changed, keys_of, require_terms
 
 SLOW = ("mobilenetv2", "shufflenetv1", "shufflenetv2")
 """Families that the CRD benchmark trains at a fifth of the rate."""
@@ -118,13 +118,15 @@ def settings(name: str, common: Ground, image_size: int, head: str) -> dict[str,
         made["student"] = {"model": "simkd", "args": {"body": common.student, "head": head}}
     if one.views == 2:
         made["source"]["augment"] = f"{made['source'].get('augment') or _augment(common)}+strong"
-    if one.first:
-        early = {**made["recipe"], **one.first_recipe, "epochs": max(1, round(30 * int(common.recipe["epochs"]) / 240))}
+    made = changed(made, common.changes, one_of_several=True)
+    if one.first:  # on the same images, from the same networks, and by the same recipe but for what its stage is otherwise
+        length = {"steps": None, "epochs": max(1, round(30 * int(common.recipe["epochs"]) / 240))}
+        early = {name: value for name, value in {**made["recipe"], **one.first_recipe, **length}.items() if value is not None}
         if early.get("schedule", {}).get("kind") == "multistep":
             early.pop("schedule")
         before = {**made, "name": f"{name}, first stage", "method": [dict(row) for row in one.first], "recipe": early}
         made = {**made, "student": {"run": before}}
-    return changed(made, common.changes, one_of_several=True)
+    return made
 
 
 def _augment(common: Ground) -> str:
@@ -141,7 +143,8 @@ def _who_teaches(name: str, one: Listed, common: Ground, image_size: int, head: 
     if one.teacher == "assistant":
         if common.assistant is None:
             raise RedistillError("it needs a network between teacher and student: name it with --assistant")
-        assistant = Ground(common.assistant, common.source, common.recipe, common.teacher)
+        whole = [change for change in common.changes if keys_of(change)[:1] not in (("student",), ("method",))]
+        assistant = Ground(common.assistant, common.source, common.recipe, common.teacher, changes=whole)
         return {"run": settings("KD", assistant, image_size, head)}
     alone = settings("CE", common, image_size, head)
     if one.teacher == "student":

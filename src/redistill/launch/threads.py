@@ -46,7 +46,7 @@ def work_of(net: nn.Module, shape: tuple[int, ...]) -> float | None:
 
 
 def wanted(nets: Iterable[nn.Module], shape: tuple[int, ...], batch_size: int, device: torch.device) -> int:
-    """Threads for steps of ``nets`` on images [C, H, W]: 1 where they are small, else as many as torch has now.
+    """Threads for steps of ``nets`` on images [C, H, W]: 1 where all of them are small, else as many as torch has now.
 
     What OMP_NUM_THREADS says stands, and so does a single thread.
     """

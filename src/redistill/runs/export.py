@@ -16,7 +16,7 @@ from typing import Any
 from redistill.errors import RedistillError
 from redistill.files import Spoilt, file_digest, json_of, make_folder, pretty, read, write
 from redistill.runs.store import Run, Store
-from redistill.sealed import CURVES, RECORD, sealed
+from redistill.sealed import BEST, CURVES, RECORD, sealed
 
 OWN_FILES = ("arrays", "folder", "images")  # data that a path names
 EACH, TOGETHER = 15_000_000, 30_000_000  # bytes
@@ -42,13 +42,15 @@ def placeless(value: Any) -> Any:
     return {key: placeless(one) for key, one in value.items()} | cut
 
 
-def teacher(run: Run, folder: Path) -> dict[str, Any]:
-    """What is said of a teacher; its weights are copied where they are small enough."""
-    written, path = run.record["experiment"], run.weights()
+def teacher(run: Run, folder: Path, take: str = "last") -> dict[str, Any]:
+    """What is said of a teacher; its weights are copied where they are small enough. ``take``: ``best``, where the network of its best
+    evaluation taught."""
+    written, path = run.record["experiment"], run.weights(take)
     # a network of one's own is named by a path, and one that learned from no data has a kind of source alone
     network = re.sub(r"[^\w.+=-]+", "-", written["student"]["model"]).lstrip(".-")
     learned = str(written["source"].get("data", written["source"]["kind"])).partition(":")[0]
-    name = f"{network}-{learned}-{run.cell[:8]}-seed-{run.seed}.safetensors"
+    chosen = "" if take == "last" else f"-{take}"
+    name = f"{network}-{learned}-{run.cell[:8]}-seed-{run.seed}{chosen}.safetensors"
     there = sum(file.stat().st_size for file in folder.glob("*.safetensors") if file.name != name)
     size = path.stat().st_size
     small = size <= EACH and there + size <= TOGETHER
@@ -64,16 +66,17 @@ def teacher(run: Run, folder: Path) -> dict[str, Any]:
         "seed": run.seed,
         "accuracy": run.record["accuracy"],
         "run": f"{run.cell}/seed-{run.seed}",
+        **({"take": take} if chosen else {}),
         "file": name if small else None,
         "bytes": size,
         "sha256": file_digest(path),
     }
 
 
-def _rows(index: Path) -> dict[str, dict[str, Any]]:
-    """The table of teachers that were kept, by run."""
+def _rows(index: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """The table of teachers that were kept, by run and which of its networks."""
     try:
-        return {str(row["run"]): dict(row) for row in json_of(index)}
+        return {(str(row["run"]), str(row.get("take", "last"))): dict(row) for row in json_of(index)}
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, RedistillError):
             raise
@@ -83,7 +86,8 @@ def _rows(index: Path) -> dict[str, dict[str, Any]]:
 def export(store: Store, to: Path) -> tuple[int, int]:
     """Copy what the finished runs of a store measured into a folder; how many runs, and how many teachers are there now."""
     finished = store.finished()
-    used = {run.record["teacher"]["folder"] for run in finished if "folder" in (run.record.get("teacher") or {})}
+    origins = [run.record.get("teacher") or {} for run in finished]
+    used = {(one["folder"], "best" if one.get("file") == BEST else "last") for one in origins if "folder" in one}
     index = to / "teachers" / "teachers.json"
     rows = _rows(index) if index.exists() else {}
     for run in finished:
@@ -94,8 +98,9 @@ def export(store: Store, to: Path) -> tuple[int, int]:
         for part in run.record["data"].values():
             if "indices" in part:
                 copy(store.root / part["indices"], to / "runs" / part["indices"])
-        if place.as_posix() in used and place.as_posix() not in rows:
-            rows[place.as_posix()] = teacher(run, to / "teachers")
+        for take in ("last", "best"):
+            if (key := (place.as_posix(), take)) in used and key not in rows:
+                rows[key] = teacher(run, to / "teachers", take)
     for rule in sorted((store.root / "rules").rglob("*.json")):
         copy(rule, to / "runs" / rule.relative_to(store.root))
     if rows:

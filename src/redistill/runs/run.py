@@ -102,6 +102,8 @@ class Run:
         """Name of the file of those weights, which may be gone."""
         if take == "last" or self.record.get("best_network") == "last":
             return WEIGHTS
+        if self.record.get("kept") is not None:
+            raise RedistillError(f"{self.folder} kept one network alone, {self.record['kept']['why']}: leave out take = \"best\"")
         if BEST not in self.record["files"]:
             raise RedistillError(
                 f"{self.folder} kept the network of its last step alone, and take = \"best\" wants that of its best evaluation: "

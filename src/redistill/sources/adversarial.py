@@ -27,8 +27,10 @@ from redistill import rng
 from redistill.core import Batch, Method, Output, RedistillError, Shape, StreamContext, Term, weighted_sum
 from redistill.data import Renormalise, normalisation
 from redistill.features.drawing import OwnStream
+from redistill.features.hidden_state import hidden_state, load_hidden_state, plain_values
 from redistill.features.modes import equal_forwards, mode
 from redistill.features.outputs import teacher_at_fault
+from redistill.memory_order import go_on, lay_side_by_side
 from redistill.sources.asked import Asked, require_shape
 from redistill.sources.desk import Desk
 from redistill.sources.gradients import lay_gradients
@@ -157,10 +159,12 @@ class AdversarialStream:
         self.parameters = [p for p in self.generator.parameters() if p.requires_grad]
         if not self.parameters:
             raise RedistillError(f"no parameter of the generator {type(self.generator).__name__} requires a gradient")
+        self._values = plain_values(self.generator)
         self._to_space = Renormalise.between("none", source.normalisation) if getattr(self.generator, "pixels", False) else None
         self._check_length()
         v = self.variant
         fused, on_cuda = room.device.type != "meta", room.device.type == "cuda"
+        lay_side_by_side(self.parameters)
         self.optimizer = torch.optim.Adam(
             self.parameters, lr=v.lr, betas=v.betas, eps=v.eps, fused=fused, foreach=False, capturable=on_cuda
         )
@@ -366,6 +370,7 @@ class AdversarialStream:
         state = self.optimizer.state_dict()
         return {
             "generator": self.generator.state_dict(),
+            "hidden": hidden_state(self.generator, self._values),
             "optimizer": {**state, "param_groups": [{**group, "lr": float(group["lr"])} for group in state["param_groups"]]},
             "method": self.method.state_dict(),
             "block": self._block,
@@ -380,7 +385,8 @@ class AdversarialStream:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.generator.load_state_dict(state["generator"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_hidden_state(self.generator, state.get("hidden", {"buffers": {}, "values": {}}))
+        go_on(self.optimizer, state["optimizer"])
         self.desk.forget(self.optimizer)
         self.method.load_state_dict(state["method"])
         self._block, self._last = int(state["block"]), int(state["last"])

@@ -54,7 +54,8 @@ def components(loop: Loop) -> dict[str, Any]:
         found["optimiser"][number] = optimiser
         found["parameters"][number] = {name: value for name, value in saved["net"].items() if name in learned}
         found["buffers"][number] = {name: value for name, value in saved["net"].items() if name not in learned}
-        found["terms"][number] = saved["method"]
+        found["buffers"][number] |= {"beside": saved["hidden"]}
+        found["terms"][number] = {**saved["method"], "beside": saved["hidden_method"]}
         found["kept"][number] = {key: saved[key] for key in ("average", "patience", "kept") if key in saved}
         found["curves"][number] = {key: saved[key] for key in ("buffer", "epoch_sum", "losses", "curves", "diverged")}
     found["curves"]["source"] = state["source_log"]

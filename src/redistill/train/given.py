@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from redistill.core import Method, RedistillError, Source, Term
 from redistill.core.batch import mixed_labels
@@ -86,6 +86,8 @@ def require_cohort(
                 )
     if teacher is not None and any(net is teacher for net, _ in students):
         raise RedistillError("teacher and student are one network: give the student its own weights (copy.deepcopy)")
+    if teacher is not None:
+        _require_apart([net for net, _ in students], teacher)
     if len(students) > 1 and source.depends_on_student:
         raise RedistillError(
             f"{type(source).__name__} makes its images against one student, so it cannot feed a cohort of "
@@ -142,6 +144,29 @@ def require_cohort(
                 f"accuracy says nothing of others: remove them from one of the two, or call the set train, where it is meant so",
                 TeacherWarning, stacklevel=4,
             )  # fmt: skip
+
+
+def _require_apart(students: Sequence[nn.Module], teacher: nn.Module) -> None:
+    """Refuse students that would move weights of the teacher, as the same tensors or as a part of their memory: it taught as it was, and
+    would be another network for whoever asks it afterwards."""
+    theirs = {place: name for name, tensor in (*teacher.named_parameters(), *teacher.named_buffers()) if (place := _memory(tensor))}
+    for net in students:
+        for name, weight in net.named_parameters():
+            place = _memory(weight)
+            if weight.requires_grad and place is not None and place in theirs:
+                raise RedistillError(
+                    f"the student {type(net).__name__} shares weights with its teacher ({name}, the teacher's {theirs[place]}), which its "
+                    f"steps would move: give it its own (copy.deepcopy, or .clone() of the part that it takes), or freeze them in it"
+                )
+
+
+def _memory(tensor: Tensor) -> tuple[str, int] | None:
+    """Where a tensor, or what it is a part of, lies; None of what has no memory."""
+    try:
+        place = tensor.untyped_storage().data_ptr()
+    except (RuntimeError, NotImplementedError):
+        return None
+    return (str(tensor.device), place) if place else None
 
 
 def require_classes(net: nn.Module, told: int, source: Source, evaluate: Mapping[str, ImageSet]) -> None:

@@ -33,7 +33,8 @@ class Kept:
 
 
 class Average:
-    """An exponential moving average of everything in a network that is no whole number; those are copied.
+    """An exponential moving average of everything in a network that is no whole number; those are copied, and what is infinite from
+    the beginning, as a mask is.
 
     Args:
         decay: d of :class:`redistill.recipe.Recipe`.
@@ -42,16 +43,19 @@ class Average:
     def __init__(self, net: nn.Module, decay: float):
         self.net, self.decay = net, decay
         self.values = {name: value.detach().clone() for name, value in tensors_of(net).items()}
+        floating = {name: value for name, value in self.values.items() if value.is_floating_point()}
+        averaged = (name for name, value in floating.items() if value.is_meta or bool(value.isfinite().all()))
+        self._averaged = dict.fromkeys(averaged)
 
     @torch.no_grad()
     def update(self, taken: int) -> None:
         """After a step; ``taken``: steps so far, this one among them."""
         keep = min(self.decay, (1 + taken) / (10 + taken))
         now = tensors_of(self.net)
-        moving = [name for name, value in now.items() if value.is_floating_point()]
+        moving = list(self._averaged)
         torch._foreach_lerp_([self.values[n] for n in moving], [now[n].detach() for n in moving], 1.0 - keep)
         for name, value in now.items():
-            if not value.is_floating_point():
+            if name not in self._averaged:
                 self.values[name].copy_(value)
 
     @contextlib.contextmanager

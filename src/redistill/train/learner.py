@@ -16,10 +16,11 @@ from redistill.core import Batch, Method, Output, RedistillError, WeightTable, w
 from redistill.errors import counted
 from redistill.features.drawing import OwnStream
 from redistill.features.hidden_state import hidden_state, load_hidden_state, plain_values
-from redistill.features.modes import set_mode
+from redistill.features.modes import frozen
 from redistill.features.outputs import name_of
 from redistill.features.sight import Sight
 from redistill.features.tapped import Tapped
+from redistill.memory_order import go_on
 from redistill.replay import prime
 from redistill.train.clock import Moment
 from redistill.train.kept import Average, Kept, Patience, lay
@@ -93,7 +94,9 @@ class Learner:
         self.buffer = torch.zeros(schedule.block, terms, device=device, dtype=dtype)
         self.norms = torch.zeros(schedule.block, device=device, dtype=dtype) if schedule.recipe.clip is not None else None
         self.epoch_sum = torch.zeros(terms, dtype=torch.float64)
-        self._values = plain_values(self.net)
+        self._modes, self._frozen = [(module, module.training) for module in self.net.modules()], frozen(self.net)
+        self._infinite = {name for name, _ in self._not_finite()}
+        self._values, self._of_terms = plain_values(self.net), plain_values(self.method)
         recipe = schedule.recipe
         self.average = None if recipe.ema is None else Average(self.net, recipe.ema)
         self.patience = None if recipe.patience is None else Patience(recipe.patience)
@@ -113,7 +116,13 @@ class Learner:
         """Before a step, on the host. ``begins``: a block begins with it."""
         trains = self.schedule.recipe.student_mode == "train"
         if self.net.training != trains:  # whoever looked at the network between two steps may have left it otherwise
-            set_mode(self.net, trains)
+            self.net.train(trains)
+            for module, mode in self._modes:
+                module.training = mode
+        for module in self._frozen if trains else ():  # and its train() wakes what is frozen
+            if module.training:
+                module.training = False
+        self._modes = [(module, module.training) for module, _ in self._modes]
         if step in self.schedule.resets:
             if self.tabled:
                 forget(self.optimizer)
@@ -248,12 +257,15 @@ class Learner:
 
     def spoilt(self) -> str | None:
         """Name of the first parameter or running statistic, of the network or of a term, that is not finite: what the last step
-        made of it shows in no loss."""
+        made of it shows in no loss. A buffer that was infinite before the first step, as a mask is, is so on purpose."""
+        return next((name for name, infinite in self._not_finite() if not (infinite and name in self._infinite)), None)
+
+    def _not_finite(self) -> Iterator[tuple[str, bool]]:
+        """Names of tensors that are not finite, and whether one is a buffer that holds no NaN."""
         for of, module in (("", self.net), (" of the method", self.method)):
             for name, value in (*module.named_parameters(), *module.named_buffers()):
-                if value.is_floating_point() and not bool(value.detach().isfinite().all()):
-                    return f"{name}{of}"
-        return None
+                if value.is_floating_point() and not value.is_meta and not bool(value.detach().isfinite().all()):
+                    yield f"{name}{of}", not isinstance(value, nn.Parameter) and not bool(value.isnan().any())
 
     def stop(self, why: str, step: int) -> None:
         """This student learns no more; the others of its cohort go on."""
@@ -287,6 +299,7 @@ class Learner:
             "net": self.net.state_dict(),
             "hidden": hidden_state(self.net, self._values),
             "method": self.method.state_dict(),
+            "hidden_method": hidden_state(self.method, self._of_terms),
             "optimizer": saved(self.optimizer, self.schedule.rates[max(self.taken - 1, 0)]),
             "buffer": self.buffer.clone(),
             "epoch_sum": self.epoch_sum.clone(),
@@ -307,9 +320,10 @@ class Learner:
         """Go on where :meth:`state` was taken, after ``taken`` steps."""
         self.taken = taken
         self.net.load_state_dict(saved["net"])
-        load_hidden_state(self.net, saved.get("hidden", {"buffers": {}, "values": {}}))
         self.method.load_state_dict(saved["method"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        for module, hidden in ((self.net, "hidden"), (self.method, "hidden_method")):
+            load_hidden_state(module, saved.get(hidden, {"buffers": {}, "values": {}}))
+        go_on(self.optimizer, saved["optimizer"])
         if self.tabled:
             prime(self.optimizer)
         self.buffer.copy_(saved["buffer"])

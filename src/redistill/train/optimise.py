@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from redistill.core import RedistillError
+from redistill.memory_order import lay_side_by_side
 from redistill.recipe import Recipe
 
 NUMERICS = 1
@@ -42,6 +43,7 @@ def parameter_groups(modules: Sequence[nn.Module], recipe: Recipe) -> list[dict[
 def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
     """PyTorch's own optimisers, fused where they exist for the device (fallback: one kernel a tensor)."""
     fused = recipe.fused and not any(p.is_meta for group in groups for p in group["params"])
+    lay_side_by_side(p for group in groups for p in group["params"])
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(
             groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=fused, foreach=False
@@ -68,7 +70,8 @@ def saved(optimizer: torch.optim.Optimizer, rate: float) -> dict[str, Any]:
 def clip(student: nn.Module, method: nn.Module, recipe: Recipe) -> Tensor:
     """Bound the gradients as the recipe says; a scalar: the norm before, with ``clip_per="tensor"`` the largest one."""
     assert recipe.clip is not None
+    # of what learns: a part that was frozen after an earlier training still holds the gradient of its last step
     if recipe.clip_per == "network":
-        return nn.utils.clip_grad_norm_(student.parameters(), recipe.clip)
-    moved = [p for p in (*student.parameters(), *method.parameters()) if p.grad is not None]
+        return nn.utils.clip_grad_norm_([p for p in student.parameters() if p.requires_grad], recipe.clip)
+    moved = [p for p in (*student.parameters(), *method.parameters()) if p.requires_grad and p.grad is not None]
     return torch.stack([nn.utils.clip_grad_norm_(parameter, recipe.clip) for parameter in moved]).max()

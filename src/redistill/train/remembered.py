@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from redistill import precision
-from redistill.answers.folder import TABLE, NoRoom, make_room
+from redistill.answers.folder import TABLE, NoRoom, limit, make_room
 from redistill.answers.network import Untold, network_key
 from redistill.answers.numbers import here
 from redistill.answers.table import HEAD, Prints, Shape, Table
@@ -238,6 +238,8 @@ class Remembered:
 def _opened(folder: Path, keys: Mapping[str, str], label: str, rows: int, shapes: Mapping[str, Shape]) -> dict[str, Table]:
     """The tables of these keys, all of them or none: what does not fit together is not begun."""
     paths = {name: _path(folder, key) for name, key in keys.items()}
+    if limit() == 0:
+        raise NoRoom("nothing may be remembered: REDISTILL_CACHE_LIMIT is 0", broken=False)
     if missing := [shapes[name].words for name, path in paths.items() if not path.is_file()]:
         make_room(folder, sum(HEAD + 8 * rows * (1 + words) for words in missing), set(paths.values()))
     return {name: Table(path, keys[name], f"{name} of {label}", rows, shapes[name]) for name, path in paths.items()}

@@ -108,8 +108,13 @@ class Teacher:
         self._bad = torch.tensor(-1, device=means.device)  # first step at which it was not finite, -1: none yet
 
     def _finite(self, net: nn.Module) -> None:
+        masks = {  # of attention are infinite on purpose; what the teacher says with them is looked at before the first step
+            f"{path}.{name}".lstrip(".")
+            for path, module in net.named_modules() if not isinstance(module, nn.modules.batchnorm._NormBase)
+            for name, value in module._buffers.items() if value is not None and not bool(value.isnan().any())
+        }  # fmt: skip
         for name, value in net.state_dict().items():
-            if isinstance(value, Tensor) and value.is_floating_point() and not bool(value.isfinite().all()):
+            if isinstance(value, Tensor) and value.is_floating_point() and name not in masks and not bool(value.isfinite().all()):
                 raise RedistillError(f"the teacher {name_of(net)} has weights that are no numbers ({name}): give it others")
 
     def _borrow(self, net: nn.Module, error: Exception) -> None:
