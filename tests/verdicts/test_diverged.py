@@ -275,13 +275,13 @@ def test_a_departure_is_not_ranked_by_what_a_dead_run_reached(tmp_path: Path) ->
     finished(store, floor.experiment.with_seed(2), 73.0, WHY)
     head, row = sentences(effects([plain, floor], Found(store), (0, 1, 2)), ahn, cell)
     assert head.startswith("ahn2019:1:VID:2 %: 60.00 (1 seed), seeds 0, 1 diverged, the paper prints")
-    assert row.startswith("floor: nothing to compare it with, seed 2 diverged; ")
+    assert row.startswith("floor: nothing to compare it with, seed 2 diverged, which as planned came to 60.00; ")
     # what the change itself came to is told with an interval, and that it kept seeds alive
     assert row.endswith("; 71.00 [58.29, 83.71] with it (seeds 0, 1), alive with seeds 0, 1 where the cell as planned diverged")
     finished(store, floor.experiment.with_seed(3), 69.0)
     finished(store, plain.experiment.with_seed(3), 61.5)
     row = sentences(effects([plain, floor], Found(store), (0, 1, 2, 3)), ahn, cell)[1]
-    assert row.startswith("floor: +7.50, of one seed: no interval, seed 2 diverged; ")
+    assert row.startswith("floor: +7.50, of one seed: no interval, seed 2 diverged, which as planned came to 60.00; ")
     assert row.endswith("; 70.33 [66.54, 74.13] with it (seeds 0, 1, 3), alive with seeds 0, 1 where the cell as planned diverged")
 
 
