@@ -40,7 +40,8 @@ class Net(Value):
             they are drawn from (seed, "init", architecture). seed: of that experiment, that of the run (``same``) or a number.
         take: of that run, the network of the ``last`` step, or of the ``best`` evaluation (an epoch chosen on the test
             set; what several published codes save).
-        normalise: the set in which it wants its images, a name or mean and standard deviation, where its file does not say so.
+        normalise: the set in which it wants its images, a name or mean and standard deviation; default: its file's, which a given one
+            replaces.
     """
 
     model: str

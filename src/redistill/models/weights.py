@@ -173,7 +173,7 @@ def load(
             folder that ``redistill distill`` or ``export`` wrote, which says all the rest itself.
         model: the architecture, where the file does not say it; guessed from names and shapes where only one fits.
         classes: number of classes, checked, or for building where the file does not say it.
-        normalisation: set its images are normalised in, where the file does not say it.
+        normalisation: set its images are normalised in; default: the one that the file says, which a given one replaces.
         args: arguments of the architecture that the file does not say; one that contradicts the file is refused.
         trust_code: the source file that lies in such a folder may be run.
         averaged: of a training script's file that holds weights and their running average (timm's ``state_dict_ema``), the average;
