@@ -233,6 +233,7 @@ def explain(
     Each is run with the same seeds; the effect is on the accuracy. The exit status is about what this command has run: runs that
     were there and diverged are facts that it tells.
     """
+    from redistill.launch.named_code import whole
     from redistill.launch.progress import estimated
     from redistill.launch.queue import plan
     from redistill.papers.cost import seconds
@@ -249,6 +250,7 @@ def explain(
         raise RedistillError(f"{cell!r} is a paper: name a cell of it, for example {paper.cells[0].id!r}")
     one = paper.cell(rest)
     numbers = seeds_of(seeds) or [0]
+    beside = sys.stderr if as_json else sys.stdout
     use_threads(threads)
     found = variants(paper, one, only=only, device=device, scale=scale, teachers=files_of(teacher))
     store = Store(out)
@@ -260,9 +262,8 @@ def explain(
     if missing and dry_run:
         long = sum(seconds(group, device, remembers=not no_cache) for group in missing)
         count = sum(map(len, missing))
-        words = f"{counted(count, 'run')} {'is' if count == 1 else 'are'} missing, {estimated(long)}"
-        print(words, file=sys.stderr if as_json else sys.stdout)
-    _name_code(variant.experiment for variant in found)
+        print(f"{counted(count, 'run')} {'is' if count == 1 else 'are'} missing, {estimated(long)}", file=beside)
+    _name_code(one for variant in found for one in whole(variant.experiment))
     status = 0
     if missing and not dry_run:
         given = resources(
@@ -285,10 +286,9 @@ def explain(
     else:
         print("\n".join(sentences([plain, *changed], paper, one)))
     if not (plain.values or plain.diverged) and (others := of_other_teachers(Planned(one, found[0].experiment), known)):
-        print(others, file=sys.stderr if as_json else sys.stdout)
+        print(others, file=beside)
     if scale != 1.0:
-        print(f"scale {scale:g}: what a departure does at the published length may be another thing",
-              file=sys.stderr if as_json else sys.stdout)  # fmt: skip
+        print(f"scale {scale:g}: what a departure does at the published length may be another thing", file=beside)
     if status:
         raise typer.Exit(status)
 

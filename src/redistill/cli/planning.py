@@ -98,10 +98,10 @@ def allowance_of(teachers: str) -> float:
 
 
 def code_in(asked: Iterable[Experiment]) -> list[str]:
-    """Code that a paper file names in experiments and in what they need, each once: which file it is, without running it."""
-    from redistill.launch.named_code import names, whole
+    """Code that a paper file names in experiments, each once: which file it is, without running it."""
+    from redistill.launch.named_code import names
 
-    return list(dict.fromkeys(named.located().described for first in asked for one in whole(first) for named in names(one)))
+    return list(dict.fromkeys(named.located().described for one in asked for named in names(one)))
 
 
 def files_of(teacher: list[str]) -> dict[str, Path]:
