@@ -159,6 +159,8 @@ def warn_left_out(store: Store, runs: Sequence[Run]) -> None:
 
 
 def _tell(run: Run, old: str | None) -> None:
+    from redistill.runs.fall import fall
+
     record = run.entry
     print(f"{run.label}, seed {run.seed}  (id {run.id}, {run.folder})")
     if old is not None:
@@ -169,6 +171,8 @@ def _tell(run: Run, old: str | None) -> None:
         what = "at the last step" if record.kept is None else "of the network that is kept"
         what = what if run.diverged is None else "at the last evaluation before that"
         print(f"  {name} ({table.data}): {table.last:.2f} % {what}; {table.best:.2f} % is {table.best_is}")
+        if (fell := fall(run, name)) is not None:
+            print(f"  FELL TO GUESSING on its way: {fell}")
     if record.kept is not None:
         print(f"  kept: {record.kept['why']} (step {record.kept['step']:,} of {record.steps:,})")
     if record.teacher is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from redistill.experiment.value import Experiment
 from redistill.papers.cells import Cell, Paper, filled
 from redistill.papers.plan import imported, listed, of, teach
 from redistill.papers.schema import Deviation
+from redistill.runs.fall import Fall, fall
 from redistill.runs.lookup import Found
 from redistill.runs.run import step_of
 from redistill.runs.store import Run
@@ -38,13 +39,15 @@ class Effect:
     Attributes:
         values: accuracy of the variant at the last step, by seed. effect: variant minus the cell as planned, paired by
             seed, with its 95 % interval; None where fewer than two seeds of both are there. diverged: seeds without an
-            accuracy, because their training diverged. step: in which its accuracies come, in percent.
+            accuracy, because their training diverged. fell: seeds that were at guessing on their way and went on.
+            step: in which its accuracies come, in percent.
     """
 
     variant: Variant
     values: Mapping[int, float]
     effect: Interval | None
     diverged: tuple[int, ...] = ()
+    fell: Mapping[int, Fall] = field(default_factory=dict)
     step: float = STEP
 
 
@@ -121,13 +124,14 @@ def _measured(variant: Variant, runs: Mapping[int, Run]) -> Effect:
     """Accuracies by seed, and the seeds that diverged."""
     lost = tuple(seed for seed, run in runs.items() if run.diverged is not None)
     values = {seed: run.accuracy() for seed, run in runs.items() if seed not in lost}
-    return Effect(variant, values, None, lost, step_of(runs.values(), "test"))
+    fell = {seed: one for seed, run in runs.items() if (one := fall(run)) is not None}
+    return Effect(variant, values, None, lost, fell, step_of(runs.values(), "test"))
 
 
 def sentences(found: Sequence[Effect], paper: Paper, cell: Cell) -> list[str]:
     """The ranking as lines of text, accuracies in percent at the last step."""
     plain = found[0]
-    mean = ", ".join(filter(None, (_mean(plain), _lost(plain)))) or "not run yet"
+    mean = ", ".join(filter(None, (_mean(plain), _lost(plain), _fell(plain)))) or "not run yet"
     printed = ""
     if cell.printed is not None and (accuracy := paper.accuracy(cell)) is not None:
         printed = f", the paper prints {accuracy:.{cell.printed.decimals}f}"
@@ -156,7 +160,7 @@ def told_of(one: Effect, plain: Effect) -> str:
         ends = ", ".join(past_edge(end, 0.0, 0.0) for end in (one.effect.low, one.effect.high))
         effect = f"{one.effect.value:+.2f} [{ends}], {one.effect.n} seeds"
     came = _came_to(one, [seed for seed in one.values if seed in plain.diverged])
-    return f"{about.name}: {', '.join(filter(None, (effect, _lost(one, plain))))}; {about.about}: {about.theirs}{came}"
+    return f"{about.name}: {', '.join(filter(None, (effect, _lost(one, plain), _fell(one))))}; {about.about}: {about.theirs}{came}"
 
 
 def _came_to(one: Effect, lived: Sequence[int]) -> str:
@@ -196,6 +200,11 @@ def _lost(one: Effect, plain: Effect | None = None) -> str:
     return f"{words}, {which} as planned came to {', '.join(f'{value:.2f}' for value in lived.values())}"
 
 
+def _fell(one: Effect) -> str:
+    """Seeds that were at guessing on their way: what they came to is in the means, and says little of what was changed."""
+    return ", ".join(f"seed {seed} fell to guessing on its way ({what})" for seed, what in one.fell.items())
+
+
 def rows(found: Sequence[Effect], paper: Paper, cell: Cell) -> dict[str, Any]:
     """The ranking for machines: accuracies in percent by seed, effects in points; the printed number is an accuracy too."""
     plain, *others = found
@@ -212,4 +221,6 @@ def _row(one: Effect) -> dict[str, Any]:
     about = {} if departs is None else {"name": departs.name, "about": departs.about, "theirs": departs.theirs, "ours": departs.ours}
     between = None if effect is None else {"value": effect.value, "low": effect.low, "high": effect.high, "seeds": effect.n}
     accuracies = {str(seed): value for seed, value in one.values.items()}
-    return {**about, "accuracy": accuracies, "diverged": list(one.diverged), **({} if departs is None else {"effect": between})}
+    fell = {str(seed): {"step": what.low_step, "to": what.low, "from": what.high} for seed, what in one.fell.items()}
+    made = {**about, "accuracy": accuracies, "diverged": list(one.diverged), "fell_to_guessing": fell}
+    return made if departs is None else {**made, "effect": between}

@@ -20,6 +20,7 @@ from redistill.papers.explain import Effect
 from redistill.papers.plan import Plan, Planned
 from redistill.papers.scale import scale_of
 from redistill.papers.schema import Metric
+from redistill.runs.fall import fall
 from redistill.runs.lookup import Found
 from redistill.runs.store import Run, Store
 from redistill.verdicts.beliefs import Believed
@@ -116,7 +117,8 @@ def _judge(
             departed[cell] = effects
         others = substitutes.notes(p, {run.id for run in there})
         rest = (shortened(p, found), others)
-        lost[cell] = {epoch: ", ".join(filter(None, (_lost(p, dead, found, metric, epoch), *rest))) for epoch in get_args(Epoch)}
+        fell = ", ".join(f"seed {run.seed} fell to guessing on its way ({what})" for run in there if (what := fall(run)) is not None)
+        lost[cell] = {epoch: ", ".join(filter(None, (_lost(p, dead, found, metric, epoch), fell, *rest))) for epoch in get_args(Epoch)}
     for checkpoint in plan.paper.file.checkpoint:
         if (evaluated := files.get(checkpoint.sha256)) is not None and evaluated.answers(checkpoint):
             measured[f"file {checkpoint.path}"] = [Measured(0, evaluated.accuracy)]
