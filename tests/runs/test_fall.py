@@ -9,6 +9,8 @@ import pytest
 from helpers.finished_runs import finished
 from redistill import papers
 from redistill.cli.look import _tell
+from redistill.evidence.files import Stated
+from redistill.evidence.stored import read_store
 from redistill.experiment.value import Experiment
 from redistill.papers.explain import effects, rows, sentences, variants
 from redistill.papers.plan import make, select
@@ -83,6 +85,9 @@ def test_it_stands_where_the_run_is_judged_explained_and_shown(tmp_path: Path, c
     [table] = judged(asked, store)
     note = next(f.note for f in table.findings if f.claim.cells == ("VID / 2 %",))
     assert WORDS.replace("seed 2", "seed 0") in note and "seed 2 fell" not in note
+
+    fallen = WORDS.replace("seed 2", f"run {changed.experiment.with_seed(2).id} (seed 2)") + " and counts as it ended"
+    assert fallen in read_store(store.root, Stated()).notes
 
     shown = store.find(changed.experiment.with_seed(2))
     assert shown is not None

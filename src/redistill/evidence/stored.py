@@ -21,13 +21,14 @@ def read_store(path: Path, stated: Stated) -> Evidence:
     Raises:
         RedistillError: none is there.
     """
+    from redistill.runs.fall import fall
     from redistill.runs.store import Damaged, Run, Store
     from redistill.verdicts.diverged import counts, counts_for, why
 
     rows: list[dict[str, Any]] = []
     places: list[str] = []
     problems: list[str] = []
-    diverged: list[str] = []
+    unhealthy: list[str] = []
     commits: set[str] = set()
     for run in Store(path).runs():
         if isinstance(run, Damaged):
@@ -38,7 +39,9 @@ def read_store(path: Path, stated: Stated) -> Evidence:
         rows.append({**_row(run.record), "last": last, "best": best})
         if run.diverged is not None:
             reached = "" if best == last else f" (the best that it reached, {best:.2f} %, where the best epoch is compared)"
-            diverged.append(f"run {run.id} (seed {run.seed}) diverged and counts as guessing, {last:g} %{reached}: {why(run)}")
+            unhealthy.append(f"run {run.id} (seed {run.seed}) diverged and counts as guessing, {last:g} %{reached}: {why(run)}")
+        if (fell := fall(run)) is not None:
+            unhealthy.append(f"run {run.id} (seed {run.seed}) fell to guessing on its way ({fell}) and counts as it ended")
         places.append(f"run {run.id}")
         if (git := run.record.get("git") or {}).get("commit"):
             commits.add(str(git["commit"]))
@@ -48,7 +51,7 @@ def read_store(path: Path, stated: Stated) -> Evidence:
     commit = ", ".join(sorted(one[:10] for one in commits)) or None
     ours = Source(f"the store {path}", commit, "records of redistill runs")
     source = stated.origin(path, "store of redistill") if stated.source else ours
-    return Evidence(path.name, "a store of ours", source, runs, notes=(*notes, *diverged), problems=tuple(problems), store=path)
+    return Evidence(path.name, "a store of ours", source, runs, notes=(*notes, *unhealthy), problems=tuple(problems), store=path)
 
 
 def _row(record: dict[str, Any]) -> dict[str, Any]:
