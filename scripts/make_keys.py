@@ -129,8 +129,9 @@ def text() -> str:
         rows += [f"### redistill {name}", "", " ".join((command.help or "").split()), "", "| | default | |", "|---|---|---|"]
         for parameter in command.params:
             option = parameter.param_type_name == "option"
-            words = ", ".join(f"`{word}`" for word in parameter.opts) if option else f"`{parameter.metavar or parameter.name}`"
-            default = parameter.default
+            named = [*parameter.opts, *parameter.secondary_opts]
+            words = ", ".join(f"`{word}`" for word in named) if option else f"`{parameter.metavar or parameter.name}`"
+            default = named[0 if parameter.default else -1] if parameter.secondary_opts else parameter.default
             plain = default if isinstance(default, str | int | float | Path) and not isinstance(default, bool) else None
             usual = "needed" if parameter.required else "" if plain is None else f"`{plain}`"
             rows.append(f"| {words} | {_cell(usual)} | {_cell(getattr(parameter, 'help', '') or '')} |")
