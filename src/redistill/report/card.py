@@ -106,6 +106,9 @@ COUNTINGS: tuple[few.Counting, ...] = ("steps", "authors", "re-2020")
 
 USE = """
 ```python
+import redistill as rd
+
+train, test = rd.data.cifar10("data")                  # after redistill download cifar10 --data-dir data
 teacher = rd.models.load("teacher.safetensors")
 preset = rd.sources.preset("authors")                  # or "paper", "re-2020", "modified"
 source = rd.sources.Adversarial(
@@ -164,7 +167,11 @@ def zero_shot() -> str:
 
 FEW = """
 ```python
-few = rd.data.load("cifar10:train", "data").per_class(100, seed=0)
+import redistill as rd
+
+train, test = rd.data.cifar10("data")                  # after redistill download cifar10 --data-dir data
+teacher = rd.models.load("teacher.safetensors")
+few = train.per_class(100, seed=0)
 method = rd.sources.few_methods()["KD+AT"]
 recipe = rd.sources.few_recipe(100, counting="steps")
 student = rd.models.wrn(16, 1, classes=10, seed=0)
