@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+from pathlib import Path
 from typing import Any
 
 import typer.main
@@ -16,7 +17,11 @@ from redistill import terms
 from redistill.cli import program
 from redistill.experiment.networks import Net
 from redistill.experiment.source import KINDS
+from redistill.published.few_words import FewImages
+from redistill.published.preset_words import Completion
+from redistill.published.without_data import PRESETS
 from redistill.recipe import Constant, Cosine, MultiStep, Recipe, Step
+from redistill.report.card import markdown
 
 EVALUATE = (
     ("`test`, or any name", "`str`", "the data's own test part", "a data set on which the student is evaluated; an empty section: none"),
@@ -33,7 +38,20 @@ def _cell(value: object) -> str:
 def _kind(annotation: object) -> str:
     text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
     text = re.sub(r"(?:\w+\.)+(\w+)", r"\1", text)
-    return re.sub(r"Annotated\[(\w+), FieldInfo\([^\]]*\]\)\]", r"\1", text)
+    text = re.sub(r"Annotated\[(\w+), FieldInfo\([^\]]*\]\)\]", r"\1", text)
+    # what a file writes where Python has values of its own
+    text = re.sub(r"\w+Settings(?: \| \w+Settings)+|Constant \| Step \| MultiStep \| Cosine|TermSpec", "table", text)
+    return text.replace("WeightsFile", "path").replace("Experiment", "path | table")
+
+
+def _default(field: Any, meaning: str) -> str:
+    """What stands where a file says nothing: of what the reader fills in, where that comes from."""
+    if not field.is_required():
+        value = field.get_default(call_default_factory=True)
+        return f'`{{ kind = "{value.kind}" }}`' if hasattr(value, "kind") else f"`{value!r}`"
+    if (told := re.search(r"default: ([^.;]*)", meaning)) is not None:
+        return told[1].strip()
+    return "" if "which a record has" in meaning else "needed"
 
 
 def _meanings(cls: Any) -> dict[str, str]:
@@ -52,15 +70,25 @@ def _meanings(cls: Any) -> dict[str, str]:
     return found
 
 
-def _model(title: str, cls: Any) -> list[str]:
+def _model(title: str, cls: Any, words: Any = None) -> list[str]:
+    """A table of the fields of ``cls``, below those of ``words``: of a shorthand, which a file need not have."""
     rows = [f"### {title}", "", "| key | kind | default | meaning |", "|---|---|---|---|"]
-    meanings = _meanings(cls)
-    for name, field in cls.model_fields.items():
-        if name == "kind":
-            continue  # the title has it
-        default = "needed" if field.is_required() else f"`{field.get_default(call_default_factory=True)!r}`"
-        shown = field.alias or name
-        rows.append(f"| `{shown}` | `{_cell(_kind(field.annotation))}` | {_cell(default)} | {_cell(meanings.get(name, '')).strip()} |")
+    for each in (words, cls) if words is not None else (cls,):
+        meanings = _meanings(each)
+        for name, field in each.model_fields.items():
+            if name == "kind":
+                continue  # the title has it
+            meaning = meanings.get(name, "").strip()
+            if not meaning:
+                raise SystemExit(f"{each.__name__} does not say what {name} means: add it to its Args")
+            default = "" if each is words and field.is_required() else _default(field, meaning)
+            kind, shown = _cell(_kind(field.annotation)), field.alias or name
+            meaning = re.sub(r"[;:]? ?\bdefault: [^.;]*", "", meaning) if field.is_required() else meaning  # it has its own column
+            rows.append(f"| `{shown}` | `{kind}` | {_cell(default)} | {_cell(markdown(meaning))} |")
+        if title.endswith(tuple(f'"{kind}"' for kind in PRESETS)):
+            names = ", ".join(f"`{name}`" for name in PRESETS[title.split('"')[1]])
+            meaning = "a publication's switches, and `[[method]]` and `[recipe]` where the file leaves them out; what the file says counts"
+            rows.insert(4, f"| `preset` | `str` |  | {names}: {meaning} |")
     return [*(rows if len(rows) > 4 else [rows[0], "", "No further key."]), ""]
 
 
@@ -83,8 +111,8 @@ def text() -> str:
     ]
     rows += _model("[teacher], [student]", Net)
     for kind, cls in KINDS.items():
-        rows += _model(f"[source] kind = \"{kind}\"", cls)
-    rows += _model("[recipe]", Recipe)
+        rows += _model(f"[source] kind = \"{kind}\"", cls, Completion if kind == "adversarial" else None)
+    rows += _model("[recipe]", Recipe, FewImages)
     schedules: tuple[tuple[str, Any], ...] = (("constant", Constant), ("step", Step), ("multistep", MultiStep), ("cosine", Cosine))
     for word, schedule in schedules:
         rows += _model(f"[recipe] schedule = {{ kind = \"{word}\" }}", schedule)
@@ -101,9 +129,10 @@ def text() -> str:
         rows += [f"### redistill {name}", "", " ".join((command.help or "").split()), "", "| | default | |", "|---|---|---|"]
         for parameter in command.params:
             option = parameter.param_type_name == "option"
-            words = ", ".join(f"`{word}`" for word in parameter.opts) if option else f"`{parameter.metavar or parameter.name}`"
-            default = parameter.default
-            plain = default if isinstance(default, str | int | float) and not isinstance(default, bool) else None
+            named = [*parameter.opts, *parameter.secondary_opts]
+            words = ", ".join(f"`{word}`" for word in named) if option else f"`{parameter.metavar or parameter.name}`"
+            default = named[0 if parameter.default else -1] if parameter.secondary_opts else parameter.default
+            plain = default if isinstance(default, str | int | float | Path) and not isinstance(default, bool) else None
             usual = "needed" if parameter.required else "" if plain is None else f"`{plain}`"
             rows.append(f"| {words} | {_cell(usual)} | {_cell(getattr(parameter, 'help', '') or '')} |")
         rows.append("")

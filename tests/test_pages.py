@@ -79,3 +79,24 @@ def test_tests_and_scripts_that_pages_and_comments_name_are_there() -> None:
     }
     assert len(named) > 100
     assert sorted(name for name in named if name[0] not in made_up and not (ROOT / name[0]).exists()) == []
+
+
+def test_every_paper_has_its_page_and_the_list_of_papers_names_it() -> None:
+    import re
+
+    from redistill.papers.load import names
+
+    folder = ROOT / "docs" / "papers"
+    listed = set(re.findall(r"\]\((\w+)\.md\)", (folder / "README.md").read_text(encoding="utf-8")))
+    assert listed == set(names()) == {page.stem for page in folder.glob("*.md")} - {"README"}
+
+
+def test_no_page_shows_the_markup_of_docstrings() -> None:
+    """``:mod:`redistill.rng` `` and two backticks are for Sphinx: on a page that is read as it is they are noise."""
+    import re
+
+    odd, noise = [], re.compile(r":(?:mod|class|func|meth|data|attr):`[^`]*`|(?<!`)``(?!`)[^`\n]+``")
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        plain = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+        odd += [f"{page.name}: {found[0]}" for found in noise.finditer(plain)]
+    assert odd == []

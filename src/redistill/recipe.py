@@ -178,11 +178,12 @@ class Recipe(Value):
         no_decay: what weight decay leaves out: any of ``"norm"`` (gains and shifts of PyTorch's normalisation layers), ``"bias"`` and
             ``"vector"`` (every parameter of one dimension: the former two and the variances of VID). The published recipes in
             PyTorch leave out nothing; TensorFlow's regularisers stand on kernels alone.
-        schedule: a value of this module. warmup: epochs (or steps, see ``warmup_unit``) of linear rise to ``lr`` first.
-        warmup_unit: ``epoch`` or ``step``.
+        schedule: how the rate falls; in a file a table with ``kind``, in Python a value of this module. warmup: epochs (or steps, see
+            ``warmup_unit``) of linear rise to ``lr`` first.
+        warmup_unit: of ``warmup``, ``epoch`` or ``step``.
         per: whether the rate changes once an ``epoch`` (published supervised loops) or every ``step``.
         clip: largest norm of the student's gradient; None does not clip (zero-shot clips at 5). clip_per: ``"tensor"`` bounds
-            the gradient of every parameter by itself, adapters' too (TensorFlow's ``clip_by_norm``); the norm told is the
+            the gradient of every parameter by itself, adapters' too (TensorFlow's ``clip_by_norm``); the norm in the curves is the
             largest.
         accumulate: parts that a batch is computed in, one after the other, their gradients added in proportion to their images: the
             memory of one part, the step of the whole batch. Batch statistics, and terms that compare images, see a part; so do means
@@ -199,7 +200,8 @@ class Recipe(Value):
         channels_last: memory layout of images and weights; None: on a CPU (0.87 of a strict step's time) and with bf16, else
             off; ``double`` stays contiguous. fused: PyTorch's fused optimiser, where it exists.
         teacher_mode: ``eval``; ``train`` is what two published codes have (batch statistics, drifting running
-            statistics), on a private copy. student_mode: ``train``; ``eval`` is the extra-M code of the RE report.
+            statistics), on a private copy. student_mode: ``train``; ``eval`` is the reproducibility
+            report's code for learning on from M images a class.
     """
 
     epochs: int | None = Field(default=None, ge=1, le=MOST_STEPS)

@@ -118,6 +118,8 @@ def test_schedules_are_called_what_they_are(planned: Callable[..., Plan]) -> Non
     assert "which is short: patient teachers (Beyer et al. 2022, arXiv:2106.05237) pay off over hundreds" in str(short)
     assert "600 epochs" in str(long) and "a long schedule, as patient teachers" in str(long)
     assert "patient teachers" not in str(planned(epochs=30))
+    assert settings(long)["recipe"]["warmup"] == 5.0  # at most; a tenth of 600 would be 60
+    assert all(f"after a warm-up of {settings(made)['recipe']['warmup']:g} epochs" in str(made) for made in (short, long))
 
 
 @pytest.mark.parametrize(

@@ -34,12 +34,13 @@ def test_the_example_of_a_card_runs(name: str) -> None:
     assert runner.tries > 2 and runner.failures == 0
 
 
-def test_the_example_of_the_zero_shot_page_runs(tmp_path: Path) -> None:
+def test_the_example_of_the_zero_shot_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import redistill as rd
 
     rd.models.save(rd.models.wrn(10, 1, classes=10, seed=1), tmp_path / "teacher.safetensors", normalisation="cifar10-kuangliu")
     pixels = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
     test = rd.data.Images(pixels, torch.arange(4), 10, "four", "cifar10-kuangliu")
+    monkeypatch.setattr(rd.data, "cifar10", lambda *_: (test, test))
     text = (FOLDER / "zero-shot.md").read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
     for long, short in (
         ('"teacher.safetensors"', f'"{tmp_path}/teacher.safetensors"'),
@@ -47,7 +48,7 @@ def test_the_example_of_the_zero_shot_page_runs(tmp_path: Path) -> None:
     ):
         assert long in text
         text = text.replace(long, short)
-    names: dict[str, object] = {"rd": rd, "test": test}
+    names: dict[str, object] = {}
     exec(compile(text, "zero-shot.md", "exec"), names)  # our own page
     assert isinstance(names["result"], rd.Result) and names["result"].steps == 10
 
@@ -56,14 +57,14 @@ def test_the_example_of_the_few_images_page_runs(monkeypatch: pytest.MonkeyPatch
     import redistill as rd
 
     pixels = torch.zeros(1000, 3, 32, 32, dtype=torch.uint8)
-    four = rd.data.Images(pixels, torch.arange(1000) % 10, 10, "cifar10:train", "cifar10-kuangliu")
-    monkeypatch.setattr(rd.data, "load", lambda *_: four)
+    train = rd.data.Images(pixels, torch.arange(1000) % 10, 10, "cifar10:train", "cifar10-kuangliu")
+    ten = rd.data.Images(pixels[:10], torch.arange(10), 10, "ten", "cifar10-kuangliu")
+    monkeypatch.setattr(rd.data, "cifar10", lambda *_: (train, ten))
+    monkeypatch.setattr(rd.models, "load", lambda *_: rd.models.wrn(10, 1, classes=10, seed=1))
     text = (FOLDER / "few-images.md").read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
     assert "recipe, seed=0" in text
     text = text.replace("recipe, seed=0", 'recipe.model_copy(update={"steps": 1, "batch_size": 4}), seed=0')
-    teacher = rd.models.wrn(10, 1, classes=10, seed=1)
-    ten = rd.data.Images(pixels[:10], torch.arange(10), 10, "ten", "cifar10-kuangliu")
-    names: dict[str, object] = {"rd": rd, "teacher": teacher, "test": ten}
+    names: dict[str, object] = {}
     exec(compile(text, "few-images.md", "exec"), names)  # our own page
     assert isinstance(names["result"], rd.Result) and names["result"].steps == 1
     assert set(names["result"].losses) == {"CE", "KD", "AT"}

@@ -38,7 +38,7 @@ def distill(
                      "with --choose KD,KD+AT,KD+SP.", metavar="NAMES"),
     ] = None,
     choose: Annotated[
-        bool, typer.Option("--choose", help="Try the methods on nine tenths of the training images; go on with the best on the rest.")
+        bool, typer.Option("--choose", help="Try the methods on nine tenths of the training images; the best on the last tenth is trained.")
     ] = False,
     epochs: Annotated[int, typer.Option(min=1, help="Of each student.")] = 30,
     time_budget: Annotated[str | None, typer.Option(help="As many epochs as fit into it, instead: 30m, 2h.", metavar="TIME")] = None,

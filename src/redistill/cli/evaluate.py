@@ -40,7 +40,7 @@ def evaluate(
 ) -> None:
     """What a network says on a data set.
 
-    Accuracy with its interval, top-5, NLL, calibration error (ECE), and agreement with a teacher, from one pass.
+    Accuracy with its interval, top-5, NLL, calibration error (ECE), and with --teacher how far the two agree.
     """
     from redistill.data.named import content, full_name, load_data
     from redistill.launch.threads import using, wanted

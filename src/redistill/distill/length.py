@@ -82,7 +82,7 @@ def chosen(
     lines.append(("precision", f"{precision}, {reason}"))
     own, reason = _optimiser(asked, student, batch)
     more = more_settings(asked, batch)
-    lines.append(("optimiser", f"{reason}: rate {own['lr']:g}, falling to 0 along a cosine after a warm-up of a tenth of the run"))
+    told = len(lines)  # where the sentence on the optimiser belongs, which says how long the warm-up is
     if asked.accumulate > 1:
         lines.append(("parts", f"{min(asked.accumulate, batch)} of each batch, one after the other: the step is that of the whole batch"))
     lines += kept_lines(asked)
@@ -93,11 +93,13 @@ def chosen(
     all_methods = with_teacher + (methods - 1) * alone
     taught = (1 - HELD) * all_methods + with_teacher if asked.choose else all_methods  # trials of all, then one of them
     epoch = steps * (taught + plain) * READING * len(asked.seeds)
-    epochs, reason = _epochs(asked, epoch, steps, before)
-    lines.append(("length", reason))
+    epochs, length = _epochs(asked, epoch, steps, before)
+    rate = f"rate {own['lr']:g}, falling to 0 along a cosine after a warm-up of {warm_up(epochs):g} epochs"
+    lines.insert(told, ("optimiser", f"{reason}: {rate}"))
+    lines.append(("length", length))
     if last_batch(len(images.train), batch):
         left = counted(len(images.train) % batch, "image")
-        lines.append(("", f"{left} of each epoch, others every time, are left out: a batch of so few would say more than it knows"))
+        lines.append(("", f"{left} of each epoch, others every time, are left out: so few would move students as much as a whole batch"))
     seconds = epoch * epochs
     if asked.train_teacher:
         seconds += own_steps * READING * asked.train_teacher * cost.step_seconds(teacher, None, shape, batch, device)

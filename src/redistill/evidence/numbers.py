@@ -37,7 +37,8 @@ def page() -> str:
         f"numbers, not an "
         "error of anybody: later authors may have run the baseline themselves or quoted another version, and a table marked \"text "
         "copy\" below "
-        "has to be looked up in its PDF first.", "",
+        "has to be looked up in its PDF first. That the numbers of tian2020 are means of five runs is what a later paper with its code "
+        "(WCoRD) says of its own.", "",
         "`redistill quotes FILE` compares a table of yours with the same registry.", "",
         "## Where they part", "", *apart, "",
     ]  # fmt: skip

@@ -33,12 +33,14 @@ class Net(Value):
     """A network and where its first weights come from.
 
     Args:
-        model: a name of this package, or ``module:name`` / ``./file.py:name``. args: further keyword arguments of its
-            constructor; number of classes, channels and image size come from the data.
+        model: a name of this package, or ``module:name`` / ``./file.py:name``; default: what the file or the experiment says that the
+            weights come from. args: further keyword arguments of its constructor; number of classes, channels and image size come from
+            the data.
         code: SHA-256 of the file of one's own network, which a record has. file: where that was.
-        weights: a file of weights (``from`` in TOML). run: the experiment whose student this is. Where there is neither
-            they are drawn from (seed, "init", architecture). seed: of that experiment, that of the run (``same``) or a number.
-        take: of that run, the network of the ``last`` step, or of the ``best`` evaluation (an epoch chosen on the test
+        weights: a file of weights (``from`` in TOML). run: the experiment that trains this network as its student. Where there is
+            neither, first weights are drawn from (seed, "init", architecture). seed: of the experiment in ``run``, that of this run
+            (``same``) or a number.
+        take: of the experiment in ``run``, the network of the ``last`` step, or of the ``best`` evaluation (an epoch chosen on the test
             set; what several published codes save).
         normalise: the set in which it wants its images, a name or mean and standard deviation; default: its file's, which a given one
             replaces.

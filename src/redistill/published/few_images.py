@@ -46,7 +46,8 @@ def few_recipe(
     """The recipe of the baselines on M images a class.
 
     Args:
-        counting: see the module. epochs: of the full run: 200 (CIFAR-10), 100 (SVHN). images: in the full set (SVHN 73,257).
+        counting: how the length follows from M: the table of :mod:`redistill.published.few_images`. epochs: of the full run: 200
+            (CIFAR-10), 100 (SVHN). images: in the full set (SVHN 73,257).
         scale: further factor on the length, for ``"authors"`` only.
 
     Raises:

@@ -30,7 +30,12 @@ SUBSETS = ("per_class", "first_per_class", "per_class_ferles")
 
 
 class FewImages(Value):
-    """Keys of ``[recipe]`` that become other settings; a record does not hold them. See :func:`redistill.sources.few_recipe`."""
+    """Keys of ``[recipe]`` that become other settings; a record does not hold them. See :func:`redistill.sources.few_recipe`.
+
+    Args:
+        few: the recipe of the few-image comparisons, length and schedule as ``steps``, ``authors`` or ``re-2020`` have them.
+        full_epochs: with ``few``, epochs of the run on all images. scale: with ``few = "authors"``, a further factor on the length.
+    """
 
     few: Counting
     full_epochs: int = Field(default=200, ge=1)

@@ -48,7 +48,15 @@ class _Schedule(Variant):
 
 
 class Completion(Value):
-    """Keys of ``[source]`` that become other settings; a record does not hold them. See :func:`redistill.sources.preset`."""
+    """Keys of ``[source]`` that become other settings; a record does not hold them. See :func:`redistill.sources.preset`.
+
+    Args:
+        preset: ``paper``, ``authors``, ``re-2020`` or ``modified``: every switch as that publication has it, and ``[[method]]`` and
+            ``[recipe]`` where the file leaves them out; what the file says counts. The five keys that follow go with it alone.
+        stop_after: end the run after so many blocks, with the rates of the full schedule. kl: reduction of both KLs, ``"batch"`` or
+            ``"element"``. attention: weight of the student's attention term, 0 for none. attention_form: its form. decay_per: the
+            student's cosine moves once a ``"block"`` or every ``"step"``.
+    """
 
     preset: str
     stop_after: int | None = Field(default=None, ge=1)

@@ -83,9 +83,10 @@ def page(results: Path) -> str:
         plans = one.get("plan", [])
         beside = ", with torchdistill's loop" if "torchdistill" in contenders else ""
         beside += f", {plans[0]['work']}" if plans and not contenders else ""
+        beside += ", zero-shot alone" if contenders and all(row["work"].startswith("zero-shot") for row in one["same_step"]) else ""
         parts.append(
-            f"\n## {one['processor']}{beside}\n\n{one['capability']}, {units}; {one['threads']} thread, torch {one['torch']}, batch "
-            f"{one['batch']}, {one['rounds']} rounds, load {one['load']} when it began.\n"
+            f"\n## {one['processor']}, {one['capability']}{beside}\n\n{units[0].upper()}{units[1:]}; {one['threads']} thread, torch "
+            f"{one['torch']}, batch {one['batch']}, {one['rounds']} rounds, load {one['load']} when it began.\n"
         )
         if contenders:
             parts.append(f"\n![Times faster than the plain loop](../results/figures/{name}.svg)\n")

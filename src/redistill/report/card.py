@@ -25,10 +25,11 @@ PARTS: dict[str, tuple[ModuleType, ...]] = {"Review": (pyramid, abf)}
 def markdown(text: str) -> str:
     """A docstring as Markdown: our docstrings are, but for double backticks, roles and reStructuredText's ``::``.
 
-    >>> markdown("see :func:`redistill.testing.check_term`, with ``T``")
-    'see `check_term`, with `T`'
+    >>> markdown("see :func:`redistill.testing.check_term` of :mod:`redistill.testing`, with ``T``")
+    'see `check_term` of `redistill.testing`, with `T`'
     """
-    text = re.sub(r":(?:class|func|meth):`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", text)
+    text = re.sub(r":(?:class|func|meth|data|attr):`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", text)
+    text = re.sub(r":mod:`([\w.]+)`", r"`\1`", text)
     return re.sub(r"``([^`]+)``", r"`\1`", text)
 
 
@@ -84,7 +85,7 @@ def card(cls: type[Term]) -> str:
     for part in PARTS.get(cls.__name__, ()):
         heading, _, text = inspect.cleandoc(part.__doc__ or "").partition("\n")
         parts.append(f"## {markdown(heading)}\n{markdown(text)}\n\nFile: `{path_of(part)}`")
-    theorems = "\n".join(f"* {name}: {THEOREMS[name].__doc__}" for name in cls.theorems)
+    theorems = "\n".join(f"* {name}: {markdown(THEOREMS[name].__doc__ or '')}" for name in cls.theorems)
     return "\n\n".join(
         (
             f"<!-- made from {path_of(module)} by scripts/make_docs.py; do not edit -->\n# {cls.__name__}",
@@ -105,6 +106,9 @@ COUNTINGS: tuple[few.Counting, ...] = ("steps", "authors", "re-2020")
 
 USE = """
 ```python
+import redistill as rd
+
+train, test = rd.data.cifar10("data")                  # after redistill download cifar10 --data-dir data
 teacher = rd.models.load("teacher.safetensors")
 preset = rd.sources.preset("authors")                  # or "paper", "re-2020", "modified"
 source = rd.sources.Adversarial(
@@ -163,7 +167,11 @@ def zero_shot() -> str:
 
 FEW = """
 ```python
-few = rd.data.load("cifar10:train", "data").per_class(100, seed=0)
+import redistill as rd
+
+train, test = rd.data.cifar10("data")                  # after redistill download cifar10 --data-dir data
+teacher = rd.models.load("teacher.safetensors")
+few = train.per_class(100, seed=0)
 method = rd.sources.few_methods()["KD+AT"]
 recipe = rd.sources.few_recipe(100, counting="steps")
 student = rd.models.wrn(16, 1, classes=10, seed=0)

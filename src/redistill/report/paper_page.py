@@ -160,7 +160,7 @@ def page(paper: Paper, tables: Sequence[TableVerdict] = ()) -> str:
 
 def commands() -> str:
     out = [MARK.format(""), "# Every experiment that the projects name, beside ours", ""]
-    out += ["One line here repeats what stands beside it, teachers included; `--dry-run` shows the plan and what it costs.", ""]
+    out += ["The line on the right repeats the original beside it, teachers included; `--dry-run` only shows the plan and its cost.", ""]
     for name in papers.names():
         file = papers.load(name).file
         if not file.command:

@@ -80,10 +80,13 @@ class GeneratorLosses(Value):
     """What a generator minimises, as settings of a source.
 
     Args:
-        one_hot, activation, entropy, batch_norm, variation: weights of :mod:`redistill.sources.losses`; 0 leaves one out.
-        entropy_base: of its logarithm, ``"e"`` or ``"10"``.
-        adversarial: weight of the student's disagreement, which is sought. form: ``"kl"``, ``"l1"``, ``"js"`` or ``"agreed"``.
-            T: its temperature. reduction: of "kl". most: its bound.
+        one_hot: weight of the cross-entropy of the teacher's answer with its own class; 0 leaves it out, and so do those below.
+        activation: weight of the size of the teacher's last feature, which is to be large. entropy: weight of the information entropy
+            of a batch's classes, which is to be large. batch_norm: weight of the distance from the statistics in the teacher's batch norms.
+            variation: weight of the images' total variation.
+        entropy_base: of the logarithm in ``entropy``, ``"e"`` or ``"10"``.
+        adversarial: weight of the student's disagreement, which is sought. form: of that disagreement, ``"kl"``, ``"l1"``, ``"js"`` or
+            ``"agreed"``. T: its temperature. reduction: of "kl". most: its bound; None: none.
     """
 
     one_hot: float = Field(default=0.0, ge=0)

@@ -16,9 +16,11 @@ class GeneratorSettings(Value):
     """A network from noise to images, and what it must be told.
 
     Args:
-        blocks: of the full run. epoch_blocks: between two points of the curves; default 1 % of ``blocks``.
-        generator: of this package or one's own. z: numbers of noise. channels, image_size, normalise: of its images.
-        seed: of its first weights. code, file: of one's own generator, the SHA-256 of its file, and where it was.
+        blocks: length of the full run. epoch_blocks: blocks between two points of the curves; None: 1 % of ``blocks``.
+        generator: the network that makes the images, of this package or one's own. z: numbers of noise that it takes. channels,
+            image_size: of its images. normalise: the constants by which its images are normalised.
+        seed: of its first weights, that of the run (``same``) or a number. code: SHA-256 of the file of one's own generator, which a
+            record has. file: where that was.
     """
 
     blocks: int = Field(ge=1)

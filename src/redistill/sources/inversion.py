@@ -44,13 +44,14 @@ class Rounds(Value):
     """What happens in one block: ``iterations`` steps on ``images`` new images, then ``n_S`` steps of the student.
 
     Args:
-        images: made in a block. iterations: steps on them. n_S: of the student.
-        lr, betas: of Adam on images or on generator, noise and head. classes: asked for: ``"random"``, sorted, or ``"balanced"``.
-        jitter: images are rolled by so many pixels at most before each step. flip: and flipped half of the time. clamp: pixels are cut
-            off at black and white after each step. keep: the images of the ``"last"`` step, or of the least loss, ``"best"``.
-        memory: images kept, the latest ones; None: all. augment: of what the student draws.
-        contrast: weight of CMI's contrast. contrast_T: its temperature. bank: feature vectors kept. negatives: drawn from them in a step.
-            head: entries of a projected vector.
+        images: how many are made in a block. iterations: steps in which they are made. n_S: steps of the student in a block.
+        lr, betas: of Adam on images, or on generator, noise and head. classes: those that images are made for, ``"random"``, sorted, or
+            ``"balanced"``.
+        jitter: images are rolled by so many pixels at most before each step. flip: they are also flipped half of the time. clamp: pixels
+            are cut off at black and white after each step. keep: the images of the ``"last"`` step, or of the least loss, ``"best"``.
+        memory: images kept for the student, the latest ones; None: all. augment: of the images that the student draws from them.
+        contrast: weight of CMI's contrast. contrast_T: its temperature. bank: feature vectors kept for it. negatives: vectors drawn from
+            the bank in a step. head: entries of a projected vector.
     """
 
     images: int = Field(default=256, ge=2)
@@ -89,9 +90,11 @@ class ImageLosses(Value):
     """What the images minimise, as settings of a source.
 
     Args:
-        one_hot, batch_norm, variation, norm: weights of :mod:`redistill.sources.losses`; 0 leaves one out.
-        adversarial: weight of the student's disagreement, which is sought. form: ``"kl"``, ``"l1"``, ``"js"`` or ``"agreed"``.
-            T: its temperature. most: its bound.
+        one_hot: weight of the cross-entropy of the teacher's answer with the class asked for; 0 leaves it out, and so do those below.
+        batch_norm: weight of the distance from the statistics in the teacher's batch norms. variation: weight of the images' total
+            variation. norm: weight of their length.
+        adversarial: weight of the student's disagreement, which is sought. form: of that disagreement, ``"kl"``, ``"l1"``, ``"js"`` or
+            ``"agreed"``. T: its temperature. most: its bound; None: none.
     """
 
     one_hot: float = Field(default=1.0, ge=0)

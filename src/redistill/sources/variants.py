@@ -44,22 +44,24 @@ class Variant(Value):
     """What happens in one block: ``n_G`` generator steps, then ``n_S`` student steps.
 
     Args:
-        n_G, n_S: steps of the generator and of the student in a block; 1 and 10 in every publication.
+        n_G: steps of the generator in a block; 1 in every zero-shot publication.
+        n_S: steps of the student in a block; 10 in every zero-shot publication.
         images: the student sees the images made ``"before"`` the generator's (last) update or ``"after"`` it.
-        noise: its steps share the block's noise (``"same"``: one batch of images a block) or each draws its own
+        noise: the student's steps share the block's noise (``"same"``: one batch of images a block) or each draws its own
             (``"fresh"``, only with images after the update).
-        generator_noise: with ``n_G`` > 1, whether the generator's steps share the block's noise.
+        generator_noise: with ``n_G`` > 1, whether the generator's steps share the block's noise (``"same"``) or each draws its own.
         lr, betas, eps: the generator's Adam.
-        decay: of its rate; ``"cosine"`` from ``lr`` at the first block to 0 after ``T_max`` blocks, ``"constant"``, or ``"multistep"``,
-            times ``gamma`` from each of ``milestones`` on.
-        T_max: in blocks, by default the source's ``blocks``.
-        milestones, gamma: blocks, rising, from each of which the rate is times ``gamma``; none, and 0.1.
+        decay: of the generator's rate: ``"cosine"`` from ``lr`` at the first block to 0 after ``T_max`` blocks, ``"constant"``, or
+            ``"multistep"``, times ``gamma`` from each of ``milestones`` on.
+        T_max: length of the cosine in blocks; None: the source's ``blocks``.
+        milestones: blocks, rising, from each of which the rate is multiplied by ``gamma``.
+        gamma: the factor of the rate at each of ``milestones``.
         first: whose steps a run begins with, the ``"generator"``'s, or the ``"student"``'s on images of the untrained generator (DFAD).
         clip: bound of the generator's gradient, None for no bound. A preset bounds the norm of the student's by the same.
-        clip_by: of its ``"norm"`` or of every ``"value"``.
+        clip_by: whether ``clip`` bounds the ``"norm"`` of the gradient or every ``"value"`` in it.
         student_mode, generator_mode: ``train`` or ``eval`` while the generator learns. In train mode, which both codes have,
-            the generator's step moves the student's running statistics too; one that minimises nothing of the student's (DAFL)
-            asks it in evaluation mode, for what is told alone.
+            the generator's step moves the student's running statistics too; a generator that minimises nothing of the student's
+            (DAFL) asks it in evaluation mode, for the curves alone.
 
     They are the generator's alone, but for ``clip`` and ``n_S``: the student's optimiser and schedule are the recipe's.
     """

@@ -3,7 +3,7 @@
     tensor:  L = Σ_p (1/n_p) Σ_i |w_pi − w⁰_pi|        p: parameter tensors of n_p entries
     sum:     L = Σ_p Σ_i |w_pi − w⁰_pi|                 (or squared)
 
-Ferles, Nöu & Valavanis 2019, "extra M" (code; the report describes it as ordinary KD-AT): fine-tuning a zero-shot student
+Ferles, Nöu & Valavanis 2020, "extra M" (code; the report describes it as ordinary KD-AT): fine-tuning a zero-shot student
 with M images a class, weight 1 on ``Anchor()``. With ``norm="squared", reduction="sum"`` and half the weight it is L2-SP,
 Li, Grandvalet & Davoine 2018 (arXiv:1802.01483), eq. 1 without its second sum.
 

@@ -9,9 +9,10 @@ Huang & Wang 2017 (arXiv:1707.01219), eq. 5: the squared maximum mean discrepanc
 |---|---|---|
 | RepDistiller, mdistiller | `NST()` | 50 |
 
-Bytes: the kernels of a batch are 4·B·C_s·C_t, twice more for each network with itself: 1.1 GB for 64 images and maps of 1,024
-channels. They are made some images at a time, 64 MiB at most, and made again for the gradient instead of being kept; what is kept is
-one copy of each map over its positions, 4·B·C·H·W. Where the whole batch fits into 64 MiB nothing is made twice.
+Bytes: the kernels of a batch are 4·B·C_s·C_t between the networks and 4·B·C² of each with itself, 1.1 GB with their squares for 64
+images and maps of 1,024 channels. They are made some images at a time, 64 MiB at most, and made again for the gradient instead of
+being kept; what is kept is one copy of each map over its positions, 4·B·C·H·W. Where the whole batch fits into 64 MiB nothing is
+made twice.
 """
 
 from __future__ import annotations

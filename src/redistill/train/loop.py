@@ -65,7 +65,7 @@ class Loop:
         device: ``auto`` or a torch device. cache: folder in which what the teacher says is remembered for other runs
             (:mod:`redistill.train.remembered`), True for the user's own; no bit changes by it.
         replay: record a step once and replay it, where the device can (CUDA graphs); what cannot be recorded is done as it is
-            written, with a warning that says why. No bit changes by it either.
+            written, with a warning that says why. In strict and double precision no bit is to change by it.
     """
 
     def __init__(

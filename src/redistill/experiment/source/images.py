@@ -65,17 +65,19 @@ class ImagesSettings(Settings):
     Args:
         data: "cifar10", "digits:train", "folder:path" ...; the part is ``train`` where none is named.
         held_out: number (or, as a float, share) of training images set apart *first*; evaluated as ``held_out``.
-        per_class, first_per_class, fraction: at most one: that many images a class, drawn or in file order; that share.
-        per_class_ferles: instead of these, a published mistake (:func:`redistill.published.few_images.per_class_ferles`).
+        per_class: that many images of each class, drawn; at most one of this and the next three keys. first_per_class: that many, the
+            first ones in file order. fraction: that share of the images, drawn. per_class_ferles: as the reproducibility report's code
+            draws them, which by a mistake are not that many of each class (:mod:`redistill.published.few_images`).
         unlabelled: hide the labels from every term.
         beside: further images, whose labels are hidden if they have some, "images:path" ...; terms that need labels act on those of
-            ``data``, of which ``held_out`` and the subset are chosen first. beside_content: as ``content``.
-        augment, normalise: default: the data set's own.
-        size, on_corrupt: of picture files, the side of the square that they become (default: their own where all are squares of
-            one size, else 224) and what is done with files that are no images, "refuse" (default) or "skip"; evaluation sets
-            of picture files are opened alike.
-        content: SHA-256 of data of one's own; it stands for them in the experiment's identity, wherever they lie.
-        seed: of the drawn subsets.
+            ``data``, of which ``held_out`` and the subset are chosen first. beside_content: as ``content``, of these.
+        augment: what is done to training images before anybody sees them; default: the data set's own. normalise: the constants by which
+            pixels become numbers, a name or mean and standard deviation; default: the data set's own.
+        size: of picture files, in the source and in evaluation sets, the side of the square that they become; without it their own where
+            all are squares of one size, else 224. on_corrupt: of picture files, what is done with those that are no images, "refuse"
+            (also where nothing is said) or "skip".
+        content: SHA-256 of data of one's own, which a record has: it stands for them in the experiment's identity, wherever they lie.
+        seed: of the drawn subsets, that of the run (``same``) or a number.
     """
 
     kind: Literal["images"] = "images"

@@ -20,7 +20,8 @@ class InvertedSettings(GeneratorSettings, ImageLosses, Rounds, Settings):
     :class:`redistill.sources.inversion.Rounds` and :class:`redistill.sources.inversion.ImageLosses`.
 
     Args:
-        generator: network from noise to pixels, for ``cmi`` alone; "" for ``deep-inversion``, which moves the pixels themselves.
+        generator: network from noise to pixels, for ``cmi`` alone (``cmi-generator``, or one's own); "" for ``deep-inversion``, which moves
+            the pixels themselves.
     """
 
     kind: Literal["deep-inversion", "cmi"]

@@ -23,7 +23,7 @@ class MixedSettings(Settings):
     """Two sources in turn: ``take[0]`` batches of ``first``, then ``take[1]`` of ``second``.
 
     Args:
-        first, second: each a ``[source]`` of another kind than this. take: how many batches of each in turn.
+        first, second: the two sources, each a table like ``[source]`` of another kind than this. take: how many batches of each in turn.
     """
 
     kind: Literal["mixed"]

@@ -17,7 +17,7 @@ class OwnSettings(Settings):
     """A source of one's own: ``use(seed=..., **args)`` is called once a run and must return a ``redistill.Source``.
 
     Args:
-        use: ``./file.py:name`` or ``module:name``. args: further keyword arguments. labelled: whether it has labels.
+        use: ``./file.py:name`` or ``module:name``. args: further keyword arguments. labelled: whether its images have labels.
         code: SHA-256 of its file, which a record has. file: where that was. seed: handed to it, that of the run (``same``) or a number.
     """
 
