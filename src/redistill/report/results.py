@@ -199,15 +199,17 @@ def cells_of_papers(results: Path) -> str:
         if (cell := cell_of(run)) is not None:
             shown.append(run)
             departed = asked_by(run.label)
-            asked = command_of(cell) if departed is None else f"redistill explain {shlex.quote(cell.id)} --only {shlex.quote(departed[1])}"
+            asked = command_of(cell)
+            if departed is not None:
+                asked = f"redistill explain {shlex.quote(cell.id)} --only {shlex.quote(departed[1])} --seeds {run.seed},"
             command = " ".join(filter(None, (asked, with_file(run))))
             lines.append(bars((run.label, run.seed, run.record["steps"], ended(run), costs(run), f"`{command}`")))
     if not lines:
         return ""
     head = [
         "## Cells of papers, at the published length\n",
-        "Records in `results/runs/`; the command of a cell asks for three seeds, and fewer earn no verdict. Accuracy in percent after "
-        "the last step.\n",
+        "Records in `results/runs/`; the command of a cell asks for three seeds, and fewer earn no verdict; that of a departure for "
+        "the row's own seed. Accuracy in percent after the last step.\n",
         "| cell | seed | steps | accuracy | cost | command |",
         "|---|--:|--:|--:|---|---|",
     ]
