@@ -7,6 +7,7 @@ has another identity.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Iterable
 
 from redistill.core import Term
@@ -38,3 +39,9 @@ def numerics(terms: Iterable[Term], models: Iterable[str], data: Iterable[str]) 
     for name in data:
         later |= {module.replace(".", ":"): module for module in READERS.get(name.partition(":")[0], ())}
     return found | {key: number for key, module in later.items() if (number := version(module)) > 1}
+
+
+def of_modules(names: Iterable[str]) -> dict[str, int]:
+    """Versions of those modules of this package that have one, by name; whatever else is named has none."""
+    found = {name: getattr(sys.modules.get(name), "NUMERICS", None) for name in names if name.startswith("redistill.")}
+    return {name: number for name, number in found.items() if isinstance(number, int)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import importlib.util
 import json
 import os
@@ -182,6 +183,25 @@ def test_other_images_in_a_half_of_a_mixture_are_noticed(tmp_path: Path) -> None
     with pytest.raises(rd.RedistillError, match="holds a run with other training images"):
         asked(dataclasses.replace(DATA.unlabelled(), x=255 - DATA.x))
     assert asked(DATA.unlabelled()).losses == first.losses
+
+
+@pytest.mark.parametrize("where", ["terms.kd:KD.numerics", "train.loop:NUMERICS", "data.augment:NUMERICS", "models.wrn:NUMERICS"])
+def test_results_of_formulas_that_have_changed_since_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    def asked() -> rd.Result:
+        student, teacher = (rd.models.wrn(10, 1, classes=3, channels=1, image_size=8, seed=seed) for seed in (0, 1))
+        recipe = rd.Recipe(steps=2, batch_size=4, lr=0.01)
+        return rd.fit(student, teacher, rd.KD(), DATA, recipe, seed=0, out=tmp_path / "run", quiet=True)
+
+    first = asked()
+    assert asked().losses == first.losses
+    module, _, name = where.partition(":")
+    *owner, name = name.split(".")
+    found = importlib.import_module(f"redistill.{module}")
+    with monkeypatch.context() as later:
+        later.setattr(getattr(found, *owner) if owner else found, name, 17)
+        with pytest.raises(rd.RedistillError, match="holds a run with other formulas of this package, which have changed since"):
+            asked()
+    assert asked().losses == first.losses
 
 
 def test_another_generator_or_another_stage_before_is_noticed(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from redistill import machine, user_code
+from redistill import machine, user_code, versions
 from redistill.core import Method, RedistillError, Source, Term
 from redistill.data import DataSet
 from redistill.features.hidden_state import made_of, unsaved_buffers
@@ -121,7 +121,7 @@ def _identity(students: Sequence[tuple[nn.Module, Method | Term]], teacher: nn.M
 
 def _beside(students: Sequence[tuple[nn.Module, Method | Term]], teacher: nn.Module | None, loop: Loop) -> dict[str, str]:
     """Digests of what :func:`_identity` does not show: the images of evaluation, how the training images are shown, what networks compute
-    with beside their weights, and the lines of classes of one's own."""
+    with beside their weights, the lines of classes of one's own, and the versions of those of this package."""
 
     def told(facts: object) -> str:
         return digest(canonical(json.loads(json.dumps(facts, default=str))))
@@ -148,10 +148,13 @@ def _beside(students: Sequence[tuple[nn.Module, Method | Term]], teacher: nn.Mod
         things += network.modules()
     for student in loop.students:
         things += [term for _, term in student.method.parts()]
-    for cls in {cls for thing in things for cls in type(thing).__mro__}:
+    used = {cls for thing in things for cls in type(thing).__mro__}
+    for cls in used:
         if (lines := user_code.lines_of(cls)) is not None:
             found[f"lines of {cls.__module__}.{cls.__qualname__}"] = digest(lines)
-    return found
+    terms = [term for student in loop.students for _, term in student.method.parts()]
+    numbers = {**versions.numerics(terms, [], []), **loop.recipe.numerics(), **versions.of_modules(cls.__module__ for cls in used)}
+    return found | {"formulas of this package": told(numbers)}
 
 
 def _network(net: nn.Module) -> list[Any]:
