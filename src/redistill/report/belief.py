@@ -152,7 +152,7 @@ def kept(
             **{key: row[key] for key in ("mte", "mte_standard_error", "relative_mte", "agreement")},
             "kl_student_teacher": row["kl_attacked_other"],
             "kl_teacher_student": row["kl_other_attacked"],
-            "curves": t.rows(),
+            "curves": t.record(),
         }
         several = sum(one == a for one, _ in compared.found) > 1
         path = folder / f"{re.sub('[^a-z0-9+]+', '-', (f'{a} {b}' if several else a).lower())}.json"
