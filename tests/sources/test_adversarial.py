@@ -16,11 +16,11 @@ from redistill import models, rng
 from redistill.core import Method, RedistillError
 from redistill.data import Images
 from redistill.features.modes import equal_forwards
+from redistill.features.outputs import logits_of
 from redistill.launch.fit import fit, fit_cohort
 from redistill.published.zero_shot import preset
 from redistill.recipe import Cosine, Recipe
 from redistill.runs import checkpoint
-from redistill.sources import training_log
 from redistill.sources.adversarial import Adversarial, AdversarialStream
 from redistill.sources.mixed import Mixed
 from redistill.sources.variants import Variant
@@ -647,7 +647,7 @@ def test_what_is_asked_again_and_shown_at_the_end_has_the_precision_of_a_step(mo
         return lambda *given: (heard.append(torch.get_float32_matmul_precision()), real(*given))[1]
 
     monkeypatch.setattr(AdversarialStream, "_ask", listening(AdversarialStream._ask))
-    monkeypatch.setattr(training_log, "logits_of", listening(training_log.logits_of))
+    monkeypatch.setattr("redistill.sources.training_log.logits_of", listening(logits_of))
     small: dict[str, Any] = {"channels": 3, "image_size": 8}
 
     def loop() -> Loop:

@@ -77,7 +77,14 @@ class _Values:
     def __init__(self) -> None:
         self.met: dict[int, int] = {}
         self.alive: list[Any] = []  # so that no second value gets the address of a first one
-        self.code_of = functools.cache(code_of)
+        self.known: dict[int, list[str]] = {}
+
+    def code_of(self, kind: type) -> list[str]:
+        """:func:`code_of` of a class, once."""
+        if id(kind) not in self.known:
+            self.alive.append(kind)
+            self.known[id(kind)] = code_of(kind)
+        return self.known[id(kind)]
 
     def module(self, module: nn.Module) -> Any:
         if isinstance(module, torch.jit.ScriptModule):

@@ -10,7 +10,6 @@ from redistill.errors import RedistillError
 from redistill.files import Lock, canonical, json_of, make_folder, pretty, write
 from redistill.paths import cache_dir
 
-
 STEPS = 10_000  # more than are ever taken
 TOGETHER = 10  # steps of an accelerator between two looks at the clock
 

@@ -107,7 +107,8 @@ def beliefs_drawn(
     for ax, (attacked, other, above, rows) in zip(axes, panels, strict=True):
         steps = np.array([row["step"] for row in rows])
         for which, name, colour in (("attacked", f"{attacked} (attacked)", RUST), ("other", other, ACCENT)):
-            mean, error = (np.array([row[key] for row in rows], dtype=float) for key in (which, f"{which}_standard_error"))  # None: no number
+            # None, an error that a file does not tell, is NaN
+            mean, error = (np.array([row[key] for row in rows], dtype=float) for key in (which, f"{which}_standard_error"))
             ax.fill_between(steps, mean - 2 * error, mean + 2 * error, color=colour, alpha=0.25, linewidth=0)
             ax.plot(steps, mean, color=colour, linewidth=1.4, label=name)
         # curves may lie anywhere between 0 and 1: the names get a band of their own above them
