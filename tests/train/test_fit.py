@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import random
 from typing import Any
 
 import pytest
@@ -360,3 +361,47 @@ def test_losses_and_norms_are_read_from_a_device_without_float64() -> None:
         for _ in loop:
             pass
     assert len(loop.students[0].losses) == 2 and len(loop.students[0].gradient_norms) == 2
+
+
+class Dropping(nn.Module):
+    """Stochastic depth as it is often written: a layer that is dropped is not called, and has no gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with rng.seeded(0, "init", "dropping"):
+            self.first, self.head = nn.Linear(12, 8), nn.Linear(8, 2)
+            self.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.first(x.flatten(1)))
+        for layer in self.layers:
+            if not self.training or random.random() >= 0.6:
+                x = x + torch.relu(layer(x))
+        return self.head(x)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_layers_whose_first_gradient_comes_later_learn(nesterov: bool) -> None:
+    """PyTorch's fused SGD ended with a TypeError at the first step in which they took part; a plain one takes them in."""
+    pixels = torch.randint(0, 256, (32, 3, 2, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = Images(pixels, torch.arange(32) % 2, 2, "noise", "half")
+
+    def loop(fused: bool) -> Loop:
+        recipe = Recipe(steps=12, batch_size=8, lr=0.05, nesterov=nesterov, fused=fused)
+        return Loop([(Dropping(), Method.of(CE()))], None, images, recipe, seed=0, device="cpu")
+
+    def ended(one: Loop) -> dict[str, Tensor]:
+        for _ in one:
+            pass
+        return one.students[0].net.state_dict()
+
+    begun, plain = loop(True), ended(loop(False))
+    for _ in range(2):
+        next(begun)
+    assert len({p for p in begun.students[0].net.parameters() if begun.students[0].optimizer.state.get(p)}) < 10  # some were never called
+    again = loop(True)
+    again.load_state(copy.deepcopy(begun.state()))
+    whole = ended(begun)
+    for name, value in plain.items():
+        torch.testing.assert_close(whole[name], value, rtol=1e-5, atol=1e-7)
+    assert all(torch.equal(value, whole[name]) for name, value in ended(again).items())

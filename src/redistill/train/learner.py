@@ -24,7 +24,7 @@ from redistill.memory_order import go_on
 from redistill.replay import prime
 from redistill.train.clock import Moment
 from redistill.train.kept import Average, Kept, Patience, lay
-from redistill.train.optimise import clip, forget, make_optimizer, parameter_groups, saved
+from redistill.train.optimise import clip, forget, make_optimizer, parameter_groups, saved, take_in
 from redistill.train.result import Accuracy
 from redistill.train.schedule import SharedSchedule
 
@@ -147,6 +147,7 @@ class Learner:
                 losses = self._in_parts(batch, ask_teacher, now)
         if self.norms is not None:
             self._lay(self.norms, now.row, clip(self.net, self.method, schedule.recipe).to(self.norms))
+        take_in(self.optimizer)
         self.optimizer.step()
         row = [loss.detach().to(self.buffer).reshape(()) for loss in losses]
         self._lay(self.buffer, now.row, torch.stack(row))
