@@ -104,6 +104,12 @@ def free_memory(device: torch.device) -> int | None:
         return free  # no container, or one without a limit
 
 
+def wait_for(device: torch.device) -> None:
+    """Until the device has done what it was asked: an accelerator runs behind the host, whose clock says nothing before."""
+    if device.type not in ("cpu", "meta"):
+        torch.accelerator.synchronize(device)
+
+
 def _own_peak() -> int:
     """Of this program. Linux counts in getrusage what the process held before it became this program, the memory of who started it."""
     try:
@@ -124,7 +130,7 @@ def forget_peak(device: torch.device) -> None:
             os.write(asked, b"5")
         finally:
             os.close(asked)
-    if device.type == "cuda":
+    if device.type == "cuda" and torch.cuda.is_initialized():  # before its first tensor a device has no peak, and asked by number it raises
         torch.cuda.reset_peak_memory_stats(device)
 
 

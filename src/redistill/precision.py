@@ -235,7 +235,13 @@ class Arithmetic:
 
     @classmethod
     def of(cls, recipe: Recipe, device: torch.device) -> Arithmetic:
-        """What :func:`arithmetic` says, as values."""
+        """What :func:`arithmetic` says, as values.
+
+        Raises:
+            RedistillError: double precision on a device without it.
+        """
+        if recipe.precision == "double" and device.type == "mps":
+            raise RedistillError("precision = 'double' asks for float64, which device 'mps' does not have: use cpu, or 'strict'")
         means = arithmetic(recipe, device)
         dtype = torch.float64 if means["forward"] == "float64" else torch.float32
         return cls(device, dtype, means["forward"] == "bfloat16", bool(means["channels_last"]), recipe.precision != "fast")

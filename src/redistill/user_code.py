@@ -182,6 +182,19 @@ def lines_of(made: type) -> str | None:
         return None
 
 
+def beside(made: type) -> dict[str, str]:
+    """SHA-256 of every file of one's own that the file of a class imports, directly or through another, by the name of its module;
+    nothing of an installed class, or of one without a file."""
+    module = sys.modules.get(made.__module__)
+    if (where := getattr(module, "__file__", None)) is None:
+        return {}
+    file = Path(where).resolve()
+    if not file.is_file() or any(file.is_relative_to(folder) for folder in _installed()):
+        return {}
+    package = tuple(part for part in (getattr(module, "__package__", None) or "").split(".") if part)
+    return {name: _digest(helper) for name, helper in _helpers(file, package).items()}
+
+
 def _found(name: str, search: list[str] | None) -> ModuleSpec | None:
     specs = (finder.find_spec(name, search, None) for finder in sys.meta_path)
     return next((spec for spec in specs if spec is not None), None)

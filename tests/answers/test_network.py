@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import functools
+import importlib
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -147,3 +150,59 @@ def test_the_version_is_part_of_the_key(monkeypatch: pytest.MonkeyPatch) -> None
     before = network_key(Net())
     monkeypatch.setattr("redistill.answers.network.NUMERICS", 1001)
     assert network_key(Net()) != before
+
+
+OWN = """
+import torch
+from torch import nn
+from {package}bent import bend
+class Bent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(2, 2)
+        nn.init.ones_(self.head.weight), nn.init.zeros_(self.head.bias)
+    def forward(self, x):
+        return bend(self.head(x))
+"""
+
+
+@pytest.mark.parametrize("package", ["", "."])
+def test_files_of_ones_own_that_a_networks_file_imports_are_told(package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The accuracy of a teacher was found again after a function that its forward calls had been changed in another file."""
+    place = tmp_path / "ofmine" if package else tmp_path
+    place.mkdir(exist_ok=True)
+    (place / "__init__.py").touch()
+    (place / "bending.py").write_text(OWN.format(package=package))
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def key(line: str) -> str:
+        (place / "bent.py").write_text(f"SLOPE = 1.0\ndef bend(x):\n    return {line}\n")
+        for name in [name for name in sys.modules if name.rpartition(".")[2] in ("bent", "bending")]:
+            del sys.modules[name]
+        shutil.rmtree(place / "__pycache__", ignore_errors=True)
+        importlib.invalidate_caches()
+        return network_key(importlib.import_module(f"{'ofmine.' if package else ''}bending").Bent())
+
+    one, two = key("x * SLOPE"), key("x - SLOPE")
+    assert one != two and key("x * SLOPE") == one
+
+
+HELPED = """
+from torch import nn
+def bend(x):
+    return {line}
+def called(x):
+    return called(bend(x)) if False else bend(x)
+class Helped(nn.Module):
+    def forward(self, x):
+        return called(x)
+"""
+
+
+def test_functions_of_a_notebook_that_a_forward_calls_are_told() -> None:
+    def key(line: str) -> str:
+        cell: dict[str, Any] = {"__name__": "cell"}
+        exec(HELPED.format(line=line), cell)
+        return network_key(cell["Helped"]())
+
+    assert key("x * 2") != key("x * 3") and key("x * 2") == key("x * 2")

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import sys
 import warnings
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,26 @@ def test_parameters_that_only_one_loop_trains_are_named() -> None:
     assert gate.Step(1.1, {"a": torch.tensor([2.0])}).distance(gate.Step(1.0, {"a": torch.tensor([4.0])})) == 0.5
 
 
+@pytest.mark.parametrize("where", ["a", "b", "loss"])
+def test_what_is_no_number_is_no_equal_work(where: str) -> None:
+    """Wherever it stands: ``max`` keeps a NaN that is first, and passes over every other."""
+    whole = gate.Step(1.0, {"a": torch.ones(2), "b": torch.ones(2)})
+    spoilt = gate.Step(nan if where == "loss" else 1.0, {n: torch.tensor([1.0, nan if n == where else 1.0]) for n in "ab"})
+    assert spoilt.distance(whole) == whole.distance(spoilt) == inf
+
+
+def test_a_zero_shot_block_that_ruins_a_weight_makes_no_equal_updates(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = zero_shot.PackageLoop.__call__
+
+    def ruins(self: zero_shot.PackageLoop) -> None:
+        step(self)
+        with torch.no_grad():
+            list(self.generator.parameters())[-1][0] = nan
+
+    monkeypatch.setattr(zero_shot.PackageLoop, "__call__", ruins)
+    assert zero_shot.same_updates(1) == inf
+
+
 def test_contenders_take_turns_and_are_compared_turn_by_turn() -> None:
     heard: list[str] = []
     turns = measure.interleaved({"a": lambda: heard.append("a"), "b": lambda: heard.append("b")}, 2)
@@ -145,7 +166,7 @@ def test_the_whole_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     tables = [row["work"] for row in found["same_table"]]
     assert tables == ["KD, table filled", "KD, table filled", "cohort of KD, KD+AT", "cohort of KD, KD+AT"]
     assert all(row["cpu_faster_median"] > 0 and not isinstance(value, dict) for row in found["same_step"] for value in row.values())
-    assert "KD, table filled, strict:" in out.err and "to fill the table before" in out.err
+    assert "KD, table filled, strict:" in out.err and "for the run before, which filled the table" in out.err
 
 
 def test_memory_is_measured_in_a_process_of_its_own() -> None:

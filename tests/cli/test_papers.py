@@ -298,3 +298,12 @@ def test_a_plan_that_was_cut_off_goes_on(small: Path, tmp_path: Path) -> None:
     assert done < 8
     assert invoke(app, words).exit_code == 0
     assert len(list((tmp_path / "runs").glob("*/seed-*/record.json"))) == 8
+
+
+def test_a_plan_tells_the_rate_that_its_hours_are_reckoned_by(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates, "measured", lambda device, precision: {"strict": 1e10, "fast": 4e10}[precision])
+    small.write_text(SMALL.replace("epochs = 2", 'epochs = 2\nprecision = "fast"'), encoding="utf-8")
+    assert reproduce(small, tmp_path, "--seeds", "1", "--dry-run").splitlines()[-2] == "at 40.0 GMAC/s"
+    case = '[[case]]\nwhere = { method = "KD" }\nset = { recipe.precision = "fast" }\n\n[table.1]'
+    small.write_text(SMALL.replace("[table.1]", case), encoding="utf-8")
+    assert reproduce(small, tmp_path, "--seeds", "1", "--dry-run").splitlines()[-2] == "at 10.0 GMAC/s in strict and 40.0 GMAC/s in fast"

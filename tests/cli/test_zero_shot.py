@@ -18,6 +18,8 @@ from redistill import cli, data, models, rng
 from redistill.belief import transitions
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
+from redistill.report.zero_shot import belief_panels
+from redistill.report.zero_shot_results import transition_error
 from redistill.runs.measured import every
 
 Call = Any
@@ -135,6 +137,14 @@ def test_belief_about_a_single_image(call: Call, nets: list[Path], tmp_path: Pat
     assert ", 1 image" in (tmp_path / "transitions.svg").read_text() and "nan" not in (tmp_path / "record.json").read_text()
     status, out, _ = call("belief", *nets, "--data", "digits", "--count", 1, "-K", 2, "--noise", 0, "--to", tmp_path)
     assert status == 0 and out.startswith("steps in images of digits normalised as digits") and "±" not in out
+    keep = ("--attack", "small", "--keep", tmp_path / "belief", "--to", tmp_path)
+    status, _, err = call("belief", *nets, "--data", "digits", "--count", 1, "-K", 2, "--noise", 0, *keep)
+    [record] = every(tmp_path / "belief")
+    assert status == 0 and "Traceback" not in err and record["mte_standard_error"] is None
+    assert [row["other_standard_error"] for row in record["curves"]] == [None, None] and 0 <= record["curves"][0]["attacked"] <= 1
+    assert belief_panels(tmp_path / "again.svg", [("small", "other", "one image", record["curves"])], "beliefs").is_file()
+    assert transition_error(record) == f"{record['mte']:.3f}"
+    assert transition_error({"mte": 0.5, "mte_standard_error": 0.0124}) == "0.500 ± 0.012"
 
 
 def test_networks_of_other_classes_are_refused_before_the_work(call: Call, tmp_path: Path) -> None:

@@ -156,3 +156,9 @@ def test_matrix_products_are_told_to_repeat_before_the_first_of_them(monkeypatch
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
     resolve_device("cuda")
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
+
+
+def test_double_precision_is_refused_where_there_is_none() -> None:
+    with pytest.raises(RedistillError, match="asks for float64, which device 'mps' does not have: use cpu"):
+        precision.Arithmetic.of(Recipe(epochs=1, precision="double"), torch.device("mps"))
+    assert precision.Arithmetic.of(Recipe(epochs=1), torch.device("mps")).dtype is torch.float32

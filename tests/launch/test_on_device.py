@@ -249,3 +249,52 @@ def test_a_failed_test_of_the_device_trains_nothing(script: ModuleType, tmp_path
     args = argparse.Namespace(out=tmp_path, work=tmp_path / "work", earlier=None, rehearse=True, data_dir=None)
     assert script.visit(args, time.monotonic() + 1000) == 1
     assert "nothing was trained: a test of the device failed" in json.loads((tmp_path / "report.json").read_text())["campaign"]
+
+
+def test_a_later_packing_leaves_nothing_of_an_earlier_one(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second file that is not written any more holds older checkpoints, which would be laid over newer ones."""
+    monkeypatch.setattr(script, "PART", 60_000)
+    runs, out = tmp_path / "runs", tmp_path / "out"
+    for folder in (runs / "a", runs / "b", out):
+        folder.mkdir(parents=True)
+    for cell in "ab":
+        (runs / cell / "checkpoint.safetensors").write_bytes(b"old" * 12_000)
+    assert script.packed(runs, out)["parts"] == 2
+    (runs / "a" / "checkpoint.safetensors").unlink()
+    (runs / "b" / "checkpoint.safetensors").write_bytes(b"new" * 12_000)
+    assert script.packed(runs, out)["parts"] == 1 and sorted(f.name for f in out.iterdir()) == ["runs-0.tar"]
+    script.unpacked(out, tmp_path / "again")
+    assert (tmp_path / "again" / "b" / "checkpoint.safetensors").read_bytes() == b"new" * 12_000
+    assert not (tmp_path / "again" / "a").exists()
+
+
+def test_files_that_go_or_are_replaced_while_they_are_packed_spoil_nothing(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, out = tmp_path / "runs", tmp_path / "out"
+    for folder in (runs, out):
+        folder.mkdir()
+    for name in ("checkpoint.safetensors", "curves.json", ".checkpoint.host-1.partial", "record.json"):
+        (runs / name).write_bytes(b"x" * 30_000)
+    stat, looks = Path.stat, {"checkpoint.safetensors": 0}
+
+    def moving(self: Path, **how: Any) -> os.stat_result:
+        seen = stat(self, **how)
+        if self.name == "curves.json" and self.parent == runs:
+            os.unlink(self)  # gone between being found and being measured
+            raise FileNotFoundError(str(self))
+        if self.name == "checkpoint.safetensors":
+            looks[self.name] += 1
+            (runs / "next").write_bytes(b"y" * 100)
+            os.replace(runs / "next", self)  # shorter than what was measured
+        return seen
+
+    monkeypatch.setattr(Path, "stat", moving)
+    kept = script.packed(runs, out)
+    monkeypatch.undo()
+    assert kept["parts"] == 1 and looks["checkpoint.safetensors"]
+    script.unpacked(out, tmp_path / "again")
+    assert sorted(f.name for f in (tmp_path / "again").iterdir()) == ["checkpoint.safetensors", "record.json"]
+    assert (tmp_path / "again" / "checkpoint.safetensors").read_bytes() == b"y" * 100

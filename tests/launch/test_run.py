@@ -9,6 +9,7 @@ import math
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from redistill.files import Lock, digest, write
 from redistill.launch import cohort as at_work
 from redistill.launch.cohort import CohortRun
 from redistill.launch.fit import fit_cohort
+from redistill.launch.materials import BuiltObjects
 from redistill.launch.queue import Queue, plan
 from redistill.metrics import accuracy
 from redistill.package_code import package_sha256
@@ -361,3 +363,20 @@ def test_a_student_of_ones_own_loads_where_its_source_file_is_gone(make: Any, te
     (again.folder / "code" / "mine.py").write_text("class Small: ...")
     with pytest.raises(RedistillError, match="has changed since"):
         again.network(trust_code=True)
+
+
+def test_a_teacher_is_evaluated_where_the_run_was(tmp_path: Path) -> None:
+    """After a run on a GPU a processor would take longer for that than the run took."""
+    moved: list[torch.device] = []
+
+    class Teacher(torch.nn.Module):
+        def to(self, device: torch.device) -> Teacher:  # type: ignore[override]
+            moved.append(device)
+            return self
+
+    made = object.__new__(BuiltObjects)
+    made.teacher, made.teacher_fact, made.evaluate, made.seen = Teacher(), {"model": "mine"}, {}, {}
+    made.source = SimpleNamespace(normalisation="none", settings=dict)  # type: ignore[assignment]
+    for device in ("cpu", "cuda"):
+        assert made.facts(Store(tmp_path), device=torch.device(device))["teacher"] == {"model": "mine", "accuracy": {}}
+    assert moved == [torch.device("cuda")]

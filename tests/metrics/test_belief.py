@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 import torch
@@ -175,6 +175,8 @@ def test_noise_histogram() -> None:
         (lambda a, b: transitions({"a": a, "b": b}, images(labelled=False), aim="true"), "this set has none: use aim='predicted'"),
         (lambda a, b: transitions({"a": a, "b": b}, images(), aim="best"), "aim='best': known are"),
         (lambda a, b: transitions({"a": a, "b": b}, images(), count=0), "count=0"),
+        (lambda a, b: transitions({"a": a, "b": b}, images(), attack=["c"]), r"attack=\['c'\]: 'c' is none of .* which are a, b"),
+        (lambda a, b: transitions({"a": a, "b": b}, images(), beside=["a", "d"]), "'d' is none of the networks"),
         (lambda a, b: transitions({"a": a, "b": b}, images(1), count=3), "predict the same class on none of the 1 images"),
         (lambda a, b: trajectory_images(a, torch.zeros(1, 1, 5, 5).double(), torch.tensor([0]), [3, 1]), "must rise from 0"),
         (lambda a, b: noise_histogram(a, (1, 5, 5), count=0), "count=0"),
@@ -247,3 +249,45 @@ def test_a_sample_of_the_reproduction_needs_labels_and_an_image() -> None:
         minibatch_transition(Net(1), Net(2), images(labelled=False))
     with pytest.raises(RedistillError, match="the sample of 0 images a class"):
         minibatch_transition(Net(1), Net(2), images(), per_class=0)
+
+
+class Listening(Net):
+    """Tells in what fp32 is computed where it is called."""
+
+    heard: ClassVar[list[str]] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.heard.append(torch.get_float32_matmul_precision())
+        return super().forward(x)
+
+
+def test_beliefs_are_computed_in_what_fp32_promises() -> None:
+    """Outside of a run nobody else sees to it; a CUDA device would convolve in TF32."""
+    a, b = Listening(1).float(), Listening(2).float()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        for work in (
+            lambda: transitions({"a": a, "b": b}, images(), count=4, K=2),
+            lambda: minibatch_transition(a, b, images(200), per_class=8, K=2),
+            lambda: trajectory_images(a.eval(), images().normalised()[:2], torch.tensor([0, 1]), [0, 2]),
+            lambda: noise_histogram(a, (1, 5, 5), count=5),
+        ):
+            Listening.heard.clear()
+            work()
+            assert set(Listening.heard) == {"highest"}
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.parametrize("first", ["double", "single"])
+def test_networks_of_two_precisions_are_compared(first: str) -> None:
+    """A run in double precision keeps its weights so; the teacher beside it has single ones."""
+    pair = [("double", Net(1)), ("single", Net(2).float())]
+    nets = dict(pair if first == "double" else pair[::-1])
+    found = transitions(nets, images(), count=5, K=4)
+    want = transitions({"double": Net(1), "single": Net(2)}, images(), count=5, K=4)
+    assert found.keys() == want.keys()
+    for one, t in want.items():
+        torch.testing.assert_close(found[one].p_attacked, t.p_attacked, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(found[one].p_other, t.p_other, rtol=1e-4, atol=1e-6)

@@ -16,11 +16,12 @@ from redistill import models, rng
 from redistill.core import Method, RedistillError
 from redistill.data import Images
 from redistill.features.modes import equal_forwards
+from redistill.features.outputs import logits_of
 from redistill.launch.fit import fit, fit_cohort
 from redistill.published.zero_shot import preset
 from redistill.recipe import Cosine, Recipe
 from redistill.runs import checkpoint
-from redistill.sources.adversarial import Adversarial
+from redistill.sources.adversarial import Adversarial, AdversarialStream
 from redistill.sources.mixed import Mixed
 from redistill.sources.variants import Variant
 from redistill.terms import AT, CE, KD, Consistency, Diversity, StudentEntropy, TeacherEntropy
@@ -635,3 +636,39 @@ def test_presets_hold_every_published_switch() -> None:
         assert rates[step] == pytest.approx(2e-3 * (1 + math.cos(math.pi * (step // 10) / 80_000)) / 2, rel=1e-12)
     stepwise = preset("authors", stop_after=1600, decay_per="step").recipe.rates(8_000)
     assert stepwise[15_999] == pytest.approx(2e-3 * (1 + math.cos(math.pi * 15_999 / 800_000)) / 2, rel=1e-12)
+
+
+def test_what_is_asked_again_and_shown_at_the_end_has_the_precision_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of a block the teacher is asked again for what it said of images made before the generator's step; on a CUDA device
+    that would be in TF32, and the run would go on with other bits. So would the last samples, which are made after the last step."""
+    heard: list[str] = []
+
+    def listening(real: Any) -> Any:
+        return lambda *given: (heard.append(torch.get_float32_matmul_precision()), real(*given))[1]
+
+    monkeypatch.setattr(AdversarialStream, "_ask", listening(AdversarialStream._ask))
+    monkeypatch.setattr("redistill.sources.training_log.logits_of", listening(logits_of))
+    small: dict[str, Any] = {"channels": 3, "image_size": 8}
+
+    def loop() -> Loop:
+        student, teacher = (models.wrn(10, 1, classes=4, seed=seed, **small) for seed in (1, 2))
+        generator = models.generator(z=Z, seed=0, **small)
+        source = Adversarial(generator, "none", Variant(n_S=3, images="before"), blocks=2, epoch_blocks=1, noise=noise)
+        recipe = Recipe(steps=6, lr=1e-3, batch_size=BATCH, optimizer="adam", weight_decay=0.0)
+        return Loop([(student, Method.of(KD(T=1)))], teacher, source, recipe, seed=0, device="cpu")
+
+    part = loop()
+    next(part)
+    state, again = copy.deepcopy(part.state()), loop()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        heard.clear()
+        again.load_state(state)
+        assert heard == ["highest"]
+        for _ in again:
+            pass
+        heard.clear()
+        shown = again.stream.artifacts()  # type: ignore[attr-defined]
+        assert heard == ["highest"] * 2 and set(shown["samples"]) == {"0", "1", "2"}
+    finally:
+        torch.set_float32_matmul_precision("highest")

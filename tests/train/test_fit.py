@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import random
 from typing import Any
 
 import pytest
@@ -11,11 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
+from torch.overrides import TorchFunctionMode
 
 from helpers.bits import bits, same
 from helpers.blobs import Blobs
 from redistill import models, rng
 from redistill.core import Method, Output, Ramp, RedistillError
+from redistill.data import Images
 from redistill.features.places import places_of
 from redistill.features.tapped import Tapped
 from redistill.launch.fit import fit, fit_cohort
@@ -330,3 +333,75 @@ def test_micro_batches_have_the_rows_that_are_asked_for() -> None:
     images = torch.arange(60.0).view(5, 3, 2, 2)
     assert torch.equal(in_micro_batches(read, images, 3).logits, images.flatten(1)) and seen == [3, 3]
     assert torch.equal(in_micro_batches(read, images).logits, images.flatten(1)) and seen == [3, 3, 32]
+
+
+class WithoutDouble(TorchFunctionMode):
+    """float64 is refused but for what was fetched to the CPU, as on Apple's mps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fetched: list[Tensor] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.double and not any(args[0] is one for one in self.fetched):
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64")
+        out = func(*args, **(kwargs or {}))
+        if func is Tensor.cpu:
+            self.fetched.append(out)
+        return out
+
+
+def test_losses_and_norms_are_read_from_a_device_without_float64() -> None:
+    images = Images(torch.randint(0, 256, (16, 3, 8, 8), dtype=torch.uint8), torch.arange(16) % 2, 2, "noise", "half")
+    recipe = Recipe(epochs=2, batch_size=8, lr=0.01, clip=1.0)
+    loop = Loop([(models.wrn(10, 1, classes=2, image_size=8, seed=0), Method.of(CE()))], None, images, recipe, seed=0, device="cpu")
+    with WithoutDouble():
+        next(loop)
+        assert len(loop.students[0].rows(0).totals) == 1
+        for _ in loop:
+            pass
+    assert len(loop.students[0].losses) == 2 and len(loop.students[0].gradient_norms) == 2
+
+
+class Dropping(nn.Module):
+    """Stochastic depth as it is often written: a layer that is dropped is not called, and has no gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with rng.seeded(0, "init", "dropping"):
+            self.first, self.head = nn.Linear(12, 8), nn.Linear(8, 2)
+            self.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.first(x.flatten(1)))
+        for layer in self.layers:
+            if not self.training or random.random() >= 0.6:
+                x = x + torch.relu(layer(x))
+        return self.head(x)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_layers_whose_first_gradient_comes_later_learn(nesterov: bool) -> None:
+    """PyTorch's fused SGD ended with a TypeError at the first step in which they took part; a plain one takes them in."""
+    pixels = torch.randint(0, 256, (32, 3, 2, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = Images(pixels, torch.arange(32) % 2, 2, "noise", "half")
+
+    def loop(fused: bool) -> Loop:
+        recipe = Recipe(steps=12, batch_size=8, lr=0.05, nesterov=nesterov, fused=fused)
+        return Loop([(Dropping(), Method.of(CE()))], None, images, recipe, seed=0, device="cpu")
+
+    def ended(one: Loop) -> dict[str, Tensor]:
+        for _ in one:
+            pass
+        return one.students[0].net.state_dict()
+
+    begun, plain = loop(True), ended(loop(False))
+    for _ in range(2):
+        next(begun)
+    assert len({p for p in begun.students[0].net.parameters() if begun.students[0].optimizer.state.get(p)}) < 10  # some were never called
+    again = loop(True)
+    again.load_state(copy.deepcopy(begun.state()))
+    whole = ended(begun)
+    for name, value in plain.items():
+        torch.testing.assert_close(whole[name], value, rtol=1e-5, atol=1e-7)
+    assert all(torch.equal(value, whole[name]) for name, value in ended(again).items())

@@ -3,8 +3,9 @@
 Weights alone are not enough: two networks with the same tensors and another activation say other things. A key is made of
 
 * every parameter and buffer (also those that no state dict holds), by SHA-256;
-* every module's class, by the SHA-256 of the files that define it and its bases (of torch: its version), and by what stands on them
-  now: functions with their defaults and the plain globals that they name, and plain values;
+* every module's class, by the SHA-256 of the files that define it and its bases, and of files of one's own that these import (of torch:
+  its version), and by what stands on them now: functions with their defaults and the plain globals that they name, in a notebook with
+  the functions that they name too, and plain values;
 * every other attribute of every module, to the bottom; functions by their compiled code.
 
 A module with hooks, and an attribute of a kind that is not known here, make it untellable: then nothing is remembered.
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from redistill.errors import RedistillError
 from redistill.files import canonical, digest, file_digest
 from redistill.tensor_files import tensors_digest
+from redistill.user_code import beside
 
 NUMERICS = 1
 PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis))
@@ -75,6 +77,14 @@ class _Values:
     def __init__(self) -> None:
         self.met: dict[int, int] = {}
         self.alive: list[Any] = []  # so that no second value gets the address of a first one
+        self.known: dict[int, list[str]] = {}
+
+    def code_of(self, kind: type) -> list[str]:
+        """:func:`code_of` of a class, once."""
+        if id(kind) not in self.known:
+            self.alive.append(kind)
+            self.known[id(kind)] = code_of(kind)
+        return self.known[id(kind)]
 
     def module(self, module: nn.Module) -> Any:
         if isinstance(module, torch.jit.ScriptModule):
@@ -85,7 +95,7 @@ class _Values:
         if (again := self._again(module)) is not None:
             return again
         held = {name: value for name, value in vars(module).items() if name not in INNER and name not in HOOKS}
-        return [code_of(type(module)), {name: self.value(value) for name, value in sorted(held.items())}]
+        return [self.code_of(type(module)), {name: self.value(value) for name, value in sorted(held.items())}]
 
     def _again(self, value: Any) -> list[Any] | None:
         if id(value) in self.met:
@@ -97,7 +107,7 @@ class _Values:
     def value(self, value: Any) -> Any:
         """JSON-able."""
         if isinstance(value, enum.Enum):
-            return ["enum", code_of(type(value)), value.name]
+            return ["enum", self.code_of(type(value)), value.name]
         if isinstance(value, PLAIN):
             return [type(value).__name__, repr(value)]
         if isinstance(value, torch.dtype | torch.device | torch.memory_format | torch.layout | PurePath):
@@ -105,13 +115,13 @@ class _Values:
         if isinstance(value, Tensor):
             return ["tensor", tensors_digest({"": value})]
         if isinstance(value, type):
-            return ["class", code_of(value)]
+            return ["class", self.code_of(value)]
         if (again := self._again(value)) is not None:
             return again
         if isinstance(value, nn.Module):
             return self.module(value)
         if isinstance(value, list | tuple):
-            return [code_of(type(value)), [self.value(one) for one in value]]
+            return [self.code_of(type(value)), [self.value(one) for one in value]]
         if isinstance(value, set | frozenset):
             return ["set", sorted(canonical(self.value(one)) for one in value)]
         if isinstance(value, Mapping | types.MappingProxyType):
@@ -128,7 +138,7 @@ class _Values:
             return ["builtin", str(value.__module__), value.__qualname__]
         if type(value).__module__.partition(".")[0] in LIBRARIES or not hasattr(value, "__dict__") or _slots(type(value)):
             raise Untold(f"it holds a {type(value).__module__}.{type(value).__qualname__}")
-        return ["object", code_of(type(value)), [[name, self.value(one)] for name, one in sorted(vars(value).items())]]
+        return ["object", self.code_of(type(value)), [[name, self.value(one)] for name, one in sorted(vars(value).items())]]
 
     def _cell(self, cell: Any) -> Any:
         try:
@@ -154,6 +164,7 @@ def code_of(kind: type) -> list[str]:
         where = getattr(sys.modules.get(base.__module__), "__file__", None)
         if where is not None and Path(where).is_file():
             parts.append(_file(where))
+            parts += [f"{name} {sha}" for name, sha in beside(base).items()]
         held = {name: told for name, one in vars(base).items() if (told := _of_class(name, one)) is not None}
         parts.append(digest(canonical(sorted(held.items()))))
     return parts
@@ -181,14 +192,28 @@ def _plain(value: object) -> list[Any] | None:
     return None
 
 
-def _globals(function: types.FunctionType) -> list[list[Any]]:
-    """Plain values of the globals that a function, or one inside it, names."""
+def _globals(function: types.FunctionType, met: tuple[object, ...] = ()) -> list[list[Any]]:
+    """Plain values of the globals that a function, or one inside it, names, and functions among them that stand in no file. ``met``:
+    functions on the way here, which may name each other."""
     codes, names = [function.__code__], set()
     for code in codes:
         names |= set(code.co_names)
         codes += [one for one in code.co_consts if isinstance(one, types.CodeType)]
     known = function.__globals__
-    return [[name, type(known[name]).__name__, repr(known[name])] for name in sorted(names) if isinstance(known.get(name, codes), PLAIN)]
+    told: list[list[Any]] = []
+    for name in sorted(names & known.keys()):
+        value = known[name]
+        if isinstance(value, PLAIN):
+            told.append([name, type(value).__name__, repr(value)])
+        elif isinstance(value, types.FunctionType) and value not in met and not _in_a_file(value):
+            defaults = [_plain(one) for one in (value.__defaults__ or (), value.__kwdefaults__ or {})]
+            told.append([name, "function", _code(value.__code__), defaults, _globals(value, (*met, function, value))])
+    return told
+
+
+def _in_a_file(function: types.FunctionType) -> bool:
+    """Or in a library, wherever its files are."""
+    return str(function.__module__).partition(".")[0] in (*LIBRARIES, "redistill") or Path(function.__code__.co_filename).is_file()
 
 
 @functools.cache

@@ -57,6 +57,7 @@ from redistill.features.modes import evaluating
 from redistill.features.normalised import normalisation_of
 from redistill.features.outputs import NotFinite, logits_of, name_of, require_comparable, require_finite
 from redistill.models.sizes import warn_of_size
+from redistill.precision import unrounded
 
 NUMERICS = 1
 
@@ -89,7 +90,7 @@ def _predictions(
     predicted: dict[str, list[Tensor]] = {name: [] for name in nets}
     widths: dict[str, int] = {}
     agreed = dict.fromkeys(pairs, 0)
-    with torch.no_grad():
+    with unrounded(parameter.device), torch.no_grad():
         many = at_once(parameter.device, getattr(images, "image_shape", None))
         for batch in images.batches(many, parameter.device, parameter.dtype):
             rows.append(batch.images)
@@ -166,6 +167,9 @@ def transitions(
     labels = images.all_labels
     if aim == "true" and labels is None:
         raise RedistillError("aim='true' starts from the labels, and this set has none: use aim='predicted'")
+    for given, chosen in (("attack", attack), ("beside", beside)):
+        if odd := [name for name in chosen or () if name not in nets]:
+            raise RedistillError(f"{given}={chosen!r}: {odd[0]!r} is none of the networks, which are {', '.join(nets)}")
     pairs = {
         name: [other for other in nets if other != name and (beside is None or other in beside)]
         for name in (attack if attack is not None else nets)
@@ -196,7 +200,7 @@ def transitions(
             own_labels = labels.to(index.device)[index] if labels is not None and aim == "true" else None
             targets = target_classes(predicted[name][index], classes, own_labels)
             seen = [views[other] for other in pairs[name]]
-            p = adversarial_trajectory(views[name], seen, x[index], targets, K=K, rate=rate, tell=stepped).double().cpu()
+            p = adversarial_trajectory(views[name], seen, x[index], targets, K=K, rate=rate, tell=stepped).cpu().double()
             if not bool(torch.isfinite(p).all()):
                 raise NotFinite(
                     f"on the way of {name} beliefs became NaN or infinite (xi={rate:g}): its gradients are too large for this rate, "
@@ -239,7 +243,7 @@ def noise_histogram(net: nn.Module, shape: Sequence[int], *, count: int = 1000, 
     named_set(name).require_channels(shape[0])
     pixels = torch.rand(count, *shape, generator=rng.stream(seed, "uniform noise"))
     images = Renormalise.between("none", name)(pixels).to(device=parameter.device, dtype=parameter.dtype)
-    with evaluating(net), torch.no_grad():
+    with unrounded(images.device), evaluating(net), torch.no_grad():
         logits = torch.cat([logits_of(net(part), net) for part in images.split(at_once(images.device, shape))])
     require_finite(logits, name_of(net), "a histogram of predictions")
     counts: list[int] = torch.bincount(logits.argmax(1), minlength=logits.shape[1]).tolist()

@@ -84,6 +84,10 @@ class Transition:
         }
         return [{"step": float(k), **{n: float(v[k]) for n, v in parts.items()}} for k in range(self.p_attacked.shape[2])]
 
+    def record(self) -> list[dict[str, float | None]]:
+        """The curves for a file of JSON: :meth:`rows`, without what is no number, the standard errors of a single image."""
+        return [{name: number if math.isfinite(number) else None for name, number in row.items()} for row in self.rows()]
+
 
 def _standard_error(values: Tensor) -> Tensor:
     """Of the mean over the first axis."""

@@ -35,6 +35,7 @@ from redistill.belief import Pictures, Transition, adversarial_trajectory, check
 from redistill.errors import RedistillError
 from redistill.features.modes import evaluating
 from redistill.features.outputs import require_finite
+from redistill.precision import unrounded
 
 KERAS_EPSILON = 1e-7  # tf.keras.backend.epsilon()
 ACCEPTED = 1e-4  # their balance_sampling: an image is looked at with probability (1 + this) / classes
@@ -81,7 +82,7 @@ def minibatch_transition(
     with evaluating(student, teacher):
         whole = torch.cat([b.images.cpu() for b in images.batches(per_class, parameter.device, parameter.dtype)])
         x = whole[chosen].to(parameter.device)
-        with torch.no_grad():
+        with unrounded(x.device), torch.no_grad():
             logits = {n: torch.cat([require_finite(v(p), n, "a belief") for p in x.split(per_class)]) for n, v in views.items()}
         predicted = {name: z.argmax(1).cpu() for name, z in logits.items()}
         agree = (predicted["student"] == predicted["teacher"]).nonzero()[:, 0]
@@ -96,7 +97,7 @@ def minibatch_transition(
             views["student"], [views["teacher"]], x[where[order].to(x.device)], targets.to(x.device), K=K, rate=rate,
             least=0.0 if gradient == "report" else KERAS_EPSILON,
         )  # fmt: skip
-    p = require_finite(p.double().cpu(), "a network on the way", "a belief")
+    p = require_finite(p.cpu().double(), "a network on the way", "a belief")
     return Transition("student", "teacher", p[0], p[1], targets, chosen[where[order]], rate)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from redistill.core import RedistillError
 from redistill.features.normalised import normalised
+from redistill.precision import unrounded
 
 # rows (an image on its way to one class) that go through the networks together: where there is a cache to stay in, fewer
 ENTRIES = 8_000_000  # at most so many numbers of images in a batch: 500 images of 3x64x64, 53 of 3x224x224
@@ -62,7 +63,8 @@ def adversarial_trajectory(
     x = images.repeat_interleave(aimed, dim=0)
     j = targets.reshape(-1)
     many = at_once(x.device, x.shape[1:])
-    parts = [_trajectory(attacked, others, x[i : i + many], j[i : i + many], K, rate, least, tell) for i in range(0, len(x), many)]
+    with unrounded(x.device):
+        parts = [_trajectory(attacked, others, x[i : i + many], j[i : i + many], K, rate, least, tell) for i in range(0, len(x), many)]
     return torch.cat(parts, dim=1).view(1 + len(others), n, aimed, K)
 
 
@@ -115,13 +117,16 @@ def trajectory_images(net: Net, images: Tensor, targets: Tensor, at: Sequence[in
         raise RedistillError(f"at={list(at)}: numbers of steps must rise from 0")
     shown = []
     x = images
-    for k in range(max(at) + 1):
-        if k in at:
-            shown.append(x.detach().clone())
-        _, x = _step(net, x, targets, rate, last=k == max(at))
+    with unrounded(x.device):
+        for k in range(max(at) + 1):
+            if k in at:
+                shown.append(x.detach().clone())
+            _, x = _step(net, x, targets, rate, last=k == max(at))
     return torch.stack(shown, dim=1)
 
 
 def seeing(net: nn.Module, stream: str) -> Net:
-    """The network in front of images that are normalised as ``stream``; see :func:`redistill.features.normalised.normalised`."""
-    return normalised(net, stream)
+    """The network in front of images that are normalised as ``stream`` (:func:`redistill.features.normalised.normalised`), in whatever
+    precision they come: networks of two are walked beside each other."""
+    view, own = normalised(net, stream), next((p.dtype for p in net.parameters() if p.is_floating_point()), None)
+    return view if own is None else lambda images: view(images.to(own))

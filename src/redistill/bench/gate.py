@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -35,9 +36,18 @@ class Step:
         """Largest difference of loss or of a gradient, relative to the loss and to the largest gradient."""
         if self.gradients.keys() != other.gradients.keys():
             raise OtherWork(f"other parameters learn: {sorted(self.gradients.keys() ^ other.gradients.keys())[:3]}")
-        largest = max(float(g.abs().max()) for g in other.gradients.values())
-        apart = max(float((self.gradients[n].double() - g.double()).abs().max()) for n, g in other.gradients.items())
-        return max(apart / largest, abs(self.loss - other.loss) / abs(other.loss))
+        largest = most(float(g.abs().max()) for g in other.gradients.values())
+        apart = most(float((self.gradients[n].double() - g.double()).abs().max()) for n, g in other.gradients.items())
+        return most([apart / largest, abs(self.loss - other.loss) / abs(other.loss)])
+
+
+def most(numbers: Iterable[float]) -> float:
+    """The largest; infinite where one is NaN, which ``max`` passes over wherever it does not stand first.
+
+    >>> most([0.0, math.nan]), most([1.0, 2.0])
+    (inf, 2.0)
+    """
+    return max(math.inf if math.isnan(number) else number for number in numbers)
 
 
 def _gradients(*modules: torch.nn.Module) -> dict[str, Tensor]:
@@ -127,9 +137,9 @@ def library_checked() -> float:
     by_hand()
     library()
     theirs = dict(by_hand.student.net.named_parameters())
-    moved = max(float((theirs[name].detach() - value).abs().max()) for name, value in first.items())
-    apart = max(float((theirs[name] - value).detach().abs().max()) for name, value in library.student.named_parameters())
-    found = max(apart / moved, abs(library.loss - by_hand.loss) / abs(by_hand.loss))
+    moved = most(float((theirs[name].detach() - value).abs().max()) for name, value in first.items())
+    apart = most(float((theirs[name] - value).detach().abs().max()) for name, value in library.student.named_parameters())
+    found = most([apart / moved, abs(library.loss - by_hand.loss) / abs(by_hand.loss)])
     if not found <= FP32:
         raise OtherWork(f"KD, torchdistill: the first step is {found:.1e} from the plain loop's, allowed {FP32:.0e}: no ratio")
     return found

@@ -98,7 +98,7 @@ def line_of(line: dict[str, Any]) -> str:
             f"{line['cpu_faster_least']:.2f} to {line['cpu_faster_most']:.2f}); wall, {line['processes']} processes each, "
             f"{line['wall_faster']:.2f}x; against plain runs one after the other {line['wall_faster_than_one_by_one']:.2f}x"
         )
-    more = f", {line['fill_s']:.1f} s to fill the table before" if "fill_s" in line else ""
+    more = f", {line['fill_s']:.1f} s of CPU for the run before, which filled the table" if "fill_s" in line else ""
     return (
         f"{line['work']}, {line['contender']}: {line['cpu_faster_median']:.2f} times faster than the plain loop "
         f"({line['cpu_faster_least']:.2f} to {line['cpu_faster_most']:.2f}; {line['cpu_ms']:.0f} ms of CPU, wall "
@@ -125,7 +125,7 @@ def _step(name: str, rounds: int, batch: int, kinds: list[str], library: float |
 
 
 def _table(rounds: int, batch: int, kinds: list[str]) -> Iterator[dict[str, Any]]:
-    """The same table: what the teacher says is known, and the seconds that it took to fill."""
+    """The same table: what the teacher says is known, and the CPU seconds of the same run before, which filled it."""
     one, images, steps = ROWS["KD"], noise(), rounds + 1
     with tempfile.TemporaryDirectory() as folder:
         fill, loops = {}, {}

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from redistill import models, rng
-from redistill.bench.gate import OtherWork
+from redistill.bench.gate import OtherWork, most
 from redistill.bench.measure import interleaved, row
 from redistill.features.tapped import Tapped
 from redistill.published.zero_shot import preset
@@ -114,7 +114,7 @@ def same_updates(n_S: int) -> float:
         for name, want in a.state_dict().items():
             if name not in idle:
                 gap = float((state[name].double() - want.double()).abs().max())
-                worst = max(worst, gap / max(float(want.double().abs().max()), 1e-12))
+                worst = most([worst, gap / max(float(want.double().abs().max()), 1e-12)])
     return worst
 
 

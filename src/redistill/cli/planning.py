@@ -122,6 +122,7 @@ def show(
     from redistill.launch.progress import estimated
     from redistill.launch.rates import rate
     from redistill.papers.cost import seconds
+    from redistill.recipe import Recipe
     from redistill.report import rule_text
 
     missing = made.missing(store)
@@ -147,6 +148,8 @@ def show(
     done = len(made.runs) - sum(map(len, missing))
     if done:
         out.append(f"{done} of {len(made.runs)} runs are there already")
-    out.append(f"at {rate(device) / 1e9:.1f} GMAC/s{f' a process, {jobs} side by side' if jobs > 1 else ''}")
+    kinds = list(dict.fromkeys(group[0].recipe.precision for group in missing)) or [Recipe.model_fields["precision"].default]
+    speeds = [f"{rate(device, kind) / 1e9:.1f} GMAC/s{f' in {kind}' if len(kinds) > 1 else ''}" for kind in kinds]
+    out.append(f"at {' and '.join(speeds)}{f' a process, {jobs} side by side' if jobs > 1 else ''}")
     out.append(made.last_line(3600 * sum(hours) / jobs))
     print("\n".join(out), file=to)  # type: ignore[call-overload]

@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 from redistill.errors import counted
 from redistill.features.modes import evaluating, untouched
 from redistill.features.outputs import logits_of
+from redistill.machine import wait_for
 
 ROUNDS = 15
 """Rounds of a latency; the median of them is told."""
@@ -119,8 +120,9 @@ def _step_peak(student: nn.Module, teacher: nn.Module | None, images: Tensor) ->
 
 
 def step_seconds(student: nn.Module, teacher: nn.Module | None, shape: Sequence[int], batch: int, device: torch.device) -> float:
-    """Seconds of one training step: the faster of two after one that warms up, with at most 32 images, in proportion."""
-    few = min(batch, 32)
+    """Seconds of one training step: the faster of two after one that warms up; on a CPU with at most 32 images, in proportion, which a
+    step of an accelerator is not in."""
+    few = min(batch, 32) if device.type == "cpu" else batch
     images = torch.zeros(few, *shape, device=device)
     turns = []
     with untouched(student), torch.enable_grad():
@@ -132,7 +134,7 @@ def step_seconds(student: nn.Module, teacher: nn.Module | None, shape: Sequence[
                     teacher(images)
             loss = logits_of(student(images), student).float().square().mean()
             torch.autograd.grad(loss, [p for p in student.parameters() if p.requires_grad], allow_unused=True)
-            _wait(device)
+            wait_for(device)
             turns.append(time.perf_counter() - began)
             if turns[-1] > 10:
                 break
@@ -179,18 +181,13 @@ def latencies(
         rounds = 0
         while rounds < ROUNDS and (rounds < 3 or time.perf_counter() - began < SECONDS):
             for (name, batch), found in turns.items():
-                _wait(device)
+                wait_for(device)
                 start = time.perf_counter()
                 nets[name](inputs[name, batch])
-                _wait(device)
+                wait_for(device)
                 found.append(1000 * (time.perf_counter() - start))
             rounds += 1
     return {name: Latency({b: statistics.median(turns[name, b]) for b in batches}, rounds) for name in nets}
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def threads_text() -> str:

@@ -269,7 +269,7 @@ class CohortRun:
     # -- the end ------------------------------------------------------------------------------------------------------
     def _finish(self, loop: Loop) -> None:
         self._close_session(loop)
-        shared = self.materials.facts(self.store, self.say)
+        shared = self.materials.facts(self.store, self.say, self.device)
         together = [one.id for one in self.experiments]
         for number, result in enumerate(loop.results()):
             one, folder = self.experiments[number], self.folders[number]

@@ -283,13 +283,18 @@ class BuiltObjects:
             self.starts.append(start)
             self.code.append(_code_of(one.student))
 
-    def facts(self, store: Store, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
-        """For every record of the cohort: which images, which teacher and how good it is."""
+    def facts(
+        self, store: Store, say: Callable[[str], None] = lambda text: None, device: torch.device | None = None
+    ) -> dict[str, Any]:
+        """For every record of the cohort: which images, which teacher and how good it is. ``device``: of the run, on which that is
+        asked: a processor may take longer for it than a GPU for the run."""
         fact: dict[str, Any] = {"data": {"train": self._manifest(self.source, store)}}
         fact["data"] |= {name: self._manifest(images, store) for name, images in self.evaluate.items()}
         for name, (count, _) in self.seen.items():
             fact["data"][name] = {**fact["data"][name], "seen_by_teacher": count}
         if self.teacher is not None and self.teacher_fact is not None:
+            if device is not None and device.type == "cuda":  # the run had a copy there
+                self.teacher.to(device)
             # it sees images as the stream gives them, as in the run
             seen = normalised(self.teacher, self.source.normalisation)
             measured: dict[str, float] = {}

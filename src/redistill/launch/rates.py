@@ -10,6 +10,9 @@ from redistill.errors import RedistillError
 from redistill.files import Lock, canonical, json_of, make_folder, pretty, write
 from redistill.paths import cache_dir
 
+STEPS = 10_000  # more than are ever taken
+TOGETHER = 10  # steps of an accelerator between two looks at the clock
+
 
 def rates_file() -> Path | None:
     """Where rates are kept; None where nobody knows of a cache folder."""
@@ -61,6 +64,7 @@ def measured(device: str, precision: str) -> float:
 
     from redistill import models
     from redistill.core import Batch
+    from redistill.machine import wait_for
     from redistill.recipe import Recipe
     from redistill.terms import CE
     from redistill.train.loop import Loop
@@ -76,7 +80,7 @@ def measured(device: str, precision: str) -> float:
         normalisation = "cifar10-kuangliu"
 
         def steps_per_epoch(self, batch_size: int, drop_last: bool) -> int:
-            return 1
+            return STEPS  # an epoch that ends looks at every weight, and waits for the device each time
 
         def start(self, room: object) -> Same:
             to = {"device": getattr(room, "device", None)}
@@ -101,16 +105,25 @@ def measured(device: str, precision: str) -> float:
 
     network = models.wrn(16, 2, classes=10, seed=0)
     work = 3 * size * models.describe(network).macs
-    recipe = Recipe(steps=10_000, batch_size=size, precision=precision, lr=0.0)  # type: ignore[arg-type]
+    recipe = Recipe(steps=STEPS, batch_size=size, precision=precision, lr=0.0)  # type: ignore[arg-type]
     loop = Loop([(network, 1.0 * CE())], None, Same(), recipe, seed=0, device=device)
+    where = torch.device(device)
+
+    def done() -> float:
+        """When an accelerator, which runs behind the host, has taken its steps."""
+        wait_for(where)
+        return time.perf_counter()
+
     # a processor's own time: on a busy machine the clock on the wall says how busy, and would be remembered (a rate of a tenth, for good)
-    clock = time.thread_time if torch.device(device).type == "cpu" else time.perf_counter
+    clock, together = (time.thread_time, 1) if where.type == "cpu" else (done, TOGETHER)
     turns: list[float] = []
     begin = last = clock()
     for progress in loop:
+        if progress.step % together:
+            continue
         now = clock()
-        if progress.step > 1:  # the first step warms up
-            turns.append(now - last)
+        if progress.step > together:  # the first warm up
+            turns.append((now - last) / together)
         last = now
         if len(turns) >= 3 and now - begin > 1.0:
             break

@@ -17,6 +17,7 @@ from redistill.belief import Over, Transition, agreement_and_divergence, noise_h
 from redistill.features.normalised import normalisation_of
 from redistill.files import file_digest, write
 from redistill.metrics import predict
+from redistill.precision import unrounded
 from redistill.report.zero_shot import grid, noise_figure, transition_figure
 from redistill.runs.measured import keep
 from redistill.runs.store import Run
@@ -94,10 +95,10 @@ class Compared:
         names = images.class_names or tuple(map(str, range(images.classes)))
         captions = []
         for n in range(len(x)):
-            with torch.no_grad():
+            with unrounded(x.device), torch.no_grad():
                 p = [seeing(nets[who].eval(), images.normalise)(trail[n]).softmax(1)[:, targets[n]].tolist() for who in (a, b)]
             captions.append([f"{one:.2f} {two:.2f}" for one, two in zip(*p, strict=True)])
-        with torch.no_grad():
+        with unrounded(x.device), torch.no_grad():
             start = seeing(nets[a], images.normalise)(x).argmax(1)
         titles = [f"{names[int(i)]} to {names[int(j)]}: {', '.join(map(str, at))} steps" for i, j in zip(start, targets, strict=True)]
         titles[0] += f"; below: p of {names[int(targets[0])]}, {a} and {b}"
@@ -151,7 +152,7 @@ def kept(
             **{key: row[key] for key in ("mte", "mte_standard_error", "relative_mte", "agreement")},
             "kl_student_teacher": row["kl_attacked_other"],
             "kl_teacher_student": row["kl_other_attacked"],
-            "curves": t.rows(),
+            "curves": t.record(),
         }
         several = sum(one == a for one, _ in compared.found) > 1
         path = folder / f"{re.sub('[^a-z0-9+]+', '-', (f'{a} {b}' if several else a).lower())}.json"

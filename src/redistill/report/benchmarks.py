@@ -113,7 +113,8 @@ def _plan(row: Mapping[str, Any], batch: int) -> str:
 
 
 def _table(title: str, rows: list[Mapping[str, Any]]) -> str:
-    lines = [f"\n| {title} | | times faster, CPU | times faster, wall | CPU ms a step | seconds to fill |", "|---|---|--:|--:|--:|--:|"]
+    head = f"\n| {title} | | times faster, CPU | times faster, wall | CPU ms a step | CPU s of the run that filled it |"
+    lines = [head, "|---|---|--:|--:|--:|--:|"]
     for row in rows:
         cpu, wall = (
             f"{row[f'{clock}_faster_median']:.2f} ({row[f'{clock}_faster_least']:.2f} to {row[f'{clock}_faster_most']:.2f})"

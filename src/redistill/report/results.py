@@ -22,7 +22,7 @@ from redistill.report.strict_fast import strict_fast
 from redistill.report.table import Row, bars, markdown
 from redistill.report.web import command_of
 from redistill.report.zero_shot import belief_panels, diagnostics_figure
-from redistill.report.zero_shot_results import belief, belief_records, title_of, toy, watched, zero_shot, zero_shot_curves
+from redistill.report.zero_shot_results import belief, belief_records, title_of, toy, transition_error, watched, zero_shot, zero_shot_curves
 from redistill.runs.measured import every, measured
 from redistill.runs.store import Run
 from redistill.terms import by_name
@@ -245,7 +245,7 @@ def figures(results: Path, folder: Path) -> Iterator[Path]:
         yield diagnostics_figure(folder / "zero-shot-training.svg", one.curves(), title_of(one), one.record["experiment"]["source"]["n_S"])
     if records := belief_records(results):
         panels = [
-            (r["name"], "teacher", f"MTE {r['mte']:.3f} ± {r['mte_standard_error']:.3f}\ntaught by {r['taught_by']}", r["curves"])
+            (r["name"], "teacher", f"MTE {transition_error(r)}\ntaught by {r['taught_by']}", r["curves"])
             for r in records
         ]
         about = records[0]

@@ -16,6 +16,7 @@ from redistill import rng
 from redistill.core import StreamContext
 from redistill.features.modes import mode
 from redistill.features.outputs import logits_of
+from redistill.precision import unrounded
 
 SHOWN, KEPT = 64, 16  # draws made together for a sample, and how many of them are kept
 
@@ -103,7 +104,8 @@ class SampleSnapshots:
         twin = copy.deepcopy(generator).train()
         for module in twin.modules():
             module._forward_hooks.clear()  # whoever listens to the generator in training did not ask for this
-        with torch.no_grad(), rng.seeded(room.seed, "shown", block, device=room.device):
+        # the last moment comes after the last step, where nobody else sees to it that fp32 means fp32
+        with torch.no_grad(), unrounded(room.device), rng.seeded(room.seed, "shown", block, device=room.device):
             images = in_space(twin(z.to(device=room.device, dtype=room.dtype)))[:KEPT]
             self.samples[block] = images.float()  # on the device: nobody waits for it
             beliefs = []

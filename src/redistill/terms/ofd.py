@@ -47,7 +47,7 @@ def margins(gain: Float[Tensor, " channels"], bias: Float[Tensor, " channels"]) 
     from scipy.special import ndtr  # slow to import
 
     found = []
-    for s, m in zip(gain.detach().double().abs().tolist(), bias.detach().double().tolist(), strict=True):
+    for s, m in zip(gain.detach().cpu().double().abs().tolist(), bias.detach().cpu().double().tolist(), strict=True):
         below = float(ndtr(-m / s)) if s > 0 else float(m < 0)
         if s == 0:
             found.append(min(m, 0.0))

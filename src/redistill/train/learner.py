@@ -24,7 +24,7 @@ from redistill.memory_order import go_on
 from redistill.replay import prime
 from redistill.train.clock import Moment
 from redistill.train.kept import Average, Kept, Patience, lay
-from redistill.train.optimise import clip, forget, make_optimizer, parameter_groups, saved
+from redistill.train.optimise import clip, forget, make_optimizer, parameter_groups, saved, take_in
 from redistill.train.result import Accuracy
 from redistill.train.schedule import SharedSchedule
 
@@ -147,6 +147,7 @@ class Learner:
                 losses = self._in_parts(batch, ask_teacher, now)
         if self.norms is not None:
             self._lay(self.norms, now.row, clip(self.net, self.method, schedule.recipe).to(self.norms))
+        take_in(self.optimizer)
         self.optimizer.step()
         row = [loss.detach().to(self.buffer).reshape(()) for loss in losses]
         self._lay(self.buffer, now.row, torch.stack(row))
@@ -239,20 +240,20 @@ class Learner:
         if not first <= since < self.taken:
             raise RedistillError(f"the losses of step {since} are not kept step by step: those of {first} to {self.taken - 1} are")
         kept = slice(self.schedule.row(since), self.schedule.row(self.taken - 1) + 1)
-        losses = self.buffer[kept].double().cpu()
+        losses = self.buffer[kept].cpu().double()  # on the CPU: mps has no float64
         totals = [sum(w * v for w, v in zip(self.weights[since + i], row, strict=True)) for i, row in enumerate(losses.tolist())]
-        return Rows(losses, totals, None if self.norms is None else self.norms[kept].double().cpu())
+        return Rows(losses, totals, None if self.norms is None else self.norms[kept].cpu().double())
 
     def read(self, count: int) -> tuple[int, float, int] | None:
         """Add the first ``count`` rows of the buffer to the epoch; or the first loss that is not finite: term, value, row."""
-        rows = self.buffer[:count].double().cpu()
+        rows = self.buffer[:count].cpu().double()
         bad = (~torch.isfinite(rows)).nonzero()
         if len(bad):
             row, column = (int(v) for v in bad[0])
             return column, float(rows[row, column]), row
         self.epoch_sum += rows.sum(0)
         if self.norms is not None:
-            self.norm_sum += float(self.norms[:count].double().sum())
+            self.norm_sum += float(self.norms[:count].cpu().double().sum())
         return None
 
     def spoilt(self) -> str | None:

@@ -394,7 +394,8 @@ class Loop:
         self.step = int(state["step"])
         self._seconds, self._cpu = float(state["seconds"]), float(state["cpu_seconds"])
         self._source_log = [(int(step), dict(numbers)) for step, numbers in state["source_log"]]
-        self.stream.load_state_dict(state["stream"])
+        with self.means.ieee():  # a source may ask the teacher once more, whose answer must have the bits that it had in its step
+            self.stream.load_state_dict(state["stream"])
         if self.teacher is not None and state["teacher"] is not None:
             self.teacher.load_state(state["teacher"])
         for student, saved in zip(self.students, state["students"], strict=True):

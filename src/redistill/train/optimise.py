@@ -53,6 +53,19 @@ def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.
     return kind(groups, lr=recipe.lr, betas=recipe.betas, eps=recipe.eps, fused=fused, foreach=False, capturable=fused and recorded)
 
 
+def take_in(optimizer: torch.optim.Optimizer) -> None:
+    """Before a step: weights that get their first gradient later than others of their group, as layers that were dropped until now do,
+    have a momentum of 0 until then. PyTorch's fused SGD takes all of a group, or none, for new."""
+    for group in optimizer.param_groups if isinstance(optimizer, torch.optim.SGD) else ():
+        if not (group["fused"] and group["momentum"]):
+            continue
+        moving = [p for p in group["params"] if p.grad is not None]
+        new = [p for p in moving if optimizer.state.get(p, {}).get("momentum_buffer") is None]
+        if len(new) < len(moving):
+            for p in new:
+                optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p, memory_format=torch.preserve_format)
+
+
 def forget(optimizer: torch.optim.Optimizer) -> None:
     """A new optimiser in the place of the old one: the state is that before the first step."""
     for state in optimizer.state.values():
