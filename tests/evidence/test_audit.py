@@ -420,3 +420,22 @@ def test_other_parts_of_a_file_are_checked_too(tmp_path: Path, more: Run, senten
     path.write_text(json.dumps(data), encoding="utf-8")
     with pytest.raises(RedistillError, match=sentence):
         read_evidence(path)
+
+
+def test_counts_that_are_null_are_not_known(tmp_path: Path) -> None:
+    """Null is what the file is told to hold where a count is not known; a TypeError came of it."""
+    known = {"float_correct": 9000, "int8_correct": 8900, "only_float_correct": 150, "only_int8_correct": 50}
+    pairs = [{**known, "images": None, "size": 32}, {**known, "only_int8_correct": None}]
+    [fact] = [fact for fact in settled(evidence(tmp_path, [{}], pairs=pairs)) if fact.about == "float and int8"]
+    assert "is right on 9000 and the int8 file on 8900 of 10000 images, +1.00 points for float" in fact.text
+
+
+def test_bars_and_settings_that_are_no_numbers_spoil_no_file(tmp_path: Path) -> None:
+    """A bar in a name was a further column, and NaN among the settings of a grid no JSON."""
+    runs = [{"settings": {"tau": float("nan"), "weight": weight}, "last": 70.0 + weight, "best": 71.0 + weight} for weight in range(5)]
+    one = audit(evidence(tmp_path, runs, published_claims=[{"method": "K|D", "student": "resnet8x4", "gain": 1.0}]))
+    assert "| K\\|D, None -> resnet8x4, minus the student alone | +1.00 |" in page(one)
+    [path] = [path for path in save([one], tmp_path / "audit") if path.suffix == ".json"]
+    data = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    [grid] = [fact["rows"][0] for fact in data["settled"] if fact["about"] == "largest of a grid"]
+    assert grid["settings"] == 5 and grid["at"] == {"tau": "nan", "weight": 4}

@@ -185,6 +185,9 @@ def test_json_lines(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"dataset": "CIFAR-10", "student": "WRN-16-1", "method": "AT", "seed": 3, "last": 91.7}\n', encoding="utf-8")
     assert one(path).runs[0].seed == 3
+    (folder := tmp_path / "folder").mkdir()
+    (folder / "a.ndjson").write_bytes(path.read_bytes())  # passed over in a folder, though read by itself
+    assert one(folder).runs[0].seed == 3
     path.write_text(path.read_text() + '{"dataset": "CIFAR', encoding="utf-8")
     with pytest.raises(RedistillError, match=r"line 2: is no JSON .*cut short"):
         one(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from redistill.evidence.model import Evidence
 from redistill.evidence.read import FINDINGS, is_audit
 from redistill.evidence.settled import Fact, settled
 from redistill.evidence.significance import Tested, tested
+from redistill.report.table import bars
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ def table(bearing: Bearing) -> str:
             one = len(claim.cells) == 1 and len(single) == 1 and single[0] is not None
             value, interval = (f"{single[0]:.2f}" if one else ""), ""
         behind = min(map(len, runs)) if runs else reading.ours.n if reading is not None else ""  # a store's runs stand in no arms
-        lines.append(f"| {claim.id} | {printed} | {value} | {behind} | {interval} | {verdict_words(finding)} |")
+        lines.append(bars((claim.id, printed, value, behind, interval, verdict_words(finding))))
     return "\n".join(lines)
 
 
@@ -169,9 +171,7 @@ def _published(fact: Fact) -> list[str]:
     for row in fact.rows:
         last, best = (f"{row[name]:.2f}" if row[name] is not None else "" for name in ("last", "best"))
         part = f" (run {row['part']})" if row["part"] else ""
-        lines.append(
-            f"| {row['published']:g} | {row['of']} | {last} | {best} | {row['epochs'] or ''} | {row['is']} | {row['where'] or ''}{part} |"
-        )
+        lines.append(bars((f"{row['published']:g}", row["of"], last, best, row["epochs"] or "", row["is"], f"{row['where'] or ''}{part}")))
     return [*lines, ""]
 
 
@@ -180,11 +180,11 @@ def _tests(tests: Sequence[Tested]) -> list[str]:
     for one in tests:
         called = "" if one.significant is None else "significant" if one.significant else "not significant"
         if one.gain is None or one.theirs is None or one.ours is None:
-            lines.append(f"| {one.of} | {'' if one.difference is None else f'{one.difference:+.2f}'} | {called} | {one.note} | | |")
+            lines.append(bars((one.of, "" if one.difference is None else f"{one.difference:+.2f}", called, one.note, "", "")))
             continue
         reported = "" if one.difference is None else f"{one.difference:+.2f}"
         gain = f"{one.gain.value:+.3f} [{one.gain.low:+.2f}, {one.gain.high:+.2f}]"
-        lines.append(f"| {one.of} | {reported} | {called} | {gain} | p = {one.theirs:.3f} | p = {one.ours:.3f} |")
+        lines.append(bars((one.of, reported, called, gain, f"p = {one.theirs:.3f}", f"p = {one.ours:.3f}")))
     changed = sum(one.significant is True and one.ours is not None and one.ours >= 0.05 for one in tests)
     counted = [one for one in tests if one.ours is not None]
     lines += [
@@ -216,9 +216,10 @@ def rows(one: Audit) -> dict[str, Any]:
 
 
 def _short(value: Any) -> Any:
-    """With every number to 6 decimals: more would differ between versions of numpy."""
+    """With every number to 6 decimals: more would differ between versions of numpy. A setting that is no number is a word, as JSON has
+    none for it."""
     if isinstance(value, float):
-        return round(value, 6)
+        return round(value, 6) if math.isfinite(value) else str(value)
     if isinstance(value, dict):
         return {name: _short(inner) for name, inner in value.items()}
     return [_short(inner) for inner in value] if isinstance(value, list | tuple) else value
@@ -285,7 +286,7 @@ def side_by_side(audits: Sequence[Audit]) -> str:
                 value = f"{runs[0][0].last:.2f}"
             variant = f", {bearing.variant}" if bearing.variant else ""
             file = f" ({page_of})" if len(pages[bearing.whose]) > 1 else ""
-            lines.append(f"| {paper} {name}: {claim} | {bearing.whose}{file}{variant} | {value} | {verdict_words(finding)} |")
+            lines.append(bars((f"{paper} {name}: {claim}", f"{bearing.whose}{file}{variant}", value, verdict_words(finding))))
     return "\n".join(lines) + "\n"
 
 
@@ -308,7 +309,7 @@ def save(audits: Sequence[Audit], folder: Path) -> list[Path]:
         written.append(folder / name)
 
     for name, one in zip(names, audits, strict=True):
-        write(f"{name}.json", json.dumps(rows(one), indent=1, ensure_ascii=False) + "\n")
+        write(f"{name}.json", json.dumps(rows(one), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
         write(f"{name}.md", page(one))
     listed = [row for one in audits for bearing in one.bearings for row in finding_rows(bearing)]
     if listed:

@@ -386,9 +386,9 @@ def _pairs(evidence: Evidence) -> list[Fact]:
     """Two networks on the same images."""
     found = []
     for pair in evidence.pairs:
-        if not {"float_correct", "int8_correct", "only_float_correct", "only_int8_correct"} <= set(pair):
+        if any(pair.get(name) is None for name in ("float_correct", "int8_correct", "only_float_correct", "only_int8_correct")):
             continue
-        n, b, c = int(pair.get("images", 10_000)), int(pair["only_float_correct"]), int(pair["only_int8_correct"])
+        n, b, c = int(pair.get("images") or 10_000), int(pair["only_float_correct"]), int(pair["only_int8_correct"])
         difference, low, high = (100 * one for one in paired_accuracy(b, c, n))
         text = (
             f"Size {pair.get('size')}: the float file is right on {pair['float_correct']} and the int8 file on "
