@@ -164,6 +164,15 @@ def test_names_that_tell_networks_apart() -> None:
     assert called(["r/x/seed-0", "net.pth"], [two[0], None], ["ours", None]) == ["ours", "net"]
 
 
+def test_a_file_with_an_equals_sign_may_have_a_name(tmp_path: Path) -> None:
+    """As Lightning calls its checkpoints: the name took "epoch" with it, and the file was "9-step=5.ckpt"."""
+    from redistill.cli.belief import named
+
+    file = tmp_path / "epoch=9-step=5.ckpt"
+    file.write_bytes(b"")
+    assert named([f"KD, T = 4={file}", str(file), "KD=no=where"]) == (["KD, T = 4", None, "KD=no"], [str(file), str(file), "where"])
+
+
 def test_a_run_that_is_not_finished_is_said_to_be(call: Call, tmp_path: Path) -> None:
     folder = tmp_path / "cell" / "seed-0"
     folder.mkdir(parents=True)

@@ -11,6 +11,7 @@ from redistill.cli import app
 from redistill.cli.evaluate import network_of, opening_for, require_fit
 from redistill.cli.options import DataDir, Device, Json, Out, Threads, TrustCode, show_json, use_threads
 from redistill.errors import RedistillError
+from redistill.paths import expanded, is_there
 
 if TYPE_CHECKING:
     from redistill.runs.store import Run
@@ -141,19 +142,25 @@ def belief(
 
 
 def named(given: list[str]) -> tuple[list[str | None], list[str]]:
-    """Names and networks of ``NAME=NETWORK``; what is a file or a folder as it stands has no name.
+    """Names and networks of ``NAME=NETWORK``; what is a file or a folder as it stands has no name, and may have an equals sign in it.
 
     >>> named(["KD=runs/kd", "teacher.pth"])
     (['KD', None], ['runs/kd', 'teacher.pth'])
     """
-    parts = [(None, "", one) if Path(one).exists() else one.rpartition("=") for one in given]
-    return [name or None for name, _, _ in parts], [network for _, _, network in parts]
+    parts = [_parted(one) for one in given]
+    return [name or None for name, _ in parts], [network for _, network in parts]
+
+
+def _parted(one: str) -> tuple[str, str]:
+    """Name and network of one: where the text may be parted in several ways, a file or folder that is there counts."""
+    words = one.split("=")
+    ways = [("=".join(words[:i]), "=".join(words[i:])) for i in range(len(words))]
+    return next((way for way in ways if is_there(expanded(way[1]))), ways[-1])
 
 
 def weights_of(name: str, run: Run | None) -> Path:
     """The file of a network's weights."""
     from redistill.models.shipped import place_of
-    from redistill.paths import expanded
 
     return (place_of(name) or expanded(name)) if run is None else run.weights()
 

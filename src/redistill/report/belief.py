@@ -132,7 +132,7 @@ def kept(
 ) -> list[Path]:
     """A record of each pair in ``folder``, a folder of measurements (:mod:`redistill.runs.measured`), named as its attacked network,
     and as both where several stand beside it. ``settings``: data, aim ... of the measurement; ``begun``: where and by which code."""
-    paths = []
+    paths: list[Path] = []
     for row in compared.rows():
         a, b, t = row["attacked"], row["other"], compared.found[row["attacked"], row["other"]]
         labels = compared.images.all_labels
@@ -154,7 +154,9 @@ def kept(
             "curves": t.rows(),
         }
         several = sum(one == a for one, _ in compared.found) > 1
-        path = folder / f"{re.sub('[^a-z0-9+]+', '-', (f'{a} {b}' if several else a).lower())}.json"
+        plain = re.sub(r"(?:[^\w+]|_)+", "-", (f"{a} {b}" if several else a).lower())
+        ways = (folder / f"{plain}{end}.json" for end in ("", *(f"-{n}" for n in range(2, len(paths) + 3))))
+        path = next(way for way in ways if way not in paths)  # no record takes the place of another of this call
         keep(path, record, begun)
         paths.append(path)
     return paths
