@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -57,6 +58,15 @@ def test_runs_are_listed_and_filtered(store: Store) -> None:
     assert table[0].split() == ["id", "seed", "state", "accuracy", "%", "run"] and len(table) == 8
 
 
+def test_runs_of_a_mixture_are_found_by_the_data_of_its_halves() -> None:
+    from redistill.cli.look import _matches
+
+    halves = {"first": {"kind": "images", "data": "cifar10:train"}, "second": {"kind": "dafl"}}
+    asked = {"method": [{"use": "KD"}], "student": {"model": "wrn-16-1"}, "source": {"kind": "mixed", **halves, "take": [1, 1]}}
+    run: Any = SimpleNamespace(entry=SimpleNamespace(experiment=asked))
+    assert _matches(run, "CIFAR10", None, None) and _matches(run, "dafl", None, "kd") and not _matches(run, "svhn", None, None)
+
+
 def test_damaged_and_begun_runs_are_listed(store: Store, tmp_path: Path) -> None:
     place = Store(tmp_path / "runs")
     shutil.copytree(store.root, place.root)
@@ -77,6 +87,7 @@ def test_show_says_what_was_done(store: Store) -> None:
     assert "teacher ./nets.py:Small: test " in shown and "bit-identical: yes" in shown
     record = json.loads(ask(store, "show", store.pick("KD")[0].id, "--json").stdout)
     assert record == store.pick("KD")[0].record
+    assert json.loads(ask(store, "show", "KD", "--json").stdout) == [run.record for run in store.pick("KD")]  # of three seeds one text
 
 
 def test_compare_pairs_by_seed(store: Store) -> None:
