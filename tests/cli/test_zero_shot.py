@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -135,6 +136,20 @@ def test_belief_about_a_single_image(call: Call, nets: list[Path], tmp_path: Pat
     assert ", 1 image" in (tmp_path / "transitions.svg").read_text() and "nan" not in (tmp_path / "record.json").read_text()
     status, out, _ = call("belief", *nets, "--data", "digits", "--count", 1, "-K", 2, "--noise", 0, "--to", tmp_path)
     assert status == 0 and out.startswith("steps in images of digits normalised as digits") and "±" not in out
+    words = ("--data", "digits", "--count", 1, "-K", 2, "--noise", 0, "--to", tmp_path, "--keep", tmp_path / "belief")
+    status, _, err = call("belief", f"a={nets[0]}", f"b={nets[1]}", *words)  # NaN, the standard error of one image, is no JSON
+    assert status == 0 and "Out of range" not in err
+    assert {(one["mte_standard_error"], one["curves"][0]["attacked_standard_error"]) for one in every(tmp_path / "belief")} == {(None, None)}
+
+
+def test_belief_on_images_without_labels(call: Call, nets: list[Path], tmp_path: Path) -> None:
+    """It ended in a TypeError where figures name classes, after all of the work; labels are of no use to it."""
+    pixels = (255 * torch.rand(12, 1, 8, 8, generator=rng.stream(0, "test"))).to(torch.uint8)
+    np.savez(tmp_path / "plain.npz", x=pixels.numpy())
+    words = ("--normalise", "half", "--count", 2, "-K", 2, "--noise", 5, "--to", tmp_path / "out", "--json")
+    status, out, err = call("belief", *nets, "--data", f"arrays:{tmp_path / 'plain.npz'}", *words)
+    assert status == 0, err
+    assert [sum(counts) for counts in json.loads(out)["noise"].values()] == [5, 5] and (tmp_path / "out" / "noise.svg").is_file()
 
 
 def test_networks_of_other_classes_are_refused_before_the_work(call: Call, tmp_path: Path) -> None:

@@ -85,6 +85,11 @@ class Transition:
         return [{"step": float(k), **{n: float(v[k]) for n, v in parts.items()}} for k in range(self.p_attacked.shape[2])]
 
 
+    def written(self) -> list[dict[str, float | None]]:
+        """:meth:`rows` for JSON, which has no NaN: the standard error of a single image is null."""
+        return [{name: value if math.isfinite(value) else None for name, value in row.items()} for row in self.rows()]
+
+
 def _standard_error(values: Tensor) -> Tensor:
     """Of the mean over the first axis."""
     n = values.shape[0]

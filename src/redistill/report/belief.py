@@ -46,6 +46,13 @@ class Compared:
         """With what every network says of every image."""
         return cls(nets, images, found, {name: predict(net, images) for name, net in nets.items()}, steps, rate)
 
+    @property
+    def names(self) -> list[str]:
+        """Of the classes that the networks tell apart: the set's, where it names these, else their numbers."""
+        width = next(iter(self.logits.values())).shape[1]
+        known = self.images.class_names
+        return list(known) if known is not None and len(known) == width else list(map(str, range(width)))
+
     def rows(self) -> list[dict[str, Any]]:
         """A row a pair: transition errors, agreement in percent, KL in nats both ways."""
         made = []
@@ -78,8 +85,7 @@ class Compared:
             )
             for name, net in self.nets.items()
         }
-        classes = list(images.class_names or map(str, range(images.classes)))
-        return counts, noise_figure(to / "noise.svg", counts, classes, f"predictions on {count} images of uniform noise")
+        return counts, noise_figure(to / "noise.svg", counts, self.names, f"predictions on {count} images of uniform noise")
 
     def _on_the_way(self, path: Path, shown: int = 4) -> Path:
         """For the first pair: some images, each on its way to another class, with both networks' belief in it."""
@@ -91,7 +97,7 @@ class Compared:
         targets = t.targets[torch.arange(len(x)), which].to(x.device)
         at = sorted({round((self.steps - 1) * part / 6) for part in range(7)})
         trail = trajectory_images(seeing(nets[a], images.normalise), x, targets, at, rate=self.rate)
-        names = images.class_names or tuple(map(str, range(images.classes)))
+        names = self.names
         captions = []
         for n in range(len(x)):
             with torch.no_grad():
@@ -151,7 +157,7 @@ def kept(
             **{key: row[key] for key in ("mte", "mte_standard_error", "relative_mte", "agreement")},
             "kl_student_teacher": row["kl_attacked_other"],
             "kl_teacher_student": row["kl_other_attacked"],
-            "curves": t.rows(),
+            "curves": t.written(),
         }
         several = sum(one == a for one, _ in compared.found) > 1
         plain = re.sub(r"(?:[^\w+]|_)+", "-", (f"{a} {b}" if several else a).lower())

@@ -94,20 +94,20 @@ def transition_figure(
     return belief_panels(path, panels, title)
 
 
-def belief_panels(path: Path, panels: Sequence[tuple[str, str, str, Sequence[Mapping[str, float]]]], title: str) -> Path:
+def belief_panels(path: Path, panels: Sequence[tuple[str, str, str, Sequence[Mapping[str, float | None]]]], title: str) -> Path:
     """The same from data: (attacked, other, heading, rows of :meth:`redistill.belief.Transition.rows`) a panel."""
     return save(beliefs_drawn(panels, title), path, title)
 
 
 def beliefs_drawn(
-    panels: Sequence[tuple[str, str, str, Sequence[Mapping[str, float]]]], title: str, *, width: float = 3.4, size: float = 9
+    panels: Sequence[tuple[str, str, str, Sequence[Mapping[str, float | None]]]], title: str, *, width: float = 3.4, size: float = 9
 ) -> Any:
     """The figure itself; ``width`` of a panel in inches, ``size`` of its letters in points."""
     figure, axes = _panels(len(panels), width, size)
     for ax, (attacked, other, above, rows) in zip(axes, panels, strict=True):
         steps = np.array([row["step"] for row in rows])
         for which, name, colour in (("attacked", f"{attacked} (attacked)", RUST), ("other", other, ACCENT)):
-            mean, error = (np.array([row[key] for row in rows]) for key in (which, f"{which}_standard_error"))
+            mean, error = (np.array([row[key] for row in rows], dtype=float) for key in (which, f"{which}_standard_error"))
             ax.fill_between(steps, mean - 2 * error, mean + 2 * error, color=colour, alpha=0.25, linewidth=0)
             ax.plot(steps, mean, color=colour, linewidth=1.4, label=name)
         # curves may lie anywhere between 0 and 1: the names get a band of their own above them

@@ -25,7 +25,7 @@ class Believed:
     Attributes:
         run: id. attacked: whose gradient pushes the images, ``student`` or ``teacher``; ``relative``: the student's, and ``mte`` is the
             relative one of the TensorFlow reproduction, by its code. images: how many, of ``data``.
-        mte, standard_error: over images (None where it is relative). pick: which images (:func:`redistill.belief.transitions`).
+        mte, standard_error: over images (None where it is relative, and of a single image). pick: which images (:func:`redistill.belief.transitions`).
         numerics: version of the measurement (:data:`redistill.belief.NUMERICS`).
         curves: mean beliefs step by step (:meth:`redistill.belief.Transition.rows`); the first records have none.
     """
@@ -38,7 +38,7 @@ class Believed:
     standard_error: float | None
     pick: Pick = "first"
     numerics: int = 1
-    curves: Sequence[Mapping[str, float]] = ()
+    curves: Sequence[Mapping[str, float | None]] = ()
 
 
 def kept(folder: Path, pick: Pick = "first") -> dict[tuple[str, str], Believed]:
@@ -89,8 +89,8 @@ def measure(
             value = relative(t)
         else:
             [t] = belief.transitions(nets, images, count=COUNT, K=STEPS, rate=RATE, attack=[attacked], pick=pick).values()
-            value, error = t.mte, t.mte_standard_error
-        made = Believed(run.id, attacked, data, len(t.index), value, error, pick, belief.NUMERICS, t.rows())
+            value, error = t.mte, t.mte_standard_error if len(t.index) > 1 else None
+        made = Believed(run.id, attacked, data, len(t.index), value, error, pick, belief.NUMERICS, t.written())
         known[run.id, attacked] = made
         make_folder(folder)
         name = f"{run.id}-{attacked}{'' if pick == 'first' else f'-{pick}'}.json"
