@@ -25,7 +25,8 @@ class Believed:
     Attributes:
         run: id. attacked: whose gradient pushes the images, ``student`` or ``teacher``; ``relative``: the student's, and ``mte`` is the
             relative one of the TensorFlow reproduction, by its code. images: how many, of ``data``.
-        mte, standard_error: over images (None where it is relative, and of a single image). pick: which images (:func:`redistill.belief.transitions`).
+        mte, standard_error: over images (None where it is relative, and of a single image). pick: which images
+            (:func:`redistill.belief.transitions`).
         numerics: version of the measurement (:data:`redistill.belief.NUMERICS`).
         curves: mean beliefs step by step (:meth:`redistill.belief.Transition.rows`); the first records have none.
     """
