@@ -331,6 +331,8 @@ def test_a_row_an_epoch_is_one_run_and_a_gap_is_told(tmp_path: Path) -> None:
     facts = {"dataset": "CIFAR-100", "student": "resnet20", "method": "KD", "teacher": "resnet56"}
     (run,) = one(path, facts=facts).runs
     assert (run.last, run.best, run.best_on, run.epochs) == (63, 64, "test", 5)
+    (run,) = one(path, facts=facts, unit="error").runs  # the best epoch is that of the least error: it was asked for --unit error again
+    assert (run.last, run.best, run.epochs) == (37, 39, 5)
     path.write_text("\n".join(map(json.dumps, rows[:2] + rows[3:])), encoding="utf-8")
     with pytest.raises(RedistillError, match="do not count from 0 or 1 without a gap"):
         one(path, facts=facts)
