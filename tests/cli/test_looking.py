@@ -149,6 +149,13 @@ def test_diff_names_switches_and_weights(store: Store, tmp_path: Path) -> None:
     assert any(d["part"] == "weights" and "numbers differ, by up to" in d["where"] for d in found)
     done = ask(store, "diff", str(a.folder), str(b.folder), "--assert-equal")
     assert done.exit_code == 1 and "the runs differ in switches, " in done.stderr
+    # of records that were kept without weights the rest is told: there was a sentence about the file that is gone, and nothing else
+    kept = Store(tmp_path / "kept")
+    assert CliRunner().invoke(program(), ["runs", "--runs", str(store.root), "--keep", str(kept.root)]).exit_code == 0
+    (one,), (two,) = ([run for run in Store(kept.root / "runs").finished() if run.id == known.id] for known in (a, b))
+    found = json.loads(ask(store, "diff", str(one.folder), str(two.folder), "--json").stdout)
+    assert {"part": "switches", "where": "method.0.use", "a": "CE", "b": "KD", "matters": True} in found
+    assert [d["where"].partition(" without")[0] for d in found if d["part"] == "weights"] == ["the weights differ; by how much is not known"]
     # trained again elsewhere: equal but for the clock
     again = Store(tmp_path / "again")
     shutil.copytree(store.root, again.root)
