@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from helpers.whole_record import REST
+from redistill.claims import Claim, Measured, Published, judge
 from redistill.cli import program
 from redistill.errors import RedistillError
 from redistill.files import digest
@@ -27,7 +29,7 @@ from redistill.report.folder import claim, save
 from redistill.report.html import page
 from redistill.report.paper import seeds_of
 from redistill.report.table import comparison, markdown
-from redistill.report.web import address_of, command_of, paper_page
+from redistill.report.web import MOST, _table, address_of, command_of, paper_page
 from redistill.report.web_parts import _cost, _samples
 from redistill.report.web_runs import runs_page
 from redistill.report.written import parts_of
@@ -187,6 +189,21 @@ def test_no_record_of_beliefs_takes_the_place_of_another(tmp_path: Path) -> None
     written = kept(compared, origins, {}, tmp_path / "belief", begin())
     assert [path.name for path in written] == ["a-m-1.json", "a-m-1-2.json", "学生.json", "生徒.json", "kd-1.json"]
     assert all(path.is_file() for path in written)
+
+
+def test_a_figure_of_some_of_the_claims_says_so(tmp_path: Path) -> None:
+    paper = load(SMALL)
+    plan = make(paper, select(paper), device="cpu")
+    [table] = judged(plan, Store(tmp_path))
+    number = Published(75.0, seeds=3, which="last", aggregate="mean")
+    runs = {"A": [Measured(seed, 79 + seed / 10) for seed in range(3)]}
+    findings = tuple(judge(Claim(f"claim {i}", "value", "A", number), runs) for i in range(MOST + 2))
+    words = []
+    for many in (MOST, MOST + 2):
+        parts = _table(plan, replace(table, findings=findings[:many]), "t0", True)
+        figures = next(one for one in parts if getattr(one, "tag", "") == "div")
+        words.append(" ".join(figures.itertext()))  # type: ignore[union-attr]
+    assert "the first 40 of 42" not in words[0] and "the first 40 of 42" in " ".join(words[1].split())
 
 
 @pytest.mark.parametrize(

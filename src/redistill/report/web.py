@@ -123,9 +123,10 @@ def _table(plan: Plan, judged: TableVerdict, name: str, whole: bool) -> list[Con
     looked = [f for f in judged.findings if f.reading is not None or f.measured is not None]
     figures: list[Content] = []
     unit = points_of(plan.paper.table(judged.table))
-    if rested := [one for finding in looked if (one := held(finding)) is not None][:MOST]:
+    if rested := [one for finding in looked if (one := held(finding)) is not None]:
+        part_of = "" if len(rested) <= MOST else f", the first {MOST} of {len(rested)} claims"
         for part, (drawn, held_there) in enumerate(
-            forests(rested, title="Ours minus the paper's", width=WIDTH, size=LETTER, unit=unit)
+            forests(rested[:MOST], title=f"Ours minus the paper's{part_of}", width=WIDTH, size=LETTER, unit=unit)
         ):
             verdicts = "; ".join(f"{one.name}: {one.words}" for one in held_there)
             figures.append(figure(svg_text(drawn, f"Claims of table {judged.table}", verdicts), f"{name}-f{part or ''}"))
