@@ -21,6 +21,7 @@ from redistill.evidence.model import Evidence
 from redistill.evidence.read import read_evidence
 from redistill.evidence.settled import agrees, expected_maximum, settled
 from redistill.report import results
+from redistill.stats import Interval
 
 
 def evidence(tmp_path: Path, runs: list[Run], **more: object) -> Evidence:
@@ -439,3 +440,10 @@ def test_bars_and_settings_that_are_no_numbers_spoil_no_file(tmp_path: Path) -> 
     data = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
     [grid] = [fact["rows"][0] for fact in data["settled"] if fact["about"] == "largest of a grid"]
     assert grid["settings"] == 5 and grid["at"] == {"tau": "nan", "weight": 4}
+
+
+def test_a_test_is_not_rounded_to_the_other_side_of_what_decides() -> None:
+    """"p = 0.050 (below 0.05)", and an interval that begins at +0.00 beside a difference that is not shown."""
+    gain = Interval(0.5, -0.004, 1.0, 0.95, 3, 0.25, None, 0.0497)
+    one = significance.Tested("KD", 0.5, True, gain, 0.0497, 0.0503)
+    assert "+0.500 [-0.004, +1.00], their test p = 0.0497 (below 0.05), after Holm p = 0.050 (not below 0.05)" in one.sentence

@@ -21,7 +21,7 @@ from redistill.evidence.bearing import Bearing, bearings
 from redistill.evidence.model import Evidence
 from redistill.evidence.read import FINDINGS, is_audit
 from redistill.evidence.settled import Fact, settled
-from redistill.evidence.significance import Tested, tested
+from redistill.evidence.significance import Tested, p_words, tested
 from redistill.report.table import bars
 
 
@@ -183,8 +183,7 @@ def _tests(tests: Sequence[Tested]) -> list[str]:
             lines.append(bars((one.of, "" if one.difference is None else f"{one.difference:+.2f}", called, one.note, "", "")))
             continue
         reported = "" if one.difference is None else f"{one.difference:+.2f}"
-        gain = f"{one.gain.value:+.3f} [{one.gain.low:+.2f}, {one.gain.high:+.2f}]"
-        lines.append(bars((one.of, reported, called, gain, f"p = {one.theirs:.3f}", f"p = {one.ours:.3f}")))
+        lines.append(bars((one.of, reported, called, one.recomputed, *(f"p = {p_words(p)}" for p in (one.theirs, one.ours)))))
     changed = sum(one.significant is True and one.ours is not None and one.ours >= 0.05 for one in tests)
     counted = [one for one in tests if one.ours is not None]
     lines += [

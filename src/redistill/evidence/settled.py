@@ -17,7 +17,7 @@ from redistill.errors import counted
 from redistill.evidence import names
 from redistill.evidence.model import Evidence, Trained, arm_of, arms
 from redistill.evidence.registry import decimals_of
-from redistill.stats import paired_accuracy
+from redistill.stats import paired_accuracy, past_edge
 from redistill.verdicts.expected import FEW, WHOLE
 
 GRID = 4
@@ -393,7 +393,7 @@ def _pairs(evidence: Evidence) -> list[Fact]:
         text = (
             f"Size {pair.get('size')}: the float file is right on {pair['float_correct']} and the int8 file on "
             f"{pair['int8_correct']} of {n} images, "
-            f"{difference:+.2f} points for float (95 % interval of the images {low:+.2f} to {high:+.2f}, "
+            f"{difference:+.2f} points for float (95 % interval of the images {past_edge(low, 0.0, 0.0)} to {past_edge(high, 0.0, 0.0)}, "
             f"from {b} and {c} "
             f"images that only one of them has right)."
         )
