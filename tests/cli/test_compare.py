@@ -9,7 +9,7 @@ import pytest
 
 from helpers.finished_runs import finished
 from redistill import models, papers
-from redistill.cli.compare import compare
+from redistill.cli.compare import _part, compare
 from redistill.core import RedistillError
 from redistill.papers.plan import make, select
 from redistill.runs.store import Store
@@ -60,6 +60,7 @@ def test_what_does_not_go_together_is_said(tmp_path: Path) -> None:
         compare(out=tmp_path)
     with pytest.raises(RedistillError, match="--student says how methods are trained: name them with --methods"):
         compare(names=["one"], student="wrn-10-1", out=tmp_path)
+    assert _part({"use": "KD", "weight": {"start": 0, "end": 9, "first": 1.0, "last": 5.0}}) == "(1 to 5) * KD"  # it said 0 to 5
     with pytest.raises(RedistillError, match="say who is compared on cifar10"):
         compare(methods="KD", data="cifar10", out=tmp_path)
 

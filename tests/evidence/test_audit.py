@@ -286,8 +286,13 @@ def test_counts_are_those_of_the_list_and_an_order_is_not_held_against_the_toler
 def test_the_runs_of_a_store_are_counted() -> None:
     (found,) = read_evidence(Path(__file__).parents[2] / "results" / "runs")
     of_table_1 = ("| KD / 2 % | 64.24 |", "| KD / 2 % minus Student / 2 % | +5.40 |")  # more tables have the row
-    rows = [line for line in page(audit(found, "ahn2019")).splitlines() if line.startswith(of_table_1)]
+    one = audit(found, "ahn2019")
+    rows = [line for line in page(one).splitlines() if line.startswith(of_table_1)]
     assert len(rows) == 2 and all(line.split(" | ")[3] == "3" for line in rows), rows
+    told = {row["claim"]: row for bearing in one.bearings if bearing.table == "1" for row in finding_rows(bearing)}
+    kd, gain = told["KD / 2 %"], told["KD / 2 % minus Student / 2 %"]  # as JSON they rested on no run
+    assert kd["each"] == [3] and sorted(kd["seeds"]) == [0, 1, 2] and all(place.startswith("run ") for place in kd["runs"])
+    assert gain["each"] == [3, 3] and len(gain["runs"]) == 6
 
 
 def test_sources_stand_side_by_side(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def _trained(
 
 def _part(row: Mapping[str, Any]) -> str:
     weight = row.get("weight", 1.0)
-    shown = f"{weight:g}" if isinstance(weight, int | float) else f"(0 to {weight['last']:g})"
+    shown = f"{weight:g}" if isinstance(weight, int | float) else f"({weight['first']:g} to {weight['last']:g})"
     return f"{shown} * {row['use']}"
 
 

@@ -161,7 +161,7 @@ def table(bearing: Bearing) -> str:
             single = [mine[0].last for mine in runs if len(mine) == 1]
             one = len(claim.cells) == 1 and len(single) == 1 and single[0] is not None
             value, interval = (f"{single[0]:.2f}" if one else ""), ""
-        behind = min(map(len, runs)) if runs else reading.ours.n if reading is not None else ""  # a store's runs stand in no arms
+        behind = reading.ours.n if reading is not None and not runs else min(len(bearing.runs_of(cell)) for cell in claim.cells)
         lines.append(bars((claim.id, printed, value, behind, interval, verdict_words(finding))))
     return "\n".join(lines)
 
@@ -228,14 +228,14 @@ def finding_rows(bearing: Bearing) -> list[dict[str, Any]]:
     made = []
     for finding in bearing.findings:
         reading, claim = finding.reading, finding.claim
-        cells = [bearing.arms.get(cell, ()) for cell in claim.cells]
+        cells = [bearing.runs_of(cell) for cell in claim.cells]
         runs = [run for cell in cells for run in cell]
         made.append(
             {
                 "paper": bearing.paper, "table": bearing.table, "claim": claim.id, "kind": claim.kind, "whose": bearing.whose,
                 "settings": bearing.variant,
                 "verdict": finding.verdict, "printed": claim.claimed, "value": None if reading is None else reading.ours.value,
-                "each": [len(cell) for cell in cells], "runs": [run.place for run in runs], "seeds": [run.seed for run in runs],
+                "each": [len(cell) for cell in cells], "runs": [place for place, _ in runs], "seeds": [seed for _, seed in runs],
                 "difference": finding.difference,
                 "interval": None if finding.interval is None else list(finding.interval),
                 "level": None if reading is None or reading.interval is None else reading.level, "p": finding.p, "epoch": finding.epoch,
