@@ -304,6 +304,10 @@ def test_cells_with_other_evaluation_images_are_told(store: Store, tmp_path: Pat
     told = ask(place, "compare", "CE", "KD").stderr
     assert told.startswith("redistill: KD and CE were not evaluated on the same images of 'test' (digits:test, 450 images, sha256 00000000")
     assert "their difference is not one of methods alone" in told
+    # figures and reports of them said nothing
+    assert told.splitlines()[0] in ask(place, "plot", "CE", "KD", "--to", str(tmp_path / "c.svg")).stderr
+    assert told.splitlines()[0] in ask(place, "report", "CE", "KD", "--to", str(tmp_path / "report")).stderr
+    assert "KD and CE were not evaluated on the same images" in (tmp_path / "report" / "index.html").read_text()
 
 
 def test_a_stale_cell_is_told_where_it_is_compared(store: Store, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from redistill.cli import app, tell
+from redistill.cli.cells import other_images, titled
 from redistill.cli.look import columns as aligned
 from redistill.cli.look import warn_left_out
 from redistill.cli.options import DataDir, Device, Json, NoCache, Out, Threads, Track, TrustCode, seeds_of, show_json, typed, use_threads
@@ -405,7 +406,14 @@ def _report_of_runs(what: list[str], to: Path, out: Path) -> Path:
     old = {run.id: why for run in found.values() if (why := today.stale(run)) is not None}
     for run, why in old.items():
         print(f"redistill: {run} is stale: {why}", file=sys.stderr)
-    return save_runs(list(found.values()), to, [f"Stale, {found[run].label}, seed {found[run].seed}: {why}." for run, why in old.items()])
+    notes = [f"Stale, {found[run].label}, seed {found[run].seed}: {why}." for run, why in old.items()]
+    cells = titled(found.values())
+    for on in dict.fromkeys(name for run in found.values() for name in run.entry.accuracy):
+        shown = {title: having for title, several in cells.items() if (having := [run for run in several if on in run.entry.accuracy])}
+        for text in other_images(shown, next(iter(shown)), on):
+            print(f"redistill: {text}", file=sys.stderr)
+            notes.append(f"{text}.")
+    return save_runs(list(found.values()), to, notes)
 
 
 def _open(made: Plan, store: Store, look: int) -> list[Experiment]:
