@@ -143,6 +143,21 @@ def test_belief_about_a_single_image(call: Call, nets: list[Path], tmp_path: Pat
     assert record["mte_standard_error"] is None and record["curves"][0]["attacked_standard_error"] is None
 
 
+def test_a_model_is_that_of_the_file_that_does_not_say_its_own(call: Call, nets: list[Path], tmp_path: Path) -> None:
+    """The first ``--model`` was the first network's, which said its own, and the second one was asked for a ``--model``."""
+    code = "class Net(nn.Sequential):\n    def __init__(self):\n        super().__init__(nn.Flatten(), nn.Linear(64, 10))\n"
+    (tmp_path / "mine.py").write_text(f"from torch import nn\n\n\n{code}", encoding="utf-8")
+    weight = torch.randn(10, 64, generator=rng.stream(0, "test"))
+    torch.save({"1.weight": weight, "1.bias": torch.zeros(10)}, tmp_path / "plain.pth")
+    mine = f"{tmp_path / 'mine.py'}:Net"
+    words = ("--data", "digits", "--normalise", "digits", "--count", 1, "-K", 1, "--noise", 0, "--to", tmp_path / "out")
+    status, out, err = call("belief", nets[0], tmp_path / "plain.pth", *words, "--model", mine)
+    assert status == 0 and "plain attacked" in out, err
+    assert "--model" in call("belief", nets[0], tmp_path / "plain.pth", *words)[2]
+    assert f"--model {mine}: every other network here says" in call("belief", *nets, *words, "--model", mine)[2]
+    assert "--model stands there 3 times, for 2 networks" in call("belief", *nets, *words, *("--model", mine) * 3)[2]
+
+
 def test_belief_on_images_without_labels(call: Call, nets: list[Path], tmp_path: Path) -> None:
     """It ended in a TypeError where figures name classes, after all of the work; labels are of no use to it."""
     pixels = (255 * torch.rand(12, 1, 8, 8, generator=rng.stream(0, "test"))).to(torch.uint8)

@@ -14,6 +14,8 @@ from redistill.errors import RedistillError
 from redistill.paths import expanded, is_there
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from redistill.runs.store import Run
 
 
@@ -81,7 +83,7 @@ def belief(
     where = resolve_device(device)
     if mean not in ("plain", "prefixes") or error not in ("images", "rows") or (mean, error) == ("prefixes", "rows"):
         raise RedistillError(f"--mean {mean} --error {error}: known are plain or prefixes, and images or rows (rows with plain only)")
-    opened = [network_of(name, model[i] if i < len(model) else None, out, trust_code=trust_code) for i, name in enumerate(networks)]
+    opened = _opened(networks, model, out, trust_code)
     full = full_name(data, "test", Path(), data_dir)
     opening = next(filter(None, (opening_for(full, name, run) for name, (_, run) in zip(networks, opened, strict=True))), {})
     images: Any = load_data(full, data_dir, trust_code=True, opening=opening)
@@ -139,6 +141,27 @@ def belief(
             f"KL({row['attacked']}||{row['other']}) {row['kl_attacked_other']:.4f}, reverse {row['kl_other_attacked']:.4f} nats"
         )
     print(f"written: {', '.join(map(str, written))}")
+
+
+def _opened(networks: list[str], models: list[str], out: Path, trust_code: bool) -> list[tuple[nn.Module, Run | None]]:
+    """The networks, and the runs of those that are runs; ``models``: of all, or of the files alone that do not say which network they
+    are of."""
+    if len(models) > len(networks):
+        raise RedistillError(f"--model stands there {len(models)} times, for {len(networks)} networks: once for each file that needs it")
+    if len(models) == len(networks):
+        return [network_of(name, model, out, trust_code=trust_code) for name, model in zip(networks, models, strict=True)]
+    found, left = [], list(models)
+    for name in networks:
+        try:
+            one = network_of(name, None, out, trust_code=trust_code)
+        except RedistillError:
+            if not left:
+                raise
+            one = network_of(name, left.pop(0), out, trust_code=trust_code)
+        found.append(one)
+    if left:
+        raise RedistillError(f"--model {left[0]}: every other network here says which one it is: leave it out")
+    return found
 
 
 def named(given: list[str]) -> tuple[list[str | None], list[str]]:
