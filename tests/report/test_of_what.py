@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from PIL import Image
@@ -25,10 +26,12 @@ from redistill.papers.plan import make, select
 from redistill.report.article import _Pictures, _words
 from redistill.report.belief import Origin, kept
 from redistill.report.checklist import checklist
+from redistill.report.figures import curves_of
 from redistill.report.folder import claim, save
 from redistill.report.html import page
 from redistill.report.paper import seeds_of
 from redistill.report.table import comparison, markdown
+from redistill.report.traces import Traces
 from redistill.report.web import MOST, _table, address_of, command_of, paper_page
 from redistill.report.web_parts import _cost, _samples
 from redistill.report.web_runs import runs_page
@@ -178,7 +181,7 @@ def test_lists_in_lists_stay_lists_in_the_article_and_their_entries_are_parted(t
 def test_no_record_of_beliefs_takes_the_place_of_another(tmp_path: Path) -> None:
     """Networks called "A, M = 1" and "A M 1", or in letters beyond ASCII alone, had one file."""
     names = ["A, M = 1", "A M 1", "学生", "生徒", "kd_1"]
-    walk = SimpleNamespace(rows=lambda: [])
+    walk = SimpleNamespace(written=lambda: [])
     row = dict.fromkeys(("images", "mte", "mte_standard_error", "relative_mte", "agreement", "kl_attacked_other", "kl_other_attacked"), 1)
     compared: Any = SimpleNamespace(
         rows=lambda: [{"attacked": name, "other": "T", **row} for name in names], found={(name, "T"): walk for name in names},
@@ -189,6 +192,15 @@ def test_no_record_of_beliefs_takes_the_place_of_another(tmp_path: Path) -> None
     written = kept(compared, origins, {}, tmp_path / "belief", begin())
     assert [path.name for path in written] == ["a-m-1.json", "a-m-1-2.json", "学生.json", "生徒.json", "kd-1.json"]
     assert all(path.is_file() for path in written)
+
+
+def test_a_line_that_ends_where_a_seed_stopped_says_so() -> None:
+    """Of seeds that stopped early (``patience``) the mean goes as far as all of them; the figure did not say that others went on."""
+    long, short = [(1, 50.0), (2, 60.0)], [(1, 40.0)]
+    for seeds, says in (([long, short], True), ([long, long], False), ([long], False)):
+        figure = curves_of({"KD": Traces(seeds)}, title="t", ylabel="accuracy, %")
+        assert ("a line ends where the first of its seeds stopped" in figure.axes[0].get_xlabel()) is says
+        plt.close(figure)
 
 
 def test_a_figure_of_some_of_the_claims_says_so(tmp_path: Path) -> None:
