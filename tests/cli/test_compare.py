@@ -9,7 +9,7 @@ import pytest
 
 from helpers.finished_runs import finished
 from redistill import models, papers
-from redistill.cli.compare import compare
+from redistill.cli.compare import _part, compare
 from redistill.core import RedistillError
 from redistill.papers.plan import make, select
 from redistill.runs.store import Store
@@ -27,6 +27,10 @@ def test_methods_are_trained_compared_and_saved(tmp_path: Path, capsys: pytest.C
         compare(**given, dry_run=True, change=["method.DKD.T=2"])  # type: ignore[arg-type]
     compare(**given, dry_run=True, change=["method.KD.weight=0.5"])  # type: ignore[arg-type]  # the row of CE has no KD
     assert capsys.readouterr().out.splitlines()[:2] == ["CE: 1 * CE, seeds 0, 1", "KD: 0.1 * CE + 0.5 * KD, seeds 0, 1"]
+    compare(**given, dry_run=True, as_json=True)  # type: ignore[arg-type]
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["methods"][1]["method"] == "KD" and plan["methods"][1]["seeds"] == [0, 1] and list(plan["left_out"]) == ["FSP"]
+    assert [(term["use"], term.get("weight", 1.0)) for term in plan["methods"][1]["terms"]] == [("CE", 0.1), ("KD", 0.9)]
     assert "left out: FSP: FSP needs maps of equal width" in printed.err and not (tmp_path / "runs").exists()
 
     compare(**given, no_cache=True)  # type: ignore[arg-type]
@@ -56,6 +60,7 @@ def test_what_does_not_go_together_is_said(tmp_path: Path) -> None:
         compare(out=tmp_path)
     with pytest.raises(RedistillError, match="--student says how methods are trained: name them with --methods"):
         compare(names=["one"], student="wrn-10-1", out=tmp_path)
+    assert _part({"use": "KD", "weight": {"start": 0, "end": 9, "first": 1.0, "last": 5.0}}) == "(1 to 5) * KD"  # it said 0 to 5
     with pytest.raises(RedistillError, match="say who is compared on cifar10"):
         compare(methods="KD", data="cifar10", out=tmp_path)
 

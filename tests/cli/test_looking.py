@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -57,6 +58,15 @@ def test_runs_are_listed_and_filtered(store: Store) -> None:
     assert table[0].split() == ["id", "seed", "state", "accuracy", "%", "run"] and len(table) == 8
 
 
+def test_runs_of_a_mixture_are_found_by_the_data_of_its_halves() -> None:
+    from redistill.cli.look import _matches
+
+    halves = {"first": {"kind": "images", "data": "cifar10:train"}, "second": {"kind": "dafl"}}
+    asked = {"method": [{"use": "KD"}], "student": {"model": "wrn-16-1"}, "source": {"kind": "mixed", **halves, "take": [1, 1]}}
+    run: Any = SimpleNamespace(entry=SimpleNamespace(experiment=asked))
+    assert _matches(run, "CIFAR10", None, None) and _matches(run, "dafl", None, "kd") and not _matches(run, "svhn", None, None)
+
+
 def test_damaged_and_begun_runs_are_listed(store: Store, tmp_path: Path) -> None:
     place = Store(tmp_path / "runs")
     shutil.copytree(store.root, place.root)
@@ -77,6 +87,7 @@ def test_show_says_what_was_done(store: Store) -> None:
     assert "teacher ./nets.py:Small: test " in shown and "bit-identical: yes" in shown
     record = json.loads(ask(store, "show", store.pick("KD")[0].id, "--json").stdout)
     assert record == store.pick("KD")[0].record
+    assert json.loads(ask(store, "show", "KD", "--json").stdout) == [run.record for run in store.pick("KD")]  # of three seeds one text
 
 
 def test_compare_pairs_by_seed(store: Store) -> None:
@@ -138,6 +149,14 @@ def test_diff_names_switches_and_weights(store: Store, tmp_path: Path) -> None:
     assert any(d["part"] == "weights" and "numbers differ, by up to" in d["where"] for d in found)
     done = ask(store, "diff", str(a.folder), str(b.folder), "--assert-equal")
     assert done.exit_code == 1 and "the runs differ in switches, " in done.stderr
+    # of records that were kept without weights the rest is told: there was a sentence about the file that is gone, and nothing else
+    kept = Store(tmp_path / "kept")
+    assert CliRunner().invoke(program(), ["runs", "--runs", str(store.root), "--keep", str(kept.root)]).exit_code == 0
+    (one,), (two,) = ([run for run in Store(kept.root / "runs").finished() if run.id == known.id] for known in (a, b))
+    found = json.loads(ask(store, "diff", str(one.folder), str(two.folder), "--json").stdout)
+    assert {"part": "switches", "where": "method.0.use", "a": "CE", "b": "KD", "matters": True} in found
+    [weights] = [d["where"] for d in found if d["part"] == "weights"]
+    assert weights.startswith("the weights differ; by how much is not known without ")
     # trained again elsewhere: equal but for the clock
     again = Store(tmp_path / "again")
     shutil.copytree(store.root, again.root)
@@ -285,6 +304,10 @@ def test_cells_with_other_evaluation_images_are_told(store: Store, tmp_path: Pat
     told = ask(place, "compare", "CE", "KD").stderr
     assert told.startswith("redistill: KD and CE were not evaluated on the same images of 'test' (digits:test, 450 images, sha256 00000000")
     assert "their difference is not one of methods alone" in told
+    # figures and reports of them said nothing
+    assert told.splitlines()[0] in ask(place, "plot", "CE", "KD", "--to", str(tmp_path / "c.svg")).stderr
+    assert told.splitlines()[0] in ask(place, "report", "CE", "KD", "--to", str(tmp_path / "report")).stderr
+    assert "KD and CE were not evaluated on the same images" in (tmp_path / "report" / "index.html").read_text()
 
 
 def test_a_stale_cell_is_told_where_it_is_compared(store: Store, tmp_path: Path) -> None:

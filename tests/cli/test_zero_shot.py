@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -147,6 +148,31 @@ def test_belief_about_a_single_image(call: Call, nets: list[Path], tmp_path: Pat
     assert transition_error({"mte": 0.5, "mte_standard_error": 0.0124}) == "0.500 ± 0.012"
 
 
+def test_a_model_is_that_of_the_file_that_does_not_say_its_own(call: Call, nets: list[Path], tmp_path: Path) -> None:
+    """The first ``--model`` was the first network's, which said its own, and the second one was asked for a ``--model``."""
+    code = "class Net(nn.Sequential):\n    def __init__(self):\n        super().__init__(nn.Flatten(), nn.Linear(64, 10))\n"
+    (tmp_path / "mine.py").write_text(f"from torch import nn\n\n\n{code}", encoding="utf-8")
+    weight = torch.randn(10, 64, generator=rng.stream(0, "test"))
+    torch.save({"1.weight": weight, "1.bias": torch.zeros(10)}, tmp_path / "plain.pth")
+    mine = f"{tmp_path / 'mine.py'}:Net"
+    words = ("--data", "digits", "--normalise", "digits", "--count", 1, "-K", 1, "--noise", 0, "--to", tmp_path / "out")
+    status, out, err = call("belief", nets[0], tmp_path / "plain.pth", *words, "--model", mine)
+    assert status == 0 and "plain attacked" in out, err
+    assert "--model" in call("belief", nets[0], tmp_path / "plain.pth", *words)[2]
+    assert f"--model {mine}: every other network here says" in call("belief", *nets, *words, "--model", mine)[2]
+    assert "--model stands there 3 times, for 2 networks" in call("belief", *nets, *words, *("--model", mine) * 3)[2]
+
+
+def test_belief_on_images_without_labels(call: Call, nets: list[Path], tmp_path: Path) -> None:
+    """It ended in a TypeError where figures name classes, after all of the work; labels are of no use to it."""
+    pixels = (255 * torch.rand(12, 1, 8, 8, generator=rng.stream(0, "test"))).to(torch.uint8)
+    np.savez(tmp_path / "plain.npz", x=pixels.numpy())
+    words = ("--normalise", "half", "--count", 2, "-K", 2, "--noise", 5, "--to", tmp_path / "out", "--json")
+    status, out, err = call("belief", *nets, "--data", f"arrays:{tmp_path / 'plain.npz'}", *words)
+    assert status == 0, err
+    assert [sum(counts) for counts in json.loads(out)["noise"].values()] == [5, 5] and (tmp_path / "out" / "noise.svg").is_file()
+
+
 def test_networks_of_other_classes_are_refused_before_the_work(call: Call, tmp_path: Path) -> None:
     paths = [tmp_path / f"{name}.safetensors" for name in ("a", "b")]
     for seed, path in enumerate(paths):
@@ -172,6 +198,15 @@ def test_names_that_tell_networks_apart() -> None:
     assert called(["r/x/seed-0", "s/x/seed-0"], [two[0], two[0]]) == ["r/x/seed-0", "s/x/seed-0"]
     assert named(["KD+AT, M = 100=r/x", "net.pth"]) == (["KD+AT, M = 100", None], ["r/x", "net.pth"])
     assert called(["r/x/seed-0", "net.pth"], [two[0], None], ["ours", None]) == ["ours", "net"]
+
+
+def test_a_file_with_an_equals_sign_may_have_a_name(tmp_path: Path) -> None:
+    """As Lightning calls its checkpoints: the name took "epoch" with it, and the file was "9-step=5.ckpt"."""
+    from redistill.cli.belief import named
+
+    file = tmp_path / "epoch=9-step=5.ckpt"
+    file.write_bytes(b"")
+    assert named([f"KD, T = 4={file}", str(file), "KD=no=where"]) == (["KD, T = 4", None, "KD=no"], [str(file), str(file), "where"])
 
 
 def test_a_run_that_is_not_finished_is_said_to_be(call: Call, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from redistill.evidence.model import Evidence
 from redistill.evidence.read import read_evidence
 from redistill.evidence.settled import agrees, expected_maximum, settled
 from redistill.report import results
+from redistill.stats import Interval
 
 
 def evidence(tmp_path: Path, runs: list[Run], **more: object) -> Evidence:
@@ -285,8 +286,13 @@ def test_counts_are_those_of_the_list_and_an_order_is_not_held_against_the_toler
 def test_the_runs_of_a_store_are_counted() -> None:
     (found,) = read_evidence(Path(__file__).parents[2] / "results" / "runs")
     of_table_1 = ("| KD / 2 % | 64.24 |", "| KD / 2 % minus Student / 2 % | +5.40 |")  # more tables have the row
-    rows = [line for line in page(audit(found, "ahn2019")).splitlines() if line.startswith(of_table_1)]
+    one = audit(found, "ahn2019")
+    rows = [line for line in page(one).splitlines() if line.startswith(of_table_1)]
     assert len(rows) == 2 and all(line.split(" | ")[3] == "3" for line in rows), rows
+    told = {row["claim"]: row for bearing in one.bearings if bearing.table == "1" for row in finding_rows(bearing)}
+    kd, gain = told["KD / 2 %"], told["KD / 2 % minus Student / 2 %"]  # as JSON they rested on no run
+    assert kd["each"] == [3] and sorted(kd["seeds"]) == [0, 1, 2] and all(place.startswith("run ") for place in kd["runs"])
+    assert gain["each"] == [3, 3] and len(gain["runs"]) == 6
 
 
 def test_sources_stand_side_by_side(tmp_path: Path) -> None:
@@ -420,3 +426,29 @@ def test_other_parts_of_a_file_are_checked_too(tmp_path: Path, more: Run, senten
     path.write_text(json.dumps(data), encoding="utf-8")
     with pytest.raises(RedistillError, match=sentence):
         read_evidence(path)
+
+
+def test_counts_that_are_null_are_not_known(tmp_path: Path) -> None:
+    """Null is what the file is told to hold where a count is not known; a TypeError came of it."""
+    known = {"float_correct": 9000, "int8_correct": 8900, "only_float_correct": 150, "only_int8_correct": 50}
+    pairs = [{**known, "images": None, "size": 32}, {**known, "only_int8_correct": None}]
+    [fact] = [fact for fact in settled(evidence(tmp_path, [{}], pairs=pairs)) if fact.about == "float and int8"]
+    assert "is right on 9000 and the int8 file on 8900 of 10000 images, +1.00 points for float" in fact.text
+
+
+def test_bars_and_settings_that_are_no_numbers_spoil_no_file(tmp_path: Path) -> None:
+    """A bar in a name was a further column, and NaN among the settings of a grid no JSON."""
+    runs = [{"settings": {"tau": float("nan"), "weight": weight}, "last": 70.0 + weight, "best": 71.0 + weight} for weight in range(5)]
+    one = audit(evidence(tmp_path, runs, published_claims=[{"method": "K|D", "student": "resnet8x4", "gain": 1.0}]))
+    assert "| K\\|D, None -> resnet8x4, minus the student alone | +1.00 |" in page(one)
+    [path] = [path for path in save([one], tmp_path / "audit") if path.suffix == ".json"]
+    data = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    [grid] = [fact["rows"][0] for fact in data["settled"] if fact["about"] == "largest of a grid"]
+    assert grid["settings"] == 5 and grid["at"] == {"tau": "nan", "weight": 4}
+
+
+def test_a_test_is_not_rounded_to_the_other_side_of_what_decides() -> None:
+    """"p = 0.050 (below 0.05)", and an interval that begins at +0.00 beside a difference that is not shown."""
+    gain = Interval(0.5, -0.004, 1.0, 0.95, 3, 0.25, None, 0.0497)
+    one = significance.Tested("KD", 0.5, True, gain, 0.0497, 0.0503)
+    assert "+0.500 [-0.004, +1.00], their test p = 0.0497 (below 0.05), after Holm p = 0.050 (not below 0.05)" in one.sentence

@@ -207,6 +207,7 @@ def test_the_command(tmp_path: Path) -> None:
     cells = json.loads(run_cli("quotes", str(path), "--json").stdout)["cells"]
     assert len(cells) == 18 and sum(cell["status"] == "differs" for cell in cells) == 1
     assert "wrn-" in run_cli("quotes", "--rules").stdout
+    assert any("wrn-" in rule for rule in json.loads(run_cli("quotes", "--rules", "--json").stdout))
     done = run_cli("quotes", str(tmp_path / "none.csv"))
     assert done.returncode == 1 and "there is no such file" in done.stderr and "Traceback" not in done.stderr
 

@@ -185,6 +185,9 @@ def test_json_lines(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"dataset": "CIFAR-10", "student": "WRN-16-1", "method": "AT", "seed": 3, "last": 91.7}\n', encoding="utf-8")
     assert one(path).runs[0].seed == 3
+    (folder := tmp_path / "folder").mkdir()
+    (folder / "a.ndjson").write_bytes(path.read_bytes())  # passed over in a folder, though read by itself
+    assert one(folder).runs[0].seed == 3
     path.write_text(path.read_text() + '{"dataset": "CIFAR', encoding="utf-8")
     with pytest.raises(RedistillError, match=r"line 2: is no JSON .*cut short"):
         one(path)
@@ -328,6 +331,8 @@ def test_a_row_an_epoch_is_one_run_and_a_gap_is_told(tmp_path: Path) -> None:
     facts = {"dataset": "CIFAR-100", "student": "resnet20", "method": "KD", "teacher": "resnet56"}
     (run,) = one(path, facts=facts).runs
     assert (run.last, run.best, run.best_on, run.epochs) == (63, 64, "test", 5)
+    (run,) = one(path, facts=facts, unit="error").runs  # the best epoch is that of the least error: it was asked for --unit error again
+    assert (run.last, run.best, run.epochs) == (37, 39, 5)
     path.write_text("\n".join(map(json.dumps, rows[:2] + rows[3:])), encoding="utf-8")
     with pytest.raises(RedistillError, match="do not count from 0 or 1 without a gap"):
         one(path, facts=facts)

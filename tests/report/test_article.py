@@ -73,7 +73,7 @@ def test_what_people_wrote_and_what_the_records_say_stand_in_the_article(tmp_pat
     text = words(made)
     for finding in tables[0].findings:
         assert finding.claim.id in text
-    assert "redistill reproduce small --table 1" in text and "temperature" in text
+    assert f"redistill reproduce {SMALL} --table 1" in text and "temperature" in text
     # the same records and words give the same article, others another one
     again, _ = article.source(web.paper_parts(plan, tables, prose, whole=False), plan, tables, prose)
     other, _ = article.source(web.paper_parts(plan, tables, whole=False), plan, tables)

@@ -14,6 +14,7 @@ from redistill import papers
 from redistill.errors import RedistillError
 from redistill.experiment.value import Experiment
 from redistill.settings.change import changed, put, put_over
+from redistill.settings.several import extended
 from redistill.settings.tables import MOST_BYTES, toml_of
 from redistill.settings.text import parse
 from redistill.settings.validation import ValidationErrors, shown
@@ -246,3 +247,17 @@ def test_a_row_that_stands_twice_is_named_by_its_number() -> None:
         changed(rows, ["method.KD.T=3"])
     put(rows, {"method": {"1": {"T": 3}}})
     assert [row["T"] for row in rows["method"]] == [1, 3]
+
+
+def test_a_mistake_is_told_in_the_file_in_which_it_stands(tmp_path: Path) -> None:
+    """Those of a file that another goes on from were told as if they stood in the upper one, on the line of its nearest table."""
+    (tmp_path / "base.toml").write_text('[recipe]\nepochs = 2\n\nlrr = 0.1\nclip = -1\n[[method]]\nuse = "CE"\nT = 1\n', encoding="utf-8")
+    (tmp_path / "one.toml").write_text('extends = "base.toml"\n[recipe]\nclip = -2\n', encoding="utf-8")
+    (tmp_path / "two.toml").write_text('extends = "one.toml"\nmethod = [{ use = "KD", t = 1 }]\n', encoding="utf-8")
+    _, mistakes = extended(tmp_path / "two.toml")
+    for key in (("recipe", "lrr"), ("recipe", "clip"), ("recipe", "batch"), ("method", 0, "t"), ("method", 0, "T")):
+        mistakes.add(key, "x")
+    assert [one.removeprefix(f"{tmp_path}/") for one in mistakes.found] == [
+        "base.toml: line 4, recipe.lrr = 0.1: x", "one.toml: line 3, recipe.clip = -2: x", "two.toml: recipe.batch: x",
+        "two.toml: line 2, method[0].t = 1: x", "two.toml: line 2, method[0].T: x",
+    ]  # fmt: skip

@@ -11,8 +11,11 @@ from redistill.cli import app
 from redistill.cli.evaluate import network_of, opening_for, require_fit
 from redistill.cli.options import DataDir, Device, Json, Out, Threads, TrustCode, show_json, use_threads
 from redistill.errors import RedistillError
+from redistill.paths import expanded, is_there
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from redistill.runs.store import Run
 
 
@@ -80,7 +83,7 @@ def belief(
     where = resolve_device(device)
     if mean not in ("plain", "prefixes") or error not in ("images", "rows") or (mean, error) == ("prefixes", "rows"):
         raise RedistillError(f"--mean {mean} --error {error}: known are plain or prefixes, and images or rows (rows with plain only)")
-    opened = [network_of(name, model[i] if i < len(model) else None, out, trust_code=trust_code) for i, name in enumerate(networks)]
+    opened = _opened(networks, model, out, trust_code)
     full = full_name(data, "test", Path(), data_dir)
     opening = next(filter(None, (opening_for(full, name, run) for name, (_, run) in zip(networks, opened, strict=True))), {})
     images: Any = load_data(full, data_dir, trust_code=True, opening=opening)
@@ -140,20 +143,47 @@ def belief(
     print(f"written: {', '.join(map(str, written))}")
 
 
+def _opened(networks: list[str], models: list[str], out: Path, trust_code: bool) -> list[tuple[nn.Module, Run | None]]:
+    """The networks, and the runs of those that are runs; ``models``: of all, or of the files alone that do not say which network they
+    are of."""
+    if len(models) > len(networks):
+        raise RedistillError(f"--model stands there {len(models)} times, for {len(networks)} networks: once for each file that needs it")
+    if len(models) == len(networks):
+        return [network_of(name, model, out, trust_code=trust_code) for name, model in zip(networks, models, strict=True)]
+    found, left = [], list(models)
+    for name in networks:
+        try:
+            one = network_of(name, None, out, trust_code=trust_code)
+        except RedistillError:
+            if not left:
+                raise
+            one = network_of(name, left.pop(0), out, trust_code=trust_code)
+        found.append(one)
+    if left:
+        raise RedistillError(f"--model {left[0]}: every other network here says which one it is: leave it out")
+    return found
+
+
 def named(given: list[str]) -> tuple[list[str | None], list[str]]:
-    """Names and networks of ``NAME=NETWORK``; what is a file or a folder as it stands has no name.
+    """Names and networks of ``NAME=NETWORK``; what is a file or a folder as it stands has no name, and may have an equals sign in it.
 
     >>> named(["KD=runs/kd", "teacher.pth"])
     (['KD', None], ['runs/kd', 'teacher.pth'])
     """
-    parts = [(None, "", one) if Path(one).exists() else one.rpartition("=") for one in given]
-    return [name or None for name, _, _ in parts], [network for _, _, network in parts]
+    parts = [_parted(one) for one in given]
+    return [name or None for name, _ in parts], [network for _, network in parts]
+
+
+def _parted(one: str) -> tuple[str, str]:
+    """Name and network of one: where the text may be parted in several ways, a file or folder that is there counts."""
+    words = one.split("=")
+    ways = [("=".join(words[:i]), "=".join(words[i:])) for i in range(len(words))]
+    return next((way for way in ways if is_there(expanded(way[1]))), ways[-1])
 
 
 def weights_of(name: str, run: Run | None) -> Path:
     """The file of a network's weights."""
     from redistill.models.shipped import place_of
-    from redistill.paths import expanded
 
     return (place_of(name) or expanded(name)) if run is None else run.weights()
 

@@ -22,17 +22,24 @@ def titled(runs: Iterable[Run]) -> dict[str, list[Run]]:
     return made
 
 
-def warn_other_images(cells: Mapping[str, Sequence[Run]], first: str, on: str) -> None:
-    """Say on standard error which cells were evaluated on other images than ``first``, seed by seed: a difference is then not one of
-    methods."""
+def other_images(cells: Mapping[str, Sequence[Run]], first: str, on: str) -> list[str]:
+    """Which cells were evaluated on other images than ``first``, seed by seed, a sentence each: a difference is then not one of methods."""
     mine = {run.seed: run for run in cells[first]}
+    told = []
     for title, found in cells.items():
         other = next((run for run in found if run.seed in mine and _images(run, on) != _images(mine[run.seed], on)), None)
         if other is not None:
-            print(
-                f"redistill: {title} and {first} were not evaluated on the same images of {on!r} ({_about(other, on)}; "
-                f"{_about(mine[other.seed], on)}): their difference is not one of methods alone", file=sys.stderr,
-            )  # fmt: skip
+            told.append(
+                f"{title} and {first} were not evaluated on the same images of {on!r} ({_about(other, on)}; "
+                f"{_about(mine[other.seed], on)}): their difference is not one of methods alone"
+            )
+    return told
+
+
+def warn_other_images(cells: Mapping[str, Sequence[Run]], first: str, on: str) -> None:
+    """Say so on standard error."""
+    for text in other_images(cells, first, on):
+        print(f"redistill: {text}", file=sys.stderr)
 
 
 def _images(run: Run, on: str) -> object:

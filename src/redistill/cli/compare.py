@@ -14,7 +14,7 @@ import typer
 
 from redistill.cli import app
 from redistill.cli.cells import titled, warn_other_images
-from redistill.cli.options import Change, DataDir, Device, Json, NoCache, Out, Threads, seeds_of, show_json
+from redistill.cli.options import Change, DataDir, Device, Json, NoCache, Out, Threads, seeds_of, show_json, typed
 from redistill.errors import RedistillError
 from redistill.paths import expanded
 
@@ -60,6 +60,7 @@ def compare(
     threads: Threads = None,
     no_cache: NoCache = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="With --methods: say what would be trained, and train nothing.")] = False,
+    context: typer.Context = None,  # type: ignore[assignment]  # None where it is called as a function
 ) -> None:
     """Compare cells over their seeds.
 
@@ -72,7 +73,9 @@ def compare(
 
     if methods is None:
         given = {"--teacher": teacher, "--student": student, "--assistant": assistant, "--epochs": epochs, "--set": change or None}
-        if used := [option for option, value in given.items() if value is not None]:
+        used = [option for option, value in given.items() if value is not None]
+        # with a default of their own; of runs that are there, all seeds would be compared
+        if used := used or typed(context, "data", "seeds", "jobs", "no_cache", "dry_run"):
             raise RedistillError(f"{used[0]} says how methods are trained: name them with --methods all, or --methods KD,DKD")
         if not names:
             raise RedistillError("name the runs to compare (redistill runs lists them), or train some: --methods all --data digits")
@@ -109,6 +112,10 @@ def _trained(
     asked = [name for name in wanted if name in found]
     if len(asked) < 2:
         raise RedistillError("fewer than two methods are left to compare")
+    if dry_run and as_json:
+        plan = [{"method": name, "terms": [part.written() for part in found[name].method], "seeds": numbers} for name in asked]
+        show_json({"methods": plan, "left_out": dict(why)})
+        return
     if dry_run:
         for name in asked:
             print(f"{name}: {' + '.join(_part(part.written()) for part in found[name].method)}, seeds {', '.join(map(str, numbers))}")
@@ -131,7 +138,7 @@ def _trained(
 
 def _part(row: Mapping[str, Any]) -> str:
     weight = row.get("weight", 1.0)
-    shown = f"{weight:g}" if isinstance(weight, int | float) else f"(0 to {weight['last']:g})"
+    shown = f"{weight:g}" if isinstance(weight, int | float) else f"({weight['first']:g} to {weight['last']:g})"
     return f"{shown} * {row['use']}"
 
 

@@ -131,7 +131,8 @@ def quotes(
     from redistill.evidence.tables import read_table
 
     if rules:
-        print("\n".join(names.rules_text()))
+        text = names.rules_text()
+        show_json(text) if as_json else print("\n".join(text))
         return
     if given is None:
         raise RedistillError("quotes needs a table: redistill quotes FILE (or --rules for the rules by which names are equal)")

@@ -58,6 +58,7 @@ def plot(
     Mean over seeds, a band from the lowest to the highest of them, and each curve's name at its end; of a seed that diverged a line
     that ends in a cross.
     """
+    from redistill.cli.cells import warn_other_images
     from redistill.cli.compare import cells_of
     from redistill.report.figures import seeds_figure
     from redistill.report.traces import traces
@@ -68,7 +69,10 @@ def plot(
         raise RedistillError(f"--to {to}: a figure is a .svg, .png or .pdf file")
     if not place.parent.is_dir():
         raise RedistillError(f"cannot write {place}: there is no folder {place.parent}")
-    curves = traces(cells_of(Store(out), names), on)
+    cells = cells_of(Store(out), names)
+    curves = traces(cells, on)
+    if len(cells) > 1:
+        warn_other_images(cells, next(iter(cells)), on)
     if not curves:
         raise RedistillError(f"nothing to draw of {', '.join(names)}: diverged before anything was evaluated on {on}")
     seeds_figure(place, curves, title=f"accuracy on {on}", line=line)

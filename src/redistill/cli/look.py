@@ -39,11 +39,13 @@ def columns(rows: Iterable[Sequence[str]]) -> str:
 
 
 def _matches(run: Run, data: str | None, student: str | None, method: str | None) -> bool:
+    from redistill.runs.record import parts_of
+
     written = run.entry.experiment
-    source = written["source"]
+    named = [str(one.get("data", one.get("use", one["kind"]))).lower() for one in parts_of(written["source"])]
     uses = {part["use"].lower() for part in written["method"]}
     return (
-        (data is None or data.lower() in str(source.get("data", source.get("use", source["kind"]))).lower())
+        (data is None or any(data.lower() in name for name in named))
         and (student is None or student.lower() in written["student"]["model"].lower())
         and (method is None or method.lower() in uses)
     )
@@ -145,10 +147,10 @@ def show(
     today = Today(store)
     picked = store.pick(run)
     warn_left_out(store, picked)
+    if as_json:  # one text that a program can read, of several runs too
+        show_json(picked[0].record if len(picked) == 1 else [found.record for found in picked])
+        return
     for found in picked:
-        if as_json:
-            show_json(found.record)
-            continue
         _tell(found, today.stale(found))
 
 

@@ -48,6 +48,15 @@ Change = Annotated[
 ]
 
 
+def typed(context: typer.Context | None, *names: str) -> list[str]:
+    """Those of these options that stand on the command line, whatever their value; none where a command is called as a function."""
+    if context is None:
+        return []
+    sources = {one.name: context.get_parameter_source(one.name) for one in context.command.params if one.name in names}
+    there = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+    return [one.opts[0] for one in context.command.params if one.name in there]
+
+
 MOST_SEEDS = 1000  # of one command: a larger number was meant as a seed
 
 

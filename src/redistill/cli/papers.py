@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from redistill.cli import app, tell
+from redistill.cli.cells import other_images, titled
 from redistill.cli.look import columns as aligned
 from redistill.cli.look import warn_left_out
-from redistill.cli.options import DataDir, Device, Json, NoCache, Out, Threads, Track, TrustCode, seeds_of, show_json, use_threads
+from redistill.cli.options import DataDir, Device, Json, NoCache, Out, Threads, Track, TrustCode, seeds_of, show_json, typed, use_threads
 from redistill.cli.planning import (
     Columns,
     Only,
@@ -49,6 +50,8 @@ def papers(
     """The papers of this package, or the tables of one."""
     from redistill.papers.load import checked, load, names
 
+    if name is None and check:
+        raise RedistillError("--check builds the cells of one paper: name it, redistill papers PAPER --check")
     if name is None:
         found = {each: load(each) for each in names()}
         if as_json:
@@ -318,6 +321,7 @@ def report(
     out: Out = Path("runs"),
     threads: Threads = None,
     trust_code: TrustCode = False,
+    context: typer.Context = None,  # type: ignore[assignment]  # None where it is called as a function
 ) -> None:
     """A paper beside our runs, or runs alone, as a page.
 
@@ -342,6 +346,9 @@ def report(
     if len(what) > 1 or not (what[0] in names() or what[0].endswith(".toml")):
         if pdf:
             raise RedistillError("--pdf makes an article of a paper's report; these are runs: leave it out, index.html prints well")
+        if of_paper := typed(context, "table", "only", "rows", "columns", "seeds", "teacher", "teachers", "unit", "checkpoints", "belief"):
+            words = f"{', '.join(of_paper)}: of the report of a paper alone; {' '.join(what)} means runs, all of which are shown"
+            raise RedistillError(f"{words}: leave {'it' if len(of_paper) == 1 else 'them'} out, and name the runs that are wanted")
         print(_report_of_runs(what, to, out))
         return
     paper = what[0]
@@ -399,7 +406,14 @@ def _report_of_runs(what: list[str], to: Path, out: Path) -> Path:
     old = {run.id: why for run in found.values() if (why := today.stale(run)) is not None}
     for run, why in old.items():
         print(f"redistill: {run} is stale: {why}", file=sys.stderr)
-    return save_runs(list(found.values()), to, [f"Stale, {found[run].label}, seed {found[run].seed}: {why}." for run, why in old.items()])
+    notes = [f"Stale, {found[run].label}, seed {found[run].seed}: {why}." for run, why in old.items()]
+    cells = titled(found.values())
+    for on in dict.fromkeys(name for run in found.values() for name in run.entry.accuracy):
+        shown = {title: having for title, several in cells.items() if (having := [run for run in several if on in run.entry.accuracy])}
+        for text in other_images(shown, next(iter(shown)), on):
+            print(f"redistill: {text}", file=sys.stderr)
+            notes.append(f"{text}.")
+    return save_runs(list(found.values()), to, notes)
 
 
 def _open(made: Plan, store: Store, look: int) -> list[Experiment]:

@@ -184,6 +184,7 @@ def report(outcomes: Sequence[Outcome], as_json: bool) -> None:
 def _compared(outcome: Outcome) -> None:
     """The cells of what was asked for beside each other, the first one the baseline."""
     from redistill.report.table import comparison, markdown
+    from redistill.runs.record import networks_of
     from redistill.runs.run import step_of
 
     cells = titled(run for run in outcome.runs if run.diverged is None)
@@ -194,7 +195,8 @@ def _compared(outcome: Outcome) -> None:
             warn_other_images(shown, first, name)
             values = {title: {run.seed: run.accuracy(name) for run in found} for title, found in shown.items()}
             rows = comparison(values, first, step=step_of(chain.from_iterable(shown.values()), name))
-            print(f"\n{name}, accuracy after the last step:\n\n{markdown(rows, first)}", end="")
+            which = networks_of(run.entry for found in shown.values() for run in found)
+            print(f"\n{name}, accuracy {which}:\n\n{markdown(rows, first)}", end="")
 
 
 def summary(run: Run) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -20,7 +21,8 @@ from redistill.evidence.bearing import Bearing, bearings
 from redistill.evidence.model import Evidence
 from redistill.evidence.read import FINDINGS, is_audit
 from redistill.evidence.settled import Fact, settled
-from redistill.evidence.significance import Tested, tested
+from redistill.evidence.significance import Tested, p_words, tested
+from redistill.report.table import bars
 
 
 @dataclass(frozen=True)
@@ -159,8 +161,8 @@ def table(bearing: Bearing) -> str:
             single = [mine[0].last for mine in runs if len(mine) == 1]
             one = len(claim.cells) == 1 and len(single) == 1 and single[0] is not None
             value, interval = (f"{single[0]:.2f}" if one else ""), ""
-        behind = min(map(len, runs)) if runs else reading.ours.n if reading is not None else ""  # a store's runs stand in no arms
-        lines.append(f"| {claim.id} | {printed} | {value} | {behind} | {interval} | {verdict_words(finding)} |")
+        behind = reading.ours.n if reading is not None and not runs else min(len(bearing.runs_of(cell)) for cell in claim.cells)
+        lines.append(bars((claim.id, printed, value, behind, interval, verdict_words(finding))))
     return "\n".join(lines)
 
 
@@ -169,9 +171,7 @@ def _published(fact: Fact) -> list[str]:
     for row in fact.rows:
         last, best = (f"{row[name]:.2f}" if row[name] is not None else "" for name in ("last", "best"))
         part = f" (run {row['part']})" if row["part"] else ""
-        lines.append(
-            f"| {row['published']:g} | {row['of']} | {last} | {best} | {row['epochs'] or ''} | {row['is']} | {row['where'] or ''}{part} |"
-        )
+        lines.append(bars((f"{row['published']:g}", row["of"], last, best, row["epochs"] or "", row["is"], f"{row['where'] or ''}{part}")))
     return [*lines, ""]
 
 
@@ -180,11 +180,10 @@ def _tests(tests: Sequence[Tested]) -> list[str]:
     for one in tests:
         called = "" if one.significant is None else "significant" if one.significant else "not significant"
         if one.gain is None or one.theirs is None or one.ours is None:
-            lines.append(f"| {one.of} | {'' if one.difference is None else f'{one.difference:+.2f}'} | {called} | {one.note} | | |")
+            lines.append(bars((one.of, "" if one.difference is None else f"{one.difference:+.2f}", called, one.note, "", "")))
             continue
         reported = "" if one.difference is None else f"{one.difference:+.2f}"
-        gain = f"{one.gain.value:+.3f} [{one.gain.low:+.2f}, {one.gain.high:+.2f}]"
-        lines.append(f"| {one.of} | {reported} | {called} | {gain} | p = {one.theirs:.3f} | p = {one.ours:.3f} |")
+        lines.append(bars((one.of, reported, called, one.recomputed, *(f"p = {p_words(p)}" for p in (one.theirs, one.ours)))))
     changed = sum(one.significant is True and one.ours is not None and one.ours >= 0.05 for one in tests)
     counted = [one for one in tests if one.ours is not None]
     lines += [
@@ -216,9 +215,10 @@ def rows(one: Audit) -> dict[str, Any]:
 
 
 def _short(value: Any) -> Any:
-    """With every number to 6 decimals: more would differ between versions of numpy."""
+    """With every number to 6 decimals: more would differ between versions of numpy. A setting that is no number is a word, as JSON has
+    none for it."""
     if isinstance(value, float):
-        return round(value, 6)
+        return round(value, 6) if math.isfinite(value) else str(value)
     if isinstance(value, dict):
         return {name: _short(inner) for name, inner in value.items()}
     return [_short(inner) for inner in value] if isinstance(value, list | tuple) else value
@@ -228,14 +228,14 @@ def finding_rows(bearing: Bearing) -> list[dict[str, Any]]:
     made = []
     for finding in bearing.findings:
         reading, claim = finding.reading, finding.claim
-        cells = [bearing.arms.get(cell, ()) for cell in claim.cells]
+        cells = [bearing.runs_of(cell) for cell in claim.cells]
         runs = [run for cell in cells for run in cell]
         made.append(
             {
                 "paper": bearing.paper, "table": bearing.table, "claim": claim.id, "kind": claim.kind, "whose": bearing.whose,
                 "settings": bearing.variant,
                 "verdict": finding.verdict, "printed": claim.claimed, "value": None if reading is None else reading.ours.value,
-                "each": [len(cell) for cell in cells], "runs": [run.place for run in runs], "seeds": [run.seed for run in runs],
+                "each": [len(cell) for cell in cells], "runs": [place for place, _ in runs], "seeds": [seed for _, seed in runs],
                 "difference": finding.difference,
                 "interval": None if finding.interval is None else list(finding.interval),
                 "level": None if reading is None or reading.interval is None else reading.level, "p": finding.p, "epoch": finding.epoch,
@@ -285,7 +285,7 @@ def side_by_side(audits: Sequence[Audit]) -> str:
                 value = f"{runs[0][0].last:.2f}"
             variant = f", {bearing.variant}" if bearing.variant else ""
             file = f" ({page_of})" if len(pages[bearing.whose]) > 1 else ""
-            lines.append(f"| {paper} {name}: {claim} | {bearing.whose}{file}{variant} | {value} | {verdict_words(finding)} |")
+            lines.append(bars((f"{paper} {name}: {claim}", f"{bearing.whose}{file}{variant}", value, verdict_words(finding))))
     return "\n".join(lines) + "\n"
 
 
@@ -308,7 +308,7 @@ def save(audits: Sequence[Audit], folder: Path) -> list[Path]:
         written.append(folder / name)
 
     for name, one in zip(names, audits, strict=True):
-        write(f"{name}.json", json.dumps(rows(one), indent=1, ensure_ascii=False) + "\n")
+        write(f"{name}.json", json.dumps(rows(one), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
         write(f"{name}.md", page(one))
     listed = [row for one in audits for bearing in one.bearings for row in finding_rows(bearing)]
     if listed:

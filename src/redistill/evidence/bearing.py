@@ -7,7 +7,7 @@ is judged by itself. Differences are unpaired, because nothing here shows that e
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from redistill.claims import Claim, Finding, Measured, Summary, judge_table
 from redistill.claims.judge import mismatch
@@ -34,6 +34,7 @@ class Bearing:
     Attributes:
         whose: source and, within it, whose runs. variant: what tells this combination from the others, "" for the only one.
         arms: cell -> its runs. apart: runs that would bear on a cell but do not count, and why, a sentence each.
+        stored: of a store of ours, cell -> place and seed of each run that counts.
     """
 
     paper: str
@@ -45,6 +46,11 @@ class Bearing:
     summary: Summary | None
     apart: tuple[str, ...] = ()
     rules: tuple[str, ...] = ()
+    stored: Mapping[str, Sequence[tuple[str, int]]] = field(default_factory=dict)
+
+    def runs_of(self, cell: str) -> list[tuple[str, int | None]]:
+        """Place and seed of each run of a cell."""
+        return [*((run.place, run.seed) for run in self.arms.get(cell, ())), *self.stored.get(cell, ())]
 
 
 def paper_of(key: str) -> str | None:
@@ -164,7 +170,13 @@ def _ours(evidence: Evidence, paper: str | None) -> list[Bearing]:
         for table in judged(plan, Store(evidence.store)):
             there = [f for f in table.findings if f.verdict != "not attempted"]
             if there:
-                found.append(Bearing(one.name, table.table, evidence.source.words, "", {}, tuple(there), table.summary, (), table.rules))
+                counted = {cell: {one.seed for one in several if not one.stale} for cell, several in table.measured.items()}
+                stored = {
+                    cell: [(f"run {run.id}", run.seed) for run in runs if run.seed in counted.get(cell, ())]
+                    for cell, runs in table.runs.items()
+                }
+                whose = evidence.source.words
+                found.append(Bearing(one.name, table.table, whose, "", {}, tuple(there), table.summary, (), table.rules, stored))
     if paper is not None and not found:
         raise RedistillError(f"{evidence.name}: no finished run of this store is of an experiment of {paper}")
     return found

@@ -147,7 +147,8 @@ def _evidence(
     records, places, notes = _finished(records, places, [name for name in header if name not in roles.values()], str(path))
     _no_means(records, places, roles, header, str(path))
     told: Unit | None = None
-    if (errors := roles.pop("error", None)) is not None:
+    errors = roles.pop("error", None) or (roles.get("value") if stated.unit == "error" else None)  # before a best epoch is looked for
+    if errors is not None:
         records, words = _turned(records, places, errors, stated, str(path))
         roles["value"], told = errors, "percent"
         notes += words

@@ -56,7 +56,7 @@ def _folder(path: Path, stated: Stated) -> list[Evidence]:
     problems: list[str] = []
     by_reader: dict[str, list[Path]] = {}
     for file in sorted(
-        p for p in path.rglob("*") if p.is_file() and p.suffix in (".json", ".csv", ".tsv", ".jsonl", ".txt", ".log", ".out")
+        p for p in path.rglob("*") if p.is_file() and p.suffix in (".json", ".csv", ".tsv", ".jsonl", ".ndjson", ".txt", ".log", ".out")
     ):
         if file.suffix in (".txt", ".log", ".out"):
             try:

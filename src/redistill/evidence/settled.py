@@ -17,7 +17,7 @@ from redistill.errors import counted
 from redistill.evidence import names
 from redistill.evidence.model import Evidence, Trained, arm_of, arms
 from redistill.evidence.registry import decimals_of
-from redistill.stats import paired_accuracy
+from redistill.stats import paired_accuracy, past_edge
 from redistill.verdicts.expected import FEW, WHOLE
 
 GRID = 4
@@ -386,14 +386,14 @@ def _pairs(evidence: Evidence) -> list[Fact]:
     """Two networks on the same images."""
     found = []
     for pair in evidence.pairs:
-        if not {"float_correct", "int8_correct", "only_float_correct", "only_int8_correct"} <= set(pair):
+        if any(pair.get(name) is None for name in ("float_correct", "int8_correct", "only_float_correct", "only_int8_correct")):
             continue
-        n, b, c = int(pair.get("images", 10_000)), int(pair["only_float_correct"]), int(pair["only_int8_correct"])
+        n, b, c = int(pair.get("images") or 10_000), int(pair["only_float_correct"]), int(pair["only_int8_correct"])
         difference, low, high = (100 * one for one in paired_accuracy(b, c, n))
         text = (
             f"Size {pair.get('size')}: the float file is right on {pair['float_correct']} and the int8 file on "
             f"{pair['int8_correct']} of {n} images, "
-            f"{difference:+.2f} points for float (95 % interval of the images {low:+.2f} to {high:+.2f}, "
+            f"{difference:+.2f} points for float (95 % interval of the images {past_edge(low, 0.0, 0.0)} to {past_edge(high, 0.0, 0.0)}, "
             f"from {b} and {c} "
             f"images that only one of them has right)."
         )

@@ -9,7 +9,7 @@ from typing import Any
 from redistill.evidence import names
 from redistill.evidence.model import Evidence, Trained, arms
 from redistill.evidence.settled import agrees
-from redistill.stats import NOTHING, Interval, holm, welch
+from redistill.stats import NOTHING, Interval, holm, past_edge, welch
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,25 @@ class Tested:
             return f"{head}; {self.note}."
         word = {True: "below 0.05", False: "not below 0.05"}
         return (
-            f"{head}; from the runs {self.gain.value:+.3f} [{self.gain.low:+.2f}, {self.gain.high:+.2f}], their test p = {self.theirs:.3f} "
-            f"({word[self.theirs < 0.05]}), after Holm p = {self.ours:.3f} "
-            f"({word[self.ours < 0.05]}){f'; {self.note}' if self.note else ''}."
+            f"{head}; from the runs {self.recomputed}, their test p = {p_words(self.theirs)} ({word[self.theirs < 0.05]}), after Holm "
+            f"p = {p_words(self.ours)} ({word[self.ours < 0.05]}){f'; {self.note}' if self.note else ''}."
         )
+
+    @property
+    def recomputed(self) -> str:
+        """The gain from the runs with its interval, whose ends show on which side of 0 they lie."""
+        assert self.gain is not None
+        return f"{self.gain.value:+.3f} [{', '.join(past_edge(end, 0.0, 0.0) for end in (self.gain.low, self.gain.high))}]"
+
+
+def p_words(p: float) -> str:
+    """A p-value with three decimals, and with more where these would put it on the other side of 0.05.
+
+    >>> p_words(0.0214), p_words(0.0497), p_words(0.0503)
+    ('0.021', '0.0497', '0.050')
+    """
+    digits = next((n for n in range(3, 7) if (float(f"{p:.{n}f}") < 0.05) == (p < 0.05)), 7)
+    return f"{p:.{digits}f}"
 
 
 def tested(evidence: Evidence) -> list[Tested]:

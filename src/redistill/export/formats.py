@@ -52,15 +52,9 @@ def eval_results(run: Run) -> bytes | None:
                 "dataset": {"id": place, "task_id": found.data.rpartition(":")[2]},
                 "value": found.last,
                 "date": run.entry.finished,
-                "notes": f"top-1 accuracy in percent {_when(run)} ({name}); redistill run {run.id}, seed {run.seed}",
+                "notes": f"top-1 accuracy in percent {run.entry.network} ({name}); redistill run {run.id}, seed {run.seed}",
             })  # fmt: skip
     return pretty(entries) if entries else None
-
-
-def _when(run: Run) -> str:
-    """Of which network the accuracies of a run are."""
-    kept = run.entry.kept
-    return "after the last step" if kept is None else f"of {kept['why'].partition(',')[0]}"
 
 
 def every_eval_ever(run: Run) -> bytes:
@@ -88,7 +82,7 @@ def every_eval_ever(run: Run) -> bytes:
             "evaluation_name": f"{found.data} top-1 accuracy",
             "source_data": source,
             "metric_config": {
-                "evaluation_description": f"top-1 accuracy in percent, in evaluation mode, {_when(run)}", "metric_id": "accuracy",
+                "evaluation_description": f"top-1 accuracy in percent, in evaluation mode, {run.entry.network}", "metric_id": "accuracy",
                 "metric_name": "Accuracy", "metric_kind": "accuracy", "metric_unit": "percent", "lower_is_better": False,
                 "score_type": "continuous", "min_score": 0.0, "max_score": 100.0,
             },
@@ -143,7 +137,7 @@ def crate(store: Store) -> bytes:
         entry, place = run.entry, f"{run.folder.relative_to(store.root).as_posix()}/"
         names = [name for name in (RECORD, CURVES, *sorted(entry.files)) if (run.folder / name).is_file()]
         files = list(dict.fromkeys(names))
-        when = _when(run) if run.diverged is None else "at the last evaluation before it diverged"
+        when = run.entry.network if run.diverged is None else "at the last evaluation before it diverged"
         accuracy = [
             {"@id": f"#{run.id}-{name}", "@type": "PropertyValue", "name": f"accuracy on {found.data} {when}",
              "value": found.last, "unitText": "percent"}

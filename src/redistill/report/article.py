@@ -23,6 +23,7 @@ from redistill.errors import RedistillError, counted
 from redistill.files import digest, write
 from redistill.papers.plan import Plan
 from redistill.report.html import DARK, Content, Element, el
+from redistill.report.paper import seeds_of
 from redistill.report.style import matplotlib
 from redistill.report.web import PaperParts
 from redistill.report.web_parts import versions
@@ -59,7 +60,7 @@ def source(
     generated: dict[str, str] = {
         "Scope": f"{counted(len(found), 'claim')} of {counted(len(tables), 'table')} of {about.title} ({about.year}); "
                  f"{len(looked)} of them could be held against something that ran or was evaluated here.",
-        "Methods": f"{counted(len(runs), 'run')} at the published length, seeds {', '.join(map(str, plan.seeds))}; each claim has its "
+        "Methods": f"{counted(len(runs), 'run')} at the published length, seeds {seeds_of(plan, tables)}; each claim has its "
                    f"rule (epoch, tolerance, seeds, interval) from the paper file; when it was written down stands below its table. "
                    f"{versions([*runs.values()])}",
         "Results": parts.counts,
@@ -67,7 +68,7 @@ def source(
     summary = []
     for part in SUMMARY:
         # the first paragraph that somebody wrote, after what the records say
-        texts = [generated.get(part, ""), "".join(prose[part][0].itertext()) if part in prose else ""]
+        texts = [generated.get(part, ""), _words(prose[part][0]).strip() if part in prose else ""]
         summary.append({"name": f"{part}.", "said": " ".join(filter(None, texts)).strip() or MISSING.format(name=name, part=part)})
     chapters: list[tuple[str, list[Content]]] = [
         ("Scope", [el("p", generated["Scope"]), *parts.others["Scope"], _scope(plan, tables)]),
@@ -145,6 +146,18 @@ def _scope(plan: Plan, tables: Sequence[TableVerdict]) -> Element:
         rows.append((judged.table, printed.caption, reported(plan.paper.protocol(judged.table)), str(len(judged.findings)), str(seen)))
     head = ("table", "what it shows", "reported", "claims", "looked at")
     return table(head, rows, "What was claimed, and how much of it was looked at", numbers=(3, 4))
+
+
+BLOCKS = ("p", "ul", "ol", "li", "pre", "blockquote", "caption", "tr", "th", "td")
+
+
+def _words(one: Element) -> str:
+    """The text of an element; blocks in it, as the entries of a list, are parted."""
+    text = one.text or ""
+    for part in one:
+        text = f"{text.rstrip()} {_words(part).strip()} " if part.tag in BLOCKS else text + _words(part)
+        text += part.tail or ""
+    return text
 
 
 def _lines(one: Element) -> Iterator[str]:
@@ -230,7 +243,8 @@ def _inside(element: Element) -> list[Node]:
     """Text and elements in a line."""
     out: list[Node] = [element.text] if element.text else []
     for one in element:
-        attributes = {"text": "".join(one.itertext())} if one.tag == "code" else {"href": one.get("href", "")} if one.tag == "a" else {}
+        raw = one.tag in ("code", "pre")
+        attributes = {"text": "".join(one.itertext())} if raw else {"href": one.get("href", "")} if one.tag == "a" else {}
         out.append({"tag": one.tag, "attributes": attributes, "content": _inside(one)})
         if one.tail:
             out.append(one.tail)

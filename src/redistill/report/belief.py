@@ -47,6 +47,13 @@ class Compared:
         """With what every network says of every image."""
         return cls(nets, images, found, {name: predict(net, images) for name, net in nets.items()}, steps, rate)
 
+    @property
+    def names(self) -> list[str]:
+        """Of the classes that the networks tell apart: the set's, where it names these, else their numbers."""
+        width = next(iter(self.logits.values())).shape[1]
+        known = self.images.class_names
+        return list(known) if known is not None and len(known) == width else list(map(str, range(width)))
+
     def rows(self) -> list[dict[str, Any]]:
         """A row a pair: transition errors, agreement in percent, KL in nats both ways."""
         made = []
@@ -79,8 +86,7 @@ class Compared:
             )
             for name, net in self.nets.items()
         }
-        classes = list(images.class_names or map(str, range(images.classes)))
-        return counts, noise_figure(to / "noise.svg", counts, classes, f"predictions on {count} images of uniform noise")
+        return counts, noise_figure(to / "noise.svg", counts, self.names, f"predictions on {count} images of uniform noise")
 
     def _on_the_way(self, path: Path, shown: int = 4) -> Path:
         """For the first pair: some images, each on its way to another class, with both networks' belief in it."""
@@ -92,7 +98,7 @@ class Compared:
         targets = t.targets[torch.arange(len(x)), which].to(x.device)
         at = sorted({round((self.steps - 1) * part / 6) for part in range(7)})
         trail = trajectory_images(seeing(nets[a], images.normalise), x, targets, at, rate=self.rate)
-        names = images.class_names or tuple(map(str, range(images.classes)))
+        names = self.names
         captions = []
         for n in range(len(x)):
             with unrounded(x.device), torch.no_grad():
@@ -133,7 +139,7 @@ def kept(
 ) -> list[Path]:
     """A record of each pair in ``folder``, a folder of measurements (:mod:`redistill.runs.measured`), named as its attacked network,
     and as both where several stand beside it. ``settings``: data, aim ... of the measurement; ``begun``: where and by which code."""
-    paths = []
+    paths: list[Path] = []
     for row in compared.rows():
         a, b, t = row["attacked"], row["other"], compared.found[row["attacked"], row["other"]]
         labels = compared.images.all_labels
@@ -155,7 +161,9 @@ def kept(
             "curves": t.record(),
         }
         several = sum(one == a for one, _ in compared.found) > 1
-        path = folder / f"{re.sub('[^a-z0-9+]+', '-', (f'{a} {b}' if several else a).lower())}.json"
+        plain = re.sub(r"(?:[^\w+]|_)+", "-", (f"{a} {b}" if several else a).lower())
+        ways = (folder / f"{plain}{end}.json" for end in ("", *(f"-{n}" for n in range(2, len(paths) + 3))))
+        path = next(way for way in ways if way not in paths)  # no record takes the place of another of this call
         keep(path, record, begun)
         paths.append(path)
     return paths

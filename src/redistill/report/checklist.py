@@ -13,7 +13,7 @@ from typing import Any, Literal
 from redistill.data.catalogue import row_of
 from redistill.launch.progress import lasting
 from redistill.papers.plan import Plan
-from redistill.runs.record import Record
+from redistill.runs.record import Record, parts_of
 from redistill.runs.store import Run
 
 Answer = Literal["yes", "partly", "no", "for the author", "does not apply"]
@@ -85,11 +85,11 @@ def _theory() -> list[Item]:
 
 
 def _data(records: Sequence[Record]) -> list[Item]:
-    used = [one for r in records for one in r.data.values()]
+    used = [one for r in records for facts in r.data.values() for one in parts_of(facts)]
     sets = _each(f"{one['data']}: {one['count']} images" for one in used if "data" in one and "count" in one)
     chosen = _each(f"{one['data']}: {_rule(one['rule'])}" for one in used if one.get("rule"))
     sums = _each(f"{one['data']} {one['sha256'][:16]}" for one in used if "sha256" in one)
-    sources = [r.experiment["source"] for r in records]
+    sources = [one for r in records for one in parts_of(r.experiment["source"])]
     looks = _each(f"{s.get('data', s['kind'])}: {_prepared(s)}" for s in sources)
     best = _each(found.best_is for r in records for found in r.accuracy.values())
     rows: list[tuple[str, Answer, str]] = [
@@ -149,7 +149,8 @@ def _results(records: Sequence[Record], plan: Plan | None) -> list[Item]:
     few, many = min(seeds.values(), default=0), max(seeds.values(), default=0)
     machines = [one["hardware"] for r in records for one in r.sessions]
     hardware = _each(f"{one.get('device', '')}, threads: {one.get('threads')}" for one in machines)
-    epochs = _each(f"{name}: last step; the best is {found.best_is}" for r in records for name, found in r.accuracy.items())
+    when = {r.id: "last step" if r.kept is None else r.network for r in records}
+    epochs = _each(f"{name}: {when[r.id]}; the best is {found.best_is}" for r in records for name, found in r.accuracy.items())
     how = "" if plan is None else ", as the paper file has them, with its source"
     mean = "mean and 95 % t interval over seeds" if few > 1 else "some configuration has a single seed: a spread needs two"
     rows: list[tuple[str, Answer, str]] = [

@@ -72,6 +72,8 @@ def curves_of(
         axes.plot(steps, mean, markersize=3, linewidth=1.3, **look)
         ends.append((steps[-1], mean[-1], name, look["color"]))
     key = ["line: mean; band: lowest to highest seed"] if any(len(seeds.lived) > 1 for seeds in curves.values()) else []
+    ends_at = ({points[-1][0] for points in seeds.lived if points} for seeds in curves.values())
+    key += ["a line ends where the first of its seeds stopped"] if any(len(steps) > 1 for steps in ends_at) else []  # with patience
     key += ["×: last evaluation before a seed diverged"] if any(map(any, (seeds.dead for seeds in curves.values()))) else []
     axes.xaxis.get_major_locator().set_params(integer=True)  # there is no half step
     axes.set_xlabel("\n".join([xlabel, *key]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,8 +36,8 @@ def claim(folder: Path, of: str) -> None:
         found = re.search(rf'<meta name="{MARK}" content="([^"]*)"', head)
         if found is None:
             raise RedistillError(f"{path} is no report of redistill: give another folder with --to, or move it away")
-        if found[1] != of:
-            raise RedistillError(f"{folder} is a report of {found[1]}, not of {of}: give another folder with --to, or delete it")
+        if (there_of := html.unescape(found[1])) != of:
+            raise RedistillError(f"{folder} is a report of {there_of}, not of {of}: give another folder with --to, or delete it")
     make_folder(folder)
 
 
@@ -68,7 +69,7 @@ def save(
 
     figures = []
     for table in tables:
-        short = f"{plan.paper.name}-{table.table}"
+        short = f"{plan.paper.name}-{table.table}".replace("/", "-")  # a table may be called 3a/b
         keep(f"{short}.csv", csv_text(table).encode())
         keep(f"{short}.tex", latex_cells(plan.paper, table).encode())
         keep(f"{short}-claims.tex", latex_text(plan.paper, table).encode())

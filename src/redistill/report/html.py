@@ -10,7 +10,7 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from redistill.errors import plain
 from redistill.report import style
@@ -52,8 +52,15 @@ def _fill(parent: Element, content: Iterable[Content]) -> None:
             _fill(parent, one)
 
 
+class Sorted(NamedTuple):
+    """An entry of a table that is sorted by a number of its own, and not by the first one in it: a length of time."""
+
+    text: str
+    by: float
+
+
 def table(
-    head: Sequence[str], rows: Iterable[Sequence[Content]], caption: str, *, numbers: Sequence[int] = (), wide: int | None = None,
+    head: Sequence[str], rows: Iterable[Sequence[Content | Sorted]], caption: str, *, numbers: Sequence[int] = (), wide: int | None = None,
     named: bool = True,
 ) -> Element:  # fmt: skip
     """A table that can be sorted and read aloud; the first entry of a row names it.
@@ -66,10 +73,12 @@ def table(
     def aligned(column: int) -> str | None:
         return "n" if column in numbers else "note" if column == wide else None
 
-    body = [
-        el("tr", [el("td" if c else "th", entry, class_=aligned(c), scope=None if c else "row") for c, entry in enumerate(row)])
-        for row in rows
-    ]
+    def cell(column: int, entry: Content | Sorted) -> Element:
+        by = f"{entry.by:.3f}" if isinstance(entry, Sorted) else None
+        shown = entry.text if isinstance(entry, Sorted) else entry
+        return el("td" if column else "th", shown, class_=aligned(column), scope=None if column else "row", data_sort=by)
+
+    body = [el("tr", [cell(c, entry) for c, entry in enumerate(row)]) for row in rows]
     # a column without a name has no heading
     columns = [el("th" if name else "td", name, class_=aligned(c), scope="col" if name else None) for c, name in enumerate(head)]
     made = el("table", el("caption", caption) if named else None, el("thead", el("tr", columns)), el("tbody", body))

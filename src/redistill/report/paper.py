@@ -7,6 +7,7 @@ import io
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from redistill.claims import Finding, sentences, summary_sentences, verdict_words
 from redistill.claims.words import EPOCH, end_words
@@ -202,7 +203,7 @@ def page(plan: Plan, tables: Sequence[TableVerdict], figures: Sequence[str] = ()
     """The whole report as Markdown."""
     paper, about = plan.paper, plan.paper.file.paper
     where = ", ".join(part for part in (about.venue, f"arXiv:{about.arxiv}" if about.arxiv else "") if part)
-    seeds = ", ".join(map(str, plan.seeds))
+    seeds = seeds_of(plan, tables)
     out = [f"# {about.title}", "", f"{', '.join(about.authors)}, {about.year}.{f' {where}.' if where else ''}", ""]
     out += [f"Code: {', '.join(f'`{code}`' for code in about.code)}.", ""] if about.code else []
     out += [f"Paper file `{paper.name}`, version {about.version}. Our seeds: {seeds}. What each verdict means: `docs/verdicts.md`.", ""]
@@ -213,7 +214,7 @@ def page(plan: Plan, tables: Sequence[TableVerdict], figures: Sequence[str] = ()
     out += _list("Departures", "where paper and code disagree", paper.file.departs, shown)
     out += _cost(tables)
     if figures:
-        out += ["## Curves", "", *(f"![accuracy over the run]({name})\n" for name in figures)]
+        out += ["## Curves", "", *(f"![accuracy over the run]({quote(name)})\n" for name in figures)]
     out += ["## History of the paper file", "", *(f"* {entry}" for entry in about.history), ""]
     return "\n".join(out).rstrip() + "\n"
 
@@ -229,6 +230,12 @@ def reported(protocol: Protocol) -> str:
         runs = f"{protocol.aggregate}, {runs}" if protocol.seeds is None else f"{protocol.aggregate} of {runs}"
     epoch = EPOCH[protocol.which] or "no training has a part in it"
     return f"{epoch}, {runs}; tolerance ±{protocol.tolerance:g}"
+
+
+def seeds_of(plan: Plan, tables: Sequence[TableVerdict]) -> str:
+    """The seeds of the runs that stand in a report, which are all that are there, or that are asked for where none is."""
+    ran = sorted({run.seed for table in tables for runs in table.runs.values() for run in runs})
+    return ", ".join(map(str, ran or plan.seeds))
 
 
 def unit_of(table: Table) -> str:

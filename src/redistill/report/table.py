@@ -47,7 +47,11 @@ def bars(entries: Iterable[object]) -> str:
     >>> bars(("loss", "|a - b|", 3))
     '| loss | \\\\|a - b\\\\| | 3 |'
     """
-    return "| " + " | ".join(str(entry).replace("|", "\\|").replace("\n", " ") for entry in entries) + " |"
+    return "| " + " | ".join(map(_entry, entries)) + " |"
+
+
+def _entry(entry: object) -> str:
+    return str(entry).replace("|", "\\|").replace("\n", " ")
 
 
 def comparison(accuracies: Accuracies, baseline: str, seconds: Mapping[str, float] | None = None, step: float = STEP) -> list[Row]:
@@ -91,11 +95,11 @@ def comparison(accuracies: Accuracies, baseline: str, seconds: Mapping[str, floa
 
 
 def _cells(rows: Sequence[Row], baseline: str) -> tuple[list[str], list[list[str]]]:
-    head = ["method", "seeds", "accuracy %", "95 % interval", f"difference to {baseline}", "95 % interval of it"]
+    head = ["method", "seeds", "accuracy %", "95 % interval", f"difference to {_entry(baseline)}", "95 % interval of it"]
     body = []
     for r in rows:
         cells = [
-            r.method.replace("|", "\\|"),
+            _entry(r.method),
             str(r.n),
             f"{r.mean:.2f}",
             f"{r.low:.2f} to {r.high:.2f}" if r.low is not None else "one seed",

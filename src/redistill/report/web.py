@@ -5,10 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from redistill.claims import Finding, summary_sentences
 from redistill.errors import counted
-from redistill.papers.cells import Cell
+from redistill.papers.cells import Cell, Paper
 from redistill.papers.plan import Plan
 from redistill.papers.schema import Selector
 from redistill.report.by_images import by_images
@@ -24,6 +25,7 @@ from redistill.report.paper import (
     points_of,
     reported,
     scope_of,
+    seeds_of,
     title_of,
     unit_of,
 )
@@ -89,13 +91,13 @@ def paper_parts(
         "Correspondence": list(prose.get("Correspondence", [])),
         "What was not run": _not_run(tables),
         **dict(of_runs(runs, plan)),
-        "Commands": [_commands(tables)],
+        "Commands": [_commands(plan.paper, tables)],
     }
     return PaperParts(
         about.title,
         f"{', '.join(about.authors)}, {about.year}.{f' {where}.' if where else ''}",
         f"{counted(len(findings), 'claim')}: {', '.join(f'{n} {verdict}' for verdict, n in counts.items()) or 'none'}. "
-        f"Paper file {plan.paper.name}, version {about.version}; seeds {', '.join(map(str, plan.seeds))}.",
+        f"Paper file {plan.paper.name}, version {about.version}; seeds {seeds_of(plan, tables)}.",
         results,
         others,
     )
@@ -121,9 +123,10 @@ def _table(plan: Plan, judged: TableVerdict, name: str, whole: bool) -> list[Con
     looked = [f for f in judged.findings if f.reading is not None or f.measured is not None]
     figures: list[Content] = []
     unit = points_of(plan.paper.table(judged.table))
-    if rested := [one for finding in looked if (one := held(finding)) is not None][:MOST]:
+    if rested := [one for finding in looked if (one := held(finding)) is not None]:
+        part_of = "" if len(rested) <= MOST else f", the first {MOST} of {len(rested)} claims"
         for part, (drawn, held_there) in enumerate(
-            forests(rested, title="Ours minus the paper's", width=WIDTH, size=LETTER, unit=unit)
+            forests(rested[:MOST], title=f"Ours minus the paper's{part_of}", width=WIDTH, size=LETTER, unit=unit)
         ):
             verdicts = "; ".join(f"{one.name}: {one.words}" for one in held_there)
             figures.append(figure(svg_text(drawn, f"Claims of table {judged.table}", verdicts), f"{name}-f{part or ''}"))
@@ -210,17 +213,26 @@ def _transitions(beliefs: Sequence[Believed], runs: Mapping[str, Run]) -> list[C
     return [el("div", drawn, class_="figures")] if drawn else []
 
 
-def command_of(cell: Cell) -> str:
-    """What runs one cell.
+def address_of(paper: Paper) -> str:
+    """What commands call a paper: one of the package by its name, one of one's own by its file."""
+    from redistill.papers.load import names
+
+    own = paper.folder != Path() or paper.name not in names()
+    return str(paper.folder / f"{paper.name}.toml") if own else paper.name
+
+
+def command_of(cell: Cell, paper: str | None = None) -> str:
+    """What runs one cell; ``paper``: what commands call the paper, where that is not its name.
 
     >>> print(command_of(Cell("ahn2019", "1", "VID", "2 %", {}, None)))
     redistill reproduce ahn2019 --table 1 --rows VID --columns '2 %'
     """
-    words = ["redistill", "reproduce", cell.paper, "--table", cell.table, "--rows", cell.row, "--columns", cell.column]
+    words = ["redistill", "reproduce", paper or cell.paper, "--table", cell.table, "--rows", cell.row, "--columns", cell.column]
     return " ".join(map(shlex.quote, words))
 
 
-def _commands(tables: Sequence[TableVerdict]) -> Element:
+def _commands(paper: Paper, tables: Sequence[TableVerdict]) -> Element:
+    address = address_of(paper)
     cells = [p.cell for judged in tables for p in judged.planned]
-    rows = [(f"{cell.table}: {label(cell)}", el("code", command_of(cell))) for cell in cells if not cell.unknown]
+    rows = [(f"{cell.table}: {label(cell)}", el("code", command_of(cell, address))) for cell in cells if not cell.unknown]
     return table(("row", "command"), rows, "One command for every row; --dry-run shows what it costs")

@@ -11,9 +11,11 @@ from redistill.papers.plan import Plan
 from redistill.report.checklist import checklist
 from redistill.report.drawing import described, drawing, links
 from redistill.report.energy import energy
-from redistill.report.html import Content, el, listed, table
+from redistill.report.html import Content, Sorted, el, listed, table
 from redistill.report.references import bibtex
+from redistill.runs.record import parts_of
 from redistill.runs.store import Run
+from redistill.sources.variants import KINDS
 
 WIDTH, LETTER = 4.9, 11.0
 """Inches and points: figures of a page: as wide as a phone, with letters that can be read there."""
@@ -40,8 +42,7 @@ def methods(runs: Sequence[Run]) -> list[Content]:
 def of_runs(runs: Sequence[Run], plan: Plan | None) -> list[tuple[str, list[Content]]]:
     """Samples, cost, checklist and references: what every report has."""
     names = [str(part["use"]) for run in runs for part in run.entry.experiment["method"]]
-    sources = [run.entry.experiment["source"] for run in runs]
-    names += [str(one.get("kind")) for source in sources for one in (source, source.get("first", {}), source.get("second", {}))]
+    names += [str(one.get("kind")) for run in runs for one in parts_of(run.entry.experiment["source"])]
     cited = bibtex(names)
     return [
         ("Samples of generators", _samples(runs)),
@@ -62,7 +63,9 @@ def _samples(runs: Sequence[Run]) -> list[Content]:
         kept = {int(block): images for block, images in run.kept("samples").items()}
         order = sorted(kept)
         chosen = [order[0], order[len(order) // 2], order[-1]]
-        space = str(run.entry.experiment["source"].get("normalise", "none"))
+        parts = parts_of(run.entry.experiment["source"])
+        maker = next((one for one in parts if one.get("kind") in KINDS), parts[0])  # of a mixture the half that is a generator's
+        space = str(maker.get("normalise", "none"))
         png = sheet([kept[block][:6] for block in chosen], space, titles=[f"after {block} blocks" for block in chosen], side=48)
         picture = el("img", src=f"data:image/png;base64,{base64.b64encode(png).decode()}",
                      alt=f"Images of the generator of {run.label} after {', '.join(map(str, chosen))} blocks")  # fmt: skip
@@ -77,7 +80,8 @@ def _cost(runs: Sequence[Run]) -> list[Content]:
     for run in runs:
         record = run.entry
         machine = record.sessions[-1]["hardware"]
-        rows.append((f"{run.label}, seed {run.seed}", str(record.steps), lasting(record.time.own), lasting(record.time.cpu),
+        own, cpu = (Sorted(lasting(seconds), seconds) for seconds in (record.time.own, record.time.cpu))
+        rows.append((f"{run.label}, seed {run.seed}", str(record.steps), own, cpu,
                      f"{machine.get('device', '')}, threads: {machine.get('threads')}", run.id))  # fmt: skip
     total = lasting(sum(run.entry.time.own for run in runs))
     head = ("run", "steps", "time", "CPU time of its cohort", "machine", "id")

@@ -12,6 +12,7 @@ from redistill.report.html import Content, el, figure, page, table
 from redistill.report.style import svg_text
 from redistill.report.traces import traces
 from redistill.report.web_parts import LETTER, WIDTH, methods, of_runs, sections
+from redistill.runs.record import networks_of
 from redistill.runs.run import step_of
 from redistill.runs.store import Run
 from redistill.stats import percent_interval
@@ -40,7 +41,8 @@ def runs_page(runs: Sequence[Run], notes: Sequence[str] = ()) -> str:
             text = f"{mean.value:.2f} [{mean.low:.2f}, {mean.high:.2f}]" if mean else f"{values[0]:.2f}" if values else ""
             seeds = f"{', '.join(str(run.seed) for run in several)}{f' (diverged: {chr(44).join(lost)})' if lost else ''}"
             rows.append((name, data, text, str(len(values)), seeds))
-    out: list[Content] = [table(("run", "set", "accuracy % [95 %]", "n", "seeds"), rows, "Accuracy after the last step", numbers=(2, 3))]
+    head_of = ("run", "set", "accuracy % [95 %]", "n", "seeds")
+    out: list[Content] = [table(head_of, rows, f"Accuracy {networks_of(run.entry for run in runs)}", numbers=(2, 3))]
     if curves := traces(named):
         drawn = curves_of(curves, title="Accuracy over the run", ylabel="accuracy, %", width=WIDTH, size=LETTER)
         out.append(el("div", figure(svg_text(drawn, "Accuracy over the run", ends_of(curves, "accuracy, %")), "runs"), class_="figures"))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from redistill.files import read
+from redistill.files import read, there
 from redistill.identity import all_differences, identity
 from redistill.runs.record import Origin, Record
 from redistill.runs.store import Run
@@ -72,8 +72,11 @@ def differences(a: Run, b: Run) -> list[Difference]:
     ]
     found = [Difference(part, *row) for part, x, y in parts for row in sorted(all_differences(x, y), key=lambda row: row[0])]
     if one.weights_sha256 != two.weights_sha256:
-        mine, theirs = (stored(read(path := run.weights()), path) for run in (a, b))
-        says = largest_difference(mine, theirs) or "the weights files differ"
+        if gone := [str(path) for run in (a, b) if not there(path := run.folder / run.file())]:  # of a run that was kept without them
+            says = f"the weights differ; by how much is not known without {' and '.join(gone)}"
+        else:
+            mine, theirs = (stored(read(path := run.weights()), path) for run in (a, b))
+            says = largest_difference(mine, theirs) or "the weights files differ"
         found.append(Difference("weights", says, one.weights_sha256[:12], two.weights_sha256[:12]))
     if (first := difference(a.curves(), b.curves())) is not None:
         found.append(Difference("curves", first, None, None))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -154,6 +154,11 @@ class Record(_Fact):
             where = ".".join(map(str, first["loc"]))
             raise RedistillError(f"{where}: {first['msg'].removeprefix('Value error, ')}{more}") from error
 
+    @property
+    def network(self) -> str:
+        """Of which network its accuracies are: that after the last step, where the recipe says nothing else (``ema``, ``patience``)."""
+        return "after the last step" if self.kept is None else f"of {self.kept['why'].partition(',')[0]}"
+
     def written(self) -> dict[str, Any]:
         """The record as JSON values, key by key in the order in which records are written."""
         return self.model_dump(exclude_unset=True)
@@ -168,6 +173,23 @@ def kept_by(stream: Stream, one: Experiment) -> dict[str, bytes]:
         return {}
     metadata = {"redistill": "kept", "run": one.id}
     return {f"{name}.safetensors": packed(tensors, metadata) for name, tensors in stream.artifacts().items()}
+
+
+def networks_of(records: Iterable[Record]) -> str:
+    """Of which networks the accuracies of some records are, in words that may stand behind "accuracy"; those of runs that diverged are
+    of none."""
+    lived = dict.fromkeys(one.network for one in records if one.diverged is None)
+    return " or ".join(lived) or "after the last step"
+
+
+def parts_of(source: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """A source, as it was asked for or as a record tells what was trained on: itself, or of a mixture its halves.
+
+    >>> [one["data"] for one in parts_of({"kind": "mixed", "first": {"data": "a"}, "second": {"data": "b"}, "take": [1, 1]})]
+    ['a', 'b']
+    """
+    names = ("first", "second") if source.get("kind") == "mixed" else ()
+    return [one for name in names if isinstance(half := source.get(name), Mapping) for one in parts_of(half)] or [source]
 
 
 def now() -> str:

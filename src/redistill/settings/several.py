@@ -22,6 +22,7 @@ def extended(path: Path, chain: tuple[Path, ...] = ()) -> tuple[dict[str, Any], 
     Relative paths in the file below start where the upper file lies: both must lie in one folder.
     """
     data, mistakes = parse(path)
+    mistakes.own = data
     if "extends" not in data:
         return data, mistakes
     given = data.pop("extends")
@@ -35,7 +36,7 @@ def extended(path: Path, chain: tuple[Path, ...] = ()) -> tuple[dict[str, Any], 
     if below.resolve().parent != path.resolve().parent:
         mistakes.add(("extends",), f"{given!r} lies in another folder, where its relative paths would mean other files: put both in one")
         mistakes.raise_if_any()
-    base, _ = extended(below, (*chain, path.resolve()))
+    base, mistakes.below = extended(below, (*chain, path.resolve()))
     mistakes.data = merged(base, data)
     return mistakes.data, mistakes
 
@@ -79,7 +80,7 @@ def divided(data: dict[str, Any], mistakes: ValidationErrors) -> list[tuple[dict
         lines = {("method", *key[len(prefix) :]): line for key, line in mistakes.lines.items() if key[: len(prefix)] == prefix}
         beside = {key[2:]: line for key, line in mistakes.lines.items() if key[:2] == ("methods", name) and len(key) > 2}
         lines |= {key: line for key, line in beside.items() if key[0] in own}
-        found.append((one, ValidationErrors(mistakes.file, {**mistakes.lines, **lines}, one)))
+        found.append((one, ValidationErrors(mistakes.file, {**mistakes.lines, **lines}, one, own=mistakes.own, below=mistakes.below)))
     return found
 
 

@@ -54,21 +54,43 @@ def look_up(tree: Any, key: Key) -> tuple[bool, Any]:
     return True, tree
 
 
+def _holds(tree: Any, key: Key) -> bool:
+    """Whether a file has a key, or what stands in the place of a table around it, which it then replaces."""
+    for part in key:
+        if not isinstance(tree, Mapping):
+            return True
+        if part not in tree:
+            return False
+        tree = tree[part]
+    return True
+
+
 @dataclass
 class ValidationErrors:
-    """Collects what is wrong with one file (and with the files it names); :meth:`raise_if_any` raises them together."""
+    """Collects what is wrong with one file (and with the files it names); :meth:`raise_if_any` raises them together.
+
+    ``data``: all settings; ``own``: those of them that stand in this file, where it goes on from another one, ``below``.
+    """
 
     file: str
     lines: dict[Key, int] = field(default_factory=dict)
     data: Any = None
     found: list[str] = field(default_factory=list)
+    own: Any = None
+    below: ValidationErrors | None = None
+
+    def _of(self, key: Key) -> ValidationErrors:
+        """The file in which a key stands: the one below, where it has it and this one leaves it as it is."""
+        lower = None if self.below is None or key in self.lines or _holds(self.own, key) else self.below._of(key)
+        return self if lower is None or not _holds(lower.own, key) else lower
 
     def add(self, key: Key, says: str) -> None:
-        line = near(self.lines, key)
+        of = self._of(key)
+        line = near(of.lines, key)
         known, value = look_up(self.data, key)
         given = f" = {shown(value)}" if known and not isinstance(value, Mapping | list) else ""
         place = ", ".join(p for p in (f"line {line}" if line else "", f"{dotted(key)}{given}" if key else "") if p)
-        self.found.append(f"{self.file}: {place}: {says}" if place else f"{self.file}: {says}")
+        self.found.append(f"{of.file}: {place}: {says}" if place else f"{of.file}: {says}")
 
     def unknown(self, key: Key, given: Iterable[str], allowed: Iterable[str], what: str = "setting") -> None:
         """Tell the names that are not allowed. A table is read on as if a misspelt name had been written right: what is missing only
