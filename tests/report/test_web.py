@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import redistill.cli.papers  # noqa: F401  its commands
+import redistill.cli.report  # noqa: F401  its command
 from redistill.cli import app
 from redistill.errors import RedistillError
 from redistill.papers.load import load

@@ -96,6 +96,7 @@ def program() -> typer.Typer:
         first,
         look,
         papers,
+        report,
         run,
         translate,
         watch,
