@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-import redistill.cli.papers  # noqa: F401  it adds its commands to app
+import redistill.cli.papers
+import redistill.cli.report  # noqa: F401  it adds its command
 from helpers.experiments import HERE
 from helpers.finished_runs import finished
 from redistill import models, papers

@@ -181,7 +181,7 @@ def test_lists_in_lists_stay_lists_in_the_article_and_their_entries_are_parted(t
 def test_no_record_of_beliefs_takes_the_place_of_another(tmp_path: Path) -> None:
     """Networks called "A, M = 1" and "A M 1", or in letters beyond ASCII alone, had one file."""
     names = ["A, M = 1", "A M 1", "学生", "生徒", "kd_1"]
-    walk = SimpleNamespace(written=lambda: [])
+    walk = SimpleNamespace(record=lambda: [])
     row = dict.fromkeys(("images", "mte", "mte_standard_error", "relative_mte", "agreement", "kl_attacked_other", "kl_other_attacked"), 1)
     compared: Any = SimpleNamespace(
         rows=lambda: [{"attacked": name, "other": "T", **row} for name in names], found={(name, "T"): walk for name in names},

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-import redistill.cli.papers  # noqa: F401  its commands
+import redistill.cli.papers
 import redistill.cli.report  # noqa: F401  its command
 from redistill.cli import app
 from redistill.errors import RedistillError

@@ -191,4 +191,4 @@ def recognised(tensors: Mapping[str, Tensor], classes: int, path: str, asked: st
         raise RedistillError(f"{path} fits several networks ({', '.join(name for name, _ in fits)}): say which one, model=...")
     near = nearest_architecture(tensors)
     hint = f" (nearest: {near})" if near else ""
-    raise RedistillError(f"{path} does not say its architecture, and none known fits{hint}: give model=...")
+    raise RedistillError(f"{path} does not say its architecture, and none known fits{hint}: give model=... (--model in a command)")
