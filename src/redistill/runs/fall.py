@@ -30,21 +30,24 @@ def fall(run: Run, on: str = "test") -> Fall | None:
     Told by evaluations alone: one between two of them, and one of data of one's own, whose classes are not known without their
     files, goes unseen. None for a run that diverged, which counts as guessing anyway.
     """
-    from redistill.data.catalogue import row_of
-
-    row, count = row_of(str(run.record["experiment"]["evaluate"].get(on, ""))), run.entry.data.get(on, {}).get("count")
-    if run.diverged is not None or row is None or not isinstance(count, int) or count < 1:
+    evaluated, count = run.record["experiment"]["evaluate"].get(on), run.entry.data.get(on, {}).get("count")
+    if run.diverged is not None or evaluated is None or not isinstance(count, int) or count < 1:
         return None
     try:
         points = [(int(step), float(value)) for step, value in run.curves()["accuracy"].get(on, ())]
     except RedistillError:  # gone or altered: whoever draws them says so
         return None
+    best, drops = (0, 0.0), []
+    for step, value in points:
+        if value <= best[1] / 2:
+            drops.append(Fall(*best, step, value))
+        best = max(best, (step, value), key=lambda point: point[1])
+    if not drops:
+        return None
+    from redistill.data.catalogue import row_of  # brings torch, for which a listing does not wait
+
+    if (row := row_of(str(evaluated))) is None:
+        return None
     share = 1 / row.classes
     guessing = 100 * (share + SURE * math.sqrt(share * (1 - share) / count))
-    clear = max([2 * guessing, *(value / 2 for _, value in points)])
-    best = (0, 0.0)
-    for step, value in points:
-        if value <= guessing and best[1] >= clear:
-            return Fall(*best, step, value)
-        best = max(best, (step, value), key=lambda point: point[1])
-    return None
+    return next((drop for drop in drops if drop.low <= guessing and drop.high >= max(2 * guessing, best[1] / 2)), None)
