@@ -183,7 +183,7 @@ def test_effects_as_json(tmp_path: Path) -> None:
     words = ["explain", "ahn2019:1:VID:2 %", "--only", "floor", "--runs", str(tmp_path / "runs"), "--device", "cpu", "--json"]
     found = json.loads(invoke(app, words).stdout)
     assert (found["cell"], found["printed"]) == ("ahn2019:1:VID:2 %", 81.59)
-    assert found["as_planned"] == {"accuracy": {"0": 70.0, "1": 71.0, "2": 72.0}, "diverged": []}
+    assert found["as_planned"] == {"accuracy": {"0": 70.0, "1": 71.0, "2": 72.0}, "diverged": [], "fell_to_guessing": {}}
     [row] = found["departures"]
     assert (row["name"], row["accuracy"], row["diverged"]) == ("floor", {"0": 61.0, "1": 60.0}, [2])
     effect = row["effect"]
