@@ -149,8 +149,8 @@ def test_equal_effects_of_two_seeds_have_the_interval_of_what_one_of_their_image
 
     def runs(*hits: int) -> dict[int, Any]:
         entry = SimpleNamespace(data={"test": {"count": 450}})
-        record = {"experiment": {"evaluate": {}}}
-        return {s: SimpleNamespace(diverged=None, entry=entry, record=record, accuracy=lambda n=n: 100 * n / 450) for s, n in enumerate(hits)}
+        facts: Any = {"diverged": None, "entry": entry, "record": {"experiment": {"evaluate": {}}}}
+        return {s: SimpleNamespace(**facts, accuracy=lambda n=n: 100 * n / 450) for s, n in enumerate(hits)}
 
     _, effect = ranked([(found[0], runs(400, 410)), (found[1], runs(402, 412))])
     wanted = percent_difference([100 * 402 / 450, 100 * 412 / 450], [100 * 400 / 450, 100 * 410 / 450], step=100 / 450)

@@ -37,7 +37,8 @@ def test_a_stored_record_read_and_written_again_is_the_same_bytes(path: Path) ->
     content = path.read_bytes()
     record = Record.of(json.loads(content))
     assert pretty(record.written()) == content
-    assert record.cell == path.parent.parent.name and (record.accuracy or record.diverged) and record.sessions[0]["hardware"]["threads"] >= 1
+    assert record.cell == path.parent.parent.name and record.sessions[0]["hardware"]["threads"] >= 1
+    assert record.accuracy or record.diverged  # which may be before its first evaluation
 
 
 def test_a_new_record_is_the_typed_one(teacher_file: Path) -> None:
