@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from typing import Any, ClassVar, Literal
 
 import pytest
@@ -106,6 +107,27 @@ def test_summaries_by_hand() -> None:
     assert math.isnan(alone.mte_standard_error)
     same = Transition("a", "b", p_a, p_a, torch.zeros(2, 2), torch.arange(2), 1.0)
     assert (same.mte, same.relative_mte) == (0.0, 0.0)
+
+
+def test_curves_and_their_errors_are_their_formulas() -> None:
+    """Five images on their way to three classes in four steps: no two of the numbers can stand for each other."""
+    n, aims, steps = 5, 3, 4
+    p, q = torch.rand(2, n, aims, steps, generator=rng.stream(0, "test"), dtype=torch.float64)
+    t = Transition("a", "b", p, q, torch.zeros(n, aims), torch.arange(n), 1.0)
+    for which, given in (("attacked", p.tolist()), ("other", q.tolist())):
+        for k in range(steps):
+            of_image = [[given[i][j][k] for j in range(aims)] for i in range(n)]
+            prefixes = [sum(sum(row[:m]) / m for m in range(1, aims + 1)) / aims for row in of_image]
+            assert float(t.curve(which, prefixes=True)[k]) == pytest.approx(sum(prefixes) / n)  # type: ignore[arg-type]
+            assert float(t.standard_error(which, prefixes=True)[k]) == pytest.approx(statistics.stdev(prefixes) / math.sqrt(n))  # type: ignore[arg-type]
+            every = [value for row in of_image for value in row]
+            rows = t.standard_error(which, over="rows")  # type: ignore[arg-type]
+            assert float(rows[k]) == pytest.approx(statistics.pstdev(every) / math.sqrt(len(every)))
+            assert t.rows(over="rows")[k][f"{which}_standard_error"] == float(rows[k])
+    with pytest.raises(RedistillError, match="over='columns': known are 'images'"):
+        t.standard_error("other", over="columns")  # type: ignore[arg-type]
+    with pytest.raises(RedistillError, match="over='rows' belongs to the plain mean"):
+        t.rows(prefixes=True, over="rows")
 
 
 def test_a_network_agrees_with_itself_and_the_attack_succeeds() -> None:
