@@ -253,6 +253,41 @@ def test_reported_significance_is_done_again_with_holm(tmp_path: Path) -> None:
     assert wrong[0].gain is None and "none of 1 x 1 groups" in wrong[0].note
 
 
+def test_of_several_groups_those_with_most_runs_and_then_the_nearest_are_tested(tmp_path: Path) -> None:
+    """Three temperatures of KD, of which two give a printed gain; and a fourth whose only run is no group."""
+    values = {2: [72.9, 72.7, 72.8, 72.6, 72.75], 4: [72.76, 72.74, 72.75, 72.73, 72.76], 8: [72.7, 72.8], 16: [72.75]}
+    runs = [run for T, given in values.items() for run in cell("KD", given, settings={"T": T})]
+    runs += cell("student (no distillation)", ALONE, teacher=None)
+    means = {T: sum(given) / len(given) - sum(ALONE) / len(ALONE) for T, given in values.items()}
+    assert {T: round(gain, 3) for T, gain in means.items()} == {2: 0.25, 4: 0.248, 8: 0.25, 16: 0.25}
+
+    def claim(**given: object) -> list[dict[str, object]]:
+        return [{"kind": "gain, last epoch", "method": "KD", "teacher": "resnet32x4", "student": "resnet8x4", **given}]
+
+    def asked(**given: object) -> significance.Tested:
+        (found,) = significance.tested(evidence(tmp_path, runs, published_claims=claim(**given)))
+        return found
+
+    near = asked(gain=0.25, significant=False)
+    assert near.theirs == pytest.approx(scipy_stats.ttest_ind(values[2], ALONE, equal_var=False).pvalue)
+    assert near.note == "5 runs against 5 (3 pairs of groups give it; of those with most runs the nearest is taken)"
+    assert near.sentence.startswith("KD, resnet32x4 -> resnet8x4, minus the student alone: reported +0.25, called not significant; ")
+    second = asked(gain=0.24)
+    assert second.gain is not None and second.gain.value == pytest.approx(means[4]) and second.significant is None
+    assert "reported +0.24; from the runs +0.248 [" in second.sentence
+    bare = asked()  # no printed gain: the first of those with most runs
+    assert bare.gain is not None and bare.gain.value == pytest.approx(means[2])
+    assert "(3 pairs of groups fit; of those with most runs the first is taken)" in bare.sentence
+    assert asked(gain=0.27).note == "none of 3 x 1 groups of several runs gives that difference"
+    other = significance.tested(evidence(tmp_path, runs, published_claims=[{**claim(gain=0.25)[0], "method": "AT"}]))[0]
+    assert other.note == "no several runs of both are here, so it cannot be recomputed" and other.sentence.endswith(f"{other.note}.")
+    best = asked(gain=0.25, kind="gain, best epoch")  # each best is 0.3 above its last, and so is each alone
+    assert best.gain is not None and best.gain.value == pytest.approx(means[2])
+    partly = [{**run, "best": None} if run.get("settings") == {"T": 4} and run["seed"] == 0 else run for run in runs]
+    (left,) = significance.tested(evidence(tmp_path, partly, published_claims=claim(gain=0.25, kind="gain, best epoch")))
+    assert "(2 pairs of groups give it" in left.note  # one run of a group without its best: the group is no sample of it
+
+
 def test_runs_that_all_gave_one_number_are_no_test(tmp_path: Path) -> None:
     """Three runs of 72.8 against three of 72.55 were "their test p = 0.000 (below 0.05)"."""
     runs = cell("KD", [72.8] * 3) + cell("student (no distillation)", [72.55] * 3, teacher=None)

@@ -99,18 +99,20 @@ def _of(claim: Mapping[str, Any], known: list[list[Trained]]) -> tuple[Interval 
                 continue
             gain = welch(x, y)
             if printed is None or agrees(float(printed), round(gain.value, 6), 2) or abs(gain.value - float(printed)) < 0.0101:
-                pairs.append((abs(gain.value - float(printed or 0)), -min(len(a), len(b)), gain, a, b))
+                off = 0.0 if printed is None else abs(gain.value - float(printed))
+                pairs.append((-min(len(a), len(b)), off, gain, a, b))
     if not pairs:
         if not treated or not plain:
             return None, "no several runs of both are here, so it cannot be recomputed"
         return None, f"none of {len(treated)} x {len(plain)} groups of several runs gives that difference"
-    pairs.sort(key=lambda one: (one[1], one[0]))
+    pairs.sort(key=lambda one: one[:2])  # of equals the groups that stand first
     _, _, gain, a, b = pairs[0]
     if gain.error < NOTHING:
         return None, f"the runs give {gain.value:+.2f}, but all {len(a)} and all {len(b)} gave one number each: no spread, so no test"
     note = f"{len(a)} runs against {len(b)}"
     if len(pairs) > 1:
-        note += f" ({len(pairs)} pairs of groups give it; the ones with most runs are taken)"
+        give = "fit" if printed is None else "give it"
+        note += f" ({len(pairs)} pairs of groups {give}; of those with most runs the {'first' if printed is None else 'nearest'} is taken)"
     return gain, note
 
 
