@@ -192,6 +192,26 @@ def facts(tmp_path: Path, runs: list[Run], **more: object) -> dict[str, str]:
     return {fact.about: fact.text for fact in settled(evidence(tmp_path, runs, **more))}
 
 
+def test_best_minus_last_by_what_the_best_was_chosen_on(tmp_path: Path) -> None:
+    pairs = [(73.5, 73.0, "test"), (74.0, 73.2, "test"), (72.9, 73.1, "validation"), (72.5, 72.0, None)]
+    runs = [
+        {"method": "KD", "seed": seed, "best": best, "last": last, "best_on": on}
+        for seed, (best, last, on) in enumerate(pairs)
+    ]
+    found = settled(evidence(tmp_path, runs))
+    on_test, held_out = (fact for fact in found if fact.about == "best minus last")
+    assert on_test.text == (
+        "Best minus last, the best chosen on the test images themselves: +0.65 points on average over 2 runs (+0.50 to +0.80)."
+    )
+    assert held_out.text.endswith("chosen on held-out training images: -0.20 points on average over 1 run (-0.20 to -0.20).")
+    assert on_test.rows == ({"on": "test", "runs": 2, "mean": pytest.approx(0.65), "min": 0.5, "max": 0.8},)
+    assert [fact.text for fact in found if fact.about == "epoch not known"] == [
+        "Of 1 run it is not known at which epoch, or by what, the number was taken."
+    ]
+    none = [{"method": "KD", "seed": seed, "last": last, "best": None} for seed, (_, last, _) in enumerate(pairs)]
+    assert not {"best minus last", "epoch not known"} & set(facts(tmp_path, none))
+
+
 def test_published_against_last_and_best(tmp_path: Path) -> None:
     runs = [{"seed": None, "settings": {"log": i}, "last": 73.0, "best": best, "extra": {"published": value}}
             for i, (best, value) in enumerate([(73.5, 73.5), (73.5, 73.0), (73.0, 73.0), (73.5, 74.0)])]  # fmt: skip

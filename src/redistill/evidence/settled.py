@@ -232,14 +232,15 @@ def _best_minus_last(evidence: Evidence) -> list[Fact]:
             where = "the test images themselves" if on == "test" else "held-out training images"
             largest = max(gaps)
             text = (
-                f"Best minus last, the best chosen on {where}: {np.mean(gaps):+.2f} points on average over {len(gaps)} runs "
+                f"Best minus last, the best chosen on {where}: {np.mean(gaps):+.2f} points on average over {counted(len(gaps), 'run')} "
                 f"({min(gaps):+.2f} to {largest:+.2f})."
             )
             row = {"on": on, "runs": len(gaps), "mean": float(np.mean(gaps)), "min": min(gaps), "max": largest}
             found.append(Fact("best minus last", text, (row,)))
     unknown = [run for run in evidence.runs if run.best is not None and run.best_on is None]
     if unknown:
-        found.append(Fact("epoch not known", f"Of {len(unknown)} runs it is not known at which epoch, or by what, their number was taken."))
+        text = f"Of {counted(len(unknown), 'run')} it is not known at which epoch, or by what, the number was taken."
+        found.append(Fact("epoch not known", text))
     return found
 
 
