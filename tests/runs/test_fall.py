@@ -92,4 +92,4 @@ def test_it_stands_where_the_run_is_judged_explained_and_shown(tmp_path: Path, c
     shown = store.find(changed.experiment.with_seed(2))
     assert shown is not None
     _tell(shown, None)
-    assert "  FELL TO GUESSING on its way: 10.00 % at step 1,600, after 50.46 % at step 1,200\n" in capsys.readouterr().out
+    assert f"  FALLEN: it {WORDS.removeprefix('seed 2 ')}\n" in capsys.readouterr().out

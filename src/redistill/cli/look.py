@@ -174,7 +174,7 @@ def _tell(run: Run, old: str | None) -> None:
         what = what if run.diverged is None else "at the last evaluation before that"
         print(f"  {name} ({table.data}): {table.last:.2f} % {what}; {table.best:.2f} % is {table.best_is}")
         if (fell := fall(run, name)) is not None:
-            print(f"  FELL TO GUESSING on its way: {fell}")
+            print(f"  FALLEN: it {fell}")
     if record.kept is not None:
         print(f"  kept: {record.kept['why']} (step {record.kept['step']:,} of {record.steps:,})")
     if record.teacher is not None:

@@ -41,7 +41,7 @@ def read_store(path: Path, stated: Stated) -> Evidence:
             reached = "" if best == last else f" (the best that it reached, {best:.2f} %, where the best epoch is compared)"
             unhealthy.append(f"run {run.id} (seed {run.seed}) diverged and counts as guessing, {last:g} %{reached}: {why(run)}")
         if (fell := fall(run)) is not None:
-            unhealthy.append(f"run {run.id} (seed {run.seed}) fell to guessing on its way ({fell}) and counts as it ended")
+            unhealthy.append(f"run {run.id} (seed {run.seed}) {fell} and counts as it ended")
         places.append(f"run {run.id}")
         if (git := run.record.get("git") or {}).get("commit"):
             commits.add(str(git["commit"]))

@@ -202,7 +202,7 @@ def _lost(one: Effect, plain: Effect | None = None) -> str:
 
 def _fell(one: Effect) -> str:
     """Seeds that were at guessing on their way: what they came to is in the means, and says little of what was changed."""
-    return ", ".join(f"seed {seed} fell to guessing on its way ({what})" for seed, what in one.fell.items())
+    return ", ".join(f"seed {seed} {what}" for seed, what in one.fell.items())
 
 
 def rows(found: Sequence[Effect], paper: Paper, cell: Cell) -> dict[str, Any]:

@@ -21,7 +21,8 @@ class Fall:
     low: float
 
     def __str__(self) -> str:
-        return f"{self.low:.2f} % at step {self.low_step:,}, after {self.high:.2f} % at step {self.high_step:,}"
+        where = f"{self.low:.2f} % at step {self.low_step:,}, after {self.high:.2f} % at step {self.high_step:,}"
+        return f"fell to guessing on its way ({where})"
 
 
 def fall(run: Run, on: str = "test") -> Fall | None:

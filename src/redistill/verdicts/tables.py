@@ -117,7 +117,7 @@ def _judge(
             departed[cell] = effects
         others = substitutes.notes(p, {run.id for run in there})
         rest = (shortened(p, found), others)
-        fell = ", ".join(f"seed {run.seed} fell to guessing on its way ({what})" for run in there if (what := fall(run)) is not None)
+        fell = ", ".join(f"seed {run.seed} {what}" for run in there if (what := fall(run)) is not None)
         lost[cell] = {epoch: ", ".join(filter(None, (_lost(p, dead, found, metric, epoch), fell, *rest))) for epoch in get_args(Epoch)}
     for checkpoint in plan.paper.file.checkpoint:
         if (evaluated := files.get(checkpoint.sha256)) is not None and evaluated.answers(checkpoint):
