@@ -1,7 +1,7 @@
 """Write every page that is made from files and records: docs/methods, docs/papers, docs/api.md, docs/alpha.md, docs/numbers.md,
 docs/commands.md, docs/keys.md, docs/proof.md, docs/benchmarks.md, RESULTS.md with its figures, results/index.html, the tables in
-README.md and docs/distill.md, what ``redistill list`` says, and, where typst is installed, results/articles. With ``--shared`` also what
-is made from other people's files there: results/audit, and the registry of published numbers in the package.
+README.md, docs/distill.md and docs/gpu.md, what ``redistill list`` says, and, where typst is installed, results/articles. With
+``--shared`` also what is made from other people's files there: results/audit, and the registry of published numbers in the package.
 
     python scripts/make_docs.py [--check] [--shared ../shared]
 
@@ -29,7 +29,7 @@ import redistill as rd
 from redistill.cli import listing
 from redistill.errors import RedistillError
 from redistill.evidence import numbers
-from redistill.report import alpha_page, article, benchmarks, card, distilled, front, paper_page, proof, results
+from redistill.report import alpha_page, article, benchmarks, card, device, distilled, front, paper_page, proof, results
 from redistill.report.table import bars
 from redistill.report.web import paper_parts
 from redistill.report.written import written_of
@@ -89,6 +89,8 @@ def pages() -> dict[Path, str]:
     made[readme] = results.readme(readme.read_text(encoding="utf-8"), RESULTS)
     distill = docs / "distill.md"
     made[distill] = distilled.on_page(distill.read_text(encoding="utf-8"), RESULTS)
+    gpu = docs / "gpu.md"
+    made[gpu] = device.on_page(gpu.read_text(encoding="utf-8"), RESULTS)
     made[docs / "keys.md"] = make_keys.text()
     made[ROOT / "src/redistill/cli/listed.json"] = listing.text()
     made[docs / "benchmarks.md"] = benchmarks.page(RESULTS)

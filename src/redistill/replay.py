@@ -98,6 +98,7 @@ class CudaGraphs:
         self.device = device
         self._streams = CudaLanes(device)
         self.lanes: Lanes = self._streams
+        self._held: torch.Tensor | None = None
         self._pool: Any = None  # torch names the type of its handles nowhere
         self._alive: weakref.WeakSet[Any] = weakref.WeakSet()  # graphs that use the pool: without one it may be gone
 
@@ -136,9 +137,11 @@ class CudaGraphs:
         gc.collect()  # not in the middle of a recording
         if self._pool is None or not self._alive:
             self._pool = torch.cuda.graph_pool_handle()
-        graph = torch.cuda.CUDAGraph()
         with torch.cuda.device(self.device):
             before, recorded = torch.cuda.current_stream(self.device), stream_for("recording", self.device)
+            with torch.cuda.stream(recorded):
+                self._hold()
+            graph = torch.cuda.CUDAGraph()
             try:
                 # thread_local: what other threads ask of the device meanwhile (images that are read ahead) spoils nothing
                 with torch.cuda.graph(graph, pool=self._pool, stream=recorded, capture_error_mode="thread_local"), self._apart():
@@ -149,6 +152,15 @@ class CudaGraphs:
                 raise
         self._alive.add(graph)
         return graph.replay
+
+    def _hold(self) -> None:
+        """A few bytes on the recorded stream, kept, beside which a graph finds room for what it begins with.
+
+        A graph that finds none ends the process: it was told of the random generator and the generator was not told of it, and its
+        destructor raises over that (seen with PyTorch 2.11 on an H200). Here the same want is an error like any other.
+        """
+        if self._held is None:
+            self._held = torch.empty(1, device=self.device)
 
     def _abandon(self, graph: torch.cuda.CUDAGraph) -> None:
         """A recording that was spoilt before its end: the allocator would take it for going on, and refuse what frees memory."""

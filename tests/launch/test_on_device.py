@@ -39,6 +39,10 @@ def test_it_is_rehearsed_whole_and_goes_on(tmp_path: Path, script: ModuleType) -
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((out / "report.json").read_text())
     assert list(report) == ["rehearsal", "environment", "tests", "timing", "campaign", "kept"]
+    found = json.loads((out / "device.json").read_text())
+    assert found["head"]["kind"] == "device" and found["tests"]["skipped"] > 30 and found["rows"] == {
+        name: row for name, row in report["timing"].items() if isinstance(row, dict)
+    }
     assert report["tests"]["status"] == 0 and "skipped" in (out / "tests.txt").read_text().lower()
     assert report["timing"]["KD, strict, replayed"]["epoch_s"] > 0 and report["timing"]["zero-shot, fast, replayed"]["block_ms"] > 0
     assert report["campaign"]["status"] == 0 and report["campaign"]["records"] >= 2 and not report["kept"]["not_kept"]
@@ -227,7 +231,8 @@ def test_a_step_that_breaks_is_written_down_and_the_rest_goes_on(
     for name in ("environment", "measured", "campaign"):
         monkeypatch.setattr(script, name, breaks)
     monkeypatch.setattr(script, "device_tests", lambda args, most: {"status": 0})
-    args = argparse.Namespace(out=tmp_path, work=tmp_path / "work", earlier=None, rehearse=True, data_dir=None)
+    given = {"out": tmp_path, "work": tmp_path / "work", "earlier": None, "rehearse": True, "data_dir": None}
+    args = argparse.Namespace(**given, timing=1.0, regardless=False)
     assert script.visit(args, time.monotonic() + 1000) == 0
     report = json.loads((tmp_path / "report.json").read_text())
     for step in ("environment", "timing", "campaign"):
@@ -236,7 +241,7 @@ def test_a_step_that_breaks_is_written_down_and_the_rest_goes_on(
 
 
 def test_what_is_kept_fits_what_comes_back(script: ModuleType) -> None:
-    assert script.PARTS * script.PART + 3 * 2**20 <= 64 * 2**20 and script.PARTS + 3 <= 8 and script.PART < 16 * 2**20
+    assert script.PARTS * script.PART + 4 * 2**20 <= 64 * 2**20 and script.PARTS + 4 <= 8 and script.PART < 16 * 2**20
 
 
 def test_a_failed_test_of_the_device_trains_nothing(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,9 +251,35 @@ def test_a_failed_test_of_the_device_trains_nothing(script: ModuleType, tmp_path
     monkeypatch.setattr(script, "device_tests", lambda args, most: {"status": 1, "said": "1 failed"})
     monkeypatch.setattr(script, "measured", lambda args, most: {})
     monkeypatch.setattr(script, "environment", lambda args: {})
-    args = argparse.Namespace(out=tmp_path, work=tmp_path / "work", earlier=None, rehearse=True, data_dir=None)
-    assert script.visit(args, time.monotonic() + 1000) == 1
+    given = {"out": tmp_path, "work": tmp_path / "work", "earlier": None, "rehearse": True, "data_dir": None, "timing": 1.0}
+    assert script.visit(argparse.Namespace(**given, regardless=False), time.monotonic() + 1000) == 1
     assert "nothing was trained: a test of the device failed" in json.loads((tmp_path / "report.json").read_text())["campaign"]
+    monkeypatch.setattr(script, "campaign", lambda args, runs, left: {"records": 3})
+    assert script.visit(argparse.Namespace(**given, regardless=True), time.monotonic() + 1000) == 1
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["campaign"] == {"records": 3} and report["tests"]["status"] == 1
+
+
+def test_lines_that_were_asked_for_run_side_by_side_in_place_of_the_campaign(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import argparse
+    import threading
+
+    together, asked = threading.Barrier(2, timeout=10), list[list[str]]()
+
+    def ran(words: list[str], most: float, **how: Any) -> tuple[int, str]:
+        asked.append(words)
+        together.wait()  # neither ends before the other has begun
+        return (75, "stopped") if "kth2019" in words else (0, "done")
+
+    monkeypatch.setattr(script, "ran", ran)
+    given = {"out": tmp_path, "rehearse": False, "data_dir": tmp_path / "data"}
+    lines = ["explain 'ahn2019:1:AT:2 %' --only length-fast", "reproduce kth2019"]
+    found = script.campaign(argparse.Namespace(**given, run=lines), tmp_path / "runs", 100)
+    assert sorted(words[3] for words in asked) == ["explain", "reproduce"] and any("ahn2019:1:AT:2 %" in words for words in asked)
+    assert all(words[-2:] == ["--data-dir", str(tmp_path / "data")] and "cuda" in words for words in asked)
+    assert found["status"] == 75 and found["said"] == ["done", "stopped"]
 
 
 def test_a_later_packing_leaves_nothing_of_an_earlier_one(

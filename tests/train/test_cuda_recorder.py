@@ -51,6 +51,13 @@ class Device:
         self.handles = 0
         self.spoilt = False
         self.debug: Any = "default"
+        self.full = False
+
+    def empty(self, *size: int, device: Any) -> tuple[str, ...]:
+        self.recorded.append(("empty", len(self.captures), self.current.name))
+        if self.full:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return (self.current.name,)
 
     @contextlib.contextmanager
     def stream(self, stream: Stream) -> Iterator[None]:
@@ -87,6 +94,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Device:
     }.items():  # fmt: skip
         monkeypatch.setattr(torch.cuda, name, value)
     monkeypatch.setattr(replay, "_STREAMS", {})
+    monkeypatch.setattr(torch, "empty", made.empty)
     for name in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
         monkeypatch.setattr(torch._C, name, lambda index, pool, name=name: made.recorded.append((name, index, pool)), raising=False)
     return made
@@ -165,13 +173,29 @@ def test_a_spoilt_recording_leaves_nothing_behind(device: Device) -> None:
     work = of(recorder, "work")
     assert named(of(recorder, "teacher")) in work.waits  # joined: a stream left alone would spoil the end too
     assert named(work) in of(recorder, "recording").waits
-    assert device.recorded == [("_cuda_endAllocateToPool", 1, "pool 1"), ("_cuda_releasePool", 1, "pool 1")]
+    held = ("empty", 0, named(of(recorder, "recording")))
+    assert device.recorded == [held, ("_cuda_endAllocateToPool", 1, "pool 1"), ("_cuda_releasePool", 1, "pool 1")]
     device.spoilt = False
     recorder.record(lambda: None)
     assert device.captures[-1]["pool"] == "pool 2"
     with pytest.raises(ValueError, match="a term"):
         recorder.record(fails)  # this one ends well, but for what it did: the allocator knows
-    assert len(device.recorded) == 2 and device.current is device.default
+    assert len(device.recorded) == 3 and device.current is device.default
+
+
+def test_a_graph_is_made_where_there_is_room_for_its_beginning(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On an H200 a graph that found no room for the counters of its random generator ended the process from its destructor."""
+    recorder, made = CudaGraphs(torch.device("cuda")), list[Graph]()
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: made.append(Graph()) or made[-1])
+    device.full = True
+    with pytest.raises(torch.OutOfMemoryError):
+        recorder.record(lambda: None)
+    assert not made and not device.captures and device.current is device.default
+    device.full = False
+    for _ in range(2):
+        recorder.record(lambda: None)
+    room = [one for one in device.recorded if one[0] == "empty"]
+    assert len(room) == 2 and {stream for _, _, stream in room} == {named(of(recorder, "recording"))}  # once refused, once kept
 
 
 def test_a_wait_is_told_with_its_place(device: Device) -> None:

@@ -64,6 +64,11 @@ def measured(path: Path) -> dict[str, Any]:
     return dict(found)
 
 
+def headed_files(folder: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """The measurements of a kind with their heads, by the names of their files."""
+    return [(dict(json_of(path)["head"]), measured(path)) for path in sorted(folder.glob("*.json"))]
+
+
 def every(folder: Path) -> Iterator[dict[str, Any]]:
     """The measurements of a kind, by the names of their files."""
     return map(measured, sorted(folder.glob("*.json")))
