@@ -124,7 +124,7 @@ def test_explain_takes_apart_what_the_wording_of_vid_leaves_open() -> None:
         assert moved == ({of_vid[name]} if name in of_vid else {"reduction"} if name == "size" else set()), name
         assert (ce.weight, ce_before.weight) == (0.1 if name.startswith("cross-entropy") else 1.0, 1.0)
         recipe = {key for key, value in one.recipe if value != getattr(plain.recipe, key)}
-        fast = dict.fromkeys(("length-fast", "cross-entropy-length"), {"epochs", "precision"})
+        fast = {key: {"epochs", "precision"} for key in ("length-fast", "cross-entropy-length")}
         assert recipe == {**fast, "length": {"epochs"}, "decay": {"no_decay"}}.get(name, set())
         assert (one.source, one.teacher, one.student) == (plain.source, plain.teacher, plain.student)
     net = models.build("wrn-40-2", classes=10, seed=0).eval()
