@@ -217,7 +217,7 @@ def test_published_against_last_and_best(tmp_path: Path) -> None:
             for i, (best, value) in enumerate([(73.5, 73.5), (73.5, 73.0), (73.0, 73.0), (73.5, 74.0)])]  # fmt: skip
     (fact,) = [f for f in settled(evidence(tmp_path, runs)) if f.about == "published"]
     assert [row["is"] for row in fact.rows] == ["best on the test images", "last", "last and best, which are equal", "neither"]
-    assert "1 are above the best of their run and 0 below it (+0.50 to +0.50)" in fact.text
+    assert "1 is above the best of their run and 0 below it (+0.50 to +0.50)" in fact.text
 
 
 def test_two_runs_in_one_log_and_unequal_epochs(tmp_path: Path) -> None:
@@ -254,6 +254,82 @@ def test_published_means_are_recomputed(tmp_path: Path) -> None:
     assert "0 of 1 published means" in facts(tmp_path, cell("KD", KD), published=[{**row, "mean": 73.42}])["means"]
     said = facts(tmp_path, cell("KD", KD), published=[{**row, "std": 0.08}])["means"]
     assert said.startswith("1 of 1 published means of several runs (with their standard deviations, divisor n - 1, of 1 of them n)")
+
+
+ROW = {"where": "README", "method": "KD", "teacher": "resnet32x4", "student": "resnet8x4"}
+
+
+def test_a_printed_mean_is_looked_for_among_runs_of_its_own_settings(tmp_path: Path) -> None:
+    """Runs of another temperature, weight, stem, setting, teacher or student have other means, or the same by chance."""
+    other = [value + 1.0 for value in KD]
+    for name in ("alpha", "temperature", "stem"):
+        runs = cell("KD", KD, settings={name: 2}) + cell("KD", other, settings={name: 4})
+        for value, mean, came in ((2, 73.32, 1), (4, 74.32, 1), (4, 73.32, 0), (None, 73.32, 1)):
+            row = {**ROW, "n": 5, "mean": mean, **({name: value} if value else {})}
+            (fact,) = (f for f in settled(evidence(tmp_path, runs, published=[row])) if f.about == "means")
+            assert fact.text.startswith(f"{came} of 1 published means"), (name, value, mean)
+    runs = cell("KD", KD, settings={"tau": 0.07}) + cell("KD", other, settings={"tau": 0.1})
+    for setting, came in ((0.07, 1), (0.1, 0)):
+        row = {**ROW, "n": 5, "mean": 73.32, "setting": setting}
+        assert facts(tmp_path, runs, published=[row])["means"].startswith(f"{came} of 1 published means")
+    for elsewhere in ({"teacher": "resnet110"}, {"student": "resnet20"}, {"method": "AT"}, {"n": 4}):
+        row = {**ROW, "n": 5, "mean": 73.32, **elsewhere}
+        said = facts(tmp_path, cell("KD", KD), published=[row])["means"]
+        assert said.startswith("0 of 1 published means") and said.endswith("1 has no group of so many runs here."), elsewhere
+
+
+def test_means_of_the_last_epoch_and_of_the_best_are_told_apart(tmp_path: Path) -> None:
+    """``cell`` has bests 0.3 above its last epochs; spreads are equal."""
+    row = {**ROW, "n": 5, "test_last": 73.32, "test_last_std": 0.09, "test_at_best_val": 73.62, "test_at_best_val_std": 0.09}
+    (fact,) = (f for f in settled(evidence(tmp_path, cell("KD", KD), published=[row])) if f.about == "means")
+    assert [(one["which"], one["agrees"], one["published"], one["published_std"]) for one in fact.rows] == [
+        ("last", True, 73.32, 0.09), ("best", True, 73.62, 0.09),
+    ]  # fmt: skip
+    assert fact.rows[1]["recomputed"] == pytest.approx(np.mean(KD) + 0.3)
+    assert fact.rows[0]["recomputed_std"] == pytest.approx(np.std(KD, ddof=1)) and "divisor" not in fact.rows[0]
+    (best,) = (f for f in settled(evidence(tmp_path, cell("KD", KD), published=[{**ROW, "n": 5, "mean": 73.62, "which": "best"}]))
+               if f.about == "means")  # fmt: skip
+    assert best.rows[0]["which"] == "best" and best.rows[0]["agrees"] is True
+    (by_n,) = (f for f in settled(evidence(tmp_path, cell("KD", KD), published=[{**ROW, "n": 5, "mean": 73.32, "std": 0.08}]))
+               if f.about == "means")  # fmt: skip
+    assert by_n.rows[0]["divisor"] == "n" and by_n.rows[0]["recomputed_std"] == pytest.approx(np.std(KD))
+    one = facts(tmp_path, cell("KD", KD[:1]), published=[{**ROW, "n": 1, "mean": 73.3, "std": 0.0}])["means"]
+    assert one.startswith("1 of 1 published means")
+
+
+@pytest.mark.parametrize(
+    ("data", "subset", "spread", "words"),
+    [
+        ("cifar10", 0.02, 1.5, "of students of 100 images a class elsewhere"),
+        ("cifar10", 0.004, 2.0, "of students of 25 images a class elsewhere"),
+        ("cifar100", 0.1, 1.8, "of students of 50 images a class elsewhere"),
+        ("cifar100", 1.0, 0.25, "of students of a whole data set elsewhere"),
+        ("cifar100", None, 0.25, "of students of a whole data set elsewhere"),
+        ("imagenet", 0.1, 0.25, "of students of a whole data set elsewhere"),
+    ],
+)
+def test_the_spread_that_a_grid_is_held_against_is_that_of_so_many_images(
+    tmp_path: Path, data: str, subset: float | None, spread: float, words: str
+) -> None:
+    more = {} if subset is None else {"subset": subset}
+    runs = [{"seed": 0, "dataset": data, "settings": {"alpha": a, **more}, "best": 80 + a} for a in (1, 2, 3, 4)]
+    (fact,) = (f for f in settled(evidence(tmp_path, runs)) if f.about == "largest of a grid")
+    assert fact.rows[0]["seed_spread"] == spread and words in fact.text
+    assert fact.rows[0]["expected_points"] == pytest.approx(spread * expected_maximum(4))
+    assert facts(tmp_path, runs[:3]).get("largest of a grid") is None
+
+
+def test_one_is_one_in_what_logs_settle(tmp_path: Path) -> None:
+    runs = [{"seed": 0, "last": 73.0, "best": 73.5, "extra": {"teacher_outputs": "live", "measured_top1": 73.0, "published": 74.0}},
+            {"seed": 1, "last": 73.0, "best": 73.5, "extra": {"same_run_as": "the first"}}]  # fmt: skip
+    found = facts(tmp_path, runs)
+    assert "1 is above the best of their run and 0 below it" in found["published"]
+    assert found["weights"] == "Of 1 network the weights were evaluated again: 1 gives the printed number."
+    assert "answers 1 log says 'live'" in found["teacher's answers"]
+    assert found["copies"] == "1 of 2 runs is another run under a second name; each counts once."
+    far = facts(tmp_path, [{**runs[0], "extra": {"measured_top1": 72.9}}])["weights"]
+    assert far.startswith("Of 1 network the weights were evaluated again: 0 give the printed number, 1 another: ")
+    assert far.endswith("73 printed, 72.9 measured.")
 
 
 def test_reported_significance_is_done_again_with_holm(tmp_path: Path) -> None:

@@ -122,8 +122,9 @@ def _published(evidence: Evidence) -> list[Fact]:
     ]
     if gaps:
         above = sum(gap > 0 for gap in gaps)
+        are = "is" if above == 1 else "are"
         text += (
-            f" Of those that are neither, {above} are above the best of their run and {len(gaps) - above} below it "
+            f" Of those that are neither, {above} {are} above the best of their run and {len(gaps) - above} below it "
             f"({min(gaps):+.2f} to {max(gaps):+.2f})."
         )
     facts = [Fact("published", text, tuple(rows))]
@@ -193,7 +194,7 @@ def _means(evidence: Evidence) -> list[Fact]:
     none = sum(row["agrees"] is None for row in rows)
     fewer = sum("divisor" in row for row in rows)
     divisor = f"divisor n - 1{f', of {fewer} of them n' if fewer else ''}"
-    end = f"; {none} have no group of so many runs here" if none else ""
+    end = f"; {none} {'has' if none == 1 else 'have'} no group of so many runs here" if none else ""
     text = (
         f"{good_rows} of {len(rows)} published means of several runs (with their standard deviations, {divisor}) come out of "
         f"the runs to the digit{end}."
@@ -283,7 +284,9 @@ def _copies(evidence: Evidence) -> list[Fact]:
     if not same:
         return []
     rows = tuple({"run": run.place, "same as": run.extra["same_run_as"]} for run in same)
-    return [Fact("copies", f"{len(same)} of {len(evidence.runs)} runs are other runs under a second name; each counts once.", rows)]
+    other = "is another run" if len(same) == 1 else "are other runs"
+    text = f"{len(same)} of {counted(len(evidence.runs), 'run')} {other} under a second name; each counts once."
+    return [Fact("copies", text, rows)]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -367,7 +370,9 @@ def _measured(evidence: Evidence) -> list[Fact]:
     if not rows:
         return []
     other = [row for row in rows if not row["equal"]]
-    text = f"Of {len(rows)} networks the weights were evaluated again: {len(rows) - len(other)} give the printed number"
+    alike = len(rows) - len(other)
+    give = "gives" if alike == 1 else "give"
+    text = f"Of {counted(len(rows), 'network')} the weights were evaluated again: {alike} {give} the printed number"
     listed = "; ".join(
         f"{row['of']} {row['printed']:g} printed, {next(v for k, v in row.items() if k.startswith('measured')):g} measured" for row in other
     )
@@ -379,7 +384,7 @@ def _of_teacher_outputs(evidence: Evidence) -> list[Fact]:
     outputs = Counter(str(run.extra["teacher_outputs"]) for run in evidence.runs if run.extra.get("teacher_outputs"))
     if not outputs:
         return []
-    listed = ", ".join(f"{count} logs say {words!r}" for words, count in outputs.most_common())
+    listed = ", ".join(f"{counted(count, 'log')} {'says' if count == 1 else 'say'} {words!r}" for words, count in outputs.most_common())
     return [Fact("teacher's answers", f"About the teacher's answers {listed}; what that meant stands in the caveats.")]
 
 
