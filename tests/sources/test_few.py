@@ -52,7 +52,7 @@ def test_methods_and_extra_images() -> None:
         (lambda: few_recipe(10, counting="authors", scale=0), "scale=0: at least 1 epoch, and a finite factor above 0"),
         (lambda: few_recipe(10, counting="authors", scale=float("inf")), "scale=inf"),
         (lambda: few_recipe(10, epochs=0), "epochs=0"),
-        (lambda: few_recipe(1000, counting="authors", scale=0.001), "1 epochs are too short|0 epochs are too short"),
+        (lambda: few_recipe(1000, counting="authors", scale=0.001), "1 epoch is too short|0 epochs are too short"),
         (lambda: few_recipe(10, counting="author"), "unknown counting 'author': did you mean authors"),
     ],
 )

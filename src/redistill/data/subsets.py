@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from redistill import rng
-from redistill.core import RedistillError
+from redistill.errors import RedistillError, counted
 
 NUMERICS = 1
 
@@ -114,4 +114,5 @@ def matching_ferles(matches: Tensor, n: int, seed: int) -> Tensor:
 
 def _enough_matches(rule: str, found: int, n: int) -> None:
     if found < n:
-        raise RedistillError(f"{rule}(n={n}): only {found} images match: choose n <= {found}")
+        match = f"{counted(found, 'image')} match{'es' if found == 1 else ''}"
+        raise RedistillError(f"{rule}(n={n}): only {match}: choose n <= {found}")

@@ -14,7 +14,7 @@ from redistill.claims.judge import mismatch
 from redistill.claims.model import Which
 from redistill.claims.words import EPOCH
 from redistill.data.catalogue import row_of
-from redistill.errors import RedistillError, nearest
+from redistill.errors import RedistillError, counted, nearest
 from redistill.evidence import names
 from redistill.evidence.matching import combinations, epochs_of, key_of, key_of_run, regime_of
 from redistill.evidence.model import Evidence, Trained, arms
@@ -111,8 +111,9 @@ def bearings(evidence: Evidence, paper: str | None = None) -> tuple[list[Bearing
     _no_errors(evidence, found)
     if paper is not None and not found:
         cells = {names.method(run.method) for run in evidence.runs}
+        runs = f"{counted(len(evidence.runs), 'run')} {'is' if len(evidence.runs) == 1 else 'are'}"
         raise RedistillError(
-            f"{evidence.name}: no run bears on a claim of {paper}: its {len(evidence.runs)} runs are of {', '.join(sorted(cells))} "
+            f"{evidence.name}: no run bears on a claim of {paper}: its {runs} of {', '.join(sorted(cells))} "
             f"with {evidence.runs[0].words} first, and {paper} has no such cell"
         )
     return found, _once(nothing)

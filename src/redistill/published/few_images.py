@@ -26,6 +26,7 @@ from redistill.core import Method, RedistillError, nearest
 from redistill.data import DataSet, subsets
 from redistill.data.dataset import chosen_by_matches, labelled_groups
 from redistill.data.subsets import whole
+from redistill.errors import counted
 from redistill.recipe import Cosine, MultiStep, Precision, Recipe
 from redistill.terms import AT, CE, KD, Anchor
 
@@ -75,7 +76,8 @@ def few_recipe(
     else:
         raise RedistillError(nearest(counting, ("steps", "authors", "re-2020"), "counting"))
     if not (at := tuple(float(m) for m in dict.fromkeys(marks) if m > 0)):
-        raise RedistillError(f"M={M}, epochs={epochs}, scale={scale}: {length} epochs are too short for rates at 30, 60 and 80 %")
+        short = f"{counted(length, 'epoch')} {'is' if length == 1 else 'are'} too short for rates at 30, 60 and 80 %"
+        raise RedistillError(f"M={M}, epochs={epochs}, scale={scale}: {short}")
     schedule = MultiStep(at=at, gamma=0.2, late=late)
     return Recipe(epochs=length, schedule=schedule, nesterov=nesterov, **common)  # type: ignore[arg-type]
 

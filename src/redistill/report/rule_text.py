@@ -7,6 +7,7 @@ from typing import Any
 from redistill.claims import Claim
 from redistill.claims.view import deciding
 from redistill.claims.words import EPOCH
+from redistill.errors import counted
 from redistill.papers.plan import Plan
 from redistill.verdicts.claims import Table, tables_of
 
@@ -42,7 +43,7 @@ def lines(plan: Plan) -> list[str]:
 def _sentence(claim: dict[str, Any]) -> str:
     if claim["kind"] == "checkpoint":
         return f"{claim['claim']}: the printed digits or not"
-    looks = f"looks at {', '.join(map(str, claim['looks']))} seeds" if claim["looks"] else f"{claim['seeds']} seeds"
+    looks = f"looks at {', '.join(map(str, claim['looks']))} seeds" if claim["looks"] else counted(claim["seeds"], "seed")
     epoch = EPOCH[claim["epoch"]] if claim["epoch"] is not None else ""
     what = ", ".join(part for part in (looks, epoch, claim["decides"]) if part)
     words = f"{claim['claim']}: within \u00b1{claim['tolerance']:g} of {claim['printed']:.6g}; {what}"
@@ -51,7 +52,7 @@ def _sentence(claim: dict[str, Any]) -> str:
     if claim["chance"] is None:
         return words
     settled = claim["settled_by"]
-    end = "no number of seeds settles it" if settled is None else f"{settled} seeds settle it"
+    end = "no number of seeds settles it" if settled is None else f"{counted(settled, 'seed')} settle{'s' if settled == 1 else ''} it"
     if claim["kind"] != "order" and not claim["reach"]:
         x = "x" if claim["leaves"] is None else f"about {claim['leaves']:.2g}"
         end = f"{end}: compatible, \u00b1 {x}, unless it is wholly outside"
