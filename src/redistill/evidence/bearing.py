@@ -111,9 +111,9 @@ def bearings(evidence: Evidence, paper: str | None = None) -> tuple[list[Bearing
     _no_errors(evidence, found)
     if paper is not None and not found:
         cells = {names.method(run.method) for run in evidence.runs}
-        runs = f"{counted(len(evidence.runs), 'run')} {'is' if len(evidence.runs) == 1 else 'are'}"
+        count = f"{counted(len(evidence.runs), 'run')} {'is' if len(evidence.runs) == 1 else 'are'}"
         raise RedistillError(
-            f"{evidence.name}: no run bears on a claim of {paper}: its {runs} of {', '.join(sorted(cells))} "
+            f"{evidence.name}: no run bears on a claim of {paper}: its {count} of {', '.join(sorted(cells))} "
             f"with {evidence.runs[0].words} first, and {paper} has no such cell"
         )
     return found, _once(nothing)
