@@ -106,12 +106,15 @@ def test_a_run_repeats_bit_for_bit_and_goes_on_after_a_stop(tmp_path: Path) -> N
 
 
 def test_a_device_and_the_cpu_come_to_about_the_same(tmp_path: Path) -> None:
-    file = files(tmp_path)
+    """Without a teacher: one of two epochs is another network on another device, and so is what learns from it."""
+    head, _, tail = DIGITS.partition("[student]")
+    parts = (head.partition("[teacher]")[0], "[student]", tail.partition("weight = 0.1")[0], "[source]", tail.partition("[source]")[2])
+    file = files(tmp_path, "".join(parts))
     accuracy = {}
     for device in (ON[1], "cpu"):
         redistill("run", file, "--runs", tmp_path / device, "--device", device)
         accuracy[device] = only(tmp_path / device, "digits on a device")[0]["accuracy"]["test"]["last"]
-    assert abs(accuracy[ON[1]] - accuracy["cpu"]) < 0.05, accuracy
+    assert min(accuracy.values()) > 80 and abs(accuracy[ON[1]] - accuracy["cpu"]) < 4, accuracy
 
 
 @pytest.mark.parametrize("precision", ["strict", "fast"])
@@ -122,7 +125,7 @@ def test_methods_and_seeds_side_by_side(tmp_path: Path, precision: str) -> None:
     file = files(tmp_path, f"{head}{methods}[source]{rest}")
     words = ["run", file, "--runs", tmp_path / "runs", *ON, "--seeds", "2", "--jobs", "3", "--json"]
     rows = json.loads(redistill(*words, replayed=False))["runs"]  # CRD counts its steps
-    assert len(rows) == 12 and all(row["accuracy"]["test"] > 0.5 for row in rows), rows
+    assert len(rows) == 12 and all(row["accuracy"]["test"] > 25 for row in rows), rows
 
 
 @pytest.mark.parametrize("preset", ["authors", "paper"])
@@ -156,5 +159,5 @@ def test_an_engineer_compresses_a_network(tmp_path: Path) -> None:
     assert {f.name for f in folder.iterdir()} >= {"use.py", "README.md"}
     words = ["evaluate", folder, "--data", f"folder:{tmp_path / 'shapes' / 'val'}", "--trust-code", "--json"]
     first, second = (json.loads(redistill(*words, "--device", device)) for device in (ON[1], "cpu"))
-    assert abs(first["accuracy"] - second["accuracy"]) < 0.01
+    assert abs(first["accuracy"] - second["accuracy"]) < 1
 

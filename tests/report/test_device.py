@@ -20,15 +20,19 @@ ROWS = {
 
 
 def record(folder: Path, name: str, **more: object) -> None:
-    content = {"device": f"GPU {name}", "batch": 128, "tests": {"passed": 3, "failed": 0, "names": []}, "rows": ROWS, **more}
-    keep(folder / "measured" / "device" / f"{name}.json", content, machine.origin(torch.device("cpu")))
+    content = {"device": None, "batch": 128, "tests": {"passed": 3, "failed": 0, "names": []}, "rows": ROWS, **more}
+    begun = machine.origin(torch.device("cpu"))
+    begun["hardware"] |= {"device": f"GPU {name}"}
+    keep(folder / "measured" / "device" / f"{name}.json", content, begun)
 
 
 def test_each_machine_has_its_table(tmp_path: Path) -> None:
     assert device.section(tmp_path) == "Nothing was measured on a device yet."
     record(tmp_path, "a")
     record(tmp_path, "b", tests={"passed": 2, "failed": 1, "skipped": 4, "names": ["x"]}, rows={"plain": {"epoch_s": 3.0}})
-    first, second = device.section(tmp_path).split("\n\n**")
+    record(tmp_path, "c", tests={"passed": 9, "names": []}, rows={})
+    first, second, third = device.section(tmp_path).split("\n\n**")
+    assert third.startswith("GPU c**, beside an ") and third.endswith(". Tests of the device: 9 passed.")
     assert first.startswith("**GPU a**, beside an ") and "Tests of the device: 3 passed." in first
     assert first.splitlines()[2:] == [
         "| seconds an epoch of 391 steps | fast, replayed | strict, replayed | fast, as written |", "|---|--:|--:|--:|",

@@ -29,9 +29,13 @@ def section(results: Path) -> str:
 def _machine(head: Mapping[str, Any], one: Mapping[str, Any]) -> str:
     versions, tests = head["versions"], one["tests"]
     said = [f"{tests[what]} {what}" for what in ("passed", "failed", "skipped") if tests.get(what)]
+    here = head["origin"]
+    where = f"**{here['device']}**, beside an {here['processor']}, torch {versions['torch']}, {str(head['finished'])[:16]}"
+    told = f"Tests of the device: {', '.join(said)}."
+    if not one["rows"]:
+        return f"{where}. {told}"
     lines = [
-        f"**{one['device']}**, beside an {head['origin']['processor']}, torch {versions['torch']}, {str(head['finished'])[:10]}, batch "
-        f"{one['batch']}. Tests of the device: {', '.join(said)}.",
+        f"{where}, batch {one['batch']}. {told}",
         "",
         f"| seconds an epoch of {STEPS} steps | {' | '.join(WAYS)} |",
         f"|---|{'--:|' * len(WAYS)}",

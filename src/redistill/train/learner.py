@@ -263,10 +263,18 @@ class Learner:
 
     def _not_finite(self) -> Iterator[tuple[str, bool]]:
         """Names of tensors that are not finite, and whether one is a buffer that holds no NaN."""
-        for of, module in (("", self.net), (" of the method", self.method)):
-            for name, value in (*module.named_parameters(), *module.named_buffers()):
-                if value.is_floating_point() and not value.is_meta and not bool(value.detach().isfinite().all()):
-                    yield f"{name}{of}", not isinstance(value, nn.Parameter) and not bool(value.isnan().any())
+        held = [
+            (f"{name}{of}", value)
+            for of, module in (("", self.net), (" of the method", self.method))
+            for name, value in (*module.named_parameters(), *module.named_buffers())
+            if value.is_floating_point() and not value.is_meta
+        ]
+        finite = [value.detach().isfinite().all() for _, value in held]
+        if len({one.device for one in finite}) == 1 and bool(torch.stack(finite).all()):
+            return  # asked one by one a device would be waited for a hundred times at the end of every epoch
+        for (name, value), one in zip(held, finite, strict=True):
+            if not bool(one):
+                yield name, not isinstance(value, nn.Parameter) and not bool(value.isnan().any())
 
     def stop(self, why: str, step: int) -> None:
         """This student learns no more; the others of its cohort go on."""
