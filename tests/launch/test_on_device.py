@@ -235,6 +235,7 @@ def test_a_step_that_breaks_is_written_down_and_the_rest_goes_on(
     args = argparse.Namespace(**given, timing=1.0, regardless=False)
     assert script.visit(args, time.monotonic() + 1000) == 0
     report = json.loads((tmp_path / "report.json").read_text())
+    assert report["device.json"]["failed"].startswith("KeyError")  # no machine is known, so nothing can be measured on it
     for step in ("environment", "timing", "campaign"):
         assert report[step]["failed"].startswith("RuntimeError: no such device (test_on_device.py:")
     assert report["kept"]["files"] == 0
@@ -266,20 +267,22 @@ def test_lines_that_were_asked_for_run_side_by_side_in_place_of_the_campaign(
     import argparse
     import threading
 
-    together, asked = threading.Barrier(2, timeout=10), list[list[str]]()
+    together, asked, packings = threading.Barrier(2, timeout=10), list[list[str]](), list[Path]()
+    monkeypatch.setattr(script, "packed", lambda runs, out: (packings.append(runs), {})[1])
 
     def ran(words: list[str], most: float, **how: Any) -> tuple[int, str]:
         asked.append(words)
+        how["meanwhile"]()
         together.wait()  # neither ends before the other has begun
         return (75, "stopped") if "kth2019" in words else (0, "done")
 
     monkeypatch.setattr(script, "ran", ran)
-    given = {"out": tmp_path, "rehearse": False, "data_dir": tmp_path / "data"}
+    given = {"out": tmp_path, "rehearse": False, "data_dir": tmp_path / "data"}  # each packs what there is while it runs
     lines = ["explain 'ahn2019:1:AT:2 %' --only length-fast", "reproduce kth2019"]
     found = script.campaign(argparse.Namespace(**given, run=lines), tmp_path / "runs", 100)
     assert sorted(words[3] for words in asked) == ["explain", "reproduce"] and any("ahn2019:1:AT:2 %" in words for words in asked)
     assert all(words[-2:] == ["--data-dir", str(tmp_path / "data")] and "cuda" in words for words in asked)
-    assert found["status"] == 75 and found["said"] == ["done", "stopped"]
+    assert found["status"] == 75 and found["said"] == ["done", "stopped"] and packings == [tmp_path / "runs"] * 2
 
 
 def test_a_later_packing_leaves_nothing_of_an_earlier_one(
